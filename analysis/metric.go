@@ -1,0 +1,78 @@
+package analysis
+
+// A Metric says what to ask a source. Exactly one of Counts, Histogram, Mean
+// and Value is set. The expressions are in the language of the source and may
+// contain ${endpoint}, ${deployment}, ${stable}, ${candidate} and ${window};
+// the adapter substitutes them, escaped for that language (see Names).
+type Metric struct {
+	Name      string     `json:"name"`
+	Source    string     `json:"source"`
+	Counts    *Counts    `json:"counts,omitempty"`
+	Histogram *Histogram `json:"histogram,omitempty"`
+	Mean      *Mean      `json:"mean,omitempty"`
+	Value     *Value     `json:"value,omitempty"`
+}
+
+// Counts are exact counters: Bad of Total, or Good of Total. Exactly one of
+// Bad and Good is set.
+type Counts struct {
+	Total string `json:"total"`
+	Bad   string `json:"bad,omitempty"`
+	Good  string `json:"good,omitempty"`
+	// Deployment is the label that names the deployment, Instance the label
+	// that tells instances apart; Instance may be empty.
+	Deployment string `json:"deployment"`
+	Instance   string `json:"instance,omitempty"`
+}
+
+// Histogram is a classic or native histogram of latencies. Series is the name
+// (with matchers) without the _bucket suffix.
+type Histogram struct {
+	Series string `json:"series"`
+	// Unit is the unit of the bucket bounds: "s" or "ms". Adapters convert:
+	// a Sample's bounds are always seconds.
+	Unit       string `json:"unit"`
+	Deployment string `json:"deployment"`
+	Instance   string `json:"instance,omitempty"`
+}
+
+// Mean is a mean by its three sums: how many, their sum, the sum of squares.
+type Mean struct {
+	Count        string `json:"count"`
+	Sum          string `json:"sum"`
+	SumOfSquares string `json:"sumOfSquares"`
+	Deployment   string `json:"deployment"`
+	Instance     string `json:"instance,omitempty"`
+}
+
+// Value is a plain number for one deployment: ${deployment} stands in Query.
+// Only thresholds can be judged on it.
+type Value struct {
+	Query string `json:"query"`
+}
+
+// Kind is the shape of a metric's readings.
+type Kind string
+
+// The kinds of metrics.
+const (
+	KindCounts    Kind = "counts"
+	KindHistogram Kind = "histogram"
+	KindMean      Kind = "mean"
+	KindValue     Kind = "value"
+)
+
+// Kind is the shape of the metric; it is empty when nothing is set.
+func (m Metric) Kind() Kind {
+	switch {
+	case m.Counts != nil:
+		return KindCounts
+	case m.Histogram != nil:
+		return KindHistogram
+	case m.Mean != nil:
+		return KindMean
+	case m.Value != nil:
+		return KindValue
+	}
+	return ""
+}

@@ -1,0 +1,115 @@
+package analysis
+
+import (
+	"context"
+	"time"
+)
+
+// Names are the only things that may be substituted in a metric's expressions.
+type Names struct {
+	Endpoint  string `json:"endpoint"`
+	Stable    string `json:"stable"`
+	Candidate string `json:"candidate"`
+}
+
+// A Query asks for the increments of one metric, of both deployments, in the
+// interval (From, To].
+type Query struct {
+	Metric Metric    `json:"metric"`
+	Names  Names     `json:"names"`
+	From   time.Time `json:"from"`
+	To     time.Time `json:"to"`
+	// Cuts are the latencies, in seconds, that the judge will test. An adapter
+	// must return at least the bucket bounds next to each cut on both sides and
+	// may leave out the others. No cuts: every bucket is wanted.
+	Cuts []float64 `json:"cuts,omitempty"`
+}
+
+// A Source answers questions about metrics. Implementations are safe for
+// concurrent use and keep no cursor.
+type Source interface {
+	// Read asks many questions at once so that an adapter can merge them.
+	// len(readings) == len(qs), and readings[i] answers qs[i]; the failure of one
+	// question stands in its Reading. An error is returned only when nothing
+	// could be asked at all (the context ended, the adapter is closed).
+	//
+	// Increments of (From, To] are deltas of the samples whose own timestamp
+	// lies in it, counted from the last sample at or before From, so that
+	// consecutive intervals tile exactly. A source that lags answers up to the
+	// instant it is sure of and says so in Reading.To; one that cannot look back
+	// answers the part it saw and says so in Reading.From.
+	Read(ctx context.Context, qs []Query) ([]Reading, error)
+}
+
+// Status says whether a source answered.
+type Status string
+
+// The three ways a question ends.
+const (
+	// StatusOK: the source answered. A deployment may still be missing in the
+	// answer: see Sample.Fresh.
+	StatusOK Status = "ok"
+	// StatusError: the source did not answer, or only partly (a time-out, a
+	// warning of partial data, too many series, nonsense numbers).
+	StatusError Status = "error"
+)
+
+// A Reading is what a source answered to one Query.
+type Reading struct {
+	Metric string `json:"metric"`
+	// From and To bound what was answered: (From, To], within the query's
+	// interval. To not after From means that nothing new is known yet; such a
+	// reading adds no evidence and is no sign of missing data by itself.
+	From   time.Time `json:"from"`
+	To     time.Time `json:"to"`
+	Status Status    `json:"status"`
+	// Reason is one sentence for people when Status is not ok or a deployment is
+	// not fresh. It never holds a secret.
+	Reason    string `json:"reason,omitempty"`
+	Stable    Sample `json:"stable"`
+	Candidate Sample `json:"candidate"`
+}
+
+// A Sample holds one deployment's increments in the interval of its Reading.
+// All numbers are finite and not negative (Value and Sum may be negative).
+type Sample struct {
+	// Fresh: the deployment's total series (or value) exists and has a sample
+	// that is not stale. Without it the other fields are meaningless.
+	Fresh bool `json:"fresh,omitempty"`
+	// N is the number of events: requests, plays, observations.
+	N float64 `json:"n,omitempty"`
+	// K is how many of them were bad (or good, as the metric's Counts says);
+	// 0 ≤ K ≤ N.
+	K float64 `json:"k,omitempty"`
+	// Buckets are the histogram's increments, by increasing bound. Events above
+	// the last bound are in N only. Adjacent intervals may have other bounds.
+	Buckets []Bucket `json:"buckets,omitempty"`
+	// Sum and SumSq are the increments of a Mean's sum and sum of squares.
+	Sum   float64 `json:"sum,omitempty"`
+	SumSq float64 `json:"sumSq,omitempty"`
+	// Value is a plain number at To.
+	Value float64 `json:"value,omitempty"`
+	// Instances hold the same increments by instance where the source can tell
+	// them apart; their sums equal the sample's. Instances of instances are nil.
+	Instances []Instance `json:"instances,omitempty"`
+}
+
+// An Instance is one instance's part of a Sample.
+type Instance struct {
+	Name string `json:"name"`
+	// Sample's own Instances are nil.
+	Sample
+}
+
+// A Bucket counts the events in (bound of the bucket before, Upper].
+type Bucket struct {
+	// Upper is the inclusive upper bound in seconds; always finite.
+	Upper float64 `json:"le"`
+	// Count is the number of events in this bucket alone, not cumulated.
+	Count float64 `json:"n"`
+}
+
+// ErrorReading answers q with a failure that a person can read.
+func ErrorReading(q Query, reason string) Reading {
+	return Reading{Metric: q.Metric.Name, From: q.From, To: q.To, Status: StatusError, Reason: reason}
+}

@@ -1,0 +1,201 @@
+// Package notifier says what it is to tell people something and to hear their
+// answers.
+//
+// The rules of the package:
+//   - The same Key is the same message, updated in place. An adapter returns a
+//     reference (a message's address) that is stored and handed back with the
+//     next Notice of that key.
+//   - An adapter delivers one Notice per call and does not retry: the rollout's
+//     outbox does, so that nothing is lost or sent twice under another key.
+//   - No secret ever appears in an error.
+//   - Nothing here is ever in the way of a rollback.
+package notifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrPermanent marks a failure that no retry will mend: a wrong channel, a
+// revoked token, a message the other side refuses.
+var ErrPermanent = errors.New("notifier: permanent")
+
+// A RetryError is a passing failure after which the other side asked to wait.
+type RetryError struct {
+	After time.Duration
+	Err   error
+}
+
+// Error says what failed and for how long to wait.
+func (e *RetryError) Error() string { return fmt.Sprintf("%v (retry after %s)", e.Err, e.After) }
+
+// Unwrap returns the cause.
+func (e *RetryError) Unwrap() error { return e.Err }
+
+// A Notifier tells people something. Implementations are safe for concurrent
+// use.
+type Notifier interface {
+	// Notify delivers n and returns a reference to the message ("" where there is
+	// none). Any error but one that wraps ErrPermanent may pass with time.
+	Notify(ctx context.Context, n Notice) (ref string, err error)
+}
+
+// An Inbox hears people's answers and commands.
+type Inbox interface {
+	// Run listens until ctx ends and hands each answer to deliver, which decides
+	// and replies within 2 s. It returns nil when ctx ended.
+	Run(ctx context.Context, deliver func(context.Context, Answer) (Reply, error)) error
+}
+
+// Topic is a kind of message.
+type Topic string
+
+// The topics.
+const (
+	// TopicStatus is the one message of a rollout, updated in place.
+	TopicStatus Topic = "status"
+	// TopicThread is an entry below the status message.
+	TopicThread Topic = "thread"
+	// TopicAsk is an approval request; its update says how it ended.
+	TopicAsk Topic = "ask"
+	// TopicPage calls a human who must act now.
+	TopicPage Topic = "page"
+	// TopicTest is a marked test message.
+	TopicTest Topic = "test"
+)
+
+// Severity is how bad it is; PagerDuty's words.
+type Severity string
+
+// The severities.
+const (
+	SeverityCritical Severity = "critical"
+	SeverityError    Severity = "error"
+	SeverityWarning  Severity = "warning"
+	SeverityInfo     Severity = "info"
+)
+
+// A Notice is one message.
+type Notice struct {
+	// Key names the message: the same Key is the same message, updated. It is
+	// also the pager's deduplication key.
+	Key string `json:"key"`
+	// Delivery names this delivery; a repeat of the same one has the same value.
+	Delivery string   `json:"delivery"`
+	Topic    Topic    `json:"topic"`
+	Severity Severity `json:"severity"`
+	// Resolve ends the page with this Key.
+	Resolve bool `json:"resolve,omitempty"`
+	// Ref is what Notify returned for this Key before; ThreadRef the same for the
+	// rollout's status message.
+	Ref       string `json:"ref,omitempty"`
+	ThreadRef string `json:"threadRef,omitempty"`
+	// Summary is one line, at most 200 characters.
+	Summary string    `json:"summary"`
+	At      time.Time `json:"at"`
+	Rollout Rollout   `json:"rollout"`
+	// Question is set for TopicAsk.
+	Question *Question `json:"question,omitempty"`
+}
+
+// Rollout is what a message may show of a rollout.
+type Rollout struct {
+	ID         string            `json:"id"`
+	Policy     string            `json:"policy"`
+	Owner      string            `json:"owner"`
+	Router     string            `json:"router"`
+	Endpoint   string            `json:"endpoint"`
+	Stable     string            `json:"stable"`
+	Candidate  string            `json:"candidate"`
+	Version    string            `json:"version"`
+	Requester  string            `json:"requester"`
+	OnBehalfOf string            `json:"onBehalfOf,omitempty"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	Runbook    string            `json:"runbook,omitempty"`
+	Phase      string            `json:"phase"`
+	Reason     string            `json:"reason,omitempty"`
+	Sentence   string            `json:"sentence,omitempty"`
+	Step       string            `json:"step,omitempty"`
+	// Weights are the confirmed weights by deployment.
+	Weights    map[string]int `json:"weights,omitempty"`
+	Guardrails []Guardrail    `json:"guardrails,omitempty"`
+	WaitingFor string         `json:"waitingFor,omitempty"`
+	// ManualRollback is the command that rolls back without Belay; BelayRollback
+	// the one that does it with Belay.
+	ManualRollback string `json:"manualRollback,omitempty"`
+	BelayRollback  string `json:"belayRollback,omitempty"`
+	// URL is where the rollout can be looked at; "" when there is no such place.
+	URL     string    `json:"url,omitempty"`
+	Started time.Time `json:"started"`
+}
+
+// A Guardrail is one guardrail's line in a message; figures are already text
+// for people.
+type Guardrail struct {
+	Name      string `json:"name"`
+	Verdict   string `json:"verdict"`
+	Candidate string `json:"candidate"`
+	Stable    string `json:"stable"`
+	Interval  string `json:"interval"`
+	Limit     string `json:"limit"`
+	N         string `json:"n"`
+	Sentence  string `json:"sentence"`
+}
+
+// A Question is an approval request.
+type Question struct {
+	Gate string `json:"gate"`
+	// Nonce is opaque and binds an answer to this asking.
+	Nonce string `json:"nonce"`
+	// Channel, Users and Groups are the gate's `from`.
+	Channel string   `json:"channel,omitempty"`
+	Users   []string `json:"users,omitempty"`
+	Groups  []string `json:"groups,omitempty"`
+	Quorum  int      `json:"quorum"`
+	Step    string   `json:"step"`
+	// FromWeight and ToWeight are the candidate's share before and after.
+	FromWeight int `json:"fromWeight"`
+	ToWeight   int `json:"toWeight"`
+	// RequestsPerHour is what the candidate would serve; 0 when unknown.
+	RequestsPerHour float64   `json:"requestsPerHour,omitempty"`
+	Expires         time.Time `json:"expires"`
+	OnExpiry        string    `json:"onExpiry"`
+	// State is open, approved, rejected, expired or void.
+	State   string   `json:"state"`
+	Answers []Voiced `json:"answers,omitempty"`
+}
+
+// Voiced is an answer as a message shows it.
+type Voiced struct {
+	Who     string    `json:"who"`
+	When    time.Time `json:"when"`
+	Approve bool      `json:"approve"`
+	Reason  string    `json:"reason,omitempty"`
+}
+
+// An Answer is what a person said.
+type Answer struct {
+	// ID is unique for this act of this person; the same ID is the same answer.
+	ID      string `json:"id"`
+	Rollout string `json:"rollout"`
+	// Gate and Nonce are set for approvals; Command for commands (approve,
+	// reject, hold, pause, resume, rollback, list, status).
+	Gate    string `json:"gate,omitempty"`
+	Nonce   string `json:"nonce,omitempty"`
+	Command string `json:"command"`
+	Reason  string `json:"reason,omitempty"`
+	// Who is the person in the notifier's terms ("slack:T1/U2"), Name for people;
+	// Groups are those of the gate's `from` that the notifier has verified.
+	Who    string    `json:"who"`
+	Name   string    `json:"name,omitempty"`
+	Groups []string  `json:"groups,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+// A Reply is what the person is told at once; only they see it.
+type Reply struct {
+	Accepted bool   `json:"accepted"`
+	Text     string `json:"text"`
+}

@@ -1,0 +1,145 @@
+package rollout
+
+import (
+	"maps"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+)
+
+// A Split is how an endpoint divides its traffic, in percent by deployment.
+// Deployments with 0 are left out.
+type Split struct {
+	Weights map[string]int `json:"weights"`
+	Mirror  map[string]int `json:"mirror,omitempty"`
+	// Version identifies this state of the endpoint where its API has versions.
+	// Two splits with equal weights and mirrors are equal whatever their versions.
+	Version string `json:"version,omitempty"`
+}
+
+// Equal reports whether both splits send the same traffic to everyone.
+func (s Split) Equal(t Split) bool {
+	return maps.Equal(positive(s.Weights), positive(t.Weights)) && maps.Equal(positive(s.Mirror), positive(t.Mirror))
+}
+
+// Clone returns a copy that shares nothing with s.
+func (s Split) Clone() Split {
+	s.Weights, s.Mirror = maps.Clone(s.Weights), maps.Clone(s.Mirror)
+	return s
+}
+
+func positive(m map[string]int) map[string]int {
+	out := make(map[string]int, len(m))
+	for k, v := range m {
+		if v != 0 {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// EventKind says what happened.
+type EventKind string
+
+// The kinds of events, with the fields of Event that they use besides Kind,
+// At and (for answers to effects) Effect.
+const (
+	// EventStarted opens the history: nothing else.
+	EventStarted EventKind = "started"
+	// EventClaimed answers Claim: the endpoint is ours.
+	EventClaimed EventKind = "claimed"
+	// EventQueued answers Claim: Ahead names the rollout in front. The Claim
+	// stays wanted.
+	EventQueued EventKind = "queued"
+	// EventRefused answers Claim: Code and Reason.
+	EventRefused EventKind = "refused"
+	// EventReleased answers Release.
+	EventReleased EventKind = "released"
+	// EventPreflighted answers Preflight: Checks, Split (as read; nil when it
+	// could not be), Manual, Reason when the split could not be read.
+	EventPreflighted EventKind = "preflighted"
+	// EventTraffic answers SetTraffic or ReadTraffic: Split as read back (nil when
+	// it could not be read) and Failure where the call failed.
+	EventTraffic EventKind = "traffic"
+	// EventMeasured answers Measure: Readings, one per metric asked.
+	EventMeasured EventKind = "measured"
+	// EventDelivered answers Ask, Tell or Page: Notifier and Ref.
+	EventDelivered EventKind = "delivered"
+	// EventUndelivered answers Ask, Tell or Page: Notifier and Failure.
+	EventUndelivered EventKind = "undelivered"
+	// EventAnswered is a person's yes or no to a gate: Gate, Nonce, Approve, By,
+	// Reason. The shell has checked that By is who they say and is in the gate's
+	// `from`; the core checks everything else.
+	EventAnswered EventKind = "answered"
+	// EventCommanded is a person's command: Command, By, Reason, Extend.
+	EventCommanded EventKind = "commanded"
+	// EventSuperseded: a newer release (Ahead) takes the endpoint.
+	EventSuperseded EventKind = "superseded"
+	// EventSuspected: the store lost records and the endpoint shows it: Reason.
+	EventSuspected EventKind = "suspected"
+	// EventWoken answers Wake: time has passed.
+	EventWoken EventKind = "woken"
+)
+
+// An Event is what happened, when. Events are plain data; no NaN or Inf enters.
+type Event struct {
+	Kind EventKind `json:"kind"`
+	At   time.Time `json:"at"`
+	// Effect is the ID of the effect that this answers, with its Attempt.
+	Effect  string `json:"effect,omitempty"`
+	Attempt int    `json:"attempt,omitempty"`
+
+	Split    *Split             `json:"split,omitempty"`
+	Failure  *Failure           `json:"failure,omitempty"`
+	Checks   []CheckResult      `json:"checks,omitempty"`
+	Manual   string             `json:"manual,omitempty"`
+	Readings []analysis.Reading `json:"readings,omitempty"`
+
+	By      *Person       `json:"by,omitempty"`
+	Gate    string        `json:"gate,omitempty"`
+	Nonce   string        `json:"nonce,omitempty"`
+	Approve bool          `json:"approve,omitempty"`
+	Command Command       `json:"command,omitempty"`
+	Extend  time.Duration `json:"extend,omitempty"`
+
+	Code     Reason `json:"code,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+	Ahead    string `json:"ahead,omitempty"`
+	Notifier string `json:"notifier,omitempty"`
+	Ref      string `json:"ref,omitempty"`
+}
+
+// Command is what a person may order.
+type Command string
+
+// The commands.
+const (
+	CommandPause    Command = "pause"
+	CommandResume   Command = "resume"
+	CommandRollback Command = "rollback"
+	CommandPromote  Command = "promote"
+	CommandExtend   Command = "extend"
+)
+
+// A Failure is why a call did not do what it should.
+type Failure struct {
+	Kind    FailureKind `json:"kind"`
+	Message string      `json:"message"`
+	// RetryAfter is what the other side asked for; 0 when it said nothing.
+	RetryAfter time.Duration `json:"retryAfter,omitempty"`
+}
+
+// FailureKind is what can be done about a failure.
+type FailureKind string
+
+// The kinds of failures.
+const (
+	// FailureTransient: trying again may help; whether it took effect is unknown.
+	FailureTransient FailureKind = "transient"
+	// FailureBusy: the other side is occupied or throttles; nothing took effect.
+	FailureBusy FailureKind = "busy"
+	// FailureForeign: the split was not what the call required; nothing was written.
+	FailureForeign FailureKind = "foreign"
+	// FailurePermanent: no retry will mend it.
+	FailurePermanent FailureKind = "permanent"
+)

@@ -1,0 +1,231 @@
+package rollout
+
+import (
+	"time"
+
+	"github.com/belayd/belay/analysis"
+)
+
+// A Plan is a policy resolved for one release. It is fixed for the life of the
+// rollout: a policy that is edited meanwhile changes nothing under way.
+type Plan struct {
+	SchemaVersion int `json:"schemaVersion"`
+	// ID is the rollout's id.
+	ID      string    `json:"id"`
+	Policy  PolicyRef `json:"policy"`
+	Release Release   `json:"release"`
+
+	Endpoint EndpointRef `json:"endpoint"`
+	// Stable is a deployment's name, or "auto": the one that has 100% when the
+	// rollout starts.
+	Stable          string        `json:"stable"`
+	OnForeignChange ForeignPolicy `json:"onForeignChange"`
+	Concurrency     Concurrency   `json:"concurrency"`
+
+	Preflight []Check `json:"preflight,omitempty"`
+
+	Interval      time.Duration   `json:"interval"`
+	Settle        time.Duration   `json:"settle"`
+	MaxExtend     time.Duration   `json:"maxExtend"`
+	OnUndecided   UndecidedPolicy `json:"onUndecided"`
+	OnNoData      MissingPolicy   `json:"onNoData"`
+	OnSourceError MissingPolicy   `json:"onSourceError"`
+	Steps         []Step          `json:"steps"`
+	Panel         analysis.Panel  `json:"panel"`
+
+	Approvals []Approval `json:"approvals,omitempty"`
+	Windows   *Windows   `json:"windows,omitempty"`
+	Schedule  *Schedule  `json:"schedule,omitempty"`
+
+	Rollback RollbackPolicy `json:"rollback"`
+	// Page names the notifiers that call a human, in the order in which they are
+	// tried; Notify those that are told, each of them.
+	Page   []string `json:"page,omitempty"`
+	Notify []string `json:"notify,omitempty"`
+}
+
+// PolicyRef pins the policy a plan came from.
+type PolicyRef struct {
+	Name        string            `json:"name"`
+	Owner       string            `json:"owner"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// Text is the policy as resolved (with everything it extends), Hash its
+	// SHA-256 in hex.
+	Text string `json:"text"`
+	Hash string `json:"hash"`
+}
+
+// A Release is the request to roll out.
+type Release struct {
+	Policy    string `json:"policy"`
+	Candidate string `json:"candidate"`
+	Version   string `json:"version"`
+	// Requester is the authenticated identity that asked; OnBehalfOf is whom it
+	// named (requestedBy), unverified.
+	Requester   Person            `json:"requester"`
+	OnBehalfOf  string            `json:"onBehalfOf,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Artifact    string            `json:"artifact,omitempty"`
+	Environment string            `json:"environment,omitempty"`
+	// Source says where the request came from: "api", "nats:RELEASES",
+	// "schedule", with the event's own key.
+	Source string `json:"source,omitempty"`
+}
+
+// A Person is who did something. ID is canonical: one person's Slack id, OIDC
+// subject and token map to one ID.
+type Person struct {
+	ID     string   `json:"id"`
+	Name   string   `json:"name,omitempty"`
+	Via    string   `json:"via,omitempty"`
+	Groups []string `json:"groups,omitempty"`
+}
+
+// EndpointRef names an endpoint of a router.
+type EndpointRef struct {
+	Router string `json:"router"`
+	Name   string `json:"name"`
+}
+
+// Key is the endpoint's record in the store.
+func (e EndpointRef) Key() string { return "endpoint/" + e.Router + "/" + e.Name }
+
+// A Step is a weight (or a mirror share) plus the time it bakes.
+type Step struct {
+	Name string `json:"name"`
+	// Weight is the candidate's share of live traffic in percent, Mirror its
+	// share of mirrored traffic; one of them is 0.
+	Weight int           `json:"weight"`
+	Mirror int           `json:"mirror,omitempty"`
+	Bake   time.Duration `json:"bake"`
+	// Requires names the approvals that must be given before the step starts.
+	Requires []string `json:"requires,omitempty"`
+}
+
+// Approval describes a gate that people open.
+type Approval struct {
+	Name     string   `json:"name"`
+	Notifier string   `json:"notifier,omitempty"`
+	Channel  string   `json:"channel,omitempty"`
+	Groups   []string `json:"groups,omitempty"`
+	Users    []string `json:"users,omitempty"`
+	// Quorum is how many distinct people must say yes; at least 1.
+	Quorum int `json:"quorum"`
+	// NotByRequester excludes the requester and whom it acted for.
+	NotByRequester bool          `json:"notByRequester,omitempty"`
+	Expires        time.Duration `json:"expires"`
+	OnExpiry       ExpiryPolicy  `json:"onExpiry"`
+}
+
+// Windows are when forward steps may start.
+type Windows struct {
+	// Timezone is an IANA name.
+	Timezone string   `json:"timezone"`
+	Open     []Window `json:"open,omitempty"`
+	Freezes  []Freeze `json:"freezes,omitempty"`
+}
+
+// A Window opens at each instant of a five-field cron expression, for a while.
+type Window struct {
+	Cron string        `json:"cron"`
+	For  time.Duration `json:"for"`
+}
+
+// A Freeze is a span in which no step starts: [From, To).
+type Freeze struct {
+	Name string    `json:"name"`
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
+// Schedule starts the newest waiting release at each instant of a cron
+// expression, in the time zone of the policy's windows or UTC.
+type Schedule struct {
+	Cron     string `json:"cron"`
+	Timezone string `json:"timezone,omitempty"`
+}
+
+// RollbackPolicy says how a rollback is verified and what follows it.
+type RollbackPolicy struct {
+	VerifyWithin time.Duration `json:"verifyWithin"`
+	Cooldown     time.Duration `json:"cooldown"`
+}
+
+// A Check is one preflight check. Kind is the policy's word: ready,
+// rollback-ready, capacity, fresh-metrics, tags, invoke, refuses-anonymous.
+type Check struct {
+	Kind string `json:"check"`
+	// Headroom, of capacity: percent on top of the largest step.
+	Headroom int `json:"headroom,omitempty"`
+	// Within, of fresh-metrics: the age allowed; of invoke: the latency allowed.
+	Within time.Duration `json:"within,omitempty"`
+	// Required, of tags.
+	Required []string `json:"required,omitempty"`
+	// Method, Body, Status and Schema (a JSON Schema), of invoke.
+	Method string `json:"method,omitempty"`
+	Path   string `json:"path,omitempty"`
+	Body   []byte `json:"body,omitempty"`
+	Status int    `json:"status,omitempty"`
+	Schema []byte `json:"schema,omitempty"`
+}
+
+// A CheckResult is what a preflight check found.
+type CheckResult struct {
+	Check    string `json:"check"`
+	OK       bool   `json:"ok"`
+	Found    string `json:"found"`
+	Expected string `json:"expected"`
+	Remedy   string `json:"remedy,omitempty"`
+	// Transient: the check could not be made; trying again may help.
+	Transient bool `json:"transient,omitempty"`
+}
+
+// MissingPolicy says what happens when readings are missing: after After,
+// Then; and RollbackAfter later (0 is never).
+type MissingPolicy struct {
+	After         time.Duration   `json:"after"`
+	Then          analysis.Action `json:"then"`
+	RollbackAfter time.Duration   `json:"rollbackAfter,omitempty"`
+}
+
+// ForeignPolicy says what a change of the traffic that Belay did not make
+// leads to.
+type ForeignPolicy string
+
+// The values of onForeignChange.
+const (
+	ForeignHold     ForeignPolicy = "hold"
+	ForeignAdopt    ForeignPolicy = "adopt"
+	ForeignRestore  ForeignPolicy = "restore"
+	ForeignRollback ForeignPolicy = "rollback"
+)
+
+// Concurrency says what a second release for a busy endpoint does.
+type Concurrency string
+
+// The values of concurrency.
+const (
+	ConcurrencyQueue     Concurrency = "queue"
+	ConcurrencyRefuse    Concurrency = "refuse"
+	ConcurrencySupersede Concurrency = "supersede"
+)
+
+// UndecidedPolicy says what a step does whose extension is used up.
+type UndecidedPolicy string
+
+// The values of onUndecided.
+const (
+	UndecidedHold     UndecidedPolicy = "hold"
+	UndecidedRollback UndecidedPolicy = "rollback"
+	UndecidedPromote  UndecidedPolicy = "promote"
+)
+
+// ExpiryPolicy says what an approval does that nobody answered in time.
+type ExpiryPolicy string
+
+// The values of onExpiry.
+const (
+	ExpiryHold     ExpiryPolicy = "hold"
+	ExpiryRollback ExpiryPolicy = "rollback"
+)

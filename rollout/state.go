@@ -1,0 +1,200 @@
+package rollout
+
+import (
+	"time"
+
+	"github.com/belayd/belay/analysis"
+)
+
+// A State is where one rollout stands: everything Next needs besides the plan.
+// It is a value; Next never changes the state it is given.
+type State struct {
+	SchemaVersion int    `json:"schemaVersion"`
+	ID            string `json:"id"`
+	// Seq counts the events folded in; effect IDs are made from it.
+	Seq     int       `json:"seq"`
+	Created time.Time `json:"created"`
+	At      time.Time `json:"at"`
+
+	Phase      Phase     `json:"phase"`
+	PhaseSince time.Time `json:"phaseSince"`
+	Reason     Reason    `json:"reason,omitempty"`
+	Sentence   string    `json:"sentence,omitempty"`
+
+	// Stable is resolved by the preflight; Manual is the command that rolls back
+	// by hand.
+	Stable string        `json:"stable,omitempty"`
+	Manual string        `json:"manual,omitempty"`
+	Ahead  string        `json:"ahead,omitempty"`
+	Checks []CheckResult `json:"checks,omitempty"`
+	// Tries counts failed tries of the preflight.
+	Tries   int  `json:"tries,omitempty"`
+	Claimed bool `json:"claimed,omitempty"`
+
+	// Step is the index of the current step, -1 before the first.
+	Step int `json:"step"`
+	// Confirmed is the split last read from the endpoint and accepted as ours;
+	// Observed is the last one read, whoever made it. Asked is what Belay last
+	// wanted.
+	Confirmed   *Split    `json:"confirmed,omitempty"`
+	ConfirmedAt time.Time `json:"confirmedAt,omitzero"`
+	Observed    *Split    `json:"observed,omitempty"`
+	Asked       *Split    `json:"asked,omitempty"`
+	// Allowed is the candidate's largest weight that an opened gate allows.
+	Allowed int    `json:"allowed"`
+	Shift   *Shift `json:"shift,omitempty"`
+
+	Bake     Bake                `json:"bake,omitzero"`
+	Evidence analysis.Evidence   `json:"evidence,omitzero"`
+	Verdicts []analysis.Verdict  `json:"verdicts,omitempty"`
+	MayEnd   bool                `json:"mayEnd,omitempty"`
+	Missing  Missing             `json:"missing,omitzero"`
+	Gates    map[string]Question `json:"gates,omitempty"`
+	// Overridden: a person ended this step's wait with a reason.
+	Overridden bool  `json:"overridden,omitempty"`
+	Hold       *Hold `json:"hold,omitempty"`
+	Restored   bool  `json:"restored,omitempty"`
+
+	Page     *OpenPage `json:"page,omitempty"`
+	Messages []Effect  `json:"messages,omitempty"`
+	// Refs hold what notifiers returned, by notifier and notice key.
+	Refs map[string]string `json:"refs,omitempty"`
+
+	Outbox []Effect `json:"outbox,omitempty"`
+	// Last is what the last event led to.
+	Last Last `json:"last,omitzero"`
+}
+
+// A Shift is a change of the traffic under way.
+type Shift struct {
+	Why ShiftWhy `json:"why"`
+	// From is what the endpoint must show for the write to be sent, To what it
+	// shall show.
+	From    Split     `json:"from"`
+	To      Split     `json:"to"`
+	Since   time.Time `json:"since"`
+	Attempt int       `json:"attempt"`
+	// Sent: the write was accepted; only the read-back is awaited.
+	Sent   bool      `json:"sent,omitempty"`
+	SentAt time.Time `json:"sentAt,omitzero"`
+	// NotBefore is when the next try may start; Polls counts read-backs.
+	NotBefore time.Time `json:"notBefore,omitzero"`
+	Polls     int       `json:"polls,omitempty"`
+	// Withheld: somebody else took the traffic from the candidate; nothing is
+	// written until a person orders it.
+	Withheld bool `json:"withheld,omitempty"`
+	// Late: verifyWithin has passed without confirmation.
+	Late bool `json:"late,omitempty"`
+}
+
+// ShiftWhy says what a shift is for.
+type ShiftWhy string
+
+// The kinds of shifts.
+const (
+	ShiftForward  ShiftWhy = "forward"
+	ShiftRollback ShiftWhy = "rollback"
+	ShiftRestore  ShiftWhy = "restore"
+)
+
+// Bake counts the watched time of the current step.
+type Bake struct {
+	// Watched is the time counted so far; Until is what it needs, with what people
+	// added.
+	Watched time.Duration `json:"watched"`
+	Needs   time.Duration `json:"needs"`
+	// Counted is the instant up to which time was counted.
+	Counted time.Time `json:"counted,omitzero"`
+	// FullSince is when Watched first reached Needs; the extension counts from it.
+	FullSince time.Time `json:"fullSince,omitzero"`
+	// Extended: the bake is over and the step waits for evidence.
+	Extended bool `json:"extended,omitempty"`
+}
+
+// Missing says since when readings are missing.
+type Missing struct {
+	NoDataSince time.Time `json:"noDataSince,omitzero"`
+	ErrorSince  time.Time `json:"errorSince,omitzero"`
+	Guardrail   string    `json:"guardrail,omitempty"`
+	// Told: the rule has fired for this spell.
+	Told bool `json:"told,omitempty"`
+}
+
+// A Hold is why a rollout is held.
+type Hold struct {
+	Reason   Reason    `json:"reason"`
+	Sentence string    `json:"sentence"`
+	Since    time.Time `json:"since"`
+	// Group is the guardrail group whose evidence restarts on resume.
+	Group     analysis.Action `json:"group,omitempty"`
+	Guardrail string          `json:"guardrail,omitempty"`
+	// Self: the hold ends by itself when the readings are back.
+	Self bool `json:"self,omitempty"`
+	// Paused is true for a person's pause.
+	Paused bool `json:"paused,omitempty"`
+}
+
+// An OpenPage is the one page of a rollout that a human has not been relieved of.
+type OpenPage struct {
+	Since   time.Time `json:"since"`
+	Summary string    `json:"summary"`
+	Reason  Reason    `json:"reason"`
+}
+
+// Last is what one event led to.
+type Last struct {
+	// Quiet: nothing changed but evidence, counters and the next reading; the
+	// append may wait for the next one, at most a minute.
+	Quiet bool `json:"quiet,omitempty"`
+	// Decisions are what was decided, in order.
+	Decisions []Decision `json:"decisions,omitempty"`
+	// Ignored says why the event changed nothing.
+	Ignored string `json:"ignored,omitempty"`
+}
+
+// A Decision is one thing that the machine decided, as the journal, explain
+// and policy tests know it.
+type Decision struct {
+	Kind      DecisionKind `json:"kind"`
+	Step      string       `json:"step,omitempty"`
+	Guardrail string       `json:"guardrail,omitempty"`
+	Gate      string       `json:"gate,omitempty"`
+	Reason    Reason       `json:"reason,omitempty"`
+	// Rule is the policy's rule that applied, e.g. "onNoData: {after: 2m, then: hold}".
+	Rule string `json:"rule,omitempty"`
+	// Sentence explains the decision to a person.
+	Sentence string `json:"sentence"`
+	Split    *Split `json:"split,omitempty"`
+	By       string `json:"by,omitempty"`
+	// Verdicts are the judgements the decision rests on; only where it rests on
+	// any.
+	Verdicts []analysis.Verdict `json:"verdicts,omitempty"`
+}
+
+// DecisionKind is the kind of a decision; the words of policy tests.
+type DecisionKind string
+
+// The kinds of decisions.
+const (
+	DecisionStart         DecisionKind = "start"
+	DecisionQueue         DecisionKind = "queue"
+	DecisionRefuse        DecisionKind = "refuse"
+	DecisionStep          DecisionKind = "step"
+	DecisionConfirm       DecisionKind = "confirm"
+	DecisionAsk           DecisionKind = "ask"
+	DecisionAnswer        DecisionKind = "answer"
+	DecisionVoid          DecisionKind = "void"
+	DecisionHold          DecisionKind = "hold"
+	DecisionResume        DecisionKind = "resume"
+	DecisionExtend        DecisionKind = "extend"
+	DecisionBreach        DecisionKind = "breach"
+	DecisionRollback      DecisionKind = "rollback"
+	DecisionPage          DecisionKind = "page"
+	DecisionPromote       DecisionKind = "promote"
+	DecisionForeignChange DecisionKind = "foreign-change"
+	DecisionNoData        DecisionKind = "no-data"
+	DecisionSourceError   DecisionKind = "source-error"
+	DecisionBudget        DecisionKind = "budget"
+	// DecisionEnd is the terminal phase of a rollout that was not promoted.
+	DecisionEnd DecisionKind = "end"
+)
