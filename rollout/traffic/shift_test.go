@@ -1,0 +1,87 @@
+package traffic_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/belayd/belay/rollout/traffic"
+)
+
+func split(weights map[string]int, mirror map[string]int, version string) traffic.Split {
+	return traffic.Split{Weights: weights, Mirror: mirror, Version: version}
+}
+
+// Nothing but weights that sum to 100 is ever written.
+func TestValidate(t *testing.T) {
+	tests := []struct {
+		name string
+		to   traffic.Split
+		ok   bool
+	}{
+		{"all to one", split(map[string]int{"blue": 100}, nil, ""), true},
+		{"shared, with a zero", split(map[string]int{"blue": 40, "green": 60, "old": 0}, nil, ""), true},
+		{"mirror", split(map[string]int{"blue": 100}, map[string]int{"green": 10}, ""), true},
+		{"nothing", split(nil, nil, ""), false},
+		{"all zero", split(map[string]int{"blue": 0, "green": 0}, nil, ""), false},
+		{"99", split(map[string]int{"blue": 99}, nil, ""), false},
+		{"101", split(map[string]int{"blue": 96, "green": 5}, nil, ""), false},
+		{"negative", split(map[string]int{"blue": 105, "green": -5}, nil, ""), false},
+		{"no name", split(map[string]int{"": 100}, nil, ""), false},
+		{"overflow", split(map[string]int{"a": 1 << 62, "b": 1 << 62, "c": 1 << 62, "d": 1<<62 + 100}, nil, ""), false},
+		{"live and mirrored", split(map[string]int{"blue": 95, "green": 5}, map[string]int{"green": 10}, ""), false},
+		{"negative mirror", split(map[string]int{"blue": 100}, map[string]int{"green": -1}, ""), false},
+	}
+	for _, tt := range tests {
+		err := traffic.Validate(tt.to)
+		if (err == nil) != tt.ok {
+			t.Errorf("Validate(%s): got %v, want ok %v", tt.name, err, tt.ok)
+		}
+		if err != nil && !errors.Is(err, traffic.ErrPermanent) {
+			t.Errorf("Validate(%s): got %v, want it to wrap ErrPermanent", tt.name, err)
+		}
+	}
+}
+
+// What the endpoint shows decides whether there is anything to write.
+func TestNeedsWrite(t *testing.T) {
+	all, five := map[string]int{"blue": 100}, map[string]int{"blue": 95, "green": 5}
+	tests := []struct {
+		name          string
+		now, from, to traffic.Split
+		want          bool
+		foreign       bool
+	}{
+		{"shows from", split(all, nil, ""), split(all, nil, ""), split(five, nil, ""), true, false},
+		{"shows to", split(five, nil, ""), split(all, nil, ""), split(five, nil, ""), false, false},
+		{"shows to, at another version", split(five, nil, "9"), split(all, nil, "1"), split(five, nil, ""), false, false},
+		{"shows neither", split(nil, nil, ""), split(all, nil, ""), split(five, nil, ""), false, true},
+		{"zeroes do not count", split(all, nil, ""), split(map[string]int{"blue": 100, "green": 0}, nil, ""), split(five, nil, ""), true, false},
+		{"same version", split(all, nil, "7"), split(all, nil, "7"), split(five, nil, ""), true, false},
+		{"another version", split(all, nil, "8"), split(all, nil, "7"), split(five, nil, ""), false, true},
+		{"no version required", split(all, nil, "8"), split(all, nil, ""), split(five, nil, ""), true, false},
+		{"mirror differs", split(all, map[string]int{"green": 10}, ""), split(all, nil, ""), split(five, nil, ""), false, true},
+	}
+	for _, tt := range tests {
+		got, err := traffic.NeedsWrite(tt.now, tt.from, tt.to)
+		if got != tt.want || errors.Is(err, traffic.ErrForeignChange) != tt.foreign {
+			t.Errorf("NeedsWrite(%s): got %v, %v, want %v, foreign %v", tt.name, got, err, tt.want, tt.foreign)
+		}
+	}
+}
+
+// A split is written for people in the order of names.
+func TestFormat(t *testing.T) {
+	tests := []struct {
+		split traffic.Split
+		want  string
+	}{
+		{split(map[string]int{"green": 5, "blue": 95, "old": 0}, nil, "7"), "blue=95 green=5"},
+		{split(map[string]int{"blue": 100}, map[string]int{"green": 10}, ""), "blue=100 mirror(green=10)"},
+		{split(nil, nil, ""), "no traffic"},
+	}
+	for _, tt := range tests {
+		if got := traffic.Format(tt.split); got != tt.want {
+			t.Errorf("Format(%v): got %q, want %q", tt.split, got, tt.want)
+		}
+	}
+}
