@@ -88,6 +88,9 @@ type Event struct {
 	// Effect is the ID of the effect that this answers, with its Attempt.
 	Effect  string `json:"effect,omitempty"`
 	Attempt int    `json:"attempt,omitempty"`
+	// Key is what the sender of an answer or command calls this act: the same key
+	// is the same act.
+	Key string `json:"key,omitempty"`
 
 	Split    *Split             `json:"split,omitempty"`
 	Failure  *Failure           `json:"failure,omitempty"`

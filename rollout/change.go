@@ -1,0 +1,24 @@
+package rollout
+
+import "errors"
+
+// The errors of whoever runs rollouts (rollout/engine), for whoever asks it.
+var (
+	// ErrNotFound: there is no such rollout.
+	ErrNotFound = errors.New("rollout: not found")
+	// ErrDifferent: the same id or key was used before with another body.
+	ErrDifferent = errors.New("rollout: the same id with another body")
+	// ErrEnded: the rollout has ended; nothing can be ordered of it any more.
+	ErrEnded = errors.New("rollout: has ended")
+	// ErrStopped: whoever runs rollouts is stopping or has not started.
+	ErrStopped = errors.New("rollout: not running")
+)
+
+// A Change is one entry of some rollout's journal, as a subscriber sees it.
+type Change struct {
+	// Revision is the store's: a subscriber that remembers it can go on from it.
+	Revision uint64
+	// Rollout is the rollout's id.
+	Rollout string
+	Entry   Entry
+}
