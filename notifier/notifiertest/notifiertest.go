@@ -1,0 +1,93 @@
+// Package notifiertest holds what every notifier must keep to, whatever it talks
+// to: the other side's failures are classified alike, the same Key is the same
+// message, no secret is in any error, a context that ends ends the call.
+//
+// The rules of the package:
+//   - Exercise runs the whole contract against one adapter and the other side that
+//     the adapter's test brings along.
+//   - Nothing here waits for wall-clock luck: the other side holds its answer until
+//     the test lets go.
+//
+// It imports only package notifier and checks behaviour, not wire formats: those
+// belong to the adapters' own tests.
+package notifiertest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/belayd/belay/notifier"
+)
+
+// Noon is the instant at which every notice of this package happens.
+var Noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+// Rollout is what the notices of this package are about: a rollout at 25% whose
+// guardrails have been read.
+func Rollout() notifier.Rollout {
+	return notifier.Rollout{
+		ID: "r-7f3a", Policy: "recommendations", Owner: "team-recommendations",
+		Router: "azureml-prod", Endpoint: "recs", Stable: "blue", Candidate: "green", Version: "2026.11.3",
+		Requester: "oidc:ci@releases", OnBehalfOf: "registry/models",
+		Labels: map[string]string{"tier": "1"}, Runbook: "https://runbooks.example/recs",
+		Phase: "waiting", Reason: "approval", Sentence: "quarter baked for 30m and every guardrail passed.", Step: "quarter",
+		Weights: map[string]int{"blue": 75, "green": 25},
+		Guardrails: []notifier.Guardrail{
+			{Name: "failures", Verdict: "pass", Candidate: "0.31%", Stable: "0.29%", Interval: "0.24%–0.39%", Limit: "<= 1%", N: "48,210",
+				Sentence: "failures is 0.31% on green, below 1% with the wanted certainty."},
+			{Name: "p95", Verdict: "pass", Candidate: "183ms", Stable: "180ms", Interval: "176ms–191ms", Limit: "<= 450ms", N: "48,210",
+				Sentence: "p95 is 183ms on green, below 450ms with the wanted certainty."},
+			{Name: "watch-through", Verdict: "undecided", Candidate: "71.2%", Stable: "71.4%", Interval: "0.969x–1.026x", Limit: ">= 0.98x stable", N: "9,311",
+				Sentence: "watch-through may be below 0.98x stable; 9,311 plays do not tell yet."},
+		},
+		WaitingFor:     "product-owner until 16:00 UTC",
+		ManualRollback: "az ml online-endpoint update --name recs --traffic blue=100",
+		BelayRollback:  "belay rollback r-7f3a --reason '…'",
+		URL:            "https://belay.example/rollouts/r-7f3a",
+		Started:        Noon.Add(-2 * time.Hour),
+	}
+}
+
+// Notice is a notice of the topic with everything in it that the topic may have.
+// Its key is "<topic>/r-7f3a".
+func Notice(topic notifier.Topic) notifier.Notice {
+	n := notifier.Notice{
+		Key: string(topic) + "/r-7f3a", Delivery: string(topic) + "/r-7f3a/1", Topic: topic,
+		Severity: notifier.SeverityInfo, At: Noon, Rollout: Rollout(),
+		Summary: "recs: green 2026.11.3 has 25% and waits for product-owner",
+	}
+	switch topic {
+	case notifier.TopicPage:
+		n.Severity = notifier.SeverityCritical
+		n.Summary = "recs: failures broke its limit on green; rolling back to blue"
+	case notifier.TopicTest:
+		n.Summary = "this is a test of the notifier; nothing is wrong"
+	case notifier.TopicAsk:
+		n.Question = Question()
+	case notifier.TopicStatus, notifier.TopicThread:
+	}
+	return n
+}
+
+// Question is an open approval request from 25% to 60%.
+func Question() *notifier.Question {
+	return &notifier.Question{
+		Gate: "product-owner", Nonce: "n0nce-5be1", Channel: "#recs-release",
+		Users: []string{"U024BE7LH"}, Groups: []string{"product-owners"}, Quorum: 1,
+		Step: "majority", FromWeight: 25, ToWeight: 60, RequestsPerHour: 205_000,
+		Expires: Noon.Add(4 * time.Hour), OnExpiry: "hold", State: "open",
+	}
+}
+
+// Topics are all topics.
+func Topics() []notifier.Topic {
+	return []notifier.Topic{notifier.TopicStatus, notifier.TopicThread, notifier.TopicAsk, notifier.TopicPage, notifier.TopicTest}
+}
+
+// numbered gives the notice a key and delivery of its own.
+func numbered(n notifier.Notice, i int) notifier.Notice {
+	n.Key = fmt.Sprintf("%s/%d", n.Key, i)
+	n.Delivery = fmt.Sprintf("%s/%d", n.Delivery, i)
+	n.Rollout.ID = fmt.Sprintf("%s-%d", n.Rollout.ID, i)
+	return n
+}
