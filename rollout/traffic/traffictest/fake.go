@@ -44,8 +44,9 @@ type Call struct {
 	// Lands is for a hook to set: the write takes effect this much later.
 	Lands time.Duration
 
-	// Wrote reports, in the log, that the call changed (or will change) the
-	// split; Err is what the caller was told.
+	// Sent reports, in the log, that a write was due, Wrote that it changed (or
+	// will change) the split; Err is what the caller was told.
+	Sent  bool
 	Wrote bool
 	Err   error
 }
@@ -142,6 +143,18 @@ func (f *Fake) Foreign(endpoint string, s traffic.Split) {
 	if e := f.endpoints[endpoint]; e != nil {
 		f.settle(endpoint, e)
 		f.change(endpoint, e, s, Write{At: time.Now(), Foreign: true})
+	}
+}
+
+// Land puts into effect at once what has been accepted and is still to land.
+func (f *Fake) Land(endpoint string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if e := f.endpoints[endpoint]; e != nil {
+		for i := range e.pending {
+			e.pending[i].at = time.Now()
+		}
+		f.settle(endpoint, e)
 	}
 }
 
@@ -259,19 +272,23 @@ func (f *Fake) Shift(ctx context.Context, endpoint string, from, to traffic.Spli
 
 func (f *Fake) shift(ctx context.Context, endpoint string, from, to traffic.Split) error {
 	c := Call{Op: OpShift, Endpoint: endpoint, From: from, To: to, At: time.Now()}
+	if err := ctx.Err(); err != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		c.Err = err
+		f.record(c)
+		return err
+	}
 	f.mu.Lock()
 	hook := f.Hook
 	if len(f.next) > 0 {
 		hook, f.next = f.next[0], f.next[1:]
 	}
-	needed, early := false, error(nil)
-	if f.Unfenced {
-		needed, early = f.compare(endpoint, from, to)
-	}
+	needed, refused := f.compare(endpoint, from, to)
 	f.mu.Unlock()
 
-	apply, err := true, early
-	if err == nil && hook != nil {
+	apply, err := true, error(nil)
+	if hook != nil {
 		apply, err = hook(ctx, &c)
 	}
 	if err == nil {
@@ -281,14 +298,15 @@ func (f *Fake) shift(ctx context.Context, endpoint string, from, to traffic.Spli
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.Unfenced {
-		needed, early = f.compare(endpoint, from, to)
+		needed, refused = f.compare(endpoint, from, to)
 	}
-	if needed && early == nil && apply {
+	c.Sent = needed
+	if needed && apply {
 		c.Wrote = true
 		f.accept(endpoint, &c)
 	}
 	if err == nil {
-		err = early
+		err = refused
 	}
 	c.To, c.Err = to, err
 	f.record(c)
