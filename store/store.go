@@ -45,16 +45,22 @@ type Record struct {
 	Key      string
 	Revision Revision
 	// Entry is what happened, State what is true after it. State is nil for
-	// records that are not their key's head.
+	// records that are not their key's head, and only for them: an empty state
+	// is not nil.
 	Entry []byte
 	State []byte
 }
 
 // A Store keeps append-only logs. Implementations are safe for concurrent use.
-// Keys are paths of printable characters without control characters.
+// Keys are paths of printable characters without control characters (CheckKey
+// has the rule); they are ordered by their bytes, and a prefix is any leading
+// part of a key. A call whose ctx had ended before does nothing and returns the
+// error of ctx. An iterator that fails yields its error once, as its last pair.
 type Store interface {
 	// Append adds a record after the revision that is the key's head (0: the key
-	// must not exist) and returns its revision. The slices are not kept.
+	// must not exist) and returns its revision. The slices are not kept. If ctx
+	// ends while the append is under way the answer is ErrUnknown, unless it is
+	// certain that nothing was written.
 	Append(ctx context.Context, key string, entry, state []byte, after Revision) (Revision, error)
 	// Head returns the key's last record, or ErrNotFound.
 	Head(ctx context.Context, key string) (Record, error)
