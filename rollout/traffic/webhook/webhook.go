@@ -1,0 +1,315 @@
+// Package webhook moves the traffic of anything that keeps a small HTTP
+// contract:
+//
+//	GET {url}/endpoints          {"endpoints":["recs"]}
+//	GET {url}/endpoints/{name}   {"weights":{"blue":95,"green":5},"mirror":{},"version":"7",
+//	                              "deployments":{"green":{"ready":true,"instances":2,"concurrency":8,"version":"v2"}},
+//	                              "tags":{},"scoringURI":"https://…"}
+//	PUT {url}/endpoints/{name}   If-Match: "7", {"weights":…,"mirror":…} → 200 and the new state; 412 if it changed meanwhile
+//
+// The rules of the package:
+//   - Weights are integers that sum to 100, zeroes may be left out. All 0 may be
+//     read (traffic off) and is never written.
+//   - Deployments, tags, scoringURI and mirror are optional; what is not told is
+//     named in Description.Untold. An endpoint that tells "mirror", even empty,
+//     can mirror.
+//   - Every write has the version that was read in If-Match: a change by someone
+//     else between the read and the write is refused by the endpoint.
+//   - Redirects are not followed, answers are read to at most 1 MiB, nothing is
+//     retried.
+//   - No error repeats what an endpoint wrote in a body or a header: it may
+//     repeat a credential.
+//   - A probe goes to scoringURI with the deployment's name in a header,
+//     Belay-Deployment unless configured otherwise.
+//
+// Router is the client's side, Handler the server's, for those who own such an
+// endpoint; Conform proves that an endpoint keeps the contract.
+//
+// The package makes no connection settings of its own: authentication, TLS and
+// which addresses may be reached are the http.Clients' that it is given.
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/belayd/belay/rollout/traffic"
+)
+
+// DefaultProbeHeader is the request header by which a probe names the
+// deployment that shall answer.
+const DefaultProbeHeader = "Belay-Deployment"
+
+// maxBody bounds what is read of an answer or a request, in bytes.
+const maxBody = 1 << 20
+
+// Config says where the endpoints are and how they are reached.
+type Config struct {
+	// URL is the contract's address, without query, fragment and credentials.
+	URL string
+	// Client reaches URL; it carries the credentials that may change traffic.
+	Client *http.Client
+	// Prober reaches scoring addresses, with the credentials that may ask for
+	// predictions; Anonymous does so without any. Where one is nil the probes that
+	// need it fail and say so. Neither is ever Client: endpoints name their scoring
+	// addresses themselves.
+	Prober, Anonymous *http.Client
+	// ProbeHeader is DefaultProbeHeader when empty.
+	ProbeHeader string
+	// CurlArgs are put into the command for a rollback by hand, so that it
+	// authenticates a person: names of files ("--config", "~/.edge.curl"), never a
+	// secret.
+	CurlArgs []string
+}
+
+// A Router moves the traffic of the endpoints behind one URL. It is safe for
+// concurrent use.
+type Router struct {
+	base      *url.URL
+	client    *http.Client
+	prober    *http.Client
+	anonymous *http.Client
+	header    string
+	curl      []string
+}
+
+var _ traffic.Router = (*Router)(nil)
+
+// New checks c and returns its router. It makes no connection.
+func New(c Config) (*Router, error) {
+	base, err := parseBase(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	if c.Client == nil {
+		return nil, errors.New("configure webhook router: Client is missing")
+	}
+	r := &Router{
+		base: base, client: direct(c.Client), prober: direct(c.Prober), anonymous: direct(c.Anonymous),
+		header: c.ProbeHeader, curl: c.CurlArgs,
+	}
+	if r.header == "" {
+		r.header = DefaultProbeHeader
+	}
+	return r, nil
+}
+
+// parseBase checks a contract address. Its errors do not repeat it: it may hold
+// a password.
+func parseBase(raw string) (*url.URL, error) {
+	base, err := url.Parse(strings.TrimRight(raw, "/"))
+	switch {
+	case err != nil:
+		return nil, errors.New("configure webhook router: url cannot be parsed")
+	case base.Scheme != "http" && base.Scheme != "https" || base.Host == "":
+		return nil, errors.New("configure webhook router: url is not an absolute http or https address")
+	case base.User != nil:
+		return nil, errors.New("configure webhook router: url holds credentials; put them into the http section")
+	case base.RawQuery != "" || base.Fragment != "":
+		return nil, errors.New("configure webhook router: url has a query or a fragment")
+	}
+	return base, nil
+}
+
+// direct copies a client so that it follows no redirect; nil stays nil.
+func direct(c *http.Client) *http.Client {
+	if c == nil {
+		return nil
+	}
+	d := *c
+	d.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &d
+}
+
+// Split implements traffic.Router.
+func (r *Router) Split(ctx context.Context, endpoint string) (traffic.Split, error) {
+	state, err := r.read(ctx, endpoint)
+	if err != nil {
+		return traffic.Split{}, fmt.Errorf("read split of %s: %w", endpoint, err)
+	}
+	return state.split(), nil
+}
+
+// Shift implements traffic.Router. The write requires the version that was
+// read just before it.
+func (r *Router) Shift(ctx context.Context, endpoint string, from, to traffic.Split) error {
+	if err := r.shift(ctx, endpoint, from, to); err != nil {
+		return fmt.Errorf("shift %s: %w", endpoint, err)
+	}
+	return nil
+}
+
+func (r *Router) shift(ctx context.Context, endpoint string, from, to traffic.Split) error {
+	if err := traffic.Validate(to); err != nil {
+		return err
+	}
+	now, err := r.read(ctx, endpoint)
+	if err != nil {
+		return err
+	}
+	needed, err := traffic.NeedsWrite(now.split(), from, to)
+	if err != nil || !needed {
+		return err
+	}
+	mirror := traffic.Positive(to.Mirror)
+	if mirror != nil && now.Mirror == nil {
+		return fmt.Errorf("the endpoint tells no mirror, so it cannot: %w", traffic.ErrPermanent)
+	}
+	body := map[string]any{"weights": traffic.Positive(to.Weights)}
+	if now.Mirror != nil {
+		body["mirror"] = mirror
+		if mirror == nil {
+			body["mirror"] = map[string]int{}
+		}
+	}
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode state: %w", err)
+	}
+	req, err := r.request(ctx, http.MethodPut, endpoint, bytes.NewReader(raw))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("If-Match", `"`+now.Version+`"`)
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("put state: %w", bare(err))
+	}
+	defer drain(resp)
+	if resp.StatusCode == http.StatusPreconditionFailed {
+		return fmt.Errorf("put state: version %q is gone: %w", now.Version, traffic.ErrForeignChange)
+	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("put state: %w", statusError(resp))
+	}
+	return nil
+}
+
+// Endpoints implements traffic.Router.
+func (r *Router) Endpoints(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		var list struct {
+			Endpoints *[]string `json:"endpoints"`
+		}
+		err := r.get(ctx, "", &list)
+		if err == nil && list.Endpoints == nil {
+			err = errors.New(`the answer has no "endpoints"`)
+		}
+		if err != nil {
+			yield("", fmt.Errorf("list endpoints: %w", err))
+			return
+		}
+		for _, name := range *list.Endpoints {
+			if !yield(name, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Probe implements traffic.Router. The deployment is named in the probe header.
+func (r *Router) Probe(ctx context.Context, endpoint, deployment string, sample *http.Request) (*http.Response, error) {
+	resp, err := r.probe(ctx, endpoint, deployment, sample)
+	if err != nil {
+		return nil, fmt.Errorf("probe %s: %w", endpoint, err)
+	}
+	return resp, nil
+}
+
+func (r *Router) probe(ctx context.Context, endpoint, deployment string, sample *http.Request) (*http.Response, error) {
+	state, err := r.read(ctx, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if state.ScoringURI == nil || *state.ScoringURI == "" {
+		return nil, fmt.Errorf("the endpoint tells no scoringURI: %w", traffic.ErrPermanent)
+	}
+	address, err := url.Parse(*state.ScoringURI)
+	if err != nil || address.Scheme != "http" && address.Scheme != "https" || address.Host == "" || address.User != nil {
+		return nil, fmt.Errorf("scoringURI is not an absolute http or https address without credentials: %w", traffic.ErrPermanent)
+	}
+	client, name := r.prober, "prober"
+	if deployment == "" {
+		client, name = r.anonymous, "anonymous client"
+	}
+	if client == nil {
+		return nil, fmt.Errorf("no %s is configured for this router: %w", name, traffic.ErrPermanent)
+	}
+	if sample.URL.IsAbs() || sample.URL.Host != "" {
+		return nil, fmt.Errorf("the sample request's address is not relative: %w", traffic.ErrPermanent)
+	}
+	out := sample.Clone(ctx)
+	out.RequestURI, out.Host = "", ""
+	out.URL = address
+	if sample.URL.Path != "" || sample.URL.RawQuery != "" {
+		out.URL = address.ResolveReference(sample.URL)
+	}
+	if deployment == "" {
+		out.Header.Del("Authorization")
+		out.Header.Del("Cookie")
+	} else {
+		out.Header.Set(r.header, deployment)
+	}
+	resp, err := client.Do(out)
+	if err != nil {
+		return nil, bare(err)
+	}
+	return resp, nil
+}
+
+// read gets an endpoint's state and checks it.
+func (r *Router) read(ctx context.Context, endpoint string) (State, error) {
+	var s State
+	if err := r.get(ctx, endpoint, &s); err != nil {
+		return State{}, err
+	}
+	if err := s.check(); err != nil {
+		return State{}, fmt.Errorf("get state: %w", err)
+	}
+	return s, nil
+}
+
+// get reads one JSON document of the contract; endpoint "" is the list.
+func (r *Router) get(ctx context.Context, endpoint string, into any) error {
+	req, err := r.request(ctx, http.MethodGet, endpoint, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("get state: %w", bare(err))
+	}
+	defer drain(resp)
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("get state: %w", statusError(resp))
+	}
+	if err := decode(resp.Header, resp.Body, into); err != nil {
+		return fmt.Errorf("get state: %w", err)
+	}
+	return nil
+}
+
+func (r *Router) request(ctx context.Context, method, endpoint string, body io.Reader) (*http.Request, error) {
+	address := r.base.String() + "/endpoints"
+	if endpoint != "" || method != http.MethodGet {
+		if endpoint == "" || endpoint == "." || endpoint == ".." {
+			return nil, fmt.Errorf("endpoint name %q: %w", endpoint, traffic.ErrPermanent)
+		}
+		address += "/" + url.PathEscape(endpoint)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, address, body)
+	if err != nil {
+		return nil, fmt.Errorf("build request: %w", err)
+	}
+	req.Header.Set("Accept", "application/json")
+	return req, nil
+}
