@@ -49,7 +49,10 @@ func retryAfter(h http.Header) time.Duration {
 // decode reads one JSON document of at most maxBody bytes and nothing after it.
 func decode(h http.Header, body io.Reader, into any) error {
 	if kind, _, err := mime.ParseMediaType(h.Get("Content-Type")); err != nil || kind != "application/json" {
-		return fmt.Errorf("content type is %q, want application/json", kind)
+		if kind == "text/html" {
+			return errors.New("content type is text/html, want application/json; is that a login page?")
+		}
+		return errors.New("content type is not application/json")
 	}
 	raw, err := io.ReadAll(io.LimitReader(body, maxBody+1))
 	if err != nil {

@@ -163,18 +163,27 @@ func (r *Router) shift(ctx context.Context, endpoint string, from, to traffic.Sp
 	if mirror != nil && now.Mirror == nil {
 		return fmt.Errorf("the endpoint tells no mirror, so it cannot: %w", traffic.ErrPermanent)
 	}
+	return r.put(ctx, endpoint, now, traffic.Split{Weights: to.Weights, Mirror: mirror})
+}
+
+// put writes a split in place of the state that was read.
+func (r *Router) put(ctx context.Context, endpoint string, now State, to traffic.Split) error {
 	body := map[string]any{"weights": traffic.Positive(to.Weights)}
 	if now.Mirror != nil {
-		body["mirror"] = mirror
-		if mirror == nil {
-			body["mirror"] = map[string]int{}
+		body["mirror"] = map[string]int{}
+		if to.Mirror != nil {
+			body["mirror"] = to.Mirror
 		}
 	}
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return fmt.Errorf("encode state: %w", err)
 	}
-	req, err := r.request(ctx, http.MethodPut, endpoint, bytes.NewReader(raw))
+	address, err := r.address(endpoint)
+	if err != nil {
+		return err
+	}
+	req, err := newRequest(ctx, http.MethodPut, address, bytes.NewReader(raw))
 	if err != nil {
 		return err
 	}
@@ -200,7 +209,7 @@ func (r *Router) Endpoints(ctx context.Context) iter.Seq2[string, error] {
 		var list struct {
 			Endpoints *[]string `json:"endpoints"`
 		}
-		err := r.get(ctx, "", &list)
+		err := r.get(ctx, r.base.String()+"/endpoints", &list)
 		if err == nil && list.Endpoints == nil {
 			err = errors.New(`the answer has no "endpoints"`)
 		}
@@ -216,60 +225,14 @@ func (r *Router) Endpoints(ctx context.Context) iter.Seq2[string, error] {
 	}
 }
 
-// Probe implements traffic.Router. The deployment is named in the probe header.
-func (r *Router) Probe(ctx context.Context, endpoint, deployment string, sample *http.Request) (*http.Response, error) {
-	resp, err := r.probe(ctx, endpoint, deployment, sample)
-	if err != nil {
-		return nil, fmt.Errorf("probe %s: %w", endpoint, err)
-	}
-	return resp, nil
-}
-
-func (r *Router) probe(ctx context.Context, endpoint, deployment string, sample *http.Request) (*http.Response, error) {
-	state, err := r.read(ctx, endpoint)
-	if err != nil {
-		return nil, err
-	}
-	if state.ScoringURI == nil || *state.ScoringURI == "" {
-		return nil, fmt.Errorf("the endpoint tells no scoringURI: %w", traffic.ErrPermanent)
-	}
-	address, err := url.Parse(*state.ScoringURI)
-	if err != nil || address.Scheme != "http" && address.Scheme != "https" || address.Host == "" || address.User != nil {
-		return nil, fmt.Errorf("scoringURI is not an absolute http or https address without credentials: %w", traffic.ErrPermanent)
-	}
-	client, name := r.prober, "prober"
-	if deployment == "" {
-		client, name = r.anonymous, "anonymous client"
-	}
-	if client == nil {
-		return nil, fmt.Errorf("no %s is configured for this router: %w", name, traffic.ErrPermanent)
-	}
-	if sample.URL.IsAbs() || sample.URL.Host != "" {
-		return nil, fmt.Errorf("the sample request's address is not relative: %w", traffic.ErrPermanent)
-	}
-	out := sample.Clone(ctx)
-	out.RequestURI, out.Host = "", ""
-	out.URL = address
-	if sample.URL.Path != "" || sample.URL.RawQuery != "" {
-		out.URL = address.ResolveReference(sample.URL)
-	}
-	if deployment == "" {
-		out.Header.Del("Authorization")
-		out.Header.Del("Cookie")
-	} else {
-		out.Header.Set(r.header, deployment)
-	}
-	resp, err := client.Do(out)
-	if err != nil {
-		return nil, bare(err)
-	}
-	return resp, nil
-}
-
 // read gets an endpoint's state and checks it.
 func (r *Router) read(ctx context.Context, endpoint string) (State, error) {
 	var s State
-	if err := r.get(ctx, endpoint, &s); err != nil {
+	address, err := r.address(endpoint)
+	if err != nil {
+		return State{}, err
+	}
+	if err := r.get(ctx, address, &s); err != nil {
 		return State{}, err
 	}
 	if err := s.check(); err != nil {
@@ -278,9 +241,9 @@ func (r *Router) read(ctx context.Context, endpoint string) (State, error) {
 	return s, nil
 }
 
-// get reads one JSON document of the contract; endpoint "" is the list.
-func (r *Router) get(ctx context.Context, endpoint string, into any) error {
-	req, err := r.request(ctx, http.MethodGet, endpoint, nil)
+// get reads one JSON document of the contract.
+func (r *Router) get(ctx context.Context, address string, into any) error {
+	req, err := newRequest(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
 	}
@@ -298,14 +261,15 @@ func (r *Router) get(ctx context.Context, endpoint string, into any) error {
 	return nil
 }
 
-func (r *Router) request(ctx context.Context, method, endpoint string, body io.Reader) (*http.Request, error) {
-	address := r.base.String() + "/endpoints"
-	if endpoint != "" || method != http.MethodGet {
-		if endpoint == "" || endpoint == "." || endpoint == ".." {
-			return nil, fmt.Errorf("endpoint name %q: %w", endpoint, traffic.ErrPermanent)
-		}
-		address += "/" + url.PathEscape(endpoint)
+// address is where an endpoint is. A name cannot lead anywhere else.
+func (r *Router) address(endpoint string) (string, error) {
+	if endpoint == "" || endpoint == "." || endpoint == ".." {
+		return "", fmt.Errorf("endpoint name %q: %w", endpoint, traffic.ErrPermanent)
 	}
+	return r.base.String() + "/endpoints/" + url.PathEscape(endpoint), nil
+}
+
+func newRequest(ctx context.Context, method, address string, body io.Reader) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, method, address, body)
 	if err != nil {
 		return nil, fmt.Errorf("build request: %w", err)
