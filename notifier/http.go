@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 )
 
 // MaxRetryAfter bounds what a RetryError asks for: the other side may slow Belay
@@ -97,32 +96,7 @@ func retryAfter(v string, now time.Time) (time.Duration, bool) {
 
 // excerpt is the beginning of an answer on one line, without secrets.
 func excerpt(body []byte, secrets []string) string {
-	clean := strings.Map(func(r rune) rune {
-		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(blot(string(body), secrets), " "))
-	return Truncate(strings.Join(strings.Fields(clean), " "), maxExcerpt)
-}
-
-// Truncate cuts s to at most n ≥ 1 characters (runes); what is cut ends in "…".
-func Truncate(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	seen := 0
-	cut := 0
-	for i := range s {
-		if seen == n-1 {
-			cut = i
-		}
-		seen++
-		if seen > n {
-			return s[:cut] + "…"
-		}
-	}
-	return s
+	return Line(blot(string(body), secrets), maxExcerpt)
 }
 
 // Redact returns err with every occurrence of a secret in its text replaced by

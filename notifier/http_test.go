@@ -83,17 +83,3 @@ func TestRedact(t *testing.T) {
 		t.Errorf("Redact(RetryError): got %v, want one of 1m without the secret", err)
 	}
 }
-
-func TestTruncate(t *testing.T) {
-	for _, test := range []struct {
-		in   string
-		n    int
-		want string
-	}{
-		{"", 3, ""}, {"abc", 3, "abc"}, {"abcd", 3, "ab…"}, {"äöü", 3, "äöü"}, {"äöüß", 3, "äö…"}, {"ab", 1, "…"}, {"日本語", 2, "日…"},
-	} {
-		if got := notifier.Truncate(test.in, test.n); got != test.want {
-			t.Errorf("Truncate(%q, %d): got %q, want %q", test.in, test.n, got, test.want)
-		}
-	}
-}

@@ -131,6 +131,15 @@ type Rollout struct {
 	Started time.Time `json:"started"`
 }
 
+// Over reports whether the rollout has ended: its phase is a terminal one.
+func (r Rollout) Over() bool {
+	switch r.Phase {
+	case "promoted", "rolled-back", "stopped", "refused":
+		return true
+	}
+	return false
+}
+
 // A Guardrail is one guardrail's line in a message; figures are already text
 // for people.
 type Guardrail struct {

@@ -3,7 +3,6 @@ package pagerduty
 import (
 	"encoding/json"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -98,11 +97,11 @@ func (c *Client) alert(n notifier.Notice) alertEvent {
 	}
 	e.Payload = &payload{
 		Summary: line(summary, r), Source: source(r), Severity: severity(n.Severity), Timestamp: timestamp(n.At),
-		Component: text(r.Candidate, maxField), Group: text(r.Policy, maxField), Class: text(class, maxField),
+		Component: notifier.Line(r.Candidate, maxField), Group: notifier.Line(r.Policy, maxField), Class: notifier.Line(class, maxField),
 		CustomDetails: detailsOf(n),
 	}
 	e.Links, e.Client = links(r), "Belay"
-	if webAddress(r.URL) {
+	if notifier.WebAddress(r.URL) {
 		e.ClientURL = r.URL
 	}
 	return e
@@ -149,27 +148,27 @@ func (d *details) essential() *details {
 func detailsOf(n notifier.Notice) *details {
 	r := n.Rollout
 	d := &details{
-		Sentence: text(r.Sentence, maxText), BelayRollback: block(r.BelayRollback), ManualRollback: block(r.ManualRollback),
-		Runbook: text(r.Runbook, maxText), Rollout: text(r.ID, maxField), Phase: text(r.Phase, maxField), Reason: text(r.Reason, maxField),
-		Step: text(r.Step, maxField), WaitingFor: text(r.WaitingFor, maxText), Endpoint: text(r.Endpoint, maxField), Router: text(r.Router, maxField),
-		Stable: text(r.Stable, maxField), Candidate: text(r.Candidate, maxField), Version: text(r.Version, maxText),
-		Policy: text(r.Policy, maxField), Owner: text(r.Owner, maxField), Requester: text(r.Requester, maxField), OnBehalfOf: text(r.OnBehalfOf, maxField),
-		Key: text(n.Key, maxText),
+		Sentence: notifier.Line(r.Sentence, maxText), BelayRollback: notifier.Lines(r.BelayRollback, maxText), ManualRollback: notifier.Lines(r.ManualRollback, maxText),
+		Runbook: notifier.Line(r.Runbook, maxText), Rollout: notifier.Line(r.ID, maxField), Phase: notifier.Line(r.Phase, maxField), Reason: notifier.Line(r.Reason, maxField),
+		Step: notifier.Line(r.Step, maxField), WaitingFor: notifier.Line(r.WaitingFor, maxText), Endpoint: notifier.Line(r.Endpoint, maxField), Router: notifier.Line(r.Router, maxField),
+		Stable: notifier.Line(r.Stable, maxField), Candidate: notifier.Line(r.Candidate, maxField), Version: notifier.Line(r.Version, maxText),
+		Policy: notifier.Line(r.Policy, maxField), Owner: notifier.Line(r.Owner, maxField), Requester: notifier.Line(r.Requester, maxField), OnBehalfOf: notifier.Line(r.OnBehalfOf, maxField),
+		Key: notifier.Line(n.Key, maxText),
 	}
 	for _, g := range r.Guardrails[:min(len(r.Guardrails), maxListed)] {
-		d.Guardrails = append(d.Guardrails, text(g.Name+": "+g.Verdict+"; "+g.Sentence, maxText))
+		d.Guardrails = append(d.Guardrails, notifier.Line(g.Name+": "+g.Verdict+"; "+g.Sentence, maxText))
 	}
 	for _, k := range slices.Sorted(maps.Keys(r.Weights))[:min(len(r.Weights), maxListed)] {
 		if d.Weights == nil {
 			d.Weights = map[string]int{}
 		}
-		d.Weights[text(k, maxField)] = r.Weights[k]
+		d.Weights[notifier.Line(k, maxField)] = r.Weights[k]
 	}
 	for _, k := range slices.Sorted(maps.Keys(r.Labels))[:min(len(r.Labels), maxListed)] {
 		if d.Labels == nil {
 			d.Labels = map[string]string{}
 		}
-		d.Labels[text(k, maxField)] = text(r.Labels[k], maxText)
+		d.Labels[notifier.Line(k, maxField)] = notifier.Line(r.Labels[k], maxText)
 	}
 	return d
 }
@@ -177,31 +176,26 @@ func detailsOf(n notifier.Notice) *details {
 // links lead to the rollout and to its runbook, where these are addresses.
 func links(r notifier.Rollout) []link {
 	var ls []link
-	if webAddress(r.Runbook) {
+	if notifier.WebAddress(r.Runbook) {
 		ls = append(ls, link{Href: r.Runbook, Text: "Runbook"})
 	}
-	if webAddress(r.URL) {
-		ls = append(ls, link{Href: r.URL, Text: "Rollout " + text(r.ID, maxField)})
+	if notifier.WebAddress(r.URL) {
+		ls = append(ls, link{Href: r.URL, Text: "Rollout " + notifier.Line(r.ID, maxField)})
 	}
 	return ls
 }
 
-func webAddress(s string) bool {
-	u, err := url.Parse(s)
-	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") && len(s) <= maxText
-}
-
 // line is the summary, which PagerDuty requires.
 func line(summary string, r notifier.Rollout) string {
-	if s := text(summary, maxSummary); s != "" {
+	if s := notifier.Line(summary, maxSummary); s != "" {
 		return s
 	}
-	return text("rollout "+r.ID+" of "+r.Endpoint+": "+r.Phase, maxSummary)
+	return notifier.Line("rollout "+r.ID+" of "+r.Endpoint+": "+r.Phase, maxSummary)
 }
 
 // source is what is affected, which PagerDuty requires.
 func source(r notifier.Rollout) string {
-	s := text(strings.Trim(r.Router+"/"+r.Endpoint, "/"), maxField)
+	s := notifier.Line(strings.Trim(r.Router+"/"+r.Endpoint, "/"), maxField)
 	if s == "" {
 		return "belay"
 	}
@@ -222,27 +216,4 @@ func timestamp(at time.Time) string {
 		return ""
 	}
 	return at.UTC().Format("2006-01-02T15:04:05.000Z07:00")
-}
-
-// text is s on one line, valid and at most n characters long.
-func text(s string, n int) string {
-	return notifier.Truncate(strings.Join(strings.Fields(strings.Map(printable, strings.ToValidUTF8(s, "?"))), " "), n)
-}
-
-// block is s with its lines, as a command needs them; it is bounded.
-func block(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' {
-			return r
-		}
-		return printable(r)
-	}, strings.ToValidUTF8(s, "?"))
-	return notifier.Truncate(strings.TrimSpace(s), maxText)
-}
-
-func printable(r rune) rune {
-	if r < ' ' || r == 0x7f {
-		return ' '
-	}
-	return r
 }

@@ -14,7 +14,7 @@
 //   - A test is an alert whose summary begins with "[TEST]". It stays open until a
 //     notice of its key resolves it, so that whoever tests can see it arrive.
 //   - What is sent keeps to the documented limits; what is too long is cut, and
-//     what to do (the sentence, the runbook, the commands) goes last.
+//     what to do (the sentence, the runbook, the commands) is cut last.
 //
 // The package does not retry, hears no answers (acknowledging is PagerDuty's own
 // matter) and keeps no state.
@@ -137,8 +137,7 @@ func (c *Client) send(ctx context.Context, path string, encode func() ([]byte, e
 // changeOf names what a change event would tell of the rollout: the step it is at,
 // or how it ends.
 func changeOf(r notifier.Rollout) string {
-	switch r.Phase {
-	case "rolling-back", "promoted", "rolled-back", "stopped", "refused":
+	if r.Phase == "rolling-back" || r.Over() {
 		return "phase:" + r.Phase
 	}
 	if r.Step == "" {

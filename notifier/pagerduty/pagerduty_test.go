@@ -146,7 +146,7 @@ func TestLimits(t *testing.T) {
 		n.Key = strings.Repeat("k", 300)
 		n.Rollout.Labels, n.Rollout.Weights, n.Rollout.Guardrails = map[string]string{}, map[string]int{}, nil
 		for i := range 2000 {
-			long := fmt.Sprintf("%04d%s", i, strings.Repeat("\u0001\"日", 3000))
+			long := fmt.Sprintf("%04d%s", i, strings.Repeat("\u0001\"😀", 3000))
 			n.Rollout.Labels[long], n.Rollout.Weights[long] = long, i
 			n.Rollout.Guardrails = append(n.Rollout.Guardrails, notifier.Guardrail{Name: long, Verdict: "pass", Sentence: long})
 		}
