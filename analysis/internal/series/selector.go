@@ -1,0 +1,360 @@
+package series
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// An Op is how a matcher compares.
+type Op string
+
+// The four comparisons of a label with a text or an anchored RE2 expression.
+const (
+	Equal    Op = "="
+	NotEqual Op = "!="
+	Like     Op = "=~"
+	NotLike  Op = "!~"
+)
+
+// A Matcher is one condition on a label. An absent label has the value "".
+type Matcher struct {
+	Label string
+	Op    Op
+	Value string
+
+	re *regexp.Regexp
+}
+
+// A Selector is what selects series: name{label="x",code=~"5..|424"}. Texts in
+// it may hold ${…} until Expand replaced them.
+type Selector struct {
+	Name     string
+	Matchers []Matcher
+}
+
+// maxSelector bounds the text that ParseSelector takes, in bytes.
+const maxSelector = 16 << 10
+
+// ParseSelector parses a series selector. What makes it a larger expression, a
+// function, a range, an offset, is an error: increments are taken of raw series.
+func ParseSelector(text string) (Selector, error) {
+	if len(text) > maxSelector {
+		return Selector{}, fmt.Errorf("parse selector: longer than %d bytes", maxSelector)
+	}
+	p := parser{rest: text}
+	s, err := p.selector()
+	if err != nil {
+		return Selector{}, fmt.Errorf("parse selector %q: %w", text, err)
+	}
+	return s, nil
+}
+
+// Expand replaces ${name} in the values of the matchers. In an expression a
+// value is taken literally: it is quoted for RE2, so no value can widen the
+// question. A name that vars does not have is an error.
+func (s Selector) Expand(vars map[string]string) (Selector, error) {
+	out := Selector{Name: s.Name, Matchers: make([]Matcher, 0, len(s.Matchers))}
+	for _, m := range s.Matchers {
+		v, err := substitute(m.Value, m.Op, vars)
+		if err != nil {
+			return Selector{}, err
+		}
+		n, err := NewMatcher(m.Label, m.Op, v)
+		if err != nil {
+			return Selector{}, err
+		}
+		out.Matchers = append(out.Matchers, n)
+	}
+	return out, nil
+}
+
+func substitute(value string, op Op, vars map[string]string) (string, error) {
+	var b strings.Builder
+	for {
+		i := strings.Index(value, "${")
+		if i < 0 {
+			b.WriteString(value)
+			return b.String(), nil
+		}
+		name, rest, ok := strings.Cut(value[i+2:], "}")
+		v, known := vars[name]
+		if !ok || !known {
+			return "", fmt.Errorf("substitute in %q: unknown name ${%s}", value, name)
+		}
+		if op == Like || op == NotLike {
+			v = regexp.QuoteMeta(v)
+		}
+		b.WriteString(value[:i])
+		b.WriteString(v)
+		value = rest
+	}
+}
+
+// NewMatcher returns the condition; it fails where the expression is not RE2.
+func NewMatcher(label string, op Op, value string) (Matcher, error) {
+	m := Matcher{Label: label, Op: op, Value: value}
+	if (op == Like || op == NotLike) && !strings.Contains(value, "${") {
+		re, err := regexp.Compile("^(?s:" + value + ")$")
+		if err != nil {
+			return Matcher{}, fmt.Errorf("matcher of %s: %w", label, err)
+		}
+		m.re = re
+	}
+	return m, nil
+}
+
+// Matches says whether the value meets the condition. A matcher that still
+// holds ${…} in an expression matches nothing.
+func (m Matcher) Matches(value string) bool {
+	switch m.Op {
+	case Equal:
+		return value == m.Value
+	case NotEqual:
+		return value != m.Value
+	case Like:
+		return m.re != nil && m.re.MatchString(value)
+	case NotLike:
+		return m.re != nil && !m.re.MatchString(value)
+	}
+	return false
+}
+
+// String is the condition in Prometheus' notation.
+func (m Matcher) String() string {
+	return m.Label + string(m.Op) + strconv.Quote(m.Value)
+}
+
+// Matches says whether the series has the selector's name and meets all its
+// conditions.
+func (s Selector) Matches(l Labels) bool {
+	if s.Name != "" && l.Get(NameLabel) != s.Name {
+		return false
+	}
+	return s.MatchesLabels(l)
+}
+
+// MatchesLabels is Matches without a look at the name.
+func (s Selector) MatchesLabels(l Labels) bool {
+	for i := range s.Matchers {
+		if !s.Matchers[i].Matches(l.Get(s.Matchers[i].Label)) {
+			return false
+		}
+	}
+	return true
+}
+
+// Uses says whether a value of the selector holds ${name}.
+func (s Selector) Uses(name string) bool {
+	for _, m := range s.Matchers {
+		if strings.Contains(m.Value, "${"+name+"}") {
+			return true
+		}
+	}
+	return false
+}
+
+// Suffixed is the selector of name+suffix: _bucket, _count.
+func (s Selector) Suffixed(suffix string) Selector {
+	s.Name += suffix
+	return s
+}
+
+// String is the selector in Prometheus' notation, its matchers in their order.
+func (s Selector) String() string {
+	var b strings.Builder
+	quoted := !plainName(s.Name)
+	if !quoted {
+		b.WriteString(s.Name)
+	}
+	if len(s.Matchers) == 0 && !quoted {
+		return b.String()
+	}
+	b.WriteByte('{')
+	if quoted {
+		b.WriteString(strconv.Quote(s.Name))
+	}
+	for i, m := range s.Matchers {
+		if i > 0 || quoted {
+			b.WriteByte(',')
+		}
+		b.WriteString(m.String())
+	}
+	b.WriteByte('}')
+	return b.String()
+}
+
+// plainName says whether the name can stand before the brace.
+func plainName(name string) bool {
+	for i := range len(name) {
+		if !nameByte(name[i], i == 0, true) {
+			return false
+		}
+	}
+	return name != ""
+}
+
+type parser struct{ rest string }
+
+func (p *parser) space() { p.rest = strings.TrimLeft(p.rest, " \t\r\n") }
+
+func (p *parser) take(text string) bool {
+	p.space()
+	rest, ok := strings.CutPrefix(p.rest, text)
+	p.rest = rest
+	return ok
+}
+
+func (p *parser) selector() (Selector, error) {
+	s := Selector{Name: p.word(true)}
+	if p.take("{") {
+		if err := p.matchers(&s); err != nil {
+			return Selector{}, err
+		}
+	}
+	if p.space(); p.rest != "" {
+		return Selector{}, fmt.Errorf("a plain selector is wanted, got %q after it", clip(p.rest))
+	}
+	if s.Name == "" {
+		return Selector{}, errors.New("it names no metric")
+	}
+	return s, nil
+}
+
+// matchers parses up to and with the closing brace.
+func (p *parser) matchers(s *Selector) error {
+	for {
+		if p.take("}") {
+			return nil
+		}
+		label, quoted, err := p.label()
+		if err != nil {
+			return err
+		}
+		op, ok := p.op()
+		switch {
+		case !ok && quoted && s.Name == "":
+			s.Name = label
+		case !ok:
+			return fmt.Errorf("after %q one of = != =~ !~ is wanted", label)
+		default:
+			if err := p.condition(s, label, op); err != nil {
+				return err
+			}
+		}
+		if !p.take(",") && !strings.HasPrefix(p.rest, "}") {
+			return fmt.Errorf("a comma or } is wanted, got %q", clip(p.rest))
+		}
+	}
+}
+
+func (p *parser) condition(s *Selector, label string, op Op) error {
+	value, err := p.text()
+	if err != nil {
+		return fmt.Errorf("value of %s: %w", label, err)
+	}
+	if label == NameLabel {
+		if op != Equal || s.Name != "" {
+			return errors.New("one metric name, by =, is wanted")
+		}
+		s.Name = value
+		return nil
+	}
+	m, err := NewMatcher(label, op, value)
+	if err != nil {
+		return err
+	}
+	s.Matchers = append(s.Matchers, m)
+	return nil
+}
+
+func (p *parser) label() (name string, quoted bool, err error) {
+	p.space()
+	if p.rest != "" && strings.ContainsRune("\"'`", rune(p.rest[0])) {
+		name, err = p.text()
+		return name, true, err
+	}
+	if name = p.word(false); name == "" {
+		return "", false, fmt.Errorf("a label is wanted, got %q", clip(p.rest))
+	}
+	return name, false, nil
+}
+
+func (p *parser) op() (Op, bool) {
+	for _, op := range []Op{Like, NotLike, NotEqual, Equal} {
+		if p.take(string(op)) {
+			return op, true
+		}
+	}
+	return "", false
+}
+
+// text parses a quoted text: "…", '…' or `…`.
+func (p *parser) text() (string, error) {
+	p.space()
+	if p.rest == "" {
+		return "", errors.New("a quoted text is wanted, got the end")
+	}
+	quote := p.rest[0]
+	if quote == '`' {
+		v, rest, ok := strings.Cut(p.rest[1:], "`")
+		if !ok {
+			return "", errors.New("unterminated `")
+		}
+		p.rest = rest
+		return v, nil
+	}
+	if quote != '"' && quote != '\'' {
+		return "", fmt.Errorf("a quoted text is wanted, got %q", clip(p.rest))
+	}
+	var out []byte
+	rest := p.rest[1:]
+	for rest != "" && rest[0] != quote {
+		r, multibyte, tail, err := strconv.UnquoteChar(rest, quote)
+		if err != nil {
+			return "", fmt.Errorf("escape at %q: %w", clip(rest), err)
+		}
+		if multibyte {
+			out = append(out, string(r)...)
+		} else {
+			out = append(out, byte(r))
+		}
+		rest = tail
+	}
+	if rest == "" {
+		return "", errors.New("unterminated text")
+	}
+	p.rest = rest[1:]
+	return string(out), nil
+}
+
+func (p *parser) word(colons bool) string {
+	p.space()
+	i := 0
+	for i < len(p.rest) && nameByte(p.rest[i], i == 0, colons) {
+		i++
+	}
+	w := p.rest[:i]
+	p.rest = p.rest[i:]
+	return w
+}
+
+func nameByte(c byte, first, colons bool) bool {
+	switch {
+	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '_':
+		return true
+	case c >= '0' && c <= '9':
+		return !first
+	}
+	return c == ':' && colons
+}
+
+func clip(s string) string {
+	const most = 24
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}

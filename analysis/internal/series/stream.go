@@ -1,0 +1,240 @@
+package series
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// A stream is one label set's counter: one number, or the several numbers of a
+// histogram or a mean that are counted, reset and sampled together.
+type stream struct {
+	labels   Labels
+	instance string
+	target   *Target
+	t        []int64
+	created  []int64
+	// v holds width numbers a sample.
+	v     []float64
+	width int
+	// main is the number that tells a restart: the largest, the count.
+	main int
+	// free marks the number that may fall without a reset; -1 for none.
+	free int
+}
+
+func (s *stream) row(i int) []float64 { return s.v[i*s.width : (i+1)*s.width] }
+
+// last is the timestamp of the newest sample at or before to, and whether there
+// is one.
+func (s *stream) last(to int64) (int64, bool) {
+	for i := len(s.t) - 1; i >= 0; i-- {
+		if s.t[i] <= to {
+			return s.t[i], true
+		}
+	}
+	return 0, false
+}
+
+// fell says whether a number that cannot fall did between the samples i-1 and i.
+func (s *stream) fell(i int) bool {
+	a, b := s.row(i-1), s.row(i)
+	for j := range a {
+		if j != s.free && b[j] < a[j] {
+			return true
+		}
+	}
+	return false
+}
+
+// check refuses numbers that no counter has.
+func (s *stream) check(i int) error {
+	for j, x := range s.row(i) {
+		if !finite(x) || (x < 0 && j != s.free) {
+			return fmt.Errorf("series %s has the value %v", describe(s.labels), x)
+		}
+	}
+	return nil
+}
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// from says what sample i is counted from.
+type from int
+
+const (
+	fromNothing  from = iota // it is only a mark: what it counted before is not known
+	fromZero                 // it was born, or reset, since the sample before
+	fromPrevious             // the sample before
+)
+
+// origin says what the sample i is to be counted from. prev is the timestamp of
+// the sample before, where there is one.
+func origin(target *Target, created, t int64, prev int64, hasPrev bool, gap int64) from {
+	near := t - gap
+	if hasPrev && prev >= near && !target.between(prev, t) {
+		if created > prev {
+			return fromZero
+		}
+		return fromPrevious
+	}
+	after := near - 1
+	if hasPrev && prev > after {
+		after = prev
+	}
+	if target.between(after, t) || created >= near {
+		return fromZero
+	}
+	return fromNothing
+}
+
+func (s *stream) origin(i int, gap int64) from {
+	if i == 0 {
+		return origin(s.target, s.created[0], s.t[0], 0, false, gap)
+	}
+	return origin(s.target, s.created[i], s.t[i], s.t[i-1], true, gap)
+}
+
+// restarts are the instants at which targets came back as new processes: the
+// largest of their counters fell.
+type restarts map[*Target]map[int64]bool
+
+// findRestarts looks at the streams of each target that has one which fell.
+func findRestarts(ss []*stream, gap int64) restarts {
+	var r restarts
+	for _, s := range ss {
+		if s.target == nil {
+			continue
+		}
+		for i := 1; i < len(s.t); i++ {
+			if s.origin(i, gap) == fromPrevious && s.row(i)[s.main] < s.row(i - 1)[s.main] {
+				if r == nil {
+					r = restarts{}
+				}
+				if r[s.target] == nil {
+					r[s.target] = map[int64]bool{}
+				}
+				r[s.target][s.t[i]] = true
+			}
+		}
+	}
+	for target, at := range r {
+		for t := range at {
+			at[t] = largestFell(ss, target, t)
+		}
+	}
+	return r
+}
+
+func largestFell(ss []*stream, target *Target, t int64) bool {
+	most, fell := -1.0, false
+	for _, s := range ss {
+		if s.target != target {
+			continue
+		}
+		i, ok := slices.BinarySearch(s.t, t)
+		if !ok || i == 0 {
+			continue
+		}
+		if before := s.row(i - 1)[s.main]; before > most {
+			most, fell = before, s.row(i)[s.main] < before
+		}
+	}
+	return fell
+}
+
+// increase adds up what the stream counted in the interval.
+func (s *stream) increase(spec Spec, r restarts) ([]float64, error) {
+	sum := make([]float64, s.width)
+	for i, t := range s.t {
+		if t <= spec.From || t > spec.To {
+			continue
+		}
+		if err := s.check(i); err != nil {
+			return nil, err
+		}
+		how := s.origin(i, spec.Gap)
+		if how == fromPrevious {
+			if err := s.check(i - 1); err != nil {
+				return nil, err
+			}
+			if r[s.target][t] || s.fell(i) {
+				how = fromZero
+			}
+		}
+		switch how {
+		case fromNothing:
+		case fromZero:
+			for j, x := range s.row(i) {
+				sum[j] += x
+			}
+		case fromPrevious:
+			before := s.row(i - 1)
+			for j, x := range s.row(i) {
+				sum[j] += x - before[j]
+			}
+		}
+	}
+	return sum, nil
+}
+
+// single makes streams of series that are counters by themselves.
+func single(all []*Series, instance string) []*stream {
+	out := make([]*stream, 0, len(all))
+	for _, s := range all {
+		n := len(s.Points)
+		x := &stream{
+			labels: s.Labels, instance: s.Labels.Get(instance), target: s.Target,
+			t: make([]int64, n), created: make([]int64, n), v: make([]float64, n), width: 1, free: -1,
+		}
+		for i, p := range s.Points {
+			x.t[i], x.created[i], x.v[i] = p.T, p.Created, p.V
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// joint makes one stream of series that are sampled together; a timestamp that
+// one of them lacks is left out.
+func joint(all []*Series, instance string) *stream {
+	first := all[0]
+	x := &stream{
+		labels: first.Labels, instance: first.Labels.Get(instance), target: first.Target,
+		width: len(all), free: -1,
+	}
+	pos := make([]int, len(all))
+	row := make([]float64, len(all))
+samples:
+	for _, p := range first.Points {
+		for j, s := range all {
+			for pos[j] < len(s.Points) && s.Points[pos[j]].T < p.T {
+				pos[j]++
+			}
+			if pos[j] == len(s.Points) || s.Points[pos[j]].T != p.T {
+				continue samples
+			}
+			row[j] = s.Points[pos[j]].V
+		}
+		x.t = append(x.t, p.T)
+		x.created = append(x.created, p.Created)
+		x.v = append(x.v, row...)
+	}
+	return x
+}
+
+// describe names a series for people. Labels hold no secrets, but may be long.
+func describe(l Labels) string {
+	s := Selector{Name: l.Get(NameLabel)}
+	for _, x := range l {
+		if x.Name != NameLabel {
+			s.Matchers = append(s.Matchers, Matcher{Label: x.Name, Op: Equal, Value: x.Value})
+		}
+	}
+	const most = 160
+	text := s.String()
+	if len(text) > most {
+		return text[:most] + "…"
+	}
+	return text
+}

@@ -1,0 +1,169 @@
+package scrape
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/internal/series"
+)
+
+// An ask is a question with its expressions parsed.
+type ask struct {
+	q   analysis.Query
+	err error
+	// selectors are in the order that the metric's kind defines; ${…} stands in
+	// them, because ${deployment} differs.
+	selectors []series.Selector
+	// label names the deployment, where series say it; instance the instance.
+	label, instance string
+	// fold is max, min, sum, avg or nothing, for a value.
+	fold string
+}
+
+func newAsk(q analysis.Query) ask {
+	a := ask{q: q, instance: "instance"}
+	var texts []string
+	m := q.Metric
+	switch {
+	case m.Counts != nil:
+		marked := m.Counts.Bad
+		if marked == "" {
+			marked = m.Counts.Good
+		}
+		texts = []string{m.Counts.Total, marked}
+		a.label, a.instance = m.Counts.Deployment, orInstance(m.Counts.Instance)
+	case m.Histogram != nil:
+		texts = []string{m.Histogram.Series}
+		a.label, a.instance = m.Histogram.Deployment, orInstance(m.Histogram.Instance)
+	case m.Mean != nil:
+		texts = []string{m.Mean.Count, m.Mean.Sum, m.Mean.SumOfSquares}
+		a.label, a.instance = m.Mean.Deployment, orInstance(m.Mean.Instance)
+	case m.Value != nil:
+		var text string
+		a.fold, text = folded(m.Value.Query)
+		texts = []string{text}
+	default:
+		a.err = fmt.Errorf("metric %s asks for nothing", m.Name)
+	}
+	for _, text := range texts {
+		sel, err := series.ParseSelector(text)
+		if err == nil {
+			_, err = sel.Expand(a.vars(""))
+		}
+		if err != nil {
+			a.err = fmt.Errorf("metric %s: %w", m.Name, err)
+			return a
+		}
+		a.selectors = append(a.selectors, sel)
+	}
+	return a
+}
+
+// orInstance: a series that does not name its instance is given its target's
+// address under the label "instance", as Prometheus does.
+func orInstance(label string) string {
+	if label == "" {
+		return "instance"
+	}
+	return label
+}
+
+// folded takes max(…) and its like apart.
+func folded(query string) (fold, selector string) {
+	query = strings.TrimSpace(query)
+	for _, f := range []string{"max", "min", "sum", "avg"} {
+		rest, ok := strings.CutPrefix(query, f)
+		rest = strings.TrimSpace(rest)
+		if ok && strings.HasPrefix(rest, "(") && strings.HasSuffix(rest, ")") {
+			return f, rest[1 : len(rest)-1]
+		}
+	}
+	return "", query
+}
+
+func (a *ask) vars(deployment string) map[string]string {
+	return map[string]string{
+		"endpoint":   a.q.Names.Endpoint,
+		"stable":     a.q.Names.Stable,
+		"candidate":  a.q.Names.Candidate,
+		"deployment": deployment,
+		"window":     a.q.To.Sub(a.q.From).Round(time.Second).String(),
+	}
+}
+
+// deployments are the two that are asked about; one where they are the same.
+func (a *ask) deployments() []string {
+	if a.err != nil {
+		return nil
+	}
+	return slices.Compact([]string{a.q.Names.Stable, a.q.Names.Candidate})
+}
+
+// names are the metrics whose samples the answer needs.
+func (a *ask) names() []string {
+	var out []string
+	for _, s := range a.selectors {
+		out = append(out, s.Name)
+		if a.q.Metric.Histogram != nil {
+			out = append(out, s.Name+"_bucket")
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// sample counts what the targets of the deployment gave in the interval.
+func (a *ask) sample(deployment string, snaps []snapshot, from, to time.Time) (analysis.Sample, error) {
+	sets := make([][]*series.Series, 0, len(a.selectors))
+	for _, sel := range a.selectors {
+		x, err := sel.Expand(a.vars(deployment))
+		if err != nil {
+			return analysis.Sample{}, err
+		}
+		sets = append(sets, a.pick(x, deployment, snaps))
+		if a.q.Metric.Histogram != nil {
+			sets = append(sets, a.pick(x.Suffixed("_bucket"), deployment, snaps))
+		}
+	}
+	spec := series.Spec{
+		From: from.UnixMilli(), To: to.UnixMilli(), Gap: keep.Milliseconds(),
+		Stale: 1, Instance: a.instance, Cuts: a.q.Cuts,
+	}
+	for _, x := range snaps {
+		spec.Stale = max(spec.Stale, spec.To-x.lastBy(spec.To)+1)
+	}
+	switch a.q.Metric.Kind() {
+	case analysis.KindCounts:
+		return series.Counts(sets[0], sets[1], spec)
+	case analysis.KindHistogram:
+		spec.Unit = a.q.Metric.Histogram.Unit
+		return series.Buckets(sets[1], sets[0], spec)
+	case analysis.KindMean:
+		return series.Mean(sets[0], sets[1], sets[2], spec)
+	case analysis.KindValue:
+		return series.Plain(sets[0], a.fold, spec)
+	default:
+		return analysis.Sample{}, fmt.Errorf("metric %s asks for nothing", a.q.Metric.Name)
+	}
+}
+
+// pick is the series of the deployment that the selector selects. One that names another
+// deployment is not among them.
+func (a *ask) pick(sel series.Selector, deployment string, snaps []snapshot) []*series.Series {
+	var out []*series.Series
+	for _, x := range snaps {
+		for _, s := range x.series[sel.Name] {
+			d := ""
+			if a.label != "" {
+				d = s.Labels.Get(a.label)
+			}
+			if (d == "" || d == deployment) && sel.MatchesLabels(s.Labels) {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}
