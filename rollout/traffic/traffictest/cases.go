@@ -139,7 +139,7 @@ func refusesUnknown(x *exercise) string {
 	if err == nil {
 		_ = resp.Body.Close()
 	}
-	if x.note(err); !errors.Is(err, traffic.ErrNotFound) && !errors.Is(err, traffic.ErrPermanent) {
+	if !errors.Is(x.note(err), traffic.ErrNotFound) && !errors.Is(err, traffic.ErrPermanent) {
 		x.Errorf("Probe: got %v, want ErrNotFound or ErrPermanent", err)
 	}
 	err = x.shift(x.all, traffic.Split{Weights: map[string]int{x.Deployments[0]: 95, name: 5}})
@@ -152,7 +152,7 @@ func refusesUnknown(x *exercise) string {
 
 func wantNotFound(x *exercise, what string, err error) {
 	x.Helper()
-	if x.note(err); !errors.Is(err, traffic.ErrNotFound) {
+	if !errors.Is(x.note(err), traffic.ErrNotFound) {
 		x.Errorf("%s of an unknown endpoint: got %v, want ErrNotFound", what, err)
 	}
 }

@@ -2,6 +2,7 @@ package traffictest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -109,13 +110,8 @@ func (w *World) lacks(c conformance) string {
 	case c.off && w.NoOff:
 		return "cannot turn traffic off"
 	}
-	if c.fault == "" {
+	if c.fault == "" || slices.Contains(w.Faults, c.fault) {
 		return ""
-	}
-	for _, f := range w.Faults {
-		if f == c.fault {
-			return ""
-		}
 	}
 	return fmt.Sprintf("has no fault %q", c.fault)
 }

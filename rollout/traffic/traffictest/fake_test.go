@@ -159,7 +159,7 @@ func TestFakeProbe(t *testing.T) {
 	f := newFake()
 	f.Probed = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		_, _ = io.WriteString(w, r.Header.Get("Fake-Deployment")+" "+r.URL.Path+" "+string(body))
+		_, _ = io.WriteString(w, r.Header.Get("Fake-Deployment")+" "+r.URL.Path+" "+string(body)) //nolint:gosec // No browser reads it.
 	})
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "score", http.NoBody)
 	if err != nil {

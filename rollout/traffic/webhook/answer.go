@@ -83,8 +83,7 @@ func plain(err error) error {
 // bare takes the address out of a client's error: whoever reads it knows the
 // router, and a probe's address is not ours to repeat.
 func bare(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
 	}
 	return err

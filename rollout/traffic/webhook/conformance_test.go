@@ -142,6 +142,8 @@ func (g *rig) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (g *rig) serve(w http.ResponseWriter, r *http.Request, kind traffictest.FaultKind, to traffic.Split) {
 	switch kind {
+	case traffictest.FaultNone:
+		g.inner.ServeHTTP(w, r)
 	case traffictest.FaultLostAnswer:
 		g.inner.ServeHTTP(httptest.NewRecorder(), r)
 		panic(http.ErrAbortHandler)

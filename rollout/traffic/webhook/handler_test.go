@@ -67,7 +67,6 @@ func TestHandler(t *testing.T) {
 
 // brokenHost fails in the way it is told to.
 type brokenHost struct {
-	*host
 	err   error
 	state webhook.State
 }

@@ -32,10 +32,11 @@ func (r *Router) manual(endpoint, stable string, mirrors bool) string {
 	// Encoding a map of strings and integers cannot fail.
 	body, _ := json.Marshal(state)
 	address := quote(r.base.String() + "/endpoints/" + url.PathEscape(endpoint))
-	curl := "curl -fsS"
+	words := []string{"curl", "-fsS"}
 	for _, arg := range r.curl {
-		curl += " " + quote(arg)
+		words = append(words, quote(arg))
 	}
+	curl := strings.Join(words, " ")
 	return fmt.Sprintf(`%s -X PUT -H "If-Match: \"$(%s %s | jq -er .version)\"" -H 'Content-Type: application/json' --data %s %s`,
 		curl, curl, address, quote(string(body)), address)
 }

@@ -155,7 +155,7 @@ func TestErrorsTellNoSecret(t *testing.T) {
 				w.Header().Set("Retry-After", secret)
 				w.Header().Set("Www-Authenticate", echo)
 				w.WriteHeader(status)
-				_, _ = fmt.Fprintf(w, `{"weights":{%q:1},"version":7,"scoringURI":%q}`, echo, "http://"+secret+"@127.0.0.1:1/")
+				_, _ = fmt.Fprintf(w, `{"weights":{%q:1},"version":7,"scoringURI":%q}`, echo, "http://"+secret+"@127.0.0.1:1/") //nolint:gosec // No browser reads it.
 			})
 			_, splitErr := router.Split(t.Context(), "recs")
 			_, describeErr := router.Describe(t.Context(), "recs")
@@ -278,7 +278,7 @@ func TestProbe(t *testing.T) {
 		case r.Header.Get("Authorization") == "":
 			http.Redirect(w, r, "/login", http.StatusFound)
 		default:
-			_, _ = io.WriteString(w, r.Method+" "+r.URL.String()+" to "+r.Header.Get("Belay-Deployment"))
+			_, _ = io.WriteString(w, r.Method+" "+r.URL.String()+" to "+r.Header.Get("Belay-Deployment")) //nolint:gosec // No browser reads it.
 		}
 	})
 	base = server.URL
@@ -342,7 +342,7 @@ func TestManualRollbackRuns(t *testing.T) {
 	t.Log(strings.ReplaceAll(command, server.URL, "https://edge.example"))
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if out, err := exec.CommandContext(ctx, "sh", "-c", command).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "sh", "-c", command).CombinedOutput(); err != nil { //nolint:gosec // The command is what is tested.
 		t.Fatalf("%s: %v\n%s", command, err, out)
 	}
 	if got := h.truth(); !got.Equal(all) {
