@@ -2,17 +2,74 @@ package analysis
 
 import (
 	"maps"
+	"slices"
 	"time"
+
+	"github.com/belayd/belay/analysis/sequential"
 )
 
 // Evidence is what the judge remembers between readings. It is small,
-// serialisable and additive. The zero value is the evidence of a rollout that
-// has read nothing. Judge never changes the evidence it is given; it returns
-// its successor.
+// serialisable and additive; its JSON round-trips exactly. The zero value is
+// the evidence of a rollout that has read nothing. Judge never changes the
+// evidence it is given; it returns its successor.
 type Evidence struct {
 	// Cursors hold, by metric, the end of the last interval that was consumed.
 	// An interval that ends at or before its cursor is never counted again.
 	Cursors map[string]time.Time `json:"cursors,omitempty"`
+	// Begun is false until the first step began; Step is the step it is in.
+	Begun bool `json:"begun,omitempty"`
+	Step  int  `json:"step,omitempty"`
+	// Standings hold what is known of each guardrail, in the panel's order.
+	Standings []Standing `json:"standings,omitempty"`
+	// Spending is what the budget's metric has cost; nil without a budget.
+	Spending *Spending `json:"spending,omitempty"`
+}
+
+// A Standing is the evidence on one guardrail. Where a limit is "at least", an
+// absolute one's events are those that miss it.
+type Standing struct {
+	// Breach is the evidence against the limit, over the whole rollout.
+	Breach sequential.Process `json:"breach,omitzero"`
+	// Base is how many of the guardrail's steps were over when the evidence began
+	// anew; Restarts how many segments the present step has started.
+	Base     int `json:"base,omitempty"`
+	Restarts int `json:"restarts,omitempty"`
+	// Pass is this step's evidence that detect is absent, Passed whether it once
+	// sufficed.
+	Pass   sequential.Promotion `json:"pass,omitzero"`
+	Passed bool                 `json:"passed,omitempty"`
+	// PassN and PassSeconds are how many of the candidate's events, in how long,
+	// made up Pass.
+	PassN       float64 `json:"passN,omitempty"`
+	PassSeconds float64 `json:"passSeconds,omitempty"`
+	// Shared is the evidence that stable itself breaks the absolute limit.
+	Shared sequential.Process `json:"shared,omitzero"`
+
+	Pilot      sequential.Pilot      `json:"pilot,omitzero"`
+	Dispersion sequential.Dispersion `json:"dispersion,omitzero"`
+	// Pending are small intervals that wait to be merged.
+	Pending *Pending `json:"pending,omitempty"`
+
+	// Step counts the present step, for estimates.
+	Step sequential.Tally `json:"step,omitzero"`
+	// Shape is the present step's histogram, for estimates.
+	Shape *Shape `json:"shape,omitempty"`
+	// Moments are the sums of a mean.
+	Moments *Moments `json:"moments,omitempty"`
+	// Tail is where a relative quantile is cut.
+	Tail *Tail `json:"tail,omitempty"`
+	// Suspects are the candidate's instances with the most excess bad events.
+	Suspects *Suspects `json:"suspects,omitempty"`
+
+	// Marks are a threshold's last readings.
+	Marks *Marks `json:"marks,omitempty"`
+	// Bounds are the bucket bounds that a quantile's limit was last judged on.
+	Bounds *Bounds `json:"bounds,omitempty"`
+
+	// Trouble is no-data or error when the last reading could not be used, and
+	// Reason says why.
+	Trouble Outcome `json:"trouble,omitempty"`
+	Reason  string  `json:"reason,omitempty"`
 }
 
 // Cursor is the end of the last interval of the metric that was consumed; the
@@ -31,4 +88,130 @@ func (e Evidence) Skip(metric string, t time.Time) Evidence {
 	}
 	e.Cursors[metric] = t
 	return e
+}
+
+// BeginStep is the evidence at the start of the moment's step: what a pass
+// needs starts afresh, and the evidence for breaches gains a segment. Judge
+// does it by itself when the step changes; beginning the same step twice
+// changes nothing.
+func (e Evidence) BeginStep(p Panel, at Moment) Evidence {
+	if e.Begun && e.Step == at.Step {
+		return e
+	}
+	e = e.clone(len(p.Guardrails))
+	e.begin(&p, at)
+	return e
+}
+
+// Restart is the evidence after a person overrode the breach of a group: its
+// guardrails start anew at 1, as in a rollout whose remaining steps are the
+// whole ladder. What was learnt of the metrics (pilot, dispersion) stays.
+func (e Evidence) Restart(p Panel, group Action, at Moment) Evidence {
+	e = e.BeginStep(p, at).clone(len(p.Guardrails))
+	for i := range p.Guardrails {
+		g := &p.Guardrails[i]
+		if g.OnBreach != group {
+			continue
+		}
+		s := &e.Standings[i]
+		done := slices.IndexFunc(g.Steps, func(n int) bool { return n >= at.Step })
+		if done < 0 {
+			done = len(g.Steps)
+		}
+		fresh := Standing{
+			Base: done, Pilot: s.Pilot, Dispersion: s.Dispersion, Tail: s.Tail,
+			Step: s.Step, Shape: s.Shape, Bounds: s.Bounds,
+			Trouble: s.Trouble, Reason: s.Reason,
+		}
+		if s.Moments != nil {
+			fresh.Moments = s.Moments.afresh()
+		}
+		*s = fresh
+		s.begin(g, at.Step)
+	}
+	return e
+}
+
+// begin starts the moment's step in every standing; e must be a clone.
+func (e *Evidence) begin(p *Panel, at Moment) {
+	e.Begun, e.Step = true, at.Step
+	for i := range p.Guardrails {
+		g, s := &p.Guardrails[i], &e.Standings[i]
+		s.flush(p, g, p.metric(g.Metric))
+		s.Restarts, s.Pass, s.Passed, s.PassN, s.PassSeconds = 0, sequential.Promotion{}, false, 0, 0
+		s.Step, s.Shape = sequential.Tally{}, nil
+		s.Suspects, s.Trouble, s.Reason = nil, "", ""
+		if s.Marks != nil {
+			s.Marks.Read = false
+		}
+		if s.Moments != nil {
+			s.Moments.beginStep()
+		}
+		s.begin(g, at.Step)
+	}
+}
+
+// begin starts the step's first segment, if the guardrail is judged in it.
+func (s *Standing) begin(g *Guardrail, step int) {
+	i := slices.Index(g.Steps, step)
+	if i < s.Base {
+		return
+	}
+	s.start(g, i-s.Base, 0)
+}
+
+// start starts the n-th segment of the guardrail's i-th step.
+func (s *Standing) start(g *Guardrail, i, n int) {
+	weight := sequential.RestartWeight(sequential.StepWeight(len(g.Steps)-s.Base, i), n)
+	s.Breach.Start(weight)
+	s.Shared.Start(weight)
+	s.Restarts = n
+}
+
+// restartEvery is how long a step may last before it starts another segment.
+const restartEvery = 15 * time.Minute
+
+// restart starts the segments that are due before an interval that begins at
+// from.
+func (s *Standing) restart(g *Guardrail, at Moment, from time.Time) {
+	i := slices.Index(g.Steps, at.Step) - s.Base
+	if i < 0 || at.StepStart.IsZero() {
+		return
+	}
+	due := int(from.Sub(at.StepStart) / restartEvery)
+	for n := s.Restarts + 1; n <= min(due, s.Restarts+96); n++ {
+		s.start(g, i, n)
+	}
+}
+
+// clone returns a copy that shares nothing with e, with n standings.
+func (e Evidence) clone(n int) Evidence {
+	e.Cursors = maps.Clone(e.Cursors)
+	if e.Cursors == nil {
+		e.Cursors = map[string]time.Time{}
+	}
+	standings := make([]Standing, n)
+	copy(standings, e.Standings)
+	for i := range standings {
+		s := &standings[i]
+		s.Pending = cloned(s.Pending)
+		s.Shape = s.Shape.clone()
+		s.Moments = cloned(s.Moments)
+		s.Tail = s.Tail.clone()
+		s.Suspects = s.Suspects.clone()
+		s.Marks = cloned(s.Marks)
+		s.Bounds = cloned(s.Bounds)
+	}
+	e.Standings = standings
+	e.Spending = cloned(e.Spending)
+	return e
+}
+
+// cloned is a pointer to a copy; nil stays nil.
+func cloned[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	c := *p
+	return &c
 }

@@ -1,0 +1,90 @@
+package analysis
+
+import (
+	"math"
+
+	"github.com/belayd/belay/analysis/sequential"
+)
+
+// estimates are both arms' figures over the step, in the guardrail's unit.
+// Intervals are widened by the dispersion, as the evidence is.
+func (s *Standing) estimates(g *Guardrail, m *Metric) (unit string, candidate, stable Estimate) {
+	phi := s.Dispersion.Phi()
+	switch g.method(m) {
+	case methodThreshold:
+		return s.marked(m)
+	case methodQuantile:
+		return "s", s.Shape.estimate(g.Quantile, true, phi), s.Shape.estimate(g.Quantile, false, phi)
+	case methodMean:
+		if s.Moments == nil {
+			return "mean", Estimate{}, Estimate{}
+		}
+		return "mean", s.Moments.StepCandidate.estimate(phi), s.Moments.StepStable.estimate(phi)
+	}
+	t := s.Step
+	return "share", share(g, t.KC, t.NC, phi), share(g, t.KB, t.NB, phi)
+}
+
+// share is the estimate of a share in the metric's own sense.
+func share(g *Guardrail, k, n, phi float64) Estimate {
+	if n <= 0 {
+		return Estimate{}
+	}
+	e := Estimate{N: n, Value: k / n, Known: true}
+	e.Low, e.High = sequential.Interval(k/phi, n/phi, 0.05)
+	if g.missing() {
+		e.Value, e.Low, e.High = 1-e.Value, 1-e.High, 1-e.Low
+	}
+	return e
+}
+
+// marked are a threshold's last figures: they have no interval.
+func (s *Standing) marked(m *Metric) (unit string, candidate, stable Estimate) {
+	units := map[Kind]string{KindCounts: "share", KindHistogram: "s", KindMean: "mean", KindValue: "value"}
+	unit = units[m.Kind()]
+	k := s.Marks
+	if k == nil || s.Step.NC <= 0 {
+		return unit, Estimate{}, Estimate{}
+	}
+	candidate = Estimate{N: s.Step.NC, Value: k.Value, Low: k.Value, High: k.Value, Known: true}
+	if k.StableKnown {
+		stable = Estimate{N: s.Step.NB, Value: k.StableValue, Low: k.StableValue, High: k.StableValue, Known: true}
+	}
+	return unit, candidate, stable
+}
+
+// needed says what a pass still takes.
+func (s *Standing) needed(p *Panel, g *Guardrail, m *Metric) string {
+	if g.method(m) == methodThreshold {
+		if s.Marks == nil || !s.Marks.Read {
+			return "a first reading"
+		}
+		return "a reading within the limit"
+	}
+	if m := s.Moments; m != nil && m.Wide {
+		return "a histogram or a ratio instead: the values spread too widely for a mean"
+	}
+	if g.method(m) == methodQuantile && g.Limit.Relative && (s.Tail == nil || s.Tail.Aim == nil) {
+		return "more of stable's requests, to know where its " + quantileName(g.Quantile) + " lies"
+	}
+	if s.PassN <= 0 {
+		return "requests to judge"
+	}
+	// What the evidence grew by per request so far is what it will grow by.
+	more := math.Inf(1)
+	need := math.Log(1 / p.Beta)
+	for j, l := range s.Pass {
+		if l > 0 {
+			more = math.Min(more, (need-sequential.PassLogPrior(j)-l)*s.PassN/l)
+		}
+	}
+	if math.IsInf(more, 1) || more > 1e12 {
+		return "better figures: at the present ones it will not pass"
+	}
+	more = math.Max(1, more)
+	text := "about " + roughly(more) + " more " + events(m)
+	if s.PassSeconds > 0 {
+		text += ", ≈ " + span(more*s.PassSeconds/s.PassN) + " at this traffic"
+	}
+	return text
+}

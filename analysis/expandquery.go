@@ -1,0 +1,169 @@
+package analysis
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// A literal is the string that an expression is inside of at its end.
+type literal struct {
+	// open is the text that opened it, close the one that will; open is empty
+	// outside of strings, and "#" or "//" in a comment.
+	open, close string
+	// head is the expression before the literal, body the literal so far.
+	head, body string
+	// raw: backslashes mean nothing in it.
+	raw bool
+}
+
+// A quoting is one way in which a language opens a string.
+type quoting struct {
+	open, close string
+	raw         bool
+}
+
+var promQuotes = []quoting{{`"`, `"`, false}, {`'`, `'`, false}, {"`", "`", true}, {"#", "\n", true}}
+
+var kqlQuotes = []quoting{
+	{"```", "```", true}, {"~~~", "~~~", true}, {`@"`, `"`, true}, {`@'`, `'`, true},
+	{`"`, `"`, false}, {`'`, `'`, false}, {"//", "\n", true},
+}
+
+// lex finds out what the end of s is inside of.
+func lex(s string, quotes []quoting) literal {
+	for i := 0; i < len(s); {
+		q := slices.IndexFunc(quotes, func(q quoting) bool { return strings.HasPrefix(s[i:], q.open) })
+		if q < 0 {
+			i++
+			continue
+		}
+		quote := quotes[q]
+		start := i + len(quote.open)
+		end := endOf(s, start, quote)
+		if end < 0 {
+			return literal{open: quote.open, close: quote.close, head: s[:i], body: s[start:], raw: quote.raw}
+		}
+		i = end
+	}
+	return literal{head: s}
+}
+
+// endOf is the index after the literal that began before start, or -1.
+func endOf(s string, start int, q quoting) int {
+	for i := start; i < len(s); i++ {
+		if !q.raw && s[i] == '\\' {
+			i++
+			continue
+		}
+		if strings.HasPrefix(s[i:], q.close) {
+			return i + len(q.close)
+		}
+	}
+	return -1
+}
+
+func placePromQL(before, after, name, value string) (string, error) {
+	l := lex(before, promQuotes)
+	switch l.open {
+	case "":
+		return bare(before, after, name, value)
+	case "#":
+		return value, nil
+	}
+	head := strings.TrimRight(l.head, " \t\r\n")
+	return l.place(value, after, strings.HasSuffix(head, "=~") || strings.HasSuffix(head, "!~") || labelReplace(head))
+}
+
+func placeKQL(before, after, name, value string) (string, error) {
+	l := lex(before, kqlQuotes)
+	switch l.open {
+	case "":
+		return bare(before, after, name, value)
+	case "//":
+		return value, nil
+	case "```", "~~~":
+		if strings.ContainsAny(value, "`~") {
+			return "", fmt.Errorf("%w: the value would end the string", ErrUnsafe)
+		}
+	}
+	return l.place(value, after, kqlRegex.MatchString(l.head))
+}
+
+// kqlRegex matches what stands before a string that is a regular expression.
+var kqlRegex = regexp.MustCompile(`(?i)(\bregex\s*|\b(extract|extract_all|replace_regex|split_regex|countof|parse_regex)\s*\([^()]*)[h]?$`)
+
+// labelReplaceCall matches the beginning of a call whose strings are regular
+// expressions or refer to their groups.
+var labelReplaceCall = regexp.MustCompile(`\blabel_replace\s*\([^()]*(\([^()]*\)[^()]*)*,\s*$`)
+
+func labelReplace(head string) bool { return labelReplaceCall.MatchString(head) }
+
+// place escapes a value for the literal.
+func (l literal) place(value, after string, isRegex bool) (string, error) {
+	if !l.raw && escaped(l.body) || strings.HasSuffix(l.body, `\`) {
+		return "", fmt.Errorf("%w: the value continues an escape", ErrUnsafe)
+	}
+	if !l.raw && inNumericEscape(l.body) {
+		return "", fmt.Errorf("%w: the value continues an escape", ErrUnsafe)
+	}
+	if isRegex {
+		if why := regexPlace(l.body); why != "" {
+			return "", fmt.Errorf("%w: %s", ErrUnsafe, why)
+		}
+		value = regexp.QuoteMeta(value)
+		if after != "" && strings.ContainsRune("*+?{", rune(after[0])) {
+			value = "(?:" + value + ")"
+		}
+	}
+	switch {
+	case !l.raw:
+		return quoted(value, l.close[0]), nil
+	case strings.HasPrefix(l.open, "@"):
+		return strings.ReplaceAll(value, l.close, l.close+l.close), nil
+	case strings.Contains(value, l.close):
+		return "", fmt.Errorf("%w: the value would end the string", ErrUnsafe)
+	}
+	return value, nil
+}
+
+var numericEscape = regexp.MustCompile(`\\(x[0-9A-Fa-f]?|u[0-9A-Fa-f]{0,3}|U[0-9A-Fa-f]{0,7}|[0-7]{1,2})$`)
+
+// inNumericEscape reports whether the body ends within \x41, \u0041 or \101.
+func inNumericEscape(body string) bool {
+	at := numericEscape.FindStringIndex(body)
+	return at != nil && !escaped(body[:at[0]])
+}
+
+// regexPlace says why nothing may be put at the end of a regular expression.
+func regexPlace(body string) string {
+	inClass, braces, header := false, false, false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case c == '\\':
+			i++
+		case inClass:
+			inClass = c != ']'
+		case c == '[':
+			inClass = true
+		case c == '{':
+			braces = true
+		case c == '}':
+			braces = false
+		case c == '(':
+			header = i+1 < len(body) && body[i+1] == '?'
+		case c == ':' || c == ')' || c == '>':
+			header = false
+		}
+	}
+	switch {
+	case inClass:
+		return "a character class takes no names"
+	case braces:
+		return "a repetition takes no names"
+	case header:
+		return "the head of a group takes no names"
+	}
+	return ""
+}

@@ -1,0 +1,300 @@
+package analysis
+
+import (
+	"math"
+	"slices"
+
+	"github.com/belayd/belay/analysis/sequential"
+)
+
+// Judge decides for the whole rollout: it takes the readings into the evidence
+// and says how every guardrail of the panel stands at the moment. Readings are
+// matched to guardrails by their metric; a metric without a reading leaves its
+// guardrails as they were, not read. It is a pure function: the evidence it is
+// given is not changed, and equal arguments give equal results.
+func Judge(p Panel, e Evidence, at Moment, rs []Reading) (Evidence, Verdicts) {
+	e = e.clone(len(p.Guardrails))
+	if !e.Begun || e.Step != at.Step {
+		e.begin(&p, at)
+	}
+	read := make([]bool, len(p.Guardrails))
+	for i := range rs {
+		e.take(&p, at, &rs[i], read)
+	}
+	return e, e.verdicts(&p, at, read)
+}
+
+// Learn takes readings of stable alone in, from before any traffic moved: they
+// teach the pilot and the dispersion, and are no evidence for or against
+// anything. Cursors move as they do in Judge.
+func (e Evidence) Learn(p Panel, rs []Reading) Evidence {
+	e = e.clone(len(p.Guardrails))
+	for i := range rs {
+		r := &rs[i]
+		m := p.metric(r.Metric)
+		if m == nil || r.Status != StatusOK || !r.Stable.Fresh || !r.To.After(e.Cursors[r.Metric]) ||
+			r.From.Before(e.Cursors[r.Metric]) || r.Stable.check(m.Kind()) != "" {
+			continue
+		}
+		for j := range p.Guardrails {
+			if g := &p.Guardrails[j]; g.Metric == r.Metric && g.method(m) != methodThreshold {
+				e.Standings[j].learn(g, m, &r.Stable)
+			}
+		}
+		e.Cursors[r.Metric] = r.To
+	}
+	return e
+}
+
+// Asked are the names of the metrics to read in a step, in the panel's order:
+// those of the guardrails that are judged in it, and the budget's.
+func (p Panel) Asked(step int) []string {
+	var names []string
+	for i := range p.Metrics {
+		name := p.Metrics[i].Name
+		wanted := p.Budget != nil && p.Budget.Metric == name
+		for j := range p.Guardrails {
+			wanted = wanted || p.Guardrails[j].Metric == name && slices.Contains(p.Guardrails[j].Steps, step)
+		}
+		if wanted {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// metric finds a metric by its name; nil when the panel has none.
+func (p *Panel) metric(name string) *Metric {
+	for i := range p.Metrics {
+		if p.Metrics[i].Name == name {
+			return &p.Metrics[i]
+		}
+	}
+	return nil
+}
+
+// share is the part of α that one guardrail has: its weight in its group times
+// the group's α.
+func (p *Panel) share() float64 {
+	n := 0
+	for i := range p.Guardrails {
+		if p.sequential(&p.Guardrails[i]) {
+			n++
+		}
+	}
+	return p.Alpha / math.Max(1, float64(n))
+}
+
+// sequential reports whether the guardrail draws on α.
+func (p *Panel) sequential(g *Guardrail) bool {
+	m := p.metric(g.Metric)
+	return m != nil && g.method(m) != methodThreshold
+}
+
+// A method is how a guardrail's readings become evidence.
+type method int
+
+const (
+	methodCounts method = iota
+	methodQuantile
+	methodMean
+	methodThreshold
+)
+
+// method is the way the guardrail is judged on its metric.
+func (g *Guardrail) method(m *Metric) method {
+	switch kind := m.Kind(); {
+	case g.Test == TestThreshold || kind == KindValue:
+		return methodThreshold
+	case kind == KindHistogram:
+		return methodQuantile
+	case kind == KindMean:
+		return methodMean
+	}
+	return methodCounts
+}
+
+// rests reports whether the guardrail has nothing to compare with at the moment.
+func (g *Guardrail) rests(at Moment) bool { return g.Limit.Relative && at.StableWeight <= 0 }
+
+// take takes one reading in; e must be a clone.
+func (e *Evidence) take(p *Panel, at Moment, r *Reading, read []bool) {
+	m := p.metric(r.Metric)
+	if m == nil {
+		return
+	}
+	trouble, why, usable := e.inspect(m, at, r)
+	for i := range p.Guardrails {
+		g, s := &p.Guardrails[i], &e.Standings[i]
+		if g.Metric != r.Metric || !slices.Contains(g.Steps, at.Step) || g.rests(at) {
+			continue
+		}
+		if trouble != "" {
+			s.Trouble, s.Reason = trouble, why
+			continue
+		}
+		if !usable {
+			continue
+		}
+		s.Trouble, s.Reason = "", ""
+		if g.Limit.Relative && !r.Stable.Fresh {
+			s.Trouble, s.Reason = OutcomeError, orElse(r.Reason, "stable reported nothing to compare with")
+			continue
+		}
+		read[i] = true
+		if s.absorb(p, g, m, at, r); s.Trouble != "" {
+			read[i] = false
+		}
+	}
+	if !usable {
+		return
+	}
+	if p.Budget != nil && p.Budget.Metric == r.Metric {
+		if e.Spending == nil {
+			e.Spending = &Spending{}
+		}
+		e.Spending.spend(m, at, r)
+	}
+	e.Cursors[r.Metric] = r.To
+}
+
+// inspect decides what a reading is worth: trouble and why, or whether it can
+// be consumed. A reading that brings nothing new is neither.
+func (e *Evidence) inspect(m *Metric, at Moment, r *Reading) (trouble Outcome, why string, usable bool) {
+	if r.Status != StatusOK {
+		return OutcomeError, orElse(r.Reason, "the source did not answer"), false
+	}
+	cursor := e.Cursors[r.Metric]
+	if !r.To.After(cursor) || !r.To.After(r.From) {
+		return "", "", false
+	}
+	if r.From.Before(cursor) {
+		return OutcomeError, "the source answered for a time that was already counted", false
+	}
+	if !r.Candidate.Fresh {
+		if at.Serving && (at.CandidateWeight > 0 || at.Mirror > 0) {
+			return OutcomeNoData, orElse(r.Reason, "the candidate reported nothing"), false
+		}
+		return "", "", false
+	}
+	kind := m.Kind()
+	if bad := r.Candidate.check(kind); bad != "" {
+		return OutcomeError, "the candidate's numbers make no sense: " + bad, false
+	}
+	if r.Stable.Fresh {
+		if bad := r.Stable.check(kind); bad != "" {
+			return OutcomeError, "stable's numbers make no sense: " + bad, false
+		}
+	}
+	return "", "", true
+}
+
+// absorb takes a usable reading into the guardrail's standing.
+func (s *Standing) absorb(p *Panel, g *Guardrail, m *Metric, at Moment, r *Reading) {
+	how := g.method(m)
+	if at.Settling && how != methodCounts && !(how == methodThreshold && m.Kind() == KindCounts) {
+		return
+	}
+	s.restart(g, at, r.From)
+	v := visit{panel: p, guardrail: g, metric: m, at: at, reading: r}
+	if v.passes = !at.Settling && !r.From.Before(at.StepStart); v.passes {
+		s.PassN += r.Candidate.N
+		s.PassSeconds += r.To.Sub(r.From).Seconds()
+	}
+	switch how {
+	case methodCounts:
+		s.counts(&v)
+	case methodQuantile:
+		s.quantile(&v)
+	case methodMean:
+		s.mean(&v)
+	case methodThreshold:
+		s.threshold(&v)
+	}
+}
+
+// A visit is one reading on its way into one standing.
+type visit struct {
+	panel     *Panel
+	guardrail *Guardrail
+	metric    *Metric
+	at        Moment
+	reading   *Reading
+	// passes: the interval may count towards a pass.
+	passes bool
+}
+
+// Pending is what small intervals of a relative guardrail add up to until both
+// arms have seen enough. It is decided on exposures only, and judged by what
+// was known before its first interval.
+type Pending struct {
+	// Breach counts against the limit; Pass the intervals that may count towards
+	// a pass.
+	Breach sequential.Tally `json:"breach"`
+	Pass   sequential.Tally `json:"pass,omitzero"`
+	// Phi is the dispersion before the first interval.
+	Phi float64 `json:"phi"`
+}
+
+// binary takes an interval of counted events in: one tally against the limit
+// and one for the pass, which differ where buckets are coarse.
+func (s *Standing) binary(v *visit, test sequential.Test, breach, pass sequential.Tally) {
+	if !v.passes {
+		pass = sequential.Tally{}
+	}
+	if test.Relative {
+		if s.Pending == nil {
+			s.Pending = &Pending{Phi: s.Dispersion.Phi()}
+		}
+		s.Pending.Breach = s.Pending.Breach.Add(breach)
+		s.Pending.Pass = s.Pending.Pass.Add(pass)
+		if s.Pending.Breach.Enough() {
+			s.flush(v.panel, v.guardrail, v.metric)
+		}
+	} else {
+		phi := s.Dispersion.Phi()
+		limit := sequential.Cap(v.panel.share(), s.Breach.Newest)
+		s.Breach.Add(test.Breach(breach, s.Pilot), phi, limit)
+		if breach.NB > 0 {
+			s.Shared.Add(test.Breach(sequential.Tally{NC: breach.NB, KC: breach.KB}, s.Pilot), phi, limit)
+		}
+		s.Pass.Add(test.Pass(pass, s.Pilot), phi)
+		s.Pilot.Learn(breach.KB, breach.NB)
+	}
+	if v.passes && s.Pass.LogE() >= math.Log(1/v.panel.Beta) {
+		s.Passed = true
+	}
+}
+
+// flush takes what waited to be merged into the evidence.
+func (s *Standing) flush(p *Panel, g *Guardrail, m *Metric) {
+	w := s.Pending
+	if w == nil || m == nil {
+		return
+	}
+	s.Pending = nil
+	test, pilot := s.test(g, m)
+	s.Breach.Add(test.Breach(w.Breach, pilot), w.Phi, sequential.Cap(p.share(), s.Breach.Newest))
+	s.Pass.Add(test.Pass(w.Pass, pilot), w.Phi)
+	s.Pilot.Learn(w.Breach.KB, w.Breach.NB)
+}
+
+// test is the test of a guardrail on counted events, with the pilot that it is
+// made with.
+func (s *Standing) test(g *Guardrail, m *Metric) (sequential.Test, sequential.Pilot) {
+	if g.method(m) == methodQuantile {
+		if g.Limit.Relative {
+			return s.Tail.test(g)
+		}
+		return g.quantileTest(), s.Pilot
+	}
+	return g.countsTest(), s.Pilot
+}
+
+// orElse is s, or else t.
+func orElse(s, t string) string {
+	if s == "" {
+		return t
+	}
+	return s
+}

@@ -1,0 +1,136 @@
+package sequential
+
+import "math"
+
+// Points is the number of effects the evidence for a breach is a mixture of.
+const Points = 4
+
+// Increments are the logarithms that one interval adds, one for each effect.
+type Increments [Points]float64
+
+// prior weighs the grid of effects.
+var prior = Increments{1. / 2, 1. / 6, 1. / 6, 1. / 6}
+
+// logPrior is its logarithm.
+var logPrior = Increments{math.Log(1. / 2), math.Log(1. / 6), math.Log(1. / 6), math.Log(1. / 6)}
+
+// Grid is the grid of effects around the design effect, which is the ratio of
+// the smallest regression that must be caught to the limit; below 1 where less
+// is worse.
+func Grid(design float64) Increments {
+	return Increments{design, math.Sqrt(design), math.Pow(design, 2.5), math.Pow(design, 5)}
+}
+
+// A Process is the evidence that one limit is broken: a mixture over the grid
+// of effects and over segments, which start at different times. Because every
+// started segment receives the same increments, the weighted sum over the
+// segments is all there is to remember. The zero value has no segment started
+// and stands at 1.
+type Process struct {
+	// Log is, for each effect, the logarithm of the weighted sum over the started
+	// segments.
+	Log Increments `json:"log"`
+	// Started is the weight of all started segments; the rest counts as 1.
+	Started float64 `json:"started"`
+	// Newest is the weight of the segment that started last.
+	Newest float64 `json:"newest"`
+}
+
+// Start starts a segment of the given weight with evidence 1. The weights of
+// all segments must sum to at most 1 and must not depend on what is tested.
+func (p *Process) Start(weight float64) {
+	if weight <= 0 {
+		return
+	}
+	for j := range p.Log {
+		if p.Started == 0 {
+			p.Log[j] = math.Log(weight)
+		} else {
+			p.Log[j] = LogSum(p.Log[j], math.Log(weight))
+		}
+	}
+	p.Started += weight
+	p.Newest = weight
+}
+
+// Add adds one interval's increments, each divided by phi and then capped.
+func (p *Process) Add(d Increments, phi, limit float64) {
+	if p.Started == 0 {
+		return
+	}
+	for j := range p.Log {
+		p.Log[j] += math.Min(d[j]/phi, limit)
+	}
+}
+
+// LogE is the logarithm of the evidence.
+func (p *Process) LogE() float64 {
+	rest := 1 - p.Started
+	if p.Started == 0 {
+		return 0
+	}
+	sum := math.Inf(-1)
+	if rest > 1e-12 {
+		sum = math.Log(rest)
+	}
+	for j := range p.Log {
+		sum = LogSum(sum, logPrior[j]+p.Log[j])
+	}
+	return sum
+}
+
+// Cap is the most that one interval may add to one effect, so that no single
+// interval decides: share is the weight of the guardrail times α, newest the
+// weight of the newest segment.
+func Cap(share, newest float64) float64 {
+	return math.Min(math.Log(6/(share*newest))/2, math.Log(1/share))
+}
+
+// StepWeight is the weight of the segment that starts with the i-th of n steps.
+func StepWeight(n, i int) float64 {
+	switch {
+	case n <= 1:
+		return 1
+	case i == 0:
+		return 0.55
+	}
+	return 0.45 / float64(n-1)
+}
+
+// RestartWeight divides a step's weight over its restarts: the step's start is
+// restart 0; over all restarts the weights sum to the step's.
+func RestartWeight(step float64, i int) float64 {
+	if i == 0 {
+		return 0.75 * step
+	}
+	return 0.25 * step / (float64(i) * float64(i+1))
+}
+
+// PassPoints is the number of effects the evidence for a pass is a mixture of.
+const PassPoints = 3
+
+// passLogPrior weighs them.
+var passLogPrior = [PassPoints]float64{math.Log(0.6), math.Log(0.2), math.Log(0.2)}
+
+// A Promotion is the evidence that a regression of the size that must be caught
+// is absent. It is fresh in every step. The zero value stands at 1.
+type Promotion [PassPoints]float64
+
+// Add adds one interval's increments, divided by phi.
+func (p *Promotion) Add(d [PassPoints]float64, phi float64) {
+	for j := range p {
+		p[j] += d[j] / phi
+	}
+}
+
+// LogE is the logarithm of the evidence.
+func (p *Promotion) LogE() float64 {
+	sum := math.Inf(-1)
+	for j := range p {
+		sum = LogSum(sum, passLogPrior[j]+p[j])
+	}
+	return sum
+}
+
+// PassLogPrior is the logarithm of the weight of the j-th effect.
+func PassLogPrior(j int) float64 { return passLogPrior[j] }

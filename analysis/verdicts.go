@@ -1,0 +1,203 @@
+package analysis
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/belayd/belay/analysis/sequential"
+)
+
+// actions are the groups, the gravest first.
+var actions = [...]Action{ActionRollback, ActionHold, ActionPage}
+
+// verdicts says how every guardrail stands; read has those that this moment
+// brought a usable reading for.
+func (e *Evidence) verdicts(p *Panel, at Moment, read []bool) Verdicts {
+	v := Verdicts{Each: make([]Verdict, len(p.Guardrails)), Spent: e.spent(), Watched: true, MayEnd: true}
+	for i := range p.Guardrails {
+		v.Each[i] = e.verdict(p, at, i, read[i])
+	}
+	for _, group := range actions {
+		e.group(p, at, group, &v)
+	}
+	if b := p.Budget; b != nil && v.Spent > b.AtMost {
+		v.Breaches = append(v.Breaches, Breach{
+			Action: ActionRollback, Group: ActionRollback, Cause: CauseCandidate, Budget: true,
+			Sentence: budgetSentence(b, v.Spent),
+		})
+	}
+	slices.SortStableFunc(v.Breaches, func(a, b Breach) int {
+		return cmp.Compare(slices.Index(actions[:], a.Action), slices.Index(actions[:], b.Action))
+	})
+	for i := range p.Guardrails {
+		g, each, s := &p.Guardrails[i], &v.Each[i], &e.Standings[i]
+		each.Sentence = sentence(p, g, s, at, each)
+		v.require(g, each, at, s)
+	}
+	for i := range v.Breaches {
+		if b := &v.Breaches[i]; b.Guardrail != "" {
+			at := slices.IndexFunc(v.Each, func(w Verdict) bool { return w.Guardrail == b.Guardrail })
+			b.Sentence = v.Each[at].Sentence
+		}
+	}
+	return v
+}
+
+// require folds one verdict into what the step needs.
+func (v *Verdicts) require(g *Guardrail, each *Verdict, at Moment, s *Standing) {
+	if !slices.Contains(g.Steps, at.Step) || g.rests(at) {
+		return
+	}
+	switch s.Trouble {
+	case OutcomeNoData:
+		v.NoData = orElse(v.NoData, g.Name)
+	case OutcomeError:
+		v.SourceError = orElse(v.SourceError, g.Name)
+	}
+	if g.Evidence == EvidenceOptional {
+		v.MayEnd = v.MayEnd && s.Trouble == "" && each.Outcome != OutcomeBreach
+		return
+	}
+	v.Watched = v.Watched && each.Read
+	v.MayEnd = v.MayEnd && each.Outcome == OutcomePass
+}
+
+// verdict judges one guardrail by itself; group adds what it means among the
+// others.
+func (e *Evidence) verdict(p *Panel, at Moment, i int, read bool) Verdict {
+	g, s := &p.Guardrails[i], &e.Standings[i]
+	m := p.metric(g.Metric)
+	v := Verdict{Guardrail: g.Name, Limit: g.Limit.Text, Read: read, Outcome: OutcomeUndecided}
+	if m == nil {
+		v.Outcome = OutcomeError
+		return v
+	}
+	how := g.method(m)
+	v.Unit, v.Candidate, v.Stable = s.estimates(g, m)
+	if how != methodThreshold {
+		v.LogE, v.LogEThreshold = s.Breach.LogE(), math.Log(1/p.share())
+		v.LogEPass, v.LogEPassNeeds = s.Pass.LogE(), math.Log(1/p.Beta)
+	}
+	v.Effective = s.effective(g, m)
+	switch {
+	case !slices.Contains(g.Steps, at.Step) || g.rests(at):
+		v.Outcome = OutcomeResting
+	case s.Trouble != "":
+		v.Outcome = s.Trouble
+	case how == methodThreshold && s.Marks.passed(g), how != methodThreshold && s.Passed:
+		v.Outcome = OutcomePass
+	default:
+		v.Needed = s.needed(p, g, m)
+	}
+	return v
+}
+
+// group decides whether the guardrails of one onBreach broke their limits
+// together, and who is to blame.
+func (e *Evidence) group(p *Panel, at Moment, group Action, v *Verdicts) {
+	var members []int
+	sum, n := math.Inf(-1), 0
+	for i := range p.Guardrails {
+		g := &p.Guardrails[i]
+		if g.OnBreach != group {
+			continue
+		}
+		if p.sequential(g) {
+			n++
+			sum = sequential.LogSum(sum, e.Standings[i].Breach.LogE())
+		}
+		members = append(members, i)
+	}
+	// The average over the group reaches 1/α_group when the sum reaches 1/share.
+	crossed := n > 0 && sum >= math.Log(1/p.share())
+	var b Breach
+	blame, weight := -1, math.Inf(-1)
+	for _, i := range members {
+		g, s, each := &p.Guardrails[i], &e.Standings[i], &v.Each[i]
+		judged := slices.Contains(g.Steps, at.Step) && !g.rests(at)
+		broke, loss := false, each.LogE
+		if p.sequential(g) {
+			broke = each.LogE >= each.LogEThreshold
+		} else if broke, _ = s.Marks.breached(g); broke && judged {
+			loss = math.Log(1 / p.share())
+		} else {
+			broke, loss = false, math.Inf(-1)
+		}
+		if broke {
+			each.Cause, each.Instance = s.cause(p, g)
+		}
+		if broke && judged {
+			each.Outcome, each.Needed = OutcomeBreach, ""
+		}
+		// Whoever broke the limit alone goes before whoever only weighs most, and a
+		// fault of the candidate's own before one that stable shares.
+		if broke {
+			loss += 1e9
+			if each.Cause == CauseCandidate {
+				loss += 1e9
+			}
+		}
+		if loss > weight {
+			blame, weight = i, loss
+		}
+	}
+	if blame < 0 || !crossed && weight < 1e8 {
+		return
+	}
+	each := &v.Each[blame]
+	if each.Cause == "" {
+		each.Cause, each.Instance = e.Standings[blame].cause(p, &p.Guardrails[blame])
+	}
+	if each.Outcome != OutcomeResting {
+		each.Outcome, each.Needed = OutcomeBreach, ""
+	}
+	b = Breach{Action: group, Group: group, Guardrail: each.Guardrail, Cause: each.Cause}
+	if group == ActionRollback && each.Cause != CauseCandidate && p.OnSharedBreach != ActionRollback {
+		b.Action = ActionHold
+	}
+	v.Breaches = append(v.Breaches, b)
+}
+
+// cause says whose fault a breach looks like, and which instance's.
+func (s *Standing) cause(p *Panel, g *Guardrail) (Cause, string) {
+	m := p.metric(g.Metric)
+	if g.method(m) == methodThreshold {
+		if _, stable := s.Marks.breached(g); stable {
+			return CauseShared, ""
+		}
+		return CauseCandidate, ""
+	}
+	threshold := math.Log(1 / (p.share() * float64(p.sequentialIn(g.OnBreach))))
+	if !g.Limit.Relative && s.Shared.LogE() >= threshold && s.stableBeyond(g, m) {
+		return CauseShared, ""
+	}
+	if g.method(m) != methodMean {
+		if name := s.single(g, m, threshold); name != "" {
+			return CauseSingleInstance, name
+		}
+	}
+	return CauseCandidate, ""
+}
+
+// sequentialIn is how many of a group's guardrails draw on α.
+func (p *Panel) sequentialIn(group Action) int {
+	n := 0
+	for i := range p.Guardrails {
+		if g := &p.Guardrails[i]; g.OnBreach == group && p.sequential(g) {
+			n++
+		}
+	}
+	return n
+}
+
+// stableBeyond reports whether stable's own figure of this step is beyond the
+// absolute limit: an incident of long ago excuses nothing.
+func (s *Standing) stableBeyond(g *Guardrail, m *Metric) bool {
+	if g.method(m) == methodMean {
+		b := s.Moments.StepStable
+		return b.N > 0 && g.violates(b.mean(), g.Limit.Value)
+	}
+	test, _ := s.test(g, m)
+	return s.Step.NB > 0 && s.Step.KB > test.Limit*s.Step.NB
+}
