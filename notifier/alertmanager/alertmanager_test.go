@@ -1,0 +1,461 @@
+package alertmanager_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/notifier/alertmanager"
+	"github.com/belayd/belay/notifier/notifiertest"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+const password = "cAnAry-password"
+
+// A posted alert, as the API takes it.
+type posted struct {
+	Labels       map[string]string `json:"labels"`
+	Annotations  map[string]string `json:"annotations"`
+	StartsAt     time.Time         `json:"startsAt"`
+	EndsAt       time.Time         `json:"endsAt"`
+	GeneratorURL string            `json:"generatorURL"`
+}
+
+// A recorder stands before an Alertmanager, or is one: it checks what the API's
+// schema demands and keeps what was accepted, by label set.
+type recorder struct {
+	behind http.Handler // nil: it answers by itself
+
+	mu     sync.Mutex
+	alerts map[string]posted
+	posts  [][]posted
+}
+
+var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+
+func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	body, err := io.ReadAll(req.Body)
+	if err != nil || req.Method != http.MethodPost || req.URL.Path != "/api/v2/alerts" {
+		http.Error(w, "not found", http.StatusNotFound)
+		return
+	}
+	var as []posted
+	if err := json.Unmarshal(body, &as); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	for _, a := range as {
+		if problem := a.problem(); problem != "" {
+			http.Error(w, problem, http.StatusBadRequest)
+			return
+		}
+	}
+	if r.behind != nil {
+		req.Body = io.NopCloser(bytes.NewReader(body))
+		answer := &status{ResponseWriter: w}
+		r.behind.ServeHTTP(answer, req)
+		if answer.code != http.StatusOK {
+			return
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.posts = append(r.posts, as)
+	for _, a := range as {
+		set, _ := json.Marshal(a.Labels)
+		// A resolved alert that was never open is nobody's message.
+		if _, known := r.alerts[string(set)]; known || a.EndsAt.After(time.Now()) {
+			r.alerts[string(set)] = a
+		}
+	}
+}
+
+func (a posted) problem() string {
+	for k, v := range a.Labels {
+		if !labelName.MatchString(k) || v == "" {
+			return fmt.Sprintf("label %q=%q", k, v)
+		}
+	}
+	if a.Labels["alertname"] == "" || a.StartsAt.IsZero() || a.EndsAt.Before(a.StartsAt) {
+		return fmt.Sprintf("alert %v from %s to %s", a.Labels, a.StartsAt, a.EndsAt)
+	}
+	if _, err := url.ParseRequestURI(a.GeneratorURL); a.GeneratorURL != "" && err != nil {
+		return "generatorURL " + a.GeneratorURL
+	}
+	return ""
+}
+
+type status struct {
+	http.ResponseWriter
+	code int
+}
+
+func (s *status) WriteHeader(code int) {
+	s.code = code
+	s.ResponseWriter.WriteHeader(code)
+}
+
+// of counts the label sets that were ever open under a key.
+func (r *recorder) of(key string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, a := range r.alerts {
+		if a.Labels["belay_key"] == key {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *recorder) last() []posted {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.posts[len(r.posts)-1]
+}
+
+func open(t *testing.T, behind http.Handler) (*alertmanager.Client, *recorder, *notifiertest.Server) {
+	t.Helper()
+	r := &recorder{behind: behind, alerts: map[string]posted{}}
+	s := notifiertest.NewServer(t, r)
+	c, err := alertmanager.New(alertmanager.Config{
+		URL: strings.Replace(s.URL, "//", "//belay:"+password+"@", 1), Client: notifiertest.Client(), Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatalf("New: got %v, want no error", err)
+	}
+	return c, r, s
+}
+
+func subject(t *testing.T, behind http.Handler) notifiertest.Subject {
+	c, r, s := open(t, behind)
+	return notifiertest.Subject{
+		Notifier: c, Secrets: []string{password}, Messages: r.of,
+		Tells: func(topic notifier.Topic) bool { return topic != notifier.TopicThread },
+		Break: s.Break, Silence: s.Silence, Heal: s.Heal,
+	}
+}
+
+func TestExercise(t *testing.T) {
+	notifiertest.Exercise(t, func(t *testing.T) notifiertest.Subject { return subject(t, nil) })
+}
+
+func TestRetryTable(t *testing.T) {
+	c, _, s := open(t, nil)
+	notifiertest.RetryTable(t, c, s, password)
+}
+
+// TestSeverity tells of a page that gets worse: the alert of the old severity ends
+// in the call that opens the new one; while it stays the same, only one is posted.
+func TestSeverity(t *testing.T) {
+	c, r, _ := open(t, nil)
+	n := notifiertest.Notice(notifier.TopicPage)
+	n.Severity = notifier.SeverityError
+	var err error
+	if n.Ref, err = c.Notify(t.Context(), n); err != nil {
+		t.Fatalf("Notify: got %v, want no error", err)
+	}
+	for _, sev := range []notifier.Severity{notifier.SeverityError, notifier.SeverityCritical, notifier.SeverityCritical} {
+		before := n.Ref
+		n.Severity = sev
+		if n.Ref, err = c.Notify(t.Context(), n); err != nil {
+			t.Fatalf("Notify(%s): got %v, want no error", sev, err)
+		}
+		now := time.Now()
+		for _, a := range r.last() {
+			if got, want := a.EndsAt.After(now), a.Labels["severity"] == string(sev); got != want {
+				t.Errorf("alert of severity %s: got open = %t, want %t", a.Labels["severity"], got, want)
+			}
+		}
+		if got, want := len(r.last()) == 1, before == string(sev); got != want {
+			t.Errorf("alerts posted for %s after %s: got %d, want one only if nothing changed", sev, before, len(r.last()))
+		}
+	}
+}
+
+// TestStates: how long the alert of each topic is open.
+func TestStates(t *testing.T) {
+	status := func(phase string) notifier.Notice {
+		n := notifiertest.Notice(notifier.TopicStatus)
+		n.Rollout.Phase = phase
+		return n
+	}
+	ask := func(state string) notifier.Notice {
+		n := notifiertest.Notice(notifier.TopicAsk)
+		n.Question.State = state
+		return n
+	}
+	resolved := func(topic notifier.Topic) notifier.Notice {
+		n := notifiertest.Notice(topic)
+		n.Resolve = true
+		return n
+	}
+	for _, test := range []struct {
+		name   string
+		notice notifier.Notice
+		want   time.Duration
+	}{
+		{"page", notifiertest.Notice(notifier.TopicPage), alertmanager.DefaultLasts},
+		{"page resolved", resolved(notifier.TopicPage), 0},
+		{"test", notifiertest.Notice(notifier.TopicTest), 5 * time.Minute},
+		{"test resolved", resolved(notifier.TopicTest), 0},
+		{"rollout baking", status("baking"), alertmanager.DefaultLasts},
+		{"rollout rolling back", status("rolling-back"), alertmanager.DefaultLasts},
+		{"rollout promoted", status("promoted"), 0},
+		{"rollout rolled back", status("rolled-back"), 0},
+		{"question open", ask("open"), alertmanager.DefaultLasts},
+		{"question approved", ask("approved"), 0},
+		{"question void", ask("void"), 0},
+	} {
+		c, r, _ := open(t, nil)
+		test.notice.Ref = string(test.notice.Severity)
+		before := time.Now()
+		if _, err := c.Notify(t.Context(), test.notice); err != nil {
+			t.Errorf("Notify(%s): got %v, want no error", test.name, err)
+			continue
+		}
+		end := r.last()[0].EndsAt
+		if end.Before(before.Add(test.want).Truncate(time.Microsecond)) || end.After(time.Now().Add(test.want)) {
+			t.Errorf("%s: got an end in %s, want in %s", test.name, end.Sub(before), test.want)
+		}
+	}
+}
+
+// A memory is an Alertmanager without a socket, for time in a bubble.
+type memory struct {
+	mu    sync.Mutex
+	posts [][]posted
+	fail  error
+}
+
+func (m *memory) RoundTrip(req *http.Request) (*http.Response, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail != nil {
+		return nil, m.fail
+	}
+	var as []posted
+	if err := json.NewDecoder(req.Body).Decode(&as); err != nil {
+		return nil, err
+	}
+	m.posts = append(m.posts, as)
+	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: req}, nil
+}
+
+// change sets what another goroutine reads under the same lock.
+func (m *memory) change(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f()
+}
+
+func (m *memory) take() [][]posted {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	posts := m.posts
+	m.posts = nil
+	return posts
+}
+
+// TestRun tells of five minutes with an open page: it is posted every minute, an
+// outage of Alertmanager is made good by the next minute, and what was resolved is
+// not opened again by a list that is a moment older.
+func TestRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		am := &memory{}
+		var log bytes.Buffer
+		c, err := alertmanager.New(alertmanager.Config{
+			URL: "http://am.example/prefix/", Client: &http.Client{Transport: am}, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		if err != nil {
+			t.Fatalf("New: got %v, want no error", err)
+		}
+		page := notifiertest.Notice(notifier.TopicPage)
+		page.At = time.Now()
+		thread, done := notifiertest.Notice(notifier.TopicThread), notifiertest.Notice(notifier.TopicStatus)
+		done.Rollout.Phase = "promoted"
+		list, listErr := []notifier.Notice{page, thread, done}, error(nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- c.Run(ctx, func(context.Context) (now []notifier.Notice, err error) {
+				am.change(func() { now, err = list, listErr })
+				return now, err
+			})
+		}()
+		minute := func() [][]posted {
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			return am.take()
+		}
+		synctest.Wait()
+		if got := am.take(); len(got) != 1 || len(got[0]) != 1 || got[0][0].Labels["belay_key"] != page.Key {
+			t.Fatalf("posts at the start: got %v, want the page alone", got)
+		}
+		if got := minute(); len(got) != 1 || !got[0][0].EndsAt.Equal(time.Now().Add(alertmanager.DefaultLasts)) {
+			t.Errorf("posts after a minute: got %v, want the page until %s", got, time.Now().Add(alertmanager.DefaultLasts))
+		}
+		am.change(func() { am.fail = errors.New("connection refused") })
+		if got := minute(); len(got) != 0 || !strings.Contains(log.String(), "connection refused") {
+			t.Errorf("posts in an outage: got %v and log %q, want none and the cause", got, log.String())
+		}
+		am.change(func() { am.fail, listErr = nil, errors.New("store: closed") })
+		if got := minute(); len(got) != 0 || !strings.Contains(log.String(), "store: closed") {
+			t.Errorf("posts without a list: got %v and log %q, want none and the cause", got, log.String())
+		}
+		am.change(func() { listErr = nil })
+		if got := minute(); len(got) != 1 {
+			t.Errorf("posts after the outage: got %d, want 1", len(got))
+		}
+		resolve := page
+		resolve.Resolve, resolve.At = true, time.Now()
+		if _, err := c.Notify(t.Context(), resolve); err != nil {
+			t.Fatalf("Notify(resolve): got %v, want no error", err)
+		}
+		am.take()
+		if got := minute(); len(got) != 0 {
+			t.Errorf("posts from a list older than the resolve: got %v, want none", got)
+		}
+		again := page
+		again.At = time.Now()
+		am.change(func() { list = []notifier.Notice{again} })
+		if got := minute(); len(got) != 1 {
+			t.Errorf("posts of a page that was opened again: got %d, want 1", len(got))
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: got %v, want nil when the context ended", err)
+		}
+	})
+}
+
+// TestRunBatches: many open pages are posted in calls of bounded size.
+func TestRunBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		am := &memory{}
+		c, err := alertmanager.New(alertmanager.Config{URL: "http://am.example", Client: &http.Client{Transport: am}, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatalf("New: got %v, want no error", err)
+		}
+		var list []notifier.Notice
+		for i := range 250 {
+			n := notifiertest.Notice(notifier.TopicPage)
+			n.Key = fmt.Sprintf("page/%d", i)
+			list = append(list, n)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- c.Run(ctx, func(context.Context) ([]notifier.Notice, error) { return list, nil })
+		}()
+		synctest.Wait()
+		var sizes []int
+		for _, p := range am.take() {
+			sizes = append(sizes, len(p))
+		}
+		if diff := cmp.Diff([]int{100, 100, 50}, sizes); diff != "" {
+			t.Errorf("sizes of the calls (-want +got):\n%s", diff)
+		}
+		cancel()
+		<-ended
+	})
+}
+
+// TestGolden holds the alerts of each topic against the files in testdata; time is
+// a bubble's, so that starts and ends are part of them.
+func TestGolden(t *testing.T) {
+	for _, topic := range []notifier.Topic{notifier.TopicPage, notifier.TopicStatus, notifier.TopicAsk, notifier.TopicTest} {
+		synctest.Test(t, func(t *testing.T) {
+			am := &memory{}
+			c, err := alertmanager.New(alertmanager.Config{URL: "http://am.example", Client: &http.Client{Transport: am}, Log: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatalf("New: got %v, want no error", err)
+			}
+			n := notifiertest.Notice(topic)
+			n.At, n.Ref = time.Now().Add(-time.Minute), string(n.Severity)
+			if _, err := c.Notify(t.Context(), n); err != nil {
+				t.Fatalf("Notify(%s): got %v, want no error", topic, err)
+			}
+			got, err := json.MarshalIndent(am.take()[0], "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join("testdata", string(topic)+".json")
+			if *update {
+				if err := os.WriteFile(file, append(got, '\n'), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(got)+"\n"); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", file, diff)
+			}
+		})
+	}
+}
+
+// TestLabels: names that Prometheus would not take are made into some it does, and
+// no label of a release displaces one of Belay's.
+func TestLabels(t *testing.T) {
+	c, r, _ := open(t, nil)
+	n := notifiertest.Notice(notifier.TopicPage)
+	n.Rollout.Labels = map[string]string{
+		"team": "recs", "severity": "none", "app.kubernetes.io/name": "recs", "9lives": "yes", "__address__": "x", "": "empty", "blank": "", "日本": "jp",
+	}
+	if _, err := c.Notify(t.Context(), n); err != nil {
+		t.Fatalf("Notify: got %v, want no error", err)
+	}
+	got := r.last()[0].Labels
+	want := map[string]string{
+		"alertname": "BelayPage", "severity": "critical", "belay_key": n.Key, "rollout": "r-7f3a", "endpoint": "recs", "router": "azureml-prod",
+		"policy": "recommendations", "owner": "team-recommendations", "candidate": "green",
+		"team": "recs", "release_severity": "none", "app_kubernetes_io_name": "recs", "release_9lives": "yes", "address__": "x", "release_": "empty", "release___": "jp",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+}
+
+func TestNew(t *testing.T) {
+	good := alertmanager.Config{URL: "https://am.example/", Client: http.DefaultClient, Log: slog.Default()}
+	for _, test := range []struct {
+		name   string
+		change func(*alertmanager.Config)
+		want   string
+	}{
+		{"complete", func(*alertmanager.Config) {}, ""},
+		{"no address", func(c *alertmanager.Config) { c.URL = "am.example" }, "url"},
+		{"no client", func(c *alertmanager.Config) { c.Client = nil }, "client"},
+		{"no log", func(c *alertmanager.Config) { c.Log = nil }, "log"},
+		{"shorter than the pace", func(c *alertmanager.Config) { c.Lasts = time.Minute }, "lasts"},
+	} {
+		config := good
+		test.change(&config)
+		_, err := alertmanager.New(config)
+		if (err == nil) != (test.want == "") || (err != nil && !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("New(%s): got %v, want an error about %q", test.name, err, test.want)
+		}
+	}
+}
