@@ -1,0 +1,154 @@
+// Package trigger starts rollouts by events: it consumes release events from
+// JetStream streams and hands each to whoever starts rollouts, once.
+//
+// The rules of the package:
+//   - A message is acknowledged only after its rollout is durable and the
+//     trigger record is written. Whatever fails before leads to a redelivery.
+//   - The key of an event is its CloudEvents source and id (of plain JSON: the
+//     trigger's name and its id, else Nats-Msg-Id). The same key is the same
+//     rollout, for ever: the record trigger/<source>/<id> outlives the stream.
+//   - The same key with another body is refused.
+//   - What cannot be understood, or is refused for good, is kept in the store
+//     with its reason, told about, and then terminated: never redelivered.
+//   - Events of one trigger are handled one at a time, in the order of the
+//     stream, also with several replicas: a release never overtakes a later one.
+//   - NATS may be away at any time. Run goes on trying and never returns an
+//     error for it.
+//
+// It creates its durable consumer but never a stream. It knows nothing of
+// policies: a release that names no policy that exists is refused by Start.
+package trigger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/store"
+)
+
+// ErrRefused marks a release that no retry will make acceptable: an unknown
+// policy, a candidate that the policy does not allow. What Start returns wraps
+// it, or rollout.ErrDifferent.
+var ErrRefused = errors.New("trigger: refused")
+
+// Start makes a release a durable rollout and returns its id. It is idempotent
+// by source and key: the same ones are the same rollout (see rollout.NewID),
+// whatever has become of the policy since, and rollout.ErrDifferent if the
+// release is another one. An error that wraps neither ErrRefused nor
+// rollout.ErrDifferent is a passing one.
+type Start func(ctx context.Context, r rollout.Release, source, key string) (id string, err error)
+
+// Deliver says which of a stream's messages a new consumer gets.
+type Deliver string
+
+// The values of Deliver. A consumer that exists goes on where it was.
+const (
+	DeliverAll Deliver = "all" // all that the stream still holds; the default
+	DeliverNew Deliver = "new" // those published after the consumer was made
+)
+
+// Config says what a trigger consumes and what becomes of it.
+type Config struct {
+	// Name is the trigger's name in records and logs; "" is "nats:<stream>".
+	Name string
+	// URL lists NATS servers, separated by commas.
+	URL string
+	// Options add credentials and TLS; they come before those of the package.
+	Options []nats.Option
+	Stream  string
+	// Subjects filter the stream; empty means all of it.
+	Subjects []string
+	// Durable names the consumer; replicas share it.
+	Durable string
+	Deliver Deliver
+	// Map says where the fields of a release stand in an event.
+	Map Map
+
+	Start Start
+	Store store.Store
+	// Refused is told about each message that was kept and terminated. It may be
+	// nil; it must not block for long.
+	Refused func(context.Context, Refusal)
+	Log     *slog.Logger
+}
+
+// A Trigger consumes one stream. It is safe for concurrent use.
+type Trigger struct {
+	c     Config
+	trail trail
+	state atomic.Pointer[health]
+}
+
+// health is what Err reports.
+type health struct{ err error }
+
+// New checks the configuration. Nothing is connected before Run.
+func New(c Config) (*Trigger, error) {
+	var errs []error
+	missing := func(ok bool, what string) {
+		if !ok {
+			errs = append(errs, errors.New(what))
+		}
+	}
+	missing(c.URL != "", "url: want the address of a nats server")
+	missing(c.Stream != "" && !strings.ContainsAny(c.Stream, " .*>/\\\t\r\n"), "stream: want a stream's name")
+	missing(c.Durable != "" && !strings.ContainsAny(c.Durable, " .*>/\\\t\r\n"), "durable: want a consumer's name")
+	missing(c.Start != nil && c.Store != nil && c.Log != nil, "start, store and log: want all three")
+	switch c.Deliver {
+	case "":
+		c.Deliver = DeliverAll
+	case DeliverAll, DeliverNew:
+	default:
+		errs = append(errs, fmt.Errorf("deliver: want all or new (got %q)", c.Deliver))
+	}
+	for _, s := range c.Subjects {
+		missing(s != "" && !strings.ContainsAny(s, " \t\r\n"), fmt.Sprintf("subject: want a NATS subject (got %q)", s))
+	}
+	if err := c.Map.check(); err != nil {
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("trigger: %w", errors.Join(errs...))
+	}
+	if c.Name == "" {
+		c.Name = "nats:" + c.Stream
+	}
+	t := &Trigger{c: c, trail: trail{store: c.Store, name: c.Name}}
+	t.state.Store(&health{errors.New("not connected yet")})
+	return t, nil
+}
+
+// Name is the trigger's name.
+func (t *Trigger) Name() string { return t.c.Name }
+
+// Err says why no events are consumed at the moment; nil when they are.
+func (t *Trigger) Err() error {
+	if err := t.state.Load().err; err != nil {
+		return fmt.Errorf("trigger %s: %w", t.c.Name, err)
+	}
+	return nil
+}
+
+// note keeps how the trigger does and logs a change of it.
+func (t *Trigger) note(err error) {
+	before := t.state.Swap(&health{err}).err
+	switch {
+	case err == nil && before != nil:
+		t.c.Log.Info("trigger consumes", "trigger", t.c.Name, "stream", t.c.Stream)
+	case err != nil && (before == nil || before.Error() != err.Error()):
+		t.c.Log.Warn("trigger waits", "trigger", t.c.Name, "stream", t.c.Stream, "err", err)
+	}
+}
+
+// backoff is the pause before the n-th try in a row, n from 1.
+func backoff(n int) time.Duration {
+	return min(250*time.Millisecond<<min(n-1, 10), 10*time.Second)
+}
