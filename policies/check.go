@@ -1,0 +1,227 @@
+package policies
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+)
+
+// A checker finds what is wrong with a policy's meaning and fills in the
+// defaults that depend on other values.
+type checker struct {
+	fsys     fs.FS
+	dir      string
+	env      *Environment
+	policy   *Policy
+	problems Problems
+	// warned are the names that only a config could define and that were
+	// reported once.
+	warned map[string]bool
+}
+
+func (c *checker) report(path, code, why string) *Problem {
+	c.problems = append(c.problems, problemAt(nearest(c.policy.at, path), path, code, why))
+	return &c.problems[len(c.problems)-1]
+}
+
+// reportGot reports a value with what stands there.
+func (c *checker) reportGot(path, code, why string) *Problem {
+	p := c.report(path, code, why)
+	if n := c.policy.at[path]; n != nil {
+		p.Got = shorten(n.text())
+	}
+	return p
+}
+
+// fill sets a key that the policy does not give, in the tree as well, so that
+// render can show it with its origin.
+func (c *checker) fill(parent, key, value, origin string) {
+	n := c.policy.at[parent]
+	if n == nil || n.shape != mapping || n.child(key) != nil {
+		return
+	}
+	v := derived(n, value, origin)
+	n.set(derived(n, key, origin), v)
+	c.policy.at[join(parent, key)] = v
+}
+
+func (c *checker) check() {
+	c.policy.metrics, c.policy.files, c.warned = map[string]resolvedMetric{}, map[string][]byte{}, map[string]bool{}
+	c.metadata()
+	c.times()
+	c.approvals()
+	c.metrics()
+	c.guardrails()
+	c.steps()
+	c.budget()
+	c.windows()
+	c.preflight()
+	c.notifiers()
+	if e := c.env; c.policy.Document.Spec.Endpoint.Router != "" {
+		c.configName("spec.endpoint.router", "router", c.policy.Document.Spec.Endpoint.Router, routersOf(e))
+	}
+}
+
+func routersOf(e *Environment) []string {
+	if e == nil {
+		return nil
+	}
+	return slices.Collect(maps.Keys(e.Routers))
+}
+
+// configName checks a name that only belayd's config defines.
+func (c *checker) configName(path, kind, name string, known []string) {
+	switch {
+	case c.env == nil:
+		if c.warned[kind+name] {
+			return
+		}
+		c.warned[kind+name] = true
+		p := c.report(path, WarnUnresolved, "only belayd's config can define this "+kind)
+		p.Got, p.Hint = shorten(name), "check with --config FILE"
+	case !slices.Contains(known, name):
+		p := c.report(path, CodeName, "belayd's config defines no such "+kind)
+		p.Got, p.Hint = shorten(name), suggestOrList(name, known)
+	}
+}
+
+func suggestOrList(name string, known []string) string {
+	if s := suggest(name, known); s != "" {
+		return s
+	}
+	if len(known) == 0 {
+		return "there is none"
+	}
+	return "there is " + oneOfSorted(known)
+}
+
+var (
+	policyName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
+	plainName  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9 ._%/-]{0,61}[A-Za-z0-9%])?$`)
+)
+
+func (c *checker) name(path, name string, pattern *regexp.Regexp) {
+	if name != "" && !pattern.MatchString(name) {
+		p := c.reportGot(path, CodeValue, "is not a name: letters, digits, dots and dashes, at most 63")
+		if p.Got == "" {
+			p.Got = shorten(name)
+		}
+	}
+}
+
+func (c *checker) metadata() {
+	m := c.policy.Document.Metadata
+	c.name("metadata.name", m.Name, policyName)
+	if _, ok := c.policy.at["metadata.owner"]; ok && strings.TrimSpace(m.Owner) == "" {
+		c.reportGot("metadata.owner", CodeValue, "somebody has to answer for the policy")
+	}
+	for _, key := range []string{"spec.endpoint.name", "spec.endpoint.router", "spec.endpoint.stable"} {
+		if n := c.policy.at[key]; n != nil && n.shape == scalar && strings.ContainsFunc(n.value, notPrintable) || n != nil && n.tag == "!!str" && n.value == "" {
+			c.reportGot(key, CodeValue, "must be a name of printable characters")
+		}
+	}
+}
+
+func notPrintable(r rune) bool { return r < ' ' || r == 0x7f }
+
+func (c *checker) times() {
+	s := c.policy.Document.Spec
+	if _, ok := c.policy.at["spec.interval"]; ok && s.Interval < time.Second {
+		c.reportGot("spec.interval", CodeValue, "must be at least 1s")
+	}
+	if s.FalseRollback <= 0 || s.FalseRollback > 0.5 {
+		c.reportGot("spec.falseRollback", CodeValue, "must lie above 0% and at most at 50%")
+	}
+	if n := c.policy.at["spec.rollback.verifyWithin"]; n != nil && s.Rollback.VerifyWithin <= 0 {
+		c.reportGot("spec.rollback.verifyWithin", CodeValue, "must be longer than 0s")
+	}
+}
+
+// uniqueNames reports names given twice in a list and returns all of them.
+func (c *checker) uniqueNames(list string, names []string) []string {
+	seen := map[string]bool{}
+	for i, name := range names {
+		if name != "" && seen[name] {
+			p := c.report(fmt.Sprintf("%s[%d].name", list, i), CodeDuplicate, "the name is given twice")
+			p.Got = shorten(name)
+		}
+		seen[name] = true
+	}
+	return names
+}
+
+func (c *checker) approvals() {
+	as := c.policy.Document.Spec.Approvals
+	names := make([]string, len(as))
+	for i, a := range as {
+		at := fmt.Sprintf("spec.approvals[%d]", i)
+		names[i] = a.Name
+		c.name(at+".name", a.Name, plainName)
+		if a.Quorum < 1 || a.Quorum > 20 {
+			c.reportGot(at+".quorum", CodeValue, "must be a number of people from 1 to 20")
+		}
+		if n := c.policy.at[at+".expires"]; n != nil && a.Expires < time.Minute && n.origin == "" {
+			c.reportGot(at+".expires", CodeValue, "must be at least 1m: people have to answer")
+		}
+		for j, who := range a.NotBy {
+			if who != "requester" {
+				c.reportGot(fmt.Sprintf("%s.notBy[%d]", at, j), CodeValue, "can only be requester").Hint = suggest(who, []string{"requester"})
+			}
+		}
+		if a.From.Notifier != "" {
+			c.configName(at+".from.notifier", "notifier", a.From.Notifier, notifiersOf(c.env))
+		}
+		if !c.policy.Base && len(a.From.Groups) == 0 && len(a.From.Users) == 0 {
+			c.report(at+".from", CodeMissing, "nobody could answer").Hint = "name groups or users"
+		}
+		if a.From.Channel != "" && a.From.Notifier == "" {
+			c.report(at+".from", CodeMissing, "a channel needs the notifier that it belongs to")
+		}
+	}
+	c.uniqueNames("spec.approvals", names)
+}
+
+func notifiersOf(e *Environment) []string {
+	if e == nil {
+		return nil
+	}
+	return slices.Collect(maps.Keys(e.Notifiers))
+}
+
+func (c *checker) notifiers() {
+	s := c.policy.Document.Spec
+	for _, list := range []struct {
+		path  string
+		names []string
+	}{{"spec.page", s.Page}, {"spec.notify", s.Notify}} {
+		for i, name := range list.names {
+			at := fmt.Sprintf("%s[%d]", list.path, i)
+			c.configName(at, "notifier", name, notifiersOf(c.env))
+			if slices.Index(list.names, name) < i {
+				c.reportGot(at, CodeDuplicate, "is named twice")
+			}
+		}
+	}
+}
+
+func (c *checker) budget() {
+	b := c.policy.Document.Spec.Budget
+	if b == nil {
+		return
+	}
+	if b.AtMost <= 0 {
+		c.reportGot("spec.budget.atMost", CodeValue, "must be above 0")
+	}
+	if b.Metric == "" {
+		return
+	}
+	if m := c.metric(b.Metric, "", "spec.budget.metric"); m.known && m.def.Kind() != analysis.KindCounts {
+		c.reportGot("spec.budget.metric", CodeMeaning, "a budget needs a metric of counts, and this one is a "+string(m.def.Kind()))
+	}
+}

@@ -1,0 +1,359 @@
+package policies
+
+import (
+	"encoding"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Decode reads one YAML document into out, a pointer to a struct, as strictly
+// as policies are read; belayd's config uses it. Fields are described by tags:
+//
+//	yaml:"name"       the key; a field without it is left alone
+//	required:"true"   the key must stand there
+//	default:"15s"     YAML for the value when the key is missing; the keys of a
+//	                  mapping here also complete a mapping that stands there
+//	enum:"a,b"        the values that a string may have
+//	oneof:"group"     exactly one of the fields with the same group must stand there
+//	doc:"…"           what it means, for the JSON Schema
+//
+// Fields may be structs (also embedded), pointers, slices, maps with string
+// keys, strings, booleans, whole numbers, floats, time.Duration (the unit is
+// needed), Raw, and what implements encoding.TextUnmarshaler. Values that
+// implement Validator check themselves.
+func Decode(file string, data []byte, out any) Problems {
+	tree, ps := readTree(file, data)
+	if tree == nil {
+		return ps
+	}
+	d := &decoder{at: map[string]*node{}, problems: ps}
+	d.decode(tree, "", out)
+	return d.problems.sorted()
+}
+
+// A Validator checks a value once it was decoded without problems. It reports
+// at paths relative to itself ("" is the value itself).
+type Validator interface {
+	Validate(report func(path, why string))
+}
+
+// Raw keeps a part of the document as YAML text, for decoders of others. It
+// holds no anchors, aliases or tags.
+type Raw string
+
+// shorthand is implemented by structs that may be written as a single value:
+// the value of the key that it names.
+type shorthand interface{ shorthandKey() string }
+
+type decoder struct {
+	// at finds the node of a path, to report problems of meaning at.
+	at       map[string]*node
+	problems Problems
+	// lenient: missing keys are no problem; others complete the document.
+	lenient bool
+}
+
+func (d *decoder) decode(n *node, path string, out any) {
+	d.value(n, path, reflect.ValueOf(out).Elem())
+}
+
+func (d *decoder) report(n *node, path, code, why string) *Problem {
+	d.problems = append(d.problems, problemAt(n, path, code, why))
+	return &d.problems[len(d.problems)-1]
+}
+
+func (d *decoder) reportGot(n *node, path, why string) *Problem {
+	p := d.report(n, path, CodeValue, why)
+	p.Got = shorten(n.text())
+	return p
+}
+
+var (
+	durationType = reflect.TypeFor[time.Duration]()
+	rawType      = reflect.TypeFor[Raw]()
+)
+
+// value decodes n into v and completes n with defaults.
+func (d *decoder) value(n *node, path string, v reflect.Value) {
+	d.at[path] = n
+	if v.Type() == rawType {
+		v.SetString(encode(n))
+		return
+	}
+	if n.shape == scalar && n.tag == "!!null" {
+		d.report(n, path, CodeValue, "has no value").Hint = "give it a value or remove the key"
+		return
+	}
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			v.Set(reflect.New(v.Type().Elem()))
+		}
+		d.value(n, path, v.Elem())
+		return
+	}
+	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		d.text(n, path, u)
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		d.structure(n, path, v)
+	case reflect.Slice:
+		d.slice(n, path, v)
+	case reflect.Map:
+		d.mapping(n, path, v)
+	default:
+		d.scalar(n, path, v)
+	}
+}
+
+func (d *decoder) expect(n *node, path string, want shape) bool {
+	if n.shape == want {
+		return true
+	}
+	d.reportGot(n, path, "must be "+want.String())
+	return false
+}
+
+func (d *decoder) text(n *node, path string, u encoding.TextUnmarshaler) {
+	if !d.expect(n, path, scalar) {
+		return
+	}
+	if err := u.UnmarshalText([]byte(n.value)); err != nil {
+		d.reportGot(n, path, err.Error())
+	}
+}
+
+func (d *decoder) slice(n *node, path string, v reflect.Value) {
+	if !d.expect(n, path, sequence) {
+		return
+	}
+	v.Set(reflect.MakeSlice(v.Type(), len(n.items), len(n.items)))
+	for i, item := range n.items {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		if v.Index(i).CanAddr() {
+			if s, ok := v.Index(i).Addr().Interface().(shorthand); ok && item.shape == scalar && item.tag != "!!null" {
+				item = longhand(item, s.shorthandKey())
+				n.items[i] = item
+			}
+		}
+		d.value(item, at, v.Index(i))
+	}
+}
+
+// longhand turns a single value into a mapping of one key.
+func longhand(n *node, key string) *node {
+	k := *n
+	k.value, k.tag = key, "!!str"
+	return &node{shape: mapping, keys: []*node{&k}, items: []*node{n}, src: n.src, line: n.line, col: n.col}
+}
+
+func (d *decoder) mapping(n *node, path string, v reflect.Value) {
+	if !d.expect(n, path, mapping) {
+		return
+	}
+	v.Set(reflect.MakeMap(v.Type()))
+	for i, k := range n.keys {
+		item := reflect.New(v.Type().Elem()).Elem()
+		d.value(n.items[i], join(path, k.value), item)
+		v.SetMapIndex(reflect.ValueOf(k.value).Convert(v.Type().Key()), item)
+	}
+}
+
+func (d *decoder) structure(n *node, path string, v reflect.Value) {
+	if !d.expect(n, path, mapping) {
+		return
+	}
+	before := len(d.problems)
+	fields := fieldsOf(v.Type())
+	d.unknownKeys(n, path, fields)
+	groups := map[string][]string{}
+	for _, f := range fields {
+		item := n.child(f.name)
+		if item != nil && f.group != "" {
+			groups[f.group] = append(groups[f.group], f.name)
+		}
+		if f.def != "" {
+			item = complete(n, f, item)
+		}
+		if item == nil {
+			if f.required && !d.lenient {
+				d.report(n, join(path, f.name), CodeMissing, "is required and missing").Hint = hintFor(f)
+			}
+			continue
+		}
+		target := v.FieldByIndex(f.index)
+		d.value(item, join(path, f.name), target)
+		d.enum(item, join(path, f.name), f, target)
+	}
+	d.oneOf(n, path, fields, groups)
+	if len(d.problems) > before {
+		return
+	}
+	if val, ok := v.Addr().Interface().(Validator); ok {
+		val.Validate(func(rel, why string) {
+			at := path
+			if rel != "" {
+				at = strings.TrimPrefix(path+"."+rel, ".")
+			}
+			d.report(d.nearest(at), at, CodeMeaning, why)
+		})
+	}
+}
+
+func (d *decoder) unknownKeys(n *node, path string, fields []field) {
+	for i, k := range n.keys {
+		names := make([]string, len(fields))
+		known := false
+		for j, f := range fields {
+			names[j] = f.name
+			known = known || f.name == k.value
+		}
+		if known {
+			continue
+		}
+		hint := suggest(k.value, names)
+		if hint == "" {
+			hint = "known here: " + oneOfSorted(names)
+		}
+		p := d.report(k, join(path, k.value), CodeUnknown, "no such key")
+		p.Hint = hint
+		d.at[join(path, k.value)] = n.items[i]
+	}
+}
+
+// nearest is the node of the path or of the closest one above it.
+func (d *decoder) nearest(path string) *node { return nearest(d.at, path) }
+
+func nearest(at map[string]*node, path string) *node {
+	for {
+		if n, ok := at[path]; ok {
+			return n
+		}
+		if path == "" {
+			return nil
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+}
+
+func (d *decoder) enum(n *node, path string, f field, v reflect.Value) {
+	if len(f.enum) == 0 || n.shape != scalar || n.tag == "!!null" {
+		return
+	}
+	for v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	if v.Kind() != reflect.String || slices.Contains(f.enum, v.String()) || v.String() == "" && n.value != "" {
+		return
+	}
+	d.reportGot(n, path, "must be "+oneOf(f.enum)).Hint = suggest(n.value, f.enum)
+}
+
+func (d *decoder) oneOf(n *node, path string, fields []field, groups map[string][]string) {
+	members := map[string][]string{}
+	for _, f := range fields {
+		if f.group != "" {
+			members[f.group] = append(members[f.group], f.name)
+		}
+	}
+	for _, g := range slices.Sorted(maps.Keys(members)) {
+		switch got := groups[g]; {
+		case len(got) == 0 && !d.lenient:
+			d.report(n, path, CodeMissing, "needs "+oneOf(members[g]))
+		case len(got) > 1:
+			k, _ := n.entry(got[1])
+			d.report(k, path, CodeMeaning, "takes only one of "+strings.Join(members[g], ", ")).Got = strings.Join(got, " and ")
+		}
+	}
+}
+
+func (d *decoder) scalar(n *node, path string, v reflect.Value) {
+	if !d.expect(n, path, scalar) {
+		return
+	}
+	switch {
+	case v.Type() == durationType:
+		dur, err := parseDuration(n.value)
+		if err != nil {
+			d.reportGot(n, path, err.Error())
+			return
+		}
+		v.SetInt(int64(dur))
+	case v.Kind() == reflect.String:
+		if n.tag != "!!str" && n.tag != "!!timestamp" {
+			d.reportGot(n, path, "must be text").Hint = "put it into quotes: " + strconv.Quote(shorten(n.value))
+			return
+		}
+		v.SetString(n.value)
+	case v.Kind() == reflect.Bool:
+		if n.tag != "!!bool" {
+			d.reportGot(n, path, "must be true or false")
+			return
+		}
+		v.SetBool(strings.EqualFold(n.value, "true"))
+	case v.CanInt():
+		i, err := strconv.ParseInt(n.value, 10, v.Type().Bits())
+		if err != nil {
+			d.reportGot(n, path, "must be a whole number")
+			return
+		}
+		v.SetInt(i)
+	case v.CanFloat():
+		x, err := parseNumber(n.value)
+		if err != nil {
+			d.reportGot(n, path, err.Error())
+			return
+		}
+		v.SetFloat(x)
+	default:
+		panic("policies: decode into " + v.Type().String()) // unreachable unless a struct's author chose an unsupported type
+	}
+}
+
+// complete fills what is missing from the field's default into n.
+func complete(n *node, f field, item *node) *node {
+	def, _ := readTree("default", []byte(f.def)) // a default is a constant of this module; a test reads them all
+	markDefault(def, n)
+	if item == nil {
+		n.set(derived(n, f.name, originDefault), def)
+		return def
+	}
+	if item.shape == mapping && def.shape == mapping {
+		for i, k := range def.keys {
+			if item.child(k.value) == nil {
+				item.set(k, def.items[i])
+			}
+		}
+	}
+	return item
+}
+
+const originDefault = "default"
+
+func markDefault(n, at *node) {
+	n.origin, n.src, n.line, n.col = originDefault, at.src, at.line, at.col
+	for _, k := range n.keys {
+		markDefault(k, at)
+	}
+	for _, v := range n.items {
+		markDefault(v, at)
+	}
+}
+
+func hintFor(f field) string {
+	if len(f.enum) > 0 {
+		return f.name + " is " + oneOf(f.enum)
+	}
+	return ""
+}
+
+func oneOfSorted(names []string) string {
+	names = slices.Sorted(slices.Values(names))
+	return strings.Join(names, ", ")
+}

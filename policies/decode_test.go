@@ -1,0 +1,125 @@
+package policies
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+type exampleConfig struct {
+	Listen  string                   `yaml:"listen" default:"127.0.0.1:7070"`
+	Sources map[string]exampleSource `yaml:"sources"`
+	Retry   struct {
+		Every time.Duration `yaml:"every" default:"5s"`
+		Times int           `yaml:"times" default:"3"`
+	} `yaml:"retry" default:"{}"`
+	Metrics map[string]Metric `yaml:"metrics"`
+}
+
+type exampleSource struct {
+	Prometheus *struct {
+		URL  string `yaml:"url" required:"true"`
+		HTTP Raw    `yaml:"http"`
+	} `yaml:"prometheus" oneof:"kind"`
+	Scrape *struct{} `yaml:"scrape" oneof:"kind"`
+}
+
+func (s exampleSource) Validate(report func(path, why string)) {
+	if s.Prometheus != nil && !strings.HasPrefix(s.Prometheus.URL, "http") {
+		report("prometheus.url", "must be an http address")
+	}
+}
+
+// A daemon's config is read by the same decoder, with the same problems.
+func TestDecode(t *testing.T) {
+	var got exampleConfig
+	ps := Decode("belayd.yaml", []byte(`
+sources:
+  prom: {prometheus: {url: "http://127.0.0.1:9090", http: {basic_auth: {username: me, password_file: /run/pw}, follow_redirects: false}}}
+retry: {times: 5}
+`), &got)
+	if len(ps) > 0 {
+		t.Fatalf("got problems:\n%s", ps.Text())
+	}
+	if got.Listen != "127.0.0.1:7070" || got.Retry.Every != 5*time.Second || got.Retry.Times != 5 {
+		t.Errorf("got %+v, want the defaults and 5 times", got)
+	}
+	want := Raw("basic_auth:\n  username: me\n  password_file: /run/pw\nfollow_redirects: false\n")
+	if diff := cmp.Diff(want, got.Sources["prom"].Prometheus.HTTP); diff != "" {
+		t.Errorf("raw part differs (-want +got):\n%s", diff)
+	}
+}
+
+func TestDecodeProblems(t *testing.T) {
+	var got exampleConfig
+	ps := Decode("belayd.yaml", []byte(`
+sources:
+  a: {prometheus: {url: "ftp://x"}}
+  b: {}
+  c: {prometheus: {url: "http://x"}, scrape: {}}
+lisen: x
+retry: {times: many, every: 5}
+`), &got)
+	want := strings.TrimPrefix(`
+belayd.yaml:3:25: sources.a.prometheus.url: must be an http address
+belayd.yaml:4:6: sources.b: needs prometheus or scrape
+belayd.yaml:5:38: sources.c: takes only one of prometheus, scrape (got prometheus and scrape)
+belayd.yaml:6:1: lisen: no such key; did you mean listen?
+belayd.yaml:7:16: retry.times: must be a whole number (got many)
+belayd.yaml:7:29: retry.every: a duration needs a unit (ms, s, m or h), for example 30m (got 5)
+`, "\n")
+	var lines []string
+	for _, p := range ps {
+		lines = append(lines, p.String())
+	}
+	if diff := cmp.Diff(want, strings.Join(lines, "\n")+"\n"); diff != "" {
+		t.Errorf("problems differ (-want +got):\n%s", diff)
+	}
+}
+
+// The defaults in the types are constants: all of them can be read.
+func TestDefaultsOfTheLanguage(t *testing.T) {
+	var d Document
+	dec := &decoder{at: map[string]*node{}, lenient: true}
+	tree, ps := readTree("t", []byte("spec: {endpoint: {}, approvals: [{}], windows: {}, steps: [5%], guardrails: [{}], preflight: [{expect: {}}]}"))
+	if len(ps) > 0 {
+		t.Fatal(ps)
+	}
+	dec.decode(tree, "", &d)
+	if len(dec.problems) > 0 {
+		t.Errorf("got problems in defaults:\n%s", dec.problems.Text())
+	}
+}
+
+// Every ready-made metric follows the rules of the language.
+func TestBuiltins(t *testing.T) {
+	refs := Builtins()
+	if len(refs) < 15 {
+		t.Errorf("got %d ready-made metrics, want at least 15: %v", len(refs), refs)
+	}
+	entries, err := builtinFiles.ReadDir("builtin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		data, err := builtinFiles.ReadFile("builtin/" + e.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var f builtinFamily
+		if ps := Decode(e.Name(), data, &f); len(ps) > 0 {
+			t.Errorf("%s has problems:\n%s", e.Name(), ps.Text())
+		}
+		if f.Family+".yaml" != e.Name() {
+			t.Errorf("%s: got family %q", e.Name(), f.Family)
+		}
+	}
+	for _, ref := range refs {
+		b, ok := FindBuiltin(ref)
+		if !ok || b.metric().Kind() == "" || len(b.Sources) == 0 {
+			t.Errorf("%s: got no definition", ref)
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package policies
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+
+	"github.com/belayd/belay/analysis"
+)
+
+// Unit is what the number of a limit counts.
+type Unit string
+
+// The units.
+const (
+	// UnitShare: a share of the events, written 1%.
+	UnitShare Unit = "share"
+	// UnitSeconds: a latency, written 450ms.
+	UnitSeconds Unit = "seconds"
+	// UnitNumber: a plain number.
+	UnitNumber Unit = "number"
+	// UnitStable: a multiple of stable's own figure, written 1.2x stable.
+	UnitStable Unit = "stable"
+)
+
+// Quantity is a number with its unit: 1%, 450ms, 0.98x stable or 85.
+type Quantity struct {
+	Value float64
+	Unit  Unit
+	Text  string
+}
+
+// Given reports whether the policy gave the quantity.
+func (q Quantity) Given() bool { return q.Text != "" }
+
+var relative = regexp.MustCompile(`^([0-9.]+) ?x( stable)?$`)
+
+// UnmarshalText reads "1%", "450ms", "2x stable" or "85".
+func (q *Quantity) UnmarshalText(b []byte) error {
+	text := strings.TrimSpace(string(b))
+	q.Text = text
+	if m := relative.FindStringSubmatch(text); m != nil {
+		x, err := parseNumber(m[1])
+		if err != nil {
+			return errors.New("must be a multiple of stable, for example 1.2x stable")
+		}
+		if m[2] == "" {
+			return errors.New("a multiple says of what: " + m[1] + "x stable")
+		}
+		if x <= 0 || x > 1000 {
+			return errors.New("must be a multiple above 0x and at most 1000x")
+		}
+		q.Value, q.Unit = x, UnitStable
+		return nil
+	}
+	if num, ok := strings.CutSuffix(text, "%"); ok {
+		x, err := parseNumber(strings.TrimSpace(num))
+		if err != nil {
+			return errors.New("must be a percentage, for example 1%")
+		}
+		q.Value, q.Unit = x/100, UnitShare
+		return nil
+	}
+	if x, err := parseNumber(text); err == nil {
+		q.Value, q.Unit = x, UnitNumber
+		return nil
+	}
+	if d, err := parseDuration(text); err == nil {
+		q.Value, q.Unit = d.Seconds(), UnitSeconds
+		return nil
+	}
+	return errors.New("must be a number with its unit: 1%, 450ms, 0.98x stable or 85")
+}
+
+// LimitText is a limit as the policy writes it: an operator and a quantity.
+type LimitText struct {
+	AtLeast  bool
+	Quantity Quantity
+	Text     string
+}
+
+// UnmarshalText reads "<= 1%", ">= 0.98x stable".
+func (l *LimitText) UnmarshalText(b []byte) error {
+	text := strings.TrimSpace(string(b))
+	op, rest, ok := cutOperator(text)
+	if !ok {
+		return errors.New(`must begin with <= or >=, for example "<= 1%"`)
+	}
+	l.AtLeast = op == ">="
+	if err := l.Quantity.UnmarshalText([]byte(rest)); err != nil {
+		return err
+	}
+	l.Text = op + " " + l.Quantity.Text
+	return nil
+}
+
+func cutOperator(s string) (op, rest string, ok bool) {
+	for _, op := range []string{"<=", ">="} {
+		if rest, ok := strings.CutPrefix(s, op); ok {
+			return op, strings.TrimSpace(rest), true
+		}
+	}
+	return "", s, false
+}
+
+// limit is the limit as the judge reads it.
+func (l LimitText) limit() analysis.Limit {
+	return analysis.Limit{
+		AtLeast: l.AtLeast, Relative: l.Quantity.Unit == UnitStable,
+		Value: l.Quantity.Value, Text: l.Text,
+	}
+}
+
+// suits says why the limit does not fit a metric of the kind; "" when it does.
+func (l LimitText) suits(kind analysis.Kind, quantile bool) string {
+	u := l.Quantity.Unit
+	switch kind {
+	case analysis.KindCounts:
+		switch {
+		case u == UnitNumber || u == UnitSeconds:
+			return "counts are judged as a share: write a percentage or a multiple of stable"
+		case u == UnitShare && l.AtLeast && l.Quantity.Value <= 0, u == UnitShare && !l.AtLeast && l.Quantity.Value >= 1:
+			return "a share that every release keeps is no limit"
+		case u == UnitShare && (l.Quantity.Value < 0 || l.Quantity.Value > 1):
+			return "a share lies between 0% and 100%"
+		case u == UnitShare && (l.Quantity.Value == 0 || l.Quantity.Value == 1):
+			return "a limit that forbids every single event cannot be tested; allow a small share"
+		}
+	case analysis.KindHistogram:
+		switch {
+		case !quantile:
+			return "a histogram is judged by a quantile: add quantile: p95"
+		case u == UnitNumber || u == UnitShare:
+			return "a latency needs a unit, for example 450ms, or a multiple of stable"
+		case l.AtLeast:
+			return "a latency is limited from above: <="
+		case l.Quantity.Value <= 0:
+			return "must be above 0"
+		}
+	case analysis.KindMean:
+		if u == UnitShare {
+			return "a mean is a plain number, a duration or a multiple of stable"
+		}
+	case analysis.KindValue:
+	}
+	return ""
+}

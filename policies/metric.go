@@ -1,0 +1,164 @@
+package policies
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/belayd/belay/analysis"
+)
+
+// A resolvedMetric is what a name in a policy stands for.
+type resolvedMetric struct {
+	def analysis.Metric
+	// known is false when only a config could define the metric.
+	known bool
+}
+
+func sourcesOf(e *Environment) []string {
+	if e == nil {
+		return nil
+	}
+	return slices.Collect(maps.Keys(e.Sources))
+}
+
+// metrics checks the definitions in the policy.
+func (c *checker) metrics() {
+	ms := c.policy.Document.Spec.Metrics
+	for _, name := range slices.Sorted(maps.Keys(ms)) {
+		at := join("spec.metrics", name)
+		c.name(at, name, plainName)
+		if strings.HasPrefix(name, "builtin/") {
+			c.report(at, CodeValue, "builtin/ is for the ready-made metrics").Got = shorten(name)
+		}
+		m := ms[name]
+		if m.Source != "" {
+			c.configName(at+".source", "source", m.Source, sourcesOf(c.env))
+		}
+		c.policy.metrics[name] = c.define(name, m, at)
+		c.expressions(at)
+	}
+}
+
+// define turns a definition into the judge's metric.
+func (c *checker) define(name string, m Metric, at string) resolvedMetric {
+	if m.Builtin == "" {
+		r := resolvedMetric{def: m.metric(name)}
+		r.known = r.def.Kind() != ""
+		return r
+	}
+	def, ok := c.builtin(strings.TrimPrefix(m.Builtin, "builtin/"), m.Source, at+".builtin", at+".source")
+	def.Name, def.Source = name, m.Source
+	return resolvedMetric{def: def, known: ok}
+}
+
+// builtin finds a ready-made metric and checks that the source can answer it.
+func (c *checker) builtin(ref, source, at, sourceAt string) (analysis.Metric, bool) {
+	b, ok := FindBuiltin(ref)
+	if !ok {
+		p := c.report(at, CodeName, "there is no such ready-made metric")
+		p.Got, p.Hint = shorten(ref), suggestOrList(ref, Builtins())
+		return analysis.Metric{}, false
+	}
+	if c.env != nil && source != "" {
+		if kind, ok := c.env.Sources[source]; ok && !slices.Contains(b.Sources, kind) {
+			p := c.report(sourceAt, CodeMeaning, fmt.Sprintf("%s asks %s, and this source is %s", ref, oneOf(b.Sources), kind))
+			p.Got = shorten(source)
+		}
+	}
+	return b.metric(), true
+}
+
+// metric finds what a guardrail or the budget names. A metric that is not known
+// was reported.
+func (c *checker) metric(name, source, at string) resolvedMetric {
+	if m, ok := c.policy.metrics[name]; ok && !strings.HasPrefix(name, "builtin/") {
+		return m
+	}
+	if ref, ok := strings.CutPrefix(name, "builtin/"); ok {
+		return c.straightBuiltin(name, ref, source, at)
+	}
+	own := slices.Collect(maps.Keys(c.policy.Document.Spec.Metrics))
+	if c.env == nil {
+		if !c.warned["metric"+name] {
+			c.warned["metric"+name] = true
+			p := c.reportGot(at, WarnUnresolved, "the policy defines no such metric, so belayd's config must")
+			p.Hint = suggest(name, own)
+			if p.Hint == "" {
+				p.Hint = "check with --config FILE"
+			}
+		}
+		return resolvedMetric{}
+	}
+	shared, ok := c.env.Metrics[name]
+	if !ok {
+		p := c.reportGot(at, CodeName, "neither the policy nor belayd's config defines this metric")
+		p.Hint = suggestOrList(name, append(own, slices.Collect(maps.Keys(c.env.Metrics))...))
+		return resolvedMetric{}
+	}
+	r := c.define(name, shared, at)
+	c.policy.metrics[name] = r
+	return r
+}
+
+// straightBuiltin resolves metric: builtin/FAMILY/NAME in a guardrail.
+func (c *checker) straightBuiltin(name, ref, source, at string) resolvedMetric {
+	guardrail := strings.TrimSuffix(at, ".metric")
+	if source == "" {
+		p := c.report(at, CodeMissing, "a ready-made metric needs the source to ask")
+		p.Got, p.Hint = shorten(name), "add source: NAME beside it"
+		source = ""
+	}
+	def, ok := c.builtin(ref, source, at, guardrail+".source")
+	def.Name, def.Source = name, source
+	if old, again := c.policy.metrics[name]; again && old.def.Source != source {
+		p := c.report(at, CodeMeaning, "the same ready-made metric is asked of two sources")
+		p.Got, p.Hint = old.def.Source+" and "+source, "define a metric for each, with builtin: "+ref
+	}
+	r := resolvedMetric{def: def, known: ok && source != ""}
+	c.policy.metrics[name] = r
+	return r
+}
+
+// metric is the definition as the judge and the sources know it.
+func (m Metric) metric(name string) analysis.Metric {
+	out := analysis.Metric{Name: name, Source: m.Source}
+	switch {
+	case m.Counts != nil:
+		v := analysis.Counts(*m.Counts)
+		out.Counts = &v
+	case m.Histogram != nil:
+		v := analysis.Histogram(*m.Histogram)
+		out.Histogram = &v
+	case m.Mean != nil:
+		v := analysis.Mean(*m.Mean)
+		out.Mean = &v
+	case m.Value != nil:
+		v := analysis.Value(*m.Value)
+		out.Value = &v
+	}
+	return out
+}
+
+// expressions checks the substitutions in every text of a metric.
+func (c *checker) expressions(at string) {
+	for _, path := range slices.Sorted(maps.Keys(c.policy.at)) {
+		n := c.policy.at[path]
+		if !strings.HasPrefix(path, at+".") || n.shape != scalar || !strings.Contains(n.value, "$") {
+			continue
+		}
+		names, err := analysis.Variables(n.value)
+		if err != nil {
+			c.reportGot(path, CodeValue, err.Error())
+			continue
+		}
+		for _, name := range names {
+			if slices.Contains(analysis.VariableNames, name) {
+				continue
+			}
+			p := c.report(path, CodeName, "there is no such substitution")
+			p.Got, p.Hint = "${"+shorten(name)+"}", suggestOrList(name, analysis.VariableNames)
+		}
+	}
+}

@@ -1,0 +1,88 @@
+// Package policies is the language that SREs write and review: it reads
+// policies, says everything that is wrong with them at once, and compiles them
+// to plans.
+//
+// The rules of the package:
+//   - It is pure. Files come in as an io/fs.FS; there is no clock, no network, no
+//     goroutine. The same files and environment give the same plan.
+//   - It is strict. Unknown, duplicate and misspelt keys, missing units, falling
+//     weights and names that nothing defines are errors. All problems are
+//     reported together, each with file, line, column, path and remedy.
+//   - Input is bounded (256 KiB, 32 levels), and YAML's anchors, aliases, merge
+//     keys and tags are refused: what a reviewer reads is what runs.
+//   - Every value of a resolved policy knows where it came from: a line of a
+//     file, of one that it extends, or a default.
+//   - Tests and plans drive rollout.Next and analysis.Judge through rollout/sim;
+//     nothing is decided here a second time.
+//
+// The package does not know whether an endpoint, a metric source or a notifier
+// exists: an Environment says which names belayd's config defines.
+package policies
+
+import (
+	"io/fs"
+	"path"
+)
+
+// An Environment is what belayd's config defines and policies may name. A nil
+// *Environment means that no config is at hand: names that only a config could
+// define are then warnings.
+type Environment struct {
+	// Routers, Sources and Notifiers map the names of the config to the kind of
+	// adapter behind them: "prom" to "prometheus".
+	Routers   map[string]string
+	Sources   map[string]string
+	Notifiers map[string]string
+	// Metrics are the definitions that all policies share.
+	Metrics map[string]Metric
+}
+
+// A Policy is a policy that was read, resolved with everything it extends and
+// found free of errors.
+type Policy struct {
+	// Document is the policy with every default filled in.
+	Document Document
+	// Name is the file it was read from.
+	Name string
+	// Base: the file is a PolicyBase, for others to extend; it cannot run.
+	Base bool
+
+	text    string
+	tree    *node
+	at      map[string]*node
+	metrics map[string]resolvedMetric
+	files   map[string][]byte
+	windows *windows
+}
+
+// Parse reads the policy called name from fsys, with what it extends and the
+// files that its preflight checks name, all relative to the policy's folder.
+// The policy is nil when the problems contain an error; warnings never make it
+// nil. A nil env means that no config is at hand.
+func Parse(fsys fs.FS, name string, env *Environment) (*Policy, Problems) {
+	c := &checker{fsys: fsys, dir: path.Dir(name), env: env}
+	l := &loader{fsys: fsys}
+	tree, text := l.load(name)
+	c.problems = l.problems
+	if tree == nil {
+		return nil, c.problems.sorted()
+	}
+	p := &Policy{Name: name, tree: tree, text: text}
+	p.Base = kindOf(tree) == KindBase
+	c.policy = p
+	d := &decoder{at: map[string]*node{}, lenient: p.Base}
+	d.decode(tree, "", &p.Document)
+	p.at = d.at
+	c.problems = append(c.problems, d.problems...)
+	c.check()
+	c.problems = append(c.problems, c.lint()...)
+	c.problems = append(c.problems, l.enforceLocks(p)...)
+	ps := c.problems.sorted()
+	if ps.HasErrors() {
+		return nil, ps
+	}
+	if p.text == "" {
+		p.text = p.Render(true)
+	}
+	return p, ps
+}

@@ -1,0 +1,222 @@
+package policies
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+	_ "time/tzdata"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+// config is what a belayd's config would define for the policies in the tests.
+func config() *Environment {
+	return &Environment{
+		Routers:   map[string]string{"azureml-prod": "azureml", "edge": "haproxy", "local": "webhook"},
+		Sources:   map[string]string{"prom": "prometheus", "logs": "loganalytics", "azure": "azuremonitor"},
+		Notifiers: map[string]string{"slack": "slack", "oncall": "pagerduty"},
+		Metrics: map[string]Metric{
+			"failures": {Source: "prom", Counts: &Counts{
+				Total: `http_requests_total{endpoint="${endpoint}"}`, Bad: `http_requests_total{endpoint="${endpoint}",code=~"5.."}`, Deployment: "deployment"}},
+			"latency": {Source: "prom", Histogram: &Histogram{Series: `http_request_duration_seconds{endpoint="${endpoint}"}`, Unit: "s", Deployment: "deployment"}},
+			"watched": {Source: "prom", Counts: &Counts{
+				Total: `plays_started_total{endpoint="${endpoint}"}`, Good: `plays_completed_total{endpoint="${endpoint}"}`, Deployment: "model"}},
+		},
+	}
+}
+
+const smallest = `apiVersion: belay/v1
+kind: RolloutPolicy
+metadata:
+  name: recommendations
+  owner: team-recommendations
+spec:
+  endpoint: {router: azureml-prod, name: recs}
+  steps: [5%, 25%, 60%, 100%]
+  bake: 30m
+  guardrails:
+    - {name: failures, metric: failures, limit: "<= 1%"}
+    - {name: p95, metric: latency, quantile: p95, limit: "<= 450ms"}
+    - {name: watch-through, metric: watched, limit: ">= 0.98x stable"}
+  page: [oncall]
+`
+
+func parse(t *testing.T, text string, env *Environment) (*Policy, Problems) {
+	t.Helper()
+	return Parse(fstest.MapFS{"p.yaml": {Data: []byte(text)}}, "p.yaml", env)
+}
+
+// The smallest policy that is useful means what the specification says: every
+// default is filled in.
+func TestSmallestPolicy(t *testing.T) {
+	p, ps := parse(t, smallest, config())
+	if p == nil {
+		t.Fatalf("got problems:\n%s", ps.Text())
+	}
+	plan, err := p.Compile(rollout.Release{Policy: "recommendations", Candidate: "green", Version: "17"}, "r1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type facts struct {
+		Stable                      string
+		Interval, Settle, MaxExtend time.Duration
+		NoData, SourceError         rollout.MissingPolicy
+		Steps                       []rollout.Step
+		Rollback                    rollout.RollbackPolicy
+		Alpha, Beta                 float64
+		Foreign                     rollout.ForeignPolicy
+	}
+	got := facts{plan.Stable, plan.Interval, plan.Settle, plan.MaxExtend, plan.OnNoData, plan.OnSourceError, plan.Steps,
+		plan.Rollback, plan.Panel.Alpha, plan.Panel.Beta, plan.OnForeignChange}
+	want := facts{
+		"auto", 15 * time.Second, time.Minute, time.Hour,
+		rollout.MissingPolicy{After: 2 * time.Minute, Then: analysis.ActionHold, RollbackAfter: 10 * time.Minute},
+		rollout.MissingPolicy{After: 2 * time.Minute, Then: analysis.ActionHold},
+		[]rollout.Step{{Name: "5%", Weight: 5, Bake: 30 * time.Minute}, {Name: "25%", Weight: 25, Bake: 30 * time.Minute},
+			{Name: "60%", Weight: 60, Bake: 30 * time.Minute}, {Name: "100%", Weight: 100, Bake: 30 * time.Minute}},
+		rollout.RollbackPolicy{VerifyWithin: 2 * time.Minute, Cooldown: 24 * time.Hour}, 0.01, 0.05, rollout.ForeignHold,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("plan differs (-want +got):\n%s", diff)
+	}
+	type judged struct {
+		Metric   string
+		Quantile float64
+		Limit    analysis.Limit
+		Detect   float64
+		Test     analysis.Test
+		Steps    []int
+	}
+	var gs []judged
+	for _, g := range plan.Panel.Guardrails {
+		gs = append(gs, judged{g.Metric, g.Quantile, g.Limit, g.Detect, g.Test, g.Steps})
+	}
+	all := []int{0, 1, 2, 3}
+	wantGs := []judged{
+		{"failures", 0, analysis.Limit{Value: 0.01, Text: "<= 1%"}, 0.02, analysis.TestSequential, all},
+		{"latency", 0.95, analysis.Limit{Value: 0.45, Text: "<= 450ms"}, 0.1, analysis.TestSequential, all},
+		{"watched", 0, analysis.Limit{AtLeast: true, Relative: true, Value: 0.98, Text: ">= 0.98x stable"}, 0.95, analysis.TestSequential, all},
+	}
+	if diff := cmp.Diff(wantGs, gs); diff != "" {
+		t.Errorf("guardrails differ (-want +got):\n%s", diff)
+	}
+	if plan.Policy.Text != smallest {
+		t.Errorf("got text %q, want the file itself", plan.Policy.Text)
+	}
+}
+
+// Rendering fills every default in, and what it writes is a policy that renders
+// to itself.
+func TestRenderIsAFixedPoint(t *testing.T) {
+	full, err := os.ReadFile("testdata/full/recommendations.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"smallest": smallest, "full": string(full)} {
+		t.Run(name, func(t *testing.T) {
+			files := fstest.MapFS{"p.yaml": {Data: []byte(text)}}
+			for _, f := range []string{"smoke/request.json", "smoke/response.schema.json"} {
+				b, err := os.ReadFile(filepath.Join("testdata/full", f))
+				if err != nil {
+					t.Fatal(err)
+				}
+				files[f] = &fstest.MapFile{Data: b}
+			}
+			p, ps := Parse(files, "p.yaml", config())
+			if p == nil {
+				t.Fatalf("got problems:\n%s", ps.Text())
+			}
+			once := p.Render(false)
+			files["p.yaml"] = &fstest.MapFile{Data: []byte(once)}
+			q, ps := Parse(files, "p.yaml", config())
+			if q == nil {
+				t.Fatalf("rendered policy has problems:\n%s\n%s", ps.Text(), once)
+			}
+			if diff := cmp.Diff(once, q.Render(false)); diff != "" {
+				t.Errorf("rendering twice differs:\n%s", diff)
+			}
+			rel := rollout.Release{Candidate: "green"}
+			a, errA := p.Compile(rel, "r")
+			b, errB := q.Compile(rel, "r")
+			if errA != nil || errB != nil {
+				t.Fatal(errA, errB)
+			}
+			a.Policy, b.Policy = rollout.PolicyRef{}, rollout.PolicyRef{}
+			if diff := cmp.Diff(a, b); diff != "" {
+				t.Errorf("plans differ:\n%s", diff)
+			}
+			golden(t, "testdata/render-"+name+".yaml", p.Render(true))
+		})
+	}
+}
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s differs (-want +got), rewrite with -update:\n%s", file, diff)
+	}
+}
+
+// Every bad file is told all that is wrong with it, at once, with its place.
+func TestBadFiles(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("got %d bad files, error %v", len(files), err)
+	}
+	for _, file := range files {
+		name := filepath.Base(file)
+		if strings.HasPrefix(name, "base") {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			p, ps := Parse(os.DirFS("testdata/bad"), name, config())
+			if p != nil || !ps.HasErrors() {
+				t.Errorf("got a policy, want errors")
+			}
+			golden(t, strings.TrimSuffix(file, ".yaml")+".txt", ps.Text())
+		})
+	}
+}
+
+// Without a config, names that only a config can define are warnings, each once.
+func TestWithoutConfig(t *testing.T) {
+	p, ps := parse(t, smallest, nil)
+	if p == nil {
+		t.Fatalf("got problems:\n%s", ps.Text())
+	}
+	var got []string
+	for _, q := range ps {
+		if q.Code == WarnUnresolved {
+			got = append(got, q.Got)
+		}
+	}
+	want := []string{"azureml-prod", "failures", "latency", "watched", "oncall"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("unresolved names differ (-want +got):\n%s", diff)
+	}
+	if _, err := p.Compile(rollout.Release{Candidate: "green"}, "r"); err == nil {
+		t.Error("got a plan, want an error: its metrics are unknown")
+	}
+}
