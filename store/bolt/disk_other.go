@@ -1,0 +1,14 @@
+//go:build !linux
+
+package bolt
+
+import "os"
+
+// refuseNetwork knows no file system here.
+func refuseNetwork(string) error { return nil }
+
+// freeBytes cannot tell here.
+func freeBytes(string) (n uint64, ok bool) { return 0, false }
+
+// tryLock leaves the lock to bbolt, which takes its own when it opens the file.
+func tryLock(*os.File, bool) (bool, error) { return true, nil }

@@ -1,0 +1,170 @@
+package bolt
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// lockPoll is how often a lock that another process has is asked for again.
+const lockPoll = 50 * time.Millisecond
+
+// create makes an empty store at path unless there is a file. The file appears
+// whole: it is written and synced under another name and then linked, which
+// never replaces what another process has put there meanwhile.
+func create(path string) error {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err // There is a file, or nobody can tell.
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // 0600
+	if err != nil {
+		return fmt.Errorf("create: %w; the directory must exist and belong to the user of belayd", err)
+	}
+	defer func() { _ = os.Remove(tmp.Name()) }()
+	if err := initialize(tmp); err != nil {
+		return fmt.Errorf("create: %w", err)
+	}
+	err = os.Link(tmp.Name(), path)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("create: %w; the file system must be a local one with hard links, such as ext4 or xfs", err)
+	}
+	return syncDir(path)
+}
+
+// initialize writes an empty store into the file, syncs it and closes it.
+func initialize(f *os.File) error {
+	db, err := openDB(f, false, lockTimeout)
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{bucketLog, bucketHeads} {
+			if _, err := tx.CreateBucket(name); err != nil {
+				return err
+			}
+		}
+		b, err := tx.CreateBucket(bucketBelay)
+		if err != nil {
+			return err
+		}
+		return b.Put(keyFormat, []byte(formatVersion))
+	})
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, db.Close())
+}
+
+// syncDir makes the names in the directory of path durable.
+func syncDir(path string) error {
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("sync directory: %w", err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("sync directory: %w", err)
+	}
+	return nil
+}
+
+// openLocked opens the file and locks it: shared to read, else exclusively. It
+// waits up to timeout for other processes to let go.
+func openLocked(path string, readOnly bool, timeout time.Duration) (*os.File, error) {
+	flag := os.O_RDWR
+	if readOnly {
+		flag = os.O_RDONLY
+	}
+	deadline := time.Now().Add(timeout)
+	for {
+		f, err := os.OpenFile(path, flag, 0) //nolint:gosec // The path is the operator's.
+		if err != nil {
+			return nil, err
+		}
+		ok, err := lockIt(f, path, readOnly)
+		if ok {
+			return f, nil
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, err
+		}
+		if time.Now().After(deadline) {
+			return nil, inUse(path, readOnly, timeout)
+		}
+		time.Sleep(lockPoll)
+	}
+}
+
+// lockIt reports whether f is locked and still the file at path: a store that
+// was compacted meanwhile has been replaced.
+func lockIt(f *os.File, path string, readOnly bool) (bool, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	if !info.Mode().IsRegular() {
+		return false, fmt.Errorf("%w: it is not a regular file", ErrForeign)
+	}
+	ok, err := tryLock(f, !readOnly)
+	if !ok || err != nil {
+		return false, err
+	}
+	now, err := os.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	return os.SameFile(info, now), nil
+}
+
+func inUse(path string, readOnly bool, timeout time.Duration) error {
+	if readOnly {
+		return fmt.Errorf("%w for %s: ask the belayd that runs instead of reading its file, or stop it; fuser -v %s names it", ErrInUse, timeout, quote(path))
+	}
+	return fmt.Errorf("%w for %s: one belayd at a time; stop the other one, or give this one a file of its own; fuser -v %s names it", ErrInUse, timeout, quote(path))
+}
+
+// boltCommand is the tool that repairs; its version is the one in go.mod.
+const boltCommand = "go run go.etcd.io/bbolt/cmd/bbolt@v1.5.0"
+
+// explain adds to what is wrong with a file what can be done about it.
+func explain(path string, err error) error {
+	damaged := errors.Is(err, errPage) || errors.Is(err, errShort) || errors.Is(err, errRecord) || errors.Is(err, errFault)
+	if !damaged {
+		return err
+	}
+	file, aside, fixed := quote(path), quote(path+".damaged"), quote(path+".fixed")
+	adopt := fmt.Sprintf("mv %s %s && mv %s %s", file, aside, fixed, file)
+	return fmt.Errorf(`%w: %w
+The file was not changed. Rollouts that were under way are not touched before it is repaired.
+To go back to the last backup (belayd backup):
+  mv %s %s && cp BACKUP %s
+To go back by one commit, which is usually enough after a power cut:
+  %s surgery revert-meta-page %s --output %s
+  %s check %s && %s
+If the list of free pages is damaged:
+  %s surgery freelist abandon %s --output %s
+  %s check %s && %s
+To save what can be read:
+  %s compact -o %s %s && %s
+belayd checks the file again when it starts, and reads the endpoints back before it moves traffic.`,
+		ErrCorrupt, err,
+		file, aside, file,
+		boltCommand, file, fixed, boltCommand, fixed, adopt,
+		boltCommand, file, fixed, boltCommand, fixed, adopt,
+		boltCommand, fixed, file, adopt)
+}
+
+// quote makes the path one word for a shell.
+func quote(path string) string {
+	if !strings.ContainsFunc(path, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+@%", r))
+	}) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
