@@ -1,0 +1,157 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/store"
+)
+
+// Rollout returns a rollout as it is now; ErrNotFound when there is none.
+func (e *Engine) Rollout(ctx context.Context, id string) (rollout.Snapshot, error) {
+	if l := e.live(id); l != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !l.gone {
+			return l.snapshot(), nil
+		}
+	}
+	rec, err := e.cfg.Store.Head(ctx, rolloutKey(id))
+	if errors.Is(err, store.ErrNotFound) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return rollout.Snapshot{}, fmt.Errorf("read rollout %s: %w", id, err)
+	}
+	return e.snapshot(ctx, id, rec)
+}
+
+// snapshot decodes a rollout's head and reads its plan.
+func (e *Engine) snapshot(ctx context.Context, id string, rec store.Record) (rollout.Snapshot, error) {
+	s, _, err := decodeHead(rec)
+	if err != nil {
+		return rollout.Snapshot{}, err
+	}
+	p, err := e.plan(ctx, id)
+	if err != nil {
+		return rollout.Snapshot{}, err
+	}
+	return rollout.Snapshot{Plan: p, State: s, Revision: uint64(rec.Revision)}, nil
+}
+
+// Rollouts yields all rollouts by id, finished ones too. A rollout that cannot be
+// read yields its error; the others follow.
+func (e *Engine) Rollouts(ctx context.Context) iter.Seq2[rollout.Snapshot, error] {
+	return func(yield func(rollout.Snapshot, error) bool) {
+		for rec, err := range e.cfg.Store.Heads(ctx, rolloutPrefix) {
+			if err != nil {
+				yield(rollout.Snapshot{}, fmt.Errorf("list rollouts: %w", err))
+				return
+			}
+			id := strings.TrimPrefix(rec.Key, rolloutPrefix)
+			if !yield(e.present(ctx, id, rec)) {
+				return
+			}
+		}
+	}
+}
+
+// present is the rollout in memory when this replica carries it, else its record.
+func (e *Engine) present(ctx context.Context, id string, rec store.Record) (rollout.Snapshot, error) {
+	if l := e.live(id); l != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !l.gone {
+			return l.snapshot(), nil
+		}
+	}
+	return e.snapshot(ctx, id, rec)
+}
+
+// Journal yields the entries of a rollout's journal in order; ErrNotFound when
+// there is none.
+func (e *Engine) Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry, error] {
+	return func(yield func(rollout.Entry, error) bool) {
+		for rec, err := range e.cfg.Store.History(ctx, rolloutKey(id)) {
+			if errors.Is(err, store.ErrNotFound) {
+				err = ErrNotFound
+			}
+			if err != nil {
+				yield(rollout.Entry{}, fmt.Errorf("read journal of %s: %w", id, err))
+				return
+			}
+			entry, err := decodeEntry(rec)
+			if !yield(entry, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Changes yields the entries of all journals after a revision, in the order in
+// which they were committed, and then those to come, until ctx ends: it then
+// yields nothing more. An error ends it; the caller goes on from the last
+// revision it saw.
+func (e *Engine) Changes(ctx context.Context, after uint64) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		last := store.Revision(after)
+		for ctx.Err() == nil {
+			changed := e.news.next()
+			for rec, err := range e.cfg.Store.Since(ctx, rolloutPrefix, last) {
+				if ctx.Err() != nil {
+					return
+				}
+				if err != nil {
+					yield(Change{}, fmt.Errorf("read changes after %d: %w", last, err))
+					return
+				}
+				entry, err := decodeEntry(rec)
+				if err != nil {
+					yield(Change{}, err)
+					return
+				}
+				last = rec.Revision
+				if !yield(Change{Revision: uint64(rec.Revision), Rollout: strings.TrimPrefix(rec.Key, rolloutPrefix), Entry: entry}, nil) {
+					return
+				}
+			}
+			timer := time.NewTimer(e.cfg.Poll)
+			select {
+			case <-changed:
+			case <-timer.C:
+				// Another replica may have written.
+			case <-ctx.Done():
+			}
+			timer.Stop()
+		}
+	}
+}
+
+// news tells whoever waits that the store has changed.
+type news struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+func newNews() *news { return &news{ch: make(chan struct{})} }
+
+// next returns a channel that is closed with the next change.
+func (n *news) next() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.ch
+}
+
+// tell wakes everybody who waits.
+func (n *news) tell() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	close(n.ch)
+	n.ch = make(chan struct{})
+}

@@ -1,0 +1,239 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"time"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/store"
+)
+
+// errLost: another replica carries the rollout now.
+var errLost = errors.New("another replica carries the rollout")
+
+// loud reports whether something is folded in that must be appended at once.
+func (l *live) loud() bool {
+	if l.flush && len(l.batches) > 0 {
+		return true
+	}
+	if l.s.Phase.Terminal() && len(l.s.Outbox) == 0 && len(l.batches) > 0 {
+		return true
+	}
+	for _, b := range l.batches {
+		if !b.quiet || b.sealed {
+			return true
+		}
+	}
+	return len(l.batches) > 1
+}
+
+// flushAt is when quiet changes must be appended. Rollouts differ, so that their
+// appends do not all fall on the instant at which everybody is read.
+func (l *live) flushAt() time.Time {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(l.id))
+	after := l.e.cfg.FlushAfter
+	return l.batches[0].since.Add(after - time.Duration(h.Sum32()%256)*after/1024)
+}
+
+// save starts the next append when there is one to make, with the lock held.
+func (l *live) save() {
+	if l.writing || len(l.batches) == 0 || time.Now().Before(l.retryAt) {
+		return
+	}
+	if !l.loud() && time.Now().Before(l.flushAt()) {
+		return
+	}
+	b := l.batches[0]
+	if err := l.seal(b); err != nil {
+		// Unreachable unless the state holds what JSON cannot: it would never be
+		// written, so the rollout stops here and says so.
+		l.log.Error("state cannot be written", "outcome", err.Error())
+		l.drop(err)
+		l.e.hold(l.id, err.Error())
+		return
+	}
+	after := l.head.revision
+	l.writing = l.e.spawn(func(ctx context.Context) {
+		rev, err := l.e.append(ctx, rolloutKey(l.id), b.entry, b.state, after)
+		l.wrote(b, rev, err)
+	})
+}
+
+// seal fixes the bytes of a batch: the entry that chains to the head.
+func (l *live) seal(b *batch) error {
+	if b.sealed {
+		return nil
+	}
+	epoch := l.head.epoch
+	if l.head.owner != l.e.cfg.Owner {
+		epoch++
+	}
+	at := b.after.At
+	if len(b.events) == 0 {
+		at = now()
+	}
+	entry, state, h, err := encode(rollout.Entry{
+		Seq: l.head.seq + 1, Prev: l.head.hash, Epoch: epoch, Owner: l.e.cfg.Owner, Version: l.e.cfg.Version,
+		At: at, Events: b.events, Decisions: b.decisions,
+	}, b.after)
+	if err != nil {
+		return err
+	}
+	b.entry, b.state, b.head, b.sealed = entry, state, h, true
+	return nil
+}
+
+// encode returns the bytes of an entry and its state, and the head they make.
+func encode(entry rollout.Entry, s rollout.State) (entryJSON, stateJSON []byte, h head, err error) {
+	stateJSON, err = json.Marshal(s)
+	if err != nil {
+		return nil, nil, head{}, fmt.Errorf("encode state of %s: %w", s.ID, err)
+	}
+	sum := sha256.Sum256(stateJSON)
+	entry.State = hex.EncodeToString(sum[:])
+	entryJSON, err = json.Marshal(entry)
+	if err != nil {
+		return nil, nil, head{}, fmt.Errorf("encode entry %d of %s: %w", entry.Seq, s.ID, err)
+	}
+	hash, err := entry.Hash()
+	if err != nil {
+		return nil, nil, head{}, fmt.Errorf("encode entry of %s: %w", s.ID, err)
+	}
+	return entryJSON, stateJSON, head{seq: entry.Seq, hash: hash, epoch: entry.Epoch, owner: entry.Owner}, nil
+}
+
+// wrote is what follows an append.
+func (l *live) wrote(b *batch, rev store.Revision, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.writing = false
+	switch {
+	case l.gone:
+		if err == nil {
+			b.release(rev, nil)
+		}
+		return
+	case err == nil:
+		l.committed(b, rev)
+	case errors.Is(err, store.ErrConflict):
+		l.log.Warn("rollout lost", "outcome", err.Error())
+		l.drop(errLost)
+		l.e.lost(l)
+		return
+	case errors.Is(err, store.ErrBroken):
+		l.e.fail(err)
+		l.retryAt = time.Now().Add(time.Hour)
+	default:
+		if l.failures++; l.failures == 1 {
+			l.log.Error("append waits for the store", "outcome", err.Error())
+		}
+		l.retryAt = time.Now().Add(min(100*time.Millisecond<<min(l.failures-1, 6), 2*time.Second))
+	}
+	l.step()
+}
+
+// committed makes a batch the durable state, with the lock held.
+func (l *live) committed(b *batch, rev store.Revision) {
+	if l.failures > 0 {
+		l.log.Info("store is back", "outcome", "appended")
+	}
+	l.batches = l.batches[1:]
+	l.saved, l.head, l.ours = b.after, b.head, true
+	l.head.revision = rev
+	l.failures, l.retryAt = 0, time.Time{}
+	if !l.rollbackUnsaved() {
+		l.unsaved = time.Time{}
+	}
+	for _, w := range b.waiters {
+		if w.key != "" {
+			l.e.spawn(func(ctx context.Context) { l.e.mark(ctx, l.id, w.key, b.head.seq, w.state.Last.Ignored) })
+		}
+	}
+	b.release(rev, nil)
+	for _, d := range b.decisions {
+		l.logDecision(d)
+		if d.Kind == rollout.DecisionRollback {
+			l.e.metrics.rollbacks.WithLabelValues(string(d.Reason)).Inc()
+		}
+	}
+	l.e.news.tell()
+}
+
+// logDecision writes the one line that a person would tell another.
+func (l *live) logDecision(d rollout.Decision) {
+	attrs := []any{slog.String("step", d.Step), slog.String("outcome", string(d.Kind)), slog.String("reason", d.Sentence)}
+	if d.Split != nil {
+		attrs = append(attrs, slog.Int("weight", d.Split.Weights[l.plan.Release.Candidate]))
+	}
+	l.log.Info("rollout decided", attrs...)
+}
+
+// append appends a record and settles what the store leaves open. It returns the
+// record's revision; an error that wraps ErrConflict when the head is another
+// record; one that wraps ErrBroken; and otherwise an error after which the same
+// bytes may be appended again after the same revision.
+func (e *Engine) append(ctx context.Context, key string, entry, state []byte, after store.Revision) (store.Revision, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.AppendTimeout)
+	defer cancel()
+	began := time.Now()
+	rev, err := e.cfg.Store.Append(ctx, key, entry, state, after)
+	e.metrics.append.Observe(time.Since(began).Seconds())
+	switch {
+	case err == nil:
+		return rev, nil
+	case errors.Is(err, store.ErrBroken), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrClosed):
+		return 0, fmt.Errorf("append %s: %w", key, err)
+	case errors.Is(err, store.ErrUnknown) && e.cfg.mutant.has(mutantAssume):
+		return after + 1, nil
+	}
+	// A conflict, an unknown outcome or an error without a name: the head says
+	// what is true.
+	rev, readErr := e.readBack(ctx, key, entry, after)
+	switch {
+	case readErr == nil:
+		return rev, nil
+	case errors.Is(readErr, store.ErrConflict):
+		if e.cfg.mutant.has(mutantOverwrite) {
+			return e.cfg.Store.Append(ctx, key, entry, state, rev)
+		}
+		return 0, fmt.Errorf("append %s: %w", key, store.ErrConflict)
+	}
+	return 0, fmt.Errorf("append %s: %w", key, errors.Join(err, readErr))
+}
+
+// errNotWritten: the head is still what it was.
+var errNotWritten = errors.New("not written")
+
+// readBack looks for an entry at a key's head.
+func (e *Engine) readBack(ctx context.Context, key string, entry []byte, after store.Revision) (store.Revision, error) {
+	if ctx.Err() != nil {
+		// The append used up its time; reading gets its own.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+	}
+	rec, err := e.cfg.Store.Head(ctx, key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		if after == 0 {
+			return 0, errNotWritten
+		}
+		return 0, fmt.Errorf("read %s back: the record is gone: %w", key, store.ErrConflict)
+	case err != nil:
+		return 0, fmt.Errorf("read %s back: %w", key, err)
+	case bytes.Equal(rec.Entry, entry):
+		return rec.Revision, nil
+	case rec.Revision == after:
+		return 0, errNotWritten
+	}
+	return rec.Revision, fmt.Errorf("read %s back: the head is revision %d, want %d: %w", key, rec.Revision, after, store.ErrConflict)
+}

@@ -1,0 +1,228 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/belayd/belay/rollout"
+)
+
+// errUnwanted cancels a call whose effect is no longer wanted; errStopping one
+// that a stop cut off. What such a call returns is not an answer.
+var (
+	errUnwanted = errors.New("no longer wanted")
+	errStopping = errors.New("the engine stops")
+)
+
+// jobKey is one try of one effect.
+type jobKey struct {
+	id        string
+	attempt   int
+	notBefore int64
+}
+
+func keyOf(e rollout.Effect) jobKey {
+	k := jobKey{id: e.ID, attempt: e.Attempt}
+	if !e.NotBefore.IsZero() {
+		k.notBefore = e.NotBefore.UnixNano()
+	}
+	return k
+}
+
+// A job is one try of an effect under way.
+type job struct {
+	key    jobKey
+	effect rollout.Effect
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+}
+
+// retry asks to try a job again later, without an answer: a condition that only
+// the engine knows (a lease, the store) does not hold yet.
+const retry = 500 * time.Millisecond
+
+// reconcile makes what is under way match what is wanted, with the lock held:
+// unwanted work is cancelled, missing work is started, rollbacks first.
+func (l *live) reconcile() {
+	want := make(map[jobKey]bool, len(l.s.Outbox))
+	for _, e := range l.s.Outbox {
+		want[keyOf(e)] = true
+	}
+	for k, j := range l.jobs {
+		if !want[k] {
+			// A message under way is not cut off: the reference it returns is needed
+			// to update it instead of sending another.
+			if isMessage(j.effect.Kind) || l.e.cfg.mutant.has(mutantKeep) && j.effect.Forward {
+				continue
+			}
+			j.cancel(errUnwanted)
+			delete(l.jobs, k)
+		}
+	}
+	for k := range l.done {
+		if !want[k] {
+			delete(l.done, k)
+		}
+	}
+	for k := range l.later {
+		if !want[k] {
+			delete(l.later, k)
+		}
+	}
+	for _, e := range l.s.Outbox {
+		if isRollback(e) {
+			l.consider(e)
+		}
+	}
+	for _, e := range l.s.Outbox {
+		if !isRollback(e) {
+			l.consider(e)
+		}
+	}
+}
+
+// consider starts an effect that is missing and may start now.
+func (l *live) consider(e rollout.Effect) {
+	k := keyOf(e)
+	if l.jobs[k] != nil || l.done[k] || e.Kind == rollout.EffectWake {
+		return
+	}
+	if until := l.later[k]; until.After(time.Now()) {
+		return
+	}
+	if e.NotBefore.After(time.Now()) && e.Kind != rollout.EffectMeasure {
+		return
+	}
+	if !l.may(e) {
+		return
+	}
+	delete(l.later, k)
+	l.start(k, e)
+}
+
+// may reports whether the effect may start: its intent is durable, or it needs
+// none.
+func (l *live) may(e rollout.Effect) bool {
+	saved := l.isSaved(e) || l.e.cfg.mutant.has(mutantEager)
+	if l.e.isStopping() && !isRollback(e) && (e.Kind != rollout.EffectPage || !l.urgent()) {
+		return false
+	}
+	switch e.Kind {
+	case rollout.EffectWake, rollout.EffectReadTraffic:
+		return true
+	case rollout.EffectMeasure:
+		return len(l.batches) < backlogMax
+	case rollout.EffectSetTraffic:
+		if isRollback(e) {
+			if l.e.cfg.mutant.has(mutantNotices) && l.delivering(nil) {
+				return false
+			}
+			return saved || l.urgent()
+		}
+		return saved
+	case rollout.EffectPage:
+		return (saved || l.urgent()) && !l.delivering(&e)
+	case rollout.EffectTell, rollout.EffectAsk:
+		return saved && !l.delivering(&e)
+	case rollout.EffectClaim, rollout.EffectRelease, rollout.EffectPreflight:
+		return saved
+	}
+	return false
+}
+
+// start begins one try of an effect.
+func (l *live) start(k jobKey, e rollout.Effect) {
+	base := l.e.baseContext()
+	if base == nil {
+		return
+	}
+	ctx, cancel := context.WithCancelCause(base)
+	j := &job{key: k, effect: e, ctx: ctx, cancel: cancel}
+	l.jobs[k] = j
+	s := l.s
+	switch e.Kind {
+	case rollout.EffectMeasure:
+		l.measure(j, s)
+		return
+	case rollout.EffectSetTraffic:
+		if isRollback(e) {
+			l.log.Info("rollback sent", "weight", e.To.Weights[l.plan.Release.Candidate], "outcome", "started")
+		}
+	default:
+	}
+	if !l.e.spawn(func(context.Context) {
+		defer cancel(nil)
+		ev, ok := l.run(ctx, j, s)
+		l.finish(j, ev, ok)
+	}) {
+		cancel(errStopping)
+		delete(l.jobs, k)
+	}
+}
+
+// run makes the outside call of a job and returns its answer. ok is false when
+// there is none: the job is tried again later, unless it was cancelled.
+func (l *live) run(ctx context.Context, j *job, s rollout.State) (ev rollout.Event, ok bool) {
+	switch j.effect.Kind {
+	case rollout.EffectClaim:
+		return l.claim(ctx, j.effect)
+	case rollout.EffectRelease:
+		return l.release(ctx, s, j.effect)
+	case rollout.EffectPreflight:
+		return l.preflight(ctx)
+	case rollout.EffectSetTraffic:
+		return l.setTraffic(ctx, j.effect)
+	case rollout.EffectReadTraffic:
+		return l.readTraffic(ctx, s)
+	case rollout.EffectAsk, rollout.EffectTell, rollout.EffectPage:
+		return l.deliver(ctx, s, j.effect)
+	case rollout.EffectMeasure, rollout.EffectWake:
+		// Unreachable: readings are gathered, timers are folded.
+	}
+	return rollout.Event{}, false
+}
+
+// finish folds a job's answer.
+func (l *live) finish(j *job, ev rollout.Event, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone || l.jobs[j.key] != j {
+		return
+	}
+	delete(l.jobs, j.key)
+	if j.ctx.Err() != nil && context.Cause(j.ctx) != nil && !ok {
+		return
+	}
+	if !ok {
+		l.later[j.key] = time.Now().Add(retry)
+		l.step()
+		return
+	}
+	l.done[j.key] = true
+	ev.At, ev.Effect, ev.Attempt = now(), j.effect.ID, j.effect.Attempt
+	if ev.Kind == rollout.EventTraffic && ev.Split != nil {
+		l.compare(*ev.Split)
+	}
+	l.fold(ev)
+	l.step()
+}
+
+// delivering reports whether an earlier message is under way: any one, or one of
+// the same key by the same notifier.
+func (l *live) delivering(e *rollout.Effect) bool {
+	for _, j := range l.jobs {
+		if !isMessage(j.effect.Kind) {
+			continue
+		}
+		if e == nil || slices.Equal(j.effect.Notifiers, e.Notifiers) && j.effect.Notice != nil && e.Notice != nil && j.effect.Notice.Key == e.Notice.Key {
+			return true
+		}
+	}
+	return false
+}
+
+func isMessage(k rollout.EffectKind) bool {
+	return k == rollout.EffectAsk || k == rollout.EffectTell || k == rollout.EffectPage
+}

@@ -1,0 +1,264 @@
+// Package engine is the shell of rollouts: it runs the effects that the core
+// (package rollout) wants, feeds what comes of them back as events, and commits
+// every step of it to the store.
+//
+// The rules of the package:
+//   - Intent before effect: nothing that the outside world can notice is done
+//     before the append that asked for it returned. Reads (metrics, splits) and
+//     timers are the only effects that may run ahead of an append.
+//   - The one exception is a rollback whose intent cannot be appended within two
+//     seconds: whoever last held the endpoint without a conflict sends it, pages,
+//     and journals it when the store returns.
+//   - Rollback first: the traffic call of a rollback waits for no notice, reading,
+//     preflight, limit of concurrent calls or other rollout. A forward call that is
+//     no longer wanted is cancelled first.
+//   - An append whose outcome is unknown is read back, never assumed to have
+//     failed. A conflict is read again: the same head is a false alarm, another
+//     head means that somebody else owns the rollout, and everything in memory is
+//     dropped.
+//   - A forward call needs a durable intent, an endpoint record that names the
+//     rollout, and a lease that is trusted for longer than the call may last.
+//
+// What a rollout does next is never decided here: see rollout.Next. The engine
+// knows interfaces only (store, traffic, analysis, notifier) and no adapter.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/preflight"
+	"github.com/belayd/belay/rollout/traffic"
+	"github.com/belayd/belay/store"
+)
+
+// The errors of the engine are those of package rollout, under their own names
+// for whoever holds an Engine.
+var (
+	ErrNotFound  = rollout.ErrNotFound
+	ErrDifferent = rollout.ErrDifferent
+	ErrEnded     = rollout.ErrEnded
+	ErrStopped   = rollout.ErrStopped
+)
+
+// Change is one entry of some rollout's journal.
+type Change = rollout.Change
+
+// Config is what an Engine is made of. Store, Leaser and Owner are required;
+// zero limits and times take the defaults that their comments say.
+type Config struct {
+	Store  store.Store
+	Leaser store.Leaser
+	// Owner names this replica in leases and journal entries, Version the code's.
+	Owner   string
+	Version string
+
+	Routers   map[string]traffic.Router
+	Sources   map[string]analysis.Source
+	Notifiers map[string]notifier.Notifier
+	Inboxes   map[string]notifier.Inbox
+	// People maps what a notifier calls a person to who it is; nil takes the name
+	// as it is.
+	People func(who string) rollout.Person
+	// ExternalURL is where people can look at rollouts; "" when there is none.
+	ExternalURL string
+	Logger      *slog.Logger
+	Registerer  prometheus.Registerer
+	// Preflight makes the checks of a plan; nil takes those of rollout/preflight.
+	Preflight Preflight
+
+	// RouterCalls bounds the calls under way per router (16), SourceReads the
+	// reads per source (4), Deliveries the messages per notifier (8). Rollbacks
+	// are outside of RouterCalls.
+	RouterCalls int
+	SourceReads int
+	Deliveries  int
+	// RouterTimeout bounds one call of a router (10s), ReadTimeout one read of a
+	// source (10s), NotifyTimeout one delivery (10s), PreflightTimeout all checks of
+	// a rollout (2m), AppendTimeout one call of the store (10s).
+	RouterTimeout    time.Duration
+	ReadTimeout      time.Duration
+	NotifyTimeout    time.Duration
+	PreflightTimeout time.Duration
+	AppendTimeout    time.Duration
+	// RollbackPatience is how long a rollback waits for its append (2s).
+	RollbackPatience time.Duration
+	// FlushAfter is how long readings that change nothing wait for the next append
+	// (30s, at most 1m).
+	FlushAfter time.Duration
+	// Poll is how often the store is asked for what other replicas wrote, and
+	// leases that another replica holds are asked for (1s).
+	Poll time.Duration
+	// StopTimeout bounds a graceful stop (5s).
+	StopTimeout time.Duration
+	// Retention is how long finished rollouts are kept; 0 keeps them for ever.
+	Retention time.Duration
+
+	// mutant removes one protection; only tests set it.
+	mutant mutant
+	// next is rollout.Next unless a test replaces it.
+	next func(*rollout.Plan, rollout.State, rollout.Event) rollout.State
+}
+
+// validate fills the defaults and reports what is missing, all at once.
+func (c *Config) validate() error {
+	var errs []error
+	if c.Store == nil {
+		errs = append(errs, errors.New("a store is required"))
+	}
+	if c.Leaser == nil {
+		errs = append(errs, errors.New("a leaser is required"))
+	}
+	if c.Owner == "" {
+		errs = append(errs, errors.New("an owner is required"))
+	}
+	for _, d := range []struct {
+		at  *int
+		def int
+	}{{&c.RouterCalls, 16}, {&c.SourceReads, 4}, {&c.Deliveries, 8}} {
+		if *d.at <= 0 {
+			*d.at = d.def
+		}
+	}
+	for _, d := range []struct {
+		at  *time.Duration
+		def time.Duration
+	}{
+		{&c.RouterTimeout, 10 * time.Second}, {&c.ReadTimeout, 10 * time.Second}, {&c.NotifyTimeout, 10 * time.Second},
+		{&c.PreflightTimeout, 2 * time.Minute}, {&c.AppendTimeout, 10 * time.Second}, {&c.RollbackPatience, 2 * time.Second},
+		{&c.FlushAfter, 30 * time.Second}, {&c.Poll, time.Second}, {&c.StopTimeout, 5 * time.Second},
+	} {
+		if *d.at <= 0 {
+			*d.at = d.def
+		}
+	}
+	c.FlushAfter = min(c.FlushAfter, time.Minute)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.People == nil {
+		c.People = func(who string) rollout.Person { return rollout.Person{ID: who} }
+	}
+	if c.Preflight == nil {
+		c.Preflight = preflight.Run
+	}
+	if c.next == nil {
+		c.next = rollout.Next
+	}
+	return errors.Join(errs...)
+}
+
+// An Engine carries all open rollouts of one replica. Its methods are safe for
+// concurrent use; Rollout, Rollouts, Journal, Endpoint and Changes also work
+// while Run does not.
+type Engine struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+	routers map[string]*router
+	outlets map[string]*outlet
+	reader  *reader
+	news    *news
+
+	// mu guards what follows; it is never held while a live's mu is taken.
+	mu sync.Mutex
+	// base is the context of all outside calls while Run runs; nil otherwise.
+	base   context.Context
+	cancel context.CancelCauseFunc
+	// stopping: no new effect but a rollback is started.
+	stopping  bool
+	endpoints map[rollout.EndpointRef]*endpoint
+	lives     map[string]*live
+	// held are rollouts that this code cannot read, with the reason.
+	held map[string]string
+
+	// jobs counts goroutines; Run waits for them.
+	jobs sync.WaitGroup
+	// broken is closed when the store says that it cannot be trusted any more.
+	broken    chan struct{}
+	brokenErr error
+	breakOnce sync.Once
+}
+
+// New returns an engine that does nothing until Run.
+func New(cfg Config) (*Engine, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("new engine: %w", err)
+	}
+	e := &Engine{
+		cfg: cfg, log: cfg.Logger, news: newNews(),
+		endpoints: map[rollout.EndpointRef]*endpoint{}, lives: map[string]*live{}, held: map[string]string{},
+		routers: map[string]*router{}, outlets: map[string]*outlet{}, broken: make(chan struct{}),
+	}
+	m, err := newMetrics(cfg.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("new engine: %w", err)
+	}
+	e.metrics = m
+	e.reader = newReader(e)
+	for name, r := range cfg.Routers {
+		e.routers[name] = &router{name: name, Router: r, slots: make(chan struct{}, cfg.RouterCalls)}
+	}
+	for name, n := range cfg.Notifiers {
+		e.outlets[name] = &outlet{name: name, Notifier: n, slots: make(chan struct{}, cfg.Deliveries)}
+	}
+	if cfg.Registerer != nil {
+		if err := cfg.Registerer.Register(e); err != nil {
+			return nil, fmt.Errorf("new engine: register metrics: %w", err)
+		}
+	}
+	return e, nil
+}
+
+// now is the present instant as events carry it: UTC, without the monotonic
+// clock, so that it reads back from JSON as it was.
+func now() time.Time { return time.Now().UTC().Round(0) }
+
+// fail stops the engine: the store cannot be trusted any more.
+func (e *Engine) fail(err error) {
+	e.breakOnce.Do(func() {
+		e.mu.Lock()
+		e.brokenErr = err
+		e.mu.Unlock()
+		close(e.broken)
+	})
+}
+
+// live returns the open rollout that this engine carries, or nil.
+func (e *Engine) live(id string) *live {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.lives[id]
+}
+
+// baseContext returns the context of outside calls, nil when Run does not run.
+func (e *Engine) baseContext() context.Context {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.base == nil || e.base.Err() != nil {
+		return nil
+	}
+	return e.base
+}
+
+// spawn runs do in a goroutine that Run waits for; it reports false, and does
+// nothing, when the engine does not run.
+func (e *Engine) spawn(do func(ctx context.Context)) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.base == nil || e.base.Err() != nil {
+		return false
+	}
+	ctx := e.base
+	e.jobs.Go(func() { do(ctx) })
+	return true
+}

@@ -1,0 +1,269 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/store"
+)
+
+// foldPatience is how long Deliver waits for another replica to fold an act in.
+const foldPatience = 2 * time.Second
+
+// A mark is the second record of an act: it was folded in as entry Folded of the
+// journal, and what the core said to it.
+type mark struct {
+	Folded  int    `json:"folded"`
+	Ignored string `json:"ignored,omitempty"`
+}
+
+// Deliver hands a person's answer or command to a rollout. The act is created
+// once under the key, so that the same key is the same act, and is durable when
+// Deliver returns nil; the state returned is the one that the act led to, and its
+// Last.Ignored says why it changed nothing when that is so. ErrNotFound,
+// ErrEnded (the rollout takes no orders any more) and ErrDifferent (the key was
+// used for another act) are the caller's mistakes. The caller has checked that
+// the person is who they say and has the right to act.
+func (e *Engine) Deliver(ctx context.Context, id, key string, ev rollout.Event) (rollout.Snapshot, error) {
+	fail := func(err error) (rollout.Snapshot, error) {
+		return rollout.Snapshot{}, fmt.Errorf("deliver %s to rollout %s: %w", ev.Kind, id, err)
+	}
+	if !validID(key) {
+		key = actKey("", key)
+	}
+	before, err := e.Rollout(ctx, id)
+	if err != nil {
+		return fail(err)
+	}
+	ev.Key, ev.Effect, ev.Attempt = key, "", 0
+	if ev.At.IsZero() {
+		ev.At = now()
+	}
+	if ev, err = normal(ev); err != nil {
+		return fail(err)
+	}
+	old, known, err := e.act(ctx, id, key)
+	switch {
+	case err != nil:
+		return fail(err)
+	case known && !sameAct(old.event, ev):
+		return fail(ErrDifferent)
+	case known:
+		ev = old.event
+	case before.State.Phase.Terminal():
+		return fail(ErrEnded)
+	default:
+		if ev, err = e.record(ctx, id, ev); err != nil {
+			return fail(err)
+		}
+	}
+	if old.mark.Folded > 0 {
+		before.State.Last = rollout.Last{Ignored: old.mark.Ignored}
+		return before, nil
+	}
+	return e.foldIn(ctx, id, ev)
+}
+
+// record creates the act, once.
+func (e *Engine) record(ctx context.Context, id string, ev rollout.Event) (rollout.Event, error) {
+	entry, err := json.Marshal(ev)
+	if err != nil {
+		return ev, fmt.Errorf("encode event: %w", err)
+	}
+	_, err = e.append(ctx, inboxKey(id, ev.Key), entry, []byte("{}"), 0)
+	if errors.Is(err, store.ErrBroken) {
+		e.fail(err)
+	}
+	if !errors.Is(err, store.ErrConflict) {
+		return ev, err
+	}
+	// Somebody else, or another try, was here first.
+	old, known, err := e.act(ctx, id, ev.Key)
+	switch {
+	case err != nil:
+		return ev, err
+	case !known || !sameAct(old.event, ev):
+		return ev, ErrDifferent
+	}
+	return old.event, nil
+}
+
+// sameAct reports whether two events are one act: only their time may differ.
+func sameAct(a, b rollout.Event) bool {
+	a.At, b.At = time.Time{}, time.Time{}
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && string(x) == string(y)
+}
+
+// foldIn folds an act in here, or waits a while for the replica that can.
+func (e *Engine) foldIn(ctx context.Context, id string, ev rollout.Event) (rollout.Snapshot, error) {
+	if l := e.live(id); l != nil {
+		w, folded := l.actAndWait(ev)
+		if folded {
+			return l.waitFor(ctx, w)
+		}
+	}
+	deadline := time.Now().Add(foldPatience)
+	for {
+		changed := e.news.next()
+		old, _, err := e.act(ctx, id, ev.Key)
+		if err != nil {
+			return rollout.Snapshot{}, fmt.Errorf("deliver %s to rollout %s: %w", ev.Kind, id, err)
+		}
+		snapshot, err := e.Rollout(ctx, id)
+		if err != nil || old.mark.Folded > 0 {
+			snapshot.State.Last = rollout.Last{Ignored: old.mark.Ignored}
+			return snapshot, err
+		}
+		left := time.Until(deadline)
+		if left <= 0 || ctx.Err() != nil {
+			return snapshot, nil
+		}
+		timer := time.NewTimer(min(left, e.cfg.Poll/4+time.Millisecond))
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// A heardAct is an act in the store.
+type heardAct struct {
+	event rollout.Event
+	mark  mark
+}
+
+// act reads an act from the store.
+func (e *Engine) act(ctx context.Context, id, key string) (a heardAct, known bool, err error) {
+	first := true
+	for rec, err := range e.cfg.Store.History(ctx, inboxKey(id, key)) {
+		if errors.Is(err, store.ErrNotFound) {
+			return heardAct{}, false, nil
+		}
+		if err != nil {
+			return heardAct{}, false, fmt.Errorf("read act %s: %w", key, err)
+		}
+		into := any(&a.mark)
+		if first {
+			into = &a.event
+		}
+		if err := json.Unmarshal(rec.Entry, into); err != nil {
+			return heardAct{}, false, fmt.Errorf("decode act %s: %w", key, err)
+		}
+		first = false
+	}
+	return a, !first, nil
+}
+
+// mark notes that an act is in the journal. When that fails the journal itself
+// still says so.
+func (e *Engine) mark(ctx context.Context, id, key string, seq int, ignored string) {
+	rec, err := e.cfg.Store.Head(ctx, inboxKey(id, key))
+	if err != nil || string(rec.State) != "{}" {
+		return
+	}
+	b, err := json.Marshal(mark{Folded: seq, Ignored: ignored})
+	if err != nil {
+		return // Unreachable: two plain fields.
+	}
+	if _, err := e.append(ctx, inboxKey(id, key), b, b, rec.Revision); err != nil && ctx.Err() == nil {
+		e.log.Warn("act not marked", "rollout", id, "outcome", err.Error())
+	}
+	e.news.tell()
+}
+
+// unfolded returns the acts of a rollout that its journal does not have yet.
+func (e *Engine) unfolded(ctx context.Context, id string) ([]rollout.Event, error) {
+	var acts []rollout.Event
+	for rec, err := range e.cfg.Store.Heads(ctx, inboxKey(id, "")) {
+		if err != nil {
+			return nil, fmt.Errorf("read inbox of %s: %w", id, err)
+		}
+		if string(rec.State) != "{}" {
+			continue
+		}
+		var ev rollout.Event
+		if err := json.Unmarshal(rec.Entry, &ev); err != nil {
+			e.log.Error("act not readable", "rollout", id, "outcome", err.Error())
+			continue
+		}
+		acts = append(acts, ev)
+	}
+	if len(acts) == 0 || e.cfg.mutant.has(mutantTwice) {
+		return acts, nil
+	}
+	// A crash between the journal's append and the mark: the journal knows.
+	had := map[string]int{}
+	for entry, err := range e.Journal(ctx, id) {
+		if err != nil {
+			return nil, err
+		}
+		for _, ev := range entry.Events {
+			if ev.Key != "" && ev.Effect == "" {
+				had[ev.Key] = entry.Seq
+			}
+		}
+	}
+	left := acts[:0]
+	for _, ev := range acts {
+		if seq, ok := had[ev.Key]; ok {
+			e.mark(ctx, id, ev.Key, seq, "")
+			continue
+		}
+		left = append(left, ev)
+	}
+	return left, nil
+}
+
+// act folds an act in, with the lock held, unless it was here before.
+func (l *live) act(ev rollout.Event) *waiter {
+	if l.gone || l.acts[ev.Key] {
+		return nil
+	}
+	l.acts[ev.Key] = true
+	if !l.fold(ev) {
+		return nil
+	}
+	w := &waiter{key: ev.Key, state: l.s, done: make(chan struct{})}
+	b := l.batches[len(l.batches)-1]
+	b.quiet = false
+	b.waiters = append(b.waiters, w)
+	return w
+}
+
+// actAndWait folds an act in and returns whom to wait for; false when it was, or
+// is being, folded in elsewhere.
+func (l *live) actAndWait(ev rollout.Event) (*waiter, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.act(ev)
+	l.step()
+	return w, w != nil
+}
+
+// waitFor waits until the act is durable.
+func (l *live) waitFor(ctx context.Context, w *waiter) (rollout.Snapshot, error) {
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		return rollout.Snapshot{}, fmt.Errorf("deliver to rollout %s: recorded, and not yet folded in: %w", l.id, context.Cause(ctx))
+	}
+	if w.err != nil {
+		// The act is recorded; whoever carries the rollout now folds it in.
+		return l.e.Rollout(ctx, l.id)
+	}
+	return rollout.Snapshot{Plan: l.plan, State: w.state, Revision: uint64(w.revision)}, nil
+}
+
+// splitInboxKey returns the rollout and the act of an inbox key.
+func splitInboxKey(key string) (id, act string, ok bool) {
+	return strings.Cut(strings.TrimPrefix(key, inboxPrefix), "/")
+}

@@ -1,0 +1,302 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/store"
+)
+
+// A live is one open rollout that this replica carries. It has no goroutine of
+// its own: whatever happens takes mu, folds, and starts what is then wanted, so
+// that ten thousand idle rollouts cost memory and one timer each.
+type live struct {
+	e    *Engine
+	id   string
+	plan *rollout.Plan
+	at   *endpoint
+	log  *slog.Logger
+
+	mu sync.Mutex
+	// gone: dropped; nothing may be folded, started or written any more.
+	gone bool
+	// s has every event folded in, saved is the last state that is durable.
+	s, saved rollout.State
+	head     head
+	// ours: this engine has appended to the journal since it loaded it, so that
+	// head is known to be the head.
+	ours bool
+	// fresh: the endpoint was not read since the rollout was loaded.
+	fresh bool
+
+	// batches are what is folded in and not durable, oldest first.
+	batches []*batch
+	writing bool
+	// retryAt is when a failed append may be tried again; failures counts in a row.
+	retryAt  time.Time
+	failures int
+	// unsaved is since when a rollback waits for its append; zero when none does.
+	unsaved time.Time
+	// flush: whatever is quiet is appended at once.
+	flush bool
+
+	jobs  map[jobKey]*job
+	done  map[jobKey]bool
+	later map[jobKey]time.Time
+	acts  map[string]bool
+	timer *time.Timer
+	// received is when the reading arrived that decided on a rollback.
+	received time.Time
+}
+
+// head is what is known of a journal's last entry.
+type head struct {
+	revision store.Revision
+	seq      int
+	hash     string
+	epoch    int
+	owner    string
+}
+
+// A batch is what becomes one entry of the journal. Once sealed its bytes stay
+// as they are, so that it can be recognised when it is read back.
+type batch struct {
+	since     time.Time
+	events    []rollout.Event
+	decisions []rollout.Decision
+	after     rollout.State
+	quiet     bool
+
+	sealed       bool
+	entry, state []byte
+	head         head
+	waiters      []*waiter
+}
+
+// A waiter waits for its event to be durable.
+type waiter struct {
+	key   string
+	state rollout.State
+	// done is closed after err and revision are set.
+	done     chan struct{}
+	err      error
+	revision store.Revision
+}
+
+// batchMax bounds the events of one entry, backlogMax the entries that wait for
+// a store that is away: beyond it nothing is read any more.
+const (
+	batchMax   = 64
+	backlogMax = 64
+)
+
+// newLive makes a live of what the store holds.
+func newLive(e *Engine, at *endpoint, p *rollout.Plan, s rollout.State, h head) *live {
+	return &live{
+		e: e, id: p.ID, plan: p, at: at, s: s, saved: s, head: h,
+		log:  e.log.With("rollout", p.ID, "endpoint", p.Endpoint.Router+"/"+p.Endpoint.Name),
+		jobs: map[jobKey]*job{}, done: map[jobKey]bool{}, later: map[jobKey]time.Time{}, acts: map[string]bool{},
+	}
+}
+
+// fold folds one event in, with the lock held, and reports whether it counts. An
+// answer to an effect that the core ignores leaves no trace.
+func (l *live) fold(ev rollout.Event) bool {
+	ev, err := normal(ev)
+	if err != nil {
+		// Unreachable unless an event holds what JSON cannot: a bug of the engine.
+		l.log.Error("event dropped", "outcome", err.Error())
+		return false
+	}
+	s := l.e.cfg.next(l.plan, l.s, ev)
+	if s.Last.Ignored != "" && (ev.Effect != "" || ev.Kind == rollout.EventWoken) {
+		return false
+	}
+	var b *batch
+	if n := len(l.batches); n > 0 && !l.batches[n-1].sealed && len(l.batches[n-1].events) < batchMax {
+		b = l.batches[n-1]
+	} else {
+		b = &batch{since: time.Now(), quiet: true}
+		l.batches = append(l.batches, b)
+	}
+	b.events = append(b.events, ev)
+	b.decisions = append(b.decisions, s.Last.Decisions...)
+	b.after = s
+	b.quiet = b.quiet && s.Last.Quiet && s.Last.Ignored == ""
+	l.s = s
+	if l.unsaved.IsZero() && l.rollbackUnsaved() {
+		l.unsaved = time.Now()
+	}
+	return true
+}
+
+// normal is the event as it will read back from the journal.
+func normal(ev rollout.Event) (rollout.Event, error) {
+	b, err := json.Marshal(ev)
+	if err != nil {
+		return ev, fmt.Errorf("encode event: %w", err)
+	}
+	var out rollout.Event
+	if err := json.Unmarshal(b, &out); err != nil {
+		return ev, fmt.Errorf("decode event: %w", err)
+	}
+	return out, nil
+}
+
+// rollbackUnsaved reports whether a rollback is wanted whose intent is not
+// durable.
+func (l *live) rollbackUnsaved() bool {
+	return slices.ContainsFunc(l.s.Outbox, func(e rollout.Effect) bool { return isRollback(e) && !l.isSaved(e) })
+}
+
+// isRollback reports whether the effect takes traffic from the candidate.
+func isRollback(e rollout.Effect) bool {
+	return e.Kind == rollout.EffectSetTraffic && !e.Forward
+}
+
+// isSaved reports whether the durable state wants the effect.
+func (l *live) isSaved(e rollout.Effect) bool {
+	return slices.ContainsFunc(l.saved.Outbox, func(x rollout.Effect) bool { return x.ID == e.ID && x.Attempt == e.Attempt })
+}
+
+// urgent reports whether a rollback has waited for its append long enough.
+func (l *live) urgent() bool {
+	if l.unsaved.IsZero() || l.e.cfg.mutant.has(mutantStuck) {
+		return false
+	}
+	select {
+	case <-l.e.broken:
+		return true
+	default:
+	}
+	return time.Since(l.unsaved) >= l.e.cfg.RollbackPatience
+}
+
+// step does, with the lock held, whatever is to be done now: woken timers,
+// appends, effects to start and to cancel, the next alarm.
+func (l *live) step() {
+	if l.gone {
+		return
+	}
+	l.wake()
+	l.save()
+	l.reconcile()
+	if l.s.Phase.Terminal() && len(l.s.Outbox) == 0 && len(l.batches) == 0 && !l.writing {
+		l.drop(nil)
+		l.e.closed(l)
+		return
+	}
+	l.arm()
+}
+
+// wake folds the answers of the timers that are due. Its rounds are bounded: a
+// timer that is due again at once waits for the next step.
+func (l *live) wake() {
+	for range 4 {
+		woken := false
+		for _, e := range slices.Clone(l.s.Outbox) {
+			k := keyOf(e)
+			if e.Kind != rollout.EffectWake || l.done[k] || e.NotBefore.After(time.Now()) {
+				continue
+			}
+			l.done[k] = true
+			woken = l.fold(rollout.Event{Kind: rollout.EventWoken, At: now(), Effect: e.ID, Attempt: e.Attempt}) || woken
+		}
+		if !woken {
+			return
+		}
+	}
+}
+
+// tick is the alarm.
+func (l *live) tick() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.step()
+}
+
+// arm sets the alarm for the earliest thing that only time brings about.
+func (l *live) arm() {
+	var at time.Time
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
+	}
+	for _, e := range l.s.Outbox {
+		k := keyOf(e)
+		if l.jobs[k] != nil || l.done[k] {
+			continue
+		}
+		if e.NotBefore.After(time.Now()) && e.Kind != rollout.EffectMeasure {
+			sooner(e.NotBefore)
+		}
+		sooner(l.later[k])
+	}
+	if len(l.batches) > 0 && !l.writing {
+		if l.loud() {
+			sooner(l.retryAt)
+		} else {
+			sooner(l.flushAt())
+		}
+	}
+	if !l.unsaved.IsZero() && !l.urgent() {
+		sooner(l.unsaved.Add(l.e.cfg.RollbackPatience))
+	}
+	if at.IsZero() {
+		if l.timer != nil {
+			l.timer.Stop()
+		}
+		return
+	}
+	d := max(time.Until(at), time.Millisecond)
+	if l.timer == nil {
+		l.timer = time.AfterFunc(d, l.tick)
+	} else {
+		l.timer.Reset(d)
+	}
+}
+
+// drop forgets everything in memory, with the lock held: the rollout ended here,
+// belongs to somebody else, or the engine stops. Waiters learn err.
+func (l *live) drop(err error) {
+	if l.gone {
+		return
+	}
+	l.gone = true
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	for _, j := range l.jobs {
+		j.cancel(errUnwanted)
+	}
+	clear(l.jobs)
+	for _, b := range l.batches {
+		b.release(0, err)
+	}
+	l.batches = nil
+}
+
+// release tells the batch's waiters how it went.
+func (b *batch) release(rev store.Revision, err error) {
+	for _, w := range b.waiters {
+		w.err, w.revision = err, rev
+		close(w.done)
+	}
+	b.waiters = nil
+}
+
+// snapshot is what callers may see, with the lock held: the newest state, unless
+// it holds more than quiet changes that are not durable.
+func (l *live) snapshot() rollout.Snapshot {
+	s := l.s
+	if l.loud() {
+		s = l.saved
+	}
+	return rollout.Snapshot{Plan: l.plan, State: s, Revision: uint64(l.head.revision)}
+}

@@ -1,0 +1,259 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+)
+
+// linger is how long a read waits for the other rollouts that ask the same source
+// about the same instant.
+const linger = 10 * time.Millisecond
+
+// A reader merges what all rollouts ask of a source at one instant into one Read.
+type reader struct {
+	e *Engine
+	// slots bound the reads under way per source.
+	slots map[string]chan struct{}
+
+	mu     sync.Mutex
+	rounds map[roundKey]*round
+}
+
+// roundKey is one source and one instant.
+type roundKey struct {
+	source string
+	at     int64
+}
+
+// A round is one Read to come.
+type round struct {
+	asks []*ask
+}
+
+// An ask is what one rollout wants to know of one source.
+type ask struct {
+	ctx     context.Context
+	queries []analysis.Query
+	// answer is called once, with one reading per query.
+	answer func(rs []analysis.Reading, received time.Time)
+}
+
+func newReader(e *Engine) *reader {
+	r := &reader{e: e, slots: map[string]chan struct{}{}, rounds: map[roundKey]*round{}}
+	for name := range e.cfg.Sources {
+		r.slots[name] = make(chan struct{}, e.cfg.SourceReads)
+	}
+	return r
+}
+
+// add asks a source about an instant that may lie ahead.
+func (r *reader) add(source string, at time.Time, a *ask) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := roundKey{source, at.UnixNano()}
+	if ro := r.rounds[k]; ro != nil {
+		ro.asks = append(ro.asks, a)
+		return
+	}
+	r.rounds[k] = &round{asks: []*ask{a}}
+	time.AfterFunc(max(0, time.Until(at))+linger, func() {
+		r.mu.Lock()
+		ro := r.rounds[k]
+		delete(r.rounds, k)
+		r.mu.Unlock()
+		r.e.spawn(func(ctx context.Context) { r.read(ctx, source, ro.asks) })
+	})
+}
+
+// read asks a source once for everybody and hands out the answers.
+func (r *reader) read(ctx context.Context, source string, asks []*ask) {
+	asks = slices.DeleteFunc(asks, func(a *ask) bool { return a.ctx.Err() != nil })
+	if len(asks) == 0 {
+		return
+	}
+	index := map[string]int{}
+	var qs []analysis.Query
+	where := make([][]int, len(asks))
+	for i, a := range asks {
+		for _, q := range a.queries {
+			k := queryKey(q)
+			n, ok := index[k]
+			if !ok {
+				n = len(qs)
+				index[k], qs = n, append(qs, q)
+			}
+			where[i] = append(where[i], n)
+		}
+	}
+	rs := r.ask(ctx, source, qs)
+	received := time.Now()
+	for i, a := range asks {
+		mine := make([]analysis.Reading, len(a.queries))
+		for j, n := range where[i] {
+			mine[j] = rs[n]
+			mine[j].Metric = a.queries[j].Metric.Name
+		}
+		a.answer(mine, received)
+	}
+}
+
+// queryKey is equal for questions that have the same answer.
+func queryKey(q analysis.Query) string {
+	name := q.Metric.Name
+	q.Metric.Name = ""
+	b, err := json.Marshal(q)
+	if err != nil {
+		// Unreachable unless a cut is no number: then nobody shares the question.
+		return name + fmt.Sprintf("%v", q)
+	}
+	return string(b)
+}
+
+// ask makes the call; whatever goes wrong stands in the readings.
+func (r *reader) ask(ctx context.Context, name string, qs []analysis.Query) []analysis.Reading {
+	fail := func(why string) []analysis.Reading {
+		rs := make([]analysis.Reading, len(qs))
+		for i, q := range qs {
+			rs[i] = analysis.ErrorReading(q, why)
+		}
+		r.e.metrics.sourceReads.WithLabelValues(name, "error").Inc()
+		return rs
+	}
+	source := r.e.cfg.Sources[name]
+	if source == nil {
+		return fail(fmt.Sprintf("Source %q is not configured.", name))
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.e.cfg.ReadTimeout)
+	defer cancel()
+	if !acquire(ctx, r.slots[name]) {
+		return fail(fmt.Sprintf("Source %s was busy for %s.", name, r.e.cfg.ReadTimeout))
+	}
+	defer func() { <-r.slots[name] }()
+	r.e.metrics.sourceQueries.WithLabelValues(name).Add(float64(len(qs)))
+	rs, err := source.Read(ctx, qs)
+	switch {
+	case err != nil:
+		return fail(fmt.Sprintf("Source %s could not be asked: %v.", name, err))
+	case len(rs) != len(qs):
+		return fail(fmt.Sprintf("Source %s gave %d answers to %d questions.", name, len(rs), len(qs)))
+	}
+	outcome := "ok"
+	for i := range rs {
+		if !finite(rs[i].Stable) || !finite(rs[i].Candidate) {
+			rs[i] = analysis.ErrorReading(qs[i], fmt.Sprintf("Source %s answered with something that is no number.", name))
+		}
+		if rs[i].Status != analysis.StatusOK {
+			outcome = "partial"
+		}
+	}
+	r.e.metrics.sourceReads.WithLabelValues(name, outcome).Inc()
+	return rs
+}
+
+// finite reports whether every number of a sample is one.
+func finite(s analysis.Sample) bool {
+	ok := true
+	for _, x := range []float64{s.N, s.K, s.Sum, s.SumSq, s.Value} {
+		ok = ok && !math.IsNaN(x) && !math.IsInf(x, 0)
+	}
+	for _, b := range s.Buckets {
+		ok = ok && !math.IsNaN(b.Upper+b.Count) && !math.IsInf(b.Upper, 0) && !math.IsInf(b.Count, 0)
+	}
+	for _, i := range s.Instances {
+		ok = ok && finite(i.Sample)
+	}
+	return ok
+}
+
+// measure asks the sources of an effect's metrics, with the lock held; the job is
+// finished when the last one has answered.
+func (l *live) measure(j *job, s rollout.State) {
+	names := slices.Sorted(maps.Keys(j.effect.Since))
+	at := j.effect.NotBefore
+	if at.IsZero() {
+		at = now()
+	}
+	bySource := map[string][]int{}
+	queries := make([]analysis.Query, len(names))
+	readings := make([]analysis.Reading, len(names))
+	for i, name := range names {
+		m, ok := l.metric(name)
+		queries[i] = analysis.Query{Metric: m, From: j.effect.Since[name], To: at, Cuts: l.plan.Panel.Cuts(name, s.Evidence),
+			Names: analysis.Names{Endpoint: l.plan.Endpoint.Name, Stable: s.Stable, Candidate: l.plan.Release.Candidate}}
+		if !ok {
+			readings[i] = analysis.ErrorReading(analysis.Query{Metric: analysis.Metric{Name: name}, From: j.effect.Since[name], To: at}, "The plan has no such metric.")
+			continue
+		}
+		bySource[m.Source] = append(bySource[m.Source], i)
+	}
+	var mu sync.Mutex
+	left := len(bySource)
+	finish := func(received time.Time) {
+		l.measured(j, readings, received)
+	}
+	if left == 0 {
+		if !l.e.spawn(func(context.Context) { finish(time.Now()) }) {
+			j.cancel(errStopping)
+			delete(l.jobs, j.key)
+		}
+		return
+	}
+	for source, mine := range bySource {
+		a := &ask{ctx: j.ctx}
+		for _, i := range mine {
+			a.queries = append(a.queries, queries[i])
+		}
+		a.answer = func(rs []analysis.Reading, received time.Time) {
+			mu.Lock()
+			for n, i := range mine {
+				readings[i] = rs[n]
+			}
+			left--
+			last := left == 0
+			mu.Unlock()
+			if last {
+				finish(received)
+			}
+		}
+		l.e.reader.add(source, at, a)
+	}
+}
+
+// measured folds what all sources answered.
+func (l *live) measured(j *job, rs []analysis.Reading, received time.Time) {
+	l.mu.Lock()
+	if l.gone {
+		l.mu.Unlock()
+		return
+	}
+	if !slices.ContainsFunc(l.s.Outbox, isRollback) {
+		l.received = received
+	}
+	l.mu.Unlock()
+	l.finish(j, rollout.Event{Kind: rollout.EventMeasured, Readings: rs}, true)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !slices.ContainsFunc(l.s.Outbox, isRollback) {
+		l.received = time.Time{}
+	}
+	j.cancel(nil)
+}
+
+// metric returns the plan's metric of that name.
+func (l *live) metric(name string) (analysis.Metric, bool) {
+	for _, m := range l.plan.Panel.Metrics {
+		if m.Name == name {
+			return m, true
+		}
+	}
+	return analysis.Metric{}, false
+}

@@ -1,0 +1,59 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/rollout"
+)
+
+// An outlet is a notifier with its share of concurrent deliveries.
+type outlet struct {
+	notifier.Notifier
+	name  string
+	slots chan struct{}
+}
+
+// deliver hands one message to one notifier.
+func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (rollout.Event, bool) {
+	if len(e.Notifiers) == 0 || e.Notice == nil {
+		return undelivered("", rollout.FailurePermanent, "the message has no notifier"), true
+	}
+	name := e.Notifiers[0]
+	o := l.e.outlets[name]
+	if o == nil {
+		return undelivered(name, rollout.FailurePermanent, fmt.Sprintf("notifier %q is not configured", name)), true
+	}
+	if !acquire(ctx, o.slots) {
+		return rollout.Event{}, false
+	}
+	defer func() { <-o.slots }()
+	call, cancel := context.WithTimeout(ctx, l.e.cfg.NotifyTimeout)
+	defer cancel()
+	ref, err := o.Notify(call, notice(l.plan, &s, e, l.e.cfg.ExternalURL, now()))
+	if ctx.Err() != nil && err != nil {
+		return rollout.Event{}, false
+	}
+	if err == nil {
+		l.e.metrics.notifications.WithLabelValues(name, "delivered").Inc()
+		return rollout.Event{Kind: rollout.EventDelivered, Notifier: name, Ref: ref, Key: e.Notice.Key}, true
+	}
+	l.log.Warn("message not delivered", "outcome", err.Error())
+	ev := undelivered(name, rollout.FailureTransient, err.Error())
+	var later *notifier.RetryError
+	outcome := "failed"
+	switch {
+	case errors.Is(err, notifier.ErrPermanent):
+		ev.Failure.Kind, outcome = rollout.FailurePermanent, "refused"
+	case errors.As(err, &later):
+		ev.Failure.Kind, ev.Failure.RetryAfter, outcome = rollout.FailureBusy, later.After, "throttled"
+	}
+	l.e.metrics.notifications.WithLabelValues(name, outcome).Inc()
+	return ev, true
+}
+
+func undelivered(name string, kind rollout.FailureKind, why string) rollout.Event {
+	return rollout.Event{Kind: rollout.EventUndelivered, Notifier: name, Failure: &rollout.Failure{Kind: kind, Message: why}}
+}

@@ -1,0 +1,164 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/traffic"
+)
+
+// metrics are the engine's own figures. Their labels are bounded by the
+// configuration (routers, sources, notifiers) and by the rollouts in memory.
+type metrics struct {
+	rollbacks     *prometheus.CounterVec
+	decision      prometheus.Histogram
+	sourceReads   *prometheus.CounterVec
+	sourceQueries *prometheus.CounterVec
+	routerCalls   *prometheus.CounterVec
+	notifications *prometheus.CounterVec
+	append        prometheus.Histogram
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "belay", Name: name, Help: help}, labels)
+	}
+	m := &metrics{
+		rollbacks:     counter("rollbacks_total", "Rollbacks that were decided, by reason.", "reason"),
+		sourceReads:   counter("source_reads_total", "Reads of metric sources, by outcome (ok, partial, error).", "source", "outcome"),
+		sourceQueries: counter("source_queries_total", "Distinct questions put to metric sources.", "source"),
+		routerCalls:   counter("router_calls_total", "Calls of routers, by outcome (ok, busy, foreign, permanent, transient).", "router", "outcome"),
+		notifications: counter("notifications_total", "Messages handed to notifiers, by outcome (delivered, failed, throttled, refused).", "notifier", "outcome"),
+		decision: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "belay", Name: "decision_seconds",
+			Help:    "From the reading that breached to the traffic call that rolls back.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}),
+		append: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "belay", Name: "store_append_seconds",
+			Help:    "Time of one append to the store.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.rollbacks, m.sourceReads, m.sourceQueries, m.routerCalls, m.notifications, m.decision, m.append} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// routerCall counts a call of a router by its outcome.
+func (m *metrics) routerCall(name string, err error) {
+	outcome := "ok"
+	var busy *traffic.BusyError
+	switch {
+	case err == nil:
+	case errors.As(err, &busy):
+		outcome = "busy"
+	case errors.Is(err, traffic.ErrForeignChange):
+		outcome = "foreign"
+	case errors.Is(err, traffic.ErrPermanent), errors.Is(err, traffic.ErrNotFound):
+		outcome = "permanent"
+	default:
+		outcome = "transient"
+	}
+	m.routerCalls.WithLabelValues(name, outcome).Inc()
+}
+
+// The gauges are read from the rollouts in memory when they are scraped.
+var (
+	rolloutsDesc  = prometheus.NewDesc("belay_rollouts", "Open rollouts that this replica carries, by phase.", []string{"phase"}, nil)
+	weightDesc    = prometheus.NewDesc("belay_rollout_weight", "Confirmed weight of a deployment, in percent.", []string{"endpoint", "deployment"}, nil)
+	trustedDesc   = prometheus.NewDesc("belay_lease_trusted_seconds", "The least time that any of the leases held may still be acted on, at most an hour.", nil, nil)
+	heldDesc      = prometheus.NewDesc("belay_rollouts_unreadable", "Rollouts left alone because this version cannot read them.", nil, nil)
+	valueDesc     = prometheus.NewDesc("belay_guardrail_value", "A guardrail's estimate.", []string{"endpoint", "guardrail", "deployment"}, nil)
+	verdictDesc   = prometheus.NewDesc("belay_guardrail_verdict", "1 for the guardrail's present verdict.", []string{"endpoint", "guardrail", "verdict"}, nil)
+	evidenceDesc  = prometheus.NewDesc("belay_guardrail_evidence", "Natural logarithm of the evidence for a breach.", []string{"endpoint", "guardrail"}, nil)
+	limitDesc     = prometheus.NewDesc("belay_guardrail_limit", "A guardrail's limit: an absolute figure, or the factor on stable's.", []string{"endpoint", "guardrail"}, nil)
+	engineMetrics = []*prometheus.Desc{rolloutsDesc, weightDesc, trustedDesc, heldDesc, valueDesc, verdictDesc, evidenceDesc, limitDesc}
+)
+
+// Describe implements prometheus.Collector.
+func (e *Engine) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range engineMetrics {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (e *Engine) Collect(ch chan<- prometheus.Metric) {
+	e.mu.Lock()
+	lives := make([]*live, 0, len(e.lives))
+	for _, l := range e.lives {
+		lives = append(lives, l)
+	}
+	trusted, leases, held := time.Hour, 0, len(e.held)
+	for _, at := range e.endpoints {
+		if at.lease != nil {
+			leases++
+			trusted = min(trusted, max(0, time.Until(at.lease.Trusted())))
+		}
+	}
+	e.mu.Unlock()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	if leases > 0 {
+		gauge(trustedDesc, trusted.Seconds())
+	}
+	gauge(heldDesc, float64(held))
+	phases := map[rollout.Phase]int{}
+	shown := map[rollout.EndpointRef]bool{}
+	for _, l := range lives {
+		l.mu.Lock()
+		s, gone := l.s, l.gone
+		l.mu.Unlock()
+		if gone {
+			continue
+		}
+		phases[s.Phase]++
+		// Of the rollouts of one endpoint only the one that has it has figures.
+		ref := l.plan.Endpoint
+		if s.Claimed && s.Confirmed != nil && !shown[ref] {
+			shown[ref] = true
+			l.collect(&s, gauge)
+		}
+	}
+	for _, p := range rollout.Phases {
+		if !p.Terminal() {
+			gauge(rolloutsDesc, float64(phases[p]), string(p))
+		}
+	}
+}
+
+// collect writes the figures of one rollout.
+func (l *live) collect(s *rollout.State, gauge func(d *prometheus.Desc, v float64, labels ...string)) {
+	name := l.plan.Endpoint.Router + "/" + l.plan.Endpoint.Name
+	candidate := l.plan.Release.Candidate
+	gauge(weightDesc, float64(s.Confirmed.Weights[candidate]), name, candidate)
+	if s.Stable != candidate {
+		gauge(weightDesc, float64(s.Confirmed.Weights[s.Stable]), name, s.Stable)
+	}
+	seen := map[string]bool{}
+	for _, v := range s.Verdicts {
+		if seen[v.Guardrail] {
+			continue
+		}
+		seen[v.Guardrail] = true
+		if v.Candidate.Known {
+			gauge(valueDesc, v.Candidate.Value, name, v.Guardrail, candidate)
+		}
+		if v.Stable.Known && s.Stable != candidate {
+			gauge(valueDesc, v.Stable.Value, name, v.Guardrail, s.Stable)
+		}
+		gauge(verdictDesc, 1, name, v.Guardrail, string(v.Outcome))
+		gauge(evidenceDesc, v.LogE, name, v.Guardrail)
+	}
+	for _, g := range l.plan.Panel.Guardrails {
+		gauge(limitDesc, g.Limit.Value, name, g.Name)
+	}
+}

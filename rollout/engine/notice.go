@@ -1,0 +1,172 @@
+package engine
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/rollout"
+)
+
+// notice is what a notifier gets: the core's message with the rollout as it is
+// now. It is pure.
+func notice(p *rollout.Plan, s *rollout.State, e rollout.Effect, external string, at time.Time) notifier.Notice {
+	n := e.Notice
+	out := notifier.Notice{
+		Key: n.Key, Delivery: e.ID, Topic: notifier.Topic(n.Topic), Severity: notifier.Severity(n.Severity), Resolve: n.Resolve,
+		Ref: n.Ref, ThreadRef: n.ThreadRef, Summary: clip(n.Summary, 200), At: at, Rollout: view(p, s, external),
+	}
+	if n.Question != nil {
+		out.Question = question(p, s, *n.Question, at)
+	}
+	return out
+}
+
+// view is what a message may show of a rollout.
+func view(p *rollout.Plan, s *rollout.State, external string) notifier.Rollout {
+	r := notifier.Rollout{
+		ID: p.ID, Policy: p.Policy.Name, Owner: p.Policy.Owner, Router: p.Endpoint.Router, Endpoint: p.Endpoint.Name,
+		Stable: s.Stable, Candidate: p.Release.Candidate, Version: p.Release.Version,
+		Requester: p.Release.Requester.ID, OnBehalfOf: p.Release.OnBehalfOf, Labels: p.Release.Labels,
+		Runbook: p.Policy.Annotations["runbook"], Phase: string(s.Phase), Reason: string(s.Reason), Sentence: s.Sentence,
+		WaitingFor: waitingFor(p, s), ManualRollback: s.Manual, BelayRollback: "belay rollback " + p.ID + " --reason '…'",
+		Started: s.Created,
+	}
+	if s.Step >= 0 && s.Step < len(p.Steps) {
+		r.Step = p.Steps[s.Step].Name
+	}
+	if s.Confirmed != nil {
+		r.Weights = s.Confirmed.Weights
+	}
+	if external != "" {
+		r.URL = strings.TrimRight(external, "/") + "/rollouts/" + p.ID
+	}
+	for _, v := range s.Verdicts {
+		r.Guardrails = append(r.Guardrails, notifier.Guardrail{
+			Name: v.Guardrail, Verdict: string(v.Outcome), Limit: orElse(v.Effective, v.Limit), N: grouped(v.Candidate.N), Sentence: v.Sentence,
+			Candidate: figure(v.Candidate, v.Candidate.Value, v.Unit), Stable: figure(v.Stable, v.Stable.Value, v.Unit),
+			Interval: interval(v),
+		})
+	}
+	return r
+}
+
+// waitingFor says for people what the rollout waits for; "" when it does not.
+func waitingFor(p *rollout.Plan, s *rollout.State) string {
+	switch s.Phase {
+	case rollout.PhaseQueued:
+		if s.Ahead != "" {
+			return "its turn behind " + s.Ahead
+		}
+		return "its turn"
+	case rollout.PhaseScheduled:
+		return "the schedule"
+	case rollout.PhaseWaiting:
+		for _, a := range p.Approvals {
+			if q, ok := s.Gates[a.Name]; ok && q.State == rollout.QuestionOpen {
+				return a.Name + " until " + q.Expires.UTC().Format("15:04 UTC")
+			}
+		}
+		return "a window"
+	case rollout.PhaseHeld, rollout.PhasePaused, rollout.PhaseSuspect:
+		if s.Hold != nil && s.Hold.Self {
+			return "the readings to come back"
+		}
+		return "a person"
+	case rollout.PhasePreflight, rollout.PhaseShifting, rollout.PhaseBaking, rollout.PhaseRollingBack,
+		rollout.PhasePromoted, rollout.PhaseRolledBack, rollout.PhaseStopped, rollout.PhaseRefused:
+	}
+	return ""
+}
+
+// question is an approval request as it stands.
+func question(p *rollout.Plan, s *rollout.State, q rollout.Question, at time.Time) *notifier.Question {
+	candidate := p.Release.Candidate
+	out := &notifier.Question{
+		Gate: q.Gate, Nonce: q.Nonce, Quorum: q.Quorum, Step: q.Step, Expires: q.Expires, State: string(q.State),
+		FromWeight: q.From.Weights[candidate], ToWeight: q.To.Weights[candidate],
+	}
+	for _, a := range p.Approvals {
+		if a.Name == q.Gate {
+			out.Channel, out.Users, out.Groups, out.OnExpiry = a.Channel, a.Users, a.Groups, string(a.OnExpiry)
+		}
+	}
+	for _, a := range q.Answers {
+		out.Answers = append(out.Answers, notifier.Voiced{Who: orElse(a.By.Name, a.By.ID), When: a.At, Approve: a.Approve, Reason: a.Reason})
+	}
+	out.RequestsPerHour = requestsPerHour(s, out.FromWeight, out.ToWeight, at)
+	return out
+}
+
+// requestsPerHour is what the candidate would serve at the next weight, judged by
+// what was counted in the present step; 0 when that is unknown.
+func requestsPerHour(s *rollout.State, from, to int, at time.Time) float64 {
+	elapsed := at.Sub(s.StepSince)
+	if from <= 0 || s.StepSince.IsZero() || elapsed <= 0 {
+		return 0
+	}
+	most := 0.0
+	for _, v := range s.Verdicts {
+		if v.Unit == "share" || v.Unit == "s" {
+			most = max(most, v.Candidate.N)
+		}
+	}
+	return math.Round(most / elapsed.Hours() * float64(to) / float64(from))
+}
+
+// figure writes a number in its unit: "0.31%", "183ms", "71.2".
+func figure(e analysis.Estimate, x float64, unit string) string {
+	if !e.Known {
+		return "–"
+	}
+	switch unit {
+	case "share":
+		return strconv.FormatFloat(x*100, 'g', 3, 64) + "%"
+	case "s":
+		if x < 1 {
+			return strconv.FormatFloat(x*1000, 'f', 0, 64) + "ms"
+		}
+		return strconv.FormatFloat(x, 'f', 2, 64) + "s"
+	}
+	return strconv.FormatFloat(x, 'g', 4, 64)
+}
+
+// interval writes the interval around the candidate's figure.
+func interval(v analysis.Verdict) string {
+	if !v.Candidate.Known {
+		return "–"
+	}
+	return figure(v.Candidate, v.Candidate.Low, v.Unit) + "–" + figure(v.Candidate, v.Candidate.High, v.Unit)
+}
+
+// grouped writes a count with separators: "48,210".
+func grouped(n float64) string {
+	if n < 0 || n > 1e15 || math.IsNaN(n) {
+		return fmt.Sprintf("%.3g", n)
+	}
+	s := strconv.FormatFloat(math.Round(n), 'f', 0, 64)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func orElse(s, t string) string {
+	if s != "" {
+		return s
+	}
+	return t
+}
+
+// clip bounds a line at n characters.
+func clip(s string, n int) string {
+	r := []rune(s)
+	if len(r) <= n {
+		return s
+	}
+	return string(r[:n-1]) + "…"
+}

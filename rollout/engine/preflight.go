@@ -1,0 +1,86 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/preflight"
+	"github.com/belayd/belay/rollout/traffic"
+)
+
+// A Preflight makes the checks of a plan; preflight.Run is the real one.
+type Preflight func(ctx context.Context, r preflight.Request) []rollout.CheckResult
+
+// preflight reads the split and makes the checks of the plan.
+func (l *live) preflight(ctx context.Context) (rollout.Event, bool) {
+	ev := rollout.Event{Kind: rollout.EventPreflighted}
+	r := l.e.routers[l.plan.Endpoint.Router]
+	if r == nil {
+		ev.Reason = noRouter(l.plan.Endpoint).Failure.Message
+		return ev, true
+	}
+	if !acquire(ctx, r.slots) {
+		return rollout.Event{}, false
+	}
+	defer func() { <-r.slots }()
+	call, cancel := context.WithTimeout(ctx, l.e.cfg.PreflightTimeout)
+	defer cancel()
+	split, err := l.split(call, r)
+	if err != nil {
+		ev.Reason = err.Error()
+		return ev, ctx.Err() == nil
+	}
+	ev.Split = &split
+	// A split that no rollout may start from is the core's to refuse.
+	stable, err := rollout.Stable(split, l.plan.Stable, l.plan.Release.Candidate)
+	if err != nil {
+		stable = ""
+	}
+	d, err := l.describe(call, r)
+	if d.ManualRollback != nil && stable != "" {
+		ev.Manual = d.ManualRollback(stable)
+	}
+	ev.Checks = l.e.cfg.Preflight(call, preflight.Request{
+		Plan: l.plan, Stable: stable, Router: r.Router, Description: d, DescribeErr: err,
+		Metrics: func(ctx context.Context, from, to time.Time) []analysis.Reading { return l.panel(ctx, stable, from, to) },
+	})
+	return ev, ctx.Err() == nil
+}
+
+// describe asks the router for what the checks need.
+func (l *live) describe(ctx context.Context, r *router) (traffic.Description, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.e.cfg.RouterTimeout)
+	defer cancel()
+	d, err := r.Describe(ctx, l.plan.Endpoint.Name)
+	l.e.metrics.routerCall(r.name, err)
+	return d, err
+}
+
+// panel reads every metric of the plan once, source by source at the same time.
+func (l *live) panel(ctx context.Context, stable string, from, to time.Time) []analysis.Reading {
+	metrics := l.plan.Panel.Metrics
+	out := make([]analysis.Reading, len(metrics))
+	bySource := map[string][]int{}
+	for i, m := range metrics {
+		bySource[m.Source] = append(bySource[m.Source], i)
+	}
+	var wg sync.WaitGroup
+	for source, at := range bySource {
+		qs := make([]analysis.Query, len(at))
+		for n, i := range at {
+			qs[n] = analysis.Query{Metric: metrics[i], From: from, To: to,
+				Names: analysis.Names{Endpoint: l.plan.Endpoint.Name, Stable: stable, Candidate: l.plan.Release.Candidate}}
+		}
+		wg.Go(func() {
+			for n, r := range slices.All(l.e.reader.ask(ctx, source, qs)) {
+				out[at[n]] = r
+			}
+		})
+	}
+	wg.Wait()
+	return out
+}

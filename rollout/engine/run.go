@@ -1,0 +1,359 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/store"
+)
+
+// Run carries the open rollouts until ctx ends, and then stops gracefully: calls
+// under way get most of StopTimeout to finish, what is folded in is appended, and
+// leases are given back. It returns nil after such a stop, and an error that wraps
+// store.ErrBroken when the store can no longer be trusted: the process must then
+// end and start anew.
+func (e *Engine) Run(ctx context.Context) error {
+	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(errStopping)
+	e.mu.Lock()
+	if e.base != nil {
+		e.mu.Unlock()
+		return errors.New("run engine: it runs already")
+	}
+	e.base, e.cancel, e.stopping = base, cancel, false
+	e.mu.Unlock()
+
+	aux, stopAux := context.WithCancel(ctx)
+	defer stopAux()
+	cursor, err := e.recover(aux)
+	if err == nil {
+		e.listen(aux)
+		hint := make(chan struct{}, 1)
+		e.spawn(func(context.Context) { e.watch(aux, hint) })
+		err = e.attend(aux, cursor, hint)
+	}
+	stopAux()
+	e.stop()
+	e.mu.Lock()
+	broken := e.brokenErr
+	e.base, e.cancel = nil, nil
+	e.mu.Unlock()
+	switch {
+	case broken != nil:
+		return fmt.Errorf("run engine: %w", broken)
+	case err != nil && ctx.Err() == nil:
+		return fmt.Errorf("run engine: %w", err)
+	}
+	return nil
+}
+
+// recover finds the open rollouts: each Outbox is the list of what is to be done.
+// It returns the revision after which the store's news begin.
+func (e *Engine) recover(ctx context.Context) (store.Revision, error) {
+	next, stop := iter.Pull2(e.cfg.Store.Heads(ctx, planPrefix))
+	defer stop()
+	plans := planCursor{next: next}
+	var last store.Revision
+	open := 0
+	for rec, err := range e.cfg.Store.Heads(ctx, rolloutPrefix) {
+		if err != nil {
+			return 0, fmt.Errorf("recover rollouts: %w", err)
+		}
+		last = max(last, rec.Revision)
+		id := strings.TrimPrefix(rec.Key, rolloutPrefix)
+		s, _, err := decodeHead(rec)
+		if err != nil {
+			e.hold(id, err.Error())
+			continue
+		}
+		if isClosed(&s) {
+			continue
+		}
+		ref, err := plans.endpoint(id)
+		if err != nil {
+			e.hold(id, err.Error())
+			continue
+		}
+		open++
+		e.adopt(id, ref)
+	}
+	if open > 0 {
+		e.log.Info("rollouts recovered", "outcome", fmt.Sprintf("%d open", open))
+	}
+	return last, nil
+}
+
+// A planCursor walks the plans beside the rollouts: both come in the order of
+// their ids.
+type planCursor struct {
+	next func() (store.Record, error, bool)
+	rec  store.Record
+	done bool
+}
+
+// endpoint returns the endpoint of a rollout's plan. Ids must be asked in order.
+func (c *planCursor) endpoint(id string) (rollout.EndpointRef, error) {
+	key := planKey(id)
+	for !c.done && c.rec.Key < key {
+		rec, err, ok := c.next()
+		if err != nil {
+			return rollout.EndpointRef{}, fmt.Errorf("read plans: %w", err)
+		}
+		c.rec, c.done = rec, !ok
+	}
+	if c.done || c.rec.Key != key {
+		return rollout.EndpointRef{}, fmt.Errorf("read plan of %s: the plan is missing: %w", id, errFormat)
+	}
+	p, err := decodePlan(c.rec)
+	if err != nil {
+		return rollout.EndpointRef{}, err
+	}
+	return p.Endpoint, nil
+}
+
+// attend looks at the store's news, at leases and at old rollouts until ctx ends
+// or the store is broken.
+func (e *Engine) attend(ctx context.Context, cursor store.Revision, hint <-chan struct{}) error {
+	ticker := time.NewTicker(e.cfg.Poll)
+	defer ticker.Stop()
+	sweep := time.Now().Add(time.Minute)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-e.broken:
+			return nil
+		case <-hint:
+		case <-ticker.C:
+			e.tendAll()
+			if e.cfg.Retention > 0 && !time.Now().Before(sweep) {
+				sweep = time.Now().Add(time.Hour)
+				e.spawn(e.sweep)
+			}
+		}
+		cursor = e.tail(ctx, cursor)
+	}
+}
+
+// tendAll drops the rollouts whose lease is lost and asks for leases again.
+func (e *Engine) tendAll() {
+	e.mu.Lock()
+	var lost []*endpoint
+	for _, at := range e.endpoints {
+		if at.lease != nil {
+			select {
+			case <-at.lease.Lost():
+				lost = append(lost, at)
+				continue
+			default:
+			}
+		}
+		at.tend()
+	}
+	e.mu.Unlock()
+	for _, at := range lost {
+		e.log.Warn("lease lost", "endpoint", at.ref.Router+"/"+at.ref.Name, "outcome", "rollouts dropped")
+		e.leaveTo(at)
+	}
+}
+
+// watch turns the store's hints into early looks at its news.
+func (e *Engine) watch(ctx context.Context, hint chan<- struct{}) {
+	for ctx.Err() == nil {
+		for rec := range e.cfg.Store.Watch(ctx, "") {
+			if strings.HasPrefix(rec.Key, planPrefix) {
+				continue
+			}
+			select {
+			case hint <- struct{}{}:
+			default:
+			}
+		}
+		// The watch ended by itself: the poll goes on meanwhile.
+		timer := time.NewTimer(e.cfg.Poll)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// tail reads what was committed after a revision, by this replica and others, and
+// returns how far it got.
+func (e *Engine) tail(ctx context.Context, cursor store.Revision) store.Revision {
+	heard := map[string]bool{}
+	changed := map[rollout.EndpointRef]bool{}
+	from := cursor
+	for rec, err := range e.cfg.Store.Since(ctx, "", cursor) {
+		if err != nil {
+			if ctx.Err() == nil && !errors.Is(err, store.ErrClosed) {
+				e.log.Warn("news not read", "outcome", err.Error())
+			}
+			break
+		}
+		cursor = rec.Revision
+		switch {
+		case strings.HasPrefix(rec.Key, rolloutPrefix):
+			e.noticeRollout(ctx, strings.TrimPrefix(rec.Key, rolloutPrefix))
+		case strings.HasPrefix(rec.Key, inboxPrefix):
+			if id, _, ok := splitInboxKey(rec.Key); ok {
+				heard[id] = true
+			}
+		case strings.HasPrefix(rec.Key, endpointPrefix):
+			router, name, _ := strings.Cut(strings.TrimPrefix(rec.Key, endpointPrefix), "/")
+			changed[rollout.EndpointRef{Router: router, Name: name}] = true
+		}
+	}
+	for id := range heard {
+		if l := e.live(id); l != nil {
+			e.spawn(func(ctx context.Context) { l.hear(ctx) })
+		}
+	}
+	for ref := range changed {
+		e.recordChanged(ref)
+	}
+	if cursor != from {
+		e.news.tell()
+	}
+	return cursor
+}
+
+// noticeRollout adopts a rollout that another replica started.
+func (e *Engine) noticeRollout(ctx context.Context, id string) {
+	e.mu.Lock()
+	_, held := e.held[id]
+	known := held || e.lives[id] != nil
+	if !known {
+		for _, at := range e.endpoints {
+			known = known || at.open[id]
+		}
+	}
+	e.mu.Unlock()
+	if known {
+		return
+	}
+	rec, err := e.cfg.Store.Head(ctx, rolloutKey(id))
+	if err != nil {
+		return // Deleted meanwhile, or found again by the next start.
+	}
+	s, _, err := decodeHead(rec)
+	if err != nil {
+		e.hold(id, err.Error())
+		return
+	}
+	if isClosed(&s) {
+		return
+	}
+	p, err := e.plan(ctx, id)
+	if err != nil {
+		e.log.Warn("rollout not adopted", "rollout", id, "outcome", err.Error())
+		return
+	}
+	e.adopt(id, p.Endpoint)
+}
+
+// hear folds in what waits in the rollout's inbox.
+func (l *live) hear(ctx context.Context) {
+	acts, err := l.e.unfolded(ctx, l.id)
+	if err != nil {
+		if ctx.Err() == nil {
+			l.log.Warn("inbox not read", "outcome", err.Error())
+		}
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, ev := range acts {
+		l.act(ev)
+	}
+	l.step()
+}
+
+// isStopping reports whether the engine stops.
+func (e *Engine) isStopping() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.stopping
+}
+
+// stop ends everything within StopTimeout.
+func (e *Engine) stop() {
+	began := time.Now()
+	e.mu.Lock()
+	e.stopping = true
+	lives := slices.Collect(maps.Values(e.lives))
+	e.mu.Unlock()
+	for _, l := range lives {
+		l.windUp()
+	}
+	settled := func() bool {
+		return !slices.ContainsFunc(lives, func(l *live) bool { return l.busy() })
+	}
+	for !settled() && time.Since(began) < e.cfg.StopTimeout*4/5 {
+		time.Sleep(min(10*time.Millisecond, e.cfg.StopTimeout/10))
+	}
+	for _, l := range lives {
+		l.mu.Lock()
+		l.drop(ErrStopped)
+		l.mu.Unlock()
+	}
+	e.mu.Lock()
+	e.cancel(errStopping)
+	leases := map[rollout.EndpointRef]store.Lease{}
+	for ref, at := range e.endpoints {
+		if at.lease != nil {
+			leases[ref] = at.lease
+		}
+	}
+	clear(e.endpoints)
+	clear(e.lives)
+	e.mu.Unlock()
+	// What failed to return in time is left behind: the process is about to end.
+	done := make(chan struct{})
+	go func() {
+		e.jobs.Wait()
+		for ref, lease := range leases {
+			e.giveBack(context.Background(), ref, lease)
+		}
+		close(done)
+	}()
+	timer := time.NewTimer(max(e.cfg.StopTimeout-time.Since(began), time.Millisecond))
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		e.log.Error("calls left behind", "outcome", fmt.Sprintf("not ended after %s", e.cfg.StopTimeout))
+	}
+}
+
+// windUp cuts off what may be asked again after a restart and appends what is
+// folded in.
+func (l *live) windUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k, j := range l.jobs {
+		switch j.effect.Kind {
+		case rollout.EffectMeasure, rollout.EffectReadTraffic, rollout.EffectPreflight, rollout.EffectWake:
+			j.cancel(errStopping)
+			delete(l.jobs, k)
+		case rollout.EffectClaim, rollout.EffectRelease, rollout.EffectSetTraffic, rollout.EffectAsk, rollout.EffectTell, rollout.EffectPage:
+		}
+	}
+	l.flush = true
+	l.step()
+}
+
+// busy reports whether something is under way or to be appended.
+func (l *live) busy() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.gone && (len(l.jobs) > 0 || l.writing || len(l.batches) > 0)
+}

@@ -1,0 +1,102 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/store"
+)
+
+// Start makes a rollout of a plan, durably: when it returns nil the rollout goes
+// on whatever happens to this process. The plan's id names it: a second Start of
+// the same release under the same policy is the same rollout (created is then
+// false), one of another release or policy is ErrDifferent. A replica that does
+// not run only writes.
+func (e *Engine) Start(ctx context.Context, p *rollout.Plan) (snapshot rollout.Snapshot, created bool, err error) {
+	if !validID(p.ID) {
+		return rollout.Snapshot{}, false, fmt.Errorf("start rollout: %q cannot be an id: %w", p.ID, ErrDifferent)
+	}
+	p, err = e.keepPlan(ctx, p)
+	if err != nil {
+		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
+	}
+	at := now()
+	ev, err := normal(rollout.Event{Kind: rollout.EventStarted, At: at})
+	if err != nil {
+		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
+	}
+	s := e.cfg.next(p, rollout.Start(p, at), ev)
+	entry, state, _, err := encode(rollout.Entry{
+		Seq: 1, Epoch: 1, Owner: e.cfg.Owner, Version: e.cfg.Version, At: at, Events: []rollout.Event{ev}, Decisions: s.Last.Decisions,
+	}, s)
+	if err != nil {
+		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
+	}
+	rev, err := e.append(ctx, rolloutKey(p.ID), entry, state, 0)
+	switch {
+	case errors.Is(err, store.ErrConflict):
+		snapshot, err = e.Rollout(ctx, p.ID)
+		if err == nil && !isClosed(&snapshot.State) {
+			e.adopt(p.ID, p.Endpoint)
+		}
+		return snapshot, false, err
+	case errors.Is(err, store.ErrBroken):
+		e.fail(err)
+		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
+	case err != nil:
+		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
+	}
+	e.log.Info("rollout started", "rollout", p.ID, "endpoint", p.Endpoint.Router+"/"+p.Endpoint.Name, "outcome", string(s.Phase))
+	e.adopt(p.ID, p.Endpoint)
+	e.news.tell()
+	return rollout.Snapshot{Plan: p, State: s, Revision: uint64(rev)}, true, nil
+}
+
+// keepPlan writes the plan once and returns it as it reads back, so that every
+// replica and every replay folds with the same plan. It always returns a plan.
+func (e *Engine) keepPlan(ctx context.Context, p *rollout.Plan) (*rollout.Plan, error) {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return p, fmt.Errorf("encode plan: %w", err)
+	}
+	mine, err := decodePlan(store.Record{Key: planKey(p.ID), Entry: b})
+	if err != nil {
+		return p, err
+	}
+	_, err = e.append(ctx, planKey(p.ID), b, nil, 0)
+	if err == nil {
+		return mine, nil
+	}
+	if errors.Is(err, store.ErrBroken) {
+		e.fail(err)
+	}
+	if !errors.Is(err, store.ErrConflict) {
+		return p, err
+	}
+	old, err := e.plan(ctx, p.ID)
+	if err != nil {
+		return p, err
+	}
+	if why := difference(old, mine); why != "" {
+		return p, fmt.Errorf("%s: %w", why, ErrDifferent)
+	}
+	return old, nil
+}
+
+// difference says in which way two plans of one id are not the same request; ""
+// when they are.
+func difference(a, b *rollout.Plan) string {
+	if a.Policy.Hash != b.Policy.Hash {
+		return fmt.Sprintf("it was started under policy %s (%.12s), not %s (%.12s)", a.Policy.Name, a.Policy.Hash, b.Policy.Name, b.Policy.Hash)
+	}
+	x, errX := json.Marshal(a.Release)
+	y, errY := json.Marshal(b.Release)
+	if errX != nil || errY != nil || string(x) != string(y) {
+		return fmt.Sprintf("it was started for %s %s by %s, not for %s %s by %s", a.Release.Candidate, a.Release.Version, a.Release.Requester.ID,
+			b.Release.Candidate, b.Release.Version, b.Release.Requester.ID)
+	}
+	return ""
+}

@@ -1,0 +1,234 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/traffic"
+)
+
+// A router is a traffic.Router with its share of concurrent calls.
+type router struct {
+	traffic.Router
+	name  string
+	slots chan struct{}
+}
+
+// takeOver is how long a rollback waits for a cancelled forward call to return.
+const takeOver = time.Second
+
+// minTrust is the least time that a lease must still be trusted for before a
+// forward call is sent.
+const minTrust = 2 * time.Second
+
+// acquire takes a slot, or returns false when ctx ended first.
+func acquire(ctx context.Context, slots chan struct{}) bool {
+	select {
+	case slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// setTraffic calls Router.Shift once and reads the split back once.
+func (l *live) setTraffic(ctx context.Context, e rollout.Effect) (rollout.Event, bool) {
+	r := l.e.routers[l.plan.Endpoint.Router]
+	if r == nil {
+		return noRouter(l.plan.Endpoint), true
+	}
+	if e.From == nil || e.To == nil {
+		return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailurePermanent, Message: "the effect names no split"}}, true
+	}
+	if e.Forward {
+		return l.raise(ctx, r, e)
+	}
+	if l.e.cfg.mutant.has(mutantQueued) {
+		if !acquire(ctx, r.slots) {
+			return rollout.Event{}, false
+		}
+		defer func() { <-r.slots }()
+	}
+	// The forward call that this one supersedes was cancelled; what it may still
+	// do is not waited for longer than this.
+	wait, cancel := context.WithTimeout(ctx, takeOver)
+	if acquire(wait, l.at.writing) {
+		defer func() { <-l.at.writing }()
+	}
+	cancel()
+	if ctx.Err() != nil {
+		return rollout.Event{}, false
+	}
+	l.mu.Lock()
+	received := l.received
+	l.received = time.Time{}
+	l.mu.Unlock()
+	if !received.IsZero() {
+		l.e.metrics.decision.Observe(time.Since(received).Seconds())
+	}
+	return l.shift(ctx, r, e, l.e.cfg.RouterTimeout)
+}
+
+// raise sends a forward call: only while the endpoint's record names the rollout
+// and the lease is trusted for longer than the call may last.
+func (l *live) raise(ctx context.Context, r *router, e rollout.Effect) (rollout.Event, bool) {
+	if !acquire(ctx, r.slots) {
+		return rollout.Event{}, false
+	}
+	defer func() { <-r.slots }()
+	if !acquire(ctx, l.at.writing) {
+		return rollout.Event{}, false
+	}
+	defer func() { <-l.at.writing }()
+	if !l.proven() {
+		return rollout.Event{}, false
+	}
+	if !l.e.cfg.mutant.has(mutantUnclaimed) {
+		rec, _, err := l.e.endpointRecord(ctx, l.plan.Endpoint)
+		if err != nil {
+			return rollout.Event{}, false
+		}
+		if rec.Active != l.id {
+			return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailurePermanent,
+				Message: fmt.Sprintf("the endpoint's record names %q, not this rollout", rec.Active)}}, true
+		}
+	}
+	timeout := l.e.cfg.RouterTimeout
+	if !l.e.cfg.mutant.has(mutantUntrusted) {
+		trusted := l.at.trusted()
+		if trusted < minTrust {
+			return rollout.Event{}, false
+		}
+		timeout = min(timeout, trusted)
+	}
+	return l.shift(ctx, r, e, timeout)
+}
+
+// proven reports whether this engine has appended to the journal since it loaded
+// it: only then is what it knows certainly the head. It appends when it has not.
+func (l *live) proven() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ours || l.gone {
+		return l.ours && !l.gone
+	}
+	if len(l.batches) == 0 {
+		l.batches = append(l.batches, &batch{since: time.Now(), after: l.s})
+	}
+	l.flush = true
+	l.save()
+	l.flush = false
+	return false
+}
+
+// shift makes the call and the read-back.
+func (l *live) shift(ctx context.Context, r *router, e rollout.Effect, timeout time.Duration) (rollout.Event, bool) {
+	call, cancel := context.WithTimeout(ctx, timeout)
+	err := r.Shift(call, l.plan.Endpoint.Name, e.From.Clone(), e.To.Clone())
+	cancel()
+	ev := rollout.Event{Kind: rollout.EventTraffic}
+	if err != nil {
+		ev.Failure = failureOf(err)
+	}
+	l.e.metrics.routerCall(r.name, err)
+	if err != nil {
+		l.log.Warn("traffic call failed", "weight", e.To.Weights[l.plan.Release.Candidate], "outcome", err.Error())
+	}
+	if l.e.cfg.mutant.has(mutantBlind) {
+		to := e.To.Clone()
+		ev.Split = &to
+		return ev, true
+	}
+	if ctx.Err() != nil {
+		// Cancelled: whoever wants something else now reads for itself.
+		return rollout.Event{}, false
+	}
+	split, err := l.split(ctx, r)
+	if err == nil {
+		ev.Split = &split
+	}
+	return ev, true
+}
+
+// split reads the endpoint's split once.
+func (l *live) split(ctx context.Context, r *router) (traffic.Split, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.e.cfg.RouterTimeout)
+	defer cancel()
+	split, err := r.Split(ctx, l.plan.Endpoint.Name)
+	l.e.metrics.routerCall(r.name, err)
+	return split, err
+}
+
+// readTraffic reads the split once. The reads of a rollback take no slot.
+func (l *live) readTraffic(ctx context.Context, s rollout.State) (rollout.Event, bool) {
+	r := l.e.routers[l.plan.Endpoint.Router]
+	if r == nil {
+		return noRouter(l.plan.Endpoint), true
+	}
+	if s.Phase != rollout.PhaseRollingBack {
+		if !acquire(ctx, r.slots) {
+			return rollout.Event{}, false
+		}
+		defer func() { <-r.slots }()
+	}
+	split, err := l.split(ctx, r)
+	if ctx.Err() != nil {
+		return rollout.Event{}, false
+	}
+	ev := rollout.Event{Kind: rollout.EventTraffic}
+	if err != nil {
+		ev.Failure = failureOf(err)
+		return ev, true
+	}
+	ev.Split = &split
+	return ev, true
+}
+
+// compare looks, with the lock held and once after loading, whether the endpoint
+// shows a later step than the journal knows of: then the store lost records.
+func (l *live) compare(split rollout.Split) {
+	if !l.fresh {
+		return
+	}
+	l.fresh = false
+	s := &l.s
+	if !s.Claimed || s.Stable == "" || s.Phase.Terminal() || s.Phase == rollout.PhaseRollingBack || s.Phase == rollout.PhaseSuspect {
+		return
+	}
+	candidate := l.plan.Release.Candidate
+	if split.Weights[candidate] <= s.Allowed {
+		return
+	}
+	for i := s.Step + 1; i < len(l.plan.Steps); i++ {
+		step := l.plan.Steps[i]
+		if step.Weight == 0 || !split.Equal(rollout.Split{Weights: map[string]int{candidate: step.Weight, s.Stable: 100 - step.Weight}}) {
+			continue
+		}
+		l.fold(rollout.Event{Kind: rollout.EventSuspected, At: now(), Reason: fmt.Sprintf(
+			"The endpoint shows step %s (%s), which the journal has not reached: records were lost.", step.Name, traffic.Format(split))})
+		return
+	}
+}
+
+// noRouter answers for a router that the configuration does not name.
+func noRouter(ref rollout.EndpointRef) rollout.Event {
+	return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{
+		Kind: rollout.FailurePermanent, Message: fmt.Sprintf("router %q is not configured", ref.Router)}}
+}
+
+// failureOf says what can be done about a router's error.
+func failureOf(err error) *rollout.Failure {
+	var busy *traffic.BusyError
+	switch {
+	case errors.As(err, &busy):
+		return &rollout.Failure{Kind: rollout.FailureBusy, Message: err.Error(), RetryAfter: busy.RetryAfter}
+	case errors.Is(err, traffic.ErrForeignChange):
+		return &rollout.Failure{Kind: rollout.FailureForeign, Message: err.Error()}
+	case errors.Is(err, traffic.ErrPermanent), errors.Is(err, traffic.ErrNotFound):
+		return &rollout.Failure{Kind: rollout.FailurePermanent, Message: err.Error()}
+	}
+	return &rollout.Failure{Kind: rollout.FailureTransient, Message: err.Error()}
+}
