@@ -30,7 +30,7 @@ func parseProto(r io.Reader, keeps func(string) bool) ([]sample, error) {
 			return flat, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read its protobuf: %w", bare(err))
+			return nil, fmt.Errorf("read its protobuf: %w", err)
 		}
 		for _, m := range f.GetMetric() {
 			if flat, err = spread(flat, f.GetName(), m, keeps); err != nil {

@@ -10,9 +10,9 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/belayd/belay/analysis/internal/fetch"
 	"github.com/belayd/belay/analysis/internal/series"
 )
 
@@ -82,7 +82,7 @@ func (s *Source) resolve(ctx context.Context, u *url.URL) ([]address, error) {
 	defer cancel()
 	ips, err := s.cfg.LookupHost(ctx, u.Hostname())
 	if err != nil {
-		return nil, fmt.Errorf("resolve %s: %w", u.Hostname(), err)
+		return nil, fmt.Errorf("resolve %s: %w", u.Hostname(), fetch.Bare(err))
 	}
 	if len(ips) == 0 || len(ips) > maxAddresses {
 		return nil, fmt.Errorf("resolve %s: got %d addresses, want 1 to %d", u.Hostname(), len(ips), maxAddresses)
@@ -281,18 +281,6 @@ func (t *target) snapshot(want map[string]bool) snapshot {
 
 // fetch asks the target once.
 func (t *target) fetch(ctx context.Context, cfg Config) ([]sample, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, cfg.Timeout, errTimeout)
-	defer cancel()
-	flat, err := t.get(ctx, cfg)
-	if err != nil && context.Cause(ctx) == errTimeout {
-		return nil, fmt.Errorf("no answer within %s", cfg.Timeout)
-	}
-	return flat, err
-}
-
-var errTimeout = errors.New("scrape: time is up")
-
-func (t *target) get(ctx context.Context, cfg Config) ([]sample, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url, http.NoBody)
 	if err != nil {
 		return nil, errors.New("not a URL")
@@ -302,58 +290,19 @@ func (t *target) get(ctx context.Context, cfg Config) ([]sample, error) {
 	}
 	req.Header.Set("Accept", accept)
 	req.Header.Set("User-Agent", "belayd")
-	resp, err := cfg.Client.Do(req)
-	if err != nil {
-		return nil, bare(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("it answered %s", strings.TrimSpace(fmt.Sprint(resp.StatusCode, " ", http.StatusText(resp.StatusCode))))
-	}
-	body := &bounded{r: resp.Body, left: cfg.MaxBytes}
-	flat, err := parse(body, resp.Header, t.keeps, t.name)
-	if body.over {
-		return nil, fmt.Errorf("its answer is larger than %d bytes", cfg.MaxBytes)
-	}
+	var flat []sample
+	err = fetch.Do(cfg.Client, req, cfg.Timeout, cfg.MaxBytes, func(resp *http.Response, body io.Reader) error {
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("it answered %s", fetch.Status(resp.StatusCode))
+		}
+		var err error
+		flat, err = parse(body, resp.Header, t.keeps, t.name)
+		return err
+	})
 	return flat, err
 }
 
 func (t *target) keeps(name string) bool {
 	_, ok := t.wanted[name]
 	return ok
-}
-
-// bare takes the URL out of a client's error: it may hold a secret.
-func bare(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
-	}
-	return err
-}
-
-// bounded reads at most left bytes and remembers whether there were more.
-type bounded struct {
-	r    io.Reader
-	left int64
-	over bool
-}
-
-// Read implements io.Reader.
-func (b *bounded) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		var one [1]byte
-		n, err := b.r.Read(one[:])
-		if n > 0 {
-			b.over = true
-			return 0, errors.New("the answer is too large")
-		}
-		return 0, err
-	}
-	if int64(len(p)) > b.left {
-		p = p[:b.left]
-	}
-	n, err := b.r.Read(p)
-	b.left -= int64(n)
-	return n, err
 }

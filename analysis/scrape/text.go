@@ -51,7 +51,7 @@ func parseText(r io.Reader, keeps func(string) bool, openMetrics bool) ([]sample
 		flat = append(flat, x)
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("read its answer: %w", bare(err))
+		return nil, fmt.Errorf("read its answer: %w", err)
 	}
 	if openMetrics && !ended {
 		return nil, errors.New("its answer ends before # EOF")

@@ -70,7 +70,7 @@ type part struct {
 
 // same says whether two bounds are one bound written by two programs.
 func same(a, b float64) bool {
-	return a == b || math.Abs(a-b) <= 1e-9*math.Max(math.Abs(a), math.Abs(b))
+	return a == b || math.Abs(a-b) <= 1e-9*min(math.Abs(a), math.Abs(b))
 }
 
 // upTo is the number of observations ≤ bound, if the buckets tell it: no
