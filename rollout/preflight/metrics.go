@@ -1,0 +1,117 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+)
+
+// freshMetrics: every metric that a guardrail judges was seen of stable in the
+// last while.
+func (r Request) freshMetrics(ctx context.Context, c rollout.Check) rollout.CheckResult {
+	expected := fmt.Sprintf("samples of %s within %s for every guardrail's metric", r.Stable, c.Within)
+	const remedy = "See that the metrics are collected, that their queries name the right series and labels, and that the source answers."
+	judged := r.judged()
+	switch {
+	case len(judged) == 0:
+		return failed("no guardrail", expected, "Add a guardrail, or take the check out of the policy.")
+	case r.Stable == "":
+		return failed("no stable deployment whose metrics could be read", expected, "Give the deployment that serves now 100% of the traffic.")
+	case r.Metrics == nil:
+		return failed("no source of metrics", expected, remedy)
+	}
+	to := time.Now()
+	readings := r.Metrics(ctx, to.Add(-c.Within), to)
+	var wrong, there []string
+	transient := true
+	for _, name := range judged {
+		i := slices.IndexFunc(readings, func(rd analysis.Reading) bool { return rd.Metric == name })
+		if i < 0 {
+			wrong, transient = append(wrong, name+" was not read"), false
+			continue
+		}
+		rd := readings[i]
+		switch {
+		case rd.Status != analysis.StatusOK:
+			wrong = append(wrong, fmt.Sprintf("%s could not be read: %s", name, trimStop(rd.Reason)))
+		case !rd.To.After(rd.From):
+			wrong = append(wrong, name+" has not been seen for long enough yet")
+		case !rd.Stable.Fresh:
+			text := "no sample of " + name
+			if rd.Reason != "" {
+				text += ": " + trimStop(rd.Reason)
+			}
+			wrong, transient = append(wrong, text), false
+		default:
+			there = append(there, fmt.Sprintf("%s up to %s ago", name, to.Sub(rd.To).Round(time.Second)))
+		}
+	}
+	if len(wrong) > 0 {
+		out := failed(strings.Join(wrong, "; "), expected, remedy)
+		out.Transient = transient
+		return out
+	}
+	return passed(strings.Join(there, ", "), expected)
+}
+
+// judged are the names of the metrics that guardrails and the budget use, once
+// each.
+func (r Request) judged() []string {
+	var out []string
+	for _, g := range r.Plan.Panel.Guardrails {
+		out = append(out, g.Metric)
+	}
+	if b := r.Plan.Panel.Budget; b != nil {
+		out = append(out, b.Metric)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func trimStop(s string) string { return strings.TrimSuffix(s, ".") }
+
+// FromSources reads the metrics of a plan's panel from its sources, each source
+// once, and is what Request.Metrics wants.
+func FromSources(p *rollout.Plan, stable string, sources map[string]analysis.Source) func(context.Context, time.Time, time.Time) []analysis.Reading {
+	names := analysis.Names{Endpoint: p.Endpoint.Name, Stable: stable, Candidate: p.Release.Candidate}
+	return func(ctx context.Context, from, to time.Time) []analysis.Reading {
+		queries := make(map[string][]analysis.Query)
+		var order []string
+		for _, m := range p.Panel.Metrics {
+			if queries[m.Source] == nil {
+				order = append(order, m.Source)
+			}
+			queries[m.Source] = append(queries[m.Source], analysis.Query{Metric: m, Names: names, From: from, To: to})
+		}
+		var out []analysis.Reading
+		for _, name := range order {
+			out = append(out, readFrom(ctx, name, sources[name], queries[name])...)
+		}
+		return out
+	}
+}
+
+// readFrom asks one source; whatever goes wrong stands in the readings.
+func readFrom(ctx context.Context, name string, source analysis.Source, qs []analysis.Query) []analysis.Reading {
+	why := fmt.Sprintf("source %q is not configured", name)
+	if source != nil {
+		readings, err := source.Read(ctx, qs)
+		if err == nil && len(readings) == len(qs) {
+			return readings
+		}
+		why = fmt.Sprintf("source %s answered %d of %d questions", name, len(readings), len(qs))
+		if err != nil {
+			why = fmt.Sprintf("source %s did not answer: %v", name, err)
+		}
+	}
+	out := make([]analysis.Reading, len(qs))
+	for i, q := range qs {
+		out[i] = analysis.ErrorReading(q, why)
+	}
+	return out
+}
