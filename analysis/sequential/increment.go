@@ -28,16 +28,29 @@ func OneSample(k, n, p, q float64) float64 {
 	return k*math.Log(q/p) + (n-k)*(math.Log1p(-q)-math.Log1p(-p))
 }
 
+// stakes are what one event of each kind adds to the logarithm of the evidence:
+// a candidate's counted event and its others, a baseline's counted event and
+// its others. Every increment is a sum of stakes.
+type stakes struct{ c1, c0, b1, b0 float64 }
+
+func (s stakes) of(t Tally) float64 {
+	return t.KC*s.c1 + (t.NC-t.KC)*s.c0 + t.KB*s.b1 + (t.NB-t.KB)*s.b0
+}
+
 // Poisson is the increment of the two-sample test in its Poisson limit: it
 // needs no pilot, is valid for every common rate and loses no power while the
 // rates are small. kappa is the limit on the ratio candidate to baseline and
 // r·kappa the alternative.
 func Poisson(t Tally, kappa, r float64) float64 {
-	if t.NC <= 0 || t.NB <= 0 {
-		return 0
+	return poissonStakes(t.NC, t.NB, kappa, r).of(t)
+}
+
+func poissonStakes(nc, nb, kappa, r float64) stakes {
+	if nc <= 0 || nb <= 0 {
+		return stakes{}
 	}
-	a := kappa * t.NC
-	return t.KC*math.Log(r) + (t.KC+t.KB)*math.Log((a+t.NB)/(r*a+t.NB))
+	b := math.Log((kappa*nc + nb) / (r*kappa*nc + nb))
+	return stakes{c1: math.Log(r) + b, b1: b}
 }
 
 // TwoSample is the logarithm of the e-value against "the candidate's rate is at
@@ -45,12 +58,18 @@ func Poisson(t Tally, kappa, r float64) float64 {
 // exact for any common rate. The alternative is a ratio of r·kappa at the
 // baseline rate pilot; a wrong pilot costs power, never validity.
 func TwoSample(t Tally, kappa, r, pilot float64) float64 {
-	x, q := projection(t.NC, t.NB, kappa, r, pilot)
+	return exactStakes(t.NC, t.NB, kappa, r, pilot).of(t)
+}
+
+func exactStakes(nc, nb, kappa, r, pilot float64) stakes {
+	x, q := projection(nc, nb, kappa, r, pilot)
 	if x <= 0 {
-		return 0
+		return stakes{}
 	}
-	return t.KC*math.Log(q/(kappa*x)) + (t.NC-t.KC)*(math.Log1p(-q)-math.Log1p(-kappa*x)) +
-		t.KB*math.Log(pilot/x) + (t.NB-t.KB)*(math.Log1p(-pilot)-math.Log1p(-x))
+	return stakes{
+		c1: math.Log(q / (kappa * x)), c0: math.Log1p(-q) - math.Log1p(-kappa*x),
+		b1: math.Log(pilot / x), b0: math.Log1p(-pilot) - math.Log1p(-x),
+	}
 }
 
 // projection is the point x of the null (kappa·x, x) that is nearest to the

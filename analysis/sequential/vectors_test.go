@@ -146,3 +146,47 @@ func TestVectorsInterval(t *testing.T) {
 		near(t, what+" at high", LogBeta(c.k, c.n, c.high), 2.9957323, 1e-6)
 	}
 }
+
+// The closed form of the one-sided Gaussian mixture.
+func TestVectorsHalfNormal(t *testing.T) {
+	for _, c := range []struct{ u, v, tau, want float64 }{
+		{-30, 100, 0.2, 3.484776385},
+		{0, 100, 0.2, -0.8047189562},
+		{10, 100, 0.2, -1.396020534},
+		{-200, 5000, 0.05, 3.092252963},
+		{-800, 5000, 0.05, 58.6510616},
+	} {
+		near(t, fmt.Sprintf("u=%v v=%v tau=%v", c.u, c.v, c.tau), HalfNormal(c.u, c.v, c.tau), c.want, 1e-9)
+	}
+}
+
+// The chance of a first passage.
+func TestVectorsFirstPassage(t *testing.T) {
+	for _, c := range []struct{ a, mu, s2, n, want float64 }{
+		{5.298317, 0.001944, 0.0048, 2000, 0.43514643},
+		{5.298317, 0.001944, 0.0048, 4000, 0.81815489},
+		{4.60517, 0.05, 0.2, 60, 0.4622148},
+	} {
+		w := Walk{Distance: c.a, Mean: c.mu, Variance: c.s2}
+		near(t, fmt.Sprintf("%+v n=%v", w, c.n), w.Crossed(c.n), c.want, 1e-8)
+		near(t, fmt.Sprintf("%+v quantile", w), w.Quantile(c.want)/c.n, 1, 1e-6)
+	}
+}
+
+// The rates at which the best possible evidence grows.
+func TestVectorsInformation(t *testing.T) {
+	near(t, "KL(.01||.006)", Divergence(0.01, 0.006)/0.001116315345, 1, 1e-9)
+	near(t, "KL(.01||.005)", Divergence(0.01, 0.005)/0.001944055716, 1, 1e-9)
+	for _, c := range []struct{ w, pc, pb, kappa, x, rate, wald float64 }{
+		{0.05, 0.01, 0.005, 1.2, 0.0051982146, 5.1878963e-5, 88767.583},
+		{0.25, 0.01, 0.005, 1.2, 0.0059531965, 0.00018872613, 24401.338},
+		{0.05, 0.0706, 0.05, 1.0, 0.05103, 0.00018802871, 24491.846},
+		{0.25, 0.57, 0.6, 0.98, 0.59557561, 0.00012626777, 36471.461},
+	} {
+		rate, x := Information(c.w, c.pc, c.pb, c.kappa)
+		what := fmt.Sprintf("%+v", c)
+		near(t, what+" x", x/c.x, 1, 1e-8)
+		near(t, what+" rate", rate/c.rate, 1, 1e-7)
+		near(t, what+" Wald", math.Log(100)/rate/c.wald, 1, 1e-7)
+	}
+}

@@ -1,0 +1,107 @@
+package sequential
+
+import "math"
+
+// A Walk is evidence on its way to a threshold, as Brownian motion with drift:
+// what one step adds on average, with which variance, and how far it has to go.
+// The time of its first passage has the inverse Gaussian distribution.
+type Walk struct {
+	Distance float64
+	Mean     float64
+	Variance float64
+}
+
+// Crossed is the chance that the threshold was reached within n steps.
+func (w Walk) Crossed(n float64) float64 {
+	if n <= 0 {
+		return 0
+	}
+	if w.Distance <= 0 {
+		return 1
+	}
+	if w.Variance <= 0 {
+		if w.Mean*n >= w.Distance {
+			return 1
+		}
+		return 0
+	}
+	s := math.Sqrt(w.Variance * n)
+	// The product of a huge exponential with a tiny probability is taken in
+	// logarithms.
+	p := math.Exp(logPhi((w.Mean*n-w.Distance)/s)) +
+		math.Exp(2*w.Mean*w.Distance/w.Variance+logPhi(-(w.Distance+w.Mean*n)/s))
+	return math.Min(1, p)
+}
+
+// Quantile is the number of steps within which the threshold is reached with
+// chance q; +Inf when it never is.
+func (w Walk) Quantile(q float64) float64 {
+	if w.Distance <= 0 {
+		return 0
+	}
+	if w.Mean <= 0 {
+		return math.Inf(1)
+	}
+	high := w.Distance / w.Mean
+	for range 64 {
+		if w.Crossed(high) >= q {
+			break
+		}
+		high *= 2
+	}
+	low := 0.0
+	for range 60 {
+		if m := (low + high) / 2; w.Crossed(m) < q {
+			low = m
+		} else {
+			high = m
+		}
+	}
+	return high
+}
+
+// logPhi is the logarithm of the standard normal distribution function.
+func logPhi(z float64) float64 {
+	if z > -20 {
+		return math.Log(math.Erfc(-z/math.Sqrt2) / 2)
+	}
+	// The asymptotic series of Mills' ratio.
+	i := 1 / (z * z)
+	return -z*z/2 - math.Log(-z) - math.Log(2*math.Pi)/2 + math.Log1p(-i+3*i*i-15*i*i*i+105*i*i*i*i)
+}
+
+// HalfNormal is the logarithm of the one-sided Gaussian mixture that is the
+// closed form of MeanIncrement's grid: u is the sum of weighted differences, v
+// the sum of their variances and tau the scale of the half-normal prior; the
+// evidence is for differences below 0.
+func HalfNormal(u, v, tau float64) float64 {
+	a := 1 + tau*tau*v
+	return math.Ln2 - math.Log(a)/2 + tau*tau*u*u/(2*a) + logPhi(-u*tau/math.Sqrt(a))
+}
+
+// Divergence is the Kullback-Leibler divergence of rate p from rate q.
+func Divergence(p, q float64) float64 {
+	d := 0.0
+	if p > 0 {
+		d += p * math.Log(p/q)
+	}
+	if p < 1 {
+		d += (1 - p) * (math.Log1p(-p) - math.Log1p(-q))
+	}
+	return d
+}
+
+// Information is the most that the evidence against a ratio of kappa can grow
+// by per request of both arms, when a share w of them goes to a candidate with
+// rate pc and the rest to a baseline with rate pb; x is the nearest point of
+// the null.
+func Information(w, pc, pb, kappa float64) (rate, x float64) {
+	if w <= 0 || w >= 1 {
+		return 0, pb
+	}
+	x, _ = projection(w, 1-w, kappa, pc/(kappa*pb), pb)
+	if x <= 0 {
+		return 0, pb
+	}
+	return w*Divergence(pc, kappa*x) + (1-w)*Divergence(pb, x), x
+}
