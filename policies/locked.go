@@ -1,4 +1,106 @@
 package policies
 
-// enforceLocks reports where a policy loosens what a file it extends locks.
-func (l *loader) enforceLocks(p *Policy) Problems { return nil }
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// enforceLocks reports where a policy loosens what a file that it extends
+// locks. A change that is neither tighter nor looser is refused as well: only a
+// person could say that it is no loosening.
+func (l *loader) enforceLocks(p *Policy, env *Environment) Problems {
+	var out Problems
+	for _, base := range l.bases {
+		quiet := &checker{fsys: l.fsys, dir: ".", env: env}
+		b := quiet.read(base.name, base.tree.clone(), true)
+		var changes []Change
+		if base.name != p.Name {
+			changes = Diff(b, p)
+		}
+		for _, n := range base.paths {
+			if why := lockable(b, n.value); why != "" {
+				out = append(out, problemAt(n, "locked", CodeName, why).got(n.value))
+				continue
+			}
+			out = append(out, broken(p, base.name, n, changes)...)
+		}
+	}
+	return out
+}
+
+// broken lists the changes at or below a locked path that are not tighter.
+func broken(p *Policy, base string, lock *node, changes []Change) Problems {
+	var out Problems
+	for _, c := range changes {
+		if c.Direction == Same || c.Direction == Tighter || !below(c.Path, lock.value) && !below(lock.value, c.Path) {
+			continue
+		}
+		path := p.specPath(c.Path)
+		pr := problemAt(nearest(p.at, path), path, CodeLocked, fmt.Sprintf("%s locks %s: it may only be tightened, and this is %s", base, lock.value, strings.ToLower(string(c.Direction))))
+		pr.Got = shorten(orNone(c.Old) + " → " + orNone(c.New))
+		out = append(out, pr)
+	}
+	return out
+}
+
+// below reports whether a path is the other one or lies below it.
+func below(path, above string) bool { return path == above || strings.HasPrefix(path, above+".") }
+
+// lockable says why a path cannot be locked; "" when it can.
+func lockable(b *Policy, path string) string {
+	head, rest, _ := strings.Cut(path, ".")
+	var names []string
+	for _, f := range fieldsOf(reflect.TypeFor[Spec]()) {
+		names = append(names, f.name)
+	}
+	if !slices.Contains(names, head) || head == "metrics" {
+		return "there is nothing of this name to lock below spec; " + suggestOrList(head, names)
+	}
+	name, _, _ := strings.Cut(rest, ".")
+	var known []string
+	switch head {
+	case "guardrails":
+		for _, g := range b.Document.Spec.Guardrails {
+			known = append(known, g.Name)
+		}
+	case "approvals":
+		for _, a := range b.Document.Spec.Approvals {
+			known = append(known, a.Name)
+		}
+	default:
+		return ""
+	}
+	if name != "" && !slices.Contains(known, name) {
+		return "the file locks what it does not have; " + suggestOrList(name, known)
+	}
+	return ""
+}
+
+// specPath turns a change's path, which goes by names, into a path of the file.
+func (p *Policy) specPath(path string) string {
+	parts := strings.SplitN(path, ".", 3)
+	i := -1
+	if len(parts) > 1 {
+		s := &p.Document.Spec
+		switch parts[0] {
+		case "guardrails":
+			i = slices.IndexFunc(s.Guardrails, func(g Guardrail) bool { return g.Name == parts[1] })
+		case "approvals":
+			i = slices.IndexFunc(s.Approvals, func(a Approval) bool { return a.Name == parts[1] })
+		case "steps":
+			i = slices.IndexFunc(s.Steps, func(st Step) bool { return st.Name == parts[1] })
+		case "preflight":
+			i = slices.IndexFunc(s.Preflight, func(c Check) bool { return c.Check == parts[1] })
+		}
+	}
+	if i < 0 {
+		return "spec." + strings.Join(parts, ".")
+	}
+	out := fmt.Sprintf("spec.%s[%d]", parts[0], i)
+	if len(parts) == 3 {
+		out += "." + parts[2]
+	}
+	return out
+}

@@ -60,29 +60,37 @@ type Policy struct {
 // The policy is nil when the problems contain an error; warnings never make it
 // nil. A nil env means that no config is at hand.
 func Parse(fsys fs.FS, name string, env *Environment) (*Policy, Problems) {
-	c := &checker{fsys: fsys, dir: path.Dir(name), env: env}
 	l := &loader{fsys: fsys}
 	tree, text := l.load(name)
-	c.problems = l.problems
 	if tree == nil {
-		return nil, c.problems.sorted()
+		return nil, l.problems.sorted()
 	}
-	p := &Policy{Name: name, tree: tree, text: text}
-	p.Base = kindOf(tree) == KindBase
-	c.policy = p
-	d := &decoder{at: map[string]*node{}, lenient: p.Base}
-	d.decode(tree, "", &p.Document)
-	p.at = d.at
-	c.problems = append(c.problems, d.problems...)
-	c.check()
-	c.problems = append(c.problems, c.lint()...)
-	c.problems = append(c.problems, l.enforceLocks(p)...)
-	ps := c.problems.sorted()
+	c := &checker{fsys: fsys, dir: path.Dir(name), env: env}
+	p := c.read(name, tree, kindOf(tree) == KindBase)
+	ps := append(l.problems, c.problems...)
+	ps = append(ps, l.enforceLocks(p, env)...)
+	if !ps.HasErrors() {
+		ps = append(ps, c.lint()...)
+	}
+	ps = ps.sorted()
 	if ps.HasErrors() {
 		return nil, ps
 	}
+	p.text = text
 	if p.text == "" {
 		p.text = p.Render(true)
 	}
 	return p, ps
+}
+
+// read decodes a merged tree and checks what it means.
+func (c *checker) read(name string, tree *node, base bool) *Policy {
+	p := &Policy{Name: name, Base: base, tree: tree}
+	c.policy = p
+	d := &decoder{at: map[string]*node{}, lenient: base}
+	d.decode(tree, "", &p.Document)
+	p.at = d.at
+	c.problems = d.problems
+	c.check()
+	return p
 }

@@ -97,9 +97,13 @@ func (c *checker) invoke(ch *Check, at string) {
 	}
 }
 
-// file reads a file that the policy names.
+// file reads a file that a policy names, relative to the file that names it.
 func (c *checker) file(name, at string) []byte {
-	full := path.Join(c.dir, name)
+	dir := c.dir
+	if n := c.policy.at[at]; n != nil && n.src != nil {
+		dir = path.Dir(n.src.name)
+	}
+	full := path.Join(dir, name)
 	if path.IsAbs(name) || !fs.ValidPath(full) {
 		c.reportGot(at, CodeFile, "must lie in the policy's folder or below it")
 		return nil

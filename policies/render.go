@@ -153,6 +153,10 @@ func plain(n *node) string {
 		return n.value
 	}
 	y := yaml.Node{Kind: yaml.ScalarNode, Value: n.value}
+	switch strings.ToLower(n.value) {
+	case "yes", "no", "on", "off", "y", "n": // other readers of YAML take them for booleans
+		return strconv.Quote(n.value)
+	}
 	if plainSafe.MatchString(n.value) && y.ShortTag() == "!!str" && n.value[0] != '-' && n.value[0] != '%' {
 		return n.value
 	}
