@@ -57,13 +57,8 @@ type Config struct {
 	URL string
 	// Client reaches URL; it carries the credentials that may change traffic.
 	Client *http.Client
-	// Prober reaches scoring addresses, with the credentials that may ask for
-	// predictions; Anonymous does so without any. Where one is nil the probes that
-	// need it fail and say so. Neither is ever Client: endpoints name their scoring
-	// addresses themselves.
-	Prober, Anonymous *http.Client
-	// ProbeHeader is DefaultProbeHeader when empty.
-	ProbeHeader string
+	// Prober sends the sample requests. An empty Header is DefaultProbeHeader.
+	Prober traffic.Prober
 	// CurlArgs are put into the command for a rollback by hand, so that it
 	// authenticates a person: names of files ("--config", "~/.edge.curl"), never a
 	// secret.
@@ -73,12 +68,10 @@ type Config struct {
 // A Router moves the traffic of the endpoints behind one URL. It is safe for
 // concurrent use.
 type Router struct {
-	base      *url.URL
-	client    *http.Client
-	prober    *http.Client
-	anonymous *http.Client
-	header    string
-	curl      []string
+	base   *url.URL
+	client *http.Client
+	prober traffic.Prober
+	curl   []string
 }
 
 var _ traffic.Router = (*Router)(nil)
@@ -92,12 +85,9 @@ func New(c Config) (*Router, error) {
 	if c.Client == nil {
 		return nil, errors.New("configure webhook router: Client is missing")
 	}
-	r := &Router{
-		base: base, client: direct(c.Client), prober: direct(c.Prober), anonymous: direct(c.Anonymous),
-		header: c.ProbeHeader, curl: c.CurlArgs,
-	}
-	if r.header == "" {
-		r.header = DefaultProbeHeader
+	r := &Router{base: base, client: direct(c.Client), prober: c.Prober, curl: c.CurlArgs}
+	if r.prober.Header == "" {
+		r.prober.Header = DefaultProbeHeader
 	}
 	return r, nil
 }
@@ -119,11 +109,8 @@ func parseBase(raw string) (*url.URL, error) {
 	return base, nil
 }
 
-// direct copies a client so that it follows no redirect; nil stays nil.
+// direct copies a client so that it follows no redirect.
 func direct(c *http.Client) *http.Client {
-	if c == nil {
-		return nil
-	}
 	d := *c
 	d.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &d

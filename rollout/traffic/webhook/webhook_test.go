@@ -32,7 +32,8 @@ func serve(t *testing.T, h http.HandlerFunc) (*webhook.Router, *httptest.Server)
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
 	router, err := webhook.New(webhook.Config{
-		URL: server.URL, Client: authorized(server), Prober: authorized(server), Anonymous: server.Client(),
+		URL: server.URL, Client: authorized(server),
+		Prober: traffic.Prober{Authorized: authorized(server), Anonymous: server.Client()},
 	})
 	if err != nil {
 		t.Fatal(err)
