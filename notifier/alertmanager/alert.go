@@ -29,6 +29,14 @@ const (
 	maxLabels     = 20
 )
 
+// defaults are the summaries by the alert's name.
+var defaults = map[string]string{
+	"page":     `{{.Summary}}`,
+	"rollout":  `{{.Summary}}`,
+	"approval": `{{.Summary}}`,
+	"test":     `[TEST] {{.Summary}}`,
+}
+
 // alertname is the alert of a topic; "" where it has none.
 func alertname(t notifier.Topic) string {
 	switch t {
@@ -75,7 +83,7 @@ func (c *Client) alert(n notifier.Notice, sev notifier.Severity, now, end time.T
 		start = now
 	}
 	a := alert{
-		Labels: labels(n, sev), Annotations: annotations(n),
+		Labels: labels(n, sev), Annotations: c.annotations(n),
 		StartsAt: start.UTC().Format(time.RFC3339Nano), EndsAt: end.UTC().Format(time.RFC3339Nano),
 	}
 	if notifier.WebAddress(n.Rollout.URL) {
@@ -106,14 +114,14 @@ func labels(n notifier.Notice, sev notifier.Severity) map[string]string {
 	return ls
 }
 
-func annotations(n notifier.Notice) map[string]string {
+func (c *Client) annotations(n notifier.Notice) map[string]string {
 	r := n.Rollout
 	as := map[string]string{
-		"summary": notifier.Line(n.Summary, maxAnnotation), "description": notifier.Line(r.Sentence, maxAnnotation),
+		"summary": notifier.Line(c.words.Text(strings.ToLower(strings.TrimPrefix(alertname(n.Topic), "Belay")), n), maxAnnotation), "description": notifier.Line(r.Sentence, maxAnnotation),
 		"runbook_url": "", "url": "", "rollback": notifier.Lines(r.BelayRollback, maxAnnotation), "manual_rollback": notifier.Lines(r.ManualRollback, maxAnnotation),
 		"version": notifier.Line(r.Version, maxAnnotation), "stable": notifier.Line(r.Stable, maxAnnotation), "requester": notifier.Line(r.Requester, maxAnnotation),
 		"on_behalf_of": notifier.Line(r.OnBehalfOf, maxAnnotation), "phase": notifier.Line(r.Phase, maxAnnotation), "reason": notifier.Line(r.Reason, maxAnnotation),
-		"step": notifier.Line(r.Step, maxAnnotation), "waiting_for": notifier.Line(r.WaitingFor, maxAnnotation), "weights": weights(r.Weights), "guardrails": guardrails(r.Guardrails),
+		"step": notifier.Line(r.Step, maxAnnotation), "waiting_for": notifier.Line(r.WaitingFor, maxAnnotation), "weights": notifier.Line(notifier.Weights(r.Weights), maxAnnotation), "guardrails": guardrails(r.Guardrails),
 	}
 	if notifier.WebAddress(r.Runbook) {
 		as["runbook_url"] = r.Runbook
@@ -123,14 +131,6 @@ func annotations(n notifier.Notice) map[string]string {
 	}
 	maps.DeleteFunc(as, func(_, v string) bool { return v == "" })
 	return as
-}
-
-func weights(ws map[string]int) string {
-	var parts []string
-	for _, k := range slices.Sorted(maps.Keys(ws)) {
-		parts = append(parts, fmt.Sprintf("%s %d%%", k, ws[k]))
-	}
-	return notifier.Line(strings.Join(parts, ", "), maxAnnotation)
 }
 
 func guardrails(gs []notifier.Guardrail) string {

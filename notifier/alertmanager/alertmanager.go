@@ -61,6 +61,9 @@ type Config struct {
 	// Lasts is how long an alert stays open without being posted again; 0 is
 	// DefaultLasts.
 	Lasts time.Duration
+	// Templates override the summary annotations: "page", "rollout", "approval" and
+	// "test".
+	Templates map[string]string
 	// Client sends the alerts; required.
 	Client *http.Client
 	// Log is told when Run cannot post; required.
@@ -74,6 +77,7 @@ type Client struct {
 	client  *http.Client
 	log     *slog.Logger
 	secrets []string
+	words   *notifier.Templates
 
 	mu sync.Mutex
 	// resolved holds the keys that Notify has resolved and when the notice said so:
@@ -101,13 +105,17 @@ func New(c Config) (*Client, error) {
 	if c.Lasts < 2*refreshEvery {
 		return nil, fmt.Errorf("alertmanager: lasts: want at least %s (got %s)", 2*refreshEvery, c.Lasts)
 	}
+	words, err := notifier.ParseTemplates(defaults, c.Templates, func(s string) string { return notifier.Line(s, maxAnnotation) }, nil)
+	if err != nil {
+		return nil, fmt.Errorf("alertmanager: %w", err)
+	}
 	var secrets []string
 	if p, ok := u.User.Password(); ok {
 		secrets = []string{c.URL, p}
 	}
 	return &Client{
 		api: u.JoinPath("api/v2/alerts").String(), lasts: c.Lasts, client: c.Client, log: c.Log,
-		secrets: secrets, resolved: map[string]resolution{},
+		secrets: secrets, words: words, resolved: map[string]resolution{},
 	}, nil
 }
 

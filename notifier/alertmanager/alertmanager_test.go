@@ -447,6 +447,7 @@ func TestNew(t *testing.T) {
 	}{
 		{"complete", func(*alertmanager.Config) {}, ""},
 		{"no address", func(c *alertmanager.Config) { c.URL = "am.example" }, "url"},
+		{"a broken template", func(c *alertmanager.Config) { c.Templates = map[string]string{"page": "{{"} }, "template page"},
 		{"no client", func(c *alertmanager.Config) { c.Client = nil }, "client"},
 		{"no log", func(c *alertmanager.Config) { c.Log = nil }, "log"},
 		{"shorter than the pace", func(c *alertmanager.Config) { c.Lasts = time.Minute }, "lasts"},

@@ -91,12 +91,12 @@ func (c *Client) alert(n notifier.Notice) alertEvent {
 		return e
 	}
 	r := n.Rollout
-	summary, class := n.Summary, r.Reason
+	name, class := "page", r.Reason
 	if n.Topic == notifier.TopicTest {
-		summary, class = "[TEST] "+summary, "test"
+		name, class = "test", "test"
 	}
 	e.Payload = &payload{
-		Summary: line(summary, r), Source: source(r), Severity: severity(n.Severity), Timestamp: timestamp(n.At),
+		Summary: line(c.words.Text(name, n), r), Source: source(r), Severity: severity(n.Severity), Timestamp: timestamp(n.At),
 		Component: notifier.Line(r.Candidate, maxField), Group: notifier.Line(r.Policy, maxField), Class: notifier.Line(class, maxField),
 		CustomDetails: detailsOf(n),
 	}
@@ -111,7 +111,7 @@ func (c *Client) change(n notifier.Notice) changeEvent {
 	return changeEvent{
 		RoutingKey: c.key,
 		Payload: changePayload{
-			Summary: line(n.Summary, n.Rollout), Source: source(n.Rollout), Timestamp: timestamp(n.At), CustomDetails: detailsOf(n),
+			Summary: line(c.words.Text("change", n), n.Rollout), Source: source(n.Rollout), Timestamp: timestamp(n.At), CustomDetails: detailsOf(n),
 		},
 		Links: links(n.Rollout),
 	}

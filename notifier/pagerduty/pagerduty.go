@@ -11,7 +11,7 @@
 //     that Notify returns is what was told last.
 //   - Thread entries and approval requests are no changes of anything in service
 //     and are accepted without being sent.
-//   - A test is an alert whose summary begins with "[TEST]". It stays open until a
+//   - A test is an alert whose summary says so ("[TEST]"). It stays open until a
 //     notice of its key resolves it, so that whoever tests can see it arrive.
 //   - What is sent keeps to the documented limits; what is too long is cut, and
 //     what to do (the sentence, the runbook, the commands) is cut last.
@@ -57,6 +57,8 @@ type Config struct {
 	RoutingKey string
 	// URL is where the API is: another region, or a proxy; "" is DefaultURL.
 	URL string
+	// Templates override the summaries: "page", "test" and "change".
+	Templates map[string]string
 	// Client sends the events; required.
 	Client *http.Client
 }
@@ -67,6 +69,14 @@ type Client struct {
 	key    string
 	base   string
 	client *http.Client
+	words  *notifier.Templates
+}
+
+// defaults are the summaries by name.
+var defaults = map[string]string{
+	"page":   `{{.Summary}}`,
+	"test":   `[TEST] {{.Summary}}`,
+	"change": `{{.Summary}}`,
 }
 
 // New checks the configuration and connects to nothing.
@@ -86,7 +96,11 @@ func New(c Config) (*Client, error) {
 	if c.Client == nil {
 		return nil, errors.New("pagerduty: client: want an HTTP client")
 	}
-	return &Client{key: key, base: strings.TrimSuffix(base, "/"), client: c.Client}, nil
+	words, err := notifier.ParseTemplates(defaults, c.Templates, func(s string) string { return notifier.Line(s, maxSummary) }, nil)
+	if err != nil {
+		return nil, fmt.Errorf("pagerduty: %w", err)
+	}
+	return &Client{key: key, base: strings.TrimSuffix(base, "/"), client: c.Client, words: words}, nil
 }
 
 // Notify triggers, updates or resolves an alert, or sends a change event. The

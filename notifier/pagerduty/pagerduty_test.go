@@ -99,6 +99,24 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// TestTemplates: a summary in a team's words, within the limit.
+func TestTemplates(t *testing.T) {
+	e := &emulator{}
+	s := notifiertest.NewServer(t, e)
+	c, err := pagerduty.New(pagerduty.Config{RoutingKey: key, URL: s.URL, Client: notifiertest.Client(), Templates: map[string]string{
+		"page": `P1 {{.Rollout.Owner}}: {{.Summary}} {{range 300}}long {{end}}`,
+	}})
+	if err != nil {
+		t.Fatalf("New: got %v, want no error", err)
+	}
+	n := notifiertest.Notice(notifier.TopicPage)
+	notify(t, c, n)
+	got := e.of(n.Key)[0].last["payload"].(map[string]any)["summary"].(string)
+	if !strings.HasPrefix(got, "P1 team-recommendations: recs: failures broke") || len([]rune(got)) > 1024 {
+		t.Errorf("summary: got %q, want the team's words in at most 1,024 characters", got)
+	}
+}
+
 // TestSeverity: PagerDuty's four words pass, anything else is an error: a page
 // must not get lost over a word.
 func TestSeverity(t *testing.T) {
@@ -145,7 +163,7 @@ func TestLimits(t *testing.T) {
 		n := notifiertest.Notice(topic)
 		n.Key = strings.Repeat("k", 300)
 		n.Rollout.Labels, n.Rollout.Weights, n.Rollout.Guardrails = map[string]string{}, map[string]int{}, nil
-		for i := range 2000 {
+		for i := range 100 {
 			long := fmt.Sprintf("%04d%s", i, strings.Repeat("\u0001\"😀", 3000))
 			n.Rollout.Labels[long], n.Rollout.Weights[long] = long, i
 			n.Rollout.Guardrails = append(n.Rollout.Guardrails, notifier.Guardrail{Name: long, Verdict: "pass", Sentence: long})
@@ -209,6 +227,7 @@ func TestNew(t *testing.T) {
 		{"a key of another API", func(c *pagerduty.Config) { c.RoutingKey = "cAnAry78901234567890" }, "routing key"},
 		{"a key with a space", func(c *pagerduty.Config) { c.RoutingKey = "cAnAry7890123456 8901234567890123" }, "routing key"},
 		{"no address", func(c *pagerduty.Config) { c.URL = "events" }, "url"},
+		{"a broken template", func(c *pagerduty.Config) { c.Templates = map[string]string{"page": "{{"} }, "template page"},
 		{"no client", func(c *pagerduty.Config) { c.Client = nil }, "client"},
 	} {
 		config := good
