@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"testing"
 
@@ -46,19 +47,25 @@ func deletedWhileReading(t *testing.T, s store.Store) {
 	}
 }
 
-// A consumer may stop at any time, and write to the store while it reads.
+// A consumer may stop at any time, begin again, and write to the store while it
+// reads.
 func stopEarly(t *testing.T, s store.Store) {
 	for i := range 10 {
 		put(t, s, fmt.Sprint("k/", i), "1", "s", 0)
 	}
-	for range s.Heads(t.Context(), "") {
-		break
-	}
-	for range s.Since(t.Context(), "", 0) {
-		break
-	}
-	for range s.History(t.Context(), "k/1") {
-		break
+	for what, records := range map[string]iter.Seq2[store.Record, error]{
+		"Heads":   s.Heads(t.Context(), ""),
+		"History": s.History(t.Context(), "k/1"),
+		"Since":   s.Since(t.Context(), "", 0),
+	} {
+		for range records {
+			break
+		}
+		first := all(t, records)
+		same(t, what+" ranged over again", all(t, records), first)
+		if len(first) == 0 {
+			t.Errorf("%s after it was stopped: got nothing, want it from the beginning", what)
+		}
 	}
 	n := 0
 	for r, err := range s.Heads(t.Context(), "k/") {

@@ -13,8 +13,9 @@ import (
 	"github.com/belayd/belay/store"
 )
 
-// patience bounds the waits of tests that can only fail by waiting in vain.
-const patience = 30 * time.Second
+// patience bounds the waits of tests that can only fail by waiting in vain; the
+// tests of these tests have less of it.
+var patience = 30 * time.Second
 
 // A watch is a hint, so what is written is written until it is noticed: the
 // prefix holds, and no record is older than one yielded before.
@@ -229,18 +230,20 @@ func closed(t *testing.T, s store.Store) {
 func closeUnderLoad(t *testing.T, s store.Store) {
 	const writers = 8
 	started := make(chan struct{}, writers)
+	var closed atomic.Bool
 	var wg sync.WaitGroup
 	for w := range writers {
 		wg.Go(func() {
 			key := fmt.Sprint("k/", w)
 			var last store.Revision
 			for i := 0; ; i++ {
+				late := closed.Load()
 				revision, err := s.Append(t.Context(), key, []byte("e"), []byte("s"), last)
 				if errors.Is(err, store.ErrClosed) {
 					return
 				}
-				if err != nil {
-					t.Errorf("Append while closing: got error %v, want nil or closed", err)
+				if err != nil || late {
+					t.Errorf("Append while closing: got error %v with Close done %t, want nil before and closed after", err, late)
 					return
 				}
 				last = revision
@@ -263,6 +266,7 @@ func closeUnderLoad(t *testing.T, s store.Store) {
 	if err := s.Close(); err != nil {
 		t.Errorf("Close: %v", err)
 	}
+	closed.Store(true)
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
 	select {
