@@ -1,0 +1,483 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/traffic"
+	"github.com/belayd/belay/rollout/traffic/traffictest"
+	"github.com/belayd/belay/store"
+	"github.com/belayd/belay/store/mem"
+)
+
+// begin starts a rollout of a plan on an engine that has had time to come up.
+func begin(t *testing.T, e *running, p *rollout.Plan) {
+	t.Helper()
+	time.Sleep(time.Second)
+	if _, created, err := e.Start(t.Context(), p); err != nil || !created {
+		t.Fatalf("Start %s: got created %v, err %v, want true, nil", p.ID, created, err)
+	}
+}
+
+// A healthy release climbs the ladder, each step is read back and watched, and
+// the rollout ends at 100% with nobody called.
+func TestPromotion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e := w.start("one")
+		defer w.endAll()
+		begin(t, e, plan("r1", "recs", false))
+		s := w.ended("r1", time.Hour)
+		if s.Phase != rollout.PhasePromoted {
+			t.Errorf("got phase %s, want promoted\n%s", s.Phase, w.journal("r1"))
+		}
+		if n := len(w.pager.all(notifier.TopicPage)); n != 0 {
+			t.Errorf("got %d pages, want none", n)
+		}
+		w.clean("r1")
+	})
+}
+
+// At 25% the candidate begins to fail. The breach rolls back, stable is read back
+// at 100%, a human is called once and relieved, and the chat has one status
+// message that was updated in place.
+func TestBreach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e := w.start("one")
+		defer w.endAll()
+		w.failAt(25)
+		begin(t, e, plan("r1", "recs", false))
+		s := w.ended("r1", time.Hour)
+		if s.Phase != rollout.PhaseRolledBack || s.Reason != rollout.ReasonBreach {
+			t.Errorf("got phase %s, reason %s, want rolled-back, breach\n%s", s.Phase, s.Reason, w.journal("r1"))
+		}
+		pages := w.pager.all(notifier.TopicPage)
+		if len(pages) < 2 || pages[0].Resolve || !pages[len(pages)-1].Resolve {
+			t.Fatalf("got pages %v, want one opened and resolved", pages)
+		}
+		for _, n := range w.chat.all(notifier.TopicStatus)[1:] {
+			if n.Ref != "ref:"+n.Key {
+				t.Errorf("status %q: got ref %q, want the one returned before", n.Summary, n.Ref)
+			}
+		}
+		if rec, err := e.Endpoint(t.Context(), rollout.EndpointRef{Router: "edge", Name: "recs"}); err != nil || rec.Active != "" || rec.Cooldowns["v2"].IsZero() {
+			t.Errorf("endpoint: got %+v, err %v, want it free with a cooldown", rec, err)
+		}
+		w.clean("r1")
+	})
+}
+
+// failAt makes green fail 20% of what it serves once it was given a weight.
+func (w *world) failAt(weight int) {
+	w.source.bad = func(deployment string, at time.Time) float64 {
+		if deployment == "green" {
+			for _, wr := range w.router.Writes("recs") {
+				if wr.After.Weights["green"] >= weight && !at.Before(wr.At) {
+					return 0.2
+				}
+			}
+		}
+		return 0.001
+	}
+}
+
+// A step behind a gate waits until somebody who may says yes; a stranger, a stale
+// button and a repeated click change nothing.
+func TestApproval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e := w.start("one")
+		defer w.endAll()
+		begin(t, e, plan("r1", "recs", true))
+		s := w.await("r1", 30*time.Minute, func(s *rollout.State) bool { return s.Gates["owner"].State == rollout.QuestionOpen })
+		time.Sleep(time.Minute)
+		asks := w.chat.all(notifier.TopicAsk)
+		if len(asks) != 1 || asks[0].Question == nil || asks[0].Question.Nonce != s.Gates["owner"].Nonce || asks[0].Question.ToWeight != 25 {
+			t.Fatalf("got asks %+v, want one for 25%%", asks)
+		}
+		answer := notifier.Answer{ID: "click-1", Rollout: "r1", Gate: "owner", Nonce: asks[0].Question.Nonce, Command: "approve", Who: "slack:T1/U9", At: time.Now()}
+		for _, c := range []struct {
+			name     string
+			change   func(*notifier.Answer)
+			accepted bool
+			text     string
+		}{
+			{"a stranger", func(*notifier.Answer) {}, false, "not among"},
+			{"a stale button", func(a *notifier.Answer) { a.ID, a.Who, a.Nonce = "click-2", "slack:T1/U1", "old" }, false, "Not accepted"},
+			{"the owner", func(a *notifier.Answer) { a.ID, a.Who = "click-3", "slack:T1/U1" }, true, "Recorded"},
+			{"the same click again", func(a *notifier.Answer) { a.ID, a.Who = "click-3", "slack:T1/U1" }, true, "Recorded"},
+			{"an id used before", func(a *notifier.Answer) { a.ID, a.Who, a.Command = "click-3", "slack:T1/U1", "reject" }, false, "before"},
+			{"no such rollout", func(a *notifier.Answer) { a.ID, a.Rollout = "click-4", "r9" }, false, "no rollout"},
+		} {
+			a := answer
+			c.change(&a)
+			r, err := e.answer(t.Context(), "chat", a)
+			if err != nil || r.Accepted != c.accepted || !strings.Contains(r.Text, c.text) {
+				t.Errorf("%s: got %+v, err %v, want accepted %v and %q", c.name, r, err, c.accepted, c.text)
+			}
+		}
+		if s := w.ended("r1", time.Hour); s.Phase != rollout.PhasePromoted {
+			t.Errorf("got phase %s, want promoted\n%s", s.Phase, w.journal("r1"))
+		}
+		w.clean("r1")
+	})
+}
+
+// Every way in which a router can lose or refuse an answer, at the first raise, at
+// the second, and at the rollback: the read-back decides and the end is the same.
+func TestRouterFaults(t *testing.T) {
+	faults := map[string]traffictest.Hook{
+		"answer lost": traffictest.LoseAnswer, "not applied": traffictest.Fail, "never applied": traffictest.NeverApply,
+		"busy": traffictest.Busy(3 * time.Second), "late": traffictest.Late(8 * time.Second), "late and lost": traffictest.LateAndLost(4 * time.Second),
+		"slow": traffictest.Slow(30 * time.Second), "slow but applied": traffictest.SlowButApplied(30 * time.Second),
+	}
+	for name, fault := range faults {
+		for _, breach := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					w.router.Exclusive = true
+					e := w.start("one")
+					defer w.endAll()
+					want := rollout.PhasePromoted
+					if breach {
+						w.failAt(25)
+						want = rollout.PhaseRolledBack
+					}
+					seen := map[string]bool{}
+					w.router.Hook = func(ctx context.Context, c *traffictest.Call) (bool, error) {
+						w.check(c)
+						if k := c.To.String(); c.Op == traffictest.OpShift && !seen[k] {
+							seen[k] = true
+							return fault(ctx, c)
+						}
+						return true, nil
+					}
+					begin(t, e, plan("r1", "recs", false))
+					if s := w.ended("r1", 2*time.Hour); s.Phase != want {
+						t.Errorf("got phase %s, want %s\n%s", s.Phase, want, w.journal("r1"))
+					}
+					w.clean("r1")
+				})
+			})
+		}
+	}
+}
+
+// Another rollout's router hangs in every call. The breach of this one, at the
+// same router, is rolled back within a second of its reading all the same; so it
+// is while the pager and the chat hang.
+func TestSlowNeighbours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.tune = func(c *Config) { c.RouterCalls = 2 }
+		w.slowNeighbours()
+		e := w.start("one")
+		defer w.endAll()
+		w.failAt(5)
+		begin(t, e, plan("r1", "recs", false))
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
+		w.freeze(e)
+		s := w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Phase == rollout.PhaseRolledBack })
+		if late := w.sentAfterBreach("r1"); late > time.Second {
+			t.Errorf("the rollback was sent %s after the breach, want within 1s\n%s", late, w.journal("r1"))
+		}
+		if s.Phase != rollout.PhaseRolledBack {
+			t.Errorf("got phase %s, want rolled-back", s.Phase)
+		}
+		w.clean("r1")
+	})
+}
+
+// slowNeighbours makes every call for an endpoint other than recs hang.
+func (w *world) slowNeighbours() {
+	w.router.Hook = func(ctx context.Context, c *traffictest.Call) (bool, error) {
+		w.check(c)
+		if c.Endpoint != "recs" {
+			return false, traffictest.Wait(ctx, time.Hour)
+		}
+		return true, nil
+	}
+}
+
+// freeze starts rollouts whose router hangs, and makes all messages hang.
+func (w *world) freeze(e *running) {
+	hang := func(ctx context.Context, _ notifier.Notice) error { return traffictest.Wait(ctx, time.Hour) }
+	w.chat.fail, w.pager.fail = hang, hang
+	for _, name := range []string{"a", "b", "c", "d"} {
+		w.endpoint(name)
+		if _, _, err := e.Start(w.t.Context(), plan("slow-"+name, name, false)); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// sentAfterBreach is the time from the rollback's decision to its traffic call.
+func (w *world) sentAfterBreach(id string) time.Duration {
+	var decided time.Time
+	for rec, err := range w.store.History(context.Background(), rolloutKey(id)) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		e, err := decodeEntry(rec)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, d := range e.Decisions {
+			if d.Kind == rollout.DecisionRollback {
+				decided = e.At
+			}
+		}
+	}
+	for _, c := range w.router.Calls() {
+		if c.Op == traffictest.OpShift && c.To.Weights["blue"] == 100 && !decided.IsZero() && c.Endpoint == "recs" {
+			return c.At.Sub(decided)
+		}
+	}
+	return time.Duration(1<<63 - 1)
+}
+
+// The store is full, hangs or loses its answers when the breach comes. Within
+// seconds the rollback is sent all the same and a human is called; when the store
+// returns, the journal has it all.
+func TestStoreAwayAtBreach(t *testing.T) {
+	for name, fault := range map[string]func(mem.Op) (bool, error){
+		"full":    func(mem.Op) (bool, error) { return false, store.ErrFull },
+		"unknown": func(mem.Op) (bool, error) { return false, store.ErrUnknown },
+		"slow": func(mem.Op) (bool, error) {
+			time.Sleep(time.Minute)
+			return true, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				defer w.endAll()
+				w.storeAwayAtBreach(fault)
+				s := w.ended("r1", time.Hour)
+				if s.Phase != rollout.PhaseRolledBack {
+					t.Errorf("got phase %s, want rolled-back\n%s", s.Phase, w.journal("r1"))
+				}
+				w.clean("r1")
+			})
+		})
+	}
+}
+
+// storeAwayAtBreach runs a rollout whose store breaks before the candidate does,
+// and repairs the store after two minutes.
+func (w *world) storeAwayAtBreach(fault func(mem.Op) (bool, error)) {
+	w.store.Fault = func(op mem.Op) (bool, error) {
+		w.mu.Lock()
+		down := w.storeDown
+		w.mu.Unlock()
+		if !down {
+			return true, nil
+		}
+		return fault(op)
+	}
+	e := w.start("one")
+	time.Sleep(time.Second)
+	if _, _, err := e.Start(context.Background(), plan("r1", "recs", false)); err != nil {
+		w.t.Fatal(err)
+	}
+	w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 1 })
+	time.Sleep(20 * time.Second)
+	w.mu.Lock()
+	w.storeDown = true
+	w.mu.Unlock()
+	broke := time.Now()
+	w.source.bad = func(d string, at time.Time) float64 {
+		if d == "green" && !at.Before(broke) {
+			return 0.5
+		}
+		return 0.001
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for w.router.Truth("recs").Weights["blue"] != 100 && time.Now().Before(deadline) {
+		time.Sleep(100 * time.Millisecond)
+	}
+	if took := time.Since(broke); w.router.Truth("recs").Weights["blue"] != 100 {
+		w.violate("promise 3: the store was away and nothing was rolled back within %s", took)
+	}
+	time.Sleep(30 * time.Second)
+	if len(w.pager.all(notifier.TopicPage)) == 0 {
+		w.violate("promise 5: the store was away, the rollback was sent, and nobody was called")
+	}
+	time.Sleep(time.Minute)
+	w.mu.Lock()
+	w.storeDown = false
+	w.mu.Unlock()
+}
+
+// The store breaks for good. Run says so at once, after sending the rollback that
+// it could not write down.
+func TestStoreBroken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.failAt(5)
+		w.store.Fault = func(op mem.Op) (bool, error) {
+			if !bytes.Contains(op.Entry, []byte(`"kind":"rollback"`)) {
+				return true, nil
+			}
+			w.mu.Lock()
+			w.storeDown = true
+			w.mu.Unlock()
+			return false, store.ErrBroken
+		}
+		e := w.start("one")
+		begin(t, e, plan("r1", "recs", false))
+		err := <-e.done
+		if !errors.Is(err, store.ErrBroken) {
+			t.Errorf("Run: got %v, want it to wrap ErrBroken", err)
+		}
+		if got := w.router.Truth("recs").Weights["blue"]; got != 100 {
+			t.Errorf("blue has %d%%, want 100%%", got)
+		}
+		e.done <- err
+		w.endAll()
+	})
+}
+
+// A graceful stop in the middle of a bake ends within five seconds although a
+// source hangs; the next engine goes on and no second is lost but those in which
+// nobody watched.
+func TestGracefulStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.endAll()
+		hang := false
+		e := w.start("one")
+		w.source.down = func([]analysis.Query) error {
+			if hang {
+				time.Sleep(3 * time.Second)
+			}
+			return nil
+		}
+		begin(t, e, plan("r1", "recs", false))
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 1 })
+		time.Sleep(23 * time.Second)
+		hang = true
+		time.Sleep(4 * time.Second)
+		began := time.Now()
+		if err := e.end(); err != nil {
+			t.Errorf("Run: got %v, want nil", err)
+		}
+		e.done <- nil
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("stopped after %s, want within 5s", took)
+		}
+		hang = false
+		time.Sleep(time.Minute)
+		w.start("one")
+		if s := w.ended("r1", time.Hour); s.Phase != rollout.PhasePromoted {
+			t.Errorf("got phase %s, want promoted\n%s", s.Phase, w.journal("r1"))
+		}
+		w.clean("r1")
+	})
+}
+
+// The chat is down for ten minutes of a rollout: it goes on, and nothing is sent
+// twice under another key afterwards.
+func TestNotifierDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e := w.start("one")
+		defer w.endAll()
+		until := time.Now().Add(3 * time.Minute)
+		w.chat.fail = func(context.Context, notifier.Notice) error {
+			if time.Now().Before(until) {
+				return &notifier.RetryError{After: 20 * time.Second, Err: errors.New("503")}
+			}
+			return nil
+		}
+		begin(t, e, plan("r1", "recs", false))
+		if s := w.ended("r1", time.Hour); s.Phase != rollout.PhasePromoted {
+			t.Errorf("got phase %s, want promoted\n%s", s.Phase, w.journal("r1"))
+		}
+		seen := map[string]int{}
+		for _, n := range w.chat.all(notifier.TopicThread) {
+			if seen[n.Key]++; seen[n.Key] > 1 {
+				t.Errorf("thread entry %s came %d times", n.Key, seen[n.Key])
+			}
+		}
+		if len(seen) == 0 {
+			t.Error("got no thread entry, want those that waited")
+		}
+		w.clean("r1")
+	})
+}
+
+// A forward call hangs in the router when a person rolls back: it is cancelled,
+// and stable has everything within seconds.
+func TestForwardSuperseded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e := w.start("one")
+		defer w.endAll()
+		w.hangForward(25)
+		begin(t, e, plan("r1", "recs", false))
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Step == 1 && s.Shift != nil })
+		time.Sleep(time.Second)
+		began := time.Now()
+		snap, err := e.Deliver(t.Context(), "r1", "k1", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}, Reason: "no"})
+		if err != nil || snap.State.Phase != rollout.PhaseRollingBack {
+			t.Fatalf("Deliver: got phase %s, err %v, want rolling-back", snap.State.Phase, err)
+		}
+		w.await("r1", 15*time.Second, func(*rollout.State) bool { return w.router.Truth("recs").Weights["blue"] == 100 })
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("stable had everything after %s, want within 2s", took)
+		}
+		if s := w.ended("r1", time.Hour); s.Phase != rollout.PhaseStopped {
+			t.Errorf("got phase %s, want stopped\n%s", s.Phase, w.journal("r1"))
+		}
+		w.clean("r1")
+	})
+}
+
+// hangForward makes calls that give green the weight hang until they are
+// cancelled.
+func (w *world) hangForward(weight int) {
+	w.router.Hook = func(ctx context.Context, c *traffictest.Call) (bool, error) {
+		w.check(c)
+		if c.Op == traffictest.OpShift && c.To.Weights["green"] == weight {
+			return false, traffictest.Wait(ctx, time.Hour)
+		}
+		return true, nil
+	}
+}
+
+// Somebody else moves the traffic. It is noticed within two intervals, paged, and
+// not overwritten.
+func TestForeignChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e := w.start("one")
+		defer w.endAll()
+		begin(t, e, plan("r1", "recs", false))
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 1 })
+		writes := len(w.router.Writes("recs"))
+		w.router.Foreign("recs", traffic.Split{Weights: map[string]int{"blue": 50, "green": 50}})
+		s := w.await("r1", 12*time.Second, func(s *rollout.State) bool { return s.Phase == rollout.PhaseHeld })
+		if s.Reason != rollout.ReasonForeignChange {
+			t.Errorf("got reason %s, want foreign-change", s.Reason)
+		}
+		time.Sleep(time.Minute)
+		if got := len(w.router.Writes("recs")); got != writes+1 {
+			t.Errorf("got %d writes after somebody else's, want none", got-writes-1)
+		}
+		if len(w.pager.all(notifier.TopicPage)) == 0 {
+			t.Error("got no page, want one")
+		}
+		w.clean("r1")
+	})
+}
