@@ -1,27 +1,284 @@
 package policies
 
-// The codes of warnings.
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+)
+
+// The codes of warnings: what is legal and probably unwise.
 const (
-	WarnUnresolved = "W100" // a name that only belayd's config can define
+	WarnUnresolved     = "W100"
+	WarnFullUnwatched  = "W101"
+	WarnNothingDecides = "W102"
+	WarnNotJudged      = "W103"
+	WarnThresholdCount = "W104"
+	WarnNoQuantile     = "W105"
+	WarnNearDetect     = "W106"
+	WarnSameForBoth    = "W107"
+	WarnEveryEndpoint  = "W108"
+	WarnUnusedMetric   = "W109"
+	WarnShortBake      = "W110"
+	WarnBigFirstStep   = "W111"
+	WarnShortLadder    = "W112"
+	WarnUndecided      = "W113"
+	WarnMissing        = "W114"
+	WarnManyFalse      = "W115"
+	WarnMirror         = "W116"
+	WarnQuorum         = "W120"
+	WarnUnusedGate     = "W121"
+	WarnSelfApproval   = "W122"
+	WarnFrozen         = "W123"
+	WarnNoPage         = "W130"
+	WarnNoRunbook      = "W131"
+	WarnNoWayBack      = "W132"
 )
 
 // descriptions say what the codes mean.
 var descriptions = map[string]string{
-	CodeSyntax:     "The file is not one YAML document.",
-	CodeBounds:     "The input is too large or nested too deep.",
-	CodeRefused:    "Anchors, aliases, merge keys and tags are not part of the language.",
-	CodeUnknown:    "There is no such key.",
-	CodeDuplicate:  "A key or a name is given twice.",
-	CodeMissing:    "Something required is missing.",
-	CodeValue:      "A value cannot be read.",
-	CodeName:       "Nothing defines this name.",
-	CodeMeaning:    "Values contradict each other.",
-	CodeFile:       "A file cannot be read.",
-	CodeLocked:     "A file that is extended locks this value.",
-	WarnUnresolved: "Only belayd's config can define this name.",
+	CodeSyntax:         "The file is not one YAML document.",
+	CodeBounds:         "The input is too large or nested too deep.",
+	CodeRefused:        "Anchors, aliases, merge keys and tags are not part of the language.",
+	CodeUnknown:        "There is no such key.",
+	CodeDuplicate:      "A key or a name is given twice.",
+	CodeMissing:        "Something required is missing.",
+	CodeValue:          "A value cannot be read.",
+	CodeName:           "Nothing defines this name.",
+	CodeMeaning:        "Values contradict each other.",
+	CodeFile:           "A file cannot be read.",
+	CodeLocked:         "A file that is extended locks this value.",
+	WarnUnresolved:     "Only belayd's config can define this name.",
+	WarnFullUnwatched:  "At 100% stable has no traffic to compare with, and no required guardrail of the step is absolute.",
+	WarnNothingDecides: "No guardrail of the step is required, so time alone ends it.",
+	WarnNotJudged:      "The guardrail is judged in no step.",
+	WarnThresholdCount: "A threshold compares a windowed rate with a limit at every look, which rolls healthy releases back; counts carry evidence.",
+	WarnNoQuantile:     "Azure Monitor's p95 is the mean of each minute's p95 and no quantile of the whole.",
+	WarnNearDetect:     "The regression that must be caught lies so close to the limit that proving its absence takes very much traffic.",
+	WarnSameForBoth:    "The query does not name the deployment, so both deployments read the same number.",
+	WarnEveryEndpoint:  "The expression does not name the endpoint, so it counts every endpoint that has a deployment of this name.",
+	WarnUnusedMetric:   "Nothing uses the metric.",
+	WarnShortBake:      "The bake ends before enough readings can have been judged.",
+	WarnBigFirstStep:   "The first live step already gives the candidate much of the traffic.",
+	WarnShortLadder:    "The ladder ends below 100%: what is promoted keeps sharing the traffic.",
+	WarnUndecided:      "A step that is still undecided is promoted.",
+	WarnMissing:        "Missing readings neither hold nor roll back.",
+	WarnManyFalse:      "One release in twenty within all limits, or more, may be rolled back.",
+	WarnMirror:         "Azure ML mirrors at most 50%, and never on Kubernetes.",
+	WarnQuorum:         "The gate needs more people than may answer.",
+	WarnUnusedGate:     "No step requires the approval.",
+	WarnSelfApproval:   "Who asked for the release may approve it.",
+	WarnFrozen:         "Every window of the next year lies within a freeze.",
+	WarnNoPage:         "Nobody is called when a human must act.",
+	WarnNoRunbook:      "There is no annotation runbook for whoever is called.",
+	WarnNoWayBack:      "Nothing checks before the first step that stable could take all traffic back.",
 }
 
 // Describe says in one sentence what a code means; "" when there is no such code.
 func Describe(code string) string { return descriptions[code] }
 
-func (c *checker) lint() Problems { return nil }
+// warn reports what is legal and unwise.
+func (c *checker) warn(path, code, got, hint string) {
+	why := descriptions[code]
+	why = strings.ToLower(why[:1]) + strings.TrimSuffix(why[1:], ".")
+	if strings.HasPrefix(descriptions[code], "Azure") {
+		why = strings.TrimSuffix(descriptions[code], ".")
+	}
+	p := c.report(path, code, why)
+	p.Hint = hint
+	if got != "" {
+		p.Got = shorten(got)
+	}
+}
+
+// lint warns about what is legal and unwise in a policy without errors.
+func (c *checker) lint() {
+	if c.policy.Base {
+		return
+	}
+	d := &c.policy.Document
+	c.lintSteps(&d.Spec)
+	c.lintGuardrails(&d.Spec)
+	c.lintMetrics(&d.Spec)
+	c.lintGates(&d.Spec)
+	c.lintWindows(&d.Spec)
+	c.lintPolicy(d)
+}
+
+func (c *checker) lintPolicy(d *Document) {
+	s := &d.Spec
+	if len(s.Page) == 0 {
+		c.warn("spec", WarnNoPage, "", "add page: [NOTIFIER]")
+	}
+	if d.Metadata.Annotations["runbook"] == "" {
+		c.warn("metadata", WarnNoRunbook, "", "add annotations: {runbook: URL}")
+	}
+	if !slices.ContainsFunc(s.Preflight, func(ch Check) bool { return ch.Check == "rollback-ready" }) {
+		c.warn("spec", WarnNoWayBack, "", "add {check: rollback-ready} to preflight")
+	}
+	if s.OnUndecided == rollout.UndecidedPromote {
+		c.warn("spec.onUndecided", WarnUndecided, "", "")
+	}
+	for _, m := range []struct {
+		path string
+		m    Missing
+	}{{"spec.onNoData", s.OnNoData}, {"spec.onSourceError", s.OnSourceError}} {
+		if m.m.Then == analysis.ActionPage && m.m.RollbackAfter == 0 {
+			c.warn(m.path, WarnMissing, "", "")
+		}
+	}
+	if s.FalseRollback >= 0.05 {
+		c.warn("spec.falseRollback", WarnManyFalse, "", "")
+	}
+}
+
+func (c *checker) lintSteps(s *Spec) {
+	live := false
+	for i, st := range s.Steps {
+		at := fmt.Sprintf("spec.steps[%d]", i)
+		if st.Weight != nil && !live {
+			live = true
+			if *st.Weight > 30 && i == 0 {
+				c.warn(at, WarnBigFirstStep, st.share(), "begin with 5% or less, or with a mirror")
+			}
+		}
+		if st.Mirror != nil && *st.Mirror > 50 && c.env != nil && c.env.Routers[s.Endpoint.Router] == "azureml" {
+			c.warn(at+".mirror", WarnMirror, "", "")
+		}
+		c.lintStep(s, i, at)
+	}
+	if last := s.Steps[len(s.Steps)-1]; last.Weight == nil || *last.Weight < 100 {
+		c.warn(fmt.Sprintf("spec.steps[%d]", len(s.Steps)-1), WarnShortLadder, "", "")
+	}
+}
+
+// minReadings is how many readings a bake should leave after settling: the
+// evidence of one alone never decides.
+const minReadings = 4
+
+func (c *checker) lintStep(s *Spec, i int, at string) {
+	st := s.Steps[i]
+	if rest := st.Bake - s.Settle; rest < minReadings*s.Interval {
+		c.warn(at, WarnShortBake, "", fmt.Sprintf("%s of bake leave %s after settling; take at least %s, or shorten settle",
+			formatDuration(st.Bake), formatDuration(max(rest, 0)), formatDuration(s.Settle+minReadings*s.Interval)))
+	}
+	required, absolute := false, false
+	for _, g := range s.Guardrails {
+		if g.Evidence == analysis.EvidenceRequired && slices.Contains(s.stepsOf(g), i) {
+			required = true
+			absolute = absolute || g.Limit.Quantity.Unit != UnitStable
+		}
+	}
+	switch {
+	case !required:
+		c.warn(at, WarnNothingDecides, "", "")
+	case st.Weight != nil && *st.Weight == 100 && !absolute:
+		c.warn(at, WarnFullUnwatched, "", `add a guardrail like limit: "<= 1%" for this step`)
+	}
+}
+
+func (c *checker) lintGuardrails(s *Spec) {
+	for i, g := range s.Guardrails {
+		at := fmt.Sprintf("spec.guardrails[%d]", i)
+		kind := analysis.Kind("")
+		if m := c.policy.metrics[g.Metric]; m.known {
+			kind = m.def.Kind()
+			if c.env != nil && c.env.Sources[m.def.Source] == "azuremonitor" && g.OnBreach == analysis.ActionRollback {
+				c.warn(at+".metric", WarnNoQuantile, g.Metric, "let it hold or page, or use builtin/azureml/latency")
+			}
+		}
+		if len(s.stepsOf(g)) == 0 {
+			c.warn(at, WarnNotJudged, "", "")
+		}
+		if g.Test == analysis.TestThreshold && (kind == analysis.KindCounts || kind == analysis.KindHistogram) {
+			c.warn(at+".test", WarnThresholdCount, "", "remove test: threshold")
+		}
+		if g.Detect.Given() && near(g) {
+			c.warn(at+".detect", WarnNearDetect, g.Detect.Text+" beside "+g.Limit.Text, "")
+		}
+	}
+}
+
+// near reports whether detect is less than a tenth beyond the limit, or less
+// than a hundredth where more is better.
+func near(g Guardrail) bool {
+	if g.Detect.Unit != g.Limit.Quantity.Unit || g.Quantile > 0 {
+		return false
+	}
+	if g.Limit.AtLeast {
+		return g.Detect.Value > g.Limit.Quantity.Value*0.99
+	}
+	return g.Detect.Value < g.Limit.Quantity.Value*1.1
+}
+
+func (c *checker) lintMetrics(s *Spec) {
+	used := map[string]bool{}
+	for _, g := range s.Guardrails {
+		used[g.Metric] = true
+	}
+	if s.Budget != nil {
+		used[s.Budget.Metric] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Metrics)) {
+		at := join("spec.metrics", name)
+		if !used[name] {
+			c.warn(at, WarnUnusedMetric, "", "")
+		}
+		m := s.Metrics[name]
+		switch {
+		case m.Value != nil && !mentions(m.Value.Query, "deployment", "candidate"):
+			c.warn(at+".value.query", WarnSameForBoth, "", "put ${deployment} into it")
+		case m.Counts != nil && !mentions(m.Counts.Total, "endpoint", "stable", "candidate"):
+			c.warn(at+".counts.total", WarnEveryEndpoint, "", `add a matcher like {endpoint="${endpoint}"}`)
+		case m.Histogram != nil && !mentions(m.Histogram.Series, "endpoint", "stable", "candidate"):
+			c.warn(at+".histogram.series", WarnEveryEndpoint, "", `add a matcher like {endpoint="${endpoint}"}`)
+		}
+	}
+}
+
+func mentions(expr string, names ...string) bool {
+	return slices.ContainsFunc(names, func(n string) bool { return strings.Contains(expr, "${"+n+"}") })
+}
+
+func (c *checker) lintGates(s *Spec) {
+	for i, a := range s.Approvals {
+		at := fmt.Sprintf("spec.approvals[%d]", i)
+		if !slices.ContainsFunc(s.Steps, func(st Step) bool { return slices.Contains(st.Requires, a.Name) }) {
+			c.warn(at, WarnUnusedGate, a.Name, "")
+		}
+		if people := len(slices.Compact(slices.Sorted(slices.Values(a.From.Users)))); len(a.From.Groups) == 0 && a.Quorum > people {
+			c.warn(at+".quorum", WarnQuorum, fmt.Sprintf("%d of %d", a.Quorum, people), "")
+		}
+		if !slices.Contains(a.NotBy, "requester") {
+			c.warn(at, WarnSelfApproval, "", "add notBy: [requester]")
+		}
+	}
+}
+
+func (c *checker) lintWindows(s *Spec) {
+	w := c.policy.windows
+	if s.Windows == nil || w == nil || len(s.Windows.Open) == 0 || len(w.freezes) == 0 {
+		return
+	}
+	for _, o := range s.Windows.Open {
+		cron, err := parseCron(o.Cron)
+		if err != nil {
+			return // unreachable: the policy has no errors
+		}
+		t := w.freezes[0].from.In(w.zone).Add(-time.Nanosecond)
+		end := t.AddDate(1, 0, 0)
+		for n := 0; n < 1000 && t.Before(end); n++ {
+			if t = cron.Next(t); t.IsZero() {
+				break
+			}
+			if !slices.ContainsFunc(w.freezes, func(f span) bool { return !t.Before(f.from) && !t.Add(o.For).After(f.to) }) {
+				return
+			}
+		}
+	}
+	c.warn("spec.windows", WarnFrozen, "", "")
+}

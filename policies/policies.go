@@ -67,12 +67,12 @@ func Parse(fsys fs.FS, name string, env *Environment) (*Policy, Problems) {
 	}
 	c := &checker{fsys: fsys, dir: path.Dir(name), env: env}
 	p := c.read(name, tree, kindOf(tree) == KindBase)
-	ps := append(l.problems, c.problems...)
-	ps = append(ps, l.enforceLocks(p, env)...)
-	if !ps.HasErrors() {
-		ps = append(ps, c.lint()...)
+	if locks := l.enforceLocks(p, env); !l.problems.HasErrors() && !c.problems.HasErrors() && !locks.HasErrors() {
+		c.lint()
+	} else {
+		c.problems = append(c.problems, locks...)
 	}
-	ps = ps.sorted()
+	ps := append(l.problems, c.problems...).sorted()
 	if ps.HasErrors() {
 		return nil, ps
 	}

@@ -1,0 +1,98 @@
+package policies
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+const clean = `apiVersion: belay/v1
+kind: RolloutPolicy
+metadata: {name: recommendations, owner: team-recommendations, annotations: {runbook: "https://runbooks.example/recs"}}
+spec:
+  endpoint: {router: azureml-prod, name: recs}
+  preflight: [{check: rollback-ready}]
+  steps: [{name: canary, weight: 5%}, {name: full, weight: 100%, requires: [po]}]
+  bake: 30m
+  metrics:
+    cpu: {source: prom, value: {query: 'max(cpu{deployment="${deployment}"})'}}
+  guardrails:
+    - {name: failures, metric: failures, limit: "<= 1%"}
+    - {name: watch-through, metric: watched, limit: ">= 0.98x stable"}
+    - {name: cpu, metric: cpu, limit: "<= 85%"}
+  approvals: [{name: po, from: {notifier: slack, users: [a, b]}}]
+  windows:
+    open: [{cron: "0 9 * * MON-THU", for: 7h}]
+    freezes: [{name: year-end, from: 2026-12-18T00:00, to: 2027-01-04T09:00}]
+  page: [oncall]
+`
+
+// Each warning is given for what it is about, and for nothing else.
+func TestWarnings(t *testing.T) {
+	if _, ps := parse(t, clean, config()); len(ps) > 0 {
+		t.Fatalf("got problems, want none:\n%s", ps.Text())
+	}
+	for _, tt := range []struct{ code, old, new string }{
+		{WarnUnresolved, "", ""},
+		{WarnFullUnwatched, `{name: cpu, metric: cpu, limit: "<= 85%"}`, `{name: cpu, metric: cpu, limit: "<= 85%", evidence: optional}`},
+		{WarnNothingDecides, "weight: 5%}", "weight: 5%, guardrails: []}"},
+		{WarnNotJudged, "{name: full, weight: 100%,", "{name: full, weight: 100%, guardrails: [failures, watch-through, cpu],"},
+		{WarnThresholdCount, `"<= 1%"}`, `"<= 1%", test: threshold}`},
+		{WarnNoQuantile, "metric: cpu, limit", "metric: builtin/azureml/p95, source: azure, limit"},
+		{WarnNearDetect, `">= 0.98x stable"`, `">= 0.98x stable", detect: "0.975x stable"`},
+		{WarnSameForBoth, `{deployment="${deployment}"}`, ``},
+		{WarnEveryEndpoint, "    cpu: {source: prom", "    failures: {source: prom, counts: {total: a, bad: b, deployment: d}}\n    cpu: {source: prom"},
+		{WarnUnusedMetric, "    cpu: {source: prom", "    mem: {source: prom, value: {query: '${deployment}'}}\n    cpu: {source: prom"},
+		{WarnShortBake, "bake: 30m", "bake: 90s"},
+		{WarnBigFirstStep, "weight: 5%", "weight: 50%"},
+		{WarnShortLadder, "weight: 100%", "weight: 90%"},
+		{WarnUndecided, "  bake:", "  onUndecided: promote\n  bake:"},
+		{WarnMissing, "  bake:", "  onNoData: {then: page, rollbackAfter: never}\n  bake:"},
+		{WarnManyFalse, "  bake:", "  falseRollback: 5%\n  bake:"},
+		{WarnMirror, "steps: [", "steps: [{mirror: 60%}, "},
+		{WarnQuorum, "users: [a, b]}", "users: [a, b]}, quorum: 3"},
+		{WarnUnusedGate, ", requires: [po]", ""},
+		{WarnSelfApproval, "users: [a, b]}", "users: [a, b]}, notBy: []"},
+		{WarnFrozen, "to: 2027-01-04T09:00", "to: 2028-01-04T09:00"},
+		{WarnNoPage, "  page: [oncall]\n", ""},
+		{WarnNoRunbook, `, annotations: {runbook: "https://runbooks.example/recs"}`, ""},
+		{WarnNoWayBack, "rollback-ready", "ready"},
+	} {
+		t.Run(tt.code, func(t *testing.T) {
+			text, env := strings.Replace(clean, tt.old, tt.new, 1), config()
+			if tt.code == WarnUnresolved {
+				env = nil
+			}
+			if tt.code == WarnFullUnwatched {
+				text = strings.Replace(text, `"<= 1%"`, `"<= 1.5x stable"`, 1)
+			}
+			if tt.code == WarnNotJudged {
+				text = strings.Replace(text, "{name: canary, weight: 5%}", "{name: canary, weight: 5%, guardrails: [failures]}", 1)
+				text = strings.Replace(text, "guardrails: [failures, watch-through, cpu],", "guardrails: [failures, cpu],", 1)
+			}
+			p, ps := parse(t, text, env)
+			if p == nil {
+				t.Fatalf("got errors:\n%s", ps.Text())
+			}
+			var codes []string
+			for _, w := range ps {
+				codes = append(codes, w.Code)
+				if Describe(w.Code) == "" {
+					t.Errorf("%s has no description", w.Code)
+				}
+			}
+			if !slices.Contains(codes, tt.code) {
+				t.Errorf("got warnings %v, want %s", codes, tt.code)
+			}
+		})
+	}
+}
+
+// Every code that can be reported is described, for SARIF and for people.
+func TestCodesAreDescribed(t *testing.T) {
+	for code, text := range descriptions {
+		if !strings.HasSuffix(text, ".") || code[0] != 'E' && code[0] != 'W' {
+			t.Errorf("%s: got %q, want a sentence", code, text)
+		}
+	}
+}
