@@ -1,6 +1,11 @@
 package rollout
 
-import "time"
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
 
 // An EndpointRecord is who may move one endpoint. It is changed only by Admit.
 type EndpointRecord struct {
@@ -10,9 +15,14 @@ type EndpointRecord struct {
 	Active string `json:"active,omitempty"`
 	// Queue holds the rollouts that wait, first come first served.
 	Queue []Waiting `json:"queue,omitempty"`
+	// Scheduled is the newest release that waits for its policy's schedule.
+	Scheduled string `json:"scheduled,omitempty"`
 	// Superseding is the rollout that wants Active to give way; it is first in
 	// the queue.
 	Superseding string `json:"superseding,omitempty"`
+	// Dropped are rollouts that a superseding one pushed out of the queue; each is
+	// told when it asks again. At most 100 are kept.
+	Dropped []string `json:"dropped,omitempty"`
 	// Cooldowns hold, by version, until when it is refused.
 	Cooldowns map[string]time.Time `json:"cooldowns,omitempty"`
 	// Confirmed is the last split that a rollout confirmed.
@@ -42,6 +52,8 @@ type EndpointEvent struct {
 	Until time.Time `json:"until,omitzero"`
 	// Confirmed is the split at release.
 	Confirmed *Split `json:"confirmed,omitempty"`
+	// By is who cleared a cooldown.
+	By *Person `json:"by,omitempty"`
 }
 
 // EndpointEventKind is the kind of an EndpointEvent.
@@ -51,11 +63,169 @@ type EndpointEventKind string
 const (
 	// EndpointClaim asks for the endpoint; asking again changes nothing.
 	EndpointClaim EndpointEventKind = "claim"
+	// EndpointWait registers the newest release that waits for its schedule.
+	EndpointWait EndpointEventKind = "wait"
 	// EndpointRelease ends a rollout's claim or its place in the queue.
 	EndpointRelease EndpointEventKind = "release"
 	// EndpointClear ends the cooldown of Version, or all when it is empty.
 	EndpointClear EndpointEventKind = "clear-cooldown"
 )
 
-// Admit folds one event into an endpoint's record.
-func Admit(r EndpointRecord, ev EndpointEvent) EndpointRecord { return r }
+// Admit folds one event into an endpoint's record and returns its successor. It
+// is total and pure; r is not changed. Whatever claims race, at most one rollout
+// is active.
+func Admit(r EndpointRecord, ev EndpointEvent) EndpointRecord {
+	r.SchemaVersion = schemaVersion
+	r.Queue, r.Cooldowns = slices.Clone(r.Queue), maps.Clone(r.Cooldowns)
+	r.At = later(r.At, ev.At)
+	r.Refused, r.Sentence = "", ""
+	switch ev.Kind {
+	case EndpointClaim:
+		r.claim(ev)
+	case EndpointWait:
+		r.wait(ev)
+	case EndpointRelease:
+		r.release(ev)
+	case EndpointClear:
+		if ev.Version == "" {
+			r.Cooldowns = nil
+		}
+		delete(r.Cooldowns, ev.Version)
+	}
+	maps.DeleteFunc(r.Cooldowns, func(_ string, until time.Time) bool { return !until.After(r.At) })
+	return r
+}
+
+// wait registers the newest release that waits for its schedule; the one before
+// is dropped.
+func (r *EndpointRecord) wait(ev EndpointEvent) {
+	if r.Scheduled == ev.Rollout || r.wasDropped(ev.Rollout) {
+		return
+	}
+	if r.Scheduled != "" {
+		r.drop(r.Scheduled)
+	}
+	r.Scheduled = ev.Rollout
+}
+
+// drop remembers a rollout that lost its place.
+func (r *EndpointRecord) drop(rollout string) {
+	r.Dropped = append(slices.Clone(r.Dropped), rollout)
+	r.Dropped = r.Dropped[max(len(r.Dropped)-100, 0):]
+}
+
+// wasDropped refuses a rollout that lost its place.
+func (r *EndpointRecord) wasDropped(rollout string) bool {
+	if !slices.Contains(r.Dropped, rollout) {
+		return false
+	}
+	r.Refused, r.Sentence = ReasonSuperseded, "A newer release took its place."
+	return true
+}
+
+// claim makes the rollout active, queues it, or refuses it.
+func (r *EndpointRecord) claim(ev EndpointEvent) {
+	if r.Scheduled == ev.Rollout {
+		r.Scheduled = ""
+	}
+	if r.Active == ev.Rollout || r.waits(ev.Rollout) >= 0 {
+		return
+	}
+	if r.wasDropped(ev.Rollout) {
+		return
+	}
+	if until, cooling := r.Cooldowns[ev.Version]; cooling && until.After(r.At) {
+		r.Refused = ReasonCooldown
+		r.Sentence = fmt.Sprintf("Version %s is in its cooldown until %s; wait, or clear it with `belay cooldown clear %s/%s`.",
+			ev.Version, until.UTC().Format(time.RFC3339), r.Endpoint.Router, r.Endpoint.Name)
+		return
+	}
+	switch {
+	case r.Active == "":
+		r.Active = ev.Rollout
+	case ev.Concurrency == ConcurrencyRefuse:
+		r.Refused = ReasonBusy
+		r.Sentence = fmt.Sprintf("The endpoint is busy with %s, and the policy refuses a second release.", r.Active)
+	case ev.Concurrency == ConcurrencySupersede:
+		for _, q := range r.Queue {
+			r.drop(q.Rollout)
+		}
+		r.Queue = []Waiting{{Rollout: ev.Rollout, Since: r.At}}
+		r.Superseding = ev.Rollout
+	default:
+		r.Queue = append(r.Queue, Waiting{Rollout: ev.Rollout, Since: r.At})
+	}
+}
+
+// release ends a claim, or a place in the queue; the next in the queue follows.
+func (r *EndpointRecord) release(ev EndpointEvent) {
+	if r.Scheduled == ev.Rollout {
+		r.Scheduled = ""
+	}
+	if r.Superseding == ev.Rollout {
+		r.Superseding = ""
+	}
+	if i := r.waits(ev.Rollout); i >= 0 {
+		r.Queue = slices.Delete(r.Queue, i, i+1)
+	}
+	if !ev.Until.IsZero() && ev.Version != "" && r.Active == ev.Rollout {
+		if r.Cooldowns == nil {
+			r.Cooldowns = map[string]time.Time{}
+		}
+		r.Cooldowns[ev.Version] = ev.Until
+	}
+	if r.Active != ev.Rollout {
+		return
+	}
+	if ev.Confirmed != nil {
+		c := ev.Confirmed.Clone()
+		r.Confirmed = &c
+	}
+	r.Active = ""
+	if len(r.Queue) > 0 {
+		r.Active, r.Queue = r.Queue[0].Rollout, r.Queue[1:]
+		if r.Superseding == r.Active {
+			r.Superseding = ""
+		}
+	}
+}
+
+// waits is the rollout's place in the queue, -1 when it has none.
+func (r *EndpointRecord) waits(rollout string) int {
+	return slices.IndexFunc(r.Queue, func(w Waiting) bool { return w.Rollout == rollout })
+}
+
+// ClaimEvent is what the shell folds into the endpoint's record for a Claim.
+func ClaimEvent(p *Plan, e Effect, at time.Time) EndpointEvent {
+	kind := EndpointClaim
+	if e.Wait {
+		kind = EndpointWait
+	}
+	return EndpointEvent{Kind: kind, At: at, Rollout: p.ID, Version: p.Release.Version, Concurrency: p.Concurrency}
+}
+
+// ReleaseEvent is what the shell folds into the endpoint's record for a Release.
+func ReleaseEvent(p *Plan, s State, e Effect, at time.Time) EndpointEvent {
+	return EndpointEvent{Kind: EndpointRelease, At: at, Rollout: p.ID, Version: p.Release.Version, Until: e.Cooldown, Confirmed: s.Confirmed}
+}
+
+// Standing is what the record, just after Admit folded the rollout's claim, says
+// to it: an event of kind claimed, queued or refused without At, Effect and
+// Attempt.
+func (r EndpointRecord) Standing(p *Plan, e Effect) Event {
+	switch {
+	case e.Wait && r.Scheduled == p.ID:
+		return Event{Kind: EventQueued}
+	case e.Wait:
+		return Event{Kind: EventRefused, Code: ReasonSuperseded, Reason: "A newer release waits for the schedule."}
+	case r.Active == p.ID:
+		return Event{Kind: EventClaimed}
+	case r.waits(p.ID) > 0:
+		return Event{Kind: EventQueued, Ahead: r.Queue[r.waits(p.ID)-1].Rollout}
+	case r.waits(p.ID) == 0:
+		return Event{Kind: EventQueued, Ahead: r.Active}
+	case r.Refused != "":
+		return Event{Kind: EventRefused, Code: r.Refused, Reason: r.Sentence}
+	}
+	return Event{Kind: EventRefused, Code: ReasonSuperseded, Reason: "A newer release took the place in the queue."}
+}

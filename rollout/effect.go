@@ -7,10 +7,13 @@ type EffectKind string
 
 // The kinds of effects.
 const (
-	// EffectClaim asks Admit for the endpoint. Answers: claimed, queued, refused.
-	// It stays wanted while queued; the shell asks again when the record changes.
+	// EffectClaim asks Admit for the endpoint: the shell folds ClaimEvent(p, e, at)
+	// into the endpoint's record and answers with what Standing says of it:
+	// claimed, queued or refused. It stays wanted while queued; the shell asks
+	// again whenever the record changes.
 	EffectClaim EffectKind = "claim"
-	// EffectRelease gives the endpoint back, with the Cooldown. Answer: released.
+	// EffectRelease gives the endpoint (or the place in its queue) back: the shell
+	// folds ReleaseEvent(p, s, e, at). Answer: released.
 	EffectRelease EffectKind = "release"
 	// EffectPreflight reads the split and makes the plan's checks. Answer: preflighted.
 	EffectPreflight EffectKind = "preflight"
@@ -55,11 +58,13 @@ type Effect struct {
 	// Cooldown is for Release: until when the version is refused; zero for none.
 	Cooldown time.Time `json:"cooldown,omitzero"`
 
-	// Notifiers are for Ask, Tell and Page: where it goes next. Refs are the
-	// references that earlier deliveries of the same Notice.Key returned.
-	Notifiers []string          `json:"notifiers,omitempty"`
-	Refs      map[string]string `json:"refs,omitempty"`
-	Notice    *Notice           `json:"notice,omitempty"`
+	// Wait is for Claim: the rollout only registers for its schedule.
+	Wait bool `json:"wait,omitempty"`
+
+	// Notifiers are for Ask, Tell and Page: where it goes now, one name. The core
+	// makes one effect per notifier and decides who is next when one fails.
+	Notifiers []string `json:"notifiers,omitempty"`
+	Notice    *Notice  `json:"notice,omitempty"`
 }
 
 // A Notice is what people are told, without the words of any one messenger.
@@ -74,6 +79,10 @@ type Notice struct {
 	Summary  string `json:"summary"`
 	// Resolve ends the page with this key.
 	Resolve bool `json:"resolve,omitempty"`
+	// Ref is what the notifier returned for this key before, ThreadRef what it
+	// returned for the rollout's status message.
+	Ref       string `json:"ref,omitempty"`
+	ThreadRef string `json:"threadRef,omitempty"`
 	// Question is set for Ask.
 	Question *Question `json:"question,omitempty"`
 }
@@ -108,6 +117,10 @@ type Question struct {
 	// State is open, approved, rejected, expired or void.
 	State   QuestionState `json:"state"`
 	Answers []GateAnswer  `json:"answers,omitempty"`
+	// Passed names the guardrails that read pass when it was asked.
+	Passed []string `json:"passed,omitempty"`
+	// AskedAt is when it was asked.
+	AskedAt time.Time `json:"askedAt"`
 }
 
 // QuestionState is how an approval request stands.

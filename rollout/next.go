@@ -1,11 +1,253 @@
 package rollout
 
-import "time"
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+)
+
+// schemaVersion is the version of State and Plan that this code writes.
+const schemaVersion = 1
 
 // Start is the state of a rollout before its first event.
 func Start(p *Plan, at time.Time) State {
-	return State{SchemaVersion: 1, ID: p.ID, Step: -1, Created: at, At: at}
+	return State{SchemaVersion: schemaVersion, ID: p.ID, Step: -1, Reached: -1, Created: at, At: at}
 }
 
-// Next folds one event into a state.
-func Next(p *Plan, s State, ev Event) State { return s }
+// Next folds one event into a state and returns its successor. It is total: it
+// never panics and never errors, whatever the plan, state and event; an event
+// that does not fit changes nothing and says why in Last.Ignored. s is not
+// changed. An event whose At lies before the last one's counts as that.
+func Next(p *Plan, s State, ev Event) State {
+	before := s
+	m := &machine{p: p, s: s.clone(), ev: ev}
+	if m.ev.At.Before(s.At) {
+		m.ev.At = s.At
+	}
+	m.s.At = m.ev.At
+	m.s.Seq++
+	m.s.Last = Last{}
+	m.fold()
+	m.timers()
+	m.tell()
+	m.settleOutbox()
+	if err := m.s.check(p); err != nil {
+		return suspect(p, before, m.ev, err)
+	}
+	m.s.Last.Quiet = quiet(&before, &m.s)
+	return m.s
+}
+
+// A machine folds one event.
+type machine struct {
+	p  *Plan
+	s  State
+	ev Event
+	// minted counts the effects of this event.
+	minted int
+}
+
+// fold dispatches the event. Every kind has one method.
+func (m *machine) fold() {
+	if m.s.Phase.Terminal() && !m.afterEnd() {
+		m.ignore("the rollout has ended")
+		return
+	}
+	if !m.expected() {
+		m.ignore("answers an effect that is not wanted")
+		return
+	}
+	switch m.ev.Kind {
+	case EventStarted:
+		m.started()
+	case EventClaimed:
+		m.claimed()
+	case EventQueued:
+		m.queued()
+	case EventRefused:
+		m.s.Registered = false
+		m.refuse(m.ev.Code, m.ev.Reason)
+	case EventReleased:
+		m.s.Registered, m.s.Claimed = false, false
+	case EventPreflighted:
+		m.preflighted()
+	case EventTraffic:
+		m.traffic()
+	case EventMeasured:
+		m.measured()
+	case EventDelivered:
+		m.delivered()
+	case EventUndelivered:
+		m.undelivered()
+	case EventAnswered:
+		m.answered()
+	case EventCommanded:
+		m.commanded()
+	case EventSuperseded:
+		m.superseded()
+	case EventSuspected:
+		m.suspected()
+	case EventWoken:
+		// Time has passed: the timers look at it.
+	default:
+		m.ignore(fmt.Sprintf("unknown kind of event %q", m.ev.Kind))
+	}
+}
+
+// afterEnd reports whether the event may still be folded into an ended rollout:
+// the answers to its last messages and to the release of its endpoint.
+func (m *machine) afterEnd() bool {
+	switch m.ev.Kind {
+	case EventReleased, EventDelivered, EventUndelivered:
+		return true
+	default:
+		return false
+	}
+}
+
+// expected reports whether the event answers an effect that is still wanted, or
+// answers none. The answered effect leaves the Outbox; what is still needed is
+// put back when the outbox is settled.
+func (m *machine) expected() bool {
+	switch m.ev.Kind {
+	case EventStarted:
+		return m.s.Phase == ""
+	case EventAnswered, EventCommanded, EventSuperseded, EventSuspected:
+		return m.s.Phase != ""
+	default:
+	}
+	if m.ev.Effect == "" && m.ev.Kind == EventWoken {
+		return m.s.Phase != ""
+	}
+	for _, e := range m.s.Outbox {
+		if e.ID == m.ev.Effect {
+			return e.Attempt == m.ev.Attempt && answers(m.ev.Kind, e.Kind)
+		}
+	}
+	return false
+}
+
+// answers reports whether an event of kind k answers an effect of kind e.
+func answers(k EventKind, e EffectKind) bool {
+	switch e {
+	case EffectClaim:
+		return k == EventClaimed || k == EventQueued || k == EventRefused
+	case EffectRelease:
+		return k == EventReleased
+	case EffectPreflight:
+		return k == EventPreflighted
+	case EffectSetTraffic, EffectReadTraffic:
+		return k == EventTraffic
+	case EffectMeasure:
+		return k == EventMeasured
+	case EffectAsk, EffectTell, EffectPage:
+		return k == EventDelivered || k == EventUndelivered
+	case EffectWake:
+		return k == EventWoken
+	}
+	return false
+}
+
+// effect is the wanted effect that the event answers.
+func (m *machine) effect() Effect {
+	for _, e := range m.s.Outbox {
+		if e.ID == m.ev.Effect {
+			return e
+		}
+	}
+	return Effect{}
+}
+
+// now is the event's time.
+func (m *machine) now() time.Time { return m.ev.At }
+
+// ignore says why the event changes nothing.
+func (m *machine) ignore(why string) { m.s.Last.Ignored = why }
+
+// enter makes phase the rollout's phase.
+func (m *machine) enter(phase Phase, reason Reason, sentence string) {
+	if m.s.Phase != phase {
+		m.s.PhaseSince = m.now()
+	}
+	m.s.Phase, m.s.Reason, m.s.Sentence = phase, reason, sentence
+}
+
+// decide records a decision, with the step's name.
+func (m *machine) decide(d Decision) {
+	if d.Step == "" {
+		d.Step = m.stepName()
+	}
+	if m.ev.By != nil && d.By == "" {
+		d.By = m.ev.By.ID
+	}
+	m.s.Last.Decisions = append(m.s.Last.Decisions, d)
+}
+
+// stepName is the current step's name, "" before the first.
+func (m *machine) stepName() string {
+	if m.s.Step < 0 || m.s.Step >= len(m.p.Steps) {
+		return ""
+	}
+	return m.p.Steps[m.s.Step].Name
+}
+
+// clone returns a copy of which Next may change everything it changes.
+func (s State) clone() State {
+	s.Messages, s.Outbox = slices.Clone(s.Messages), slices.Clone(s.Outbox)
+	s.Gates, s.Refs = maps.Clone(s.Gates), maps.Clone(s.Refs)
+	s.Shift, s.Hold, s.Page = clonePtr(s.Shift), clonePtr(s.Hold), clonePtr(s.Page)
+	return s
+}
+
+func clonePtr[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	v := *p
+	return &v
+}
+
+// quiet reports whether the step from a to b may wait for the next append: it
+// changed nothing that the outside world or a person would notice.
+func quiet(a, b *State) bool {
+	return len(b.Last.Decisions) == 0 && a.Phase == b.Phase && a.Step == b.Step && a.Reached == b.Reached &&
+		a.Claimed == b.Claimed && a.MayEnd == b.MayEnd && a.Bake.Needs == b.Bake.Needs && a.Bake.Extended == b.Bake.Extended &&
+		equalPtr(a.Shift, b.Shift) && equalPtr(a.Hold, b.Hold) && equalPtr(a.Page, b.Page) &&
+		sameOutcomes(a.Verdicts, b.Verdicts) && slices.Equal(lastingIDs(a.Outbox), lastingIDs(b.Outbox))
+}
+
+// lastingIDs lists the effects that may not be minted again under another ID,
+// with their attempts.
+func lastingIDs(es []Effect) []string {
+	var ids []string
+	for _, e := range es {
+		switch e.Kind {
+		case EffectMeasure, EffectReadTraffic, EffectWake:
+		case EffectClaim, EffectRelease, EffectPreflight, EffectSetTraffic, EffectAsk, EffectTell, EffectPage:
+			ids = append(ids, fmt.Sprintf("%s#%d", e.ID, e.Attempt))
+		}
+	}
+	return ids
+}
+
+func sameOutcomes(a, b []analysis.Verdict) bool {
+	return slices.EqualFunc(a, b, func(x, y analysis.Verdict) bool { return x.Guardrail == y.Guardrail && x.Outcome == y.Outcome })
+}
+
+func equalPtr[T any](a, b *T) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return fmt.Sprint(*a) == fmt.Sprint(*b)
+}
+
+// later is the later of two instants.
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

@@ -21,6 +21,9 @@ type State struct {
 	Reason     Reason    `json:"reason,omitempty"`
 	Sentence   string    `json:"sentence,omitempty"`
 
+	// StartAt is when the policy's schedule lets the rollout start.
+	StartAt time.Time `json:"startAt,omitzero"`
+
 	// Stable is resolved by the preflight; Manual is the command that rolls back
 	// by hand.
 	Stable string        `json:"stable,omitempty"`
@@ -28,11 +31,18 @@ type State struct {
 	Ahead  string        `json:"ahead,omitempty"`
 	Checks []CheckResult `json:"checks,omitempty"`
 	// Tries counts failed tries of the preflight.
-	Tries   int  `json:"tries,omitempty"`
-	Claimed bool `json:"claimed,omitempty"`
+	Tries int `json:"tries,omitempty"`
+	// Registered: the endpoint's record may know this rollout; Claimed: the
+	// endpoint is ours.
+	Registered bool `json:"registered,omitempty"`
+	Claimed    bool `json:"claimed,omitempty"`
 
-	// Step is the index of the current step, -1 before the first.
-	Step int `json:"step"`
+	// Step is the index of the current step, -1 before the first; Reached that of
+	// the last step whose weight was read back, at StepSince. While a forward
+	// shift is under way Reached is Step-1 and guardrails judge the step before.
+	Step      int       `json:"step"`
+	Reached   int       `json:"reached"`
+	StepSince time.Time `json:"stepSince,omitzero"`
 	// Confirmed is the split last read from the endpoint and accepted as ours;
 	// Observed is the last one read, whoever made it. Asked is what Belay last
 	// wanted.
@@ -43,6 +53,12 @@ type State struct {
 	// Allowed is the candidate's largest weight that an opened gate allows.
 	Allowed int    `json:"allowed"`
 	Shift   *Shift `json:"shift,omitempty"`
+	// Foreign is the last foreign split that was reported; Unread is since when
+	// the endpoint could not be read.
+	Foreign *Split    `json:"foreign,omitempty"`
+	Unread  time.Time `json:"unread,omitzero"`
+	// Ending is the phase that the rollback under way leads to.
+	Ending Phase `json:"ending,omitempty"`
 
 	Bake     Bake                `json:"bake,omitzero"`
 	Evidence analysis.Evidence   `json:"evidence,omitzero"`
@@ -55,8 +71,10 @@ type State struct {
 	Hold       *Hold `json:"hold,omitempty"`
 	Restored   bool  `json:"restored,omitempty"`
 
-	Page     *OpenPage `json:"page,omitempty"`
-	Messages []Effect  `json:"messages,omitempty"`
+	Page *OpenPage `json:"page,omitempty"`
+	// PagedTo is the notifier that took the last page.
+	PagedTo  string   `json:"pagedTo,omitempty"`
+	Messages []Effect `json:"messages,omitempty"`
 	// Refs hold what notifiers returned, by notifier and notice key.
 	Refs map[string]string `json:"refs,omitempty"`
 
@@ -68,6 +86,8 @@ type State struct {
 // A Shift is a change of the traffic under way.
 type Shift struct {
 	Why ShiftWhy `json:"why"`
+	// Serial is the Seq of the event that began it; it makes the effect's key.
+	Serial int `json:"serial"`
 	// From is what the endpoint must show for the write to be sent, To what it
 	// shall show.
 	From    Split     `json:"from"`
@@ -83,6 +103,14 @@ type Shift struct {
 	// Withheld: somebody else took the traffic from the candidate; nothing is
 	// written until a person orders it.
 	Withheld bool `json:"withheld,omitempty"`
+	// Ordered: a person repeated the order, so that somebody else's split is
+	// overwritten.
+	Ordered bool `json:"ordered,omitempty"`
+	// Stopping: the rollout was held or paused while the write was on its way; it
+	// is not repeated, only read back.
+	Stopping bool `json:"stopping,omitempty"`
+	// Uncertain: the rollback cut off a forward write, which may still land.
+	Uncertain bool `json:"uncertain,omitempty"`
 	// Late: verifyWithin has passed without confirmation.
 	Late bool `json:"late,omitempty"`
 }
@@ -139,6 +167,10 @@ type OpenPage struct {
 	Since   time.Time `json:"since"`
 	Summary string    `json:"summary"`
 	Reason  Reason    `json:"reason"`
+	// Guardrail is whose breach opened it, where onBreach is page.
+	Guardrail string `json:"guardrail,omitempty"`
+	// Notifier is the one that took the page, "" while none did.
+	Notifier string `json:"notifier,omitempty"`
 }
 
 // Last is what one event led to.

@@ -1,0 +1,177 @@
+package rollout
+
+import (
+	"fmt"
+	"time"
+)
+
+// commanded folds a person's command. The shell has checked that the person may
+// give it.
+func (m *machine) commanded() {
+	if m.ev.By == nil || m.ev.By.ID == "" {
+		m.ignore("the command names no person")
+		return
+	}
+	by := m.ev.By.ID + because(m.ev.Reason)
+	switch m.ev.Command {
+	case CommandPause:
+		m.pause(by)
+	case CommandResume:
+		m.resume(by)
+	case CommandRollback:
+		m.orderRollback(by)
+	case CommandPromote:
+		m.override(by)
+	case CommandExtend:
+		m.extend(by)
+	default:
+		m.ignore(fmt.Sprintf("unknown command %q", m.ev.Command))
+	}
+}
+
+// pause stops the ladder where it is; guardrails are judged on.
+func (m *machine) pause(by string) {
+	switch m.s.Phase {
+	case PhaseShifting, PhaseBaking, PhaseWaiting:
+	case PhaseQueued, PhaseScheduled, PhasePreflight, PhaseHeld, PhasePaused, PhaseRollingBack, PhaseSuspect,
+		PhasePromoted, PhaseRolledBack, PhaseStopped, PhaseRefused:
+		m.ignore(fmt.Sprintf("a rollout that is %s cannot be paused", m.s.Phase))
+		return
+	}
+	sentence := fmt.Sprintf("Paused by %s.", by)
+	m.stopShift()
+	m.s.Hold = &Hold{Reason: ReasonCommand, Sentence: sentence, Since: m.now(), Paused: true}
+	m.decide(Decision{Kind: DecisionHold, Reason: ReasonCommand, Sentence: sentence})
+	m.enter(PhasePaused, ReasonCommand, sentence)
+}
+
+// resume leaves paused, held and suspect. After a breach that held it restarts
+// the evidence of that group: an override.
+func (m *machine) resume(by string) {
+	if m.s.Phase != PhasePaused && m.s.Phase != PhaseHeld && m.s.Phase != PhaseSuspect {
+		m.ignore(fmt.Sprintf("a rollout that is %s cannot be resumed", m.s.Phase))
+		return
+	}
+	sentence := fmt.Sprintf("Resumed by %s.", by)
+	m.unhold(by)
+	m.decide(Decision{Kind: DecisionResume, Reason: ReasonCommand, Sentence: sentence})
+	m.resolvePage("Resolved: " + sentence)
+	m.resumeWork(ReasonCommand, sentence)
+}
+
+// unhold ends a hold by a person's word, with what follows from its reason.
+func (m *machine) unhold(by string) {
+	h := m.s.Hold
+	m.s.Hold = nil
+	if h == nil {
+		return
+	}
+	if h.Group != "" {
+		m.s.Evidence = m.s.Evidence.Restart(m.p.Panel, h.Group, m.moment())
+		m.decide(Decision{Kind: DecisionResume, Reason: ReasonOverride, Guardrail: h.Guardrail, Verdicts: m.s.Verdicts,
+			Sentence: fmt.Sprintf("The breach of %s is overridden by %s; the evidence of its group starts again.", h.Guardrail, by)})
+	}
+	if h.Reason == ReasonUndecided {
+		m.s.Bake.FullSince, m.s.Bake.Extended = time.Time{}, false
+	}
+	m.s.Missing = Missing{}
+	for _, name := range sortedKeys(m.s.Gates) {
+		if q := m.s.Gates[name]; q.State == QuestionExpired {
+			delete(m.s.Gates, name)
+		}
+	}
+}
+
+// orderRollback rolls back by a person's word. Repeated, it overwrites even a
+// split that leaves the candidate nothing.
+func (m *machine) orderRollback(by string) {
+	sentence := fmt.Sprintf("Rollback ordered by %s.", by)
+	if m.s.Phase == PhaseRollingBack {
+		sh := m.s.Shift
+		if sh == nil || !sh.Withheld {
+			m.ignore("the rollback is under way")
+			return
+		}
+		sh.Ordered, sh.Withheld, sh.Sent = true, false, false
+		sh.Attempt++
+		sh.NotBefore = m.now()
+		if m.s.Observed != nil {
+			sh.From = *m.s.Observed
+		}
+		m.decide(Decision{Kind: DecisionRollback, Reason: ReasonCommand, Sentence: sentence + " The present split is overwritten."})
+		return
+	}
+	m.rollback(ReasonCommand, sentence, "a person's rollback", PhaseStopped)
+}
+
+// override ends this step's wait: its bake, its want of evidence, its hold. It
+// opens no gate and no window.
+func (m *machine) override(by string) {
+	switch m.s.Phase {
+	case PhaseBaking, PhaseHeld, PhasePaused, PhaseWaiting:
+	case PhaseQueued, PhaseScheduled, PhasePreflight, PhaseShifting, PhaseRollingBack, PhaseSuspect,
+		PhasePromoted, PhaseRolledBack, PhaseStopped, PhaseRefused:
+		m.ignore(fmt.Sprintf("a rollout that is %s cannot be promoted", m.s.Phase))
+		return
+	}
+	if m.ev.Reason == "" {
+		m.ignore("promote needs a reason")
+		return
+	}
+	if m.s.Reached != m.s.Step || m.s.Shift != nil {
+		m.ignore("the step's weight is not confirmed; resume or roll back first")
+		return
+	}
+	if m.s.Observed != nil && m.s.Confirmed != nil && !m.s.Observed.Equal(*m.s.Confirmed) {
+		m.ignore("the endpoint does not show the step's split; resume or roll back first")
+		return
+	}
+	m.unhold(by)
+	m.s.Overridden = true
+	sentence := fmt.Sprintf("The wait of step %s is ended by %s.", m.stepName(), by)
+	m.decide(Decision{Kind: DecisionResume, Reason: ReasonOverride, Sentence: sentence, Verdicts: m.s.Verdicts})
+	m.resolvePage("Resolved: " + sentence)
+	m.enter(PhaseBaking, ReasonOverride, sentence)
+	m.advance()
+}
+
+// extend lengthens the current step's bake.
+func (m *machine) extend(by string) {
+	if m.s.Reached < 0 || m.s.Reached != m.s.Step || m.s.Phase == PhaseRollingBack {
+		m.ignore("no step bakes now")
+		return
+	}
+	d := m.ev.Extend
+	if d <= 0 {
+		d = m.p.Steps[m.s.Step].Bake
+	}
+	m.s.Bake.Needs += min(d, 30*24*time.Hour)
+	m.s.Bake.FullSince, m.s.Bake.Extended, m.s.Overridden = time.Time{}, false, false
+	m.decide(Decision{Kind: DecisionExtend, Reason: ReasonCommand, Sentence: fmt.Sprintf("The bake of step %s is %s longer, by %s.", m.stepName(), d, by)})
+	if m.s.Phase == PhaseWaiting {
+		m.enter(PhaseBaking, ReasonCommand, "The bake was extended.")
+	}
+}
+
+// superseded gives way to a newer release.
+func (m *machine) superseded() {
+	if m.s.Phase == PhaseRollingBack {
+		m.ignore("the rollout is rolling back already")
+		return
+	}
+	m.rollback(ReasonSuperseded, fmt.Sprintf("Superseded by %s.", m.ev.Ahead), "concurrency: supersede", PhaseStopped)
+}
+
+// suspected stops everything: the store lost records.
+func (m *machine) suspected() {
+	if m.s.Phase == PhaseRollingBack {
+		m.ignore("a rollback goes on whatever the store lost")
+		return
+	}
+	sentence := "The store and the endpoint disagree: " + m.ev.Reason
+	m.stopShift()
+	m.s.Hold = &Hold{Reason: ReasonStoreLost, Sentence: sentence, Since: m.now()}
+	m.decide(Decision{Kind: DecisionHold, Reason: ReasonStoreLost, Sentence: sentence})
+	m.enter(PhaseSuspect, ReasonStoreLost, sentence)
+	m.openPage(ReasonStoreLost, sentence+m.byHand())
+}

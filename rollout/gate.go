@@ -1,0 +1,203 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/belayd/belay/analysis"
+)
+
+// ask puts the approval for step i before people, with the present evidence.
+func (m *machine) ask(i int, name string) Question {
+	ap := m.p.approval(name)
+	q := Question{
+		Gate: name, Step: m.p.Steps[i].Name, AskedAt: m.now(), Expires: m.now().Add(ap.Expires), Quorum: max(ap.Quorum, 1), State: QuestionOpen,
+		To: m.p.target(i, m.s.Stable), Evidence: evidenceHash(m.s.Verdicts), Passed: passing(m.s.Verdicts),
+	}
+	if m.s.Confirmed != nil {
+		q.From = m.s.Confirmed.Clone()
+	}
+	q.Nonce = hashOf(fmt.Appendf(nil, "%s/%s/%d/%s", m.p.ID, name, m.s.Seq, q.Evidence))[:24]
+	m.setGate(q)
+	m.decide(Decision{Kind: DecisionAsk, Gate: name, Reason: ReasonApproval, Verdicts: m.s.Verdicts,
+		Rule: fmt.Sprintf("requires: [%s], quorum: %d", name, q.Quorum), Sentence: fmt.Sprintf("Approval %s is asked for step %s (%s).", name, q.Step, q.To)})
+	m.sayAsk(ap, q)
+	return q
+}
+
+// approval is the plan's approval with the name.
+func (p *Plan) approval(name string) Approval {
+	for _, a := range p.Approvals {
+		if a.Name == name {
+			return a
+		}
+	}
+	return Approval{Name: name, Quorum: 1}
+}
+
+func (m *machine) setGate(q Question) {
+	if m.s.Gates == nil {
+		m.s.Gates = map[string]Question{}
+	}
+	m.s.Gates[q.Gate] = q
+}
+
+// answered folds a person's yes or no.
+func (m *machine) answered() {
+	q, asked := m.s.Gates[m.ev.Gate]
+	if why := m.inadmissible(q, asked); why != "" {
+		m.ignore(why)
+		return
+	}
+	by := *m.ev.By
+	q.Answers = append(slices.Clone(q.Answers), GateAnswer{By: by, At: m.now(), Approve: m.ev.Approve, Reason: m.ev.Reason})
+	verb := "approves"
+	if !m.ev.Approve {
+		verb = "rejects"
+		q.State = QuestionRejected
+	} else if approvals(q) >= q.Quorum {
+		q.State = QuestionApproved
+	}
+	sentence := fmt.Sprintf("%s %s step %s (%d of %d)%s.", by.ID, verb, q.Step, approvals(q), q.Quorum, because(m.ev.Reason))
+	m.setGate(q)
+	m.decide(Decision{Kind: DecisionAnswer, Gate: q.Gate, Reason: ReasonApproval, Sentence: sentence})
+	m.sayAsk(m.p.approval(q.Gate), q)
+	switch {
+	case q.State == QuestionRejected:
+		m.rollback(ReasonRejected, sentence, "reject rolls back", PhaseStopped)
+	case m.s.Phase == PhaseWaiting:
+		m.unwait()
+	}
+}
+
+// unwait looks again whether the next step may start.
+func (m *machine) unwait() {
+	if m.s.Step < 0 {
+		m.advance()
+		return
+	}
+	m.stepEnd()
+}
+
+// inadmissible says why an answer does not count; "" when it does.
+func (m *machine) inadmissible(q Question, asked bool) string {
+	by := m.ev.By
+	ap := m.p.approval(m.ev.Gate)
+	switch {
+	case !asked:
+		return fmt.Sprintf("nothing is asked for gate %q now", m.ev.Gate)
+	case by == nil || by.ID == "":
+		return "the answer names no person"
+	case m.ev.Nonce != q.Nonce:
+		return "the question was asked again since: look at the present evidence"
+	case q.State != QuestionOpen:
+		return fmt.Sprintf("the question is already %s", q.State)
+	case !m.now().Before(q.Expires):
+		return "the question has expired"
+	case ap.NotByRequester && m.isRequester(*by):
+		return "the requester may not approve"
+	case slices.ContainsFunc(q.Answers, func(a GateAnswer) bool { return a.By.ID == by.ID }):
+		return by.ID + " has already answered"
+	}
+	return ""
+}
+
+// isRequester reports whether the person asked for the release, or is the one
+// it was asked for.
+func (m *machine) isRequester(by Person) bool {
+	r := m.p.Release
+	return by.ID == r.Requester.ID || (r.OnBehalfOf != "" && (strings.EqualFold(by.ID, r.OnBehalfOf) || strings.EqualFold(by.Name, r.OnBehalfOf)))
+}
+
+// approvals counts the distinct people who said yes.
+func approvals(q Question) int {
+	n := 0
+	for _, a := range q.Answers {
+		if a.Approve {
+			n++
+		}
+	}
+	return n
+}
+
+// voidGates voids what was asked or approved on evidence that has turned: a
+// guardrail that read pass is now broken, or has no data for longer than the
+// policy allows. Moving estimates void nothing.
+func (m *machine) voidGates(_ []analysis.Verdict) {
+	if len(m.s.Gates) == 0 {
+		return
+	}
+	turned := map[string]analysis.Outcome{}
+	for _, v := range m.s.Verdicts {
+		if v.Outcome == analysis.OutcomeBreach || (v.Outcome == analysis.OutcomeNoData && m.s.Missing.Told) {
+			turned[v.Guardrail] = v.Outcome
+		}
+	}
+	for _, name := range sortedKeys(m.s.Gates) {
+		q := m.s.Gates[name]
+		if q.State != QuestionOpen && q.State != QuestionApproved {
+			continue
+		}
+		for _, g := range q.Passed {
+			if turned[g] != "" {
+				m.voidGate(q, fmt.Sprintf("Guardrail %s passed when approval %s was asked and is now %s; it will be asked again.", g, q.Gate, turned[g]))
+				break
+			}
+		}
+	}
+}
+
+func (m *machine) voidGate(q Question, sentence string) {
+	q.State = QuestionVoid
+	m.setGate(q)
+	m.decide(Decision{Kind: DecisionVoid, Gate: q.Gate, Reason: ReasonEvidenceChanged, Sentence: sentence, Verdicts: m.s.Verdicts})
+	m.sayAsk(m.p.approval(q.Gate), q)
+}
+
+// expireGates applies onExpiry to questions that nobody answered in time.
+func (m *machine) expireGates() {
+	for _, name := range sortedKeys(m.s.Gates) {
+		q := m.s.Gates[name]
+		if q.State != QuestionOpen || m.now().Before(q.Expires) {
+			continue
+		}
+		q.State = QuestionExpired
+		m.setGate(q)
+		ap := m.p.approval(name)
+		m.sayAsk(ap, q)
+		rule := fmt.Sprintf("expires: %s, onExpiry: %s", ap.Expires, ap.OnExpiry)
+		sentence := fmt.Sprintf("Approval %s for step %s was not given within %s.", name, q.Step, ap.Expires)
+		if ap.OnExpiry == ExpiryRollback {
+			m.rollback(ReasonExpired, sentence, rule, PhaseRolledBack)
+			return
+		}
+		m.hold(Hold{Reason: ReasonExpired, Sentence: sentence}, rule)
+	}
+}
+
+// evidenceHash identifies the verdicts that people were shown.
+func evidenceHash(vs []analysis.Verdict) string {
+	var b strings.Builder
+	for _, v := range vs {
+		fmt.Fprintf(&b, "%s=%s n=%g/%g\n", v.Guardrail, v.Outcome, v.Candidate.N, v.Stable.N)
+	}
+	return hashOf([]byte(b.String()))
+}
+
+func passing(vs []analysis.Verdict) []string {
+	var names []string
+	for _, v := range vs {
+		if v.Outcome == analysis.OutcomePass {
+			names = append(names, v.Guardrail)
+		}
+	}
+	return names
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}

@@ -1,0 +1,305 @@
+package rollout
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+)
+
+// measured folds readings: evidence first, then breaches, then what is missing,
+// then whether the step may end.
+func (m *machine) measured() {
+	if m.s.Reached < 0 || m.s.Phase == PhaseRollingBack {
+		m.ignore("nothing is judged now")
+		return
+	}
+	at := m.moment()
+	evidence, vs := analysis.Judge(m.p.Panel, m.s.Evidence, at, m.ev.Readings)
+	before := m.s.Verdicts
+	m.s.Evidence, m.s.Verdicts, m.s.MayEnd = evidence, vs.Each, vs.MayEnd
+	m.countBake(vs)
+	for _, b := range vs.Breaches {
+		m.breach(b)
+		if m.s.Phase == PhaseRollingBack {
+			return
+		}
+	}
+	m.missing(vs)
+	if m.s.Phase == PhaseRollingBack {
+		return
+	}
+	m.voidGates(before)
+	m.stepEnd()
+}
+
+// moment is when and under what circumstances the readings are judged.
+func (m *machine) moment() analysis.Moment {
+	cand := m.p.Release.Candidate
+	split := *m.s.Confirmed
+	return analysis.Moment{
+		At: m.now(), Step: m.s.Reached, StepStart: m.s.StepSince,
+		Settling:     m.now().Sub(m.s.StepSince) < m.p.Settle,
+		StableWeight: split.Weights[m.s.Stable], CandidateWeight: split.Weights[cand], Mirror: split.Mirror[cand],
+		Serving: serving(m.ev.Readings, split.Weights[m.s.Stable]),
+	}
+}
+
+// serving reports whether the endpoint served requests, as far as the readings
+// tell: an endpoint whose stable is read and idle serves nothing.
+func serving(rs []analysis.Reading, stableWeight int) bool {
+	if stableWeight == 0 {
+		return true
+	}
+	idle := false
+	for _, r := range rs {
+		if r.Status != analysis.StatusOK || !r.To.After(r.From) {
+			continue
+		}
+		if r.Stable.N > 0 || r.Candidate.N > 0 {
+			return true
+		}
+		idle = idle || r.Stable.Fresh
+	}
+	return !idle
+}
+
+// countBake adds watched time: the part that all readings cover, at most one
+// interval, and only while the step bakes.
+func (m *machine) countBake(vs analysis.Verdicts) {
+	counts := m.s.Phase == PhaseBaking || m.s.Phase == PhaseWaiting
+	from, to := m.s.Bake.Counted, m.now()
+	for _, r := range m.ev.Readings {
+		if r.Status != analysis.StatusOK {
+			continue
+		}
+		if r.From.After(from) {
+			from = r.From
+		}
+		if r.To.Before(to) {
+			to = r.To
+		}
+	}
+	if !to.After(m.s.Bake.Counted) {
+		return
+	}
+	if counts && vs.Watched && to.After(from) && len(m.ev.Readings) > 0 && m.s.Reached == m.s.Step {
+		m.s.Bake.Watched += min(to.Sub(from), m.p.Interval)
+	}
+	m.s.Bake.Counted = to
+}
+
+// breach does what a broken guardrail asks for.
+func (m *machine) breach(b analysis.Breach) {
+	reason := ReasonBreach
+	switch {
+	case b.Budget:
+		reason = ReasonBudget
+	case b.Cause == analysis.CauseShared:
+		reason = ReasonShared
+	case b.Cause == analysis.CauseSingleInstance:
+		reason = ReasonSingleInstance
+	}
+	rule := m.breachRule(b)
+	kind := DecisionBreach
+	if b.Budget {
+		kind = DecisionBudget
+	}
+	d := Decision{Kind: kind, Guardrail: b.Guardrail, Reason: reason, Rule: rule, Sentence: b.Sentence, Verdicts: m.s.Verdicts}
+	switch b.Action {
+	case analysis.ActionRollback:
+		m.decide(d)
+		m.rollback(reason, b.Sentence, rule, PhaseRolledBack)
+	case analysis.ActionHold:
+		if m.s.Hold != nil && m.s.Hold.Group == b.Group {
+			return
+		}
+		m.decide(d)
+		m.hold(Hold{Reason: reason, Sentence: b.Sentence, Group: b.Group, Guardrail: b.Guardrail}, rule)
+	case analysis.ActionPage:
+		if m.s.Page != nil && m.s.Page.Guardrail == b.Guardrail {
+			return
+		}
+		m.decide(d)
+		m.openPage(reason, b.Sentence)
+		m.s.Page.Guardrail = b.Guardrail
+	}
+}
+
+// breachRule is the rule that a breach applied, as the policy writes it.
+func (m *machine) breachRule(b analysis.Breach) string {
+	if b.Budget && m.p.Panel.Budget != nil {
+		return fmt.Sprintf("budget: {metric: %s, atMost: %g}", m.p.Panel.Budget.Metric, m.p.Panel.Budget.AtMost)
+	}
+	for _, g := range m.p.Panel.Guardrails {
+		if g.Name == b.Guardrail {
+			rule := fmt.Sprintf("%s: %s, onBreach: %s", g.Name, g.Limit.Text, g.OnBreach)
+			if b.Cause == analysis.CauseShared {
+				rule += fmt.Sprintf(", onSharedBreach: %s", m.p.Panel.OnSharedBreach)
+			}
+			return rule
+		}
+	}
+	return fmt.Sprintf("onBreach: %s", b.Group)
+}
+
+// missing applies onNoData and onSourceError.
+func (m *machine) missing(vs analysis.Verdicts) {
+	ms := &m.s.Missing
+	if vs.NoData == "" && vs.SourceError == "" {
+		was := ms.Told
+		*ms = Missing{}
+		if was && m.s.Hold != nil && m.s.Hold.Self {
+			m.resumeSelf("The readings are back; what was watched before still counts.")
+		}
+		return
+	}
+	ms.NoDataSince = since(ms.NoDataSince, vs.NoData != "", m.now())
+	ms.ErrorSince = since(ms.ErrorSince, vs.SourceError != "", m.now())
+	if vs.NoData != "" {
+		ms.Guardrail = vs.NoData
+		m.missed(ms.NoDataSince, m.p.OnNoData, ReasonNoData, vs.NoData)
+	}
+	if vs.SourceError != "" && m.s.Phase != PhaseRollingBack {
+		ms.Guardrail = vs.SourceError
+		m.missed(ms.ErrorSince, m.p.OnSourceError, ReasonSourceError, vs.SourceError)
+	}
+}
+
+// since is the start of a spell: kept while it lasts, zero when it is over.
+func since(start time.Time, on bool, now time.Time) time.Time {
+	if !on {
+		return time.Time{}
+	}
+	if start.IsZero() {
+		return now
+	}
+	return start
+}
+
+// missed applies one rule for missing readings to a spell.
+func (m *machine) missed(start time.Time, p MissingPolicy, reason Reason, guardrail string) {
+	lasted := m.now().Sub(start)
+	name, kind, what := "onNoData", DecisionNoData, "The candidate is missing in what the source answers"
+	if reason == ReasonSourceError {
+		name, kind, what = "onSourceError", DecisionSourceError, "The source does not answer, or only partly"
+	}
+	rule := fmt.Sprintf("%s: {after: %s, then: %s, rollbackAfter: %s}", name, p.After, p.Then, orNever(p.RollbackAfter))
+	sentence := fmt.Sprintf("%s for %s (guardrail %s).", what, lasted.Round(time.Millisecond), guardrail)
+	if p.RollbackAfter > 0 && lasted >= p.After+p.RollbackAfter && p.Then != analysis.ActionRollback {
+		m.decide(Decision{Kind: kind, Guardrail: guardrail, Reason: reason, Rule: rule, Sentence: sentence, Verdicts: m.s.Verdicts})
+		m.rollback(reason, sentence, rule, PhaseRolledBack)
+		return
+	}
+	if lasted < p.After || m.s.Missing.Told {
+		return
+	}
+	m.s.Missing.Told = true
+	m.decide(Decision{Kind: kind, Guardrail: guardrail, Reason: reason, Rule: rule, Sentence: sentence, Verdicts: m.s.Verdicts})
+	switch p.Then {
+	case analysis.ActionRollback:
+		m.rollback(reason, sentence, rule, PhaseRolledBack)
+	case analysis.ActionPage:
+		m.openPage(reason, sentence)
+	case analysis.ActionHold:
+		if m.s.Hold == nil {
+			m.hold(Hold{Reason: reason, Sentence: sentence, Self: true, Guardrail: guardrail}, rule)
+		}
+	}
+}
+
+func orNever(d time.Duration) string {
+	if d == 0 {
+		return "never"
+	}
+	return d.String()
+}
+
+// stepEnd asks whether the current step may end, and what then.
+func (m *machine) stepEnd() {
+	if m.s.Phase != PhaseBaking && m.s.Phase != PhaseWaiting || m.s.Shift != nil || m.s.Reached != m.s.Step {
+		return
+	}
+	b := &m.s.Bake
+	if m.s.Overridden {
+		m.advance()
+		return
+	}
+	if b.Watched < b.Needs {
+		return
+	}
+	if b.FullSince.IsZero() {
+		b.FullSince = m.now()
+	}
+	if m.s.MayEnd {
+		m.advance()
+		return
+	}
+	if m.s.Phase == PhaseWaiting {
+		// The evidence that let the step end is gone: it bakes on.
+		m.enter(PhaseBaking, ReasonEvidenceChanged, fmt.Sprintf("Step %s waits for evidence again: %s", m.stepName(), m.lacking()))
+	}
+	if !b.Extended {
+		b.Extended = true
+		m.decide(Decision{Kind: DecisionExtend, Reason: ReasonUndecided, Rule: fmt.Sprintf("maxExtend: %s", m.p.MaxExtend),
+			Sentence: fmt.Sprintf("The bake of %s is over and the evidence is not enough: %s", b.Needs, m.lacking()), Verdicts: m.s.Verdicts})
+		m.s.Sentence = fmt.Sprintf("Step %s is extended by up to %s: %s", m.stepName(), m.p.MaxExtend, m.lacking())
+	}
+	if m.now().Sub(b.FullSince) >= m.p.MaxExtend {
+		m.undecided()
+	}
+}
+
+// undecided applies onUndecided: the extension is used up.
+func (m *machine) undecided() {
+	rule := fmt.Sprintf("onUndecided: %s", m.p.OnUndecided)
+	sentence := fmt.Sprintf("The evidence is still not enough after %s more: %s", m.p.MaxExtend, m.lacking())
+	switch m.p.OnUndecided {
+	case UndecidedRollback:
+		m.rollback(ReasonUndecided, sentence, rule, PhaseRolledBack)
+	case UndecidedPromote:
+		if m.unreadable() {
+			m.hold(Hold{Reason: ReasonNoData, Sentence: sentence}, rule+" (never without data)")
+			return
+		}
+		m.s.Overridden = true
+		m.decide(Decision{Kind: DecisionExtend, Reason: ReasonUndecided, Rule: rule, Sentence: sentence, Verdicts: m.s.Verdicts})
+		m.advance()
+	case UndecidedHold:
+		m.hold(Hold{Reason: ReasonUndecided, Sentence: sentence}, rule)
+	default:
+		m.hold(Hold{Reason: ReasonUndecided, Sentence: sentence}, rule)
+	}
+}
+
+// unreadable reports whether a guardrail of the step has no data: that is never
+// promoted by a rule.
+func (m *machine) unreadable() bool {
+	for _, v := range m.s.Verdicts {
+		if v.Outcome == analysis.OutcomeNoData || v.Outcome == analysis.OutcomeError || v.Outcome == analysis.OutcomeBreach {
+			return true
+		}
+	}
+	return false
+}
+
+// lacking says which guardrails do not pass, and what they need.
+func (m *machine) lacking() string {
+	text := ""
+	for _, v := range m.s.Verdicts {
+		if v.Outcome == analysis.OutcomePass || v.Outcome == analysis.OutcomeResting {
+			continue
+		}
+		if text != "" {
+			text += "; "
+		}
+		text += fmt.Sprintf("%s is %s", v.Guardrail, v.Outcome)
+		if v.Needed != "" {
+			text += ", needs " + v.Needed
+		}
+	}
+	if text == "" {
+		return "no guardrail was read."
+	}
+	return text + "."
+}

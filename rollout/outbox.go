@@ -1,0 +1,152 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// settleOutbox makes the Outbox what is wanted now. An effect that was wanted
+// before under the same key keeps its ID.
+func (m *machine) settleOutbox() {
+	old := m.s.Outbox
+	want := m.want()
+	for i := range want {
+		if want[i].ID != "" {
+			continue
+		}
+		for _, e := range old {
+			if e.Key == want[i].Key && e.Kind == want[i].Kind {
+				want[i].ID = e.ID
+			}
+		}
+		if want[i].ID == "" {
+			want[i].ID = m.mint()
+		}
+	}
+	m.s.Outbox = want
+}
+
+// mint makes an ID that no other effect of the rollout has.
+func (m *machine) mint() string {
+	m.minted++
+	return fmt.Sprintf("%s/%d/%d", m.p.ID, m.s.Seq, m.minted)
+}
+
+// want derives all the work that is wanted from the state, traffic first.
+func (m *machine) want() []Effect {
+	var es []Effect
+	if m.s.Shift != nil {
+		es = append(es, m.wantShift(m.s.Shift))
+	}
+	es = append(es, m.wantMessages()...)
+	switch m.s.Phase {
+	case PhaseScheduled:
+		es = append(es, Effect{Kind: EffectClaim, Key: "claim/wait", Wait: true})
+	case PhaseQueued:
+		es = append(es, Effect{Kind: EffectClaim, Key: "claim"})
+	case PhasePreflight:
+		e := Effect{Kind: EffectPreflight, Key: "preflight", Attempt: m.s.Tries}
+		if m.s.Tries > 0 {
+			e.NotBefore = m.now().Add(backoff(m.s.Tries, 2*time.Second, 30*time.Second))
+		}
+		es = append(es, m.keep(e))
+	case PhasePromoted, PhaseRolledBack, PhaseStopped, PhaseRefused:
+		if m.s.Registered {
+			es = append(es, Effect{Kind: EffectRelease, Key: "release", Cooldown: m.cooldown()})
+		}
+	case PhaseShifting, PhaseBaking, PhaseWaiting, PhaseHeld, PhasePaused, PhaseRollingBack, PhaseSuspect:
+	}
+	if m.monitored() {
+		es = append(es, m.wantReadings()...)
+	}
+	if at := m.deadline(); !at.IsZero() {
+		es = append(es, Effect{Kind: EffectWake, Key: "wake@" + stamp(at), NotBefore: at})
+	}
+	return es
+}
+
+// keep returns the effect as it stands in the Outbox when the same attempt of it
+// is there, so that its NotBefore does not move.
+func (m *machine) keep(e Effect) Effect {
+	for _, o := range m.s.Outbox {
+		if o.Key == e.Key && o.Kind == e.Kind && o.Attempt == e.Attempt {
+			return o
+		}
+	}
+	return e
+}
+
+// wantShift is the next call of a change under way: the write, or a read-back.
+func (m *machine) wantShift(sh *Shift) Effect {
+	if sh.Sent || sh.Withheld {
+		return Effect{Kind: EffectReadTraffic, Key: fmt.Sprintf("poll/%d/%d/%d", sh.Serial, sh.Attempt, sh.Polls), NotBefore: sh.NotBefore}
+	}
+	from, to := sh.From.Clone(), sh.To.Clone()
+	return Effect{
+		Kind: EffectSetTraffic, Key: fmt.Sprintf("shift/%d", sh.Serial), Attempt: sh.Attempt, NotBefore: sh.NotBefore,
+		From: &from, To: &to, Forward: to.Weights[m.p.Release.Candidate] > 0 || to.Mirror[m.p.Release.Candidate] > 0,
+	}
+}
+
+// wantReadings are the next reading of the metrics and of the split, at an
+// aligned instant. One that was not answered yet stays as it is.
+func (m *machine) wantReadings() []Effect {
+	at := aligned(m.now(), m.p.Interval)
+	measure := Effect{Kind: EffectMeasure, Key: "measure@" + stamp(at), NotBefore: at}
+	if old, ok := m.pending(EffectMeasure, "measure@"); ok {
+		measure = old
+	} else {
+		measure.Since = map[string]time.Time{}
+		for _, name := range m.p.Panel.Asked(m.s.Reached) {
+			since := m.s.Evidence.Cursor(name)
+			if since.IsZero() {
+				since = m.s.StepSince
+			}
+			measure.Since[name] = since
+		}
+	}
+	if m.s.Shift != nil {
+		return []Effect{measure}
+	}
+	read := Effect{Kind: EffectReadTraffic, Key: "read@" + stamp(at), NotBefore: at}
+	if old, ok := m.pending(EffectReadTraffic, "read@"); ok {
+		read = old
+	}
+	return []Effect{measure, read}
+}
+
+// pending is the effect of the kind in the Outbox that this event did not answer.
+func (m *machine) pending(kind EffectKind, prefix string) (Effect, bool) {
+	i := slices.IndexFunc(m.s.Outbox, func(e Effect) bool {
+		return e.Kind == kind && e.ID != m.ev.Effect && len(e.Key) > len(prefix) && e.Key[:len(prefix)] == prefix
+	})
+	if i < 0 {
+		return Effect{}, false
+	}
+	return m.s.Outbox[i], true
+}
+
+// aligned is the first instant after t that is a whole number of intervals from
+// the Unix epoch, so that rollouts with one interval ask at the same instants.
+func aligned(t time.Time, interval time.Duration) time.Time {
+	interval = max(interval, time.Second)
+	ns := t.UnixNano()
+	return time.Unix(0, ns-ns%int64(interval)+int64(interval)).UTC()
+}
+
+// stamp makes a key of an instant.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// cooldown is until when the version is refused after this end.
+func (m *machine) cooldown() time.Time {
+	failed := m.s.Phase == PhaseRolledBack || m.s.Phase == PhaseStopped
+	if !failed || m.s.Reason == ReasonSuperseded || m.p.Rollback.Cooldown <= 0 {
+		return time.Time{}
+	}
+	return m.s.PhaseSince.Add(m.p.Rollback.Cooldown)
+}
+
+// Closed reports whether nothing is left to do: the rollout is terminal and its
+// Outbox is empty.
+func (s State) Closed() bool { return s.Phase.Terminal() && len(s.Outbox) == 0 }

@@ -1,0 +1,422 @@
+package rollout_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/sim"
+)
+
+var update = flag.Bool("update", false, "rewrite the narrated scenarios")
+
+// TestScenarios runs the narrated scenarios of testdata: each file tells a story
+// in comments, sets up a world, and shows below the dashes what was decided and
+// when. With -update the part below the dashes is written again; commit such a
+// difference only when it is understood.
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			story, want, _ := strings.Cut(string(b), "----\n")
+			s := newScenario(t)
+			for _, line := range strings.Split(story, "\n") {
+				s.line(line)
+			}
+			got := s.out.String()
+			if *update {
+				if err := os.WriteFile(file, []byte(story+"----\n"+got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s: decided otherwise (-want +got):\n%s", file, diff)
+			}
+		})
+	}
+}
+
+// A scenario is one story being told.
+type scenario struct {
+	t      *testing.T
+	plan   *rollout.Plan
+	world  *sim.World
+	faults *scriptedFaults
+	inv    *sim.Invariants
+	models map[string][]change
+	rps    float64
+	start  time.Time
+	out    strings.Builder
+	begun  int
+}
+
+type change struct {
+	from  time.Duration
+	model sim.Model
+}
+
+func newScenario(t *testing.T) *scenario {
+	s := &scenario{t: t, plan: demoPlan(), rps: 200, start: time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC), faults: &scriptedFaults{},
+		models: map[string][]change{"blue": {{model: healthy()}}, "green": {{model: healthy()}}}, inv: &sim.Invariants{Fenced: true}}
+	return s
+}
+
+func healthy() sim.Model {
+	return sim.Model{Rates: map[string]float64{"failures": 0.001, "watched": 0.9}, P95: 0.18, Sigma: 0.4}
+}
+
+// demoPlan is a ladder of four steps with the three usual guardrails.
+func demoPlan() *rollout.Plan {
+	all := []int{0, 1, 2, 3}
+	p := &rollout.Plan{
+		SchemaVersion: 1, ID: "r1", Policy: rollout.PolicyRef{Name: "recommendations", Owner: "team"},
+		Release:  rollout.Release{Policy: "recommendations", Candidate: "green", Version: "v2", Requester: rollout.Person{ID: "ci"}},
+		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "auto",
+		OnForeignChange: rollout.ForeignHold, Concurrency: rollout.ConcurrencyQueue,
+		Interval: 10 * time.Second, Settle: 30 * time.Second, MaxExtend: 10 * time.Minute, OnUndecided: rollout.UndecidedHold,
+		OnNoData:      rollout.MissingPolicy{After: time.Minute, Then: analysis.ActionHold, RollbackAfter: 5 * time.Minute},
+		OnSourceError: rollout.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
+		Rollback:      rollout.RollbackPolicy{VerifyWithin: 2 * time.Minute, Cooldown: 24 * time.Hour},
+		Page:          []string{"oncall"}, Notify: []string{"slack"},
+	}
+	for _, w := range []int{5, 25, 60, 100} {
+		p.Steps = append(p.Steps, rollout.Step{Name: fmt.Sprintf("%d%%", w), Weight: w, Bake: 5 * time.Minute})
+	}
+	p.Panel = analysis.Panel{
+		Metrics: []analysis.Metric{
+			{Name: "failures", Source: "sim", Counts: &analysis.Counts{Total: "t", Bad: "b", Deployment: "d"}},
+			{Name: "latency", Source: "sim", Histogram: &analysis.Histogram{Series: "h", Unit: "s", Deployment: "d"}},
+			{Name: "watched", Source: "sim", Counts: &analysis.Counts{Total: "t", Good: "g", Deployment: "d"}},
+		},
+		Guardrails: []analysis.Guardrail{
+			{Name: "failures", Metric: "failures", Limit: analysis.Limit{Value: 0.02, Text: "<= 2%"}, Detect: 0.05,
+				OnBreach: analysis.ActionRollback, Evidence: analysis.EvidenceRequired, Test: analysis.TestSequential, Steps: all},
+			{Name: "p95", Metric: "latency", Quantile: 0.95, Limit: analysis.Limit{Value: 0.3, Text: "<= 300ms"}, Detect: 0.10,
+				OnBreach: analysis.ActionRollback, Evidence: analysis.EvidenceRequired, Test: analysis.TestSequential, Steps: all},
+			{Name: "watch-through", Metric: "watched", Limit: analysis.Limit{AtLeast: true, Relative: true, Value: 0.95, Text: ">= 0.95x stable"}, Detect: 0.85,
+				OnBreach: analysis.ActionRollback, Evidence: analysis.EvidenceRequired, Test: analysis.TestSequential, Steps: all},
+		},
+		Alpha: 0.01, Beta: 0.05, Steps: 4, Interval: 10 * time.Second, OnSharedBreach: analysis.ActionHold,
+	}
+	return p
+}
+
+// line runs one line of the story.
+func (s *scenario) line(line string) {
+	line = strings.TrimSpace(line)
+	if line == "" || strings.HasPrefix(line, "#") {
+		return
+	}
+	verb, rest, _ := strings.Cut(line, " ")
+	switch verb {
+	case "policy":
+		s.policy(rest)
+	case "model":
+		s.model(rest)
+	case "at":
+		s.at(rest)
+	case "fault":
+		s.faults.add(s.t, rest)
+	case "begin":
+		s.begin(rest)
+	case "run":
+		s.run(rest)
+	default:
+		s.t.Fatalf("unknown line %q", line)
+	}
+}
+
+// words splits "a=b c="d e"" into a map.
+func (s *scenario) words(text string) map[string]string {
+	out := map[string]string{}
+	for _, kv := range pairs(text) {
+		out[kv[0]] = kv[1]
+	}
+	return out
+}
+
+// pairs splits "a=b c="d e"" in order.
+func pairs(text string) [][2]string {
+	var out [][2]string
+	for text = strings.TrimSpace(text); text != ""; text = strings.TrimSpace(text) {
+		k, rest, _ := strings.Cut(text, "=")
+		if strings.HasPrefix(rest, `"`) {
+			v, after, _ := strings.Cut(rest[1:], `"`)
+			out, text = append(out, [2]string{k, v}), after
+			continue
+		}
+		v, after, _ := strings.Cut(rest, " ")
+		out, text = append(out, [2]string{k, v}), after
+	}
+	return out
+}
+
+func (s *scenario) duration(v string) time.Duration {
+	d, err := time.ParseDuration(v)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return d
+}
+
+// policy changes the plan.
+func (s *scenario) policy(text string) {
+	p := s.plan
+	for _, kv := range pairs(text) {
+		k, v := kv[0], kv[1]
+		switch k {
+		case "bake":
+			for i := range p.Steps {
+				p.Steps[i].Bake = s.duration(v)
+			}
+		case "requires":
+			step, gate, _ := strings.Cut(v, ":")
+			i, _ := strconv.Atoi(step)
+			p.Steps[i].Requires = append(p.Steps[i].Requires, gate)
+			p.Approvals = append(p.Approvals, rollout.Approval{Name: gate, Notifier: "slack", Quorum: 1, NotByRequester: true,
+				Expires: 20 * time.Minute, OnExpiry: rollout.ExpiryHold})
+		case "quorum":
+			p.Approvals[len(p.Approvals)-1].Quorum, _ = strconv.Atoi(v)
+		case "onExpiry":
+			p.Approvals[len(p.Approvals)-1].OnExpiry = rollout.ExpiryPolicy(v)
+		case "onForeignChange":
+			p.OnForeignChange = rollout.ForeignPolicy(v)
+		case "onUndecided":
+			p.OnUndecided = rollout.UndecidedPolicy(v)
+		case "onNoData":
+			p.OnNoData.Then = analysis.Action(v)
+		case "onBreach":
+			for i := range p.Panel.Guardrails {
+				p.Panel.Guardrails[i].OnBreach = analysis.Action(v)
+			}
+		case "maxExtend":
+			p.MaxExtend = s.duration(v)
+		case "concurrency":
+			p.Concurrency = rollout.Concurrency(v)
+		case "window":
+			cron, d, _ := strings.Cut(v, " for ")
+			p.Windows = &rollout.Windows{Timezone: "UTC", Open: []rollout.Window{{Cron: cron, For: s.duration(d)}}}
+		case "schedule":
+			p.Schedule = &rollout.Schedule{Cron: v}
+		case "mirror":
+			m, _ := strconv.Atoi(v)
+			p.Steps = append([]rollout.Step{{Name: "shadow", Mirror: m, Bake: 3 * time.Minute}}, p.Steps...)
+			p.Panel.Steps++
+			for i := range p.Panel.Guardrails {
+				p.Panel.Guardrails[i].Steps = append(p.Panel.Guardrails[i].Steps, 4)
+			}
+		case "rps":
+			s.rps, _ = strconv.ParseFloat(v, 64)
+		case "budget":
+			n, _ := strconv.ParseFloat(v, 64)
+			p.Panel.Budget = &analysis.Budget{Metric: "failures", AtMost: n}
+		case "page":
+			p.Page = strings.Split(v, ",")
+		default:
+			s.t.Fatalf("unknown policy word %q", k)
+		}
+	}
+}
+
+// model sets how a deployment behaves from an instant on: "green from=4m failures=20%".
+func (s *scenario) model(text string) {
+	name, rest, _ := strings.Cut(text, " ")
+	c := change{model: healthy()}
+	for k, v := range s.words(rest) {
+		f, err := strconv.ParseFloat(strings.TrimSuffix(v, "%"), 64)
+		switch k {
+		case "from":
+			c.from = s.duration(v)
+			continue
+		case "p95":
+			c.model.P95 = s.duration(v).Seconds()
+			continue
+		case "gone":
+			c.model.Gone = true
+			continue
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		c.model.Rates[k] = f / 100
+	}
+	s.models[name] = append(s.models[name], c)
+}
+
+func (s *scenario) modelAt(name string, at time.Time, _ int) sim.Model {
+	var m sim.Model
+	for _, c := range s.models[name] {
+		if !s.start.Add(c.from).After(at) {
+			m = c.model
+		}
+	}
+	return m
+}
+
+// begin starts a rollout: the world with it, when it is the first.
+func (s *scenario) begin(text string) {
+	words := s.words(text)
+	p := *s.plan
+	if s.world == nil {
+		s.world = sim.New(sim.Config{Start: s.start, Split: rollout.Split{Weights: map[string]int{"blue": 100}}, Faults: s.faults,
+			Source: &sim.Traffic{Seed: 11, RPS: sim.Steady(s.rps), Model: s.modelAt, Bounds: []float64{0.05, 0.1, 0.2, 0.3, 0.5, 1}}})
+		s.inv.Watch(s.world)
+		watch := s.world.Watch
+		s.world.Watch = func(w *sim.World, r *sim.Run, l sim.Line) { watch(w, r, l); s.print(w, r, l) }
+	}
+	s.begun++
+	p.ID = fmt.Sprintf("r%d", s.begun)
+	if v := words["version"]; v != "" {
+		p.Release.Version = v
+	}
+	if v := words["concurrency"]; v != "" {
+		p.Concurrency = rollout.Concurrency(v)
+	}
+	after := time.Duration(0)
+	if v := words["at"]; v != "" {
+		after = s.duration(v)
+	}
+	if after == 0 {
+		s.world.Begin(&p)
+		return
+	}
+	s.world.At(s.start.Add(after), func(w *sim.World) { w.Begin(&p) })
+}
+
+// at schedules what people and others do: "3m command=pause by=ann", "2m write=blue:0".
+func (s *scenario) at(text string) {
+	when, rest, _ := strings.Cut(text, " ")
+	words := s.words(rest)
+	s.world.At(s.start.Add(s.duration(when)), func(w *sim.World) {
+		r := w.Runs[0]
+		by := &rollout.Person{ID: words["by"]}
+		switch {
+		case words["command"] != "":
+			w.Fold(r, rollout.Event{Kind: rollout.EventCommanded, Command: rollout.Command(words["command"]), By: by, Reason: words["reason"]})
+		case words["approve"] != "":
+			w.Fold(r, rollout.Event{Kind: rollout.EventAnswered, Gate: words["approve"], Nonce: r.State.Gates[words["approve"]].Nonce, Approve: true, By: by})
+		case words["reject"] != "":
+			w.Fold(r, rollout.Event{Kind: rollout.EventAnswered, Gate: words["reject"], Nonce: r.State.Gates[words["reject"]].Nonce, By: by, Reason: words["reason"]})
+		case words["write"] != "":
+			split := rollout.Split{Weights: map[string]int{}}
+			for _, pair := range strings.Split(words["write"], ",") {
+				n, v, _ := strings.Cut(pair, ":")
+				split.Weights[n], _ = strconv.Atoi(v)
+			}
+			w.Write(split)
+		case words["away"] != "":
+			w.Away(s.duration(words["away"]))
+		default:
+			s.t.Fatalf("unknown act %q", text)
+		}
+	})
+}
+
+// run lets the world go on and says how it stands.
+func (s *scenario) run(text string) {
+	s.world.Run(s.start.Add(s.duration(text)))
+	for _, r := range s.world.Runs {
+		fmt.Fprintf(&s.out, "%s is %s after %s; the endpoint shows %s\n", r.Plan.ID, r.State.Phase, s.since(s.world.Now), s.world.Endpoint.Split)
+	}
+	for _, v := range s.inv.Violations {
+		s.t.Errorf("invariant: %s", v)
+	}
+}
+
+func (s *scenario) since(t time.Time) string { return t.Sub(s.start).Round(100 * time.Millisecond).String() }
+
+// print tells one event's decisions.
+func (s *scenario) print(w *sim.World, r *sim.Run, l sim.Line) {
+	if l.Ignored != "" && (l.Event.Kind == rollout.EventCommanded || l.Event.Kind == rollout.EventAnswered) {
+		fmt.Fprintf(&s.out, "%-9s %s ignored: %s\n", s.since(w.Now), r.Plan.ID, l.Ignored)
+	}
+	for _, d := range l.Decisions {
+		fmt.Fprintf(&s.out, "%-9s %s %-14s %s\n", s.since(w.Now), r.Plan.ID, d.Kind, d.Sentence)
+	}
+}
+
+// scriptedFaults fail what a scenario names: "source from=3m to=6m",
+// "router from=… to=…", "notifier=slack from=… to=…".
+type scriptedFaults struct {
+	sim.Fine
+	spells []spell
+}
+
+type spell struct {
+	what     string
+	from, to time.Duration
+	start    time.Time
+}
+
+func (f *scriptedFaults) add(t *testing.T, text string) {
+	what, rest, _ := strings.Cut(text, " ")
+	s := scenario{t: t}
+	w := s.words(rest)
+	f.spells = append(f.spells, spell{what: what, from: s.duration(w["from"]), to: s.duration(w["to"])})
+}
+
+func (f *scriptedFaults) on(w *sim.World, what string) bool {
+	start := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
+	for _, s := range f.spells {
+		if s.what == what && !w.Now.Before(start.Add(s.from)) && w.Now.Before(start.Add(s.to)) {
+			return true
+		}
+	}
+	return false
+}
+
+// Read fails while the source is down.
+func (f *scriptedFaults) Read(w *sim.World, _ *sim.Run, q analysis.Query) *analysis.Reading {
+	if !f.on(w, "source") {
+		return nil
+	}
+	r := analysis.ErrorReading(q, "connection refused")
+	return &r
+}
+
+// Shift fails while the router is down, and loses answers while it is lossy.
+func (f *scriptedFaults) Shift(w *sim.World, _ sim.Write) sim.ShiftFault {
+	gone := &rollout.Failure{Kind: rollout.FailureTransient, Message: "connection reset"}
+	switch {
+	case f.on(w, "router"):
+		return sim.ShiftFault{Failure: gone}
+	case f.on(w, "lossy"):
+		return sim.ShiftFault{Apply: true, Failure: gone}
+	case f.on(w, "slow"):
+		return sim.ShiftFault{Apply: true, Delay: 20 * time.Second}
+	}
+	return sim.ShiftFault{Apply: true}
+}
+
+// Split fails while the router is down.
+func (f *scriptedFaults) Split(w *sim.World) *rollout.Failure {
+	if f.on(w, "router") {
+		return &rollout.Failure{Kind: rollout.FailureTransient, Message: "connection reset"}
+	}
+	return nil
+}
+
+// Notify fails while the notifier is down.
+func (f *scriptedFaults) Notify(w *sim.World, name string) *rollout.Failure {
+	if f.on(w, name) {
+		return &rollout.Failure{Kind: rollout.FailureTransient, Message: "503"}
+	}
+	return nil
+}

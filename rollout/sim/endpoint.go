@@ -1,0 +1,80 @@
+package sim
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/belayd/belay/rollout"
+)
+
+// An Endpoint is what serves: its split, and every write it ever saw.
+type Endpoint struct {
+	Split rollout.Split
+	// History are the splits with the instants since which they held.
+	History []Held
+	// Writes are all the writes that Belay sent and that reached the endpoint.
+	Writes []Write
+}
+
+// Held is a split and since when it held.
+type Held struct {
+	Since time.Time
+	Split rollout.Split
+}
+
+// A Write is one call of Shift.
+type Write struct {
+	At      time.Time
+	Run     *Run
+	Effect  string
+	From    rollout.Split
+	To      rollout.Split
+	Applied bool
+}
+
+func newEndpoint(s rollout.Split, at time.Time) Endpoint {
+	s = s.Clone()
+	s.Version = "1"
+	return Endpoint{Split: s, History: []Held{{Since: at, Split: s}}}
+}
+
+// set makes the split what it is told, as anybody could.
+func (e *Endpoint) set(at time.Time, s rollout.Split) {
+	s = s.Clone()
+	n, err := strconv.Atoi(e.Split.Version)
+	if err != nil {
+		n = 0
+	}
+	s.Version = strconv.Itoa(n + 1)
+	e.Split = s
+	e.History = append(e.History, Held{Since: at, Split: s})
+}
+
+// shift is Router.Shift: idempotent, and refused where the split is not what it
+// must replace. Unfenced writes land whatever the split is.
+func (e *Endpoint) shift(at time.Time, w Write, fenced bool) *rollout.Failure {
+	w.At = at
+	if e.Split.Equal(w.To) {
+		return nil
+	}
+	if fenced && !e.Split.Equal(w.From) {
+		return &rollout.Failure{Kind: rollout.FailureForeign, Message: "the split is " + e.Split.String() + ", not " + w.From.String()}
+	}
+	w.Applied = true
+	e.Writes = append(e.Writes, w)
+	e.set(at, w.To)
+	return nil
+}
+
+// At is the split that held at an instant.
+func (e *Endpoint) At(t time.Time) rollout.Split {
+	for i := len(e.History) - 1; i > 0; i-- {
+		if !e.History[i].Since.After(t) {
+			return e.History[i].Split
+		}
+	}
+	return e.History[0].Split
+}
+
+// Write changes the split from outside, as an operator would.
+func (w *World) Write(s rollout.Split) { w.Endpoint.set(w.Now, s) }

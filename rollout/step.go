@@ -1,0 +1,125 @@
+package rollout
+
+import (
+	"fmt"
+	"time"
+)
+
+// advance goes on to the next step if its gates are open, or waits for them.
+func (m *machine) advance() {
+	next := m.s.Step + 1
+	if next >= len(m.p.Steps) {
+		m.promote()
+		return
+	}
+	why, waitsFor := m.closed(next)
+	if why == "" {
+		m.enterStep(next)
+		return
+	}
+	sentence := fmt.Sprintf("Step %s waits for %s.", m.p.Steps[next].Name, waitsFor)
+	if m.s.Phase != PhaseHeld {
+		m.enter(PhaseWaiting, why, sentence)
+	}
+}
+
+// closed says which kind of gate of step i is closed, in words for people;
+// "" when all are open. Approvals that were not asked yet are asked.
+func (m *machine) closed(i int) (Reason, string) {
+	waits := ""
+	for _, name := range m.p.Steps[i].Requires {
+		q, asked := m.s.Gates[name]
+		if !asked || q.State == QuestionVoid {
+			q = m.ask(i, name)
+		}
+		if q.State != QuestionApproved && waits == "" {
+			waits = fmt.Sprintf("approval %s (%d of %d, until %s)", name, approvals(q), q.Quorum, q.Expires.UTC().Format(time.RFC3339))
+		}
+	}
+	if waits != "" {
+		return ReasonApproval, waits
+	}
+	if open, at := m.p.Windows.OpenAt(m.now()); !open {
+		when := "which never opens again"
+		if !at.IsZero() {
+			when = "which opens at " + at.UTC().Format(time.RFC3339)
+		}
+		return ReasonWindow, "the change window, " + when
+	}
+	return "", ""
+}
+
+// enterStep starts step i: its gates are open.
+func (m *machine) enterStep(i int) {
+	st := m.p.Steps[i]
+	m.s.Step = i
+	m.s.Allowed = max(m.s.Allowed, st.Weight)
+	m.s.Overridden, m.s.Hold, m.s.Gates = false, nil, nil
+	to := m.p.target(i, m.s.Stable)
+	reason := ReasonPassed
+	sentence := fmt.Sprintf("Step %s: the split becomes %s.", st.Name, to)
+	m.decide(Decision{Kind: DecisionStep, Reason: reason, Sentence: sentence, Split: &to, Verdicts: m.s.Verdicts})
+	m.shift(ShiftForward, to)
+	m.enter(PhaseShifting, reason, sentence)
+}
+
+// promote ends the rollout well.
+func (m *machine) promote() {
+	sentence := fmt.Sprintf("%s (version %s) is promoted: %s.", m.p.Release.Candidate, m.p.Release.Version, m.s.Confirmed)
+	m.s.Hold, m.s.Gates = nil, nil
+	m.resolvePage("Resolved: " + sentence)
+	m.enter(PhasePromoted, ReasonPassed, sentence)
+	m.decide(Decision{Kind: DecisionPromote, Reason: ReasonPassed, Sentence: sentence, Verdicts: m.s.Verdicts})
+}
+
+// hold stops the ladder where it is and asks for a person.
+func (m *machine) hold(h Hold, rule string) {
+	if m.s.Phase == PhaseRollingBack || m.s.Phase.Terminal() {
+		return
+	}
+	h.Since = m.now()
+	m.stopShift()
+	if m.s.Hold != nil && m.s.Hold.Paused && h.Self {
+		return
+	}
+	m.s.Hold = &h
+	m.decide(Decision{Kind: DecisionHold, Guardrail: h.Guardrail, Reason: h.Reason, Rule: rule, Sentence: h.Sentence, Verdicts: m.s.Verdicts})
+	m.enter(PhaseHeld, h.Reason, h.Sentence)
+	m.openPage(h.Reason, fmt.Sprintf("%s is held: %s", m.p.Endpoint.Name, h.Sentence))
+}
+
+// resumeSelf ends a hold that ends by itself.
+func (m *machine) resumeSelf(sentence string) {
+	m.s.Hold = nil
+	m.decide(Decision{Kind: DecisionResume, Reason: ReasonDataBack, Sentence: sentence})
+	m.resolvePage("Resolved: " + sentence)
+	m.resumeWork(ReasonDataBack, sentence)
+}
+
+// resumeWork takes up what a hold or a pause had stopped. A split that is not the
+// step's is put back to it: a person ordered to go on, or the shift was cut short.
+func (m *machine) resumeWork(reason Reason, sentence string) {
+	if m.s.Shift != nil && m.s.Shift.Stopping {
+		m.s.Shift.Stopping = false
+		m.enter(PhaseShifting, reason, sentence)
+		return
+	}
+	if m.s.Step < 0 {
+		m.enter(PhaseWaiting, reason, sentence)
+		m.advance()
+		return
+	}
+	m.s.Foreign = nil
+	to := m.p.target(m.s.Step, m.s.Stable)
+	if m.s.Reached < m.s.Step {
+		m.shift(ShiftForward, to)
+		m.enter(PhaseShifting, reason, sentence)
+		return
+	}
+	if m.s.Observed != nil && !m.s.Observed.Equal(*m.s.Confirmed) {
+		m.shift(ShiftRestore, *m.s.Confirmed)
+		m.enter(PhaseShifting, reason, sentence)
+		return
+	}
+	m.enter(PhaseBaking, reason, sentence)
+}

@@ -1,0 +1,98 @@
+package rollout
+
+import (
+	"time"
+
+	"github.com/robfig/cron/v3"
+)
+
+// OpenAt reports whether a step may start at the instant, and otherwise when the
+// next one may (the zero time: not within five years). No windows are always
+// open; without `open` only the freezes close.
+func (w *Windows) OpenAt(at time.Time) (open bool, next time.Time) {
+	if w == nil {
+		return true, time.Time{}
+	}
+	loc := location(w.Timezone)
+	limit := at.AddDate(5, 0, 0)
+	t := at
+	for range 1000 {
+		if f, frozen := w.frozen(t); frozen {
+			t = f.To
+			continue
+		}
+		if w.within(t.In(loc)) {
+			return t.Equal(at), t
+		}
+		t = w.opens(t.In(loc))
+		if t.IsZero() || t.After(limit) {
+			return false, time.Time{}
+		}
+	}
+	return false, time.Time{}
+}
+
+// frozen is the freeze that holds at t.
+func (w *Windows) frozen(t time.Time) (Freeze, bool) {
+	for _, f := range w.Freezes {
+		if !t.Before(f.From) && t.Before(f.To) {
+			return f, true
+		}
+	}
+	return Freeze{}, false
+}
+
+// within reports whether one of the windows is open at t.
+func (w *Windows) within(t time.Time) bool {
+	if len(w.Open) == 0 {
+		return true
+	}
+	for _, o := range w.Open {
+		s, err := cron.ParseStandard(o.Cron)
+		if err != nil {
+			continue
+		}
+		if began := s.Next(t.Add(-o.For)); !began.IsZero() && !began.After(t) {
+			return true
+		}
+	}
+	return false
+}
+
+// opens is when the next window opens after t.
+func (w *Windows) opens(t time.Time) time.Time {
+	var first time.Time
+	for _, o := range w.Open {
+		s, err := cron.ParseStandard(o.Cron)
+		if err != nil {
+			continue
+		}
+		if n := s.Next(t); !n.IsZero() && (first.IsZero() || n.Before(first)) {
+			first = n
+		}
+	}
+	return first
+}
+
+// nextCron is the first instant of the expression after t, in the zone; zero
+// when it does not parse or never comes.
+func nextCron(expr, zone string, t time.Time) time.Time {
+	s, err := cron.ParseStandard(expr)
+	if err != nil {
+		return time.Time{}
+	}
+	return s.Next(t.In(location(zone)))
+}
+
+// location is the named zone, or UTC when there is none of that name: the policy
+// parser refuses such names, so that is unreachable unless the zone data differ.
+func location(name string) *time.Location {
+	if name == "" {
+		return time.UTC
+	}
+	loc, err := time.LoadLocation(name)
+	if err != nil {
+		return time.UTC
+	}
+	return loc
+}
