@@ -1,0 +1,217 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/traffic"
+)
+
+// endpointsTimeout bounds the listing of all endpoints.
+const endpointsTimeout = 10 * time.Second
+
+// A Catalog knows the policies in force and the endpoints. Reload replaces the
+// whole set, or keeps the old one when the new one has an error. It is safe for
+// concurrent use.
+type Catalog struct {
+	config  *Config
+	env     *policies.Environment
+	routers map[string]traffic.Router
+	records func(context.Context, rollout.EndpointRef) (rollout.EndpointRecord, error)
+	log     *slog.Logger
+	set     atomic.Pointer[policySet]
+	// bad is why the last reload kept the old set; "" when it did not.
+	bad atomic.Pointer[string]
+}
+
+// A policySet is the policies of one moment, by name.
+type policySet struct {
+	byName map[string]*policies.Policy
+	files  map[string]string
+	sum    [sha256.Size]byte
+}
+
+// environment is what policies may name.
+func (c *Config) environment() *policies.Environment {
+	return &policies.Environment{
+		Routers: kinds(routers, c.Routers), Sources: kinds(sources, c.Sources), Notifiers: kinds(notifiers, c.Notifiers), Metrics: c.Metrics,
+	}
+}
+
+// readPolicies parses every policy file; the problems of all are returned.
+func (c *Config) readPolicies(env *policies.Environment) (*policySet, policies.Problems, error) {
+	files, err := c.policyFiles()
+	if err != nil {
+		return nil, nil, err
+	}
+	set := &policySet{byName: map[string]*policies.Policy{}, files: map[string]string{}}
+	var all policies.Problems
+	var errs []error
+	h := sha256.New()
+	for _, f := range files {
+		p, ps := policies.Parse(os.DirFS(filepath.Dir(f)), filepath.Base(f), env)
+		for i := range ps {
+			ps[i].File = filepath.Join(filepath.Dir(f), filepath.Base(ps[i].File))
+		}
+		all = append(all, ps...)
+		if p == nil || p.Base {
+			continue
+		}
+		name := p.Document.Metadata.Name
+		if other, twice := set.files[name]; twice {
+			errs = append(errs, fmt.Errorf("policy %q stands in %s and in %s; names must differ", name, other, f))
+			continue
+		}
+		set.byName[name], set.files[name] = p, f
+		fmt.Fprintf(h, "%s %s\n", name, p.Hash())
+	}
+	set.sum = [sha256.Size]byte(h.Sum(nil))
+	return set, all, errors.Join(errs...)
+}
+
+// Reload reads the policies again. When one of them has an error the set in
+// force stays, and the error says why.
+func (c *Catalog) Reload() error {
+	set, ps, err := c.config.readPolicies(c.env)
+	if err == nil && ps.HasErrors() {
+		err = &ProblemsError{Problems: ps.Errors()}
+	}
+	if err != nil {
+		text := err.Error()
+		if old := c.bad.Swap(&text); old == nil || *old != text {
+			c.log.Error("policies not taken over", "outcome", text)
+		}
+		return err
+	}
+	c.bad.Store(nil)
+	if old := c.set.Load(); old != nil && old.sum == set.sum {
+		return nil
+	}
+	c.set.Store(set)
+	c.log.Info("policies in force", "policies", strings.Join(slices.Sorted(maps.Keys(set.byName)), ", "))
+	for _, p := range ps.Warnings() {
+		c.log.Warn("policy warning", "outcome", p.String())
+	}
+	return nil
+}
+
+// Watch reloads when a file changed, looking every few seconds, and at every
+// signal, until ctx ends.
+func (c *Catalog) Watch(ctx context.Context, every time.Duration, signal <-chan struct{}) {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		case <-signal:
+		}
+		_ = c.Reload() // it has logged why, and Problem says it on /readyz
+	}
+}
+
+// Problem says why the last reload kept the old set; "" when it did not.
+func (c *Catalog) Problem() string {
+	if p := c.bad.Load(); p != nil {
+		return "policies: " + *p
+	}
+	return ""
+}
+
+// Plan compiles the policy that r names.
+func (c *Catalog) Plan(_ context.Context, id string, r rollout.Release) (*rollout.Plan, error) {
+	p, ok := c.set.Load().byName[r.Policy]
+	if !ok {
+		return nil, fmt.Errorf("policy %q: %w (there are: %s)", r.Policy, api.ErrNoPolicy, strings.Join(slices.Sorted(maps.Keys(c.set.Load().byName)), ", "))
+	}
+	return p.Compile(r, id)
+}
+
+// PlanText compiles a policy that came with a request. It may name no files.
+func (c *Catalog) PlanText(_ context.Context, id string, r rollout.Release, text []byte) (*rollout.Plan, policies.Problems) {
+	const file = "policy.yaml"
+	p, ps := policies.Parse(oneFile{file, text}, file, c.env)
+	if p == nil {
+		return nil, ps
+	}
+	plan, err := p.Compile(r, id)
+	if err != nil {
+		ps = append(ps, policies.Problem{File: file, Line: 1, Col: 1, Severity: policies.SeverityError, Code: policies.CodeMeaning, Why: err.Error()})
+		return nil, ps
+	}
+	return plan, ps
+}
+
+// Policies lists the policies in force, by name.
+func (c *Catalog) Policies(context.Context) []api.Policy {
+	set := c.set.Load()
+	var out []api.Policy
+	for _, name := range slices.Sorted(maps.Keys(set.byName)) {
+		p := set.byName[name]
+		d := p.Document
+		out = append(out, api.Policy{Name: name, Owner: d.Metadata.Owner, Labels: d.Metadata.Labels, Hash: p.Hash(), File: set.files[name],
+			Endpoint: rollout.EndpointRef{Router: d.Spec.Endpoint.Router, Name: d.Spec.Endpoint.Name}})
+	}
+	return out
+}
+
+// Check says what is wrong with a policy's text.
+func (c *Catalog) Check(_ context.Context, file string, text []byte) policies.Problems {
+	file = filepath.Base(file)
+	_, ps := policies.Parse(oneFile{file, text}, file, c.env)
+	return ps
+}
+
+// Endpoints lists what the routers show, with the records that Belay keeps.
+func (c *Catalog) Endpoints(ctx context.Context) []api.Endpoint {
+	ctx, cancel := context.WithTimeout(ctx, endpointsTimeout)
+	defer cancel()
+	var out []api.Endpoint
+	for _, router := range slices.Sorted(maps.Keys(c.routers)) {
+		r := c.routers[router]
+		for name, err := range r.Endpoints(ctx) {
+			e := api.Endpoint{Router: router, Name: name}
+			if err != nil {
+				e.Error = err.Error()
+				out = append(out, e)
+				break
+			}
+			c.fill(ctx, r, &e)
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// fill adds the split and the record of one endpoint.
+func (c *Catalog) fill(ctx context.Context, r traffic.Router, e *api.Endpoint) {
+	split, err := r.Split(ctx, e.Name)
+	if err != nil {
+		e.Error = err.Error()
+	}
+	e.Weights, e.Mirror = split.Weights, split.Mirror
+	rec, err := c.records(ctx, rollout.EndpointRef{Router: e.Router, Name: e.Name})
+	if err != nil {
+		return
+	}
+	e.Active, e.Cooldowns = rec.Active, rec.Cooldowns
+	for _, w := range rec.Queue {
+		e.Queue = append(e.Queue, w.Rollout)
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,177 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/belayd/belay/policies"
+)
+
+// Config is belayd's config file (YAML, read as strictly as policies). Secrets
+// stand in it only as the names of files or of environment variables.
+type Config struct {
+	Listen      string                    `yaml:"listen" default:"127.0.0.1:7070" doc:"Address of the HTTP API. Without auth it must be loopback."`
+	ExternalURL string                    `yaml:"externalURL" doc:"Where people reach this belayd, for links in messages."`
+	Store       StoreConfig               `yaml:"store" required:"true" doc:"Where the records are kept."`
+	Policies    []string                  `yaml:"policies" required:"true" doc:"Policy files, with * in file names; relative to the config file."`
+	Sources     map[string]SourceConfig   `yaml:"sources" doc:"Sources of metrics, by name."`
+	Routers     map[string]RouterConfig   `yaml:"routers" doc:"Routers that move traffic, by name."`
+	Notifiers   map[string]NotifierConfig `yaml:"notifiers" doc:"Notifiers that reach people, by name."`
+	Triggers    []TriggerConfig           `yaml:"triggers" doc:"What starts rollouts besides the API."`
+	Events      *EventsConfig             `yaml:"events" doc:"Where lifecycle events go."`
+	Auth        AuthConfig                `yaml:"auth" doc:"Who may do what. Without it belayd listens on loopback only and everybody there is one person called local."`
+	People      []PersonConfig            `yaml:"people" doc:"Which names are one person."`
+	Metrics     map[string]policies.Metric `yaml:"metrics" doc:"Metric definitions that all policies share."`
+	Retention   time.Duration             `yaml:"retention" default:"2160h" doc:"How long finished rollouts are kept."`
+	Replica     string                    `yaml:"replica" doc:"This replica's name in the journal; the host's name when missing."`
+
+	// dir is the folder of the file: relative names are relative to it.
+	dir string
+}
+
+// StoreConfig says where the records are kept; exactly one kind.
+type StoreConfig struct {
+	Bolt *BoltConfig `yaml:"bolt" oneof:"store" doc:"One file on a local disk, for one belayd."`
+}
+
+// BoltConfig is the store in one file.
+type BoltConfig struct {
+	Path string `yaml:"path" required:"true" doc:"The file; created when missing."`
+}
+
+// AuthConfig says who may do what.
+type AuthConfig struct {
+	Tokens []TokenConfig `yaml:"tokens" doc:"Bearer tokens, stored as their SHA-256."`
+}
+
+// TokenConfig is one bearer token.
+type TokenConfig struct {
+	Name   string   `yaml:"name" required:"true" doc:"Whose token it is."`
+	Roles  []string `yaml:"roles" required:"true" doc:"view, start, approve, operate, admin."`
+	SHA256 string   `yaml:"sha256" required:"true" doc:"SHA-256 of the token, in hex."`
+	// Endpoints limits the roles to endpoints whose policy has these labels.
+	Labels map[string]string `yaml:"labels" doc:"The roles hold only for policies with these labels."`
+}
+
+// PersonConfig says which names are one person.
+type PersonConfig struct {
+	ID     string   `yaml:"id" required:"true" doc:"The person's name in the journal."`
+	Slack  string   `yaml:"slack" doc:"Slack user id."`
+	OIDC   string   `yaml:"oidc" doc:"OIDC subject."`
+	Token  string   `yaml:"token" doc:"Name of the person's token."`
+	Groups []string `yaml:"groups" doc:"Groups that approvals may name."`
+}
+
+// TriggerConfig is one thing that starts rollouts; exactly one kind.
+type TriggerConfig struct {
+	NATS *NATSTrigger      `yaml:"nats" oneof:"trigger" doc:"Messages on a JetStream stream."`
+	Map  map[string]string `yaml:"map" doc:"Where the fields of a release stand in the message: policy, candidate, version, requestedBy, artifact, environment, labels.NAME."`
+}
+
+// NATSTrigger is a JetStream consumer.
+type NATSTrigger struct {
+	NATSConfig
+	Stream  string `yaml:"stream" required:"true" doc:"The stream; it must exist."`
+	Subject string `yaml:"subject" required:"true" doc:"The subject, with wildcards."`
+	Durable string `yaml:"durable" default:"belay" doc:"Name of the durable consumer."`
+}
+
+// NATSConfig is how a NATS server is reached.
+type NATSConfig struct {
+	URL             string `yaml:"url" required:"true" doc:"Address of the server, or several with commas."`
+	CredentialsFile string `yaml:"credentialsFile" doc:"File with a user's JWT and seed."`
+	CAFile          string `yaml:"caFile" doc:"Certificates that the server's must be signed by."`
+}
+
+// EventsConfig is where lifecycle events go.
+type EventsConfig struct {
+	NATS *NATSEvents `yaml:"nats" oneof:"events" doc:"CloudEvents on JetStream."`
+}
+
+// NATSEvents publishes lifecycle events.
+type NATSEvents struct {
+	NATSConfig
+	SubjectPrefix string `yaml:"subjectPrefix" default:"belay.events" doc:"Subjects begin with it."`
+}
+
+// ReadConfig reads and checks the config file. The error lists every problem as
+// file:line:col.
+func ReadConfig(file string) (*Config, error) {
+	data, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, fmt.Errorf("read config: %w", err)
+	}
+	c := &Config{dir: filepath.Dir(file)}
+	ps := policies.Decode(file, data, c)
+	if ps.HasErrors() {
+		return nil, &ProblemsError{Problems: ps}
+	}
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return c, nil
+}
+
+// A ProblemsError is a file with problems.
+type ProblemsError struct{ Problems policies.Problems }
+
+// Error lists the problems.
+func (e *ProblemsError) Error() string { return strings.TrimRight(e.Problems.Text(), "\n") }
+
+// check looks at what no single field shows.
+func (c *Config) check() error {
+	var errs []error
+	if len(c.Auth.Tokens) == 0 {
+		host, _, err := net.SplitHostPort(c.Listen)
+		ip := net.ParseIP(host)
+		if err != nil || (host != "localhost" && (ip == nil || !ip.IsLoopback())) {
+			errs = append(errs, fmt.Errorf("listen: %q is not a loopback address and no auth is configured; add auth or listen on 127.0.0.1", c.Listen))
+		}
+	}
+	roles := []string{"view", "start", "approve", "operate", "admin"}
+	for i, t := range c.Auth.Tokens {
+		for _, r := range t.Roles {
+			if !slices.Contains(roles, r) {
+				errs = append(errs, fmt.Errorf("auth.tokens[%d].roles: %q is none of %s", i, r, strings.Join(roles, ", ")))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// path makes a name of a file relative to the config's folder.
+func (c *Config) path(name string) string {
+	if name == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(c.dir, name)
+}
+
+// policyFiles expands the policies' patterns; a pattern without a match is an
+// error, so that a typing mistake does not empty the set.
+func (c *Config) policyFiles() ([]string, error) {
+	var files []string
+	for _, pattern := range c.Policies {
+		found, err := filepath.Glob(c.path(pattern))
+		if err != nil {
+			return nil, fmt.Errorf("policies: %q: %w", pattern, err)
+		}
+		if len(found) == 0 {
+			return nil, fmt.Errorf("policies: %q matches no file: %w", pattern, fs.ErrNotExist)
+		}
+		for _, f := range found {
+			if !strings.HasSuffix(f, ".test.yaml") && !slices.Contains(files, f) {
+				files = append(files, f)
+			}
+		}
+	}
+	slices.Sort(files)
+	return files, nil
+}

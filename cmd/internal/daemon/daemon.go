@@ -1,0 +1,278 @@
+// Package daemon wires belayd: config file → adapters → engine, and their life
+// from start to stop.
+//
+// The rules of the package:
+//   - It decides nothing about rollouts and speaks no adapter's protocol.
+//   - table.go is the list of adapters; nothing else names them.
+//   - What adapters share (HTTP clients, secrets) is built here and handed in.
+//   - Whoever is started here is waited for here, in the reverse order.
+//
+// It does not read flags and handles no signals: see cmd/belayd. Tests and the
+// demo embed it.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/engine"
+	"github.com/belayd/belay/rollout/trigger"
+	"github.com/belayd/belay/store"
+	"github.com/belayd/belay/store/bolt"
+)
+
+const (
+	// reloadEvery is how often the policy files are looked at.
+	reloadEvery = 5 * time.Second
+	// stopTimeout bounds the end of requests under way.
+	stopTimeout = 4 * time.Second
+)
+
+// Options are what a daemon is started with besides its config.
+type Options struct {
+	ConfigFile string
+	Version    string
+	Logger     *slog.Logger
+	// Reload, when it delivers, makes the policies be read again.
+	Reload <-chan struct{}
+	// Ready is called once, when requests are served, with the address.
+	Ready func(addr string)
+}
+
+// A daemon is everything that Run starts.
+type daemon struct {
+	o        Options
+	config   *Config
+	log      *slog.Logger
+	store    *bolt.Store
+	engine   *engine.Engine
+	catalog  *Catalog
+	triggers []*trigger.Trigger
+	runners  map[string]runner
+	registry *prometheus.Registry
+}
+
+// Run reads the config, recovers what is open and serves until ctx ends. It
+// returns nil after a graceful stop, and an error that wraps store.ErrBroken
+// when the store can no longer be trusted: the process must then exit with 75
+// and be started again.
+func Run(ctx context.Context, o Options) error {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	config, err := ReadConfig(o.ConfigFile)
+	if err != nil {
+		return err
+	}
+	d := &daemon{o: o, config: config, log: o.Logger, registry: prometheus.NewRegistry(), runners: map[string]runner{}}
+	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if d.store, err = bolt.Open(config.path(config.Store.Bolt.Path), bolt.Options{Logger: d.log}); err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	err = d.run(ctx)
+	if cerr := d.store.Close(); cerr != nil && err == nil {
+		err = fmt.Errorf("close store: %w", cerr)
+	}
+	return err
+}
+
+// run builds what stands on the store and runs it.
+func (d *daemon) run(ctx context.Context) error {
+	if err := d.build(); err != nil {
+		return err
+	}
+	server, err := d.server()
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", d.config.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", d.config.Listen, err)
+	}
+	return d.serve(ctx, server, listener)
+}
+
+// build makes the adapters, the engine and the triggers.
+func (d *daemon) build() error {
+	b := &builder{config: d.config, log: d.log}
+	srcs, err1 := build(b, "sources", sources, d.config.Sources)
+	rts, err2 := build(b, "routers", routers, d.config.Routers)
+	nots, err3 := build(b, "notifiers", notifiers, d.config.Notifiers)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return fmt.Errorf("%s: %w", d.o.ConfigFile, err)
+	}
+	collectRunners(d.runners, "source", srcs)
+	collectRunners(d.runners, "router", rts)
+	collectRunners(d.runners, "notifier", nots)
+	replica := d.config.Replica
+	if replica == "" {
+		replica, _ = os.Hostname()
+	}
+	if replica == "" {
+		replica = "belayd"
+	}
+	var err error
+	d.engine, err = engine.New(engine.Config{
+		Store: d.store, Leaser: store.Always{}, Owner: replica, Version: d.o.Version,
+		Sources: srcs, Routers: rts, Notifiers: nots, People: d.config.person, ExternalURL: d.config.ExternalURL,
+		Logger: d.log, Registerer: d.registry, Retention: d.config.Retention,
+	})
+	if err != nil {
+		return fmt.Errorf("start engine: %w", err)
+	}
+	d.catalog = &Catalog{config: d.config, env: d.config.environment(), routers: rts, records: d.engine.Endpoint, log: d.log}
+	if err := d.catalog.Reload(); err != nil {
+		return err
+	}
+	return d.buildTriggers()
+}
+
+// collectRunners keeps the adapters that have work of their own.
+func collectRunners[A any](into map[string]runner, kind string, as map[string]A) {
+	for name, a := range as {
+		if r, ok := any(a).(runner); ok {
+			into[kind+" "+name] = r
+		}
+	}
+}
+
+// serve runs everything until ctx ends or something that must not end does.
+func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Listener) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var wg sync.WaitGroup
+	spawn := func(name string, run func(context.Context) error) {
+		wg.Go(func() {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				stop(fmt.Errorf("%s: %w", name, err))
+			}
+		})
+	}
+	hs := &http.Server{Handler: d.handler(server), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
+		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)}
+	spawn("http", func(context.Context) error {
+		if err := hs.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	spawn("api", server.Run)
+	spawn("control", d.control)
+	for _, t := range d.triggers {
+		spawn("trigger "+t.Name(), t.Run)
+	}
+	for name, r := range d.runners {
+		spawn(name, r.Run)
+	}
+	spawn("policies", func(ctx context.Context) error {
+		d.catalog.Watch(ctx, reloadEvery, d.o.Reload)
+		return nil
+	})
+	d.log.Info("serving", "address", listener.Addr().String(), "outcome", d.exposure())
+	if d.o.Ready != nil {
+		d.o.Ready(listener.Addr().String())
+	}
+	// The engine runs last and is the reason for all the others.
+	err := d.engine.Run(ctx)
+	stop(err)
+	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if hs.Shutdown(shutdown) != nil {
+		_ = hs.Close()
+	}
+	wg.Wait()
+	if err != nil {
+		return err
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// exposure says who may reach the API.
+func (d *daemon) exposure() string {
+	if len(d.config.Auth.Tokens) == 0 {
+		return "no auth is configured: loopback only, everybody is local"
+	}
+	return "auth is configured"
+}
+
+// server makes the API.
+func (d *daemon) server() (*api.Server, error) {
+	auth, err := d.config.authenticator()
+	if err != nil {
+		return nil, err
+	}
+	s, err := api.New(api.Config{Engine: d.engine, Catalog: d.catalog, Log: d.log, Auth: auth, Ready: d.problems, Version: d.o.Version})
+	if err != nil {
+		return nil, fmt.Errorf("start api: %w", err)
+	}
+	return s, nil
+}
+
+// handler adds /metrics to the API.
+func (d *daemon) handler(s *api.Server) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: 4}))
+	mux.Handle("/", s)
+	return mux
+}
+
+// problems are what /readyz names.
+func (d *daemon) problems(context.Context) []string {
+	var out []string
+	if err := d.store.Err(); err != nil {
+		out = append(out, "store: "+err.Error())
+	}
+	if p := d.catalog.Problem(); p != "" {
+		out = append(out, p)
+	}
+	for _, t := range d.triggers {
+		if err := t.Err(); err != nil {
+			out = append(out, err.Error())
+		}
+	}
+	return out
+}
+
+// CheckConfig reads the config and everything it names, and connects to nothing.
+// The report is for people; ok is false when belayd would not start.
+func CheckConfig(file string) (report string, ok bool) {
+	c, err := ReadConfig(file)
+	if err != nil {
+		return err.Error(), false
+	}
+	b := &builder{config: c, log: slog.New(slog.DiscardHandler)}
+	_, err1 := build(b, "sources", sources, c.Sources)
+	_, err2 := build(b, "routers", routers, c.Routers)
+	_, err3 := build(b, "notifiers", notifiers, c.Notifiers)
+	_, err4 := c.authenticator()
+	set, ps, err5 := c.readPolicies(c.environment())
+	text := strings.TrimRight(ps.Text(), "\n")
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+		return strings.TrimLeft(text+"\n"+err.Error(), "\n"), false
+	}
+	if ps.HasErrors() {
+		return text, false
+	}
+	summary := fmt.Sprintf("%s: ok: %d policies, %d sources, %d routers, %d notifiers, %d triggers",
+		file, len(set.byName), len(c.Sources), len(c.Routers), len(c.Notifiers), len(c.Triggers))
+	return strings.TrimLeft(text+"\n"+summary, "\n"), true
+}
+
+var _ api.Catalog = (*Catalog)(nil)
+

@@ -1,0 +1,84 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/trigger"
+)
+
+// start makes a release that an event asked for a durable rollout. The same
+// source and key are the same rollout, whatever has become of the policy since.
+func (d *daemon) start(ctx context.Context, r rollout.Release, source, key string) (string, error) {
+	id := rollout.NewID(source, key)
+	have, err := d.engine.Rollout(ctx, id)
+	if err == nil {
+		if !reflect.DeepEqual(have.Plan.Release, r) {
+			return id, rollout.ErrDifferent
+		}
+		return id, nil
+	}
+	if !errors.Is(err, rollout.ErrNotFound) {
+		return "", err
+	}
+	plan, err := d.catalog.Plan(ctx, id, r)
+	switch {
+	case errors.Is(err, api.ErrNoPolicy):
+		return "", fmt.Errorf("%w: %w", trigger.ErrRefused, err)
+	case err != nil:
+		return "", fmt.Errorf("%w: %w", trigger.ErrRefused, err)
+	}
+	if _, _, err := d.engine.Start(ctx, plan); err != nil {
+		return "", err
+	}
+	return id, nil
+}
+
+// buildTriggers makes what starts rollouts.
+func (d *daemon) buildTriggers() error {
+	var errs []error
+	for i, c := range d.config.Triggers {
+		t, err := d.natsTrigger(c)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("triggers[%d]: %w", i, err))
+			continue
+		}
+		d.triggers = append(d.triggers, t)
+	}
+	return errors.Join(errs...)
+}
+
+// natsTrigger makes one JetStream consumer.
+func (d *daemon) natsTrigger(c TriggerConfig) (*trigger.Trigger, error) {
+	var fields trigger.Map
+	for name, path := range c.Map {
+		at, ok := map[string]*string{"policy": &fields.Policy, "candidate": &fields.Candidate, "version": &fields.Version, "requestedBy": &fields.RequestedBy,
+			"labels": &fields.Labels, "artifact": &fields.Artifact, "environment": &fields.Environment}[name]
+		if !ok {
+			return nil, fmt.Errorf("map.%s: a release has no such field; it has policy, candidate, version, requestedBy, labels, artifact, environment", name)
+		}
+		*at = path
+	}
+	return trigger.New(trigger.Config{
+		URL: c.NATS.URL, Options: natsOptions(d.config, c.NATS.NATSConfig), Stream: c.NATS.Stream, Subjects: []string{c.NATS.Subject}, Durable: c.NATS.Durable,
+		Map: fields, Start: d.start, Store: d.store, Log: d.log,
+	})
+}
+
+// natsOptions are how a NATS server is reached.
+func natsOptions(c *Config, n NATSConfig) []nats.Option {
+	var os []nats.Option
+	if n.CredentialsFile != "" {
+		os = append(os, nats.UserCredentials(c.path(n.CredentialsFile)))
+	}
+	if n.CAFile != "" {
+		os = append(os, nats.RootCAs(c.path(n.CAFile)))
+	}
+	return os
+}
