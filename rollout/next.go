@@ -57,6 +57,10 @@ func (m *machine) fold() {
 		return
 	}
 	if !m.expected() {
+		if m.ev.Kind == EventDelivered && m.ev.Key != "" {
+			m.lateDelivered()
+			return
+		}
 		m.ignore("answers an effect that is not wanted")
 		return
 	}

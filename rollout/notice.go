@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -19,7 +20,7 @@ func (m *machine) tell() {
 	for _, n := range m.p.Notify {
 		m.put(n, Notice{Key: m.p.ID + "/status", Topic: TopicStatus, Severity: m.severity(), Summary: m.headline()})
 		for i, d := range m.s.Last.Decisions {
-			if told(d.Kind) {
+			if told(d.Kind) && !m.retold(i) {
 				m.put(n, Notice{Key: fmt.Sprintf("%s/thread/%d.%d", m.p.ID, m.s.Seq, i), Topic: TopicThread, Severity: m.severity(), Summary: clip(d.Sentence)})
 			}
 		}
@@ -37,6 +38,12 @@ func told(k DecisionKind) bool {
 		return true
 	}
 	return true
+}
+
+// retold reports whether a later decision of this event says the same sentence.
+func (m *machine) retold(i int) bool {
+	ds := m.s.Last.Decisions
+	return slices.ContainsFunc(ds[i+1:], func(d Decision) bool { return told(d.Kind) && d.Sentence == ds[i].Sentence })
 }
 
 // headline is the rollout in one line.
@@ -215,11 +222,8 @@ func (m *machine) delivered() {
 		return
 	}
 	e := m.s.Messages[i]
-	if m.ev.Ref != "" && e.Notice.Topic != TopicThread {
-		if m.s.Refs == nil {
-			m.s.Refs = map[string]string{}
-		}
-		m.s.Refs[e.Notifiers[0]+"|"+e.Notice.Key] = m.ev.Ref
+	if e.Notice.Topic != TopicThread {
+		m.keepRef(e.Notifiers[0], e.Notice.Key)
 	}
 	if e.Kind == EffectPage && !e.Notice.Resolve {
 		m.s.PagedTo = e.Notifiers[0]
@@ -234,6 +238,35 @@ func (m *machine) delivered() {
 		}
 	}
 	m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
+}
+
+// keepRef remembers what a notifier returned for a message.
+func (m *machine) keepRef(notifier, key string) {
+	if m.ev.Ref == "" {
+		return
+	}
+	if m.s.Refs == nil {
+		m.s.Refs = map[string]string{}
+	}
+	m.s.Refs[notifier+"|"+key] = m.ev.Ref
+}
+
+// lateDelivered is about a message that a later text replaced while it was on
+// its way: its reference must not be lost, or the next text would be a second
+// message.
+func (m *machine) lateDelivered() {
+	page := m.ev.Key == m.pageKey()
+	if !page && m.ev.Key != m.p.ID+"/status" && !strings.HasPrefix(m.ev.Key, m.p.ID+"/ask/") {
+		m.ignore("answers an effect that is not wanted")
+		return
+	}
+	m.keepRef(m.ev.Notifier, m.ev.Key)
+	if page {
+		m.s.PagedTo = m.ev.Notifier
+		if m.s.Page != nil {
+			m.s.Page.Notifier = m.ev.Notifier
+		}
+	}
 }
 
 // undelivered tries again later; a page tries the next notifier at once.

@@ -340,7 +340,9 @@ func (s *scenario) run(text string) {
 	}
 }
 
-func (s *scenario) since(t time.Time) string { return t.Sub(s.start).Round(100 * time.Millisecond).String() }
+func (s *scenario) since(t time.Time) string {
+	return t.Sub(s.start).Round(100 * time.Millisecond).String()
+}
 
 // print tells one event's decisions.
 func (s *scenario) print(w *sim.World, r *sim.Run, l sim.Line) {
