@@ -412,7 +412,7 @@ func gaps(t *testing.T, w *World, h Harness) {
 	}
 	f := follow(t, w, h, analysis.KindCounts, Endpoints[0])
 	f.ask()
-	for step := range 20 {
+	for step := range 22 {
 		if step%7 == 4 || step%7 == 5 {
 			w.Gap(Interval)
 		} else {

@@ -28,21 +28,35 @@ const (
 	maxSchema = 8
 )
 
-// InferSchema tells the resolution from the width of a bucket: the bounds of
-// schema s are powers of 2^(2^-s).
+// InferSchema tells the resolution from the buckets: the bounds of schema s are
+// powers of 2^(2^-s). Buckets of which one lies elsewhere have custom bounds.
 func InferSchema(bs []Bucket) int {
+	schema, known := 0, false
 	for _, b := range bs {
 		if b.Lower <= 0 || math.IsInf(b.Upper, 0) {
 			continue
 		}
-		s := -math.Log2(math.Log2(b.Upper / b.Lower))
-		r := math.Round(s)
-		if math.Abs(s-r) > 1e-6 || r < minSchema || r > maxSchema {
+		if !known {
+			s := -math.Log2(math.Log2(b.Upper / b.Lower))
+			r := math.Round(s)
+			if math.Abs(s-r) > 1e-6 || r < minSchema || r > maxSchema {
+				return GridUnknown
+			}
+			schema, known = int(r), true
+		}
+		if !onGrid(schema, b.Lower) || !onGrid(schema, b.Upper) {
 			return GridUnknown
 		}
-		return int(r)
 	}
-	return GridUnknown
+	if !known {
+		return GridUnknown
+	}
+	return schema
+}
+
+func onGrid(schema int, x float64) bool {
+	pos := math.Ldexp(math.Log2(x), schema)
+	return math.Abs(pos-math.Round(pos)) < 1e-6
 }
 
 // Bound is the upper bound of the bucket with this index: 2^(index·2^-schema).

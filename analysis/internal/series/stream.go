@@ -95,6 +95,22 @@ func (s *stream) origin(i int, gap int64) from {
 	return origin(s.target, s.created[i], s.t[i], s.t[i-1], true, gap)
 }
 
+// NeedsPast says whether a sample in (from, to] is the first of its series that
+// was given, and nothing shows that the series was born: to count it exactly,
+// one must know whether there are samples up to gap before.
+func NeedsPast(all []*Series, from, to, gap int64) bool {
+	for _, s := range all {
+		if len(s.Points) == 0 {
+			continue
+		}
+		p := s.Points[0]
+		if p.T > from && p.T <= to && origin(s.Target, p.Created, p.T, 0, false, gap) == fromNothing {
+			return true
+		}
+	}
+	return false
+}
+
 // restarts are the instants at which targets came back as new processes: the
 // largest of their counters fell.
 type restarts map[*Target]map[int64]bool

@@ -1,0 +1,264 @@
+package prometheus
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"math/bits"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/belayd/belay/analysis/internal/series"
+)
+
+// A batch is the work of one Read.
+type batch struct {
+	s         *Source
+	now       time.Time
+	questions []*question
+	groups    map[string]*group
+	instants  map[string]*instant
+}
+
+// A group is the series that many questions share: one form of selector, one
+// interval, one set of buckets, many endpoints.
+type group struct {
+	shared shared
+	// les are the texts of the buckets that are asked for; all where it is empty.
+	les []string
+	// to and reach are when and how far back is asked.
+	to    time.Time
+	reach time.Duration
+
+	endpoints, deployments map[string]bool
+	// series and errs are by endpoint.
+	series map[string][]*series.Series
+	errs   map[string]error
+}
+
+// merge puts the parts of all questions into groups.
+func (b *batch) merge() {
+	for _, q := range b.questions {
+		if q.err != nil {
+			continue
+		}
+		for _, p := range q.parts {
+			les, ask := b.s.layouts.buckets(q, p)
+			if !ask {
+				continue
+			}
+			step, known := b.s.step(p.shared.name)
+			back := stale(step)
+			if !known {
+				back = gap(step)
+			}
+			b.join(p, q, les, ladder(q.To.Sub(q.from)+back))
+		}
+	}
+}
+
+// join finds the part's group, or makes it.
+func (b *batch) join(p *part, q *question, les []string, reach time.Duration) {
+	key := strings.Join([]string{p.shared.key(), strings.Join(les, ","), q.To.String(), reach.String()}, "\xfe")
+	g := b.groups[key]
+	if g == nil {
+		g = &group{
+			shared: p.shared, les: les, to: q.To, reach: reach,
+			endpoints: map[string]bool{}, deployments: map[string]bool{},
+			series: map[string][]*series.Series{}, errs: map[string]error{},
+		}
+		b.groups[key] = g
+	}
+	g.endpoints[g.endpoint(q)] = true
+	g.deployments[p.deployment] = true
+	p.group = g
+}
+
+// endpoint is where in the group a question's series stand.
+func (g *group) endpoint(q *question) string {
+	if g.shared.endpoint == "" {
+		return ""
+	}
+	return q.Names.Endpoint
+}
+
+// ladder rounds up by at most a quarter, so that questions of nearly the same
+// length share a request.
+func ladder(d time.Duration) time.Duration {
+	s := uint64((d + time.Second - 1) / time.Second)
+	if s < 4 {
+		return 4 * time.Second
+	}
+	step := uint64(1) << (bits.Len64(s) - 1) / 4
+	return time.Duration((s+step-1)/step*step) * time.Second
+}
+
+// A request is one question to the server.
+type request struct {
+	group     *group
+	endpoints []string
+	reach     time.Duration
+}
+
+// requests are those of all groups, or of only the endpoints given, which are
+// asked about as far back as counters are carried.
+func (b *batch) requests(only map[*group]map[string]bool) []request {
+	var out []request
+	for _, key := range slices.Sorted(maps.Keys(b.groups)) {
+		g := b.groups[key]
+		endpoints, reach := g.endpoints, g.reach
+		if only != nil {
+			step, _ := b.s.step(g.shared.name)
+			endpoints, reach = only[g], g.reach+gap(step)
+		}
+		for c := range slices.Chunk(slices.Sorted(maps.Keys(endpoints)), b.s.cfg.Chunk) {
+			out = append(out, request{g, c, reach})
+		}
+	}
+	return out
+}
+
+// expr is the request in PromQL.
+func (r request) expr() string {
+	g := r.group
+	ms := slices.Clone(g.shared.fixed)
+	if g.shared.endpoint != "" {
+		ms = append(ms, alternatives(g.shared.endpoint, r.endpoints))
+	}
+	if g.shared.deployment != "" {
+		ms = append(ms, alternatives(g.shared.deployment, slices.Sorted(maps.Keys(g.deployments))))
+	}
+	if len(g.les) > 0 {
+		ms = append(ms, alternatives("le", g.les))
+	}
+	return selector(g.shared.name, ms) + "[" + window(r.reach) + "]"
+}
+
+// selector writes a selector of matchers that are written already.
+func selector(name string, matchers []string) string {
+	s := series.Selector{Name: name}.String()
+	body := strings.Join(matchers, ",")
+	if quoted, ok := strings.CutSuffix(s, "}"); ok {
+		return strings.TrimSuffix(quoted+","+body, ",") + "}"
+	}
+	return s + "{" + body + "}"
+}
+
+// alternatives is a matcher for any of the values, which are taken literally.
+func alternatives(label string, values []string) string {
+	if len(values) == 1 {
+		return series.Matcher{Label: label, Op: series.Equal, Value: values[0]}.String()
+	}
+	quoted := make([]string, len(values))
+	for i, v := range values {
+		quoted[i] = regexp.QuoteMeta(v)
+	}
+	return series.Matcher{Label: label, Op: series.Like, Value: strings.Join(quoted, "|")}.String()
+}
+
+// fetch carries the requests out, some at a time, and hands their series out.
+func (b *batch) fetch(ctx context.Context, rs []request) {
+	results := make([]*result, len(rs))
+	errs := make([]error, len(rs))
+	b.parallel(len(rs), func(i int) {
+		r := rs[i]
+		results[i], errs[i] = b.s.api.query(ctx, r.expr(), r.group.to, 0)
+		if errs[i] == nil && results[i].kind != "matrix" {
+			errs[i] = fmt.Errorf("it answered with a %s, not with samples", results[i].kind)
+		}
+	})
+	for i, r := range rs {
+		for _, e := range r.endpoints {
+			r.group.errs[e] = errs[i]
+			r.group.series[e] = nil
+		}
+		if errs[i] != nil {
+			continue
+		}
+		for _, s := range results[i].series {
+			e := ""
+			if r.group.shared.endpoint != "" {
+				e = s.Labels.Get(r.group.shared.endpoint)
+			}
+			r.group.series[e] = append(r.group.series[e], s)
+		}
+	}
+}
+
+// parallel calls f for 0 to n-1, some at a time, and waits.
+func (b *batch) parallel(n int, f func(i int)) {
+	free := make(chan struct{}, b.s.cfg.Parallel)
+	var wg sync.WaitGroup
+	for i := range n {
+		free <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-free }()
+			f(i)
+		})
+	}
+	wg.Wait()
+}
+
+// learn sees the scrape intervals in what was fetched.
+func (b *batch) learn() {
+	seen := map[string]time.Duration{}
+	for _, g := range b.groups {
+		for _, e := range slices.Sorted(maps.Keys(g.series)) {
+			if d := series.Interval(g.series[e]); d > 0 {
+				seen[g.shared.name] = max(seen[g.shared.name], d)
+				break
+			}
+		}
+	}
+	for name, d := range seen {
+		b.s.learnStep(name, d)
+	}
+}
+
+// lacking are the endpoints whose series began within the interval, for all that the
+// requests showed: whether they are new must be seen further back.
+func (b *batch) lacking() map[*group]map[string]bool {
+	out := map[*group]map[string]bool{}
+	for _, q := range b.questions {
+		if q.err != nil {
+			continue
+		}
+		_, to, step := b.interval(q)
+		sets, err := q.sets()
+		if err != nil {
+			continue
+		}
+		for g, all := range sets {
+			if !series.NeedsPast(all, q.from.UnixMilli(), to.UnixMilli(), gap(step).Milliseconds()) {
+				continue
+			}
+			if out[g] == nil {
+				out[g] = map[string]bool{}
+			}
+			out[g][g.endpoint(q)] = true
+		}
+	}
+	for _, q := range b.questions {
+		q.forget(out)
+	}
+	return out
+}
+
+// interval is what the question's reading covers, and its scrape interval.
+func (b *batch) interval(q *question) (from, to time.Time, step time.Duration) {
+	for _, p := range q.parts {
+		if d, known := b.s.step(p.shared.name); known {
+			step = max(step, d)
+		}
+	}
+	step = cmp.Or(step, guess)
+	from, to = q.from, b.s.watermark(q.To, b.now, step)
+	if to.Before(from) {
+		to = from
+	}
+	return from, to, step
+}

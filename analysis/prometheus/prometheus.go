@@ -1,0 +1,203 @@
+// Package prometheus is a source that asks a Prometheus, or a server that
+// speaks its query API: Thanos, Mimir, VictoriaMetrics, Azure Managed Prometheus.
+//
+// The rules:
+//   - Counters, histograms and means are selectors, name{label="x"}, never
+//     expressions. They are read as raw samples, by an instant query of a bare
+//     range selector, and differenced here, series by series, with true
+//     timestamps; increase() and rate() extrapolate and are not exact. A value
+//     is any expression that gives one number for a deployment.
+//   - Questions are merged: endpoint="${endpoint}" becomes one matcher over many
+//     endpoints, a bad series that is a part of its total is picked out of the
+//     total's answer, and of a histogram only the buckets next to the cuts are
+//     asked for. Answers are handed out by labels. What is under way is not asked again.
+//   - A reading ends where the samples have surely arrived: Lag before now, by
+//     default one scrape interval and 5 s. The scrape interval is seen in the timestamps.
+//   - Between two samples further apart than five minutes (or four scrape
+//     intervals) nothing is counted. A deployment without a sample for three
+//     scrape intervals is not fresh.
+//   - Series are told from missing ones by the labels job and instance. A series
+//     without an instance label that is new is counted from its second sample.
+//   - Warnings, an answer that is partial, too large, no JSON, cut off, or from
+//     a server whose clock is more than 30 s off, and numbers that are NaN,
+//     infinite or negative make the reading an error.
+//   - ${window} in a value's expression is the interval asked for, or four
+//     scrape intervals if that is longer.
+//
+// What differs between servers: range selectors are closed on the left in
+// Prometheus 2 and open in Prometheus 3; both are right, because more is asked
+// for than is used. A pair of Prometheus servers that both write to one store
+// counts everything twice unless the store merges them: Thanos does with
+// dedup=true (its default), Mimir with its HA tracker; elsewhere select one
+// replica in the metric. Thanos and Mimir say by a warning that a store did not
+// answer; set Params to partial_response=false to have Thanos fail instead.
+// VictoriaMetrics gives raw samples for a bare range selector, too; run it
+// without -dedup.minScrapeInterval, or with one at most as long as the scrape interval. Azure
+// Managed Prometheus takes questions with exactly one metric name, which is all
+// that this package asks.
+//
+// Native histograms are read as they are; where a deployment has classic buckets
+// as well, those are used. Of a native histogram with custom bounds only the
+// bounds of buckets that hold something are known.
+//
+// The package writes nothing and keeps no cursor; what it remembers, scrape
+// intervals and bucket bounds, only saves questions.
+package prometheus
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+)
+
+// Config says how to ask.
+type Config struct {
+	// URL is the server's, without /api/v1/query.
+	URL string
+	// Client makes the requests: its transport carries credentials and TLS. It is
+	// required and stays the caller's.
+	Client *http.Client
+	// Timeout bounds one request; 30 s when zero.
+	Timeout time.Duration
+	// ScrapeInterval is the longest scrape interval of the metrics; it is taken from the
+	// samples when zero.
+	ScrapeInterval time.Duration
+	// Lag is how long samples may take to arrive; one scrape interval and 5 s when
+	// zero.
+	Lag time.Duration
+	// MaxBytes bounds one answer; 64 MiB when zero.
+	MaxBytes int64
+	// MaxSeries bounds the series of one answer; 100,000 when zero.
+	MaxSeries int
+	// MaxLookback bounds how far back is asked; 1 h when zero. A reading that
+	// begins later than its question says so in From.
+	MaxLookback time.Duration
+	// Chunk is how many endpoints one request names; 200 when zero.
+	Chunk int
+	// Parallel is how many requests are under way for one Read; 4 when zero.
+	Parallel int
+	// Params are added to every request.
+	Params url.Values
+}
+
+const (
+	// minGap is the least time over which a counter is carried.
+	minGap = 5 * time.Minute
+	// guess is the scrape interval as long as no series has two samples.
+	guess = time.Minute
+)
+
+// Source asks one server. It is safe for concurrent use.
+type Source struct {
+	cfg     Config
+	api     *api
+	layouts *layouts
+
+	mu sync.Mutex
+	// steps are the scrape intervals that were seen, by metric name.
+	steps map[string]time.Duration
+}
+
+var _ analysis.Source = (*Source)(nil)
+
+// New returns a source. It starts nothing and asks nobody.
+func New(cfg Config) (*Source, error) {
+	if cfg.Client == nil {
+		return nil, errors.New("new prometheus source: no HTTP client")
+	}
+	u, err := url.Parse(cfg.URL)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, errors.New("new prometheus source: url: an http or https address is wanted")
+	}
+	cfg.Timeout = cmp.Or(cfg.Timeout, 30*time.Second)
+	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 64<<20)
+	cfg.MaxSeries = cmp.Or(cfg.MaxSeries, 100_000)
+	cfg.MaxLookback = cmp.Or(cfg.MaxLookback, time.Hour)
+	cfg.Chunk = cmp.Or(cfg.Chunk, 200)
+	cfg.Parallel = cmp.Or(cfg.Parallel, 4)
+	return &Source{
+		cfg:     cfg,
+		api:     &api{cfg: cfg, base: u.JoinPath("api/v1/query"), flying: map[string]*flight{}},
+		layouts: newLayouts(),
+		steps:   map[string]time.Duration{},
+	}, nil
+}
+
+// Read asks all questions in as few requests as it can. Its error is the
+// context's.
+func (s *Source) Read(ctx context.Context, qs []analysis.Query) ([]analysis.Reading, error) {
+	now := time.Now()
+	b := &batch{s: s, now: now, groups: map[string]*group{}}
+	for i := range qs {
+		b.questions = append(b.questions, newQuestion(qs[i], s.cfg.MaxLookback))
+	}
+	b.findLayouts(ctx)
+	b.merge()
+	b.fetch(ctx, b.requests(nil))
+	b.learn()
+	if more := b.lacking(); len(more) > 0 {
+		b.fetch(ctx, b.requests(more))
+		b.learn()
+	}
+	b.values(ctx)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("prometheus: %w", err)
+	}
+	out := make([]analysis.Reading, len(qs))
+	for i, q := range b.questions {
+		out[i] = b.answer(q)
+	}
+	return out, nil
+}
+
+// step is the scrape interval of a metric; known is false where it is a guess.
+func (s *Source) step(name string) (d time.Duration, known bool) {
+	if s.cfg.ScrapeInterval > 0 {
+		return s.cfg.ScrapeInterval, true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d, ok := s.steps[name]; ok {
+		return d, true
+	}
+	return guess, false
+}
+
+// learnStep remembers the scrape interval of a metric.
+func (s *Source) learnStep(name string, d time.Duration) {
+	const most = 10_000
+	if d <= 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.steps) >= most {
+		clear(s.steps)
+	}
+	s.steps[name] = d
+}
+
+// gap is the longest time over which a counter is carried.
+func gap(step time.Duration) time.Duration { return max(minGap, 4*step) }
+
+// stale is how old a deployment's newest sample may be.
+func stale(step time.Duration) time.Duration { return 3*step + time.Second }
+
+// watermark is the instant up to which everything has arrived. It keeps whole
+// seconds from the instant asked for, so that rollouts which ask for the same
+// instant get the same interval.
+func (s *Source) watermark(to, now time.Time, step time.Duration) time.Time {
+	lag := cmp.Or(s.cfg.Lag, step+5*time.Second)
+	age := now.Sub(to).Truncate(time.Second)
+	if age >= lag {
+		return to
+	}
+	return to.Add(age - lag)
+}

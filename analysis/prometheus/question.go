@@ -1,0 +1,177 @@
+package prometheus
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/internal/series"
+)
+
+// A question is a query taken apart.
+type question struct {
+	analysis.Query
+	err error
+	// from is the query's, or later where that is too long ago.
+	from time.Time
+	// label names the deployment, instance the instance.
+	label, instance string
+	// parts are the sets of series that are needed, by role and deployment.
+	parts []*part
+	// known are the sets, once they are made.
+	known map[*group][]*series.Series
+	// wants are the answers to a value's two expressions.
+	wants [2]*instant
+}
+
+// A role is what a set of series is in its metric.
+type role int
+
+const (
+	roleTotal role = iota
+	roleMarked
+	roleBucket
+	roleNative
+	roleCount
+	roleSum
+	roleSquares
+)
+
+// A part is one set of series that a question needs, for one deployment.
+type part struct {
+	role       role
+	deployment string
+	// pick selects the series among those of the group.
+	pick series.Selector
+	// shared is what all endpoints' questions of this form have in common.
+	shared shared
+	group  *group
+}
+
+// A shared selector is one without its endpoint and its deployment.
+type shared struct {
+	name string
+	// fixed are the other matchers in Prometheus' notation, sorted.
+	fixed []string
+	// endpoint and deployment are the labels that were compared with ${endpoint}
+	// and ${deployment}; "" where none was.
+	endpoint, deployment string
+}
+
+func (s shared) key() string {
+	return strings.Join(append([]string{s.name, s.endpoint, s.deployment}, s.fixed...), "\xff")
+}
+
+// holds says whether every series of t is one of s.
+func (s shared) holds(t shared) bool {
+	if s.name != t.name || s.endpoint != t.endpoint || s.deployment != t.deployment {
+		return false
+	}
+	return !slices.ContainsFunc(s.fixed, func(m string) bool { return !slices.Contains(t.fixed, m) })
+}
+
+func newQuestion(q analysis.Query, lookback time.Duration) *question {
+	x := &question{Query: q, from: q.From}
+	if least := q.To.Add(-lookback); x.from.Before(least) {
+		x.from = least
+	}
+	m := q.Metric
+	var err error
+	switch {
+	case m.Counts != nil:
+		x.label, x.instance = m.Counts.Deployment, m.Counts.Instance
+		marked := m.Counts.Bad
+		if marked == "" {
+			marked = m.Counts.Good
+		}
+		err = x.add([]role{roleTotal, roleMarked}, []string{m.Counts.Total, marked})
+	case m.Histogram != nil:
+		x.label, x.instance = m.Histogram.Deployment, m.Histogram.Instance
+		err = x.add([]role{roleBucket, roleNative}, []string{m.Histogram.Series, m.Histogram.Series})
+	case m.Mean != nil:
+		x.label, x.instance = m.Mean.Deployment, m.Mean.Instance
+		err = x.add([]role{roleCount, roleSum, roleSquares}, []string{m.Mean.Count, m.Mean.Sum, m.Mean.SumOfSquares})
+	case m.Value != nil:
+	default:
+		err = errors.New("it asks for nothing")
+	}
+	if err != nil {
+		x.err = fmt.Errorf("metric %s: %w", m.Name, err)
+	}
+	return x
+}
+
+// deployments are the two that are asked about; one where they are the same.
+func (x *question) deployments() []string {
+	return slices.Compact([]string{x.Names.Stable, x.Names.Candidate})
+}
+
+// add parses the expressions and makes their parts.
+func (x *question) add(roles []role, texts []string) error {
+	sels := make([]series.Selector, len(texts))
+	for i, text := range texts {
+		sel, err := series.ParseSelector(text)
+		if err != nil {
+			return err
+		}
+		if roles[i] == roleBucket {
+			sel = sel.Suffixed("_bucket")
+		}
+		if x.label == "" && !sel.Uses("deployment") {
+			return errors.New("deployment: the label that names the deployment is missing")
+		}
+		sels[i] = sel
+	}
+	for _, d := range x.deployments() {
+		vars := x.Names.Vars()
+		vars["deployment"] = d
+		vars["window"] = window(x.To.Sub(x.From))
+		var parts []*part
+		for i, sel := range sels {
+			p, err := newPart(roles[i], d, sel, vars)
+			if err != nil {
+				return err
+			}
+			parts = append(parts, p)
+		}
+		// A bad series that is one of the total's comes with the total.
+		if roles[0] == roleTotal && parts[0].shared.holds(parts[1].shared) {
+			parts[1].shared = parts[0].shared
+		}
+		x.parts = append(x.parts, parts...)
+	}
+	return nil
+}
+
+func newPart(r role, deployment string, sel series.Selector, vars map[string]string) (*part, error) {
+	pick, err := sel.Expand(vars)
+	if err != nil {
+		return nil, err
+	}
+	p := &part{role: r, deployment: deployment, pick: pick, shared: shared{name: sel.Name}}
+	for i, m := range sel.Matchers {
+		switch {
+		case m.Op == series.Equal && m.Value == "${endpoint}" && p.shared.endpoint == "":
+			p.shared.endpoint = m.Label
+		case m.Op == series.Equal && m.Value == "${deployment}" && p.shared.deployment == "":
+			p.shared.deployment = m.Label
+		default:
+			p.shared.fixed = append(p.shared.fixed, pick.Matchers[i].String())
+		}
+	}
+	slices.Sort(p.shared.fixed)
+	return p, nil
+}
+
+// window is a length of time in PromQL.
+func window(d time.Duration) string {
+	return fmt.Sprintf("%dms", max(d, time.Second).Milliseconds())
+}
+
+// selects says whether the series is one of the part's.
+func (p *part) selects(l series.Labels, label string) bool {
+	return (label == "" || l.Get(label) == p.deployment) && p.pick.MatchesLabels(l)
+}
