@@ -126,8 +126,12 @@ func toEvent(p *rollout.Plan, a notifier.Answer, who rollout.Person) (rollout.Ev
 
 // isMember reports whether a person is in a gate's `from`: named there, in the
 // notifier's terms or by who they are, or in one of its groups. A gate that names
-// nobody is open to nobody.
+// nobody is open to those whom the configuration knows by another name than the
+// notifier's.
 func isMember(a rollout.Approval, who rollout.Person, said string) bool {
+	if len(a.Users) == 0 && len(a.Groups) == 0 {
+		return who.ID != said
+	}
 	for _, u := range a.Users {
 		if u == who.ID || u == said || strings.HasSuffix(said, "/"+u) {
 			return true

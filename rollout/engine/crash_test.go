@@ -114,16 +114,15 @@ func (w *world) auditSteps(away [][2]time.Time) {
 			return
 		}
 		for _, d := range e.Decisions {
-			switch d.Kind {
-			case rollout.DecisionStep:
+			if d.Kind == rollout.DecisionStep {
 				order = append(order, d.Step)
 				if !since.IsZero() {
 					w.auditBake(d.Step, since, e.At, away)
 				}
 				since = time.Time{}
-			case rollout.DecisionConfirm:
+			}
+			if d.Kind == rollout.DecisionConfirm {
 				since = e.At
-			default:
 			}
 		}
 	}

@@ -116,7 +116,7 @@ func (l *live) may(e rollout.Effect) bool {
 		return len(l.batches) < backlogMax
 	case rollout.EffectSetTraffic:
 		if isRollback(e) {
-			if l.e.cfg.mutant.has(mutantNotices) && l.delivering(nil) {
+			if l.e.cfg.mutant.has(mutantNotices) && slices.ContainsFunc(l.s.Outbox, func(x rollout.Effect) bool { return isMessage(x.Kind) }) {
 				return false
 			}
 			return saved || l.urgent()
@@ -142,19 +142,13 @@ func (l *live) start(k jobKey, e rollout.Effect) {
 	j := &job{key: k, effect: e, ctx: ctx, cancel: cancel}
 	l.jobs[k] = j
 	s := l.s
-	switch e.Kind {
-	case rollout.EffectMeasure:
+	if e.Kind == rollout.EffectMeasure {
 		l.measure(j, s)
 		return
-	case rollout.EffectSetTraffic:
-		if isRollback(e) {
-			l.log.Info("rollback sent", "weight", e.To.Weights[l.plan.Release.Candidate], "outcome", "started")
-		}
-	default:
 	}
 	if !l.e.spawn(func(context.Context) {
 		defer cancel(nil)
-		ev, ok := l.run(ctx, j, s)
+		ev, ok := l.run(ctx, j.effect, s)
 		l.finish(j, ev, ok)
 	}) {
 		cancel(errStopping)
@@ -164,20 +158,20 @@ func (l *live) start(k jobKey, e rollout.Effect) {
 
 // run makes the outside call of a job and returns its answer. ok is false when
 // there is none: the job is tried again later, unless it was cancelled.
-func (l *live) run(ctx context.Context, j *job, s rollout.State) (ev rollout.Event, ok bool) {
-	switch j.effect.Kind {
+func (l *live) run(ctx context.Context, e rollout.Effect, s rollout.State) (ev rollout.Event, ok bool) {
+	switch e.Kind {
 	case rollout.EffectClaim:
-		return l.claim(ctx, j.effect)
+		return l.claim(ctx, e)
 	case rollout.EffectRelease:
-		return l.release(ctx, s, j.effect)
+		return l.release(ctx, s, e)
 	case rollout.EffectPreflight:
 		return l.preflight(ctx)
 	case rollout.EffectSetTraffic:
-		return l.setTraffic(ctx, j.effect)
+		return l.setTraffic(ctx, e)
 	case rollout.EffectReadTraffic:
 		return l.readTraffic(ctx, s)
 	case rollout.EffectAsk, rollout.EffectTell, rollout.EffectPage:
-		return l.deliver(ctx, s, j.effect)
+		return l.deliver(ctx, s, l.referred(e))
 	case rollout.EffectMeasure, rollout.EffectWake:
 		// Unreachable: readings are gathered, timers are folded.
 	}
@@ -201,6 +195,9 @@ func (l *live) finish(j *job, ev rollout.Event, ok bool) {
 		return
 	}
 	l.done[j.key] = true
+	if ev.Kind == rollout.EventDelivered && ev.Ref != "" {
+		l.refs[ev.Notifier+"|"+ev.Key] = ev.Ref
+	}
 	ev.At, ev.Effect, ev.Attempt = now(), j.effect.ID, j.effect.Attempt
 	if ev.Kind == rollout.EventTraffic && ev.Split != nil {
 		l.compare(*ev.Split)
@@ -209,14 +206,11 @@ func (l *live) finish(j *job, ev rollout.Event, ok bool) {
 	l.step()
 }
 
-// delivering reports whether an earlier message is under way: any one, or one of
-// the same key by the same notifier.
+// delivering reports whether an earlier message of the same key is under way to the
+// same notifier.
 func (l *live) delivering(e *rollout.Effect) bool {
 	for _, j := range l.jobs {
-		if !isMessage(j.effect.Kind) {
-			continue
-		}
-		if e == nil || slices.Equal(j.effect.Notifiers, e.Notifiers) && j.effect.Notice != nil && e.Notice != nil && j.effect.Notice.Key == e.Notice.Key {
+		if isMessage(j.effect.Kind) && slices.Equal(j.effect.Notifiers, e.Notifiers) && j.effect.Notice != nil && e.Notice != nil && j.effect.Notice.Key == e.Notice.Key {
 			return true
 		}
 	}

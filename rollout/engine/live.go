@@ -49,6 +49,8 @@ type live struct {
 	done  map[jobKey]bool
 	later map[jobKey]time.Time
 	acts  map[string]bool
+	// refs are what notifiers returned, by notifier and key of the message.
+	refs  map[string]string
 	timer *time.Timer
 	// received is when the reading arrived that decided on a rollback.
 	received time.Time
@@ -100,7 +102,7 @@ func newLive(e *Engine, at *endpoint, p *rollout.Plan, s rollout.State, h head) 
 	return &live{
 		e: e, id: p.ID, plan: p, at: at, s: s, saved: s, head: h,
 		log:  e.log.With("rollout", p.ID, "endpoint", p.Endpoint.Router+"/"+p.Endpoint.Name),
-		jobs: map[jobKey]*job{}, done: map[jobKey]bool{}, later: map[jobKey]time.Time{}, acts: map[string]bool{},
+		jobs: map[jobKey]*job{}, done: map[jobKey]bool{}, later: map[jobKey]time.Time{}, acts: map[string]bool{}, refs: map[string]string{},
 	}
 }
 

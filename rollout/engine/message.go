@@ -54,6 +54,21 @@ func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (
 	return ev, true
 }
 
+// referred is the message with what its notifier returned for its key. The core
+// does not know it yet when the message was replaced while it was under way.
+func (l *live) referred(e rollout.Effect) rollout.Effect {
+	if e.Notice == nil || len(e.Notifiers) == 0 {
+		return e
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := *e.Notice
+	n.Ref = orElse(n.Ref, l.refs[e.Notifiers[0]+"|"+n.Key])
+	n.ThreadRef = orElse(n.ThreadRef, l.refs[e.Notifiers[0]+"|"+l.id+"/status"])
+	e.Notice = &n
+	return e
+}
+
 func undelivered(name string, kind rollout.FailureKind, why string) rollout.Event {
 	return rollout.Event{Kind: rollout.EventUndelivered, Notifier: name, Failure: &rollout.Failure{Kind: kind, Message: why}}
 }

@@ -46,7 +46,9 @@ func (l *live) preflight(ctx context.Context) (rollout.Event, bool) {
 	}
 	ev.Checks = l.e.cfg.Preflight(call, preflight.Request{
 		Plan: l.plan, Stable: stable, Router: r.Router, Description: d, DescribeErr: err,
-		Metrics: func(ctx context.Context, from, to time.Time) []analysis.Reading { return l.panel(ctx, stable, from, to) },
+		Metrics: func(ctx context.Context, from, to time.Time) []analysis.Reading {
+			return l.panel(ctx, stable, from, to)
+		},
 	})
 	return ev, ctx.Err() == nil
 }

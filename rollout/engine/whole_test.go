@@ -19,11 +19,11 @@ import (
 )
 
 // begin starts a rollout of a plan on an engine that has had time to come up.
-func begin(t *testing.T, e *running, p *rollout.Plan) {
-	t.Helper()
+func (w *world) begin(e *running, p *rollout.Plan) {
+	w.t.Helper()
 	time.Sleep(time.Second)
-	if _, created, err := e.Start(t.Context(), p); err != nil || !created {
-		t.Fatalf("Start %s: got created %v, err %v, want true, nil", p.ID, created, err)
+	if _, created, err := e.Start(w.t.Context(), p); err != nil || !created {
+		w.t.Fatalf("Start %s: got created %v, err %v, want true, nil", p.ID, created, err)
 	}
 }
 
@@ -34,7 +34,7 @@ func TestPromotion(t *testing.T) {
 		w := newWorld(t)
 		e := w.start("one")
 		defer w.endAll()
-		begin(t, e, plan("r1", "recs", false))
+		w.begin(e, plan("r1", "recs", false))
 		s := w.ended("r1", time.Hour)
 		if s.Phase != rollout.PhasePromoted {
 			t.Errorf("got phase %s, want promoted\n%s", s.Phase, w.journal("r1"))
@@ -55,7 +55,7 @@ func TestBreach(t *testing.T) {
 		e := w.start("one")
 		defer w.endAll()
 		w.failAt(25)
-		begin(t, e, plan("r1", "recs", false))
+		w.begin(e, plan("r1", "recs", false))
 		s := w.ended("r1", time.Hour)
 		if s.Phase != rollout.PhaseRolledBack || s.Reason != rollout.ReasonBreach {
 			t.Errorf("got phase %s, reason %s, want rolled-back, breach\n%s", s.Phase, s.Reason, w.journal("r1"))
@@ -97,7 +97,7 @@ func TestApproval(t *testing.T) {
 		w := newWorld(t)
 		e := w.start("one")
 		defer w.endAll()
-		begin(t, e, plan("r1", "recs", true))
+		w.begin(e, plan("r1", "recs", true))
 		s := w.await("r1", 30*time.Minute, func(s *rollout.State) bool { return s.Gates["owner"].State == rollout.QuestionOpen })
 		time.Sleep(time.Minute)
 		asks := w.chat.all(notifier.TopicAsk)
@@ -162,7 +162,7 @@ func TestRouterFaults(t *testing.T) {
 						}
 						return true, nil
 					}
-					begin(t, e, plan("r1", "recs", false))
+					w.begin(e, plan("r1", "recs", false))
 					if s := w.ended("r1", 2*time.Hour); s.Phase != want {
 						t.Errorf("got phase %s, want %s\n%s", s.Phase, want, w.journal("r1"))
 					}
@@ -177,29 +177,35 @@ func TestRouterFaults(t *testing.T) {
 // same router, is rolled back within a second of its reading all the same; so it
 // is while the pager and the chat hang.
 func TestSlowNeighbours(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.tune = func(c *Config) { c.RouterCalls = 2 }
-		w.slowNeighbours()
-		e := w.start("one")
-		defer w.endAll()
-		w.failAt(5)
-		begin(t, e, plan("r1", "recs", false))
-		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
-		w.freeze(e)
-		s := w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Phase == rollout.PhaseRolledBack })
-		if late := w.sentAfterBreach("r1"); late > time.Second {
-			t.Errorf("the rollback was sent %s after the breach, want within 1s\n%s", late, w.journal("r1"))
-		}
-		if s.Phase != rollout.PhaseRolledBack {
-			t.Errorf("got phase %s, want rolled-back", s.Phase)
-		}
-		w.clean("r1")
-	})
+	synctest.Test(t, func(t *testing.T) { newWorld(t).runClean((*world).slowNeighbours) })
 }
 
-// slowNeighbours makes every call for an endpoint other than recs hang.
+// runClean plays a scene that must break no promise.
+func (w *world) runClean(scene func(*world)) {
+	w.t.Helper()
+	defer w.endAll()
+	scene(w)
+	w.clean()
+}
+
+// slowNeighbours is a breach beside rollouts whose router and messengers hang.
 func (w *world) slowNeighbours() {
+	w.tune = func(c *Config) { c.RouterCalls = 2 }
+	w.hangOthers()
+	e := w.start("one")
+	w.failAt(5)
+	w.begin(e, plan("r1", "recs", false))
+	w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
+	w.freeze(e)
+	w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Phase == rollout.PhaseRolledBack })
+	if late := w.sentAfterBreach("r1"); late > time.Second {
+		w.violate("promise 3: the rollback was sent %s after the breach, want within 1s", late)
+	}
+	w.auditJournal("r1")
+}
+
+// hangOthers makes every call for an endpoint other than recs hang.
+func (w *world) hangOthers() {
 	w.router.Hook = func(ctx context.Context, c *traffictest.Call) (bool, error) {
 		w.check(c)
 		if c.Endpoint != "recs" {
@@ -250,27 +256,21 @@ func (w *world) sentAfterBreach(id string) time.Duration {
 // seconds the rollback is sent all the same and a human is called; when the store
 // returns, the journal has it all.
 func TestStoreAwayAtBreach(t *testing.T) {
-	for name, fault := range map[string]func(mem.Op) (bool, error){
-		"full":    func(mem.Op) (bool, error) { return false, store.ErrFull },
-		"unknown": func(mem.Op) (bool, error) { return false, store.ErrUnknown },
-		"slow": func(mem.Op) (bool, error) {
-			time.Sleep(time.Minute)
-			return true, nil
-		},
-	} {
+	for name, fault := range awayFaults {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				defer w.endAll()
-				w.storeAwayAtBreach(fault)
-				s := w.ended("r1", time.Hour)
-				if s.Phase != rollout.PhaseRolledBack {
-					t.Errorf("got phase %s, want rolled-back\n%s", s.Phase, w.journal("r1"))
-				}
-				w.clean("r1")
-			})
+			synctest.Test(t, func(t *testing.T) { newWorld(t).runClean(func(w *world) { w.storeAwayAtBreach(fault) }) })
 		})
 	}
+}
+
+// awayFaults are the ways in which a store is away.
+var awayFaults = map[string]func(mem.Op) (bool, error){
+	"full":    func(mem.Op) (bool, error) { return false, store.ErrFull },
+	"unknown": func(mem.Op) (bool, error) { return false, store.ErrUnknown },
+	"slow": func(mem.Op) (bool, error) {
+		time.Sleep(time.Minute)
+		return true, nil
+	},
 }
 
 // storeAwayAtBreach runs a rollout whose store breaks before the candidate does,
@@ -317,6 +317,10 @@ func (w *world) storeAwayAtBreach(fault func(mem.Op) (bool, error)) {
 	w.mu.Lock()
 	w.storeDown = false
 	w.mu.Unlock()
+	if s := w.ended("r1", time.Hour); s.Phase != rollout.PhaseRolledBack {
+		w.violate("got phase %s, want rolled-back", s.Phase)
+	}
+	w.auditJournal("r1")
 }
 
 // The store breaks for good. Run says so at once, after sending the rollback that
@@ -335,7 +339,7 @@ func TestStoreBroken(t *testing.T) {
 			return false, store.ErrBroken
 		}
 		e := w.start("one")
-		begin(t, e, plan("r1", "recs", false))
+		w.begin(e, plan("r1", "recs", false))
 		err := <-e.done
 		if !errors.Is(err, store.ErrBroken) {
 			t.Errorf("Run: got %v, want it to wrap ErrBroken", err)
@@ -363,7 +367,7 @@ func TestGracefulStop(t *testing.T) {
 			}
 			return nil
 		}
-		begin(t, e, plan("r1", "recs", false))
+		w.begin(e, plan("r1", "recs", false))
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 1 })
 		time.Sleep(23 * time.Second)
 		hang = true
@@ -400,7 +404,7 @@ func TestNotifierDown(t *testing.T) {
 			}
 			return nil
 		}
-		begin(t, e, plan("r1", "recs", false))
+		w.begin(e, plan("r1", "recs", false))
 		if s := w.ended("r1", time.Hour); s.Phase != rollout.PhasePromoted {
 			t.Errorf("got phase %s, want promoted\n%s", s.Phase, w.journal("r1"))
 		}
@@ -420,28 +424,29 @@ func TestNotifierDown(t *testing.T) {
 // A forward call hangs in the router when a person rolls back: it is cancelled,
 // and stable has everything within seconds.
 func TestForwardSuperseded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		e := w.start("one")
-		defer w.endAll()
-		w.hangForward(25)
-		begin(t, e, plan("r1", "recs", false))
-		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Step == 1 && s.Shift != nil })
-		time.Sleep(time.Second)
-		began := time.Now()
-		snap, err := e.Deliver(t.Context(), "r1", "k1", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}, Reason: "no"})
-		if err != nil || snap.State.Phase != rollout.PhaseRollingBack {
-			t.Fatalf("Deliver: got phase %s, err %v, want rolling-back", snap.State.Phase, err)
-		}
-		w.await("r1", 15*time.Second, func(*rollout.State) bool { return w.router.Truth("recs").Weights["blue"] == 100 })
-		if took := time.Since(began); took > 2*time.Second {
-			t.Errorf("stable had everything after %s, want within 2s", took)
-		}
-		if s := w.ended("r1", time.Hour); s.Phase != rollout.PhaseStopped {
-			t.Errorf("got phase %s, want stopped\n%s", s.Phase, w.journal("r1"))
-		}
-		w.clean("r1")
-	})
+	synctest.Test(t, func(t *testing.T) { newWorld(t).runClean((*world).forwardSuperseded) })
+}
+
+// forwardSuperseded is a rollback while a forward call hangs.
+func (w *world) forwardSuperseded() {
+	e := w.start("one")
+	w.hangForward(25)
+	w.begin(e, plan("r1", "recs", false))
+	w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Step == 1 && s.Shift != nil })
+	time.Sleep(time.Second)
+	began := time.Now()
+	snap, err := e.Deliver(w.t.Context(), "r1", "k1", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}, Reason: "no"})
+	if err != nil || snap.State.Phase != rollout.PhaseRollingBack {
+		w.t.Fatalf("Deliver: got phase %s, err %v, want rolling-back", snap.State.Phase, err)
+	}
+	w.await("r1", 15*time.Second, func(*rollout.State) bool { return w.router.Truth("recs").Weights["blue"] == 100 })
+	if took := time.Since(began); took > time.Second {
+		w.violate("promise 3: stable had everything after %s, want within 1s", took)
+	}
+	if s := w.ended("r1", time.Hour); s.Phase != rollout.PhaseStopped {
+		w.violate("got phase %s, want stopped", s.Phase)
+	}
+	w.auditJournal("r1")
 }
 
 // hangForward makes calls that give green the weight hang until they are
@@ -463,7 +468,7 @@ func TestForeignChange(t *testing.T) {
 		w := newWorld(t)
 		e := w.start("one")
 		defer w.endAll()
-		begin(t, e, plan("r1", "recs", false))
+		w.begin(e, plan("r1", "recs", false))
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 1 })
 		writes := len(w.router.Writes("recs"))
 		w.router.Foreign("recs", traffic.Split{Weights: map[string]int{"blue": 50, "green": 50}})

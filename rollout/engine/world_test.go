@@ -45,7 +45,11 @@ type world struct {
 	// points counts the instants before and after every durable write and outside
 	// call; at the killAt-th the process is killed.
 	points, killAt int
-	killed         string
+	// turn numbers the repetitions of a scene; fatal ends a test, or notes a
+	// violation where violations are wanted.
+	turn   int
+	fatal  func(format string, args ...any)
+	killed string
 }
 
 // point is an instant at which a process may die.
@@ -66,7 +70,7 @@ func (w *world) point(r *running, name string) {
 var errCut = errors.New("the process was killed")
 
 func newWorld(t testing.TB) *world {
-	w := &world{t: t, store: mem.New(), router: &traffictest.Fake{}, began: time.Now().UTC()}
+	w := &world{t: t, store: mem.New(), router: &traffictest.Fake{}, began: time.Now().UTC(), fatal: t.Fatalf}
 	w.source = &counts{w: w, rate: 200, bad: func(string, time.Time) float64 { return 0.001 }}
 	w.chat, w.pager = &people{w: w, refs: true}, &people{w: w}
 	w.router.Hook = func(_ context.Context, c *traffictest.Call) (bool, error) {
@@ -259,13 +263,30 @@ type running struct {
 	once sync.Once
 	stop context.CancelFunc
 	done chan error
+	// writing counts the traffic calls under way, by endpoint.
+	writing map[string]int
+}
+
+// enter notes a traffic call of the process; two at a time for one endpoint are
+// one too many.
+func (r *running) enter(endpoint string) (leave func()) {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	if r.writing[endpoint]++; r.writing[endpoint] > 1 {
+		r.w.violations = append(r.w.violations, "two traffic calls at once for "+endpoint)
+	}
+	return func() {
+		r.w.mu.Lock()
+		defer r.w.mu.Unlock()
+		r.writing[endpoint]--
+	}
 }
 
 // start starts an engine of the owner.
 func (w *world) start(owner string) *running { return w.startWith(owner, nil) }
 
 func (w *world) startWith(owner string, leaser store.Leaser) *running {
-	r := &running{w: w, cut: make(chan struct{}), done: make(chan error, 1)}
+	r := &running{w: w, cut: make(chan struct{}), done: make(chan error, 1), writing: map[string]int{}}
 	if leaser == nil {
 		leaser = w.store
 	}
@@ -371,7 +392,9 @@ func (c *cutRouter) Shift(ctx context.Context, endpoint string, from, to traffic
 	if c.r.dead() {
 		return errCut
 	}
+	leave := c.r.enter(endpoint)
 	err := c.Router.Shift(ctx, endpoint, from, to)
+	leave()
 	c.r.w.point(c.r, "after shift to "+to.String())
 	if c.r.dead() {
 		return errCut
@@ -456,7 +479,7 @@ func (w *world) await(id string, within time.Duration, want func(*rollout.State)
 			return s
 		}
 	}
-	w.t.Fatalf("rollout %s after %s: got phase %s (%s), allowed %d, outbox %v", id, within, s.Phase, s.Sentence, s.Allowed, kinds(s.Outbox))
+	w.fatal("rollout %s after %s: got phase %s (%s), allowed %d, outbox %v", id, within, s.Phase, s.Sentence, s.Allowed, kinds(s.Outbox))
 	return s
 }
 
@@ -573,16 +596,11 @@ func hashState(s rollout.State) string {
 
 func (w *world) auditEnd(p *rollout.Plan, s *rollout.State) {
 	truth := w.router.Truth(p.Endpoint.Name)
-	switch s.Phase {
-	case rollout.PhasePromoted:
-		if truth.Weights["green"] != 100 {
-			w.violate("I9: %s is promoted and the endpoint shows %s", p.ID, truth)
-		}
-	case rollout.PhaseRolledBack, rollout.PhaseStopped:
-		if truth.Weights["blue"] != 100 {
-			w.violate("I9: %s is %s and the endpoint shows %s", p.ID, s.Phase, truth)
-		}
-	default:
+	if s.Phase == rollout.PhasePromoted && truth.Weights["green"] != 100 {
+		w.violate("I9: %s is promoted and the endpoint shows %s", p.ID, truth)
+	}
+	if (s.Phase == rollout.PhaseRolledBack || s.Phase == rollout.PhaseStopped) && truth.Weights["blue"] != 100 {
+		w.violate("I9: %s is %s and the endpoint shows %s", p.ID, s.Phase, truth)
 	}
 }
 
@@ -615,4 +633,29 @@ func (w *world) journal(id string) string {
 		}
 	}
 	return b.String()
+}
+
+// lapsing is a leaser of one lease that can run out.
+type lapsing struct {
+	mu    sync.Mutex
+	until time.Time
+	lost  chan struct{}
+}
+
+func (l *lapsing) Acquire(context.Context, string, string) (store.Lease, error) { return l, nil }
+
+func (l *lapsing) Trusted() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.until
+}
+
+func (l *lapsing) Lost() <-chan struct{}         { return l.lost }
+func (l *lapsing) Release(context.Context) error { return nil }
+
+// end lets the lease run out.
+func (l *lapsing) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.until = time.Now()
 }
