@@ -2,15 +2,11 @@ package bolt
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 
 	"go.etcd.io/bbolt"
 )
-
-// errShort: the file ends before its last page.
-var errShort = errors.New("truncated file")
 
 // A summary is what checkFile found.
 type summary struct {
@@ -20,7 +16,8 @@ type summary struct {
 }
 
 // checkFile reads every page that is in use and returns what is wrong with the
-// file, if anything: errPage, errShort, errRecord, ErrForeign or an error of r.
+// file, if anything: errPage, errMeta, errFreelist, errShort, errRecord,
+// ErrForeign or an error of r.
 // It proves of every page that it is used once or free, of every tree that its
 // keys are in order, and of every record that it has its checksum. It never
 // faults, loops or allocates beyond the size of the file, whatever is in it.
@@ -43,7 +40,7 @@ func checkFile(r io.ReaderAt, size int64) (summary, error) {
 	c.use[0], c.use[1] = used, used
 	c.sum.pages = m.pages
 	if err := c.freelist(); err != nil {
-		return c.sum, fmt.Errorf("list of free pages: %w", err)
+		return c.sum, fmt.Errorf("%w: %w", errFreelist, err)
 	}
 	if err := c.tree(m.root, nil, bounds{}, 0); err != nil {
 		return c.sum, err
@@ -162,7 +159,7 @@ func (c *checker) leaks() error {
 	}
 	for id, u := range c.use {
 		if u == unknown {
-			return fmt.Errorf("page %d: %w: it is neither in use nor free", id, errPage)
+			return fmt.Errorf("%w: page %d is neither in use nor free", errFreelist, id)
 		}
 	}
 	return nil

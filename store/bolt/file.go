@@ -133,30 +133,25 @@ const boltCommand = "go run go.etcd.io/bbolt/cmd/bbolt@v1.5.0"
 
 // explain adds to what is wrong with a file what can be done about it.
 func explain(path string, err error) error {
-	damaged := errors.Is(err, errPage) || errors.Is(err, errShort) || errors.Is(err, errRecord) || errors.Is(err, errFault)
-	if !damaged {
+	is := func(target error) bool { return errors.Is(err, target) }
+	if !is(errPage) && !is(errMeta) && !is(errFreelist) && !is(errShort) && !is(errRecord) && !is(errFault) {
 		return err
 	}
 	file, aside, fixed := quote(path), quote(path+".damaged"), quote(path+".fixed")
-	adopt := fmt.Sprintf("mv %s %s && mv %s %s", file, aside, fixed, file)
-	return fmt.Errorf(`%w: %w
-The file was not changed. Rollouts that were under way are not touched before it is repaired.
-To go back to the last backup (belayd backup):
-  mv %s %s && cp BACKUP %s
-To go back by one commit, which is usually enough after a power cut:
-  %s surgery revert-meta-page %s --output %s
-  %s check %s && %s
-If the list of free pages is damaged:
-  %s surgery freelist abandon %s --output %s
-  %s check %s && %s
-To save what can be read:
-  %s compact -o %s %s && %s
-belayd checks the file again when it starts, and reads the endpoints back before it moves traffic.`,
-		ErrCorrupt, err,
-		file, aside, file,
-		boltCommand, file, fixed, boltCommand, fixed, adopt,
-		boltCommand, file, fixed, boltCommand, fixed, adopt,
-		boltCommand, fixed, file, adopt)
+	adopt := fmt.Sprintf("%s check %s && mv %s %s && mv %s %s", boltCommand, fixed, file, aside, fixed, file)
+	restore := fmt.Sprintf("To restore the last backup (belayd backup):\n  mv %s %s && cp BACKUP %s", file, aside, file)
+	abandon := fmt.Sprintf("To make the list of free pages anew, which loses nothing:\n  %s surgery freelist abandon %s --output %s && %s", boltCommand, file, fixed, adopt)
+	revert := fmt.Sprintf("To go back by the last commit alone, which helps if a power cut tore it:\n  %s surgery revert-meta-page %s --output %s && %s", boltCommand, file, fixed, adopt)
+	save := fmt.Sprintf("To save what the other meta page has, at most one commit less:\n  %s compact -o %s %s && %s", boltCommand, fixed, file, adopt)
+	ways := []string{restore, revert}
+	switch {
+	case is(errMeta):
+		ways = []string{save, restore}
+	case is(errFreelist):
+		ways = []string{abandon, restore, revert}
+	}
+	return fmt.Errorf("%w: %w\nThe file was not changed.\n%s\nbelayd checks the file again when it starts, and reads the endpoints back before it moves traffic.",
+		ErrCorrupt, err, strings.Join(ways, "\n"))
 }
 
 // quote makes the path one word for a shell.

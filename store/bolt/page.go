@@ -34,8 +34,17 @@ const (
 
 var native = binary.NativeEndian
 
-// errPage: a page is not what bbolt wrote.
-var errPage = errors.New("damaged page")
+// What can be wrong with a file; each needs another repair.
+var (
+	// errPage: a page is not what bbolt wrote.
+	errPage = errors.New("damaged page")
+	// errMeta: one of the two pages that name the last commits is damaged.
+	errMeta = errors.New("damaged meta page")
+	// errFreelist: the list of free pages is damaged, or not the truth.
+	errFreelist = errors.New("damaged list of free pages")
+	// errShort: the file ends before its last page.
+	errShort = errors.New("truncated file")
+)
 
 // A page is one page of the file with its overflow pages.
 type page []byte
@@ -108,13 +117,13 @@ func parseMeta(p page) (meta, error) {
 	_, _ = h.Write(b[:metaLen-8])
 	switch {
 	case p.flags() != flagMeta:
-		return meta{}, fmt.Errorf("%w: it has the flags %#x", errPage, p.flags())
+		return meta{}, fmt.Errorf("it has the flags %#x", p.flags())
 	case native.Uint32(b) != boltMagic:
-		return meta{}, fmt.Errorf("%w: it has the magic %#x", errPage, native.Uint32(b))
+		return meta{}, fmt.Errorf("it has the magic %#x", native.Uint32(b))
 	case native.Uint32(b[4:]) != boltVersion:
-		return meta{}, fmt.Errorf("%w: it has the version %d", errPage, native.Uint32(b[4:]))
+		return meta{}, fmt.Errorf("it has the version %d", native.Uint32(b[4:]))
 	case native.Uint64(b[metaLen-8:]) != h.Sum64():
-		return meta{}, fmt.Errorf("%w: its checksum is %#x, want %#x", errPage, native.Uint64(b[metaLen-8:]), h.Sum64())
+		return meta{}, fmt.Errorf("its checksum is %#x, want %#x", native.Uint64(b[metaLen-8:]), h.Sum64())
 	}
 	m := meta{
 		pageSize: uint64(native.Uint32(b[8:])),
@@ -124,7 +133,7 @@ func parseMeta(p page) (meta, error) {
 		txid:     native.Uint64(b[48:]),
 	}
 	if m.pageSize < pageSizeMin || m.pageSize > pageSizeMax || m.pageSize&(m.pageSize-1) != 0 {
-		return meta{}, fmt.Errorf("%w: its page size is %d", errPage, m.pageSize)
+		return meta{}, fmt.Errorf("its page size is %d", m.pageSize)
 	}
 	return m, nil
 }
@@ -136,18 +145,20 @@ func readMetas(r io.ReaderAt) ([2]meta, error) {
 	offset := int64(0)
 	for i := range metas {
 		b := make(page, pageHeaderLen+metaLen)
-		if _, err := r.ReadAt(b, offset); err != nil {
+		if _, err := r.ReadAt(b, offset); errors.Is(err, io.EOF) {
+			return metas, fmt.Errorf("%w: it has no meta page %d", errShort, i)
+		} else if err != nil {
 			return metas, fmt.Errorf("read meta page %d: %w", i, err)
 		}
 		m, err := parseMeta(b)
 		if err == nil && b.id() != uint64(i) { //nolint:gosec // i is 0 or 1.
-			err = fmt.Errorf("%w: it calls itself page %d", errPage, b.id())
+			err = fmt.Errorf("it calls itself page %d", b.id())
 		}
 		if err == nil && i == 1 && m.pageSize != metas[0].pageSize {
-			err = fmt.Errorf("%w: its page size is %d, that of page 0 is %d", errPage, m.pageSize, metas[0].pageSize)
+			err = fmt.Errorf("its page size is %d, that of page 0 is %d", m.pageSize, metas[0].pageSize)
 		}
 		if err != nil {
-			return metas, fmt.Errorf("meta page %d: %w", i, err)
+			return metas, fmt.Errorf("%w %d: %w", errMeta, i, err)
 		}
 		metas[i] = m
 		offset = int64(m.pageSize) //nolint:gosec // At most pageSizeMax.
