@@ -1,0 +1,144 @@
+package policies
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/belayd/belay/rollout"
+)
+
+// examples are the policies that users are shown.
+func examples(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("examples/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = slices.DeleteFunc(files, func(f string) bool { return strings.HasSuffix(f, ".test.yaml") })
+	if len(files) < 10 {
+		t.Fatalf("got %d examples, want at least 10", len(files))
+	}
+	return files
+}
+
+// Every example is free of problems, and its plan is what the golden file says.
+func TestExamples(t *testing.T) {
+	for _, file := range examples(t) {
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		t.Run(name, func(t *testing.T) {
+			p, ps := Parse(os.DirFS("examples"), filepath.Base(file), config())
+			if p == nil {
+				t.Fatalf("got problems:\n%s", ps.Text())
+			}
+			for _, w := range ps {
+				// The smallest policy is as small as its warnings allow.
+				if name != "smallest" && w.Code != WarnUnusedMetric {
+					t.Errorf("got %s", w)
+				}
+			}
+			if p.Base {
+				return
+			}
+			plan, err := p.Compile(rollout.Release{Policy: name, Candidate: "green", Version: "17"}, "example")
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan.Policy.Text, plan.Policy.Hash = "", ""
+			b, err := json.MarshalIndent(plan, "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, "examples/testdata/"+name+".plan.json", string(b)+"\n")
+		})
+	}
+}
+
+// The published schema is the one that the types give.
+func TestPublishedSchema(t *testing.T) { golden(t, "policy.schema.json", string(JSONSchema())) }
+
+func compileSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(JSONSchema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft2020)
+	if err := c.AddResource(SchemaID, doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile(SchemaID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// asJSON is a YAML file as a validator of JSON sees it.
+func asJSON(t *testing.T, data []byte) any {
+	t.Helper()
+	var v any
+	if err := yaml.Unmarshal(data, &v); err != nil {
+		return nil
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil
+	}
+	out, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// The schema accepts every example and what Render makes of it, so that editors
+// and belay agree.
+func TestSchemaAcceptsExamples(t *testing.T) {
+	s := compileSchema(t)
+	for _, file := range examples(t) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Validate(asJSON(t, data)); err != nil {
+			t.Errorf("%s: got %v, want no error", file, err)
+		}
+		p, _ := Parse(os.DirFS("examples"), filepath.Base(file), config())
+		if p == nil || p.Base {
+			continue
+		}
+		if err := s.Validate(asJSON(t, []byte(p.Render(true)))); err != nil {
+			t.Errorf("%s rendered: got %v, want no error\n%s", file, err, p.Render(true))
+		}
+	}
+}
+
+// What only needs a look at one value, the schema refuses like belay does.
+func TestSchemaRefusesBadFiles(t *testing.T) {
+	s := compileSchema(t)
+	// What these get wrong takes more than a schema to see.
+	beyond := []string{"anchors.yaml", "unquoted-limit.yaml", "freezes.yaml"}
+	files, err := filepath.Glob("testdata/bad/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = s.Validate(asJSON(t, data))
+		if want := !slices.Contains(beyond, filepath.Base(file)); (err != nil) != want && asJSON(t, data) != nil {
+			t.Errorf("%s: got error %v, want one: %v", file, err, want)
+		}
+	}
+}
