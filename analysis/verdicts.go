@@ -169,7 +169,7 @@ func (s *Standing) cause(p *Panel, g *Guardrail) (Cause, string) {
 		return CauseCandidate, ""
 	}
 	threshold := math.Log(1 / (p.share() * float64(p.sequentialIn(g.OnBreach))))
-	if !g.Limit.Relative && s.Shared.LogE() >= threshold && s.stableBeyond(g, m) {
+	if !g.Limit.Relative && s.stableBeyond(g, m, threshold) {
 		return CauseShared, ""
 	}
 	if g.method(m) != methodMean {
@@ -191,13 +191,31 @@ func (p *Panel) sequentialIn(group Action) int {
 	return n
 }
 
-// stableBeyond reports whether stable's own figure of this step is beyond the
-// absolute limit: an incident of long ago excuses nothing.
-func (s *Standing) stableBeyond(g *Guardrail, m *Metric) bool {
+// stableBeyond reports whether stable itself breaks the absolute limit at the
+// same time: its figure of this step is beyond it, and that is no chance, by a
+// test of this one look or by evidence as strong as the candidate's. An
+// incident of an earlier step excuses nothing.
+func (s *Standing) stableBeyond(g *Guardrail, m *Metric, threshold float64) bool {
+	phi := s.Dispersion.Phi()
 	if g.method(m) == methodMean {
-		b := s.Moments.StepStable
-		return b.N > 0 && g.violates(b.mean(), g.Limit.Value)
+		if s.Moments == nil {
+			return false
+		}
+		b := s.Moments.StepStable.estimate(phi)
+		if !b.Known || !g.violates(b.Value, g.Limit.Value) {
+			return false
+		}
+		off := b.Value - g.Limit.Value
+		return s.Shared.LogE() >= threshold || off*off*b.N >= 2*oneLook*phi*s.Moments.StepStable.variance()
 	}
 	test, _ := s.test(g, m)
-	return s.Step.NB > 0 && s.Step.KB > test.Limit*s.Step.NB
+	if s.Step.NB <= 0 || s.Step.KB <= test.Limit*s.Step.NB {
+		return false
+	}
+	likelihood := s.Step.NB * sequential.Divergence(s.Step.KB/s.Step.NB, test.Limit) / phi
+	return s.Shared.LogE() >= threshold || likelihood >= oneLook
 }
+
+// oneLook is the logarithm of the likelihood ratio that a single look, which
+// the moment of a breach is, needs to be 95% sure: half of 1.645 squared.
+const oneLook = 1.353

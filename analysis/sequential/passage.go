@@ -60,6 +60,45 @@ func (w Walk) Quantile(q float64) float64 {
 	return high
 }
 
+// Look is the chance that the threshold was seen to be reached at one of the
+// first n looks, when the walk is only looked at between steps: what happens
+// between two looks is missed, and what is seen overshoots the threshold.
+func (w Walk) Look(n int) float64 {
+	w.Distance += overshoot * math.Sqrt(w.Variance)
+	return w.Crossed(float64(n))
+}
+
+// overshoot is by how many standard deviations of a step a random walk is
+// beyond a threshold when it is first seen there (Siegmund 1985).
+const overshoot = 0.5826
+
+// Looks is the number of looks within which the threshold is seen to be reached
+// with chance q; +Inf when it never is.
+func (w Walk) Looks(q float64) float64 {
+	w.Distance += overshoot * math.Sqrt(w.Variance)
+	return math.Max(1, math.Ceil(w.Quantile(q)-1e-9))
+}
+
+// MeanLooks is the mean number of looks until the threshold is seen to be
+// reached; +Inf when it may never be.
+func (w Walk) MeanLooks() float64 {
+	if w.Mean <= 0 {
+		return math.Inf(1)
+	}
+	w.Distance += overshoot * math.Sqrt(w.Variance)
+	if w.Distance/w.Mean > 200 {
+		return w.Distance/w.Mean + 0.5
+	}
+	sum := 1.0
+	for n := 1; n < 20000; n++ {
+		rest := 1 - w.Crossed(float64(n))
+		if sum += rest; rest < 1e-9 {
+			break
+		}
+	}
+	return sum
+}
+
 // logPhi is the logarithm of the standard normal distribution function.
 func logPhi(z float64) float64 {
 	if z > -20 {
