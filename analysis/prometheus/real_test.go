@@ -1,0 +1,311 @@
+package prometheus
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	client "github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/belayd/belay/analysis"
+)
+
+// realPrometheus starts the real thing on loopback and returns its address and
+// its process. Without one the test is skipped, unless it is required.
+func realPrometheus(t testing.TB, config string, args ...string) (string, *os.Process) {
+	t.Helper()
+	bin, err := exec.LookPath("prometheus")
+	if err != nil {
+		if os.Getenv("BELAY_REQUIRE_REAL") == "1" {
+			t.Fatal("no real prometheus is installed")
+		}
+		t.Skip("no real prometheus is installed")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_ = l.Close()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "prometheus.yml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "data")
+	log := &bytes.Buffer{}
+	cmd := exec.Command(bin, append([]string{"--config.file=" + file, "--storage.tsdb.path=" + data, "--web.listen-address=" + addr}, args...)...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("prometheus said:\n%s", log)
+		}
+	})
+	for range 300 {
+		resp, err := http.Get("http://" + addr + "/-/ready")
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return "http://" + addr, cmd.Process
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatal("prometheus is not ready after 15s")
+	return "", nil
+}
+
+// A process is one exporter, whose counters move when it is scraped and only
+// then: what was handed over is known exactly.
+type process struct {
+	*httptest.Server
+	mu sync.Mutex
+	// ok and bad are the process's counters; given what was ever handed over
+	// after its first scrape.
+	ok, bad           float64
+	givenOK, givenBad float64
+	deployment        string
+	scrapes           int
+	stopped           bool
+	// badFrom is the scrape at which the first failure happens.
+	badFrom int
+	handler http.Handler
+	reg     *client.Registry
+	hist    *client.HistogramVec
+	slow    map[float64]float64
+}
+
+func startProcess(t *testing.T, deployment string, badFrom int) *process {
+	p := &process{deployment: deployment, badFrom: badFrom, slow: map[float64]float64{}}
+	p.restart()
+	p.Server = httptest.NewServer(p)
+	t.Cleanup(p.Close)
+	return p
+}
+
+// restart is a new process at the same address.
+func (p *process) restart() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ok, p.bad = 0, 0
+	p.reg = client.NewRegistry()
+	p.hist = client.NewHistogramVec(client.HistogramOpts{Name: "native_latency_seconds", NativeHistogramBucketFactor: 1.1}, []string{"endpoint", "deployment"})
+	p.reg.MustRegister(p.hist)
+	p.reg.MustRegister(&counters{p: p})
+	p.handler = promhttp.HandlerFor(p.reg, promhttp.HandlerOpts{})
+}
+
+// counters are the process's two counters; a code that never happened is not there.
+type counters struct{ p *process }
+
+func (c *counters) Describe(chan<- *client.Desc) {}
+
+func (c *counters) Collect(ch chan<- client.Metric) {
+	d := client.NewDesc("http_requests_total", "Requests.", []string{"endpoint", "deployment", "code"}, nil)
+	ch <- client.MustNewConstMetric(d, client.CounterValue, c.p.ok, "recs", c.p.deployment, "200")
+	if c.p.bad > 0 {
+		ch <- client.MustNewConstMetric(d, client.CounterValue, c.p.bad, "recs", c.p.deployment, "503")
+	}
+}
+
+func (p *process) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	first := p.scrapes == 0
+	p.scrapes++
+	if !p.stopped {
+		ok, bad := 30+float64(p.scrapes%7), 0.0
+		if p.scrapes >= p.badFrom {
+			bad = 1 + float64(p.scrapes%3)
+		}
+		p.ok += ok
+		p.bad += bad
+		for i := range 40 {
+			latency := 0.01 * float64(i+1) * float64(1+p.scrapes%5)
+			p.hist.WithLabelValues("recs", p.deployment).Observe(latency)
+			if !first {
+				p.slow[latency]++
+			}
+		}
+		if !first {
+			p.givenOK += ok
+			p.givenBad += bad
+		}
+	}
+	p.handler.ServeHTTP(w, r)
+}
+
+func (p *process) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+}
+
+func (p *process) target() string { return strings.TrimPrefix(p.URL, "http://") }
+
+// Against the real server, with a scrape every second: steady, restarted, vanished and
+// new-born series and targets, failures that begin late, classic counters and
+// native histograms. What Belay counts is what was handed over, to the last
+// request, and what increase() says is shown beside it.
+func TestRealExactness(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a real prometheus is scraped for half a minute")
+	}
+	steady := startProcess(t, "blue", 1)
+	late := startProcess(t, "blue", 12) // its first failure comes in the middle
+	restarted := startProcess(t, "green", 1)
+	vanished := startProcess(t, "green", 1)
+	born := startProcess(t, "green", 1)
+
+	sd := filepath.Join(t.TempDir(), "targets.json")
+	targets := func(ps ...*process) {
+		t.Helper()
+		var hosts []string
+		for _, p := range ps {
+			hosts = append(hosts, p.target())
+		}
+		b, err := json.Marshal([]map[string]any{{"targets": hosts}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(sd+".new", b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(sd+".new", sd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	targets(steady, late, restarted, vanished)
+	url, _ := realPrometheus(t, fmt.Sprintf(`
+global: {scrape_interval: 1s, scrape_timeout: 1s}
+scrape_configs: [{job_name: demo, file_sd_configs: [{files: [%q], refresh_interval: 1s}]}]
+`, sd), "--enable-feature=native-histograms")
+
+	s, err := New(Config{URL: url, Client: &http.Client{}, Lag: 3 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := metrics()[analysis.KindCounts]
+	native := analysis.Metric{Name: "native", Histogram: &analysis.Histogram{Series: `native_latency_seconds{endpoint="${endpoint}"}`, Unit: "s", Deployment: "deployment", Instance: "instance"}}
+	begin := time.Now().Truncate(time.Second).UTC()
+	cursors := map[string]time.Time{"failures": begin, "native": begin}
+	sums := map[string]map[string]analysis.Sample{"failures": {}, "native": {}}
+	var bounds []float64
+	for tick := range 15 {
+		switch tick {
+		case 4:
+			restarted.restart()
+		case 6:
+			targets(steady, late, restarted, born) // one goes, one comes
+		case 12:
+			for _, p := range []*process{steady, late, restarted, vanished, born} {
+				p.stop()
+			}
+		}
+		time.Sleep(2 * time.Second)
+		now := time.Now().Truncate(time.Second).UTC()
+		names := analysis.Names{Endpoint: "recs", Stable: "blue", Candidate: "green"}
+		rs, err := s.Read(t.Context(), []analysis.Query{
+			{Metric: counts, Names: names, From: cursors["failures"], To: now},
+			{Metric: native, Names: names, From: cursors["native"], To: now, Cuts: []float64{0.45}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range rs {
+			if r.Status != analysis.StatusOK {
+				t.Fatalf("tick %d: %s: %s", tick, r.Metric, r.Reason)
+			}
+			if !r.To.After(r.From) {
+				continue
+			}
+			cursors[r.Metric] = r.To
+			for _, x := range []analysis.Sample{r.Stable, r.Candidate} {
+				for _, i := range x.Instances {
+					y := sums[r.Metric][i.Name]
+					y.N, y.K = y.N+i.N, y.K+i.K
+					if r.Metric == "native" {
+						y.K += slower(i.Sample, 0.45)
+						if b := boundsAround(x, 0.45); b != nil {
+							bounds = b
+						}
+					}
+					sums[r.Metric][i.Name] = y
+				}
+			}
+		}
+	}
+
+	t.Logf("%-9s  %7s  %7s  %12s", "series", "true", "counted", "increase()")
+	for name, p := range map[string]*process{"steady": steady, "late": late, "restarted": restarted, "vanished": vanished, "born": born} {
+		got := sums["failures"][p.target()]
+		inc := increase(t, s, fmt.Sprintf(`sum(increase(http_requests_total{instance=%q}[%ds]))`, p.target(), int(cursors["failures"].Sub(begin).Seconds())), cursors["failures"])
+		t.Logf("%-9s  %7v  %7v  %12s", name, p.givenOK+p.givenBad, got.N, inc)
+		if got.N != p.givenOK+p.givenBad || got.K != p.givenBad {
+			t.Errorf("%s: counted n=%v k=%v, true n=%v k=%v", name, got.N, got.K, p.givenOK+p.givenBad, p.givenBad)
+		}
+		var n, k float64
+		for latency, c := range p.slow {
+			n += c
+			if len(bounds) == 2 && latency > bounds[1] {
+				k += c
+			}
+		}
+		h := sums["native"][p.target()]
+		t.Logf("%-9s  %7v  %7v  native histogram, slower than %v: %v of %v", name, n, h.N, bounds, h.K, k)
+		if h.N != n || h.K != k || len(bounds) != 2 {
+			t.Errorf("%s native: counted n=%v slow=%v at %v, true n=%v slow=%v", name, h.N, h.K, bounds, n, k)
+		}
+	}
+}
+
+// boundsAround are the bounds next to the cut.
+func boundsAround(x analysis.Sample, cut float64) []float64 {
+	var out []float64
+	for i, b := range x.Buckets {
+		if b.Upper > cut && i > 0 {
+			return []float64{x.Buckets[i-1].Upper, b.Upper}
+		}
+	}
+	return out
+}
+
+// slower counts the events above the first bound beyond the cut.
+func slower(x analysis.Sample, cut float64) float64 {
+	n := x.N
+	for _, b := range x.Buckets {
+		n -= b.Count
+		if b.Upper > cut {
+			break
+		}
+	}
+	return n
+}
+
+func increase(t *testing.T, s *Source, expr string, at time.Time) string {
+	t.Helper()
+	r, err := s.api.query(t.Context(), expr, at, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.series) != 1 {
+		return "missing"
+	}
+	return fmt.Sprintf("%.2f", r.series[0].Points[0].V)
+}
