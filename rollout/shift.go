@@ -340,7 +340,7 @@ func (m *machine) rollback(reason Reason, sentence, rule string, ending Phase) {
 	m.s.Shift.Uncertain = uncertain
 	m.enter(PhaseRollingBack, reason, sentence)
 	if ending == PhaseRolledBack {
-		m.openPage(reason, fmt.Sprintf("%s is rolled back: %s", m.p.Endpoint.Name, sentence))
+		m.pageNow(reason, fmt.Sprintf("%s is rolled back: %s", m.p.Endpoint.Name, sentence))
 	}
 	if from := m.s.Shift.From; !uncertain && from.without(m.p.Release.Candidate) && from.Weights[m.s.Stable] != 100 {
 		m.withhold(m.s.Shift, from)
