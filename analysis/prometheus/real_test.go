@@ -22,8 +22,8 @@ import (
 )
 
 // realPrometheus starts the real thing on loopback and returns its address and
-// its process. Without one the test is skipped, unless it is required.
-func realPrometheus(t testing.TB, config string, args ...string) (string, *os.Process) {
+// its process; data is the folder of its blocks. Without one the test is skipped, unless it is required.
+func realPrometheus(t testing.TB, config, data string, args ...string) (string, *os.Process) {
 	t.Helper()
 	bin, err := exec.LookPath("prometheus")
 	if err != nil {
@@ -43,7 +43,6 @@ func realPrometheus(t testing.TB, config string, args ...string) (string, *os.Pr
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	data := filepath.Join(dir, "data")
 	log := &bytes.Buffer{}
 	cmd := exec.Command(bin, append([]string{"--config.file=" + file, "--storage.tsdb.path=" + data, "--web.listen-address=" + addr}, args...)...)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -195,7 +194,7 @@ func TestRealExactness(t *testing.T) {
 	url, _ := realPrometheus(t, fmt.Sprintf(`
 global: {scrape_interval: 1s, scrape_timeout: 1s}
 scrape_configs: [{job_name: demo, file_sd_configs: [{files: [%q], refresh_interval: 1s}]}]
-`, sd), "--enable-feature=native-histograms")
+`, sd), t.TempDir(), "--enable-feature=native-histograms")
 
 	s, err := New(Config{URL: url, Client: &http.Client{}, Lag: 3 * time.Second})
 	if err != nil {
