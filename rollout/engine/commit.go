@@ -133,9 +133,8 @@ func (l *live) wrote(b *batch, rev store.Revision, err error) {
 		l.e.fail(err)
 		l.retryAt = time.Now().Add(time.Hour)
 	default:
-		if l.failures++; l.failures == 1 {
-			l.log.Error("append waits for the store", "outcome", err.Error())
-		}
+		l.failures++
+		l.e.outage.failed(l, err)
 		l.retryAt = time.Now().Add(min(100*time.Millisecond<<min(l.failures-1, 6), 2*time.Second))
 	}
 	l.step()
@@ -143,9 +142,7 @@ func (l *live) wrote(b *batch, rev store.Revision, err error) {
 
 // committed makes a batch the durable state, with the lock held.
 func (l *live) committed(b *batch, rev store.Revision) {
-	if l.failures > 0 {
-		l.log.Info("store is back", "outcome", "appended")
-	}
+	l.e.outage.over()
 	l.batches = l.batches[1:]
 	l.saved, l.head, l.ours = b.after, b.head, true
 	l.head.revision = rev
@@ -197,7 +194,7 @@ func (e *Engine) append(ctx context.Context, key string, entry, state []byte, af
 	}
 	// A conflict, an unknown outcome or an error without a name: the head says
 	// what is true.
-	rev, readErr := e.readBack(ctx, key, entry, after)
+	rev, readErr := e.readBack(ctx, key, entry, after, after == 0 && errors.Is(err, store.ErrConflict))
 	switch {
 	case readErr == nil:
 		return rev, nil
@@ -213,8 +210,9 @@ func (e *Engine) append(ctx context.Context, key string, entry, state []byte, af
 // errNotWritten: the head is still what it was.
 var errNotWritten = errors.New("not written")
 
-// readBack looks for an entry at a key's head.
-func (e *Engine) readBack(ctx context.Context, key string, entry []byte, after store.Revision) (store.Revision, error) {
+// readBack looks for an entry at a key's head. taken: the key was there before this
+// entry was first appended, so that an equal one is somebody else's.
+func (e *Engine) readBack(ctx context.Context, key string, entry []byte, after store.Revision, taken bool) (store.Revision, error) {
 	if ctx.Err() != nil {
 		// The append used up its time; reading gets its own.
 		var cancel context.CancelFunc
@@ -230,7 +228,7 @@ func (e *Engine) readBack(ctx context.Context, key string, entry []byte, after s
 		return 0, fmt.Errorf("read %s back: the record is gone: %w", key, store.ErrConflict)
 	case err != nil:
 		return 0, fmt.Errorf("read %s back: %w", key, err)
-	case bytes.Equal(rec.Entry, entry):
+	case bytes.Equal(rec.Entry, entry) && !taken:
 		return rec.Revision, nil
 	case rec.Revision == after:
 		return 0, errNotWritten

@@ -199,8 +199,20 @@ func (l *live) finish(j *job, ev rollout.Event, ok bool) {
 		l.refs[ev.Notifier+"|"+ev.Key] = ev.Ref
 	}
 	ev.At, ev.Effect, ev.Attempt = now(), j.effect.ID, j.effect.Attempt
-	if ev.Kind == rollout.EventTraffic && ev.Split != nil {
-		l.compare(*ev.Split)
+	if ev.Kind == rollout.EventTraffic && ev.Split != nil && l.compare(*ev.Split) {
+		// The read stays unanswered: it is made again.
+		delete(l.done, j.key)
+		l.later[j.key] = time.Now().Add(retry)
+		l.step()
+		return
+	}
+	if ev.Kind == rollout.EventQueued {
+		// Asked again with the same answer: nothing happened.
+		if same := l.queued != nil && l.queued.Effect == ev.Effect && l.queued.Ahead == ev.Ahead; same {
+			l.step()
+			return
+		}
+		l.queued = &ev
 	}
 	l.fold(ev)
 	l.step()

@@ -63,7 +63,7 @@ func (e *Engine) adopt(id string, ref rollout.EndpointRef) {
 		at = &endpoint{e: e, ref: ref, writing: make(chan struct{}, 1), open: map[string]bool{}, lives: map[string]*live{}, loading: map[string]bool{}}
 		e.endpoints[ref] = at
 	}
-	at.open[id] = true
+	at.open[id], e.open[id] = true, ref
 	at.tend()
 }
 
@@ -125,6 +125,7 @@ func (at *endpoint) load(ctx context.Context, id string) {
 		return
 	case l == nil:
 		delete(at.open, id)
+		delete(e.open, id)
 		at.leave()
 		e.mu.Unlock()
 		return
@@ -185,6 +186,7 @@ func (e *Engine) unreadable(at *endpoint, id string, err error) {
 		e.hold(id, err.Error())
 		e.mu.Lock()
 		delete(at.open, id)
+		delete(e.open, id)
 		e.mu.Unlock()
 		return
 	}
@@ -231,6 +233,7 @@ func (e *Engine) closed(l *live) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.lives, l.id)
+	delete(e.open, l.id)
 	delete(l.at.lives, l.id)
 	delete(l.at.open, l.id)
 	l.at.leave()

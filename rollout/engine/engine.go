@@ -164,6 +164,7 @@ type Engine struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics *metrics
+	outage  *outage
 	routers map[string]*router
 	outlets map[string]*outlet
 	reader  *reader
@@ -178,6 +179,9 @@ type Engine struct {
 	stopping  bool
 	endpoints map[rollout.EndpointRef]*endpoint
 	lives     map[string]*live
+	// open are the endpoints of the rollouts that this engine knows to be open,
+	// whoever carries them.
+	open map[string]rollout.EndpointRef
 	// held are rollouts that this code cannot read, with the reason.
 	held map[string]string
 
@@ -196,7 +200,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, log: cfg.Logger, news: newNews(),
-		endpoints: map[rollout.EndpointRef]*endpoint{}, lives: map[string]*live{}, held: map[string]string{},
+		endpoints: map[rollout.EndpointRef]*endpoint{}, lives: map[string]*live{}, open: map[string]rollout.EndpointRef{}, held: map[string]string{},
 		routers: map[string]*router{}, outlets: map[string]*outlet{}, broken: make(chan struct{}),
 	}
 	m, err := newMetrics(cfg.Registerer)
@@ -205,6 +209,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e.metrics = m
 	e.reader = newReader(e)
+	e.outage = &outage{e: e, paged: map[string]bool{}}
 	for name, r := range cfg.Routers {
 		e.routers[name] = &router{name: name, Router: r, slots: make(chan struct{}, cfg.RouterCalls)}
 	}

@@ -123,6 +123,7 @@ func (e *Engine) foldIn(ctx context.Context, id string, ev rollout.Event) (rollo
 		}
 		left := time.Until(deadline)
 		if left <= 0 || ctx.Err() != nil {
+			snapshot.State.Last = rollout.Last{}
 			return snapshot, nil
 		}
 		timer := time.NewTimer(min(left, e.cfg.Poll/4+time.Millisecond))

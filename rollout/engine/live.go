@@ -50,8 +50,10 @@ type live struct {
 	later map[jobKey]time.Time
 	acts  map[string]bool
 	// refs are what notifiers returned, by notifier and key of the message.
-	refs  map[string]string
-	timer *time.Timer
+	refs map[string]string
+	// queued is the last answer to a claim that waits.
+	queued *rollout.Event
+	timer  *time.Timer
 	// received is when the reading arrived that decided on a rollback.
 	received time.Time
 }

@@ -36,21 +36,19 @@ func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (
 	if ctx.Err() != nil && err != nil {
 		return rollout.Event{}, false
 	}
+	l.e.metrics.notified(name, err)
 	if err == nil {
-		l.e.metrics.notifications.WithLabelValues(name, "delivered").Inc()
 		return rollout.Event{Kind: rollout.EventDelivered, Notifier: name, Ref: ref, Key: e.Notice.Key}, true
 	}
-	l.log.Warn("message not delivered", "outcome", err.Error())
+	l.log.Warn("message not delivered", "notifier", name, "outcome", err.Error())
 	ev := undelivered(name, rollout.FailureTransient, err.Error())
 	var later *notifier.RetryError
-	outcome := "failed"
 	switch {
 	case errors.Is(err, notifier.ErrPermanent):
-		ev.Failure.Kind, outcome = rollout.FailurePermanent, "refused"
+		ev.Failure.Kind = rollout.FailurePermanent
 	case errors.As(err, &later):
-		ev.Failure.Kind, ev.Failure.RetryAfter, outcome = rollout.FailureBusy, later.After, "throttled"
+		ev.Failure.Kind, ev.Failure.RetryAfter = rollout.FailureBusy, later.After
 	}
-	l.e.metrics.notifications.WithLabelValues(name, outcome).Inc()
 	return ev, true
 }
 

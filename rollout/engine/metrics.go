@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/traffic"
 )
@@ -67,6 +68,21 @@ func (m *metrics) routerCall(name string, err error) {
 		outcome = "transient"
 	}
 	m.routerCalls.WithLabelValues(name, outcome).Inc()
+}
+
+// notified counts a delivery by its outcome.
+func (m *metrics) notified(name string, err error) {
+	outcome := "failed"
+	var later *notifier.RetryError
+	switch {
+	case err == nil:
+		outcome = "delivered"
+	case errors.Is(err, notifier.ErrPermanent):
+		outcome = "refused"
+	case errors.As(err, &later):
+		outcome = "throttled"
+	}
+	m.notifications.WithLabelValues(name, outcome).Inc()
 }
 
 // The gauges are read from the rollouts in memory when they are scraped.

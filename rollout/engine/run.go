@@ -133,6 +133,7 @@ func (e *Engine) attend(ctx context.Context, cursor store.Revision, hint <-chan 
 		case <-hint:
 		case <-ticker.C:
 			e.tendAll()
+			e.outage.look()
 			if e.cfg.Retention > 0 && !time.Now().Before(sweep) {
 				sweep = time.Now().Add(time.Hour)
 				e.spawn(e.sweep)
@@ -230,14 +231,9 @@ func (e *Engine) tail(ctx context.Context, cursor store.Revision) store.Revision
 func (e *Engine) noticeRollout(ctx context.Context, id string) {
 	e.mu.Lock()
 	_, held := e.held[id]
-	known := held || e.lives[id] != nil
-	if !known {
-		for _, at := range e.endpoints {
-			known = known || at.open[id]
-		}
-	}
+	_, open := e.open[id]
 	e.mu.Unlock()
-	if known {
+	if held || open {
 		return
 	}
 	rec, err := e.cfg.Store.Head(ctx, rolloutKey(id))
@@ -315,6 +311,7 @@ func (e *Engine) stop() {
 	}
 	clear(e.endpoints)
 	clear(e.lives)
+	clear(e.open)
 	e.mu.Unlock()
 	// What failed to return in time is left behind: the process is about to end.
 	done := make(chan struct{})

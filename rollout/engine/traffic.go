@@ -188,29 +188,31 @@ func (l *live) readTraffic(ctx context.Context, s rollout.State) (rollout.Event,
 }
 
 // compare looks, with the lock held and once after loading, whether the endpoint
-// shows a later step than the journal knows of: then the store lost records.
-func (l *live) compare(split rollout.Split) {
+// shows a later step than the journal knows of: then the store lost records, and
+// the core is told that instead of what was read.
+func (l *live) compare(split rollout.Split) (lost bool) {
 	if !l.fresh {
-		return
+		return false
 	}
 	l.fresh = false
 	s := &l.s
 	if !s.Claimed || s.Stable == "" || s.Phase.Terminal() || s.Phase == rollout.PhaseRollingBack || s.Phase == rollout.PhaseSuspect {
-		return
+		return false
 	}
 	candidate := l.plan.Release.Candidate
 	if split.Weights[candidate] <= s.Allowed {
-		return
+		return false
 	}
 	for i := s.Step + 1; i < len(l.plan.Steps); i++ {
 		step := l.plan.Steps[i]
 		if step.Weight == 0 || !split.Equal(rollout.Split{Weights: map[string]int{candidate: step.Weight, s.Stable: 100 - step.Weight}}) {
 			continue
 		}
-		l.fold(rollout.Event{Kind: rollout.EventSuspected, At: now(), Reason: fmt.Sprintf(
+		l.fold(rollout.Event{Kind: rollout.EventSuspected, At: now(), Split: &split, Reason: fmt.Sprintf(
 			"The endpoint shows step %s (%s), which the journal has not reached: records were lost.", step.Name, traffic.Format(split))})
-		return
+		return true
 	}
+	return false
 }
 
 // noRouter answers for a router that the configuration does not name.

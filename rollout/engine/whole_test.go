@@ -78,7 +78,7 @@ func TestBreach(t *testing.T) {
 
 // failAt makes green fail 20% of what it serves once it was given a weight.
 func (w *world) failAt(weight int) {
-	w.source.bad = func(deployment string, at time.Time) float64 {
+	bad := func(deployment string, at time.Time) float64 {
 		if deployment == "green" {
 			for _, wr := range w.router.Writes("recs") {
 				if wr.After.Weights["green"] >= weight && !at.Before(wr.At) {
@@ -88,6 +88,7 @@ func (w *world) failAt(weight int) {
 		}
 		return 0.001
 	}
+	w.source.set(func() { w.source.bad = bad })
 }
 
 // A step behind a gate waits until somebody who may says yes; a stranger, a stale
@@ -218,7 +219,9 @@ func (w *world) hangOthers() {
 // freeze starts rollouts whose router hangs, and makes all messages hang.
 func (w *world) freeze(e *running) {
 	hang := func(ctx context.Context, _ notifier.Notice) error { return traffictest.Wait(ctx, time.Hour) }
-	w.chat.fail, w.pager.fail = hang, hang
+	for _, p := range []*people{w.chat, w.pager} {
+		p.set(func() { p.fail = hang })
+	}
 	for _, name := range []string{"a", "b", "c", "d"} {
 		w.endpoint(name)
 		if _, _, err := e.Start(w.t.Context(), plan("slow-"+name, name, false)); err != nil {
@@ -296,12 +299,14 @@ func (w *world) storeAwayAtBreach(fault func(mem.Op) (bool, error)) {
 	w.storeDown = true
 	w.mu.Unlock()
 	broke := time.Now()
-	w.source.bad = func(d string, at time.Time) float64 {
-		if d == "green" && !at.Before(broke) {
-			return 0.5
+	w.source.set(func() {
+		w.source.bad = func(d string, at time.Time) float64 {
+			if d == "green" && !at.Before(broke) {
+				return 0.5
+			}
+			return 0.001
 		}
-		return 0.001
-	}
+	})
 	deadline := time.Now().Add(30 * time.Second)
 	for w.router.Truth("recs").Weights["blue"] != 100 && time.Now().Before(deadline) {
 		time.Sleep(100 * time.Millisecond)
@@ -359,18 +364,16 @@ func TestGracefulStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		defer w.endAll()
-		hang := false
 		e := w.start("one")
-		w.source.down = func([]analysis.Query) error {
-			if hang {
-				time.Sleep(3 * time.Second)
-			}
-			return nil
-		}
 		w.begin(e, plan("r1", "recs", false))
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 1 })
 		time.Sleep(23 * time.Second)
-		hang = true
+		w.source.set(func() {
+			w.source.down = func([]analysis.Query) error {
+				time.Sleep(3 * time.Second)
+				return nil
+			}
+		})
 		time.Sleep(4 * time.Second)
 		began := time.Now()
 		if err := e.end(); err != nil {
@@ -380,7 +383,7 @@ func TestGracefulStop(t *testing.T) {
 		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("stopped after %s, want within 5s", took)
 		}
-		hang = false
+		w.source.set(func() { w.source.down = nil })
 		time.Sleep(time.Minute)
 		w.start("one")
 		if s := w.ended("r1", time.Hour); s.Phase != rollout.PhasePromoted {

@@ -165,9 +165,10 @@ type counts struct {
 func (c *counts) Read(ctx context.Context, qs []analysis.Query) ([]analysis.Reading, error) {
 	c.mu.Lock()
 	c.reads = append(c.reads, slices.Clone(qs))
+	down := c.down
 	c.mu.Unlock()
-	if c.down != nil {
-		if err := c.down(qs); err != nil {
+	if down != nil {
+		if err := down(qs); err != nil {
 			return nil, err
 		}
 	}
@@ -185,7 +186,10 @@ func (c *counts) Read(ctx context.Context, qs []analysis.Query) ([]analysis.Read
 
 // sample integrates what a deployment served in (from, to], second by second.
 func (c *counts) sample(endpoint, deployment string, from, to time.Time) analysis.Sample {
-	if c.gone != nil && c.gone(deployment, to) {
+	c.mu.Lock()
+	bad, gone := c.bad, c.gone
+	c.mu.Unlock()
+	if gone != nil && gone(deployment, to) {
 		return analysis.Sample{}
 	}
 	writes := c.w.router.Writes(endpoint)
@@ -201,17 +205,31 @@ func (c *counts) sample(endpoint, deployment string, from, to time.Time) analysi
 		}
 		return weight
 	}
-	n := func(t time.Time) (total, bad float64) {
+	n := func(t time.Time) (total, failed float64) {
 		for s := c.w.began; s.Before(t); s = s.Add(time.Second) {
 			x := c.rate * float64(at(s)) / 100
 			total += x
-			bad += x * c.bad(deployment, s)
+			failed += x * bad(deployment, s)
 		}
-		return math.Floor(total), math.Floor(bad)
+		return math.Floor(total), math.Floor(failed)
 	}
 	n1, k1 := n(from)
 	n2, k2 := n(to)
 	return analysis.Sample{Fresh: true, N: n2 - n1, K: min(k2-k1, n2-n1)}
+}
+
+// set changes what happens while an engine runs.
+func (c *counts) set(change func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change()
+}
+
+// set changes what happens while an engine runs.
+func (p *people) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
 }
 
 // people is a notifier that remembers what it was told.
@@ -229,8 +247,11 @@ type people struct {
 }
 
 func (p *people) Notify(ctx context.Context, n notifier.Notice) (string, error) {
-	if p.fail != nil {
-		if err := p.fail(ctx, n); err != nil {
+	p.mu.Lock()
+	fail := p.fail
+	p.mu.Unlock()
+	if fail != nil {
+		if err := fail(ctx, n); err != nil {
 			return "", err
 		}
 	}
@@ -642,7 +663,12 @@ type lapsing struct {
 	lost  chan struct{}
 }
 
-func (l *lapsing) Acquire(context.Context, string, string) (store.Lease, error) { return l, nil }
+func (l *lapsing) Acquire(context.Context, string, string) (store.Lease, error) {
+	if time.Now().After(l.Trusted()) {
+		return nil, store.ErrConflict
+	}
+	return l, nil
+}
 
 func (l *lapsing) Trusted() time.Time {
 	l.mu.Lock()
