@@ -1,0 +1,319 @@
+package api
+
+import (
+	"cmp"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/belayd/belay/rollout"
+)
+
+// keyHeader makes a request repeatable.
+const keyHeader = "Idempotency-Key"
+
+// The bounds of what a request may say, in bytes and numbers.
+const (
+	nameMax   = 256
+	reasonMax = 2000
+	labelsMax = 64
+	extendMax = 30 * 24 * time.Hour
+)
+
+// start makes a rollout of a request.
+func (s *Server) start(w http.ResponseWriter, r *http.Request, a Actor) error {
+	key, err := keyOf(r)
+	if err != nil {
+		return err
+	}
+	if key == "" {
+		return problem(http.StatusBadRequest, TypeKeyRequired, "Idempotency-Key is missing",
+			"send a header Idempotency-Key that is new for each release and the same when you repeat the request")
+	}
+	var in StartRequest
+	if err := read(r, &in, policyBodyMax); err != nil {
+		return err
+	}
+	if err := in.check(); err != nil {
+		return err
+	}
+	release := rollout.Release{
+		Policy: in.Policy, Candidate: in.Candidate, Version: in.Version, Requester: a.Person, OnBehalfOf: in.RequestedBy,
+		Labels: in.Labels, Artifact: in.Artifact, Environment: in.Environment, Source: "api " + key,
+	}
+	id := rollout.NewID("api:"+a.Person.ID, key)
+	if snap, err := s.c.Engine.Rollout(r.Context(), id); err == nil {
+		return s.startedBefore(w, snap, release, in.PolicyText)
+	} else if !errors.Is(err, rollout.ErrNotFound) {
+		return err
+	}
+	plan, err := s.plan(r, a, id, release, in.PolicyText)
+	if err != nil {
+		return err
+	}
+	snap, created, err := s.c.Engine.Start(r.Context(), plan)
+	if err != nil {
+		return err
+	}
+	s.c.Log.Info("rollout asked for", "rollout", id, "policy", plan.Policy.Name, "by", a.Person.ID, "created", created)
+	w.Header().Set("Location", "/v1/rollouts/"+id)
+	return send(w, status(created), RenderSnapshot(snap))
+}
+
+func status(created bool) int {
+	if created {
+		return http.StatusCreated
+	}
+	return http.StatusOK
+}
+
+// startedBefore answers a repeated request: the rollout when the request is the
+// same, whatever has become of the policy since.
+func (s *Server) startedBefore(w http.ResponseWriter, snap rollout.Snapshot, want rollout.Release, text string) error {
+	have := snap.Plan.Release
+	same := have.Candidate == want.Candidate && have.Version == want.Version && have.OnBehalfOf == want.OnBehalfOf &&
+		have.Artifact == want.Artifact && have.Environment == want.Environment && maps.Equal(have.Labels, want.Labels)
+	if text == "" {
+		same = same && have.Policy == want.Policy
+	} else {
+		sum := sha256.Sum256([]byte(text))
+		same = same && snap.Plan.Policy.Hash == hex.EncodeToString(sum[:])
+	}
+	if !same {
+		return fmt.Errorf("rollout %s of %s %s: %w", snap.Plan.ID, have.Candidate, have.Version, rollout.ErrDifferent)
+	}
+	w.Header().Set("Location", "/v1/rollouts/"+snap.Plan.ID)
+	return send(w, http.StatusOK, RenderSnapshot(snap))
+}
+
+// plan resolves the policy that the request names or brings.
+func (s *Server) plan(r *http.Request, a Actor, id string, release rollout.Release, text string) (*rollout.Plan, error) {
+	if text != "" {
+		if !a.May(nil, RoleAdmin) {
+			return nil, forbidden(a, nil)
+		}
+		plan, problems := s.c.Catalog.PlanText(r.Context(), id, release, []byte(text))
+		if plan == nil {
+			p := problem(http.StatusUnprocessableEntity, TypeInvalidPolicy, "The policy is not valid", "")
+			p.Problems = problems
+			return nil, p
+		}
+		return plan, nil
+	}
+	plan, err := s.c.Catalog.Plan(r.Context(), id, release)
+	switch {
+	case errors.Is(err, ErrNoPolicy):
+		return nil, err
+	case err != nil:
+		return nil, problem(http.StatusUnprocessableEntity, TypeBadRequest, "The policy does not allow this release", err.Error())
+	case !a.May(plan.Policy.Labels, RoleStart):
+		return nil, forbidden(a, []Role{RoleStart})
+	}
+	return plan, nil
+}
+
+// check refuses what cannot be a release.
+func (in StartRequest) check() error {
+	var wrong []string
+	bad := func(field, why string) { wrong = append(wrong, field+": "+why) }
+	if (in.Policy == "") == (in.PolicyText == "") {
+		bad("policy", "want a policy's name, or policyText")
+	}
+	for _, f := range []struct {
+		name, value string
+		required    bool
+	}{
+		{"policy", in.Policy, false}, {"candidate", in.Candidate, true}, {"version", in.Version, true},
+		{"requestedBy", in.RequestedBy, false}, {"artifact", in.Artifact, false}, {"environment", in.Environment, false},
+	} {
+		switch {
+		case f.value == "" && f.required:
+			bad(f.name, "is missing")
+		case len(f.value) > 2*nameMax || !printable(f.value):
+			bad(f.name, fmt.Sprintf("want at most %d bytes of printable text", 2*nameMax))
+		}
+	}
+	if len(in.Labels) > labelsMax {
+		bad("labels", fmt.Sprintf("want at most %d", labelsMax))
+	}
+	for _, k := range slices.Sorted(maps.Keys(in.Labels)) {
+		if k == "" || len(k) > nameMax || len(in.Labels[k]) > nameMax || !printable(k+in.Labels[k]) {
+			bad("labels."+clip(k, 40), fmt.Sprintf("want at most %d bytes of printable text", nameMax))
+		}
+	}
+	if len(wrong) > 0 {
+		return badRequest(strings.Join(wrong, "; "))
+	}
+	return nil
+}
+
+func printable(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// answer is a person's yes or no to an approval.
+func (s *Server) answer(approve bool) func(http.ResponseWriter, *http.Request, Actor) error {
+	return func(w http.ResponseWriter, r *http.Request, a Actor) error {
+		in, err := readAct(r, !approve)
+		if err != nil {
+			return err
+		}
+		snap, err := s.find(r, a, RoleApprove)
+		if err != nil {
+			return err
+		}
+		gate, question, err := openGate(snap, in.Gate)
+		if err != nil {
+			return err
+		}
+		if !member(a.Person, gate) {
+			return problem(http.StatusForbidden, TypeForbidden, "Not asked",
+				fmt.Sprintf("%s is not among those whom approval %s asks: %s", a.Person.ID, gate.Name, strings.Join(slices.Concat(gate.Users, gate.Groups), ", ")))
+		}
+		return s.deliver(w, r, a, snap, rollout.Event{
+			Kind: rollout.EventAnswered, Gate: gate.Name, Nonce: cmp.Or(in.Nonce, question.Nonce), Approve: approve, Reason: in.Reason,
+		})
+	}
+}
+
+// openGate finds the approval that is answered.
+func openGate(snap rollout.Snapshot, name string) (rollout.Approval, rollout.Question, error) {
+	var open []rollout.Approval
+	for _, a := range snap.Plan.Approvals {
+		if q, ok := snap.State.Gates[a.Name]; ok && (a.Name == name || name == "" && q.State == rollout.QuestionOpen) {
+			open = append(open, a)
+		}
+	}
+	switch {
+	case len(open) == 1:
+		return open[0], snap.State.Gates[open[0].Name], nil
+	case len(open) == 0 && name != "":
+		return rollout.Approval{}, rollout.Question{}, problem(http.StatusConflict, TypeNoEffect, "Nothing to answer",
+			fmt.Sprintf("approval %q is not asked for now", clip(name, 60)))
+	case len(open) == 0:
+		return rollout.Approval{}, rollout.Question{}, problem(http.StatusConflict, TypeNoEffect, "Nothing to answer", "no approval is asked for now")
+	}
+	names := make([]string, len(open))
+	for i, a := range open {
+		names[i] = a.Name
+	}
+	return rollout.Approval{}, rollout.Question{}, badRequest("gate: several approvals are open, name one: " + strings.Join(names, ", "))
+}
+
+// member reports whether a gate asks this person. A gate that names nobody asks
+// everybody with the role.
+func member(p rollout.Person, a rollout.Approval) bool {
+	if len(a.Users) == 0 && len(a.Groups) == 0 {
+		return true
+	}
+	return slices.Contains(a.Users, p.ID) || slices.ContainsFunc(a.Groups, func(g string) bool { return slices.Contains(p.Groups, g) })
+}
+
+// command is a person's order.
+func (s *Server) command(c rollout.Command) func(http.ResponseWriter, *http.Request, Actor) error {
+	return func(w http.ResponseWriter, r *http.Request, a Actor) error {
+		in, err := readAct(r, true)
+		if err != nil {
+			return err
+		}
+		ev := rollout.Event{Kind: rollout.EventCommanded, Command: c, Reason: in.Reason}
+		roles := []Role{RoleOperate}
+		switch c {
+		case rollout.CommandRollback:
+			roles = []Role{RoleStart, RoleApprove, RoleOperate}
+		case rollout.CommandExtend:
+			ev.Extend, err = time.ParseDuration(in.Extend)
+			if err != nil || ev.Extend <= 0 || ev.Extend > extendMax {
+				return badRequest("extend: want a duration like 30m, at most 720h")
+			}
+		case rollout.CommandPause, rollout.CommandResume, rollout.CommandPromote:
+		}
+		if c != rollout.CommandExtend && in.Extend != "" {
+			return badRequest("extend: only extend takes it")
+		}
+		snap, err := s.find(r, a, roles...)
+		if err != nil {
+			return err
+		}
+		return s.deliver(w, r, a, snap, ev)
+	}
+}
+
+// deliver hands an act over and answers with what it led to.
+func (s *Server) deliver(w http.ResponseWriter, r *http.Request, a Actor, snap rollout.Snapshot, ev rollout.Event) error {
+	key, err := keyOf(r)
+	if err != nil {
+		return err
+	}
+	id := snap.Plan.ID
+	ev.By = &a.Person
+	after, err := s.c.Engine.Deliver(r.Context(), id, rollout.NewID("act:"+id+":"+a.Person.ID, cmp.Or(key, rand.Text())), ev)
+	if err != nil {
+		return err
+	}
+	what := cmp.Or(string(ev.Command), string(ev.Kind))
+	s.c.Log.Info("act delivered", "rollout", id, "act", what, "gate", ev.Gate, "by", a.Person.ID, "ignored", after.State.Last.Ignored)
+	if why := after.State.Last.Ignored; why != "" {
+		return problem(http.StatusConflict, TypeNoEffect, "Nothing changed", why)
+	}
+	return send(w, http.StatusOK, RenderSnapshot(after))
+}
+
+// readAct reads the body of an order; it may be empty where no reason is needed.
+func readAct(r *http.Request, reason bool) (Act, error) {
+	var in Act
+	if r.ContentLength != 0 {
+		if err := read(r, &in, bodyMax); err != nil {
+			return Act{}, err
+		}
+	}
+	switch in.Reason = strings.TrimSpace(in.Reason); {
+	case reason && in.Reason == "":
+		return Act{}, badRequest("reason: say why; it is journalled")
+	case len(in.Reason) > reasonMax || strings.ContainsFunc(in.Reason, func(c rune) bool { return !unicode.IsPrint(c) && c != '\n' && c != '\t' }):
+		return Act{}, badRequest(fmt.Sprintf("reason: want at most %d bytes of text", reasonMax))
+	case len(in.Nonce) > nameMax || len(in.Gate) > nameMax || !printable(in.Nonce+in.Gate):
+		return Act{}, badRequest("gate, nonce: want short printable text")
+	}
+	return in, nil
+}
+
+// keyOf is the request's idempotency key; "" when it has none.
+func keyOf(r *http.Request) (string, error) {
+	keys := r.Header.Values(keyHeader)
+	if len(keys) == 0 {
+		return "", nil
+	}
+	if len(keys) > 1 || keys[0] == "" || len(keys[0]) > nameMax || !printable(keys[0]) {
+		return "", badRequest(fmt.Sprintf("%s: want one, of 1 to %d printable characters", keyHeader, nameMax))
+	}
+	return keys[0], nil
+}
+
+// read decodes a body strictly: one JSON object, no field that is not known.
+func read(r *http.Request, into any, limit int64) error {
+	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, limit))
+	d.DisallowUnknownFields()
+	err := d.Decode(into)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return err
+	case err != nil:
+		return badRequest("body: " + clip(strings.TrimPrefix(err.Error(), "json: "), 200))
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return badRequest("body: something follows the JSON object")
+	}
+	return nil
+}

@@ -1,0 +1,190 @@
+// Package api is rollouts over HTTP: what programs and people may ask and order,
+// the JSON they get, and a client.
+//
+// The rules of the package:
+//   - It decides nothing about a rollout. Orders become events, requests become
+//     plans; whoever runs rollouts (an Engine) folds them in and is asked what is
+//     so.
+//   - Every route names the role that it needs; there is no route without an
+//     entry in the table of routes, and the OpenAPI document is compared with it.
+//   - Every act names the person it was authenticated as. A request says on whose
+//     behalf it was made, never who made it.
+//   - Starting a rollout needs an idempotency key; an order takes one. The same
+//     key is the same act.
+//   - Errors are application/problem+json and hold no secret.
+//   - Every body, list, stream and rate is bounded.
+//
+// It neither listens nor knows TLS, and it does not show rollouts to people: see
+// rollout/web.
+package api
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/rollout"
+)
+
+// An Engine runs rollouts; *engine.Engine is one.
+type Engine interface {
+	Start(ctx context.Context, p *rollout.Plan) (snapshot rollout.Snapshot, created bool, err error)
+	Rollout(ctx context.Context, id string) (rollout.Snapshot, error)
+	Rollouts(ctx context.Context) iter.Seq2[rollout.Snapshot, error]
+	Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry, error]
+	Deliver(ctx context.Context, id, key string, ev rollout.Event) (rollout.Snapshot, error)
+	Changes(ctx context.Context, after uint64) iter.Seq2[rollout.Change, error]
+	Endpoint(ctx context.Context, ref rollout.EndpointRef) (rollout.EndpointRecord, error)
+	ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string, by rollout.Person) error
+}
+
+// ErrNoPolicy: the catalog has no policy of that name.
+var ErrNoPolicy = errors.New("api: no such policy")
+
+// A Catalog knows the policies and the endpoints that can be reached.
+type Catalog interface {
+	// Plan compiles the policy that r names into the plan of the rollout id;
+	// ErrNoPolicy when there is none. Any other error is the caller's mistake.
+	Plan(ctx context.Context, id string, r rollout.Release) (*rollout.Plan, error)
+	// PlanText compiles a policy that came with the request.
+	PlanText(ctx context.Context, id string, r rollout.Release, text []byte) (*rollout.Plan, policies.Problems)
+	// Policies lists the policies in force, by name.
+	Policies(ctx context.Context) []Policy
+	// Check says what is wrong with a policy's text, as read from a file so called.
+	Check(ctx context.Context, file string, text []byte) policies.Problems
+	// Endpoints lists the endpoints that routers show, by router and name. One that
+	// cannot be read is listed with its Error.
+	Endpoints(ctx context.Context) []Endpoint
+}
+
+// Config is what a Server is made of. Engine, Catalog and Log are required.
+type Config struct {
+	Engine  Engine
+	Catalog Catalog
+	Log     *slog.Logger
+	// Auth tells who asks; nil lets everybody do everything as the actor "local":
+	// only for a server that listens on loopback alone.
+	Auth Authenticator
+	// Ready says what keeps the daemon from doing its work, a line each; nil means
+	// always ready.
+	Ready func(ctx context.Context) []string
+	// Version is the code's, for /healthz.
+	Version string
+	// Rate bounds the requests per second of one actor (100), Burst how many may
+	// come at once (200). Streams bounds the event streams that are open (256).
+	Rate    float64
+	Burst   int
+	Streams int
+}
+
+// A Server answers requests. Run keeps its list of rollouts up to date.
+type Server struct {
+	c        Config
+	board    *board
+	limits   *limits
+	streams  chan struct{} // one element for each that is open
+	mux      *http.ServeMux
+	stopping chan struct{} // closed when Run ends: streams end with it
+}
+
+// New returns a server. Lists and streams wait for Run.
+func New(c Config) (*Server, error) {
+	if c.Engine == nil || c.Catalog == nil || c.Log == nil {
+		return nil, errors.New("api: an engine, a catalog and a log are required")
+	}
+	if c.Rate <= 0 {
+		c.Rate = 100
+	}
+	if c.Burst <= 0 {
+		c.Burst = 200
+	}
+	if c.Streams <= 0 {
+		c.Streams = 256
+	}
+	s := &Server{
+		c: c, board: newBoard(), limits: newLimits(c.Rate, c.Burst),
+		streams: make(chan struct{}, c.Streams), mux: http.NewServeMux(), stopping: make(chan struct{}),
+	}
+	for _, r := range s.routes() {
+		s.mux.Handle(r.method+" "+r.path, s.guard(r))
+	}
+	s.mux.HandleFunc("/", s.nowhere)
+	return s, nil
+}
+
+// nowhere answers what no route answers: 405 where another method would do.
+func (s *Server) nowhere(w http.ResponseWriter, r *http.Request) {
+	var allow []string
+	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+		other := r.Clone(r.Context())
+		other.Method = m
+		if _, pattern := s.mux.Handler(other); pattern != "/" {
+			allow = append(allow, m)
+		}
+	}
+	if len(allow) == 0 {
+		s.fail(w, r, notFound("there is nothing at "+clip(r.URL.Path, 100)))
+		return
+	}
+	w.Header().Set("Allow", strings.Join(allow, ", "))
+	s.fail(w, r, problem(http.StatusMethodNotAllowed, TypeBadRequest, "Not this method", "it takes "+strings.Join(allow, ", ")))
+}
+
+// Run follows the journal until ctx ends and returns nil then. Streams end when
+// it does.
+func (s *Server) Run(ctx context.Context) error {
+	defer close(s.stopping)
+	s.board.run(ctx, s.c.Engine, s.c.Log)
+	return nil
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := requestID(r)
+	w.Header().Set("X-Request-Id", id)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	s.mux.ServeHTTP(w, r)
+}
+
+// A route is one thing that can be asked.
+type route struct {
+	method, path string
+	// id is the operation's name in the OpenAPI document.
+	id string
+	// roles are those of which the actor must have one; none: open to everybody.
+	roles  []Role
+	handle func(http.ResponseWriter, *http.Request, Actor) error
+}
+
+// routes is the table of everything that can be asked.
+func (s *Server) routes() []route {
+	view := []Role{RoleView}
+	operate := []Role{RoleOperate}
+	return []route{
+		{"POST", "/v1/rollouts", "startRollout", []Role{RoleStart}, s.start},
+		{"GET", "/v1/rollouts", "listRollouts", view, s.list},
+		{"GET", "/v1/rollouts/{id}", "getRollout", view, s.get},
+		{"GET", "/v1/rollouts/{id}/history", "getHistory", view, s.history},
+		{"GET", "/v1/rollouts/{id}/events", "streamRollout", view, s.streamOne},
+		{"GET", "/v1/events", "streamAll", view, s.streamAll},
+		{"POST", "/v1/rollouts/{id}/approve", "approveRollout", []Role{RoleApprove}, s.answer(true)},
+		{"POST", "/v1/rollouts/{id}/reject", "rejectRollout", []Role{RoleApprove}, s.answer(false)},
+		{"POST", "/v1/rollouts/{id}/pause", "pauseRollout", operate, s.command(rollout.CommandPause)},
+		{"POST", "/v1/rollouts/{id}/resume", "resumeRollout", operate, s.command(rollout.CommandResume)},
+		{"POST", "/v1/rollouts/{id}/rollback", "rollbackRollout", []Role{RoleStart, RoleApprove, RoleOperate}, s.command(rollout.CommandRollback)},
+		{"POST", "/v1/rollouts/{id}/promote", "promoteRollout", operate, s.command(rollout.CommandPromote)},
+		{"POST", "/v1/rollouts/{id}/extend", "extendRollout", operate, s.command(rollout.CommandExtend)},
+		{"GET", "/v1/policies", "listPolicies", view, s.policies},
+		{"POST", "/v1/policies/check", "checkPolicy", view, s.check},
+		{"GET", "/v1/endpoints", "listEndpoints", view, s.endpoints},
+		{"DELETE", "/v1/endpoints/{router}/{name}/cooldown", "clearCooldown", operate, s.clearCooldown},
+		{"GET", "/openapi.yaml", "getOpenAPI", nil, s.openapi},
+		{"GET", "/healthz", "getHealth", nil, s.health},
+		{"GET", "/readyz", "getReadiness", nil, s.readiness},
+	}
+}

@@ -1,0 +1,213 @@
+package api
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/belayd/belay/rollout"
+)
+
+// Role is what an actor may do.
+type Role string
+
+// The roles. Every role may view; admin has all of them.
+const (
+	RoleView    Role = "view"
+	RoleStart   Role = "start"   // start rollouts, and roll back
+	RoleApprove Role = "approve" // answer approvals, and roll back
+	RoleOperate Role = "operate" // pause, resume, promote, extend, roll back, clear cooldowns
+	RoleAdmin   Role = "admin"   // everything; start with a policy of the request's own
+)
+
+// Roles lists all roles.
+var Roles = []Role{RoleView, RoleStart, RoleApprove, RoleOperate, RoleAdmin}
+
+// ParseRole returns the role with the name s.
+func ParseRole(s string) (Role, error) {
+	if r := Role(s); slices.Contains(Roles, r) {
+		return r, nil
+	}
+	return "", fmt.Errorf("want one of view, start, approve, operate, admin (got %q)", s)
+}
+
+// A Grant is what an actor may do, and to what.
+type Grant struct {
+	Roles []Role
+	// Labels limit the grant to rollouts and policies that have all of them; none:
+	// to everything.
+	Labels map[string]string
+}
+
+// An Actor is who asks.
+type Actor struct {
+	Person rollout.Person
+	Grants []Grant
+}
+
+// May reports whether the actor has one of the roles for something with these
+// labels.
+func (a Actor) May(labels map[string]string, roles ...Role) bool {
+	for _, g := range a.Grants {
+		if g.has(roles) && covers(g.Labels, labels) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayAnywhere reports whether the actor has one of the roles for anything.
+func (a Actor) mayAnywhere(roles []Role) bool {
+	return slices.ContainsFunc(a.Grants, func(g Grant) bool { return g.has(roles) })
+}
+
+func (g Grant) has(roles []Role) bool {
+	if slices.Contains(g.Roles, RoleAdmin) {
+		return true
+	}
+	return slices.ContainsFunc(roles, func(r Role) bool {
+		return slices.Contains(g.Roles, r) || r == RoleView && len(g.Roles) > 0
+	})
+}
+
+func covers(want, have map[string]string) bool {
+	for k, v := range want {
+		if have[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// local is the actor where no authentication is configured.
+var local = Actor{Person: rollout.Person{ID: "local", Name: "local", Via: "loopback"}, Grants: []Grant{{Roles: []Role{RoleAdmin}}}}
+
+// The errors of an Authenticator.
+var (
+	// ErrNoCredentials: the request carries none of the authenticator's kind.
+	ErrNoCredentials = errors.New("api: no credentials")
+	// ErrCredentials: they are not valid.
+	ErrCredentials = errors.New("api: credentials not valid")
+)
+
+// An Authenticator tells who sent a request: ErrNoCredentials when the request
+// has none of its kind, an error that wraps ErrCredentials when they are not
+// valid. It is safe for concurrent use and its errors hold no secret.
+type Authenticator interface {
+	Authenticate(r *http.Request) (Actor, error)
+}
+
+// Any asks several authenticators in turn; the first that finds credentials of
+// its kind decides.
+type Any []Authenticator
+
+// Authenticate implements Authenticator.
+func (as Any) Authenticate(r *http.Request) (Actor, error) {
+	for _, a := range as {
+		actor, err := a.Authenticate(r)
+		if !errors.Is(err, ErrNoCredentials) {
+			return actor, err
+		}
+	}
+	return Actor{}, ErrNoCredentials
+}
+
+// A Token is a bearer token; only its SHA-256 is known.
+type Token struct {
+	SHA256 [sha256.Size]byte
+	Actor  Actor
+}
+
+// ParseSHA256 reads the SHA-256 of a token, in hex.
+func ParseSHA256(s string) (sum [sha256.Size]byte, err error) {
+	b, err := hex.DecodeString(strings.TrimSpace(s))
+	if err != nil || len(b) != len(sum) {
+		return sum, errors.New("want a SHA-256 in hex (make one with: printf %s \"$TOKEN\" | sha256sum)")
+	}
+	copy(sum[:], b)
+	return sum, nil
+}
+
+// Tokens authenticates bearer tokens.
+type Tokens []Token
+
+// Authenticate implements Authenticator. Every token is compared, in constant
+// time.
+func (ts Tokens) Authenticate(r *http.Request) (Actor, error) {
+	bearer, ok := bearerOf(r)
+	if !ok {
+		return Actor{}, ErrNoCredentials
+	}
+	sum := sha256.Sum256([]byte(bearer))
+	found := -1
+	for i := range ts {
+		if subtle.ConstantTimeCompare(sum[:], ts[i].SHA256[:]) == 1 {
+			found = i
+		}
+	}
+	if found < 0 {
+		return Actor{}, fmt.Errorf("%w: the token is not known", ErrCredentials)
+	}
+	return ts[found].Actor, nil
+}
+
+// bearerOf is the bearer token of a request.
+func bearerOf(r *http.Request) (string, bool) {
+	kind, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	token = strings.TrimSpace(token)
+	return token, ok && strings.EqualFold(kind, "Bearer") && token != ""
+}
+
+// authenticate tells who asks, as a problem when nobody does.
+func (s *Server) authenticate(r *http.Request) (Actor, error) {
+	if s.c.Auth == nil {
+		if !loopbackHost(r.Host) {
+			return Actor{}, problem(http.StatusMisdirectedRequest, TypeMisdirected, "Not this host",
+				"without authentication belayd answers to a loopback address only")
+		}
+		return local, nil
+	}
+	actor, err := s.c.Auth.Authenticate(r)
+	switch {
+	case err == nil:
+		return actor, nil
+	case errors.Is(err, ErrNoCredentials):
+		return Actor{}, problem(http.StatusUnauthorized, TypeUnauthorized, "Who are you?", "send a bearer token: Authorization: Bearer …")
+	case errors.Is(err, ErrCredentials):
+		return Actor{}, problem(http.StatusUnauthorized, TypeUnauthorized, "Not recognised", err.Error())
+	}
+	return Actor{}, err
+}
+
+// loopbackHost reports whether a Host header names this machine: a page of a
+// foreign name that resolves to loopback does not get in.
+func loopbackHost(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
+// requestID is the id that the client gave a request, or a new one.
+func requestID(r *http.Request) string {
+	id := r.Header.Get("X-Request-Id")
+	plain := func(c rune) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_.", c)
+	}
+	if id == "" || len(id) > 64 || strings.ContainsFunc(id, func(c rune) bool { return !plain(c) }) {
+		return strings.ToLower(rand.Text()[:16])
+	}
+	return id
+}

@@ -1,0 +1,237 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/belayd/belay/rollout"
+)
+
+// A card is a rollout on the board, ready to be sent.
+type card struct {
+	id      string
+	created time.Time
+	router  string
+	name    string
+	phase   rollout.Phase
+	owner   string
+	labels  map[string]string
+	body    json.RawMessage // the Rollout as JSON
+}
+
+// before orders cards: the newest first, then by id.
+func before(a, b card) int {
+	return cmp.Or(b.created.Compare(a.created), cmp.Compare(a.id, b.id))
+}
+
+// A board is the list of all rollouts as of their last journal entry. It
+// answers without reading the store.
+type board struct {
+	// loaded is closed when the board first knows every rollout.
+	loaded chan struct{}
+
+	mu       sync.RWMutex
+	cards    []card // sorted by before
+	at       map[string]time.Time
+	revision uint64
+}
+
+func newBoard() *board { return &board{loaded: make(chan struct{}), at: map[string]time.Time{}} }
+
+// resync is how often the board is made anew: it then forgets rollouts that
+// retention has deleted.
+const resync = time.Hour
+
+// run keeps the board up to date until ctx ends.
+func (b *board) run(ctx context.Context, e Engine, log *slog.Logger) {
+	for ctx.Err() == nil {
+		if err := b.load(ctx, e); err != nil {
+			if ctx.Err() == nil {
+				log.Warn("list of rollouts waits", "err", err)
+			}
+			pause(ctx, time.Second)
+			continue
+		}
+		following, cancel := context.WithTimeout(ctx, resync)
+		err := b.follow(following, e)
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			log.Warn("list of rollouts begins anew", "err", err)
+			pause(ctx, time.Second)
+		}
+	}
+}
+
+// load reads every rollout. It reads twice: what was committed during the first
+// pass is in the second, and what is committed during the second has a revision
+// above all that the first has seen.
+func (b *board) load(ctx context.Context, e Engine) error {
+	revision := uint64(0)
+	for snap, err := range e.Rollouts(ctx) {
+		if err == nil {
+			revision = max(revision, snap.Revision)
+		}
+	}
+	var cards []card
+	at := map[string]time.Time{}
+	for snap, err := range e.Rollouts(ctx) {
+		if err != nil {
+			continue // a rollout that cannot be read is the engine's to report
+		}
+		c, err := cardOf(snap)
+		if err != nil {
+			return err
+		}
+		cards = append(cards, c)
+		at[c.id] = c.created
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	slices.SortFunc(cards, before)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cards, b.at, b.revision = cards, at, revision
+	select {
+	case <-b.loaded:
+	default:
+		close(b.loaded)
+	}
+	return nil
+}
+
+// follow applies changes until ctx ends.
+func (b *board) follow(ctx context.Context, e Engine) error {
+	b.mu.RLock()
+	after := b.revision
+	b.mu.RUnlock()
+	for change, err := range e.Changes(ctx, after) {
+		if err != nil {
+			return err
+		}
+		snap, err := e.Rollout(ctx, change.Rollout)
+		switch {
+		case errors.Is(err, rollout.ErrNotFound):
+			b.remove(change.Rollout)
+		case err != nil:
+			return err
+		default:
+			c, err := cardOf(snap)
+			if err != nil {
+				return err
+			}
+			b.put(c)
+		}
+		b.mu.Lock()
+		b.revision = change.Revision
+		b.mu.Unlock()
+	}
+	return nil
+}
+
+// cardOf renders a rollout for the board.
+func cardOf(snap rollout.Snapshot) (card, error) {
+	r := RenderSnapshot(snap)
+	body, err := json.Marshal(r)
+	if err != nil {
+		return card{}, err // unreachable: no NaN or Inf is in a state
+	}
+	return card{
+		id: r.ID, created: r.CreatedAt, router: r.Endpoint.Router, name: r.Endpoint.Name,
+		phase: r.Phase, owner: r.Owner, labels: r.Labels, body: body,
+	}, nil
+}
+
+// put adds or replaces a card.
+func (b *board) put(c card) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if created, ok := b.at[c.id]; ok {
+		i, found := slices.BinarySearchFunc(b.cards, card{id: c.id, created: created}, before)
+		if found && created.Equal(c.created) {
+			b.cards[i] = c
+			return
+		}
+		if found {
+			b.cards = slices.Delete(b.cards, i, i+1)
+		}
+	}
+	i, _ := slices.BinarySearchFunc(b.cards, c, before)
+	b.cards = slices.Insert(b.cards, i, c)
+	b.at[c.id] = c.created
+}
+
+// remove forgets a rollout.
+func (b *board) remove(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	created, ok := b.at[id]
+	if !ok {
+		return
+	}
+	if i, found := slices.BinarySearchFunc(b.cards, card{id: id, created: created}, before); found {
+		b.cards = slices.Delete(b.cards, i, i+1)
+	}
+	delete(b.at, id)
+}
+
+// page returns up to n cards that match, from the first that is after from, and
+// whether there are more.
+func (b *board) page(from *card, n int, match func(*card) bool) (page []card, more bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	i := 0
+	if from != nil {
+		var found bool
+		if i, found = slices.BinarySearchFunc(b.cards, *from, before); found {
+			i++
+		}
+	}
+	for ; i < len(b.cards); i++ {
+		if !match(&b.cards[i]) {
+			continue
+		}
+		if len(page) == n {
+			return page, true
+		}
+		page = append(page, b.cards[i])
+	}
+	return page, false
+}
+
+// ready waits until the board is loaded, for a while.
+func (b *board) ready(ctx context.Context) error {
+	timer := time.NewTimer(5 * time.Second)
+	defer timer.Stop()
+	select {
+	case <-b.loaded:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return unavailable("the rollouts are still being read", time.Second)
+	}
+}
+
+// last is the revision up to which the board knows the journal.
+func (b *board) last() uint64 {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.revision
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,149 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/belayd/belay/rollout"
+)
+
+// Whatever comes and goes, the board is what a sort of everything would be.
+func TestBoardKeepsOrder(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	b := newBoard()
+	model := map[string]card{}
+	for range 5000 {
+		c := card{id: "r" + strconv.Itoa(rng.IntN(200)), phase: rollout.Phases[rng.IntN(len(rollout.Phases))]}
+		c.created = begun.Add(time.Duration(rng.IntN(50)) * time.Second)
+		if there, ok := model[c.id]; ok && rng.IntN(10) > 0 {
+			c.created = there.created
+		}
+		if rng.IntN(5) == 0 {
+			delete(model, c.id)
+			b.remove(c.id)
+		} else {
+			model[c.id] = c
+			b.put(c)
+		}
+	}
+	var want []card
+	for _, c := range model {
+		want = append(want, c)
+	}
+	slices.SortFunc(want, before)
+	got, more := b.page(nil, 1000, func(*card) bool { return true })
+	same := slices.EqualFunc(got, want, func(a, b card) bool { return a.id == b.id && a.phase == b.phase && a.created.Equal(b.created) })
+	if !same || more {
+		t.Errorf("board: got %d cards (more: %v), want %d in order", len(got), more, len(want))
+	}
+}
+
+// What is committed while the board is being read is on it.
+func TestBoardMissesNothing(t *testing.T) {
+	e := newFakeEngine()
+	s, err := New(Config{Engine: e, Catalog: fakeCatalog{}, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	started := make(chan struct{})
+	go func() {
+		defer close(started)
+		for i := range 300 {
+			p := fakePlan("r"+strconv.Itoa(i), rollout.Release{Policy: "recs", Candidate: "green", Version: "1"}, "")
+			if _, _, err := e.Start(ctx, p); err != nil {
+				t.Error(err)
+			}
+			e.set(p.ID, func(s *rollout.State) { s.Phase = rollout.PhasePromoted })
+		}
+	}()
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	<-started
+	eventually(t, "300 promoted rollouts on the board", func() bool {
+		page, _ := s.board.page(nil, 1000, func(c *card) bool { return c.phase == rollout.PhasePromoted })
+		return len(page) == 300
+	})
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzBodies: whatever a body says, the answer is JSON and never an internal error.
+func FuzzBodies(f *testing.F) {
+	f.Add("/v1/rollouts", good)
+	f.Add("/v1/rollouts", `{"policyText":"bad","candidate":"g","version":"1"}`)
+	f.Add("/v1/rollouts/{id}/extend", `{"reason":"r","extend":"30m"}`)
+	f.Add("/v1/rollouts/{id}/approve", `{"gate":"owner","nonce":"n1"}`)
+	f.Add("/v1/rollouts/{id}/reject", `{"reason":"r"} x`)
+	f.Add("/v1/policies/check", `{"text":"a: b","file":"x.yaml"}`)
+	engine := newFakeEngine()
+	s, err := New(Config{Engine: engine, Catalog: fakeCatalog{}, Log: slog.New(slog.DiscardHandler), Rate: 1e9, Burst: 1e9})
+	if err != nil {
+		f.Fatal(err)
+	}
+	p := fakePlan("r1", rollout.Release{Policy: "recs", Candidate: "green", Version: "1"}, "")
+	if _, _, err := engine.Start(f.Context(), p); err != nil {
+		f.Fatal(err)
+	}
+	engine.set("r1", fullState)
+	paths := map[string]bool{}
+	for _, r := range s.routes() {
+		if r.method == http.MethodPost {
+			paths[r.path] = true
+		}
+	}
+	f.Fuzz(func(t *testing.T, path, body string) {
+		if !paths[path] {
+			return
+		}
+		req := httptest.NewRequestWithContext(t.Context(), "POST", "http://localhost"+fill(path, "r1"), strings.NewReader(body))
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set(keyHeader, "k")
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, req)
+		if w.Code >= 500 || !strings.Contains(w.Header().Get("Content-Type"), "json") {
+			t.Errorf("POST %s %q: got %d %s", path, body, w.Code, w.Body)
+		}
+	})
+}
+
+// BenchmarkList is GET /v1/rollouts with 10,000 rollouts, a page of 100.
+func BenchmarkList(b *testing.B) {
+	s, err := New(Config{Engine: newFakeEngine(), Catalog: fakeCatalog{}, Log: slog.New(slog.DiscardHandler), Rate: 1e9, Burst: 1e9})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range 10_000 {
+		p := fakePlan("r"+strconv.Itoa(i), rollout.Release{Policy: "recs", Candidate: "green", Version: "1"}, "")
+		st := rollout.Start(p, begun.Add(time.Duration(i)*time.Second))
+		fullState(&st)
+		c, err := cardOf(rollout.Snapshot{Plan: p, State: st})
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.board.cards = append(s.board.cards, c)
+	}
+	slices.SortFunc(s.board.cards, before)
+	close(s.board.loaded)
+	for name, path := range map[string]string{"first": "/v1/rollouts", "none-match": "/v1/rollouts?owner=nobody"} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				w := httptest.NewRecorder()
+				s.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost"+path, nil))
+				if w.Code != 200 {
+					b.Fatal(w.Code)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,210 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/belayd/belay/rollout"
+)
+
+// eventually waits until ok, at most a generous while.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("waited 20 s for: %s", what)
+}
+
+// Without authentication only requests to a loopback name are answered, so that a
+// foreign page whose name resolves to loopback is not; and no page of another
+// origin may order anything.
+func TestForeignPagesAreRefused(t *testing.T) {
+	r := serve(t, Config{})
+	for host, want := range map[string]int{"127.0.0.1:7070": 200, "localhost": 200, "[::1]:80": 200, "evil.example": 421, "127.0.0.1.evil.example": 421, "10.0.0.1": 421} {
+		req := httptest.NewRequestWithContext(t.Context(), "GET", "/v1/policies", nil)
+		req.Host = host
+		w := httptest.NewRecorder()
+		r.ServeHTTP(w, req)
+		if w.Code != want {
+			t.Errorf("Host %s: got %d, want %d", host, w.Code, want)
+		}
+	}
+	for _, h := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Origin", "https://evil.example"}} {
+		resp, _ := r.ask(t, "POST", "/v1/policies/check", "", `{"text":"x"}`, h...)
+		if resp.StatusCode != http.StatusForbidden {
+			t.Errorf("%v: got %d, want 403", h, resp.StatusCode)
+		}
+	}
+	if resp, _ := r.ask(t, "POST", "/v1/policies/check", "", `{"text":"x"}`); resp.StatusCode != 200 {
+		t.Errorf("a program: got %d, want 200", resp.StatusCode)
+	}
+}
+
+// Every actor has a rate of its own.
+func TestRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := New(Config{Engine: newFakeEngine(), Catalog: fakeCatalog{}, Log: slog.New(slog.DiscardHandler), Auth: actors(), Rate: 2, Burst: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func(role Role) int {
+			req := httptest.NewRequestWithContext(t.Context(), "GET", "/v1/policies", nil)
+			req.Header.Set("Authorization", "Bearer "+tokenOf(role))
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, req)
+			if w.Code == http.StatusTooManyRequests && w.Header().Get("Retry-After") != "1" {
+				t.Errorf("Retry-After: got %q, want 1", w.Header().Get("Retry-After"))
+			}
+			return w.Code
+		}
+		for i, want := range []int{200, 200, 200, 429} {
+			if got := ask(RoleView); got != want {
+				t.Errorf("request %d: got %d, want %d", i, got, want)
+			}
+		}
+		if got := ask(RoleAdmin); got != 200 {
+			t.Errorf("another actor: got %d, want 200", got)
+		}
+		time.Sleep(500 * time.Millisecond)
+		if got := ask(RoleView); got != 200 {
+			t.Errorf("half a second later: got %d, want 200", got)
+		}
+	})
+}
+
+// Credentials: wrong and missing tokens are told apart, and never repeated.
+func TestTokens(t *testing.T) {
+	r := serve(t, Config{Auth: Any{actors()}})
+	for header, want := range map[string]string{
+		"":                            "send a bearer token",
+		"Basic YTpi":                  "send a bearer token",
+		"Bearer ":                     "send a bearer token",
+		"Bearer wrong-s3cret":         "the token is not known",
+		"bearer " + tokenOf(RoleView): "",
+	} {
+		resp, b := r.ask(t, "GET", "/v1/policies", "", "", "Authorization", header)
+		if want == "" {
+			if resp.StatusCode != 200 {
+				t.Errorf("%s: got %d", header, resp.StatusCode)
+			}
+			continue
+		}
+		if p := asProblem(t, resp, b); p.Status != 401 || p.Detail == "" || !strings.Contains(p.Detail, want) || strings.Contains(string(b), "s3cret") {
+			t.Errorf("%q: got %s, want 401 and %q", header, b, want)
+		}
+		if !strings.HasPrefix(resp.Header.Get("WWW-Authenticate"), "Bearer") {
+			t.Errorf("%q: got WWW-Authenticate %q", header, resp.Header.Get("WWW-Authenticate"))
+		}
+	}
+	if strings.Contains(r.log.String(), "s3cret") {
+		t.Error("the log shows a token")
+	}
+	sum := sha256.Sum256([]byte("x"))
+	if got, err := ParseSHA256(" " + hex.EncodeToString(sum[:]) + "\n"); err != nil || got != sum {
+		t.Errorf("ParseSHA256: got %x, %v", got, err)
+	}
+	for _, s := range []string{"", "xyz", "00"} {
+		if _, err := ParseSHA256(s); err == nil {
+			t.Errorf("ParseSHA256(%q): got no error", s)
+		}
+	}
+	if _, err := ParseRole("root"); err == nil {
+		t.Error("ParseRole(root): got no error")
+	}
+}
+
+// A handler that panics is a 500 with its stack in the log, not a dead daemon.
+func TestPanicIsAProblem(t *testing.T) {
+	r := serve(t, Config{Ready: func(context.Context) []string { panic("no") }})
+	resp, b := r.ask(t, "GET", "/readyz", "", "")
+	if p := asProblem(t, resp, b); p.Status != 500 || !strings.Contains(r.log.String(), "guard_test.go") {
+		t.Errorf("got %s, want 500 and a stack in the log", b)
+	}
+}
+
+// What is wrong with the daemon is named by /readyz; /healthz depends on nothing.
+func TestHealth(t *testing.T) {
+	problems := []string{"trigger nats:RELEASES: disconnected"}
+	r := serve(t, Config{Auth: actors(), Ready: func(context.Context) []string { return problems }, Version: "1.2.3"})
+	if resp, b := r.ask(t, "GET", "/readyz", "", ""); resp.StatusCode != 503 || !strings.Contains(string(b), problems[0]) {
+		t.Errorf("readyz: got %d %s", resp.StatusCode, b)
+	}
+	if resp, b := r.ask(t, "GET", "/healthz", "", ""); resp.StatusCode != 200 || !strings.Contains(string(b), "1.2.3") {
+		t.Errorf("healthz: got %d %s", resp.StatusCode, b)
+	}
+	h, err := r.client(t, "").Ready(t.Context())
+	if err != nil || h.Status != "not ready" {
+		t.Errorf("client: got %+v, %v", h, err)
+	}
+	problems = nil
+	if resp, _ := r.ask(t, "GET", "/readyz", "", ""); resp.StatusCode != 200 {
+		t.Errorf("readyz: got %d, want 200", resp.StatusCode)
+	}
+	if resp, b := r.ask(t, "DELETE", "/v1/rollouts", "", ""); resp.StatusCode != 405 || resp.Header.Get("Allow") != "GET, POST" {
+		t.Errorf("a method that is not there: got %d, Allow %q: %s", resp.StatusCode, resp.Header.Get("Allow"), b)
+	}
+}
+
+// The client repeats what may be repeated while the daemon is away, never sends a
+// token in the clear, and shows none in its errors.
+func TestClient(t *testing.T) {
+	calls := 0
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if calls++; calls < 3 {
+			w.Header().Set("Content-Type", problemContentType)
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_ = json.NewEncoder(w).Encode(Problem{Type: TypeUnavailable, Title: "Not available now", Status: 503})
+			return
+		}
+		if r.Header.Get(keyHeader) != "k" {
+			t.Errorf("key: got %q, want k", r.Header.Get(keyHeader))
+		}
+		w.WriteHeader(http.StatusCreated)
+		_ = json.NewEncoder(w).Encode(Rollout{ID: "r1"})
+	}))
+	defer h.Close()
+	c, err := NewClient(h.URL+"/prefix/", http.DefaultClient, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, created, err := c.Start(t.Context(), "k", StartRequest{}); err != nil || got.ID != "r1" || !created || calls != 3 {
+		t.Errorf("Start: got %s %v %v after %d calls, want r1 after 3", got.ID, created, err, calls)
+	}
+	for _, bad := range []string{"", "localhost:7070", "ftp://x", "http://belay.example"} {
+		if _, err := NewClient(bad, http.DefaultClient, "s3cret-token"); err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("NewClient(%q) with a token: got %v, want an error without it", bad, err)
+		}
+	}
+	h.Close()
+	c, err = NewClient("http://user:s3cret@"+strings.TrimPrefix(h.URL, "http://"), http.DefaultClient, "s3cret-token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Rollout(t.Context(), "r1")
+	if !errors.Is(err, ErrUnreachable) || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "--server") {
+		t.Errorf("a daemon that is gone: got %v, want ErrUnreachable with a remedy and no secret", err)
+	}
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", 404) }))
+	defer other.Close()
+	c, err = NewClient(other.URL, http.DefaultClient, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p *Problem
+	if _, err := c.Rollout(t.Context(), "r1"); !errors.As(err, &p) || p.Status != 404 || errors.Is(err, rollout.ErrNotFound) {
+		t.Errorf("something else that answers 404: got %v, want a problem that is not ErrNotFound", err)
+	}
+}

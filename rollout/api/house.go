@@ -1,0 +1,116 @@
+package api
+
+import (
+	_ "embed"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/rollout"
+)
+
+//go:embed openapi.yaml
+var openAPI []byte
+
+// OpenAPI is the OpenAPI 3.1 document of the API.
+func OpenAPI() []byte { return slices.Clone(openAPI) }
+
+// policies lists the policies in force that the actor may see.
+func (s *Server) policies(w http.ResponseWriter, r *http.Request, a Actor) error {
+	if _, err := query(r); err != nil {
+		return err
+	}
+	out := PolicyList{SchemaVersion: SchemaVersion, Policies: []Policy{}}
+	for _, p := range s.c.Catalog.Policies(r.Context()) {
+		if a.May(p.Labels, RoleView) {
+			out.Policies = append(out.Policies, p)
+		}
+	}
+	return send(w, http.StatusOK, out)
+}
+
+// check says what is wrong with a policy.
+func (s *Server) check(w http.ResponseWriter, r *http.Request, _ Actor) error {
+	var in CheckRequest
+	if err := read(r, &in, policyBodyMax); err != nil {
+		return err
+	}
+	if in.Text == "" {
+		return badRequest("text: is missing")
+	}
+	if in.File == "" {
+		in.File = "policy.yaml"
+	}
+	if len(in.File) > nameMax || !printable(in.File) || strings.ContainsAny(in.File, `/\`) {
+		return badRequest("file: want a file's name without folders")
+	}
+	found := s.c.Catalog.Check(r.Context(), in.File, []byte(in.Text))
+	if found == nil {
+		found = policies.Problems{}
+	}
+	return send(w, http.StatusOK, CheckResult{SchemaVersion: SchemaVersion, Valid: !found.HasErrors(), Problems: found})
+}
+
+// endpoints lists the endpoints with who may move them.
+func (s *Server) endpoints(w http.ResponseWriter, r *http.Request, _ Actor) error {
+	if _, err := query(r); err != nil {
+		return err
+	}
+	out := EndpointList{SchemaVersion: SchemaVersion, Endpoints: []Endpoint{}}
+	for _, e := range s.c.Catalog.Endpoints(r.Context()) {
+		rec, err := s.c.Engine.Endpoint(r.Context(), rollout.EndpointRef{Router: e.Router, Name: e.Name})
+		if err != nil {
+			return err
+		}
+		e.Active, e.Cooldowns = rec.Active, rec.Cooldowns
+		for _, q := range rec.Queue {
+			e.Queue = append(e.Queue, q.Rollout)
+		}
+		out.Endpoints = append(out.Endpoints, e)
+	}
+	return send(w, http.StatusOK, out)
+}
+
+// clearCooldown ends the cooldown of one version, or of all.
+func (s *Server) clearCooldown(w http.ResponseWriter, r *http.Request, a Actor) error {
+	q, err := query(r, "version")
+	if err != nil {
+		return err
+	}
+	if !a.May(nil, RoleOperate) {
+		return forbidden(a, []Role{RoleOperate})
+	}
+	ref := rollout.EndpointRef{Router: r.PathValue("router"), Name: r.PathValue("name")}
+	if err := s.c.Engine.ClearCooldown(r.Context(), ref, q["version"], a.Person); err != nil {
+		return err
+	}
+	s.c.Log.Info("cooldown cleared", "endpoint", ref.Router+"/"+ref.Name, "version", q["version"], "by", a.Person.ID)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// openapi answers with the OpenAPI document.
+func (s *Server) openapi(w http.ResponseWriter, _ *http.Request, _ Actor) error {
+	w.Header().Set("Content-Type", "application/yaml")
+	_, _ = w.Write(openAPI)
+	return nil
+}
+
+// health says that the process is alive; it asks nobody.
+func (s *Server) health(w http.ResponseWriter, _ *http.Request, _ Actor) error {
+	return send(w, http.StatusOK, Health{SchemaVersion: SchemaVersion, Status: "ok", Version: s.c.Version})
+}
+
+// readiness says whether the daemon can do its work and, if not, what is wrong.
+func (s *Server) readiness(w http.ResponseWriter, r *http.Request, _ Actor) error {
+	out := Health{SchemaVersion: SchemaVersion, Status: "ready", Version: s.c.Version}
+	if s.c.Ready != nil {
+		out.Problems = s.c.Ready(r.Context())
+	}
+	if len(out.Problems) > 0 {
+		out.Status = "not ready"
+		return send(w, http.StatusServiceUnavailable, out)
+	}
+	return send(w, http.StatusOK, out)
+}

@@ -1,0 +1,257 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+)
+
+// operation is what the tests need of the document.
+type operation struct {
+	method, path string
+	OperationID  string   `yaml:"operationId"`
+	Roles        []Role   `yaml:"x-roles"`
+	Security     []any    `yaml:"security"`
+	Body         any      `yaml:"requestBody"`
+	Summary      string   `yaml:"summary"`
+	Tags         []string `yaml:"tags"`
+}
+
+// operations reads the document's operations.
+func operations(t testing.TB) []operation {
+	t.Helper()
+	var doc struct {
+		OpenAPI string                          `yaml:"openapi"`
+		Paths   map[string]map[string]yaml.Node `yaml:"paths"`
+	}
+	if err := yaml.Unmarshal(OpenAPI(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	if doc.OpenAPI != "3.1.0" {
+		t.Fatalf("openapi: got %q, want 3.1.0", doc.OpenAPI)
+	}
+	var out []operation
+	for path, item := range doc.Paths {
+		for method, node := range item {
+			if method == "parameters" {
+				continue
+			}
+			op := operation{method: strings.ToUpper(method), path: path}
+			if err := node.Decode(&op); err != nil {
+				t.Fatalf("%s %s: %v", method, path, err)
+			}
+			out = append(out, op)
+		}
+	}
+	return out
+}
+
+// The document and the table of routes say the same: no route without an
+// operation, no operation without a route, the same names and roles.
+func TestOpenAPIMatchesRoutes(t *testing.T) {
+	type line struct{ at, id, roles string }
+	var want, got []line
+	roles := func(rs []Role) string {
+		var out []string
+		for _, r := range rs {
+			out = append(out, string(r))
+		}
+		return strings.Join(out, ",")
+	}
+	for _, r := range serve(t, Config{}).routes() {
+		want = append(want, line{r.method + " " + r.path, r.id, roles(r.roles)})
+	}
+	for _, op := range operations(t) {
+		got = append(got, line{op.method + " " + op.path, op.OperationID, roles(op.Roles)})
+		if op.Roles == nil && op.Security == nil {
+			t.Errorf("%s %s: it has no x-roles and is not marked as open (security: [])", op.method, op.path)
+		}
+		if op.Summary == "" || len(op.Tags) == 0 {
+			t.Errorf("%s %s: summary or tags are missing", op.method, op.path)
+		}
+	}
+	sort := func(a, b line) int { return strings.Compare(a.at, b.at) }
+	slices.SortFunc(want, sort)
+	slices.SortFunc(got, sort)
+	if !slices.Equal(got, want) {
+		t.Errorf("operations: got\n%v\nwant the routes\n%v", got, want)
+	}
+}
+
+// fill replaces the parameters of a path.
+func fill(path, id string) string {
+	return strings.NewReplacer("{id}", id, "{router}", "edge", "{name}", "recs").Replace(path)
+}
+
+// Every operation of the document, asked by an actor of every role and by nobody:
+// allowed exactly where x-roles says so.
+func TestAuthorizationTable(t *testing.T) {
+	r := serve(t, Config{Auth: actors(), Rate: 1e6, Burst: 1e6})
+	id := r.started(t, "k", "recs", "7")
+	r.engine.set(id, func(s *rollout.State) { s.Phase, s.Outbox = rollout.PhaseRefused, nil }) // so that streams end
+	checked := 0
+	for _, op := range operations(t) {
+		if op.OperationID == "streamAll" {
+			continue // never ends; TestStreamAll asks it
+		}
+		for _, role := range append([]Role{""}, Roles...) {
+			token, body := "", ""
+			if role != "" {
+				token = tokenOf(role)
+			}
+			if op.method == http.MethodPost {
+				body = "{}"
+			}
+			resp, b := r.ask(t, op.method, fill(op.path, id), token, body)
+			open := op.Roles == nil
+			allowed := open || slices.Contains(op.Roles, role) || role == RoleAdmin || role != "" && slices.Contains(op.Roles, RoleView)
+			switch denied := resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusUnauthorized; {
+			case role == "" && !open && resp.StatusCode != http.StatusUnauthorized:
+				t.Errorf("%s without a token: got %d, want 401", op.OperationID, resp.StatusCode)
+			case allowed == denied:
+				t.Errorf("%s as %q: got %d, allowed should be %v: %s", op.OperationID, role, resp.StatusCode, allowed, b)
+			}
+			checked++
+		}
+	}
+	if want := 19 * (len(Roles) + 1); checked != want {
+		t.Errorf("cells checked: got %d, want %d; a new operation needs its rule here", checked, want)
+	}
+	if strings.Contains(r.log.String(), "token-of-") {
+		t.Error("the log shows a token")
+	}
+}
+
+// schemas compiles the document's schemas.
+func schemas(t testing.TB) func(name string) *jsonschema.Schema {
+	t.Helper()
+	var doc any
+	if err := yaml.Unmarshal(OpenAPI(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	c.DefaultDraft(jsonschema.Draft2020)
+	if err := c.AddResource("openapi.json", parsed); err != nil {
+		t.Fatal(err)
+	}
+	return func(name string) *jsonschema.Schema {
+		s, err := c.Compile("openapi.json#/components/schemas/" + name)
+		if err != nil {
+			t.Fatalf("schema %s: %v", name, err)
+		}
+		return s
+	}
+}
+
+// fits checks JSON against a schema of the document.
+func fits(t testing.TB, s *jsonschema.Schema, body []byte) {
+	t.Helper()
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(body))
+	if err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	if err := s.Validate(v); err != nil {
+		t.Errorf("answer does not fit its schema: %v\n%s", err, body)
+	}
+}
+
+// What the handlers answer fits the schemas that the document gives for it.
+func TestAnswersFitSchemas(t *testing.T) {
+	r := serve(t, Config{Auth: actors(), Ready: func(context.Context) []string { return []string{"nats: disconnected"} }})
+	schema := schemas(t)
+	id := r.started(t, "k", "recs", "7")
+	r.engine.set(id, fullState)
+	admin := tokenOf(RoleAdmin)
+	for _, c := range []struct{ method, path, body, schema string }{
+		{"GET", "/v1/rollouts", "", "List"},
+		{"GET", "/v1/rollouts/" + id, "", "Rollout"},
+		{"GET", "/v1/rollouts/" + id + "/history", "", "History"},
+		{"GET", "/v1/policies", "", "PolicyList"},
+		{"GET", "/v1/endpoints", "", "EndpointList"},
+		{"POST", "/v1/policies/check", `{"text":"bad"}`, "CheckResult"},
+		{"POST", "/v1/policies/check", `{"text":"good","file":"a.yaml"}`, "CheckResult"},
+		{"GET", "/healthz", "", "Health"},
+		{"GET", "/readyz", "", "Health"},
+		{"GET", "/v1/rollouts/nobody", "", "Problem"},
+		{"POST", "/v1/rollouts", `{"policyText":"bad","candidate":"g","version":"1"}`, "Problem"},
+		{"GET", "/nowhere", "", "Problem"},
+		{"PATCH", "/v1/rollouts", "", "Problem"},
+	} {
+		_, body := r.ask(t, c.method, c.path, admin, c.body, "Idempotency-Key", "k9")
+		fits(t, schema(c.schema), body)
+	}
+}
+
+// Every field of the Go types stands in the document, and no other.
+func TestSchemasHaveAllFields(t *testing.T) {
+	var doc struct {
+		Components struct {
+			Schemas map[string]struct {
+				Properties map[string]any `yaml:"properties"`
+			} `yaml:"schemas"`
+		} `yaml:"components"`
+	}
+	if err := yaml.Unmarshal(OpenAPI(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	st := rollout.Start(fakePlan("r1", rollout.Release{Policy: "recs"}, ""), begun)
+	fullState(&st)
+	full := Render(fakePlan("r1", rollout.Release{Policy: "recs", OnBehalfOf: "x"}, ""), st)
+	full.Revision, full.Unconfirmed = 1, true
+	b, err := json.Marshal(full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(b, &fields); err != nil {
+		t.Fatal(err)
+	}
+	got := slices.Sorted(maps.Keys(fields))
+	want := slices.Sorted(maps.Keys(doc.Components.Schemas["Rollout"].Properties))
+	if !slices.Equal(got, want) {
+		t.Errorf("fields of a full rollout: got %v, want %v", got, want)
+	}
+}
+
+// fullState sets everything that a rollout can show.
+func fullState(s *rollout.State) {
+	s.Phase, s.PhaseSince, s.Reason, s.Sentence = rollout.PhaseWaiting, begun, rollout.ReasonApproval, "waits"
+	s.Stable, s.Manual, s.Step, s.Reached, s.StepSince = "blue", "curl …", 0, 0, begun
+	s.Confirmed, s.ConfirmedAt = &rollout.Split{Weights: map[string]int{"blue": 95, "green": 5}}, begun
+	s.Asked, s.Observed = s.Confirmed, &rollout.Split{}
+	s.Verdicts = []analysis.Verdict{
+		{
+			Guardrail: "failures", Outcome: analysis.OutcomePass, Unit: "share", Limit: "<= 1%", Sentence: "fine", Cause: analysis.CauseCandidate, Needed: "nothing",
+			Candidate: analysis.Estimate{N: 10, Value: 0.1, Low: 0.05, High: 0.2, Known: true}, Stable: analysis.Estimate{N: 20, Value: 0.1, Known: true},
+		},
+		{Guardrail: "p95", Outcome: analysis.OutcomeNoData, Unit: "s", Limit: "<= 300ms"},
+	}
+	s.Gates = map[string]rollout.Question{"owner": {
+		Gate: "owner", Nonce: "n1", State: rollout.QuestionOpen, Step: "full", Quorum: 1, Expires: begun.Add(time.Hour),
+		Answers: []rollout.GateAnswer{{By: rollout.Person{ID: "ann"}, At: begun, Approve: true, Reason: "ok"}},
+	}}
+	s.Page = &rollout.OpenPage{Since: begun, Summary: "look", Reason: rollout.ReasonBreach}
+	s.Checks = []rollout.CheckResult{{Check: "ready", OK: true, Found: "ready", Expected: "ready"}}
+	s.Bake.Needs = 60e9
+}
