@@ -105,7 +105,7 @@ func (p *Panel) forecast(g *Guardrail, l Load, b Baseline, known bool) Forecast 
 	at := slices.Index(g.Steps, l.Step)
 	segment := sequential.RestartWeight(sequential.StepWeight(len(g.Steps), at), 0)
 	breach := sequential.BreachWalk(x.breach, p.share(), segment)
-	pass := sequential.PassWalk(x.pass, p.Beta)
+	pass := sequential.PassWalk(x.pass, p.beta())
 	looks := int(l.Bake / x.every)
 	f.Power = breach.Look(looks)
 	f.Median, f.T90 = after(breach.Looks(0.5), x.every), after(breach.Looks(0.9), x.every)

@@ -82,8 +82,14 @@ func (p *Panel) share() float64 {
 			n++
 		}
 	}
-	return p.Alpha / math.Max(1, float64(n))
+	return chance(p.Alpha) / math.Max(1, float64(n))
 }
+
+// beta is the chance of a false pass.
+func (p *Panel) beta() float64 { return chance(p.Beta) }
+
+// chance keeps a probability where its logarithm is a number and a threshold.
+func chance(f float64) float64 { return math.Min(math.Max(f, 1e-12), 0.5) }
 
 // sequential reports whether the guardrail draws on α.
 func (p *Panel) sequential(g *Guardrail) bool {
@@ -261,7 +267,7 @@ func (s *Standing) binary(v *visit, test sequential.Test, breach, pass sequentia
 		s.Pass.Add(test.Pass(pass, s.Pilot), phi)
 		s.Pilot.Learn(breach.KB, breach.NB)
 	}
-	if v.passes && s.Pass.LogE() >= math.Log(1/v.panel.Beta) {
+	if v.passes && s.Pass.LogE() >= math.Log(1/v.panel.beta()) {
 		s.Passed = true
 	}
 }

@@ -138,7 +138,7 @@ func (s *Standing) meanBatch(v *visit, m *Moments) {
 		inc[j] = sequential.MeanIncrement(-worse*d, vd, f*math.Abs(healthy-detect)*scale)
 	}
 	s.Pass.Add(inc, phi)
-	s.Passed = s.Passed || s.Pass.LogE() >= math.Log(1/p.Beta)
+	s.Passed = s.Passed || s.Pass.LogE() >= math.Log(1/p.beta())
 }
 
 func meanIncrements(d, v, drift float64) (inc sequential.Increments) {

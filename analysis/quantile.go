@@ -172,7 +172,7 @@ func (p Panel) Cuts(metric string, e Evidence) []float64 {
 // with.
 func (g *Guardrail) displayCuts() []float64 {
 	l := g.Limit.Value
-	cuts := []float64{l / 2, l, 2 * l}
+	cuts := []float64{l / 2, l / math.Sqrt2, l, l * math.Sqrt2, 2 * l}
 	if g.DetectLatency {
 		cuts = append(cuts, g.Detect)
 	}

@@ -16,7 +16,7 @@ func sentence(p *Panel, g *Guardrail, s *Standing, at Moment, v *Verdict) string
 		if v.LogEPassNeeds == 0 {
 			return fmt.Sprintf("%s keeps its limit %s: %s.", g.Name, v.Limit, figures(g, v))
 		}
-		return fmt.Sprintf("%s keeps its limit %s: %s; a regression to %s would look this good less than once in %s.",
+		return fmt.Sprintf("%s keeps its limit %s: %s; a regression to %s would look this good less than once in %s releases.",
 			g.Name, v.Limit, figures(g, v), detectText(g), odds(math.Max(v.LogEPass, v.LogEPassNeeds)))
 	case OutcomeNoData, OutcomeError:
 		what := map[Outcome]string{OutcomeNoData: "no data", OutcomeError: "not judged"}[v.Outcome]

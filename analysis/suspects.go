@@ -107,7 +107,9 @@ func (s *Standing) single(g *Guardrail, m *Metric, threshold float64) string {
 		if test.Relative {
 			allowed *= rest.KB / math.Max(1, rest.NB)
 		}
-		kept := rate <= allowed || test.Relative && test.Grid[0] < 1 && rate >= allowed
+		// The others may be off the limit by chance, not half-way to detect.
+		allowed *= test.Grid[1]
+		kept := rate <= allowed || test.Grid[0] < 1 && rate >= allowed
 		if kept && batch(test, rest, pilot, phi) < threshold/2 {
 			return w.Name
 		}

@@ -298,5 +298,5 @@ func (t *Tail) displayCuts() []float64 {
 		return nil
 	}
 	a := t.Aim
-	return []float64{a.Stable / 2, a.Stable, a.Breach, 2 * a.Stable}
+	return []float64{a.Stable / 2, a.Stable / math.Sqrt2, a.Stable / 1.19, a.Stable, a.Breach, 2 * a.Stable}
 }

@@ -33,7 +33,7 @@ func (e *Evidence) verdicts(p *Panel, at Moment, read []bool) Verdicts {
 	for i := range p.Guardrails {
 		g, each, s := &p.Guardrails[i], &v.Each[i], &e.Standings[i]
 		each.Sentence = sentence(p, g, s, at, each)
-		v.require(g, each, at, s)
+		v.require(g, each, at, s.Trouble)
 	}
 	for i := range v.Breaches {
 		if b := &v.Breaches[i]; b.Guardrail != "" {
@@ -44,19 +44,23 @@ func (e *Evidence) verdicts(p *Panel, at Moment, read []bool) Verdicts {
 	return v
 }
 
-// require folds one verdict into what the step needs.
-func (v *Verdicts) require(g *Guardrail, each *Verdict, at Moment, s *Standing) {
+// require folds one verdict into what the step needs; trouble is why its last
+// reading could not be used.
+func (v *Verdicts) require(g *Guardrail, each *Verdict, at Moment, trouble Outcome) {
 	if !slices.Contains(g.Steps, at.Step) || g.rests(at) {
 		return
 	}
-	switch s.Trouble {
+	if each.Outcome == OutcomeError {
+		trouble = OutcomeError
+	}
+	switch trouble {
 	case OutcomeNoData:
 		v.NoData = orElse(v.NoData, g.Name)
 	case OutcomeError:
 		v.SourceError = orElse(v.SourceError, g.Name)
 	}
 	if g.Evidence == EvidenceOptional {
-		v.MayEnd = v.MayEnd && s.Trouble == "" && each.Outcome != OutcomeBreach
+		v.MayEnd = v.MayEnd && trouble == "" && each.Outcome != OutcomeBreach
 		return
 	}
 	v.Watched = v.Watched && each.Read
@@ -77,7 +81,7 @@ func (e *Evidence) verdict(p *Panel, at Moment, i int, read bool) Verdict {
 	v.Unit, v.Candidate, v.Stable = s.estimates(g, m)
 	if how != methodThreshold {
 		v.LogE, v.LogEThreshold = s.Breach.LogE(), math.Log(1/p.share())
-		v.LogEPass, v.LogEPassNeeds = s.Pass.LogE(), math.Log(1/p.Beta)
+		v.LogEPass, v.LogEPassNeeds = s.Pass.LogE(), math.Log(1/p.beta())
 	}
 	v.Effective = s.effective(g, m)
 	switch {

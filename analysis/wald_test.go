@@ -1,0 +1,136 @@
+package analysis
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/belayd/belay/analysis/sequential"
+)
+
+// waldCase is one effect of the relative failures guardrail (at most 1.2 times
+// stable's 0.5%, twice must be caught).
+type waldCase struct {
+	weight float64 // the candidate's share of the requests
+	effect float64 // its failure rate as a multiple of stable's
+}
+
+// bound is Wald's bound: the mean number of requests of both arms that the best
+// possible test of level 1% needs.
+func (c waldCase) bound() float64 {
+	rate, _ := sequential.Information(c.weight, 0.005*c.effect, 0.005, 1.2)
+	return math.Log(100) / rate
+}
+
+// run is the mean number of requests until the evidence decides: for one
+// guardrail alone on one step, or as one of three on four steps.
+func (c waldCase) run(trials int, full bool) float64 {
+	share, segment := 0.01, 1.0
+	if full {
+		share, segment = 0.01/3, sequential.RestartWeight(sequential.StepWeight(4, 0), 0)
+	}
+	test := sequential.Relative(1.2, 2, 1)
+	// Intervals of a fortieth of the bound, but large enough not to be merged.
+	per := math.Max(c.bound()/40, math.Max(5/c.weight, 20/(1-c.weight)))
+	nc, nb := math.Round(per*c.weight), math.Round(per*(1-c.weight))
+	total := 0.0
+	for i := range trials {
+		r := seeded(uint64(i)*7919 + 13)
+		pilot := sequential.Pilot{K: 50, N: 10000}
+		var e sequential.Process
+		e.Start(segment)
+		limit := math.Inf(1)
+		if full {
+			limit = sequential.Cap(share, segment)
+		}
+		for e.LogE() < math.Log(1/share) {
+			y := sequential.Tally{NC: nc, KC: binom(r, nc, 0.005*c.effect), NB: nb, KB: binom(r, nb, 0.005)}
+			e.Add(test.Breach(y, pilot), 1, limit)
+			pilot.Learn(y.KB, y.NB)
+			total += nc + nb
+		}
+	}
+	return total / float64(trials)
+}
+
+// waldTable is the table of ratios to Wald's bound.
+func waldTable(doc *strings.Builder, reached *goals, size sizes) {
+	fmt.Fprintf(doc, "\n### (3) Requests to a rollback, as a multiple of Wald's bound\n\n"+
+		"Mean of %d runs; the limit is 1.2 × stable's 0.5%%, twice stable's must be caught. One guardrail alone, and the full default: one of three guardrails on a ladder of four steps, with restarts and cap.\n\n"+
+		"| candidate's share | effect | Wald's bound | one guardrail | full default |\n|---|---|---|---|---|\n", size.wald)
+	var cases []waldCase
+	for _, w := range []float64{0.05, 0.25, 0.5} {
+		for _, effect := range []float64{1.5, 2, 3, 5, 10} {
+			cases = append(cases, waldCase{w, effect})
+		}
+	}
+	results := make([][2]float64, len(cases))
+	each(len(cases), func(i int) {
+		c := cases[i]
+		results[i] = [2]float64{c.run(size.wald, false) / c.bound(), c.run(size.wald, true) / c.bound()}
+	})
+	for i, c := range cases {
+		one, full := results[i][0], results[i][1]
+		fmt.Fprintf(doc, "| %.0f%% | %v × | %s | %.2f | %.2f |\n", 100*c.weight, c.effect, grouped(c.bound()), one, full)
+		if c.effect == 2 {
+			reached.note("one guardrail at the design effect, × Wald's bound", "%.2f", 1.25, one)
+			reached.note("full default at the design effect, × Wald's bound", "%.2f", 1.7, full)
+		}
+		reached.note("one guardrail at 1.5–10 × stable's rate, × Wald's bound", "%.2f", 1.6, one)
+		reached.note("full default at 1.5–10 × stable's rate, × Wald's bound", "%.2f", 2.0, full)
+	}
+}
+
+// lateOnset compares how long a regression takes to be found that starts with
+// the third step with the same in a rollout that starts there.
+func lateOnset(doc *strings.Builder, reached *goals, size sizes) {
+	fmt.Fprintf(doc, "\nA candidate that fails twice as often from the third step (50%%) on: mean time to the rollback after two healthy steps, and when the rollout starts there (%d rollouts each).\n\n"+
+		"| requests/s | after two healthy steps | started there | ratio |\n|---|---|---|---|\n", size.effects)
+	for _, rps := range size.traffics {
+		if rps < 50 {
+			continue // nothing is found within the step
+		}
+		late := meanDelay(climate{rps: rps, rate: 0.005, ratio: 2, watch: 1, from: 2, history: 40, instances: true}, size.effects, false)
+		fresh := meanDelay(climate{rps: rps, rate: 0.005, ratio: 2, watch: 1, from: 2, history: 40, instances: true}, size.effects, true)
+		fmt.Fprintf(doc, "| %s | %.0f s | %.0f s | %.2f |\n", grouped(rps), late, fresh, late/fresh)
+		reached.note("delay of a regression that starts with a later step, × a test started there", "%.2f", 1.5, late/fresh)
+	}
+}
+
+// meanDelay is the mean number of seconds from the third step's start to the
+// rollback by the failures guardrail; steps last as long as it takes.
+func meanDelay(c climate, trials int, fresh bool) float64 {
+	delays := make([]float64, trials)
+	each(trials, func(i int) {
+		p := simPanel("failures", "absolute", "watched")
+		if fresh {
+			for j := range p.Guardrails {
+				p.Guardrails[j].Steps = []int{2, 3} // the whole ladder of a rollout that starts here
+			}
+		}
+		b, s := newBelay(p, true), newSky(c, uint64(i)+1)
+		for range c.history {
+			x := s.next(-1, 0, 0)
+			b.learn(&x)
+		}
+		for step := range 2 {
+			for j := 0; j < simTicks && !fresh; j++ {
+				x := s.next(step, j, ladder[step])
+				b.see(&x)
+			}
+		}
+		for j := range 4000 {
+			x := s.next(2, j, ladder[2])
+			b.see(&x)
+			delays[i] = float64(j+1) * simTick.Seconds()
+			if b.e.Standings[0].Breach.LogE() >= math.Log(1/b.panel.share()) {
+				return
+			}
+		}
+	})
+	sum := 0.0
+	for _, d := range delays {
+		sum += d
+	}
+	return sum / float64(trials)
+}
