@@ -169,6 +169,7 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/rollouts", "startRollout", []Role{RoleStart}, s.start},
 		{"GET", "/v1/rollouts", "listRollouts", view, s.list},
 		{"GET", "/v1/rollouts/{id}", "getRollout", view, s.get},
+		{"GET", "/v1/rollouts/{id}/plan", "getPlan", view, s.getPlan},
 		{"GET", "/v1/rollouts/{id}/history", "getHistory", view, s.history},
 		{"GET", "/v1/rollouts/{id}/events", "streamRollout", view, s.streamOne},
 		{"GET", "/v1/events", "streamAll", view, s.streamAll},

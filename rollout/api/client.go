@@ -63,6 +63,15 @@ func (c *Client) Rollout(ctx context.Context, id string) (r Rollout, err error) 
 	return r, err
 }
 
+// Plan returns the plan that a rollout follows.
+func (c *Client) Plan(ctx context.Context, id string) (*rollout.Plan, error) {
+	var p rollout.Plan
+	if _, err := c.call(ctx, call{method: "GET", path: "/v1/rollouts/" + url.PathEscape(id) + "/plan", out: &p}); err != nil {
+		return nil, err
+	}
+	return &p, nil
+}
+
 // A Filter chooses rollouts; empty fields choose all.
 type Filter struct {
 	Endpoint string   // a name, or router/name

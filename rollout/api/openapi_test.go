@@ -126,7 +126,7 @@ func TestAuthorizationTable(t *testing.T) {
 			checked++
 		}
 	}
-	if want := 19 * (len(Roles) + 1); checked != want {
+	if want := 20 * (len(Roles) + 1); checked != want {
 		t.Errorf("cells checked: got %d, want %d; a new operation needs its rule here", checked, want)
 	}
 	if strings.Contains(r.log.String(), "token-of-") {
@@ -186,6 +186,7 @@ func TestAnswersFitSchemas(t *testing.T) {
 	for _, c := range []struct{ method, path, body, schema string }{
 		{"GET", "/v1/rollouts", "", "List"},
 		{"GET", "/v1/rollouts/" + id, "", "Rollout"},
+		{"GET", "/v1/rollouts/" + id + "/plan", "", "Plan"},
 		{"GET", "/v1/rollouts/" + id + "/history", "", "History"},
 		{"GET", "/v1/policies", "", "PolicyList"},
 		{"GET", "/v1/endpoints", "", "EndpointList"},

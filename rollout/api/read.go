@@ -151,6 +151,15 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, a Actor) error {
 	return send(w, http.StatusOK, RenderSnapshot(snap))
 }
 
+// getPlan answers with the plan that a rollout follows, with the policy's text.
+func (s *Server) getPlan(w http.ResponseWriter, r *http.Request, a Actor) error {
+	snap, err := s.find(r, a, RoleView)
+	if err != nil {
+		return err
+	}
+	return send(w, http.StatusOK, snap.Plan)
+}
+
 // history answers with a page of a rollout's journal.
 func (s *Server) history(w http.ResponseWriter, r *http.Request, a Actor) error {
 	q, err := query(r, "after", "limit")
