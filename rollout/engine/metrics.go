@@ -92,9 +92,9 @@ var (
 	trustedDesc   = prometheus.NewDesc("belay_lease_trusted_seconds", "The least time that any of the leases held may still be acted on, at most an hour.", nil, nil)
 	heldDesc      = prometheus.NewDesc("belay_rollouts_unreadable", "Rollouts left alone because this version cannot read them.", nil, nil)
 	valueDesc     = prometheus.NewDesc("belay_guardrail_value", "A guardrail's estimate.", []string{"endpoint", "guardrail", "deployment"}, nil)
-	verdictDesc   = prometheus.NewDesc("belay_guardrail_verdict", "1 for the guardrail's present verdict.", []string{"endpoint", "guardrail", "verdict"}, nil)
-	evidenceDesc  = prometheus.NewDesc("belay_guardrail_evidence", "Natural logarithm of the evidence for a breach.", []string{"endpoint", "guardrail"}, nil)
-	limitDesc     = prometheus.NewDesc("belay_guardrail_limit", "A guardrail's limit: an absolute figure, or the factor on stable's.", []string{"endpoint", "guardrail"}, nil)
+	verdictDesc   = prometheus.NewDesc("belay_guardrail_verdict", "1 for the guardrail's present verdict.", []string{"endpoint", "guardrail", "deployment", "verdict"}, nil)
+	evidenceDesc  = prometheus.NewDesc("belay_guardrail_evidence", "Natural logarithm of the evidence for a breach.", []string{"endpoint", "guardrail", "deployment"}, nil)
+	limitDesc     = prometheus.NewDesc("belay_guardrail_limit", "A guardrail's limit: an absolute figure, or the factor on stable's.", []string{"endpoint", "guardrail", "deployment"}, nil)
 	engineMetrics = []*prometheus.Desc{rolloutsDesc, weightDesc, trustedDesc, heldDesc, valueDesc, verdictDesc, evidenceDesc, limitDesc}
 )
 
@@ -171,10 +171,10 @@ func (l *live) collect(s *rollout.State, gauge func(d *prometheus.Desc, v float6
 		if v.Stable.Known && s.Stable != candidate {
 			gauge(valueDesc, v.Stable.Value, name, v.Guardrail, s.Stable)
 		}
-		gauge(verdictDesc, 1, name, v.Guardrail, string(v.Outcome))
-		gauge(evidenceDesc, v.LogE, name, v.Guardrail)
+		gauge(verdictDesc, 1, name, v.Guardrail, candidate, string(v.Outcome))
+		gauge(evidenceDesc, v.LogE, name, v.Guardrail, candidate)
 	}
 	for _, g := range l.plan.Panel.Guardrails {
-		gauge(limitDesc, g.Limit.Value, name, g.Name)
+		gauge(limitDesc, g.Limit.Value, name, g.Name, candidate)
 	}
 }

@@ -38,6 +38,8 @@ type world struct {
 	violations []string
 	// storeDown: appends fail; a rollback may then be sent without its intent.
 	storeDown bool
+	// breakage decides about appends where a test sets nothing else.
+	breakage func(mem.Op) (bool, error)
 	// plugs are those of the engines that were started.
 	engines []*running
 	mutant  mutant
@@ -76,6 +78,15 @@ func newWorld(t testing.TB) *world {
 	w.router.Hook = func(_ context.Context, c *traffictest.Call) (bool, error) {
 		w.check(c)
 		return true, nil
+	}
+	w.store.Fault = func(op mem.Op) (bool, error) {
+		w.mu.Lock()
+		broken := w.breakage
+		w.mu.Unlock()
+		if broken == nil {
+			return true, nil
+		}
+		return broken(op)
 	}
 	w.endpoint("recs")
 	return w

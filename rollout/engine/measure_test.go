@@ -1,0 +1,111 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+)
+
+// Fifty rollouts ask one source every five seconds. It is asked once an instant
+// for all of them, and a question that two of them share is put once.
+func TestReadingsAreMerged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e := w.start("one")
+		defer w.endAll()
+		time.Sleep(time.Second)
+		const many = 50
+		for i := range many {
+			name := fmt.Sprintf("e%02d", i)
+			w.endpoint(name)
+			p := plan("r-"+name, name, false)
+			// Every other plan asks for a second metric that is the first one by
+			// another name.
+			if i%2 == 0 {
+				m := p.Panel.Metrics[0]
+				m.Name = "again"
+				g := p.Panel.Guardrails[0]
+				g.Name, g.Metric = "again", "again"
+				p.Panel.Metrics, p.Panel.Guardrails = append(p.Panel.Metrics, m), append(p.Panel.Guardrails, g)
+			}
+			if _, _, err := e.Start(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		w.source.mu.Lock()
+		before := len(w.source.reads)
+		w.source.mu.Unlock()
+		time.Sleep(30 * time.Second)
+		w.source.mu.Lock()
+		reads := w.source.reads[before:]
+		w.source.mu.Unlock()
+		if len(reads) != 6 {
+			t.Errorf("got %d reads in 30s, want 6", len(reads))
+		}
+		for _, qs := range reads {
+			if len(qs) != many {
+				t.Errorf("got %d questions in a read, want %d", len(qs), many)
+			}
+		}
+		s, err := e.Rollout(t.Context(), "r-e00")
+		if err != nil || len(s.State.Verdicts) != 2 || s.State.Verdicts[0].Candidate.N != s.State.Verdicts[1].Candidate.N || s.State.Verdicts[0].Candidate.N == 0 {
+			t.Errorf("got verdicts %+v, err %v, want two with the same n", s.State.Verdicts, err)
+		}
+	})
+}
+
+// A source fails in every way it can: each stands in the readings as an error,
+// and the rollout holds rather than promotes.
+func TestSourceFailures(t *testing.T) {
+	broken := errors.New("connection refused")
+	for name, source := range map[string]analysis.Source{
+		"an error":     sourceFunc(func([]analysis.Query) ([]analysis.Reading, error) { return nil, broken }),
+		"too few":      sourceFunc(func([]analysis.Query) ([]analysis.Reading, error) { return nil, nil }),
+		"not a number": sourceFunc(func(qs []analysis.Query) ([]analysis.Reading, error) { return okReadings(qs, math.NaN()), nil }),
+		"infinite":     sourceFunc(func(qs []analysis.Query) ([]analysis.Reading, error) { return okReadings(qs, math.Inf(1)), nil }),
+		"none":         nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.tune = func(c *Config) {
+					c.Sources = map[string]analysis.Source{"prom": source}
+					if source == nil {
+						c.Sources = nil
+					}
+				}
+				e := w.start("one")
+				defer w.endAll()
+				w.begin(e, plan("r1", "recs", false))
+				s := w.await("r1", 2*time.Minute, func(s *rollout.State) bool { return s.Phase == rollout.PhaseHeld })
+				if s.Reason != rollout.ReasonSourceError {
+					t.Errorf("got reason %s, want source-error", s.Reason)
+				}
+				w.clean("r1")
+			})
+		})
+	}
+}
+
+type sourceFunc func(qs []analysis.Query) ([]analysis.Reading, error)
+
+func (f sourceFunc) Read(_ context.Context, qs []analysis.Query) ([]analysis.Reading, error) {
+	return f(qs)
+}
+
+func okReadings(qs []analysis.Query, n float64) []analysis.Reading {
+	rs := make([]analysis.Reading, len(qs))
+	for i, q := range qs {
+		s := analysis.Sample{Fresh: true, N: n}
+		rs[i] = analysis.Reading{Metric: q.Metric.Name, From: q.From, To: q.To, Status: analysis.StatusOK, Stable: s, Candidate: s}
+	}
+	return rs
+}

@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+)
+
+var update = flag.Bool("update", false, "rewrite the goldens of this package")
+
+// What people are shown of a rollout: read the goldens as they would.
+func TestNotice(t *testing.T) {
+	noon := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	p := plan("r1", "recs", true)
+	p.Policy.Annotations = map[string]string{"runbook": "https://runbooks.example/recs"}
+	p.Release.OnBehalfOf, p.Release.Labels = "registry/models", map[string]string{"tier": "1"}
+	p.Approvals[0].Channel, p.Approvals[0].Groups = "#recs-release", []string{"product-owners"}
+	split := rollout.Split{Weights: map[string]int{"blue": 95, "green": 5}}
+	q := rollout.Question{Gate: "owner", Nonce: "n1", Step: "quarter", From: split, To: rollout.Split{Weights: map[string]int{"blue": 75, "green": 25}},
+		Expires: noon.Add(4 * time.Hour), Quorum: 1, State: rollout.QuestionOpen}
+	s := rollout.State{
+		SchemaVersion: 1, ID: "r1", Created: noon.Add(-2 * time.Hour), Phase: rollout.PhaseWaiting, Reason: rollout.ReasonApproval,
+		Sentence: "Waits for owner.", Stable: "blue", Manual: "put 100 on blue", Step: 0, StepSince: noon.Add(-30 * time.Minute), Confirmed: &split,
+		Gates: map[string]rollout.Question{"owner": q},
+		Verdicts: []analysis.Verdict{
+			{Guardrail: "failures", Outcome: analysis.OutcomePass, Unit: "share", Limit: "<= 1%", Sentence: "failures is 0.31% on green.",
+				Candidate: analysis.Estimate{N: 48210, Value: 0.0031, Low: 0.0024, High: 0.0039, Known: true},
+				Stable:    analysis.Estimate{N: 916_000, Value: 0.0029, Low: 0.0028, High: 0.003, Known: true}},
+			{Guardrail: "p95", Outcome: analysis.OutcomeUndecided, Unit: "s", Limit: "<= 450ms", Effective: "<= 500ms",
+				Candidate: analysis.Estimate{N: 48210, Value: 0.183, Low: 0.176, High: 0.191, Known: true}},
+			{Guardrail: "slow", Outcome: analysis.OutcomeBreach, Unit: "s", Limit: "<= 1s",
+				Candidate: analysis.Estimate{N: 12, Value: 1.5, Low: 1.234, High: 2, Known: true}},
+			{Guardrail: "revenue", Outcome: analysis.OutcomeResting, Unit: "mean", Limit: ">= 0.98x stable"},
+		},
+	}
+	answered := q
+	answered.State = rollout.QuestionApproved
+	answered.Answers = []rollout.GateAnswer{{By: rollout.Person{ID: "u1", Name: "Owner"}, At: noon, Approve: true, Reason: "fine"}}
+	rolling := s
+	rolling.Phase, rolling.Reason, rolling.Sentence, rolling.Gates = rollout.PhaseRollingBack, rollout.ReasonBreach, "failures broke its limit.", nil
+	queued := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseQueued, Step: -1, Ahead: "r0"}
+	for _, c := range []struct {
+		name   string
+		state  rollout.State
+		notice rollout.Notice
+	}{
+		{"ask", s, rollout.Notice{Key: "r1/ask/owner/n1", Topic: rollout.TopicAsk, Severity: "info", Summary: "may green have 25%?", Question: &q}},
+		{"approved", s, rollout.Notice{Key: "r1/ask/owner/n1", Topic: rollout.TopicAsk, Severity: "info", Summary: "approved", Ref: "C1/17", ThreadRef: "C1/16", Question: &answered}},
+		{"page", rolling, rollout.Notice{Key: "rollout/recs/r1", Topic: rollout.TopicPage, Severity: "critical", Summary: "recs is rolled back"}},
+		{"queued", queued, rollout.Notice{Key: "r1/status", Topic: rollout.TopicStatus, Severity: "info", Summary: "waits"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := json.MarshalIndent(notice(p, &c.state, rollout.Effect{ID: "r1/7/1", Notice: &c.notice}, "https://belay.example/", noon), "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, "notice-"+c.name+".json", append(got, '\n'))
+		})
+	}
+}
+
+// golden compares with a file in testdata, or rewrites it with -update.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll("testdata", 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, got, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), string(got)); d != "" {
+		t.Errorf("%s: (-want +got)\n%s", name, d)
+	}
+}
