@@ -20,6 +20,8 @@ type checker struct {
 	env      *Environment
 	policy   *Policy
 	problems Problems
+	// standIns are metrics for tests that have no config at hand.
+	standIns map[string]Metric
 	// warned are the names that only a config could define and that were
 	// reported once.
 	warned map[string]bool

@@ -20,8 +20,8 @@ func (d *differ) guardrails(p, q *Policy) {
 		before := len(d.changes)
 		d.guardrail(subject, path, g, b.Guardrails[i])
 		d.judgedIn(subject, path, a, b, g, b.Guardrails[i])
-		if g.Metric == b.Guardrails[i].Metric {
-			d.other(subject, path+".metric", p.definition(g.Metric), q.definition(g.Metric), "it measures something else")
+		if old, now := p.definition(g.Metric), q.definition(g.Metric); g.Metric == b.Guardrails[i].Metric && old != "" && now != "" {
+			d.other(subject, path+".metric", old, now, "it measures something else")
 		}
 		d.same(before, subject, path)
 	}

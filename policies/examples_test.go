@@ -142,3 +142,31 @@ func TestSchemaRefusesBadFiles(t *testing.T) {
 		}
 	}
 }
+
+// Every example that runs has a policy test, and all of its cases pass, with a
+// config at hand and without one.
+func TestExamplesAreTested(t *testing.T) {
+	for _, file := range examples(t) {
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		if name == "base" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			var env *Environment
+			if name != "smallest" {
+				env = config()
+			}
+			r, ps := RunTests(os.DirFS("examples"), name+".test.yaml", env, nil)
+			if r == nil {
+				t.Fatalf("got problems:\n%s", ps.Text())
+			}
+			if len(r.Cases) == 0 || !r.Passed() {
+				var b strings.Builder
+				if err := r.Text(&b); err != nil {
+					t.Fatal(err)
+				}
+				t.Errorf("got failures:\n%s", b.String())
+			}
+		})
+	}
+}

@@ -80,6 +80,12 @@ func (c *checker) metric(name, source, at string) resolvedMetric {
 		return c.straightBuiltin(name, ref, source, at)
 	}
 	own := slices.Collect(maps.Keys(c.policy.Document.Spec.Metrics))
+	if m, ok := c.standIns[name]; ok && c.env == nil {
+		r := resolvedMetric{def: m.metric(name)}
+		r.known = r.def.Kind() != ""
+		c.policy.metrics[name] = r
+		return r
+	}
 	if c.env == nil {
 		if !c.warned["metric"+name] {
 			c.warned["metric"+name] = true

@@ -60,12 +60,18 @@ type Policy struct {
 // The policy is nil when the problems contain an error; warnings never make it
 // nil. A nil env means that no config is at hand.
 func Parse(fsys fs.FS, name string, env *Environment) (*Policy, Problems) {
+	return parsePolicy(fsys, name, env, nil)
+}
+
+// parsePolicy is Parse with metrics that stand in for those of a config that is
+// not at hand.
+func parsePolicy(fsys fs.FS, name string, env *Environment, standIns map[string]Metric) (*Policy, Problems) {
 	l := &loader{fsys: fsys}
 	tree, text := l.load(name)
 	if tree == nil {
 		return nil, l.problems.sorted()
 	}
-	c := &checker{fsys: fsys, dir: path.Dir(name), env: env}
+	c := &checker{fsys: fsys, dir: path.Dir(name), env: env, standIns: standIns}
 	p := c.read(name, tree, kindOf(tree) == KindBase)
 	if locks := l.enforceLocks(p, env); !l.problems.HasErrors() && !c.problems.HasErrors() && !locks.HasErrors() {
 		c.lint()

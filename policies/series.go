@@ -1,0 +1,185 @@
+package policies
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+var reflectExpectation = reflect.TypeFor[Expectation]()
+
+// maxValues bounds a series: at one value a minute, two weeks.
+const maxValues = 20_160
+
+// Series is a list of values in promtool's notation; NaN is a missing one.
+type Series []float64
+
+var seriesToken = regexp.MustCompile(`^(?:_|(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)(?:([+-][0-9.]+(?:[eE][-+]?[0-9]+)?))?)(?:x([0-9]{1,6}))?$`)
+
+// UnmarshalText reads "300x60 _x240": axN is N+1 values of a, a+bxN rises by b,
+// _xN is N missing values.
+func (s *Series) UnmarshalText(b []byte) error {
+	*s = nil
+	for _, token := range strings.Fields(string(b)) {
+		m := seriesToken.FindStringSubmatch(token)
+		if m == nil {
+			return fmt.Errorf("%s is not promtool's notation: axN, a+bxN, _xN or a value", shorten(token))
+		}
+		if err := s.expand(m); err != nil {
+			return err
+		}
+		if len(*s) > maxValues {
+			return fmt.Errorf("a series has at most %d values", maxValues)
+		}
+	}
+	if len(*s) == 0 {
+		return errors.New("a series needs values")
+	}
+	return nil
+}
+
+func (s *Series) expand(m []string) error {
+	times := 0
+	if m[3] != "" {
+		times, _ = strconv.Atoi(m[3]) // at most six digits
+	}
+	if times > maxValues {
+		return fmt.Errorf("a series has at most %d values", maxValues)
+	}
+	if m[1] == "" { // missing
+		for range max(times, 1) {
+			*s = append(*s, math.NaN())
+		}
+		return nil
+	}
+	value, err := parseNumber(m[1])
+	if err != nil {
+		return err
+	}
+	step := 0.0
+	if m[2] != "" {
+		if step, err = parseNumber(m[2]); err != nil {
+			return err
+		}
+		if m[3] == "" {
+			return errors.New("a rise needs to be repeated: a+bxN")
+		}
+	}
+	for i := range times + 1 {
+		*s = append(*s, value+float64(i)*step)
+	}
+	return nil
+}
+
+// String writes the series in the notation it is read in.
+func (s Series) String() string {
+	var words []string
+	for i := 0; i < len(s); {
+		j := i
+		for j < len(s) && (s[j] == s[i] || math.IsNaN(s[j]) && math.IsNaN(s[i])) {
+			j++
+		}
+		switch n := j - i; {
+		case math.IsNaN(s[i]) && n > 1:
+			words = append(words, fmt.Sprintf("_x%d", n))
+		case math.IsNaN(s[i]):
+			words = append(words, "_")
+		case n > 1:
+			words = append(words, fmt.Sprintf("%sx%d", formatNumber(s[i]), n-1))
+		default:
+			words = append(words, formatNumber(s[i]))
+		}
+		i = j
+	}
+	return strings.Join(words, " ")
+}
+
+// seriesParts are what a series may give of a metric.
+var seriesParts = []string{"total", "bad", "good", "count", "p95", "mean", "deviation", "value"}
+
+// splitSeries takes METRIC/PART@DEPLOYMENT apart.
+func splitSeries(name string) (metric, part, deployment string, ok bool) {
+	rest, deployment, ok := cutLast(name, "@")
+	if !ok {
+		return "", "", "", false
+	}
+	metric, part, ok = cutLast(rest, "/")
+	return metric, part, deployment, ok && metric != ""
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+// seriesNames checks the names of series against the policy's metrics.
+func (c *testChecker) seriesNames(at string, series map[string]Series) {
+	for name := range series {
+		path := join(at, name)
+		metric, part, deployment, ok := splitSeries(name)
+		m, known := c.policy.metrics[metric]
+		switch {
+		case !ok || deployment != "stable" && deployment != "candidate":
+			c.report(path, "a series is called METRIC/PART@stable or @candidate", name)
+		case !slices.Contains(seriesParts, part):
+			c.report(path, "a series gives "+oneOf(seriesParts), part)
+		case !known || !m.known:
+			c.report(path, "the policy uses no such metric", metric)
+		case !slices.Contains(partsOf[string(m.def.Kind())], part):
+			c.report(path, fmt.Sprintf("the metric is a %s and has %s", describeKind(m.def.Kind()), oneOf(partsOf[string(m.def.Kind())])), part)
+		}
+	}
+}
+
+// partsOf are the parts that a kind of metric has.
+var partsOf = map[string][]string{
+	"counts":    {"total", "bad", "good"},
+	"histogram": {"count", "p95"},
+	"mean":      {"count", "mean", "deviation"},
+	"value":     {"value"},
+}
+
+// shapes guesses, from the series, what the metrics are that no file defines.
+func (f *TestFile) shapes() map[string]Metric {
+	out := map[string]Metric{}
+	learn := func(series map[string]Series) {
+		for name := range series {
+			metric, part, _, ok := splitSeries(name)
+			if !ok {
+				continue
+			}
+			m := out[metric]
+			m.Source = "series"
+			switch part {
+			case "bad":
+				m.Counts = &Counts{Total: metric, Bad: metric, Deployment: "deployment"}
+			case "good":
+				m.Counts = &Counts{Total: metric, Good: metric, Deployment: "deployment"}
+			case "total":
+				if m.Counts == nil {
+					m.Counts = &Counts{Total: metric, Bad: metric, Deployment: "deployment"}
+				}
+			case "p95":
+				m.Histogram = &Histogram{Series: metric, Unit: "s", Deployment: "deployment"}
+			case "mean":
+				m.Mean = &Mean{Count: metric, Sum: metric, SumOfSquares: metric, Deployment: "deployment"}
+			case "value":
+				m.Value = &Value{Query: "${deployment}"}
+			}
+			out[metric] = m
+		}
+	}
+	learn(f.Series)
+	for _, c := range f.Cases {
+		learn(c.Series)
+	}
+	return out
+}

@@ -1,0 +1,255 @@
+package policies
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/sim"
+)
+
+// RunTests runs the cases and properties of a test file against the policy that
+// it names, through the same Next and Judge as the daemon. Only those whose
+// name wanted accepts are run; a nil wanted accepts all. The report is nil when
+// the problems contain an error. A nil env takes the metrics' shapes from the
+// series where the policy does not define them.
+func RunTests(fsys fs.FS, name string, env *Environment, wanted func(name string) bool) (*TestReport, Problems) {
+	f, p, ps := loadTest(fsys, name, env)
+	if f == nil {
+		return nil, ps
+	}
+	r := &TestReport{File: name, Policy: p.Document.Metadata.Name, coverage: newCoverage(p)}
+	for _, c := range f.Cases {
+		if wanted != nil && !wanted(c.Name) {
+			continue
+		}
+		r.Cases = append(r.Cases, runCase(f, c, p, r))
+	}
+	for _, pr := range f.Properties {
+		if wanted != nil && !wanted(pr.Name) {
+			continue
+		}
+		r.Properties = append(r.Properties, runProperty(f, pr, p))
+	}
+	slices.Sort(r.Untested)
+	r.Untested = slices.Compact(r.Untested)
+	return r, ps
+}
+
+// candidateOf and stableOf name the deployments of a test.
+func stableOf(p *Policy) string {
+	return pick(p.Document.Spec.Endpoint.Stable == "auto", "blue", p.Document.Spec.Endpoint.Stable)
+}
+
+func candidateOf(p *Policy) string { return pick(stableOf(p) == "green", "blue", "green") }
+
+// requester is who asked for the release in a test.
+const requester = "requester"
+
+// testPlan compiles the policy for a test and leaves out the guardrails that
+// have no series; it returns their names.
+func testPlan(p *Policy, has func(analysis.Metric) bool) (*rollout.Plan, []string, error) {
+	plan, err := p.Compile(rollout.Release{
+		Policy: p.Document.Metadata.Name, Candidate: candidateOf(p), Version: "candidate", Requester: rollout.Person{ID: requester},
+	}, "test")
+	if err != nil {
+		return nil, nil, err
+	}
+	var left []string
+	given := map[string]bool{}
+	plan.Panel.Metrics = slices.DeleteFunc(plan.Panel.Metrics, func(m analysis.Metric) bool {
+		given[m.Name] = has(m)
+		return !given[m.Name]
+	})
+	plan.Panel.Guardrails = slices.DeleteFunc(plan.Panel.Guardrails, func(g analysis.Guardrail) bool {
+		if !given[g.Metric] {
+			left = append(left, g.Name)
+		}
+		return !given[g.Metric]
+	})
+	if plan.Panel.Budget != nil && !given[plan.Panel.Budget.Metric] {
+		plan.Panel.Budget = nil
+	}
+	if len(plan.Panel.Guardrails) == 0 {
+		return nil, left, fmt.Errorf("test policy %s: no guardrail has series", p.Document.Metadata.Name)
+	}
+	return plan, left, nil
+}
+
+// A stage is one run of one case.
+type stage struct {
+	policy   *Policy
+	play     *playback
+	world    *sim.World
+	run      *sim.Run
+	actions  []TestAction
+	done     []bool
+	anchors  map[string]time.Time
+	timeline []Decided
+	notes    []string
+	coverage *coverage
+}
+
+// runCase runs one case. Actions that come before their anchor need a first
+// run, which finds out when the anchor will be.
+func runCase(f *TestFile, c TestCase, p *Policy, report *TestReport) CaseResult {
+	res := CaseResult{Name: c.Name}
+	play := newPlayback(f, c, p)
+	plan, left, err := testPlan(p, play.has)
+	report.Untested = append(report.Untested, left...)
+	if err != nil {
+		res.Failures = []string{err.Error()}
+		return res
+	}
+	ahead := func(a TestAction) bool { return a.At.Offset < 0 && a.At.Step+a.At.Gate != "" }
+	var anchors map[string]time.Time
+	if slices.ContainsFunc(c.Actions, ahead) {
+		first := newStage(p, newPlayback(f, c, p), slices.DeleteFunc(slices.Clone(c.Actions), ahead), nil)
+		first.play1(plan, nil)
+		anchors = first.anchors
+	}
+	s := newStage(p, play, c.Actions, report.coverage)
+	s.play1(plan, anchors)
+	res.Timeline, res.Phase, res.Decisions = s.timeline, s.run.State.Phase, len(s.world.Journal)
+	res.Notes = s.notes
+	for i, e := range c.Expect {
+		if why, wrong := s.check(e); why != "" {
+			res.Failures = append(res.Failures, fmt.Sprintf("expect[%d] %s: %s", i, e, why))
+			if wrong >= 0 && (res.Wrong == nil || wrong < *res.Wrong) {
+				res.Wrong = &wrong
+			}
+		}
+	}
+	for i, a := range c.Actions {
+		if !s.done[i] {
+			res.Notes = append(res.Notes, fmt.Sprintf("actions[%d] at %s: the time never came", i, a.At.Text))
+		}
+	}
+	return res
+}
+
+func newStage(p *Policy, play *playback, actions []TestAction, cov *coverage) *stage {
+	return &stage{policy: p, play: play, actions: actions, done: make([]bool, len(actions)), anchors: map[string]time.Time{}, coverage: cov}
+}
+
+// play1 plays the case once.
+func (s *stage) play1(plan *rollout.Plan, anchors map[string]time.Time) {
+	stable := stableOf(s.policy)
+	s.world = sim.New(sim.Config{Start: arrival(plan, s.play.start), Split: rollout.Split{Weights: map[string]int{stable: 100}}, Source: s.play})
+	s.world.Watch = s.watch
+	for i, a := range s.actions {
+		switch at, known := anchors[anchorOf(a.At)]; {
+		case anchorOf(a.At) == "":
+			s.schedule(i, s.play.start.Add(a.At.Offset))
+		case known && a.At.Offset < 0:
+			s.schedule(i, at.Add(a.At.Offset))
+		}
+	}
+	s.run = s.world.Begin(plan)
+	s.world.Run(s.play.end())
+}
+
+// arrival is when the release comes: at the start of the test, or a second
+// before it where that is the instant of the policy's schedule.
+func arrival(plan *rollout.Plan, start time.Time) time.Time {
+	if plan.Schedule == nil {
+		return start
+	}
+	cron, err := parseCron(plan.Schedule.Cron)
+	if err != nil {
+		return start // unreachable: the policy was checked
+	}
+	zone, err := loadZone(pick(plan.Schedule.Timezone == "", "UTC", plan.Schedule.Timezone))
+	if before := start.Add(-time.Second); err == nil && cron.Next(before.In(zone)).Equal(start) {
+		return before
+	}
+	return start
+}
+
+// anchorOf names what a time counts from; "" is the start.
+func anchorOf(w When) string {
+	switch {
+	case w.Gate != "":
+		return "asked:" + w.Gate
+	case w.Step != "":
+		return "step:" + w.Step
+	}
+	return ""
+}
+
+// watch notes every decision and starts what counts from it.
+func (s *stage) watch(_ *sim.World, r *sim.Run, l sim.Line) {
+	blamed := ""
+	for _, d := range l.Decisions {
+		if d.Kind == rollout.DecisionBreach {
+			blamed = d.Guardrail
+		} else if d.Guardrail == "" && d.Reason != "" && blamed != "" {
+			d.Guardrail = blamed // what a breach led to is that guardrail's
+		}
+		s.timeline = append(s.timeline, Decided{At: l.Event.At.Sub(s.play.start), Decision: d})
+		switch d.Kind { //nolint:exhaustive // only these are anchors
+		case rollout.DecisionConfirm:
+			s.anchor("step:"+d.Step, l.Event.At)
+		case rollout.DecisionAsk:
+			s.anchor("asked:"+d.Gate, l.Event.At)
+		}
+	}
+	if s.coverage != nil {
+		s.coverage.see(r.State.Verdicts, l.Decisions)
+	}
+}
+
+// anchor notes the first time of an anchor and schedules what counts from it.
+func (s *stage) anchor(name string, at time.Time) {
+	if _, again := s.anchors[name]; again {
+		return
+	}
+	s.anchors[name] = at
+	for i, a := range s.actions {
+		if anchorOf(a.At) == name && a.At.Offset >= 0 {
+			s.schedule(i, at.Add(a.At.Offset))
+		}
+	}
+}
+
+func (s *stage) schedule(i int, at time.Time) {
+	s.world.At(at, func(w *sim.World) {
+		s.done[i] = true
+		if why := s.act(w, s.actions[i]); why != "" {
+			s.notes = append(s.notes, fmt.Sprintf("actions[%d] at %s: %s", i, s.actions[i].At.Text, why))
+		}
+	})
+}
+
+// act does what an action says; it returns why it could not.
+func (s *stage) act(w *sim.World, a TestAction) string {
+	by := &rollout.Person{ID: a.By, Name: a.By, Via: "test"}
+	switch {
+	case a.Approve != "" || a.Reject != "":
+		gate := a.Approve + a.Reject
+		q, asked := s.run.State.Gates[gate]
+		if !asked || q.State != rollout.QuestionOpen {
+			return "no question about " + gate + " is open"
+		}
+		w.Fold(s.run, rollout.Event{Kind: rollout.EventAnswered, Gate: gate, Nonce: q.Nonce, Approve: a.Approve != "", By: by, Reason: a.Reason})
+	case a.Command != "":
+		ev := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.Command(a.Command), By: by, Reason: pick(a.Reason == "", "test", a.Reason)}
+		if ev.Command == rollout.CommandExtend {
+			ev.Extend = pick(a.For == 0, 30*time.Minute, a.For)
+		}
+		w.Fold(s.run, ev)
+	case a.ExternalWrite != nil:
+		w.Write(rollout.Split{Weights: a.ExternalWrite})
+		return ""
+	case a.SourceDown > 0:
+		s.play.down = append(s.play.down, span{w.Now, w.Now.Add(a.SourceDown)})
+		return ""
+	case a.Restart > 0:
+		w.Away(a.Restart)
+		return ""
+	}
+	return s.run.State.Last.Ignored
+}
