@@ -55,6 +55,7 @@ func (s *Standing) learn(g *Guardrail, m *Metric, x *Sample) {
 		s.learnQuantile(g, x)
 	case methodMean:
 		s.learnMean(x)
+	case methodThreshold:
 	}
 }
 
@@ -126,6 +127,7 @@ func (x *Sample) checkOne(kind Kind) string {
 		if !finite(x.Sum) || math.Abs(x.Sum) > most*most || !(x.SumSq >= 0) || x.SumSq > most*most {
 			return fmt.Sprintf("sum %v with sum of squares %v", x.Sum, x.SumSq)
 		}
+	case KindValue:
 	}
 	return ""
 }

@@ -77,7 +77,7 @@ func simulate(c climate, cs []contender, n int) [][]outcome {
 			rules[j] = cs[j].make(c)
 		}
 		outs[i] = make([]outcome, len(cs))
-		rollOut(c, uint64(i)+1, rules, outs[i])
+		rollOut(c, seed(i), rules, outs[i])
 	})
 	return outs
 }
@@ -196,7 +196,7 @@ func writeTables(t *testing.T, tables string) {
 	if !found || !closed {
 		t.Fatalf("README.md: got no %q and %q, want both", tablesBegin, tablesEnd)
 	}
-	if err := os.WriteFile("README.md", []byte(before+tablesBegin+tables+tablesEnd+after), 0o644); err != nil {
+	if err := os.WriteFile("README.md", []byte(before+tablesBegin+tables+tablesEnd+after), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

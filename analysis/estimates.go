@@ -20,6 +20,7 @@ func (s *Standing) estimates(g *Guardrail, m *Metric) (unit string, candidate, s
 			return "mean", Estimate{}, Estimate{}
 		}
 		return "mean", s.Moments.StepCandidate.estimate(phi), s.Moments.StepStable.estimate(phi)
+	case methodCounts:
 	}
 	t := s.Step
 	return "share", share(g, t.KC, t.NC, phi), share(g, t.KB, t.NB, phi)

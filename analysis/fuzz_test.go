@@ -33,7 +33,7 @@ func everythingPanel() Panel {
 // a number, and leaves the evidence it was given alone; and with a candidate
 // that is missing nothing ever passes.
 func FuzzJudge(f *testing.F) {
-	seed := func(rs []Reading) {
+	start := func(rs []Reading) {
 		b, err := json.Marshal(rs)
 		if err != nil {
 			f.Fatal(err)
@@ -42,12 +42,12 @@ func FuzzJudge(f *testing.F) {
 		f.Add(b, byte(255), math.Inf(1))
 	}
 	r := seeded(1)
-	seed(demoReadings(r, epoch, 25, 200, healthy, healthy))
+	start(demoReadings(r, epoch, 25, 200, healthy, healthy))
 	cpu := counted(1, 0, 0, 0, 0)
 	cpu.Metric, cpu.Candidate.Value = "cpu", 0.5
 	revenue := counted(1, 0, 0, 0, 0)
 	revenue.Metric, revenue.Candidate, revenue.Stable = "revenue", spend(r, 200, 10, 1), spend(r, 200, 10, 1)
-	seed([]Reading{cpu, revenue, withInstances(counted(1, 0, 0, 100, 0), [2]float64{10, 0}, [2]float64{10, 5}, [2]float64{9, 1})})
+	start([]Reading{cpu, revenue, withInstances(counted(1, 0, 0, 100, 0), [2]float64{10, 0}, [2]float64{10, 5}, [2]float64{9, 1})})
 	p := everythingPanel()
 	f.Fuzz(func(t *testing.T, data []byte, flags byte, evil float64) {
 		var rs []Reading

@@ -198,12 +198,12 @@ func (e *Evidence) inspect(m *Metric, at Moment, r *Reading) (trouble Outcome, w
 // absorb takes a usable reading into the guardrail's standing.
 func (s *Standing) absorb(p *Panel, g *Guardrail, m *Metric, at Moment, r *Reading) {
 	how := g.method(m)
-	if at.Settling && how != methodCounts && !(how == methodThreshold && m.Kind() == KindCounts) {
+	if counted := how == methodCounts || how == methodThreshold && m.Kind() == KindCounts; at.Settling && !counted {
 		return
 	}
 	s.restart(g, at, r.From)
 	v := visit{panel: p, guardrail: g, metric: m, at: at, reading: r}
-	if v.passes = !at.Settling && !r.From.Before(at.StepStart); v.passes {
+	if v.passes = !at.Settling && !r.From.Before(at.StepStart); v.passes && how != methodThreshold {
 		s.PassN += r.Candidate.N
 		s.PassSeconds += r.To.Sub(r.From).Seconds()
 	}

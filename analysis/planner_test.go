@@ -25,7 +25,6 @@ type plannerRun struct {
 	plannerCase
 	forecast           Forecast
 	mean, t90, power   float64
-	passT90            float64
 	undetected, trials int
 }
 
@@ -63,7 +62,7 @@ func (c plannerCase) run(n int) plannerRun {
 	var times []float64
 	within := 0
 	for i := range n {
-		ticks := c.detect(p, which, uint64(i)+1, limit)
+		ticks := c.detect(p, which, seed(i), limit)
 		if ticks == 0 {
 			r.undetected++
 			continue

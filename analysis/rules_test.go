@@ -150,7 +150,7 @@ func rankTest(c, b []float64) float64 {
 // zTest repeats the two-proportion test on the step's data at every look,
 // one-sided at 1%.
 type zTest struct {
-	minute
+	look           minute
 	nc, kc, nb, kb float64
 	step           int
 }
@@ -159,7 +159,7 @@ func (z *zTest) see(x *interval) string {
 	if x.step != z.step {
 		z.step, z.nc, z.kc, z.nb, z.kb = x.step, 0, 0, 0, 0
 	}
-	done := z.minute.add(x)
+	done := z.look.add(x)
 	z.nc, z.kc, z.nb, z.kb = z.nc+x.nc, z.kc+x.kc, z.nb+x.nb, z.kb+x.kb
 	if !done || z.nc == 0 || z.nb == 0 {
 		return ""

@@ -36,12 +36,10 @@ func sentence(p *Panel, g *Guardrail, s *Standing, at Moment, v *Verdict) string
 
 func breachSentence(g *Guardrail, v *Verdict) string {
 	text := fmt.Sprintf("%s broke its limit %s: %s", g.Name, v.Limit, figures(g, v))
-	switch {
-	case v.LogEThreshold == 0:
-		if k, n := g.kOfN(); n > 1 {
-			text += fmt.Sprintf("; at least %d of the last %d readings were beyond it", k, n)
-		}
-	default:
+	if k, n := g.kOfN(); v.LogEThreshold == 0 && n > 1 {
+		text += fmt.Sprintf("; at least %d of the last %d readings were beyond it", k, n)
+	}
+	if v.LogEThreshold != 0 {
 		text += fmt.Sprintf("; a release within the limit would look this bad less than once in %s rollouts",
 			odds(math.Max(v.LogE, math.Log(2))))
 	}

@@ -169,11 +169,10 @@ type rule interface {
 
 // outcome is how one rollout ended.
 type outcome struct {
-	verdict string
-	ticks   int     // until the verdict
-	bad     float64 // failures beyond stable's rate until then
-	requests,
-	excess float64 // requests of both arms until then
+	verdict  string
+	ticks    int     // until the verdict
+	bad      float64 // failures beyond stable's rate until then
+	requests float64 // of both arms until then
 }
 
 // rollOut carries one release up the ladder past several rules at once.

@@ -59,16 +59,14 @@ func (s *Standing) threshold(v *visit) {
 // were no events to make one from.
 func (g *Guardrail) figure(m *Metric, x *Sample) (f float64, known bool) {
 	kind := m.Kind()
-	if kind == KindValue {
+	switch {
+	case kind == KindValue:
 		return x.Value, true
-	}
-	if x.N <= 0 {
+	case x.N <= 0:
 		return 0, false
-	}
-	switch kind {
-	case KindHistogram:
+	case kind == KindHistogram:
 		return x.quantile(g.Quantile), true
-	case KindMean:
+	case kind == KindMean:
 		return x.Sum / x.N, true
 	}
 	return min(x.K, x.N) / x.N, true

@@ -53,10 +53,10 @@ func (v *Verdicts) require(g *Guardrail, each *Verdict, at Moment, trouble Outco
 	if each.Outcome == OutcomeError {
 		trouble = OutcomeError
 	}
-	switch trouble {
-	case OutcomeNoData:
+	if trouble == OutcomeNoData {
 		v.NoData = orElse(v.NoData, g.Name)
-	case OutcomeError:
+	}
+	if trouble == OutcomeError {
 		v.SourceError = orElse(v.SourceError, g.Name)
 	}
 	if g.Evidence == EvidenceOptional {

@@ -35,7 +35,7 @@ func (c waldCase) run(trials int, full bool) float64 {
 	nc, nb := math.Round(per*c.weight), math.Round(per*(1-c.weight))
 	total := 0.0
 	for i := range trials {
-		r := seeded(uint64(i)*7919 + 13)
+		r := seeded(seed(i)*7919 + 13)
 		pilot := sequential.Pilot{K: 50, N: 10000}
 		var e sequential.Process
 		e.Start(segment)
@@ -108,7 +108,7 @@ func meanDelay(c climate, trials int, fresh bool) float64 {
 				p.Guardrails[j].Steps = []int{2, 3} // the whole ladder of a rollout that starts here
 			}
 		}
-		b, s := newBelay(p, true), newSky(c, uint64(i)+1)
+		b, s := newBelay(p, true), newSky(c, seed(i))
 		for range c.history {
 			x := s.next(-1, 0, 0)
 			b.learn(&x)

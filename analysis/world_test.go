@@ -18,8 +18,11 @@ type arm struct {
 
 var healthy = arm{fail: 0.001, watched: 0.9, slow: 1}
 
+// seed is the seed of the i-th trial.
+func seed(i int) uint64 { return uint64(i) + 1 } //nolint:gosec // i counts trials
+
 // seeded is a reproducible source of chance.
-func seeded(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, seed^0x9e3779b97f4a7c15)) }
+func seeded(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, seed^0x9e3779b97f4a7c15)) } //nolint:gosec // reproducible on purpose
 
 func poisson(r *rand.Rand, mean float64) float64 {
 	if mean > 30 {

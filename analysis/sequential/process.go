@@ -8,10 +8,7 @@ const Points = 4
 // Increments are the logarithms that one interval adds, one for each effect.
 type Increments [Points]float64
 
-// prior weighs the grid of effects.
-var prior = Increments{1. / 2, 1. / 6, 1. / 6, 1. / 6}
-
-// logPrior is its logarithm.
+// logPrior are the logarithms of the weights of the grid's effects.
 var logPrior = Increments{math.Log(1. / 2), math.Log(1. / 6), math.Log(1. / 6), math.Log(1. / 6)}
 
 // Grid is the grid of effects around the design effect, which is the ratio of
