@@ -42,7 +42,7 @@ func NeedsWrite(now, from, to Split) (bool, error) {
 	case now.Equal(to):
 		return false, nil
 	case !now.Equal(from):
-		return false, fmt.Errorf("compare split: got %s, want %s: %w", Format(now), Format(from), ErrForeignChange)
+		return false, fmt.Errorf("compare split: got %s, want %s: %w", now, from, ErrForeignChange)
 	case now.Version != "" && from.Version != "" && now.Version != from.Version:
 		return false, fmt.Errorf("compare split: got version %q, want %q: %w", now.Version, from.Version, ErrForeignChange)
 	}
@@ -59,33 +59,6 @@ func Positive(m map[string]int) map[string]int {
 			}
 			out[k] = v
 		}
-	}
-	return out
-}
-
-// Format writes a split for people: "blue=95 green=5 mirror(green=10)".
-// Deployments stand in the order of their names.
-func Format(s Split) string {
-	out := formatShares(s.Weights)
-	if out == "" {
-		out = "no traffic"
-	}
-	if m := formatShares(s.Mirror); m != "" {
-		out += " mirror(" + m + ")"
-	}
-	return out
-}
-
-func formatShares(m map[string]int) string {
-	out := ""
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		if m[name] == 0 {
-			continue
-		}
-		if out != "" {
-			out += " "
-		}
-		out += fmt.Sprintf("%s=%d", name, m[name])
 	}
 	return out
 }

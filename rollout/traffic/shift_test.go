@@ -68,20 +68,3 @@ func TestNeedsWrite(t *testing.T) {
 		}
 	}
 }
-
-// A split is written for people in the order of names.
-func TestFormat(t *testing.T) {
-	tests := []struct {
-		split traffic.Split
-		want  string
-	}{
-		{split(map[string]int{"green": 5, "blue": 95, "old": 0}, nil, "7"), "blue=95 green=5"},
-		{split(map[string]int{"blue": 100}, map[string]int{"green": 10}, ""), "blue=100 mirror(green=10)"},
-		{split(nil, nil, ""), "no traffic"},
-	}
-	for _, tt := range tests {
-		if got := traffic.Format(tt.split); got != tt.want {
-			t.Errorf("Format(%v): got %q, want %q", tt.split, got, tt.want)
-		}
-	}
-}

@@ -53,7 +53,7 @@ func shiftsAndReadsBack(x *exercise) string {
 	for _, weight := range []int{5, 25, 60, 100, 0} {
 		to := x.split(100-weight, weight)
 		if err := x.shift(from, to); err != nil {
-			x.Fatalf("Shift to %s: %v", traffic.Format(to), err)
+			x.Fatalf("Shift to %s: %v", to, err)
 		}
 		from = x.reads(to)
 	}
@@ -96,7 +96,7 @@ func isConcurrent(x *exercise) string {
 		wg.Go(func() {
 			s, err := x.Router.Split(x.Context(), x.Endpoint)
 			if x.note(err) != nil || !s.Equal(x.all) && !s.Equal(to) {
-				x.Errorf("Split: got %s, %v, want one of the two", traffic.Format(s), err)
+				x.Errorf("Split: got %s, %v, want one of the two", s, err)
 			}
 		})
 	}
@@ -197,7 +197,7 @@ func wantForeign(x *exercise, from, to traffic.Split) {
 	x.Helper()
 	before, sent := x.Truth(), len(x.Sent())
 	if err := x.shift(from, to); !errors.Is(err, traffic.ErrForeignChange) {
-		x.Errorf("Shift from %s to %s: got %v, want ErrForeignChange", traffic.Format(from), traffic.Format(to), err)
+		x.Errorf("Shift from %s to %s: got %v, want ErrForeignChange", from, to, err)
 	}
 	if n := len(x.Sent()) - sent; n != 0 {
 		x.Errorf("writes: got %d, want 0", n)
@@ -239,10 +239,13 @@ func foreignBetween(x *exercise) string {
 		x.reads(theirs)
 		return "refused by the endpoint's fence"
 	}
-	if truth := x.reads(x.Truth()); err == nil && !truth.Equal(ours) {
-		x.Errorf("Shift: got nil and %s, want %s", traffic.Format(truth), traffic.Format(ours))
+	if err != nil && !errors.Is(err, traffic.ErrForeignChange) {
+		x.Errorf("Shift: got %v, want nil or ErrForeignChange", err)
 	}
-	return "no fence: overwritten; what is true was read"
+	if truth := x.reads(x.Truth()); truth.Equal(ours) {
+		return "no fence: overwritten; what is true was read"
+	}
+	return "no fence: theirs stayed; what is true was read"
 }
 
 func foreignAfter(x *exercise) string {
@@ -355,7 +358,7 @@ func partlyApplied(x *exercise) string {
 	}
 	truth := x.reads(x.Truth())
 	if truth.Equal(x.all) || truth.Equal(to) {
-		x.Fatalf("fault: got %s, want neither old nor new", traffic.Format(truth))
+		x.Fatalf("fault: got %s, want neither old nor new", truth)
 	}
 	wantForeign(x, x.all, to)
 	if err := x.shift(truth, to); err != nil {
@@ -445,8 +448,8 @@ func describes(x *exercise) string {
 		x.Fatal("ManualRollback: got nil")
 	}
 	command := d.ManualRollback(x.Deployments[0])
-	if !strings.Contains(command, x.Deployments[0]) || !strings.Contains(command, x.Endpoint) {
-		x.Errorf("ManualRollback: got %q, want it to name the endpoint and the deployment", command)
+	if !strings.Contains(command, x.Deployments[0]) {
+		x.Errorf("ManualRollback: got %q, want it to name the deployment", command)
 	}
 	for _, secret := range x.Secrets {
 		if strings.Contains(command, secret) {

@@ -89,12 +89,15 @@ func Exercise(t *testing.T, router string, open func(t *testing.T) *World) {
 			}
 			x := &exercise{T: t, World: w}
 			x.all = x.split(100, 0, 0)
-			outcome := c.run(x)
+			outcome := ""
+			defer func() {
+				if t.Failed() {
+					outcome = "FAILED"
+				}
+				table.add(router, c.name, outcome, w.Truth().String())
+			}()
+			outcome = c.run(x)
 			x.finish()
-			if t.Failed() {
-				outcome = "FAILED"
-			}
-			table.add(router, c.name, outcome, traffic.Format(w.Truth()))
 		})
 	}
 	t.Logf("conformance of %s:\n%s", router, table)
@@ -163,7 +166,7 @@ func (x *exercise) note(err error) error {
 func (x *exercise) reads(want traffic.Split) traffic.Split {
 	x.Helper()
 	if truth := x.Truth(); !truth.Equal(want) {
-		x.Errorf("in effect: got %s, want %s", traffic.Format(truth), traffic.Format(want))
+		x.Errorf("in effect: got %s, want %s", truth, want)
 	}
 	got, err := x.Router.Split(x.Context(), x.Endpoint)
 	if x.note(err) != nil {
@@ -171,7 +174,7 @@ func (x *exercise) reads(want traffic.Split) traffic.Split {
 		return got
 	}
 	if !got.Equal(want) {
-		x.Errorf("Split: got %s, want %s", traffic.Format(got), traffic.Format(want))
+		x.Errorf("Split: got %s, want %s", got, want)
 	}
 	for _, shares := range []map[string]int{got.Weights, got.Mirror} {
 		for name, share := range shares {
@@ -191,7 +194,7 @@ func (x *exercise) finish() {
 	x.Helper()
 	for _, sent := range x.Sent() {
 		if err := traffic.Validate(sent); err != nil {
-			x.Errorf("sent %s: %v", traffic.Format(sent), err)
+			x.Errorf("sent %s: %v", sent, err)
 		}
 	}
 	for _, err := range x.errs {

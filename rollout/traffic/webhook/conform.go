@@ -104,7 +104,7 @@ func (c *conformance) reads(ctx context.Context) bool {
 	if err != nil {
 		return c.add("read", false, err.Error(), "GET answers the endpoint's state as application/json")
 	}
-	c.add("read", true, traffic.Format(c.start.split())+" at version "+c.start.Version, "GET answers the endpoint's state")
+	c.add("read", true, c.start.split().String()+" at version "+c.start.Version, "GET answers the endpoint's state")
 	again, err := c.router.read(ctx, c.endpoint)
 	c.add("version is steady", err == nil && again.Version == c.start.Version,
 		found(err, "%s, then %s", c.start.Version, again.Version), "the same version while nothing changes")
@@ -158,7 +158,7 @@ func (c *conformance) refuses(ctx context.Context, rule string, weights map[stri
 	}
 	same := before.split().Equal(after.split())
 	ok := same && (status == want || want == 0 && status/100 == 4)
-	told := fmt.Sprintf("%d, %s", status, traffic.Format(after.split()))
+	told := fmt.Sprintf("%d, %s", status, after.split())
 	if want != 0 {
 		c.add(rule, ok, told, wanted)
 	} else {
@@ -173,7 +173,7 @@ func (c *conformance) refuses(ctx context.Context, rule string, weights map[stri
 // read back.
 func (c *conformance) write(ctx context.Context, rule string, weights map[string]int, extra map[string]any) (State, bool) {
 	want := traffic.Split{Weights: weights, Mirror: c.start.Mirror}
-	wanted := "200, and GET shows " + traffic.Format(want)
+	wanted := "200, and GET shows " + want.String()
 	now, err := c.router.read(ctx, c.endpoint)
 	if err != nil {
 		return now, c.add(rule, false, err.Error(), wanted)
@@ -183,7 +183,7 @@ func (c *conformance) write(ctx context.Context, rule string, weights map[string
 		return now, c.add(rule, false, found(err, "%d", status), wanted)
 	}
 	now, err = c.await(ctx, want)
-	return now, c.add(rule, err == nil, found(err, "%d, %s", status, traffic.Format(now.split())), wanted)
+	return now, c.add(rule, err == nil, found(err, "%d, %s", status, now.split().String()), wanted)
 }
 
 // await reads until the endpoint shows want.
@@ -225,7 +225,7 @@ func (c *conformance) restore(ctx context.Context) {
 	defer cancel()
 	now, err := c.router.read(ctx, c.endpoint)
 	if err == nil && now.split().Equal(c.start.split()) {
-		c.add("split put back", true, traffic.Format(now.split()), "the split as it was")
+		c.add("split put back", true, now.split().String(), "the split as it was")
 		return
 	}
 	if len(traffic.Positive(c.start.Weights)) == 0 {

@@ -100,9 +100,10 @@ func (h *host) foreign(to traffic.Split) {
 // rig stands between the client and a Handler: it keeps what was put and makes
 // the faults.
 type rig struct {
-	host    *host
-	inner   http.Handler
-	busy    sync.WaitGroup
+	host  *host
+	inner http.Handler
+	// busy is read-locked by whoever has a request in hand.
+	busy    sync.RWMutex
 	mu      sync.Mutex
 	sent    []traffic.Split
 	fault   traffictest.Fault
@@ -110,8 +111,8 @@ type rig struct {
 }
 
 func (g *rig) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	g.busy.Add(1)
-	defer g.busy.Done()
+	g.busy.RLock()
+	defer g.busy.RUnlock()
 	if r.Header.Get("Authorization") != "Bearer "+secret {
 		http.Error(w, "who are you?", http.StatusUnauthorized)
 		return
@@ -178,7 +179,8 @@ func (g *rig) serve(w http.ResponseWriter, r *http.Request, kind traffictest.Fau
 }
 
 func (g *rig) settle() {
-	g.busy.Wait()
+	g.busy.Lock()
+	defer g.busy.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.pending != nil {

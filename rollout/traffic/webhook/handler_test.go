@@ -61,7 +61,7 @@ func TestHandler(t *testing.T) {
 		}
 	}
 	if got := h.truth(); !got.Equal(five) {
-		t.Errorf("in the end: got %s, want %s", traffic.Format(got), traffic.Format(five))
+		t.Errorf("in the end: got %s, want %s", got.String(), five.String())
 	}
 }
 
@@ -129,7 +129,7 @@ func TestConformPasses(t *testing.T) {
 	}
 	want := traffic.Split{Weights: map[string]int{"blue": 100}, Mirror: map[string]int{"green": 10}}
 	if got := h.truth(); !got.Equal(want) {
-		t.Errorf("in the end: got %s, want %s", traffic.Format(got), traffic.Format(want))
+		t.Errorf("in the end: got %s, want %s", got.String(), want.String())
 	}
 }
 
@@ -220,7 +220,7 @@ func TestConformFinds(t *testing.T) {
 				t.Errorf("%s: got%s\nwant %s: %s", tt.name, told, tt.rule, tt.want)
 			}
 			if got := h.truth(); !got.Equal(all) {
-				t.Errorf("in the end: got %s, want %s", traffic.Format(got), traffic.Format(all))
+				t.Errorf("in the end: got %s, want %s", got.String(), all.String())
 			}
 		})
 	}

@@ -347,6 +347,6 @@ func TestManualRollbackRuns(t *testing.T) {
 		t.Fatalf("%s: %v\n%s", command, err, out)
 	}
 	if got := h.truth(); !got.Equal(all) {
-		t.Errorf("after the command: got %s, want %s", traffic.Format(got), traffic.Format(all))
+		t.Errorf("after the command: got %s, want %s", got.String(), all.String())
 	}
 }
