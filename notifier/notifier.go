@@ -151,6 +151,28 @@ type Guardrail struct {
 	Limit     string `json:"limit"`
 	N         string `json:"n"`
 	Sentence  string `json:"sentence"`
+	// Plot holds the figures behind the text, for a chart; nil where there are
+	// none.
+	Plot *Plot `json:"plot,omitempty"`
+}
+
+// A Plot is what a chart of a guardrail shows, all of it on one axis in the
+// guardrail's unit. Every figure is finite.
+type Plot struct {
+	Candidate Estimate `json:"candidate"`
+	// Stable is nil where nothing is known of it, Limit where the guardrail has no
+	// limit on this axis.
+	Stable *Estimate `json:"stable,omitempty"`
+	Limit  *float64  `json:"limit,omitempty"`
+	// More: more is better, and the limit is the least that is allowed.
+	More bool `json:"more,omitempty"`
+}
+
+// An Estimate is a figure and the interval around it.
+type Estimate struct {
+	Value float64 `json:"value"`
+	Low   float64 `json:"low"`
+	High  float64 `json:"high"`
 }
 
 // A Question is an approval request.
