@@ -134,7 +134,7 @@ func (d *decoder) result(r *result) {
 			return
 		}
 		if scalar++; scalar == 1 {
-			d.float(d.number())
+			d.plain(d.number())
 			return
 		}
 		r.scalar = d.float(d.text())
@@ -211,10 +211,13 @@ func (d *decoder) millis() int64 {
 	for ; i < len(b) && b[i] >= '0' && b[i] <= '9' && i < 15; i++ {
 		whole = whole*10 + int64(b[i]-'0')
 	}
+	if i > 1 && b[0] == '0' {
+		i = 0 // no JSON number; the slow way says so
+	}
 	if i == len(b) && i > 0 {
 		return whole * 1000
 	}
-	if i < len(b) && b[i] == '.' && len(b)-i <= 4 {
+	if i > 0 && i < len(b) && b[i] == '.' && len(b)-i > 1 && len(b)-i <= 4 {
 		scale := int64(100)
 		for i++; i < len(b) && b[i] >= '0' && b[i] <= '9'; i++ {
 			part += int64(b[i]-'0') * scale
@@ -224,7 +227,7 @@ func (d *decoder) millis() int64 {
 			return whole*1000 + part
 		}
 	}
-	v := d.float(b) * 1000
+	v := d.plain(b) * 1000
 	if math.IsNaN(v) || math.Abs(v) > 1e15 {
 		d.fail(fmt.Errorf("the answer holds the timestamp %q", b))
 		return 0
@@ -260,7 +263,7 @@ func (d *decoder) bucket() series.Bucket {
 	d.array(func() {
 		switch i++; i {
 		case 1:
-			d.number()
+			d.plain(d.number())
 		case 2:
 			b.Lower = d.float(d.text())
 		case 3:

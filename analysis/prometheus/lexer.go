@@ -2,6 +2,7 @@ package prometheus
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -209,6 +210,14 @@ func (l *lexer) number() []byte {
 	return l.in[start:l.pos]
 }
 
+// plain parses a number that is not in a string, by JSON's rules.
+func (l *lexer) plain(b []byte) float64 {
+	if l.err == nil && !json.Valid(b) {
+		l.fail(fmt.Errorf("the answer holds %q for a number", b))
+	}
+	return l.float(b)
+}
+
 // float parses the text of a number; Prometheus writes NaN and +Inf in strings.
 func (l *lexer) float(b []byte) float64 {
 	if l.err != nil {
@@ -248,7 +257,7 @@ func (l *lexer) skip(depth int) {
 	case c == 'n':
 		l.word("null")
 	default:
-		l.float(l.number())
+		l.plain(l.number())
 	}
 }
 

@@ -135,8 +135,9 @@ func New(cfg Config) (*Source, error) {
 func (s *Source) Read(ctx context.Context, qs []analysis.Query) ([]analysis.Reading, error) {
 	now := time.Now()
 	b := &batch{s: s, now: now, groups: map[string]*group{}}
+	cache := selectorCache{}
 	for i := range qs {
-		b.questions = append(b.questions, newQuestion(qs[i], s.cfg.MaxLookback))
+		b.questions = append(b.questions, newQuestion(qs[i], s.cfg.MaxLookback, cache))
 	}
 	b.findLayouts(ctx)
 	b.merge()

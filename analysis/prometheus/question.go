@@ -14,7 +14,8 @@ import (
 // A question is a query taken apart.
 type question struct {
 	analysis.Query
-	err error
+	err   error
+	cache selectorCache
 	// from is the query's, or later where that is too long ago.
 	from time.Time
 	// label names the deployment, instance the instance.
@@ -73,8 +74,23 @@ func (s shared) holds(t shared) bool {
 	return !slices.ContainsFunc(s.fixed, func(m string) bool { return !slices.Contains(t.fixed, m) })
 }
 
-func newQuestion(q analysis.Query, lookback time.Duration) *question {
-	x := &question{Query: q, from: q.From}
+// A selectorCache holds the selectors of one Read: many rollouts ask by the
+// same texts.
+type selectorCache map[string]series.Selector
+
+func (c selectorCache) parse(text string) (series.Selector, error) {
+	if s, ok := c[text]; ok {
+		return s, nil
+	}
+	s, err := series.ParseSelector(text)
+	if err == nil {
+		c[text] = s
+	}
+	return s, err
+}
+
+func newQuestion(q analysis.Query, lookback time.Duration, cache selectorCache) *question {
+	x := &question{Query: q, from: q.From, cache: cache}
 	if least := q.To.Add(-lookback); x.from.Before(least) {
 		x.from = least
 	}
@@ -113,7 +129,7 @@ func (x *question) deployments() []string {
 func (x *question) add(roles []role, texts []string) error {
 	sels := make([]series.Selector, len(texts))
 	for i, text := range texts {
-		sel, err := series.ParseSelector(text)
+		sel, err := x.cache.parse(text)
 		if err != nil {
 			return err
 		}

@@ -75,7 +75,7 @@ func Mean(count, sum, squares []*Series, spec Spec) (analysis.Sample, error) {
 		if sums[k] == nil || sqs[k] == nil {
 			return analysis.Sample{}, fmt.Errorf("series %s has no sum or no sum of squares with the same labels", describe(c.Labels))
 		}
-		s := joint([]*Series{c, sums[k], sqs[k]}, spec.Instance)
+		s := joint([]*Series{c, sums[k], sqs[k]}, 0, spec.Instance)
 		s.free = 1
 		ss = append(ss, s)
 	}
@@ -184,8 +184,7 @@ func classicStreams(all []*Series, spec Spec) ([]*stream, [][]float64, error) {
 		for i, b := range g {
 			members[i], bounds[i] = b.s, b.le
 		}
-		s := joint(members, spec.Instance)
-		s.main = s.width - 1
+		s := joint(members, len(members)-1, spec.Instance)
 		ss, les = append(ss, s), append(les, bounds)
 	}
 	return ss, les, nil

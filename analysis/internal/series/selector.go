@@ -62,6 +62,10 @@ func (s Selector) Expand(vars map[string]string) (Selector, error) {
 		if err != nil {
 			return Selector{}, err
 		}
+		if v == m.Value && m.re != nil {
+			out.Matchers = append(out.Matchers, m)
+			continue
+		}
 		n, err := NewMatcher(m.Label, m.Op, v)
 		if err != nil {
 			return Selector{}, err

@@ -14,6 +14,9 @@ type stream struct {
 	target   *Target
 	t        []int64
 	created  []int64
+	// own are the timestamps of the main number's series. A sample that another
+	// one lacks is left out of t, and is no sign that the counter was missing.
+	own []int64
 	// v holds width numbers a sample.
 	v     []float64
 	width int
@@ -82,17 +85,32 @@ func origin(target *Target, created, t int64, prev int64, hasPrev bool, gap int6
 	if hasPrev && prev > after {
 		after = prev
 	}
-	if target.between(after, t) || created >= near {
+	if target.between(after, t) || (created > 0 && created >= near) {
 		return fromZero
 	}
 	return fromNothing
 }
 
 func (s *stream) origin(i int, gap int64) from {
+	t := s.t[i]
+	j, _ := slices.BinarySearch(s.own, t)
 	if i == 0 {
-		return origin(s.target, s.created[0], s.t[0], 0, false, gap)
+		if j > 0 && s.own[j-1] >= t-gap {
+			return fromNothing // it was there before, but not whole
+		}
+		return origin(s.target, s.created[0], t, 0, false, gap)
 	}
-	return origin(s.target, s.created[i], s.t[i], s.t[i-1], true, gap)
+	// Where the main number is sampled without a break, so is the stream.
+	prev := s.t[i-1]
+	if j > 0 && s.own[j-1] > prev && prev >= t-gap {
+		for k := j; k > 0 && s.own[k-1] >= prev; k-- {
+			if s.target.between(s.own[k-1], s.own[k]) {
+				return fromZero
+			}
+		}
+		return fromPrevious
+	}
+	return origin(s.target, s.created[i], t, prev, true, gap)
 }
 
 // NeedsPast says whether a sample in (from, to] is the first of its series that
@@ -206,18 +224,22 @@ func single(all []*Series, instance string) []*stream {
 		for i, p := range s.Points {
 			x.t[i], x.created[i], x.v[i] = p.T, p.Created, p.V
 		}
+		x.own = x.t
 		out = append(out, x)
 	}
 	return out
 }
 
-// joint makes one stream of series that are sampled together; a timestamp that
-// one of them lacks is left out.
-func joint(all []*Series, instance string) *stream {
+// joint makes one stream of series that are sampled together, of which all[main]
+// tells a restart; a timestamp that one of them lacks is left out.
+func joint(all []*Series, main int, instance string) *stream {
 	first := all[0]
 	x := &stream{
 		labels: first.Labels, instance: first.Labels.Get(instance), target: first.Target,
-		width: len(all), free: -1,
+		width: len(all), free: -1, main: main,
+	}
+	for _, p := range all[main].Points {
+		x.own = append(x.own, p.T)
 	}
 	pos := make([]int, len(all))
 	row := make([]float64, len(all))
