@@ -72,7 +72,7 @@ func publish(tmp, path string) error {
 }
 
 func absent(path string) error {
-	switch _, err := os.Lstat(path); {
+	switch _, err := os.Lstat(path); { //nolint:gosec // The path is the operator's.
 	case err == nil:
 		return fmt.Errorf("%w; choose another name or move it away", fs.ErrExist)
 	case errors.Is(err, fs.ErrNotExist):

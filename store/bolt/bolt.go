@@ -120,7 +120,7 @@ type Store struct {
 	stuck      atomic.Bool
 
 	durable durable
-	reserve reserve // the writer's alone, but for held
+	reserve reserve // the writer's alone, but for left
 }
 
 var (

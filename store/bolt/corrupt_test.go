@@ -240,13 +240,7 @@ func TestDamageText(t *testing.T) {
 // The first repair that the error of each damage gives does what it says, with
 // the real bbolt.
 func TestRecoveryCommands(t *testing.T) {
-	tool, err := exec.LookPath("bbolt")
-	if err != nil {
-		if os.Getenv("BELAY_REQUIRE_REAL") == "1" {
-			t.Fatal(err)
-		}
-		t.Skipf("no real bbolt to repair with: %v; go install go.etcd.io/bbolt/cmd/bbolt@v1.5.0", err)
-	}
+	tool := realProgram(t, "bbolt") // go install go.etcd.io/bbolt/cmd/bbolt@v1.5.0
 	filled := filled(t)
 	sound, metas := soundFile(t, filled.path)
 	last := newest(metas)

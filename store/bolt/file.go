@@ -19,14 +19,14 @@ const lockPoll = 50 * time.Millisecond
 // whole: it is written and synced under another name and then linked, which
 // never replaces what another process has put there meanwhile.
 func create(path string) error {
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) { //nolint:gosec // The path is the operator's.
 		return err // There is a file, or nobody can tell.
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // 0600
 	if err != nil {
 		return fmt.Errorf("create: %w; the directory must exist and belong to the user of belayd", err)
 	}
-	defer func() { _ = os.Remove(tmp.Name()) }()
+	defer func() { _ = os.Remove(tmp.Name()) }() //nolint:gosec // The name is the one just made.
 	if err := initialize(tmp); err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
@@ -63,7 +63,7 @@ func initialize(f *os.File) error {
 
 // syncDir makes the names in the directory of path durable.
 func syncDir(path string) error {
-	d, err := os.Open(filepath.Dir(path))
+	d, err := os.Open(filepath.Dir(path)) //nolint:gosec // The path is the operator's.
 	if err != nil {
 		return fmt.Errorf("sync directory: %w", err)
 	}
@@ -150,15 +150,19 @@ func explain(path string, err error) error {
 	case is(errFreelist):
 		ways = []string{abandon, restore, revert}
 	}
-	return fmt.Errorf("%w: %w\nThe file was not changed.\n%s\nbelayd checks the file again when it starts, and reads the endpoints back before it moves traffic.",
+	return fmt.Errorf("%w: %w\nThe file was not changed.\n%s\nbelayd checks the file again when it starts, and reads the endpoints back before it moves traffic",
 		ErrCorrupt, err, strings.Join(ways, "\n"))
 }
 
 // quote makes the path one word for a shell.
 func quote(path string) string {
-	if !strings.ContainsFunc(path, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+@%", r))
-	}) {
+	plain := func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+@%", r) {
+			return -1
+		}
+		return r
+	}
+	if strings.Map(plain, path) == "" {
 		return path
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"

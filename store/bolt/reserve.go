@@ -10,38 +10,48 @@ import (
 	"sync/atomic"
 )
 
-// A reserve is a file of no use but its size. When the disk is full it goes, so
-// that what is under way can still be written down and ended. It comes back
-// when there is room for twice as much.
+// A reserve is a file of no use but its size. When the disk is full half of it
+// goes, so that what is under way can still be written down and ended. The other
+// half goes for a delete: making room takes some. It comes back when the disk
+// has room for twice as much.
 type reserve struct {
 	path string
-	size int64 // not positive: there is none
-	held atomic.Bool
+	size int64        // not positive: there is none
+	left atomic.Int64 // what is there of it, in bytes
 }
 
-// release gives the space back and reports whether there was any.
-func (r *reserve) release() bool {
-	if !r.held.Swap(false) {
+// release cuts the file down to a size and reports whether that gave any space
+// back.
+func (r *reserve) release(to int64) bool {
+	if r.left.Load() <= to {
 		return false
 	}
-	return os.Remove(r.path) == nil
+	err := os.Truncate(r.path, to)
+	if err == nil && to == 0 {
+		err = os.Remove(r.path)
+	}
+	r.left.Store(to)
+	return err == nil
 }
 
-// take makes the file, or finds the one of an earlier process. It reports
-// whether the reserve is there.
+// take makes the file, or finds the one of an earlier process, whole or half.
+// It reports whether it is whole.
 func (r *reserve) take() (bool, error) {
-	if info, err := os.Lstat(r.path); err == nil && info.Mode().IsRegular() && info.Size() == r.size {
-		r.held.Store(true)
-		return true, nil
+	if info, err := os.Lstat(r.path); err == nil && info.Mode().IsRegular() && info.Size() <= r.size {
+		r.left.Store(info.Size())
+		if info.Size() == r.size {
+			return true, nil
+		}
 	}
 	room, ok := freeBytes(filepath.Dir(r.path))
 	if ok && room < 2*uint64(r.size) { //nolint:gosec // It is positive here.
 		return false, nil
 	}
+	r.left.Store(0)
 	if err := r.fill(); err != nil {
 		return false, errors.Join(fmt.Errorf("write the reserve: %w", err), os.Remove(r.path))
 	}
-	r.held.Store(true)
+	r.left.Store(r.size)
 	return true, nil
 }
 
@@ -62,7 +72,7 @@ func (r *reserve) fill() error {
 // keepReserve sees to it that there is a reserve if there is room for one. It
 // belongs to the writer.
 func (s *Store) keepReserve() {
-	if s.reserve.size <= 0 || s.reserve.held.Load() {
+	if s.reserve.size <= 0 || s.reserve.left.Load() == s.reserve.size {
 		return
 	}
 	switch ok, err := s.reserve.take(); {
@@ -81,7 +91,7 @@ type Space struct {
 	// false where the system does not say.
 	Free      uint64
 	FreeKnown bool
-	// Reserved says that the reserve is there. Without it, or with Free below
+	// Reserved says that the whole reserve is there. Without it, or with Free below
 	// Options.Reserve, nothing new should be started.
 	Reserved bool
 }
@@ -92,7 +102,7 @@ func (s *Store) Space() (Space, error) {
 	if err != nil {
 		return Space{}, fmt.Errorf("space of store: %w", err)
 	}
-	space := Space{File: info.Size(), Reserved: s.reserve.held.Load()}
+	space := Space{File: info.Size(), Reserved: s.reserve.size > 0 && s.reserve.left.Load() == s.reserve.size}
 	space.Free, space.FreeKnown = freeBytes(filepath.Dir(s.path))
 	return space, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 
 	"go.etcd.io/bbolt"
@@ -103,13 +104,12 @@ func (s *Store) run() {
 	}
 }
 
-// gather takes what waits in the queue now, without waiting for more.
+// gather takes what waits in the queue now. It waits for nobody, but the callers
+// answered last are about to come back: it lets them run as long as that brings
+// more, so that they share this transaction instead of the next.
 func (s *Store) gather(w *write) []*write {
-	// The callers answered last are about to come back: let them, so that they
-	// share this transaction instead of the next.
-	runtime.Gosched()
 	var group []*write
-	size := 0
+	size, came := 0, true
 	for {
 		if w.phase.CompareAndSwap(waiting, taken) {
 			group = append(group, w)
@@ -118,10 +118,17 @@ func (s *Store) gather(w *write) []*write {
 		if len(group) == groupLen || size >= groupBytes {
 			return group
 		}
-		select {
-		case w = <-s.queue:
-		default:
-			return group
+		for w = nil; w == nil; {
+			select {
+			case w = <-s.queue:
+				came = true
+			default:
+				if !came {
+					return group
+				}
+				came = false
+				runtime.Gosched()
+			}
 		}
 	}
 }
@@ -136,9 +143,22 @@ func (s *Store) commitGroup(group []*write) {
 		return
 	}
 	results, err := s.transact(group)
-	if errors.Is(err, store.ErrFull) && s.reserve.release() {
-		s.log.Warn("store reserve given up", "store", s.path, "reserve", s.reserve.size, "cause", err.Error())
+	if errors.Is(err, store.ErrFull) && s.reserve.release(s.reserve.size/2) {
+		s.log.Warn("store reserve given up", "store", s.path, "left", s.reserve.left.Load(), "cause", err.Error())
 		results, err = s.transact(group)
+	}
+	if errors.Is(err, store.ErrFull) {
+		if group = answerAppends(group, err); len(group) == 0 {
+			return
+		}
+		if s.reserve.release(0) {
+			s.log.Warn("store reserve given up", "store", s.path, "left", 0, "cause", err.Error())
+		}
+		// Where it is the size of the file that is limited, the step in which it
+		// grows is the reserve.
+		s.db.AllocSize = 0
+		results, err = s.transact(group)
+		s.db.AllocSize = growth
 	}
 	answer(group, results, err)
 	if err != nil {
@@ -164,6 +184,17 @@ func answer(group []*write, results []result, err error) {
 		default: // Only hooks.ackEarly has answered already.
 		}
 	}
+}
+
+// answerAppends answers the appends with the error and returns the deletes,
+// which alone may have the last of the reserve.
+func answerAppends(group []*write, err error) []*write {
+	return slices.DeleteFunc(group, func(w *write) bool {
+		if !w.delete {
+			answer([]*write{w}, nil, err)
+		}
+		return !w.delete
+	})
 }
 
 // transact applies the group in one transaction. An error is the answer to the

@@ -281,21 +281,16 @@ func checkBroken(t *testing.T, s *Store, head store.Revision) {
 	default:
 		t.Error("Broken: got open, want closed")
 	}
-	calls := map[string]func() error{
-		"Append": func() error { _, err := s.Append(t.Context(), "a", nil, nil, head); return err },
-		"Delete": func() error { return s.Delete(t.Context(), "a", head) },
-		"Head":   func() error { _, err := s.Head(t.Context(), "a"); return err },
-		"Backup": func() error { return s.Backup(t.Context(), newPath(t)) },
-		"Err":    s.Err,
-	}
-	for name, records := range map[string]func() error{
+	for name, call := range map[string]func() error{
+		"Append":  func() error { _, err := s.Append(t.Context(), "a", nil, nil, head); return err },
+		"Delete":  func() error { return s.Delete(t.Context(), "a", head) },
+		"Head":    func() error { _, err := s.Head(t.Context(), "a"); return err },
+		"Backup":  func() error { return s.Backup(t.Context(), newPath(t)) },
+		"Err":     s.Err,
 		"Heads":   func() error { return lastError(s.Heads(t.Context(), "")) },
 		"History": func() error { return lastError(s.History(t.Context(), "a")) },
 		"Since":   func() error { return lastError(s.Since(t.Context(), "", 0)) },
 	} {
-		calls[name] = records
-	}
-	for name, call := range calls {
 		if err := call(); !errors.Is(err, store.ErrBroken) || errors.Is(err, store.ErrUnknown) {
 			t.Errorf("%s of a broken store: got error %v, want only %v", name, err, store.ErrBroken)
 		}
