@@ -29,7 +29,7 @@ func (s *Standing) counts(v *visit) {
 	if r.Stable.Fresh {
 		t.NB, t.KB = r.Stable.N, g.events(&r.Stable)
 	}
-	s.Step = s.Step.Add(t)
+	s.count(v, t)
 	s.binary(v, g.countsTest(), t, t)
 	s.disperse(&r.Stable, g.events)
 	s.suspect(v, t, g.events)

@@ -80,7 +80,7 @@ func (s *Standing) needed(p *Panel, g *Guardrail, m *Metric) string {
 		}
 	}
 	if math.IsInf(more, 1) || more > 1e12 {
-		return "better figures: at the present ones it will not pass"
+		return "better figures than these"
 	}
 	more = math.Max(1, more)
 	text := "about " + roughly(more) + " more " + events(m)

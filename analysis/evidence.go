@@ -164,7 +164,9 @@ func (s *Standing) begin(g *Guardrail, step int) {
 func (s *Standing) start(g *Guardrail, i, n int) {
 	weight := sequential.RestartWeight(sequential.StepWeight(len(g.Steps)-s.Base, i), n)
 	s.Breach.Start(weight)
-	s.Shared.Start(weight)
+	if !g.Limit.Relative {
+		s.Shared.Start(weight)
+	}
 	s.Restarts = n
 }
 

@@ -30,98 +30,26 @@ func Judge(p Panel, e Evidence, at Moment, rs []Reading) (Evidence, Verdicts) {
 func (e Evidence) Learn(p Panel, rs []Reading) Evidence {
 	e = e.clone(len(p.Guardrails))
 	for i := range rs {
-		r := &rs[i]
-		m := p.metric(r.Metric)
-		if m == nil || r.Status != StatusOK || !r.Stable.Fresh || !r.To.After(e.Cursors[r.Metric]) ||
-			r.From.Before(e.Cursors[r.Metric]) || r.Stable.check(m.Kind()) != "" {
-			continue
-		}
-		for j := range p.Guardrails {
-			if g := &p.Guardrails[j]; g.Metric == r.Metric && g.method(m) != methodThreshold {
-				e.Standings[j].learn(g, m, &r.Stable)
-			}
-		}
-		e.Cursors[r.Metric] = r.To
+		e.learn(&p, &rs[i])
 	}
 	return e
 }
 
-// Asked are the names of the metrics to read in a step, in the panel's order:
-// those of the guardrails that are judged in it, and the budget's.
-func (p Panel) Asked(step int) []string {
-	var names []string
-	for i := range p.Metrics {
-		name := p.Metrics[i].Name
-		wanted := p.Budget != nil && p.Budget.Metric == name
-		for j := range p.Guardrails {
-			wanted = wanted || p.Guardrails[j].Metric == name && slices.Contains(p.Guardrails[j].Steps, step)
-		}
-		if wanted {
-			names = append(names, name)
-		}
+// learn takes one reading of stable alone in; e must be a clone.
+func (e *Evidence) learn(p *Panel, r *Reading) {
+	m := p.metric(r.Metric)
+	cursor := e.Cursors[r.Metric]
+	if m == nil || r.Status != StatusOK || !r.Stable.Fresh || !r.To.After(cursor) || r.From.Before(cursor) ||
+		r.Stable.check(m.Kind()) != "" {
+		return
 	}
-	return names
-}
-
-// metric finds a metric by its name; nil when the panel has none.
-func (p *Panel) metric(name string) *Metric {
-	for i := range p.Metrics {
-		if p.Metrics[i].Name == name {
-			return &p.Metrics[i]
+	for j := range p.Guardrails {
+		if g := &p.Guardrails[j]; g.Metric == r.Metric {
+			e.Standings[j].learn(g, m, &r.Stable)
 		}
 	}
-	return nil
+	e.Cursors[r.Metric] = r.To
 }
-
-// share is the part of α that one guardrail has: its weight in its group times
-// the group's α.
-func (p *Panel) share() float64 {
-	n := 0
-	for i := range p.Guardrails {
-		if p.sequential(&p.Guardrails[i]) {
-			n++
-		}
-	}
-	return chance(p.Alpha) / math.Max(1, float64(n))
-}
-
-// beta is the chance of a false pass.
-func (p *Panel) beta() float64 { return chance(p.Beta) }
-
-// chance keeps a probability where its logarithm is a number and a threshold.
-func chance(f float64) float64 { return math.Min(math.Max(f, 1e-12), 0.5) }
-
-// sequential reports whether the guardrail draws on α.
-func (p *Panel) sequential(g *Guardrail) bool {
-	m := p.metric(g.Metric)
-	return m != nil && g.method(m) != methodThreshold
-}
-
-// A method is how a guardrail's readings become evidence.
-type method int
-
-const (
-	methodCounts method = iota
-	methodQuantile
-	methodMean
-	methodThreshold
-)
-
-// method is the way the guardrail is judged on its metric.
-func (g *Guardrail) method(m *Metric) method {
-	switch kind := m.Kind(); {
-	case g.Test == TestThreshold || kind == KindValue:
-		return methodThreshold
-	case kind == KindHistogram:
-		return methodQuantile
-	case kind == KindMean:
-		return methodMean
-	}
-	return methodCounts
-}
-
-// rests reports whether the guardrail has nothing to compare with at the moment.
-func (g *Guardrail) rests(at Moment) bool { return g.Limit.Relative && at.StableWeight <= 0 }
 
 // take takes one reading in; e must be a clone.
 func (e *Evidence) take(p *Panel, at Moment, r *Reading, read []bool) {
@@ -202,7 +130,7 @@ func (s *Standing) absorb(p *Panel, g *Guardrail, m *Metric, at Moment, r *Readi
 		return
 	}
 	s.restart(g, at, r.From)
-	v := visit{panel: p, guardrail: g, metric: m, at: at, reading: r}
+	v := visit{panel: p, guardrail: g, metric: m, reading: r, late: !r.To.After(at.StepStart)}
 	if v.passes = !at.Settling && !r.From.Before(at.StepStart); v.passes && how != methodThreshold {
 		s.PassN += r.Candidate.N
 		s.PassSeconds += r.To.Sub(r.From).Seconds()
@@ -224,10 +152,17 @@ type visit struct {
 	panel     *Panel
 	guardrail *Guardrail
 	metric    *Metric
-	at        Moment
 	reading   *Reading
-	// passes: the interval may count towards a pass.
-	passes bool
+	// passes: the interval may count towards a pass. late: it was over before the
+	// step began, and only came in now.
+	passes, late bool
+}
+
+// count adds an interval to the step's tally.
+func (s *Standing) count(v *visit, t sequential.Tally) {
+	if !v.late {
+		s.Step = s.Step.Add(t)
+	}
 }
 
 // Pending is what small intervals of a relative guardrail add up to until both

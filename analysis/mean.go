@@ -81,10 +81,14 @@ func (s *Standing) mean(v *visit) {
 	}
 	m.Passes = m.Passes && v.passes
 	m.WaitCandidate = m.WaitCandidate.add(&r.Candidate, 1)
-	m.StepCandidate = m.StepCandidate.add(&r.Candidate, 1)
 	if r.Stable.Fresh {
 		m.WaitStable = m.WaitStable.add(&r.Stable, 1)
-		m.StepStable = m.StepStable.add(&r.Stable, 1)
+	}
+	if !v.late {
+		m.StepCandidate = m.StepCandidate.add(&r.Candidate, 1)
+		if r.Stable.Fresh {
+			m.StepStable = m.StepStable.add(&r.Stable, 1)
+		}
 	}
 	relative := v.guardrail.Limit.Relative
 	if m.WaitCandidate.N >= meanEvents && (!relative || m.WaitStable.N >= meanEvents) {

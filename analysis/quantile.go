@@ -43,7 +43,7 @@ func (s *Standing) quantile(v *visit) {
 		s.relativeQuantile(v)
 		return
 	}
-	s.shape(g, r)
+	s.shape(v)
 	limit, pass := g.Limit.Value, g.Limit.Value
 	if g.DetectLatency {
 		pass = g.Detect
@@ -67,7 +67,7 @@ func (s *Standing) quantile(v *visit) {
 		b := x.bound(limit, !g.Limit.AtLeast)
 		return g.beyond(x, b)
 	}
-	s.Step = s.Step.Add(t)
+	s.count(v, t)
 	s.binary(v, g.quantileTest(), t, u)
 	s.disperse(&r.Stable, slow)
 	s.suspect(v, t, slow)

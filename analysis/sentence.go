@@ -11,13 +11,13 @@ import (
 func sentence(p *Panel, g *Guardrail, s *Standing, at Moment, v *Verdict) string {
 	switch v.Outcome {
 	case OutcomeBreach:
-		return breachSentence(g, v)
+		return breachSentence(p, g, v)
 	case OutcomePass:
 		if v.LogEPassNeeds == 0 {
-			return fmt.Sprintf("%s keeps its limit %s: %s.", g.Name, v.Limit, figures(g, v))
+			return fmt.Sprintf("%s keeps its limit %s: %s.", g.Name, v.Limit, figures(g, v, p.metric(g.Metric)))
 		}
 		return fmt.Sprintf("%s keeps its limit %s: %s; a regression to %s would look this good less than once in %s releases.",
-			g.Name, v.Limit, figures(g, v), detectText(g), odds(math.Max(v.LogEPass, v.LogEPassNeeds)))
+			g.Name, v.Limit, figures(g, v, p.metric(g.Metric)), detectText(g), odds(math.Max(v.LogEPass, v.LogEPassNeeds)))
 	case OutcomeNoData, OutcomeError:
 		what := map[Outcome]string{OutcomeNoData: "no data", OutcomeError: "not judged"}[v.Outcome]
 		return fmt.Sprintf("%s: %s: %s.", g.Name, what, strings.TrimSuffix(orElse(s.Reason, "its metric is not defined"), "."))
@@ -29,13 +29,13 @@ func sentence(p *Panel, g *Guardrail, s *Standing, at Moment, v *Verdict) string
 	case OutcomeUndecided:
 	}
 	if at.Settling {
-		return fmt.Sprintf("%s cannot pass while the new weight settles: %s.", g.Name, figures(g, v))
+		return fmt.Sprintf("%s cannot pass while the new weight settles: %s.", g.Name, figures(g, v, p.metric(g.Metric)))
 	}
-	return fmt.Sprintf("%s is undecided: %s; it takes %s.", g.Name, figures(g, v), v.Needed)
+	return fmt.Sprintf("%s is undecided: %s; it takes %s.", g.Name, figures(g, v, p.metric(g.Metric)), v.Needed)
 }
 
-func breachSentence(g *Guardrail, v *Verdict) string {
-	text := fmt.Sprintf("%s broke its limit %s: %s", g.Name, v.Limit, figures(g, v))
+func breachSentence(p *Panel, g *Guardrail, v *Verdict) string {
+	text := fmt.Sprintf("%s broke its limit %s: %s", g.Name, v.Limit, figures(g, v, p.metric(g.Metric)))
 	if k, n := g.kOfN(); v.LogEThreshold == 0 && n > 1 {
 		text += fmt.Sprintf("; at least %d of the last %d readings were beyond it", k, n)
 	}
@@ -54,7 +54,7 @@ func breachSentence(g *Guardrail, v *Verdict) string {
 }
 
 // figures are the estimates in words.
-func figures(g *Guardrail, v *Verdict) string {
+func figures(g *Guardrail, v *Verdict, m *Metric) string {
 	if !v.Candidate.Known {
 		return "nothing was measured yet"
 	}
@@ -67,7 +67,7 @@ func figures(g *Guardrail, v *Verdict) string {
 		text += fmt.Sprintf(" (%s to %s)", show(v.Candidate.Low), show(v.Candidate.High))
 	}
 	if v.Unit != "value" {
-		text += " of " + grouped(math.Round(v.Candidate.N))
+		text += " of " + grouped(math.Round(v.Candidate.N)) + " " + events(m)
 	}
 	if v.Stable.Known {
 		text += ", stable " + show(v.Stable.Value)

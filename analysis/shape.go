@@ -28,7 +28,11 @@ func (h *Shape) clone() *Shape {
 }
 
 // shape adds a reading to the step's histogram.
-func (s *Standing) shape(g *Guardrail, r *Reading) {
+func (s *Standing) shape(v *visit) {
+	g, r := v.guardrail, v.reading
+	if v.late {
+		return
+	}
 	if s.Shape == nil {
 		bounds := s.shapeBounds(g, r)
 		if len(bounds) == 0 {

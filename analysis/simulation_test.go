@@ -259,7 +259,11 @@ func (b *belay) readings(x *interval) []Reading {
 	return b.rs[:]
 }
 
-func (b *belay) learn(x *interval) { b.e = b.e.Learn(b.panel, b.readings(x)) }
+func (b *belay) learn(x *interval) {
+	for _, r := range b.readings(x) {
+		b.e.learn(&b.panel, &r)
+	}
+}
 
 func (b *belay) see(x *interval) string {
 	if !b.e.Begun || b.at.Step != x.step {
@@ -267,9 +271,8 @@ func (b *belay) see(x *interval) string {
 			CandidateWeight: int(100 * ladder[x.step]), StableWeight: 100 - int(100*ladder[x.step])}
 		b.e.begin(&b.panel, b.at)
 	}
-	for i, r := range b.readings(x) {
+	for _, r := range b.readings(x) {
 		b.e.take(&b.panel, b.at, &r, b.read)
-		_ = i
 	}
 	b.at.At = b.now
 	sum := 0.0

@@ -49,7 +49,7 @@ func (s *Suspects) clone() *Suspects {
 // interval.
 func (s *Standing) suspect(v *visit, t sequential.Tally, events func(*Sample) float64) {
 	instances := v.reading.Candidate.Instances
-	if len(instances) < 2 && s.Suspects == nil {
+	if v.late || len(instances) < 2 && s.Suspects == nil {
 		return
 	}
 	if s.Suspects == nil {

@@ -20,24 +20,11 @@ type Tail struct {
 	Aim *Aim `json:"aim,omitempty"`
 }
 
-// An Aim is a pair of cuts with what is expected of a good release there.
-type Aim struct {
-	// Stable is stable's cut; Breach and Pass are the candidate's.
-	Stable float64 `json:"b"`
-	Breach float64 `json:"c"`
-	Pass   float64 `json:"p"`
-	// Limit and PassLimit bound the candidate's tail in stable's for a breach and
-	// for a pass, Healthy is the ratio of a good release.
-	Limit     float64 `json:"limit"`
-	PassLimit float64 `json:"passLimit"`
-	Healthy   float64 `json:"healthy"`
-	// Pilot is stable's tail so far.
-	Pilot sequential.Pilot `json:"pilot"`
-}
-
 const (
-	// tailBounds is how many bucket bounds are followed.
-	tailBounds = 24
+	// tailBounds is how many bucket bounds are followed, and thinnest the least
+	// ratio between two of them.
+	tailBounds = 20
+	thinnest   = 1.08
 	// tailEvents is how many of stable's events must be known before a cut is
 	// chosen, and tailSlow how many of them beyond the quantile.
 	tailEvents = 200
@@ -99,8 +86,8 @@ func (s *Standing) relativeQuantile(v *visit) {
 		if g.Limit.AtLeast {
 			t.KB, u.KB = g.beyond(&r.Stable, above), g.beyond(&r.Stable, below)
 		}
-		s.Step = s.Step.Add(t)
-		s.shape(g, r)
+		s.count(v, t)
+		s.shape(v)
 		test, _ := s.Tail.test(g)
 		s.binary(v, test, t, u)
 		slow := func(x *Sample) float64 { return g.beyond(x, x.bound(a.Stable, !g.Limit.AtLeast)) }
@@ -130,10 +117,39 @@ func (t *Tail) learn(g *Guardrail, x *Sample) {
 		t.Bounds = tailWindow(g, x)
 		t.Slower, t.N = make([]float64, len(t.Bounds)), 0
 	}
+	for _, b := range x.Buckets {
+		t.insert(g, b.Upper)
+	}
 	t.N = meanForget*t.N + x.N
 	for i, b := range t.Bounds {
 		t.Slower[i] = meanForget*t.Slower[i] + x.slowerThan(b)
 	}
+}
+
+// insert follows another bound, where one was missing because a sparse
+// histogram had nothing there yet.
+func (t *Tail) insert(g *Guardrail, f float64) {
+	i, found := slices.BinarySearch(t.Bounds, f)
+	if found || len(t.Bounds) >= tailBounds {
+		return
+	}
+	low, lowSlower, high, highSlower := 0.0, t.N, math.Inf(1), 0.0
+	if i > 0 {
+		low, lowSlower = t.Bounds[i-1], t.Slower[i-1]
+	}
+	if i < len(t.Bounds) {
+		high, highSlower = t.Bounds[i], t.Slower[i]
+	}
+	tail := math.Min(0.9, 5*(1-g.Quantile))
+	if f < low*thinnest || high < f*thinnest || !g.Limit.AtLeast && highSlower > tail*t.N {
+		return
+	}
+	slower := highSlower
+	if !math.IsInf(high, 1) {
+		slower = lowSlower + (highSlower-lowSlower)*(f-low)/(high-low)
+	}
+	t.Bounds = slices.Insert(slices.Clone(t.Bounds), i, f)
+	t.Slower = slices.Insert(t.Slower, i, slower)
 }
 
 // covers reports whether the sample has the followed bounds and the quantile
@@ -168,135 +184,28 @@ func (t *Tail) covers(g *Guardrail, x *Sample) bool {
 	return true
 }
 
-// tailWindow are the sample's bounds around its quantile.
+// tailWindow are the sample's bounds around its quantile, thinned where they
+// are closer than needed.
 func tailWindow(g *Guardrail, x *Sample) []float64 {
-	at := 0
-	for at < len(x.Buckets)-1 && x.slower(x.Buckets[at].Upper) > (1-g.Quantile)*x.N {
-		at++
-	}
-	from := max(0, min(at-tailBounds/2, len(x.Buckets)-tailBounds))
-	to := min(len(x.Buckets), from+tailBounds)
-	bounds := make([]float64, 0, to-from)
-	for _, b := range x.Buckets[from:to] {
-		bounds = append(bounds, b.Upper)
-	}
-	return bounds
-}
-
-// aim chooses the cuts from stable's past; nil while it knows too little or the
-// buckets allow none.
-func (t *Tail) aim(g *Guardrail) *Aim {
-	tail := 1 - g.Quantile
-	if g.Limit.AtLeast {
-		tail = g.Quantile
-	}
-	if t.N < tailEvents || t.N*math.Min(tail, 1-tail) < tailSlow {
-		return nil
-	}
-	best, cost := -1, math.Inf(1)
-	for i := range t.Bounds {
-		if share := t.share(g, i); share > 0 {
-			if c := math.Abs(math.Log(share / tail)); c < cost {
-				best, cost = i, c
-			}
-		}
-	}
-	if best < 0 || cost > math.Log(4) {
-		return nil
-	}
-	if a := t.twoCuts(g, best, exact); a != nil {
-		return a
-	}
-	if a := t.sameCut(g, best); a != nil {
-		return a
-	}
-	return t.twoCuts(g, best, math.Inf(1))
-}
-
-// share is the past share of stable's events beyond the i-th bound.
-func (t *Tail) share(g *Guardrail, i int) float64 {
-	if g.Limit.AtLeast {
-		return math.Max(0, t.N-t.Slower[i]) / t.N
-	}
-	return t.Slower[i] / t.N
-}
-
-// pilot is the past of stable's tail at the i-th bound.
-func (t *Tail) pilot(g *Guardrail, i int) sequential.Pilot {
-	return sequential.Pilot{K: t.share(g, i) * t.N, N: t.N}
-}
-
-// twoCuts compares stable beyond one bound with the candidate beyond another,
-// whose ratio is the limit's or, at most slack times, wider.
-func (t *Tail) twoCuts(g *Guardrail, i int, slack float64) *Aim {
-	x := t.Bounds[i]
-	want := x * g.Limit.Value
-	breach, pass := -1, -1
-	for j, b := range t.Bounds {
-		if math.Abs(b-want) <= sameBound*want {
-			breach, pass = j, j
-			break
-		}
-		if g.Limit.AtLeast {
-			if b < want {
-				breach = j
-			} else if pass < 0 {
-				pass = j
-			}
+	var bounds []float64
+	at := -1
+	for i, b := range x.Buckets {
+		if n := len(bounds); n > 0 && i < len(x.Buckets)-1 && b.Upper < bounds[n-1]*thinnest {
 			continue
 		}
-		if b < want {
-			pass = j
-		} else if breach < 0 {
-			breach = j
+		bounds = append(bounds, b.Upper)
+		if at < 0 && x.slower(b.Upper) <= (1-g.Quantile)*x.N {
+			at = len(bounds) - 1
 		}
 	}
-	if breach < 0 || pass < 0 {
-		return nil
+	if at < 0 {
+		at = len(bounds) - 1
 	}
-	if r := t.Bounds[breach] / want; r > slack || 1/r > slack {
-		return nil
+	// Most of the window is on the side that a regression moves to.
+	before := tailBounds / 3
+	if g.Limit.AtLeast {
+		before = tailBounds - before
 	}
-	p := t.share(g, i)
-	healthy := math.Min(math.Max(t.share(g, pass)/p, 0.05), 1)
-	return &Aim{
-		Stable: x, Breach: t.Bounds[breach], Pass: t.Bounds[pass],
-		Limit: 1, PassLimit: tailDetect(g), Healthy: healthy, Pilot: t.pilot(g, i),
-	}
-}
-
-// sameCut compares both arms beyond the same bound: a tail whose latencies are
-// longer by the limit's factor is heavier by a multiplier there, which the
-// slopes of stable's own tail bracket where its logarithm is concave in the
-// logarithm of the latency.
-func (t *Tail) sameCut(g *Guardrail, i int) *Aim {
-	if g.Limit.AtLeast || i == 0 || i+1 >= len(t.Bounds) {
-		return nil
-	}
-	s, left, right := t.share(g, i), t.share(g, i-1), t.share(g, i+1)
-	tail := 1 - g.Quantile
-	if s < 0.4*tail || s > 3*tail || right <= 0 || left <= s {
-		return nil
-	}
-	x := t.Bounds[i]
-	grow := math.Log(g.Limit.Value)
-	high := math.Exp(grow * math.Log(s/right) / math.Log(t.Bounds[i+1]/x))
-	low := math.Exp(grow * math.Log(left/s) / math.Log(x/t.Bounds[i-1]))
-	high = math.Max(high, low)
-	if high*s > 0.5 {
-		return nil
-	}
-	return &Aim{
-		Stable: x, Breach: x, Pass: x,
-		Limit: high, PassLimit: low * tailDetect(g), Healthy: 1, Pilot: t.pilot(g, i),
-	}
-}
-
-// displayCuts are the latencies that a relative quantile is shown with.
-func (t *Tail) displayCuts() []float64 {
-	if t == nil || t.Aim == nil {
-		return nil
-	}
-	a := t.Aim
-	return []float64{a.Stable / 2, a.Stable / math.Sqrt2, a.Stable / 1.19, a.Stable, a.Breach, 2 * a.Stable}
+	from := max(0, min(at-before, len(bounds)-tailBounds))
+	return slices.Clip(bounds[from:min(len(bounds), from+tailBounds)])
 }

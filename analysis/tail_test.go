@@ -240,3 +240,43 @@ func TestQuantileEstimate(t *testing.T) {
 		t.Errorf("got cuts %v, want the limit's among them", cuts)
 	}
 }
+
+// sparse leaves out what a native histogram does not transmit: empty buckets,
+// unless they bound one that is not.
+func sparse(x Sample) Sample {
+	var kept []Bucket
+	for i, b := range x.Buckets {
+		if b.Count > 0 || i+1 < len(x.Buckets) && x.Buckets[i+1].Count > 0 {
+			kept = append(kept, b)
+		}
+	}
+	x.Buckets = kept
+	return x
+}
+
+// With little traffic a native histogram has gaps that differ from interval to
+// interval; the relative quantile is judged all the same.
+func TestRelativeQuantileSparse(t *testing.T) {
+	p := latencyPanel(Limit{Relative: true, Value: 1.3, Text: "<= 1.3x stable"}, 2)
+	for _, c := range []struct {
+		factor       float64
+		breach, pass bool
+	}{{1, false, true}, {2.5, true, false}} {
+		r := seeded(9)
+		var e Evidence
+		var v Verdicts
+		breach, pass := false, false
+		for i := 1; i <= 200 && !breach; i++ {
+			x := counted(i, 0, 0, 0, 0)
+			x.Metric = "latency"
+			x.Candidate = sparse(lognormal(r, pois(r, 15), 0.1*c.factor, nativeBounds(3)))
+			x.Stable = sparse(lognormal(r, pois(r, 60), 0.1, nativeBounds(3)))
+			e, v = Judge(p, e, moment(i), []Reading{x})
+			breach, pass = len(v.Breaches) > 0, pass || v.MayEnd
+		}
+		if breach != c.breach || pass != c.pass {
+			t.Errorf("factor %v: got breach %v pass %v, want %v %v: %s", c.factor, breach, pass, c.breach, c.pass, v.Each[0].Sentence)
+		}
+		roundTrip(t, e)
+	}
+}

@@ -184,17 +184,6 @@ func (s *Standing) cause(p *Panel, g *Guardrail) (Cause, string) {
 	return CauseCandidate, ""
 }
 
-// sequentialIn is how many of a group's guardrails draw on α.
-func (p *Panel) sequentialIn(group Action) int {
-	n := 0
-	for i := range p.Guardrails {
-		if g := &p.Guardrails[i]; g.OnBreach == group && p.sequential(g) {
-			n++
-		}
-	}
-	return n
-}
-
 // stableBeyond reports whether stable itself breaks the absolute limit at the
 // same time: its figure of this step is beyond it, and that is no chance, by a
 // test of this one look or by evidence as strong as the candidate's. An

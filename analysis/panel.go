@@ -1,0 +1,94 @@
+package analysis
+
+import (
+	"math"
+	"slices"
+)
+
+// Asked are the names of the metrics to read in a step, in the panel's order:
+// those of the guardrails that are judged in it, and the budget's.
+func (p Panel) Asked(step int) []string {
+	var names []string
+	for i := range p.Metrics {
+		name := p.Metrics[i].Name
+		wanted := p.Budget != nil && p.Budget.Metric == name
+		for j := range p.Guardrails {
+			wanted = wanted || p.Guardrails[j].Metric == name && slices.Contains(p.Guardrails[j].Steps, step)
+		}
+		if wanted {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// metric finds a metric by its name; nil when the panel has none.
+func (p *Panel) metric(name string) *Metric {
+	for i := range p.Metrics {
+		if p.Metrics[i].Name == name {
+			return &p.Metrics[i]
+		}
+	}
+	return nil
+}
+
+// share is the part of α that one guardrail has: its weight in its group times
+// the group's α.
+func (p *Panel) share() float64 {
+	n := 0
+	for i := range p.Guardrails {
+		if p.sequential(&p.Guardrails[i]) {
+			n++
+		}
+	}
+	return chance(p.Alpha) / math.Max(1, float64(n))
+}
+
+// beta is the chance of a false pass.
+func (p *Panel) beta() float64 { return chance(p.Beta) }
+
+// chance keeps a probability where its logarithm is a number and a threshold.
+func chance(f float64) float64 { return math.Min(math.Max(f, 1e-12), 0.5) }
+
+// sequential reports whether the guardrail draws on α.
+func (p *Panel) sequential(g *Guardrail) bool {
+	m := p.metric(g.Metric)
+	return m != nil && g.method(m) != methodThreshold
+}
+
+// A method is how a guardrail's readings become evidence.
+type method int
+
+const (
+	methodCounts method = iota
+	methodQuantile
+	methodMean
+	methodThreshold
+)
+
+// method is the way the guardrail is judged on its metric.
+func (g *Guardrail) method(m *Metric) method {
+	switch kind := m.Kind(); {
+	case g.Test == TestThreshold || kind == KindValue:
+		return methodThreshold
+	case kind == KindHistogram:
+		return methodQuantile
+	case kind == KindMean:
+		return methodMean
+	}
+	return methodCounts
+}
+
+// rests reports whether the guardrail has nothing to compare with at the moment.
+func (g *Guardrail) rests(at Moment) bool { return g.Limit.Relative && at.StableWeight <= 0 }
+
+// sequentialIn is how many of a group's guardrails draw on α.
+func (p *Panel) sequentialIn(group Action) int {
+	n := 0
+	for i := range p.Guardrails {
+		if g := &p.Guardrails[i]; g.OnBreach == group && p.sequential(g) {
+			n++
+		}
+	}
+	return n
+}
