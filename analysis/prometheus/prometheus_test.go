@@ -1,0 +1,276 @@
+package prometheus
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/analysistest"
+)
+
+// A recorder keeps the expressions that were asked.
+type recorder struct {
+	http.Handler
+	mu    sync.Mutex
+	exprs []string
+}
+
+func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	r.exprs = append(r.exprs, req.FormValue("query"))
+	r.mu.Unlock()
+	r.Handler.ServeHTTP(w, req)
+}
+
+func (r *recorder) take() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := r.exprs
+	r.exprs = nil
+	return out
+}
+
+func newTest(t *testing.T, w *analysistest.World, h func(http.Handler) http.Handler, cfg Config) (*Source, *recorder) {
+	t.Helper()
+	r := &recorder{Handler: &server{w: w}}
+	if h != nil {
+		r.Handler = h(r.Handler)
+	}
+	cfg.URL, cfg.Client = "http://prometheus.example", &http.Client{Transport: &analysistest.Transport{Handler: r}}
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, r
+}
+
+// Every rollout asks for failures, twice, and for a p95 of 450 ms, also in
+// other words: two requests for all of them, and only the buckets around the cut.
+func TestReadMerges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := analysistest.NewWorld()
+		s, rec := newTest(t, w, nil, Config{ScrapeInterval: 15 * time.Second, Lag: 15 * time.Second})
+		for range 6 {
+			w.Step(analysistest.Interval)
+		}
+		ms := metrics()
+		spaced := ms[analysis.KindCounts]
+		spaced.Counts = &analysis.Counts{Total: ` http_requests_total { endpoint = "${endpoint}" } `, Good: `http_requests_total{code!~"5..",endpoint="${endpoint}"}`, Deployment: "deployment"}
+		per := ms[analysis.KindCounts]
+		per.Counts = &analysis.Counts{Total: `http_requests_total{endpoint="${endpoint}",deployment="${deployment}"}`, Bad: `http_requests_total{endpoint="${endpoint}",deployment="${deployment}",code="503"}`}
+		var qs []analysis.Query
+		for _, e := range analysistest.Endpoints {
+			for _, m := range []analysis.Metric{ms[analysis.KindCounts], ms[analysis.KindCounts], spaced, ms[analysis.KindHistogram], per} {
+				qs = append(qs, analysis.Query{
+					Metric: m, From: time.Now().Add(-45 * time.Second), To: time.Now(), Cuts: []float64{0.45},
+					Names: analysis.Names{Endpoint: e, Stable: "blue", Candidate: "green"},
+				})
+			}
+		}
+		if _, err := s.Read(t.Context(), qs); err != nil {
+			t.Fatal(err)
+		}
+		rec.take() // the bounds are looked up once
+		rs, err := s.Read(t.Context(), qs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{
+			`http_requests_total{endpoint=~"fraud|recs"}[96000ms]`,
+			`http_requests_total{endpoint=~"fraud|recs",deployment=~"blue|green"}[96000ms]`,
+			`latency_seconds_bucket{endpoint=~"fraud|recs",le=~"\\+Inf|0\\.25|0\\.5"}[96000ms]`,
+		}
+		got := rec.take()
+		slices.Sort(got)
+		slices.Sort(want)
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("expressions (-want +got):\n%s", d)
+		}
+		for i, r := range rs {
+			truth := w.Truth(qs[i].Names.Endpoint, "green", r.From, r.To)
+			if r.Status != analysis.StatusOK || r.Candidate.N != truth.Total() {
+				t.Errorf("reading %d: got %s %s n=%v, want ok n=%v", i, r.Status, r.Reason, r.Candidate.N, truth.Total())
+			}
+			if k := r.Candidate.K; i%5 == 2 && k != truth.OK {
+				t.Errorf("reading %d, of good requests: got k=%v, want %v", i, k, truth.OK)
+			}
+		}
+	})
+}
+
+// Endpoints come in chunks, and a chunk that fails spoils no other.
+func TestReadChunks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := analysistest.NewWorld()
+		broken := func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				if strings.Contains(r.FormValue("query"), `"fraud"`) {
+					http.Error(rw, "no", http.StatusServiceUnavailable)
+					return
+				}
+				h.ServeHTTP(rw, r)
+			})
+		}
+		s, rec := newTest(t, w, broken, Config{ScrapeInterval: 15 * time.Second, Chunk: 1})
+		for range 4 {
+			w.Step(analysistest.Interval)
+		}
+		var qs []analysis.Query
+		for _, e := range analysistest.Endpoints {
+			qs = append(qs, analysis.Query{
+				Metric: metrics()[analysis.KindCounts], From: time.Now().Add(-45 * time.Second), To: time.Now(),
+				Names: analysis.Names{Endpoint: e, Stable: "blue", Candidate: "green"},
+			})
+		}
+		rs, err := s.Read(t.Context(), qs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rs[0].Status != analysis.StatusOK || rs[1].Status != analysis.StatusError || !strings.Contains(rs[1].Reason, "503") {
+			t.Errorf("got %s and %s (%s), want ok and an error that says 503", rs[0].Status, rs[1].Status, rs[1].Reason)
+		}
+		if n := len(rec.take()); n != 2 {
+			t.Errorf("got %d requests, want 2", n)
+		}
+	})
+}
+
+// Prometheus 3 leaves the left end of a range out; a proxy takes no POST; a
+// server's clock is off: the first two change nothing, the third is an error.
+func TestReadServers(t *testing.T) {
+	for name, c := range map[string]struct {
+		wrap func(http.Handler) http.Handler
+		want string
+	}{
+		"left-open": {func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				q := r.FormValue("query")
+				r.Form.Set("query", strings.Replace(q, "000ms]", "999ms]", 1)) // one millisecond less
+				h.ServeHTTP(w, r)
+			})
+		}, ""},
+		"no POST": {func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPost {
+					http.Error(w, "no", http.StatusMethodNotAllowed)
+					return
+				}
+				h.ServeHTTP(w, r)
+			})
+		}, ""},
+		"clock ahead": {func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				rec := &dated{ResponseWriter: w, date: time.Now().Add(2 * time.Minute)}
+				h.ServeHTTP(rec, r)
+			})
+		}, "2m0s ahead"},
+		"another API": {func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = w.Write([]byte(`{"status":"success","data":{"resultType":"vector","result":[]}}`))
+			})
+		}, "not with samples"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := analysistest.NewWorld()
+				s, _ := newTest(t, w, c.wrap, Config{Lag: 15 * time.Second})
+				for range 4 {
+					w.Step(analysistest.Interval)
+				}
+				q := analysis.Query{
+					Metric: metrics()[analysis.KindCounts], From: w.Start, To: time.Now(),
+					Names: analysis.Names{Endpoint: "recs", Stable: "blue", Candidate: "green"},
+				}
+				rs, err := s.Read(t.Context(), []analysis.Query{q})
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := rs[0]
+				if c.want != "" {
+					if r.Status != analysis.StatusError || !strings.Contains(r.Reason, c.want) {
+						t.Errorf("got %s (%s), want an error that says %q", r.Status, r.Reason, c.want)
+					}
+					return
+				}
+				if want := w.Truth("recs", "blue", r.From, r.To).Total(); r.Status != analysis.StatusOK || r.Stable.N != want {
+					t.Errorf("got %s (%s) n=%v, want ok n=%v", r.Status, r.Reason, r.Stable.N, want)
+				}
+			})
+		})
+	}
+}
+
+// dated is an answer with a date of its own.
+type dated struct {
+	http.ResponseWriter
+	date time.Time
+}
+
+func (d *dated) Write(b []byte) (int, error) {
+	d.Header().Set("Date", d.date.UTC().Format(http.TimeFormat))
+	return d.ResponseWriter.Write(b)
+}
+
+// Values: one number for each deployment; nothing, several and none are told
+// apart.
+func TestReadValues(t *testing.T) {
+	answers := map[string]string{
+		"one":    `{"resultType":"vector","result":[{"metric":{},"value":[1,"0.7"]}]}`,
+		"scalar": `{"resultType":"scalar","result":[1,"0.7"]}`,
+		"empty":  `{"resultType":"vector","result":[]}`,
+		"two":    `{"resultType":"vector","result":[{"metric":{},"value":[1,"0.7"]},{"metric":{"a":"b"},"value":[1,"0.7"]}]}`,
+		"nan":    `{"resultType":"vector","result":[{"metric":{},"value":[1,"NaN"]}]}`,
+		"matrix": `{"resultType":"matrix","result":[]}`,
+	}
+	h := func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			which, _, _ := strings.Cut(r.FormValue("query"), "(")
+			_, _ = w.Write([]byte(`{"status":"success","data":` + answers[which] + `}`))
+		})
+	}
+	for which, want := range map[string]string{"one": "", "scalar": "", "empty": "gives nothing for blue", "two": "2 series", "nan": "NaN", "matrix": "matrix"} {
+		s, rec := newTest(t, nil, h, Config{})
+		m := analysis.Metric{Name: "cpu", Value: &analysis.Value{Query: which + `(x{d="${deployment}"}[${window}])`}}
+		q := analysis.Query{Metric: m, From: time.Now().Add(-time.Minute), To: time.Now(), Names: analysis.Names{Endpoint: "recs", Stable: "blue", Candidate: "green"}}
+		rs, err := s.Read(t.Context(), []analysis.Query{q, q})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := rs[1]
+		switch {
+		case !strings.Contains(r.Reason, want) || (want == "") != (r.Reason == ""):
+			t.Errorf("%s: got %s (%s), want %q", which, r.Status, r.Reason, want)
+		case want == "" && (r.Candidate.Value != 0.7 || !r.Candidate.Fresh):
+			t.Errorf("%s: got %+v, want 0.7", which, r.Candidate)
+		case which == "empty" && (r.Status != analysis.StatusOK || r.Stable.Fresh):
+			t.Errorf("empty: got %s, fresh %t, want ok and not fresh", r.Status, r.Stable.Fresh)
+		}
+		exprs := rec.take()
+		if len(exprs) != 2 || !strings.Contains(strings.Join(exprs, ""), `(x{d="green"}[240000ms])`) {
+			t.Errorf("%s: got the expressions %q, want one for each deployment", which, exprs)
+		}
+	}
+}
+
+// A configuration that cannot be asked with is refused, without repeating it.
+func TestNewRefuses(t *testing.T) {
+	for _, cfg := range []Config{
+		{URL: "http://p"},
+		{Client: http.DefaultClient},
+		{Client: http.DefaultClient, URL: "ftp://hunter2@p"},
+		{Client: http.DefaultClient, URL: "http://hunter2@:%"},
+	} {
+		if _, err := New(cfg); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("New(%+v): got %v, want an error without the address", cfg, err)
+		}
+	}
+}
