@@ -154,7 +154,9 @@ func (m *machine) missing(vs analysis.Verdicts) {
 		}
 		return
 	}
-	ms.NoDataSince = since(ms.NoDataSince, vs.NoData != "", m.now())
+	// A deployment's series appear with its first requests: while a step settles
+	// their absence does not count yet.
+	ms.NoDataSince = since(ms.NoDataSince, vs.NoData != "", later(m.now(), m.s.StepSince.Add(m.p.Settle)))
 	ms.ErrorSince = since(ms.ErrorSince, vs.SourceError != "", m.now())
 	if vs.NoData != "" {
 		ms.Guardrail = vs.NoData

@@ -36,7 +36,7 @@ func TestScenarios(t *testing.T) {
 			}
 			story, want, _ := strings.Cut(string(b), "----\n")
 			s := newScenario(t)
-			for _, line := range strings.Split(story, "\n") {
+			for line := range strings.SplitSeq(story, "\n") {
 				s.line(line)
 			}
 			got := s.out.String()
@@ -316,7 +316,7 @@ func (s *scenario) at(text string) {
 			w.Fold(r, rollout.Event{Kind: rollout.EventAnswered, Gate: words["reject"], Nonce: r.State.Gates[words["reject"]].Nonce, By: by, Reason: words["reason"]})
 		case words["write"] != "":
 			split := rollout.Split{Weights: map[string]int{}}
-			for _, pair := range strings.Split(words["write"], ",") {
+			for pair := range strings.SplitSeq(words["write"], ",") {
 				n, v, _ := strings.Cut(pair, ":")
 				split.Weights[n], _ = strconv.Atoi(v)
 			}
@@ -364,7 +364,6 @@ type scriptedFaults struct {
 type spell struct {
 	what     string
 	from, to time.Duration
-	start    time.Time
 }
 
 func (f *scriptedFaults) add(t *testing.T, text string) {
