@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/prometheus"
 	"github.com/belayd/belay/analysis/scrape"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/alertmanager"
@@ -25,7 +26,8 @@ import (
 
 // SourceConfig is a source of metrics; exactly one kind.
 type SourceConfig struct {
-	Scrape *ScrapeSource `yaml:"scrape" oneof:"source" doc:"The deployments' own /metrics, read by belayd."`
+	Prometheus *PrometheusSource `yaml:"prometheus" oneof:"source" doc:"Prometheus, Thanos, Mimir or VictoriaMetrics."`
+	Scrape     *ScrapeSource     `yaml:"scrape" oneof:"source" doc:"The deployments' own /metrics, read by belayd."`
 }
 
 // RouterConfig is a router; exactly one kind.
@@ -45,6 +47,15 @@ type ScrapeSource struct {
 	Targets map[string]map[string][]string `yaml:"targets" required:"true" doc:"Addresses by endpoint and deployment."`
 	Timeout time.Duration                  `yaml:"timeout" default:"5s" doc:"Bound of one scrape."`
 	HTTP    policies.Raw                   `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+}
+
+// PrometheusSource asks a Prometheus.
+type PrometheusSource struct {
+	URL            string        `yaml:"url" required:"true" doc:"Its address, without /api/v1."`
+	HTTP           policies.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	Timeout        time.Duration `yaml:"timeout" default:"10s" doc:"Bound of one request."`
+	ScrapeInterval time.Duration `yaml:"scrapeInterval" doc:"The longest scrape interval of the metrics; read from the samples when missing."`
+	Lag            time.Duration `yaml:"lag" doc:"How long samples may take to arrive; one scrape interval and 5s when missing."`
 }
 
 // WebhookRouter moves traffic over the webhook contract.
@@ -85,6 +96,14 @@ type adapter[C, A any] struct {
 }
 
 var sources = []adapter[SourceConfig, analysis.Source]{
+	{"prometheus", func(c SourceConfig) bool { return c.Prometheus != nil }, func(b *builder, field string, c SourceConfig) (analysis.Source, error) {
+		p := c.Prometheus
+		cl, err := b.client(field+".http", p.HTTP)
+		if err != nil {
+			return nil, err
+		}
+		return prometheus.New(prometheus.Config{URL: p.URL, Client: cl, Timeout: p.Timeout, ScrapeInterval: p.ScrapeInterval, Lag: p.Lag})
+	}},
 	{"scrape", func(c SourceConfig) bool { return c.Scrape != nil }, func(b *builder, field string, c SourceConfig) (analysis.Source, error) {
 		cl, err := b.client(field+".http", c.Scrape.HTTP)
 		if err != nil {
@@ -159,7 +178,9 @@ func (b *builder) client(field string, raw policies.Raw) (*http.Client, error) {
 func (b *builder) secret(field, ref string) (Secret, error) { return b.config.secret(field, ref) }
 
 // runner is an adapter with work of its own between calls.
-type runner interface{ Run(ctx context.Context) error }
+type runner interface {
+	Run(ctx context.Context) error
+}
 
 // build makes the adapters of one kind by their rows; all that fails is said.
 func build[C, A any](b *builder, section string, table []adapter[C, A], configs map[string]C) (map[string]A, error) {

@@ -55,7 +55,7 @@ func (w *World) disturb(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("zero the traffic: %w", err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := (&http.Client{Timeout: 5 * time.Second}).Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
