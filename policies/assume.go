@@ -1,0 +1,105 @@
+package policies
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+)
+
+// What is assumed of stable where nobody knows better.
+const (
+	assumedFailures = 0.005
+	assumedSuccess  = 0.9
+	assumedP95      = 0.2
+	assumedPast     = 1e6
+)
+
+// assume completes the baselines, and says what it assumed.
+func (o *Outlook) assume(p *Policy, plan *rollout.Plan, facts Facts) map[string]analysis.Baseline {
+	base := map[string]analysis.Baseline{}
+	for _, m := range plan.Panel.Metrics {
+		b, known := facts.Baselines[m.Name]
+		if b.PerSecond == 0 {
+			b.PerSecond = facts.PerSecond
+		}
+		if !known && facts.PerSecond > 0 {
+			if text := guess(&b, m, p); text != "" {
+				o.Assumed = append(o.Assumed, text)
+			}
+		}
+		base[m.Name] = b
+	}
+	return base
+}
+
+// guess fills in how stable does: well within an absolute limit, and at a usual
+// figure where limits are relative.
+func guess(b *analysis.Baseline, m analysis.Metric, p *Policy) string {
+	var limit *LimitText
+	for i, g := range p.Document.Spec.Guardrails {
+		if g.Metric == m.Name && g.Limit.Quantity.Unit != UnitStable && g.Test != analysis.TestThreshold {
+			limit = &p.Document.Spec.Guardrails[i].Limit
+		}
+	}
+	switch m.Kind() {
+	case analysis.KindCounts:
+		b.Share = pick(m.Counts.Good != "", assumedSuccess, assumedFailures)
+		if limit != nil {
+			v := limit.Quantity.Value
+			b.Share = pick(limit.AtLeast, 1-(1-v)/5, v/5)
+		}
+		return fmt.Sprintf("stable's %s: %s of the events", m.Name, Share(b.Share))
+	case analysis.KindHistogram:
+		p95 := assumedP95
+		if limit != nil {
+			p95 = limit.Quantity.Value * 0.6
+		}
+		b.Sample = lognormalSample(p95, limit)
+		return fmt.Sprintf("stable's %s: p95 %s", m.Name, formatDuration(time.Duration(p95*float64(time.Second)).Round(time.Millisecond)))
+	case analysis.KindMean:
+		mean := 1.0
+		if limit != nil {
+			mean = limit.Quantity.Value * pick(limit.AtLeast, 1.25, 0.8)
+		}
+		b.Sample = analysis.Sample{Fresh: true, N: assumedPast, Sum: assumedPast * mean, SumSq: assumedPast * 2 * mean * mean}
+		return fmt.Sprintf("stable's %s: mean %s, as widely spread as it is large", m.Name, formatNumber(mean))
+	case analysis.KindValue:
+	}
+	return ""
+}
+
+// lognormalSample is a past of latencies with the p95, on buckets that have the
+// limit as a bound.
+func lognormalSample(p95 float64, limit *LimitText) analysis.Sample {
+	s := analysis.Sample{Fresh: true, N: assumedPast}
+	add := func(upper float64) {
+		below := 0.0
+		for _, b := range s.Buckets {
+			below += b.Count
+		}
+		s.Buckets = append(s.Buckets, analysis.Bucket{Upper: upper, Count: math.Max(0, math.Floor(assumedPast*lognormal(upper, p95))-below)})
+	}
+	for x, ratio := 0.001, math.Sqrt(math.Sqrt(2)); x < 64; x *= ratio {
+		if limit != nil && len(s.Buckets) > 0 && s.Buckets[len(s.Buckets)-1].Upper < limit.Quantity.Value && limit.Quantity.Value < x {
+			add(limit.Quantity.Value)
+		}
+		add(x)
+	}
+	return s
+}
+
+// BaselineOf is how stable does, from a reading of its past over the interval.
+func BaselineOf(m analysis.Metric, r analysis.Reading) (analysis.Baseline, bool) {
+	seconds := r.To.Sub(r.From).Seconds()
+	if r.Status != analysis.StatusOK || !r.Stable.Fresh || seconds <= 0 || r.Stable.N <= 0 {
+		return analysis.Baseline{}, false
+	}
+	b := analysis.Baseline{PerSecond: r.Stable.N / seconds, Sample: r.Stable}
+	if m.Kind() == analysis.KindCounts {
+		b.Share = r.Stable.K / r.Stable.N
+	}
+	return b, true
+}

@@ -1,0 +1,123 @@
+package policies
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/sim"
+)
+
+// past is a source that made up its history: stable has three instances, the
+// candidate one, with their rates of failures.
+type past struct{ stable, candidate float64 }
+
+func (p past) Read(_ context.Context, qs []analysis.Query) ([]analysis.Reading, error) {
+	out := make([]analysis.Reading, len(qs))
+	for i, q := range qs {
+		r := sim.NewRandom(sim.NewRandom(uint64(q.To.Unix())).Uint64()) //nolint:gosec // a seed
+		out[i] = analysis.Reading{Metric: q.Metric.Name, From: q.From, To: q.To, Status: analysis.StatusOK}
+		draw := func(n, rate float64) analysis.Sample {
+			n = r.Poisson(n)
+			return analysis.Sample{Fresh: true, N: n, K: r.Binomial(n, rate)}
+		}
+		for k := range 3 {
+			out[i].Stable.Instances = append(out[i].Stable.Instances, analysis.Instance{Name: fmt.Sprintf("blue-%d", k), Sample: draw(1500, p.stable)})
+		}
+		for _, x := range out[i].Stable.Instances {
+			out[i].Stable.N, out[i].Stable.K, out[i].Stable.Fresh = out[i].Stable.N+x.N, out[i].Stable.K+x.K, true
+		}
+		out[i].Candidate = draw(1500, p.candidate)
+	}
+	return out, nil
+}
+
+const backtested = `apiVersion: belay/v1
+kind: RolloutPolicy
+metadata: {name: recommendations, owner: team-recommendations}
+spec:
+  endpoint: {router: azureml-prod, name: recs}
+  steps: [5%, 50%, {weight: 100%, requires: [po]}]
+  bake: 20m
+  guardrails:
+    - {name: failures, metric: failures, limit: "<= 1.2x stable"}
+    - {name: ceiling, metric: failures, limit: "<= 2%"}
+  approvals: [{name: po, from: {notifier: slack, groups: [owners]}, quorum: 2}]
+  windows: {open: [{cron: "0 9 1 1 *", for: 1h}]}
+`
+
+func recorded(t *testing.T, s analysis.Source) (*Policy, *rollout.Plan, Recording) {
+	t.Helper()
+	p := mustParse(t, backtested)
+	plan, err := p.Compile(rollout.Release{Candidate: "green"}, "r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := time.Date(2026, 11, 20, 8, 0, 7, 0, time.UTC)
+	rec, err := Record(t.Context(), func(string) (analysis.Source, bool) { return s, true }, plan, analysis.Names{Stable: "blue", Candidate: "green"}, from, from.Add(6*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, plan, rec
+}
+
+// Stable split by its instances is a healthy release: the policy lets it pass.
+func TestBacktestHealthy(t *testing.T) {
+	p, plan, rec := recorded(t, past{stable: 0.003, candidate: 0.003})
+	rep, err := Backtest(p, plan, rec, BacktestInstances, 30*time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rep.RolledBack != 0 || rep.Promoted < 8 || len(rep.Trials) != 12 {
+		t.Errorf("got:\n%swant 12 rollouts, none rolled back", rep.Text())
+	}
+	if !strings.Contains(rep.Text(), "Every one was healthy: 0% of those that ended were rolled back.") || rep.Trials[1].Instance == rep.Trials[0].Instance {
+		t.Errorf("got:\n%s", rep.Text())
+	}
+}
+
+// Two deployments that really ran: the bad one would have been rolled back.
+func TestBacktestBad(t *testing.T) {
+	p, plan, rec := recorded(t, past{stable: 0.003, candidate: 0.009})
+	rep, err := Backtest(p, plan, rec, BacktestDeployments, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rep.Promoted != 0 || rep.RolledBack != len(rep.Trials) || rep.Trials[0].Guardrail != "failures" || rep.Trials[0].Took > 20*time.Minute {
+		t.Errorf("got:\n%swant every rollout rolled back", rep.Text())
+	}
+}
+
+// failing is a source that cannot be asked.
+type failing struct{}
+
+func (failing) Read(context.Context, []analysis.Query) ([]analysis.Reading, error) {
+	return nil, errors.New("gone")
+}
+
+func TestBacktestProblems(t *testing.T) {
+	p, plan, rec := recorded(t, past{stable: 0.003, candidate: 0.003})
+	for _, rs := range rec.Readings {
+		for i := range rs {
+			rs[i].Stable.Instances = nil
+		}
+	}
+	if _, err := Backtest(p, plan, rec, BacktestInstances, time.Hour); !errors.Is(err, ErrNoInstances) {
+		t.Errorf("got error %v, want ErrNoInstances", err)
+	}
+	from := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	if _, err := Record(t.Context(), func(string) (analysis.Source, bool) { return failing{}, true }, plan, analysis.Names{}, from, from.Add(time.Hour)); err == nil {
+		t.Error("got no error, want one: the source is gone")
+	}
+	if _, err := Record(t.Context(), func(string) (analysis.Source, bool) { return nil, false }, plan, analysis.Names{}, from, from.Add(time.Hour)); err == nil {
+		t.Error("got no error, want one: there is no such source")
+	}
+	if _, err := Record(t.Context(), nil, plan, analysis.Names{}, from, from); err == nil {
+		t.Error("got no error, want one: the span is empty")
+	}
+}

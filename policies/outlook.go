@@ -1,0 +1,302 @@
+package policies
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+)
+
+// Facts are what is known before a rollout. Everything is optional; what is not
+// known is assumed and the outlook says so.
+type Facts struct {
+	// Start is when the release would come.
+	Start time.Time
+	// PerSecond is the endpoint's load in requests a second; 0 when unknown.
+	PerSecond float64
+	// Baselines are how stable does, by metric, as read from the source.
+	Baselines map[string]analysis.Baseline
+	// Rollback is the command that rolls back by hand.
+	Rollback string
+	// Instances and Concurrency are the candidate's; 0 when unknown.
+	Instances, Concurrency int
+}
+
+// An Outlook says what a rollout by a plan would be, before anything moves.
+type Outlook struct {
+	Policy    string        `json:"policy"`
+	Endpoint  string        `json:"endpoint"`
+	Candidate string        `json:"candidate"`
+	PerSecond float64       `json:"perSecond"`
+	Steps     []StepOutlook `json:"steps"`
+	// Assumed are the figures that nobody knew, as sentences.
+	Assumed []string `json:"assumed,omitempty"`
+	// Shortest is when every gate opens at once and evidence suffices; Longest
+	// when each step uses its extension and each question its time.
+	Shortest time.Duration `json:"shortest"`
+	Longest  time.Duration `json:"longest"`
+	// Advice says what cannot be detected and what would help.
+	Advice   []string `json:"advice,omitempty"`
+	Rollback string   `json:"rollback,omitempty"`
+}
+
+// StepOutlook is one step of an outlook.
+type StepOutlook struct {
+	Name     string        `json:"name"`
+	Weight   int           `json:"weight"`
+	Mirror   int           `json:"mirror,omitempty"`
+	Bake     time.Duration `json:"bake"`
+	Requires []string      `json:"requires,omitempty"`
+	// Earliest and Latest are when the step starts; Window is how long it waits
+	// for a window in the earliest case.
+	Earliest time.Time     `json:"earliest"`
+	Latest   time.Time     `json:"latest"`
+	Window   time.Duration `json:"window,omitempty"`
+	// Capacity says whether the candidate can carry the step; empty when unknown.
+	Capacity string       `json:"capacity,omitempty"`
+	Judges   []JudgeAhead `json:"judges"`
+}
+
+// JudgeAhead is what one guardrail can detect in one step.
+type JudgeAhead struct {
+	Guardrail string `json:"guardrail"`
+	Limit     string `json:"limit"`
+	Detect    string `json:"detect,omitempty"`
+	// Grade is OK, WEAK (detected in fewer than 9 of 10 cases) or BLIND (fewer
+	// than half); empty when Reason says why there are no figures.
+	Grade  string `json:"grade,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	// Median and T90 are when the regression is detected with chance ½ and 0.9,
+	// Pass when a release as good as stable passes with chance 0.9; negative is
+	// never.
+	Median time.Duration `json:"median,omitempty"`
+	T90    time.Duration `json:"t90,omitempty"`
+	Pass   time.Duration `json:"pass,omitempty"`
+	Power  float64       `json:"power,omitempty"`
+	// Excess is the number of bad events that the median detection costs.
+	Excess float64 `json:"excess,omitempty"`
+	// hold is the bake that would do.
+	hold time.Duration
+}
+
+// Foresee looks ahead: the steps with their times, what each guardrail can
+// detect by when, and what would help where it cannot.
+func Foresee(p *Policy, plan *rollout.Plan, facts Facts) Outlook {
+	o := Outlook{Policy: plan.Policy.Name, Endpoint: plan.Endpoint.Router + "/" + plan.Endpoint.Name,
+		Candidate: plan.Release.Candidate, PerSecond: facts.PerSecond, Rollback: facts.Rollback}
+	base := o.assume(p, plan, facts)
+	o.times(plan, facts.Start)
+	for i := range o.Steps {
+		o.judge(p, plan, base, i)
+		o.capacity(facts, base, i)
+	}
+	o.advise(plan, base)
+	return o
+}
+
+// times walks the ladder twice: as fast and as slow as the plan allows.
+func (o *Outlook) times(plan *rollout.Plan, start time.Time) {
+	fast, slow := start, start
+	if plan.Schedule != nil {
+		if cron, err := parseCron(plan.Schedule.Cron); err == nil {
+			zone, zerr := loadZone(pick(plan.Schedule.Timezone == "", "UTC", plan.Schedule.Timezone))
+			if zerr == nil {
+				fast = cron.Next(start.Add(-time.Second).In(zone))
+				slow = fast
+			}
+		}
+	}
+	for _, s := range plan.Steps {
+		var waited time.Duration
+		fast, waited = afterWindow(plan.Windows, fast)
+		for _, name := range s.Requires {
+			i := slices.IndexFunc(plan.Approvals, func(a rollout.Approval) bool { return a.Name == name })
+			slow = slow.Add(plan.Approvals[i].Expires)
+		}
+		slow, _ = afterWindow(plan.Windows, slow)
+		o.Steps = append(o.Steps, StepOutlook{Name: s.Name, Weight: s.Weight, Mirror: s.Mirror, Bake: s.Bake,
+			Requires: s.Requires, Earliest: fast, Latest: slow, Window: waited})
+		fast, slow = fast.Add(s.Bake), slow.Add(s.Bake+plan.MaxExtend)
+	}
+	o.Shortest, o.Longest = fast.Sub(start), slow.Sub(start)
+}
+
+// afterWindow is when a step may start that could start at t.
+func afterWindow(w *rollout.Windows, t time.Time) (time.Time, time.Duration) {
+	open, next := w.OpenAt(t)
+	if open || next.IsZero() {
+		return t, 0
+	}
+	return next, next.Sub(t)
+}
+
+// load is the traffic of a step with a weight of its own choosing; a weight of 0
+// is the step's.
+func load(s rollout.Step, i, weight int, bake time.Duration) analysis.Load {
+	l := analysis.Load{Step: i, Bake: bake, Stable: 1, Candidate: float64(s.Mirror) / 100}
+	if s.Mirror == 0 {
+		if weight == 0 {
+			weight = s.Weight
+		}
+		l.Candidate, l.Stable = float64(weight)/100, 1-float64(weight)/100
+	}
+	return l
+}
+
+func (o *Outlook) judge(p *Policy, plan *rollout.Plan, base map[string]analysis.Baseline, i int) {
+	for _, f := range forecast(plan, base, i, 0) {
+		g := plan.Panel.Guardrails[slices.IndexFunc(plan.Panel.Guardrails, func(g analysis.Guardrail) bool { return g.Name == f.Guardrail })]
+		j := JudgeAhead{Guardrail: f.Guardrail, Limit: g.Limit.Text, Detect: p.detectText(g.Name), Reason: f.Reason,
+			Median: f.Median, T90: f.T90, Pass: f.PassT90, Power: f.Power, Excess: f.Excess, hold: f.Hold}
+		if f.Reason == "" {
+			j.Grade = string(f.Grade)
+		}
+		o.Steps[i].Judges = append(o.Steps[i].Judges, j)
+	}
+}
+
+// forecast asks the judge about one step. What cannot be judged while settling
+// has so much less time.
+func forecast(plan *rollout.Plan, base map[string]analysis.Baseline, i, weight int) []analysis.Forecast {
+	s := plan.Steps[i]
+	whole := plan.Panel.Forecast([]analysis.Load{load(s, i, weight, s.Bake)}, base)
+	rest := plan.Panel.Forecast([]analysis.Load{load(s, i, weight, max(s.Bake-plan.Settle, 0))}, base)
+	for k := range whole {
+		g := slices.IndexFunc(plan.Panel.Guardrails, func(g analysis.Guardrail) bool { return g.Name == whole[k].Guardrail })
+		m := slices.IndexFunc(plan.Panel.Metrics, func(m analysis.Metric) bool { return m.Name == plan.Panel.Guardrails[g].Metric })
+		if m >= 0 && plan.Panel.Metrics[m].Kind() != analysis.KindCounts {
+			whole[k] = rest[k]
+		}
+	}
+	return whole
+}
+
+func (p *Policy) detectText(guardrail string) string {
+	for _, g := range p.Document.Spec.Guardrails {
+		if g.Name == guardrail {
+			if g.Quantile > 0 && g.Detect.Unit == UnitShare {
+				return g.Detect.Text + " slower"
+			}
+			return g.Detect.Text
+		}
+	}
+	return ""
+}
+
+// capacity compares what the step sends with what the candidate can take.
+func (o *Outlook) capacity(facts Facts, base map[string]analysis.Baseline, i int) {
+	if facts.Instances == 0 || facts.PerSecond == 0 {
+		return
+	}
+	latency := 0.0
+	for _, b := range base {
+		if b.Sample.N > 0 && len(b.Sample.Buckets) > 0 {
+			latency = meanLatency(b.Sample)
+		}
+	}
+	if latency == 0 {
+		return
+	}
+	s := &o.Steps[i]
+	need := facts.PerSecond * float64(max(s.Weight, s.Mirror)) / 100 * latency
+	have := float64(facts.Instances * max(facts.Concurrency, 1))
+	s.Capacity = fmt.Sprintf("needs %s of %s concurrent requests", formatNumber(math.Ceil(need*10)/10), formatNumber(have))
+	if need > have {
+		s.Capacity += ": too few instances"
+		o.Advice = append(o.Advice, fmt.Sprintf("Step %s %s; the candidate would turn requests away.", s.Name, s.Capacity))
+	}
+}
+
+// meanLatency estimates the mean from a histogram.
+func meanLatency(s analysis.Sample) float64 {
+	sum, lower := 0.0, 0.0
+	for _, b := range s.Buckets {
+		sum += b.Count * (lower + b.Upper) / 2
+		lower = b.Upper
+	}
+	return sum / s.N
+}
+
+// helpfulWeights are the weights that advice may propose.
+var helpfulWeights = []int{10, 15, 20, 25, 30, 40, 50}
+
+// advise says what cannot be detected, and what would help.
+func (o *Outlook) advise(plan *rollout.Plan, base map[string]analysis.Baseline) {
+	for i, s := range o.Steps {
+		for _, j := range s.Judges {
+			if j.Grade == "" || j.Grade == "OK" {
+				continue
+			}
+			text := fmt.Sprintf("Step %s cannot be relied on to detect %s beyond %s on %s: within %s it is found in %s of cases.",
+				s.Name, orNone(j.Detect), j.Limit, j.Guardrail, formatDuration(s.Bake), percentOf(j.Power))
+			if help := o.help(plan, base, i, j); help != "" {
+				text += " " + help
+			}
+			o.Advice = append(o.Advice, text)
+		}
+	}
+	for _, j := range slowPasses(o.Steps, plan) {
+		o.Advice = append(o.Advice, j)
+	}
+	if o.PerSecond == 0 {
+		o.Advice = append(o.Advice, "The traffic is not known, so nothing can be said about detection: give requests a second.")
+	}
+}
+
+// percentOf is a chance for people.
+func percentOf(x float64) string {
+	if x < 0.01 {
+		return "fewer than 1%"
+	}
+	return formatNumber(math.Round(x*100)) + "%"
+}
+
+// help finds a longer bake or a higher weight with which it would be detected.
+func (o *Outlook) help(plan *rollout.Plan, base map[string]analysis.Baseline, i int, j JudgeAhead) string {
+	var ways []string
+	if j.hold > 0 {
+		ways = append(ways, "a bake of "+formatDuration(roundUp(j.hold)))
+	}
+	for _, w := range helpfulWeights {
+		if plan.Steps[i].Mirror > 0 || w <= plan.Steps[i].Weight {
+			continue
+		}
+		k := slices.IndexFunc(forecast(plan, base, i, w), func(f analysis.Forecast) bool {
+			return f.Guardrail == j.Guardrail && f.Reason == "" && f.Grade == "OK"
+		})
+		if k >= 0 {
+			ways = append(ways, fmt.Sprintf("a weight of %d%%", w))
+			break
+		}
+	}
+	ways = append(ways, "a wider detect")
+	return "What would help: " + oneOf(ways) + "."
+}
+
+// roundUp rounds to what people write: five minutes, or an hour.
+func roundUp(d time.Duration) time.Duration {
+	unit := pick(d > 4*time.Hour, time.Hour, 5*time.Minute)
+	return (d + unit - 1) / unit * unit
+}
+
+// slowPasses warns of steps that a good release will not have passed in time.
+func slowPasses(steps []StepOutlook, plan *rollout.Plan) []string {
+	var out []string
+	for _, s := range steps {
+		for _, j := range s.Judges {
+			if j.Grade == "" || j.Pass >= 0 && j.Pass <= s.Bake+plan.MaxExtend {
+				continue
+			}
+			when := "never"
+			if j.Pass >= 0 {
+				when = "only after " + formatDuration(roundUp(j.Pass))
+			}
+			out = append(out, fmt.Sprintf("Step %s: a release as good as stable passes %s %s, and bake and maxExtend give it %s; then onUndecided applies (%s).",
+				s.Name, j.Guardrail, when, formatDuration(s.Bake+plan.MaxExtend), plan.OnUndecided))
+		}
+	}
+	return out
+}

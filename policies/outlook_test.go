@@ -1,0 +1,66 @@
+package policies
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+)
+
+// The outlook of the full example says when each step starts, what can be
+// detected by when, and at 20 requests a second plainly what cannot.
+func TestOutlook(t *testing.T) {
+	p, ps := Parse(os.DirFS("examples"), "recommendations.yaml", config())
+	if p == nil {
+		t.Fatal(ps.Text())
+	}
+	plan, err := p.Compile(rollout.Release{Candidate: "green"}, "r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rps := range []float64{0, 20, 2000} {
+		o := Foresee(p, plan, Facts{
+			Start: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), PerSecond: rps, Instances: 2, Concurrency: 8,
+			Rollback: "az ml online-endpoint update --name recs --traffic blue=100",
+		})
+		var b strings.Builder
+		if err := o.Text(&b); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, fmt.Sprintf("testdata/outlook-%g.txt", rps), b.String())
+	}
+}
+
+// What the source tells replaces what is assumed.
+func TestOutlookFromReadings(t *testing.T) {
+	p := mustParse(t, smallest)
+	plan, err := p.Compile(rollout.Release{Candidate: "green"}, "r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
+	r := analysis.Reading{From: at, To: at.Add(10 * time.Minute), Status: analysis.StatusOK, Stable: analysis.Sample{Fresh: true, N: 60_000, K: 60}}
+	var failures analysis.Metric
+	for _, m := range plan.Panel.Metrics {
+		if m.Name == "failures" {
+			failures = m
+		}
+	}
+	b, ok := BaselineOf(failures, r)
+	if !ok || b.PerSecond != 100 || b.Share != 0.001 {
+		t.Fatalf("got %+v, %v, want 100 requests/s with 0.001 bad", b, ok)
+	}
+	o := Foresee(p, plan, Facts{Start: at, PerSecond: 100, Baselines: map[string]analysis.Baseline{"failures": b}})
+	for _, a := range o.Assumed {
+		if strings.Contains(a, "failures") {
+			t.Errorf("got assumption %q, want none about failures", a)
+		}
+	}
+	if _, ok := BaselineOf(failures, analysis.Reading{Status: analysis.StatusError}); ok {
+		t.Error("got a baseline from a failed reading")
+	}
+}
