@@ -34,11 +34,7 @@ func (s *Store) backup(ctx context.Context, path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, tmp.Close(), ignoreMissing(os.Remove(tmp.Name()))) }()
-	err = s.view(ctx, func(tx *bbolt.Tx, _ layout) error {
-		_, err := tx.WriteTo(contextWriter{ctx, tmp})
-		return err
-	})
-	if err != nil {
+	if err := s.copyTo(ctx, tmp); err != nil {
 		return err
 	}
 	if err := tmp.Sync(); err != nil {
@@ -52,6 +48,19 @@ func (s *Store) backup(ctx context.Context, path string) (err error) {
 		return fmt.Errorf("check the copy: %w", err)
 	}
 	return publish(tmp.Name(), path)
+}
+
+// copyTo writes the store as it is now to w, until ctx ends or the store is
+// closed.
+func (s *Store) copyTo(ctx context.Context, w io.Writer) error {
+	check := func() error { return s.ready(ctx) }
+	return s.view(ctx, func(tx *bbolt.Tx, _ layout) error {
+		_, err := tx.WriteTo(checkedWriter{w, check})
+		if over := check(); over != nil {
+			return over // bbolt keeps only the text of some errors.
+		}
+		return err
+	})
 }
 
 // publish gives a finished file its name, which must be free.
@@ -82,14 +91,14 @@ func absent(path string) error {
 	}
 }
 
-// A contextWriter stops writing when its context ends.
-type contextWriter struct {
-	ctx context.Context
-	w   io.Writer
+// A checkedWriter stops writing when the caller has gone or the store is closed.
+type checkedWriter struct {
+	w     io.Writer
+	check func() error
 }
 
-func (w contextWriter) Write(p []byte) (int, error) {
-	if err := w.ctx.Err(); err != nil {
+func (w checkedWriter) Write(p []byte) (int, error) {
+	if err := w.check(); err != nil {
 		return 0, err
 	}
 	return w.w.Write(p)

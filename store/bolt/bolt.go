@@ -148,7 +148,7 @@ func open(path string, o Options) (*Store, error) {
 	if o.Reserve == 0 {
 		o.Reserve = reserveSize
 	}
-	path, err := filepath.Abs(path)
+	path, err := resolve(path)
 	if err != nil {
 		return nil, err
 	}
@@ -178,6 +178,19 @@ func open(path string, o Options) (*Store, error) {
 	s.keepReserve()
 	go s.run()
 	return s, nil
+}
+
+// resolve returns the file that the path names, wherever links lead: a
+// compaction replaces the file, not the link.
+func resolve(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		return target, nil
+	}
+	return path, nil // There is no file yet, or opening it says what is wrong.
 }
 
 // openFile locks, checks and maps the file, in this order.

@@ -27,7 +27,9 @@ const (
 
 func TestMain(m *testing.M) {
 	children := map[string]func(path string) error{
-		"append":  appendForEver,
+		"append":  func(path string) error { return appendForEver(path, false) },
+		"no sync": func(path string) error { return appendForEver(path, true) },
+		"open":    openAndClose,
 		"limited": appendUntilLimited,
 		"sync":    appendOnOneThread,
 	}
@@ -57,12 +59,13 @@ func child(t *testing.T, what, path string, before ...string) *exec.Cmd {
 }
 
 // appendForEver has eight writers append and print each append that was
-// acknowledged, until it is killed.
-func appendForEver(path string) error {
+// acknowledged, until it is killed. Without sync it is a store that lies.
+func appendForEver(path string, noSync bool) error {
 	s, err := Open(path, testOptions())
 	if err != nil {
 		return err
 	}
+	s.db.NoSync = noSync // Before the first append, so the writer sees it.
 	ctx := context.Background()
 	errs := make(chan error)
 	var mu sync.Mutex
@@ -167,6 +170,15 @@ func appendOnOneThread(path string) error {
 		}
 		_, err = s.Head(ctx, "a")
 		_, _ = fmt.Fprintf(os.Stdout, "head %d: broken %t\n", i, errors.Is(err, store.ErrBroken))
+	}
+	return s.Close()
+}
+
+// openAndClose opens the store, which makes or compacts it, and says so.
+func openAndClose(path string) error {
+	s, err := Open(path, testOptions())
+	if err != nil {
+		return err
 	}
 	return s.Close()
 }

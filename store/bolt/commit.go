@@ -92,15 +92,22 @@ func (d *durable) end() {
 	d.busy = nil
 }
 
-// wait returns nil if the transaction is on disk, or the commit that may bring
-// it there.
+// wait returns nil if the transaction is on disk, else what to wait for before
+// looking again: the commit that may bring it there, or nothing if that one has
+// failed meanwhile.
 func (d *durable) wait(id int) <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if id <= d.id {
+	switch {
+	case id <= d.id:
 		return nil
+	case d.busy != nil:
+		return d.busy
+	default:
+		over := make(chan struct{})
+		close(over)
+		return over
 	}
-	return d.busy
 }
 
 // view calls fn with a read transaction on what is on disk. The error of fn is

@@ -2,11 +2,16 @@ package bolt
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -88,6 +93,149 @@ func checkChains(t *testing.T, s *Store, counts map[string]int) int {
 		counts[key] = n
 	}
 	return beyond
+}
+
+// A process that makes a store, or compacts one, is killed at any instant. The
+// next one finds no file or a whole one, old or new, with everything in it.
+func TestKillWhileOpening(t *testing.T) {
+	sparse := newPath(t)
+	dump := makeSparse(t, sparse)
+	data, err := os.ReadFile(sparse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := 0
+	for round := range 30 {
+		path, want := newPath(t), ""
+		if round%2 == 0 {
+			want = dump
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cmd := child(t, "open", path)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(rand.N(25 * time.Millisecond)) //nolint:gosec // Any instant will do.
+		_ = cmd.Process.Kill()
+		if err := cmd.Wait(); err != nil {
+			killed++
+		}
+		s, err := Open(path, testOptions())
+		if err != nil {
+			t.Fatalf("round %d: Open after a kill: %v", round, err)
+		}
+		if got := dumped(t, s); got != want {
+			t.Errorf("round %d: got %d bytes of content after a kill, want %d", round, len(got), len(want))
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("round %d: Close: %v", round, err)
+		}
+	}
+	t.Logf("%d of 30 were killed before they had ended", killed)
+}
+
+// The power goes: what the disk has at that instant is all there is. The disk is
+// the image of a file system; the process is stopped, so that the copy of the
+// image is that of one instant, and never gets to sync anything again.
+// Everything acknowledged must be in the copy. A store that does not sync is
+// caught.
+func TestPowerCut(t *testing.T) {
+	mkfs, mount, umount := realProgram(t, "mkfs.ext4"), realProgram(t, "mount"), realProgram(t, "umount")
+	for _, test := range []struct {
+		story, child string
+		lost         bool
+	}{{"the store as it is", "append", false}, {"a store that does not sync", "no sync", true}} {
+		t.Run(test.story, func(t *testing.T) {
+			dir := t.TempDir()
+			image, mnt := filepath.Join(dir, "image"), filepath.Join(dir, "mnt")
+			if err := errors.Join(os.Mkdir(mnt, 0o700), os.WriteFile(image, nil, 0o600), os.Truncate(image, 64<<20)); err != nil {
+				t.Fatal(err)
+			}
+			run(t, mkfs, "-q", "-F", image)
+			if out, err := exec.CommandContext(t.Context(), mount, "-o", "loop", image, mnt).CombinedOutput(); err != nil { //nolint:gosec // The test's own disk.
+				skipReal(t, fmt.Sprintf("no real disk to cut off: mount: %v: %s (it takes root)", err, out))
+			}
+			defer run(t, umount, mnt)
+			// The store itself is older than the last sync of the file system.
+			if err := opened(t, filepath.Join(mnt, "belay.db"), testOptions()).Close(); err != nil {
+				t.Fatal(err)
+			}
+			counts := make(map[string]int)
+			cmd := child(t, test.child, filepath.Join(mnt, "belay.db"))
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			lines := bufio.NewReader(out)
+			for range 200 {
+				line, err := lines.ReadString('\n')
+				if err != nil {
+					t.Fatalf("the child printed %q, %v", line, err)
+				}
+				acknowledged(t, line, counts)
+			}
+			if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			after := filepath.Join(dir, "after")
+			data, err := os.ReadFile(image)
+			if err == nil {
+				err = os.WriteFile(after, data, 0o600)
+			}
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait() // It was killed.
+			if err != nil {
+				t.Fatal(err)
+			}
+			run(t, umount, mnt)
+			run(t, mount, "-o", "loop", after, mnt)
+			s, err := Open(filepath.Join(mnt, "belay.db"), testOptions())
+			if err != nil && !test.lost {
+				t.Fatalf("Open after the power cut: %v", err)
+			}
+			missing := -1 // The file does not even open.
+			if err == nil {
+				missing = missingRecords(t, s, counts)
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			if lost := missing != 0; lost != test.lost {
+				t.Errorf("got %d of 200 acknowledged appends lost, want some lost: %t", missing, test.lost)
+			}
+		})
+	}
+}
+
+// missingRecords is how many of the acknowledged appends the store has not.
+func missingRecords(t *testing.T, s *Store, counts map[string]int) int {
+	t.Helper()
+	missing := 0
+	for key, known := range counts {
+		n := 0
+		for _, err := range s.History(t.Context(), key) {
+			if err == nil {
+				n++
+			} else if !errors.Is(err, store.ErrNotFound) {
+				t.Fatalf("History(%s): %v", key, err)
+			}
+		}
+		missing += max(0, known-n)
+	}
+	return missing
+}
+
+// run runs a program that must succeed.
+func run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.CommandContext(context.WithoutCancel(t.Context()), name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+	}
 }
 
 // fdatasync fails with EIO, in the kernel's own words: strace puts the error in

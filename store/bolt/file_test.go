@@ -142,37 +142,45 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// A file that is mostly free is made small when it is opened, and is the same
-// store: revisions go on where they were.
-func TestCompact(t *testing.T) {
-	path := newPath(t)
-	var log strings.Builder
+// makeSparse writes a store most of which has been deleted, and returns what is
+// left in it.
+func makeSparse(t *testing.T, path string) string {
+	t.Helper()
 	s := opened(t, path, testOptions())
-	var last store.Revision
-	for i := range 300 {
-		r, err := s.Append(t.Context(), fmt.Sprint("k/", i), []byte("e"), make([]byte, 10_000), 0)
-		if err != nil {
-			t.Fatal(err)
+	var appends, deletes []*write
+	for i := range 400 {
+		appends = append(appends, newAppend(fmt.Sprint("k/", i), []byte("e"), make([]byte, 10_000), 0))
+	}
+	s.commitGroup(appends) // The writer is idle.
+	for i, w := range appends {
+		r := <-w.done
+		if r.err != nil {
+			t.Fatal(r.err)
 		}
-		if last = r; i >= 20 {
-			if err := s.Delete(t.Context(), fmt.Sprint("k/", i), r); err != nil {
-				t.Fatal(err)
-			}
+		if i >= 20 {
+			deletes = append(deletes, newDelete(string(w.key), r.revision))
 		}
 	}
-	for i := range 300 { // All at once, so that nothing is used again.
-		if _, err := s.Append(t.Context(), fmt.Sprint("big/", i), nil, make([]byte, 10_000), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for r := range s.Heads(t.Context(), "big/") {
-		last = max(last, r.Revision)
-		if err := s.Delete(t.Context(), r.Key, r.Revision); err != nil {
-			t.Fatal(err)
+	s.commitGroup(deletes)
+	for _, w := range deletes {
+		if r := <-w.done; r.err != nil {
+			t.Fatal(r.err)
 		}
 	}
 	dump := dumped(t, s)
 	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dump
+}
+
+// A file that is mostly free is made small when it is opened, and is the same
+// store: revisions go on where they were.
+func TestCompact(t *testing.T) {
+	path := newPath(t)
+	dump := makeSparse(t, path)
+	link := filepath.Join(t.TempDir(), "link.db")
+	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.Stat(path)
@@ -183,7 +191,8 @@ func TestCompact(t *testing.T) {
 	if err := os.WriteFile(path+".compact", []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s = opened(t, path, Options{Reserve: -1, Logger: textLogger(&log)})
+	var log strings.Builder
+	s := opened(t, link, Options{Reserve: -1, Logger: textLogger(&log)})
 	after, err := os.Stat(path)
 	if err != nil || after.Size() > before.Size()/2 || after.Mode().Perm() != 0o600 {
 		t.Errorf("got %d bytes and mode %v after %d, %v; want less than half and 0600", after.Size(), after.Mode(), before.Size(), err)
@@ -191,8 +200,8 @@ func TestCompact(t *testing.T) {
 	if got := dumped(t, s); got != dump {
 		t.Errorf("got another content after the compaction")
 	}
-	if r, err := s.Append(t.Context(), "next", nil, nil, 0); err != nil || r != last+1 {
-		t.Errorf("Append: got revision %d, %v; want %d", r, err, last+1)
+	if r, err := s.Append(t.Context(), "next", nil, nil, 0); err != nil || r != 401 {
+		t.Errorf("Append: got revision %d, %v; want 401", r, err)
 	}
 	if !strings.Contains(log.String(), "store compacted") || fmt.Sprint(names(t, path)) != "[belay.db]" {
 		t.Errorf("got the log %q and the files %v, want a compaction and no leftovers", &log, names(t, path))
@@ -266,6 +275,33 @@ func TestBackup(t *testing.T) {
 	if got := names(t, elsewhere); len(got) != 0 {
 		t.Errorf("a backup that failed: got the files %v, want none", got)
 	}
+}
+
+// Close does not wait for a backup that takes its time.
+func TestBackupEndsWithStore(t *testing.T) {
+	s := opened(t, filled(t).path, testOptions())
+	begun := make(chan struct{})
+	ended := make(chan error, 1)
+	go func() { ended <- s.copyTo(t.Context(), slowWriter{begun, s.closing}) }()
+	<-begun
+	if err := s.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	if err := <-ended; !errors.Is(err, store.ErrClosed) {
+		t.Errorf("the backup: got error %v, want %v", err, store.ErrClosed)
+	}
+}
+
+// A slowWriter says that it has begun and takes until the store is closed.
+type slowWriter struct {
+	begun   chan<- struct{}
+	closing <-chan struct{}
+}
+
+func (w slowWriter) Write(p []byte) (int, error) {
+	w.begun <- struct{}{}
+	<-w.closing
+	return len(p), nil
 }
 
 // checkBackup expects of each writer as many records of a as of b, or one more.
