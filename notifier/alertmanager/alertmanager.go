@@ -146,7 +146,7 @@ func (c *Client) Run(ctx context.Context, open func(context.Context) ([]notifier
 	defer tick.Stop()
 	for {
 		if err := c.refresh(ctx, open); err != nil && ctx.Err() == nil {
-			c.log.WarnContext(ctx, "alerts not refreshed", "error", err)
+			c.log.WarnContext(ctx, "alerts not refreshed", "outcome", err.Error())
 		}
 		select {
 		case <-ctx.Done():

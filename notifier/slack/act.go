@@ -32,25 +32,20 @@ type dialog struct {
 // interaction is the act behind a click or a dialog that was sent; nil where there
 // is none of Belay's.
 func (c *Client) interaction(ic slack.InteractionCallback) *act {
-	switch ic.Type {
-	case slack.InteractionTypeBlockActions:
+	if ic.Type == slack.InteractionTypeBlockActions {
 		for _, a := range ic.ActionCallback.BlockActions {
 			if a != nil && (a.ActionID == actionApprove || a.ActionID == actionReject || a.ActionID == actionHold) {
 				return &act{do: func(ctx context.Context) outcome { return c.click(ctx, ic, *a) }}
 			}
 		}
-		return nil
-	case slack.InteractionTypeViewSubmission:
-		if ic.View.CallbackID != callbackReason {
-			return nil
-		}
+	}
+	if ic.Type == slack.InteractionTypeViewSubmission && ic.View.CallbackID == callbackReason {
 		return &act{
 			do:   func(ctx context.Context) outcome { return c.submission(ctx, ic) },
 			late: slack.NewClearViewSubmissionResponse(),
 		}
-	default:
-		return nil
 	}
+	return nil
 }
 
 // click decides an approval, and opens the dialog for what needs a reason. What

@@ -3,6 +3,7 @@ package slack
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/slack-go/slack"
@@ -91,11 +92,10 @@ func (c *Client) ask(n notifier.Notice) ([]slack.Block, error) {
 	q, r := n.Question, n.Rollout
 	change := fmt.Sprintf("%d%% → %d%%", q.FromWeight, q.ToWeight)
 	if q.State != "open" {
-		name := q.State
-		if _, ok := defaults[name]; !ok {
+		if !slices.Contains([]string{"approved", "rejected", "expired", "void"}, q.State) {
 			return nil, fmt.Errorf("%w: unknown state %q of a question", notifier.ErrPermanent, q.State)
 		}
-		blocks := []slack.Block{header(fmt.Sprintf("%s: %s (%s)", r.Endpoint, change, q.State)), section(c.words.Text(name, n))}
+		blocks := []slack.Block{header(fmt.Sprintf("%s: %s (%s)", r.Endpoint, change, q.State)), section(c.words.Text(q.State, n))}
 		if len(q.Answers) > 0 {
 			blocks = append(blocks, section(voices(q)))
 		}
