@@ -74,7 +74,7 @@ func (s *stage) check(e Expectation) (why string, wrong int) {
 	case e.Never != "":
 		for i, d := range s.timeline {
 			if ok, _ := s.matches(e, e.Never, d); ok {
-				return "it happened at " + formatDuration(d.At), i
+				return "it happened at " + formatDuration(d.At.Round(time.Second)), i
 			}
 		}
 		return "", -1

@@ -180,14 +180,7 @@ func loadTest(fsys fs.FS, name string, env *Environment) (*TestFile, *Policy, Pr
 	}
 	c := &testChecker{d: d, file: f, policy: p}
 	c.check()
-	ps = d.problems
-	for _, w := range pps {
-		if w.Code != WarnUnresolved {
-			continue
-		}
-		ps = append(ps, w)
-	}
-	ps = ps.sorted()
+	ps = d.problems.sorted()
 	if ps.HasErrors() {
 		return nil, nil, ps
 	}
@@ -231,6 +224,9 @@ func (c *testChecker) check() {
 		c.seriesNames(at+".series", tc.Series)
 		for j, a := range tc.Actions {
 			c.action(fmt.Sprintf("%s.actions[%d]", at, j), a)
+		}
+		if len(tc.Expect) == 0 {
+			c.report(at+".expect", "expects nothing", "")
 		}
 		for j, e := range tc.Expect {
 			c.expectation(fmt.Sprintf("%s.expect[%d]", at, j), e)

@@ -52,13 +52,13 @@ const requester = "requester"
 // testPlan compiles the policy for a test and leaves out the guardrails that
 // have no series; it returns their names.
 func testPlan(p *Policy, has func(analysis.Metric) bool) (*rollout.Plan, []string, error) {
+	p, left := p.resolvedOnly()
 	plan, err := p.Compile(rollout.Release{
 		Policy: p.Document.Metadata.Name, Candidate: candidateOf(p), Version: "candidate", Requester: rollout.Person{ID: requester},
 	}, "test")
 	if err != nil {
 		return nil, nil, err
 	}
-	var left []string
 	given := map[string]bool{}
 	plan.Panel.Metrics = slices.DeleteFunc(plan.Panel.Metrics, func(m analysis.Metric) bool {
 		given[m.Name] = has(m)
@@ -77,6 +77,24 @@ func testPlan(p *Policy, has func(analysis.Metric) bool) (*rollout.Plan, []strin
 		return nil, left, fmt.Errorf("test policy %s: no guardrail has series", p.Document.Metadata.Name)
 	}
 	return plan, left, nil
+}
+
+// resolvedOnly is the policy without the guardrails whose metrics only a config
+// that is not at hand could define, and their names.
+func (p *Policy) resolvedOnly() (*Policy, []string) {
+	q := *p
+	var left []string
+	q.Document.Spec.Guardrails = slices.DeleteFunc(slices.Clone(p.Document.Spec.Guardrails), func(g Guardrail) bool {
+		if m, ok := p.metrics[g.Metric]; ok && m.known {
+			return false
+		}
+		left = append(left, g.Name)
+		return true
+	})
+	if b := p.Document.Spec.Budget; b != nil && !p.metrics[b.Metric].known {
+		q.Document.Spec.Budget = nil
+	}
+	return &q, left
 }
 
 // A stage is one run of one case.
