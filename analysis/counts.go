@@ -47,6 +47,9 @@ func (g *Guardrail) events(x *Sample) float64 {
 
 // learn takes a sample of stable alone in.
 func (s *Standing) learn(g *Guardrail, m *Metric, x *Sample) {
+	if !x.Fresh {
+		return
+	}
 	switch g.method(m) {
 	case methodCounts:
 		s.Pilot.Learn(g.events(x), x.N)

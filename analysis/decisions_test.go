@@ -140,7 +140,7 @@ func (g *goals) note(what, format string, most, reached float64) {
 func TestDecisions(t *testing.T) {
 	size := sizes{rollouts: 150, effects: 40, wald: 250, planner: 60, traffics: []float64{50, 500}}
 	if *decisions == "full" {
-		size = sizes{rollouts: 5000, effects: 500, wald: 4000, planner: 400, traffics: traffics}
+		size = sizes{rollouts: 5000, effects: 500, wald: 20000, planner: 400, traffics: traffics}
 	}
 	var doc strings.Builder
 	var reached goals

@@ -127,6 +127,7 @@ func (e *Evidence) inspect(m *Metric, at Moment, r *Reading) (trouble Outcome, w
 func (s *Standing) absorb(p *Panel, g *Guardrail, m *Metric, at Moment, r *Reading) {
 	how := g.method(m)
 	if counted := how == methodCounts || how == methodThreshold && m.Kind() == KindCounts; at.Settling && !counted {
+		s.learn(g, m, &r.Stable) // stable has nothing to settle
 		return
 	}
 	s.restart(g, at, r.From)

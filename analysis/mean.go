@@ -165,15 +165,15 @@ func (s *Standing) learnMean(x *Sample) {
 	if len(x.Instances) < 2 || now.variance() <= 0 {
 		return
 	}
+	x2, df := 0.0, -1.0
 	for i := range x.Instances {
-		in := &x.Instances[i]
-		if in.N > 0 {
+		if in := &x.Instances[i]; in.N > 0 {
 			e := in.Sum - in.N*now.mean()
-			s.Dispersion.X2 += e * e / (in.N * now.variance())
-			s.Dispersion.DF++
+			x2 += e * e / (in.N * now.variance())
+			df++
 		}
 	}
-	s.Dispersion.DF--
+	s.Dispersion.Add(1, x2, df)
 }
 
 // estimate is the mean with its anytime-valid 95% interval, which is

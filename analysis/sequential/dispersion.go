@@ -7,19 +7,55 @@ const Unknown = 2.0
 
 // Dispersion estimates how much more events cluster (retries, bursts) than
 // independent ones would, from how the baseline's instances differ within one
-// interval. The zero value has seen nothing.
+// interval: Pearson's statistic over its degrees of freedom. Intervals are
+// weighted by their events. Unweighted, an interval with a single cluster would
+// count for no more than its size, while its share of the variance grows with
+// the square. The zero value has seen nothing.
 type Dispersion struct {
+	// Freedom is the number of degrees of freedom.
+	Freedom float64 `json:"df,omitempty"`
+	// X2 and DF are the weighted sums of the statistic and of the degrees of
+	// freedom, D1 that of the latter by squared weights.
 	X2 float64 `json:"x2,omitempty"`
-	DF float64 `json:"df,omitempty"`
+	DF float64 `json:"wdf,omitempty"`
+	D1 float64 `json:"d1,omitempty"`
+	// X4, XD and D2 are the sums of the weighted terms' squares and product.
+	X4 float64 `json:"x4,omitempty"`
+	XD float64 `json:"xd,omitempty"`
+	D2 float64 `json:"d2,omitempty"`
 }
 
 // Phi is an upper 80% bound of the dispersion, at least 1: what increments are
-// divided by.
+// divided by. It is the greater of the chi-square bound and of one by how much
+// the intervals differ: where few large clusters make up the events, they tell
+// less than their number says.
 func (d Dispersion) Phi() float64 {
-	if d.DF < 5 {
+	if d.Freedom < 5 || d.DF <= 0 {
 		return Unknown
 	}
-	return math.Max(1, d.X2/chiSquareLow(d.DF))
+	phi := d.X2 / d.DF
+	spread := math.Sqrt(math.Max(0, d.X4-2*phi*d.XD+phi*phi*d.D2)) / d.DF
+	effective := math.Max(1, d.DF*d.DF/d.D1)
+	return math.Max(1, math.Max(phi*effective/chiSquareLow(effective), phi+upper80*spread))
+}
+
+// upper80 is the 80% quantile of the standard normal distribution.
+const upper80 = 0.8416
+
+// Add takes an interval in: its weight, Pearson's statistic and its degrees of
+// freedom.
+func (d *Dispersion) Add(weight, x2, df float64) {
+	if weight <= 0 || df <= 0 {
+		return
+	}
+	d.Freedom += df
+	x, y := weight*x2, weight*df
+	d.X2 += x
+	d.DF += y
+	d.D1 += weight * y
+	d.X4 += x * x
+	d.XD += x * y
+	d.D2 += y * y
 }
 
 // Interval begins an interval of instances that together had k of n events.
@@ -27,16 +63,17 @@ func (d *Dispersion) Interval(k, n float64) Spread {
 	if n <= 0 || k <= 0 || k >= n {
 		return Spread{}
 	}
-	return Spread{into: d, rate: k / n}
+	return Spread{into: d, rate: k / n, weight: k * (n - k) / n}
 }
 
 // Spread collects one interval's instances; nothing is counted where all
 // events or none were of the counted kind.
 type Spread struct {
-	into *Dispersion
-	rate float64
-	x2   float64
-	pods float64
+	into   *Dispersion
+	rate   float64
+	weight float64
+	x2     float64
+	pods   float64
 }
 
 // Add adds an instance that had k of n events.
@@ -51,17 +88,15 @@ func (s *Spread) Add(k, n float64) {
 
 // Done takes the interval in.
 func (s *Spread) Done() {
-	if s.into == nil || s.pods < 2 {
-		return
+	if s.into != nil {
+		s.into.Add(s.weight, s.x2, s.pods-1)
 	}
-	s.into.X2 += s.x2
-	s.into.DF += s.pods - 1
 }
 
 // chiSquareLow is the 20% quantile of the chi-square distribution, by Wilson
 // and Hilferty.
 func chiSquareLow(df float64) float64 {
 	h := 2 / (9 * df)
-	c := 1 - h - 0.8416*math.Sqrt(h)
+	c := 1 - h - upper80*math.Sqrt(h)
 	return df * c * c * c
 }

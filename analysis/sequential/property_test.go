@@ -238,3 +238,49 @@ func FuzzIncrements(f *testing.F) {
 		}
 	})
 }
+
+// The dispersion's bound is above the truth in most samples, near it in long
+// ones, and 2 while too little is known.
+func TestDispersion(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 6)) //nolint:gosec // reproducible on purpose
+	estimate := func(intervals, cluster int) float64 {
+		var d Dispersion
+		for range intervals {
+			var pods [8]float64
+			total := 0.0
+			for i := range pods {
+				for range 40 {
+					if r.Float64() < 0.1 {
+						pods[i] += float64(cluster)
+						total += float64(cluster)
+					}
+				}
+			}
+			spread := d.Interval(total, 8*10000)
+			for _, k := range pods {
+				spread.Add(k, 10000)
+			}
+			spread.Done()
+		}
+		return d.Phi()
+	}
+	if got := (Dispersion{Freedom: 4, DF: 4, X2: 4}).Phi(); got != Unknown {
+		t.Errorf("after 4 degrees of freedom: got %v, want %v", got, Unknown)
+	}
+	for _, cluster := range []int{1, 4} {
+		// 40 draws of 0.1 each vary by 0.9 of what a Poisson number would.
+		truth := math.Max(1, 0.9*float64(cluster))
+		below := 0
+		for range 200 {
+			if estimate(10, cluster) < truth {
+				below++
+			}
+		}
+		if below > 60 {
+			t.Errorf("clusters of %d: got %d of 200 bounds below the truth, want about 40 at most", cluster, below)
+		}
+		if got := estimate(3000, cluster); math.Abs(got-truth) > 0.1*truth {
+			t.Errorf("clusters of %d: got %v after a long time, want about %v", cluster, got, truth)
+		}
+	}
+}

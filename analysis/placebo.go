@@ -1,0 +1,125 @@
+package analysis
+
+import (
+	"math"
+	"slices"
+)
+
+// A Placebo is how often guardrails would have been broken by a release that
+// was none: instances of stable that took the candidate's part.
+type Placebo struct {
+	// Trials is how many instances took the part, and Broken names those for
+	// which the evidence reached the level of a rollback.
+	Trials int
+	Broken []string
+}
+
+// Rate is the share of trials in which a guardrail was broken; it should not be
+// above the panel's α. It is 0 when nothing was tried.
+func (p Placebo) Rate() float64 {
+	return float64(len(p.Broken)) / math.Max(1, float64(p.Trials))
+}
+
+// Placebo replays readings of stable alone, in which its instances are told
+// apart: each instance in turn plays the candidate against all others. It shows
+// whether the traffic is fit for the tests (failures cluster, instances differ)
+// before anything depends on them. Readings must be in order of time. It is
+// pure, and changes nothing.
+func (p Panel) Placebo(rs []Reading) Placebo {
+	var names []string
+	for i := range rs {
+		for j := range rs[i].Stable.Instances {
+			names = append(names, rs[i].Stable.Instances[j].Name)
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	out := Placebo{Trials: len(names)}
+	if len(names) < 2 {
+		return Placebo{}
+	}
+	for _, name := range names {
+		if p.broken(rs, name) {
+			out.Broken = append(out.Broken, name)
+		}
+	}
+	return out
+}
+
+// broken reports whether the instance, in the candidate's part, would have been
+// rolled back.
+func (p *Panel) broken(rs []Reading, name string) bool {
+	e := Evidence{}.clone(len(p.Guardrails))
+	at := Moment{Step: p.firstStep(), StableWeight: 50, CandidateWeight: 50, Serving: true}
+	if len(rs) > 0 {
+		at.StepStart = rs[0].From
+	}
+	e.begin(p, at)
+	read := make([]bool, len(p.Guardrails))
+	for i := range rs {
+		r := rs[i]
+		at.At = r.To
+		if r.Status != StatusOK || !r.swap(name) {
+			continue
+		}
+		e.take(p, at, &r, read)
+		sum := 0.0
+		for j := range p.Guardrails {
+			if p.sequential(&p.Guardrails[j]) {
+				sum += math.Exp(math.Min(700, e.Standings[j].Breach.LogE()))
+			}
+		}
+		if sum >= 1/p.share() {
+			return true
+		}
+	}
+	return false
+}
+
+// firstStep is the first step in which a guardrail is judged.
+func (p *Panel) firstStep() int {
+	first := math.MaxInt
+	for i := range p.Guardrails {
+		if s := p.Guardrails[i].Steps; len(s) > 0 {
+			first = min(first, slices.Min(s))
+		}
+	}
+	return first
+}
+
+// swap gives the instance's part of stable to the candidate; ok is false where
+// the reading does not tell it apart.
+func (r *Reading) swap(name string) (ok bool) {
+	all := r.Stable.Instances
+	at := slices.IndexFunc(all, func(i Instance) bool { return i.Name == name })
+	if at < 0 || len(all) < 2 {
+		return false
+	}
+	r.Candidate = all[at].Sample
+	r.Candidate.Fresh = true
+	rest := Sample{Fresh: true}
+	for i := range all {
+		if i != at {
+			rest.join(&all[i].Sample)
+			rest.Instances = append(rest.Instances, all[i])
+		}
+	}
+	r.Stable = rest
+	return true
+}
+
+// join adds another sample's events; both have the same bounds, as instances of
+// one sample do.
+func (x *Sample) join(y *Sample) {
+	x.N += y.N
+	x.K += y.K
+	x.Sum += y.Sum
+	x.SumSq += y.SumSq
+	if x.Buckets == nil {
+		x.Buckets = slices.Clone(y.Buckets)
+		return
+	}
+	for i := range min(len(x.Buckets), len(y.Buckets)) {
+		x.Buckets[i].Count += y.Buckets[i].Count
+	}
+}
