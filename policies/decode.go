@@ -96,7 +96,7 @@ func (d *decoder) value(n *node, path string, v reflect.Value) {
 		d.value(n, path, v.Elem())
 		return
 	}
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		d.text(n, path, u)
 		return
 	}
@@ -137,7 +137,7 @@ func (d *decoder) slice(n *node, path string, v reflect.Value) {
 	for i, item := range n.items {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		if v.Index(i).CanAddr() {
-			if s, ok := v.Index(i).Addr().Interface().(shorthand); ok && item.shape == scalar && item.tag != "!!null" {
+			if s, ok := reflect.TypeAssert[shorthand](v.Index(i).Addr()); ok && item.shape == scalar && item.tag != "!!null" {
 				item = longhand(item, s.shorthandKey())
 				n.items[i] = item
 			}
@@ -195,7 +195,7 @@ func (d *decoder) structure(n *node, path string, v reflect.Value) {
 	if len(d.problems) > before {
 		return
 	}
-	if val, ok := v.Addr().Interface().(Validator); ok {
+	if val, ok := reflect.TypeAssert[Validator](v.Addr()); ok {
 		val.Validate(func(rel, why string) {
 			at := path
 			if rel != "" {

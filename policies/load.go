@@ -187,8 +187,7 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 
 // reason is the cause of a file error without the operation and the path.
 func reason(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err
 	}
 	return err

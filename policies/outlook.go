@@ -238,9 +238,7 @@ func (o *Outlook) advise(plan *rollout.Plan, base map[string]analysis.Baseline) 
 			o.Advice = append(o.Advice, text)
 		}
 	}
-	for _, j := range slowPasses(o.Steps, plan) {
-		o.Advice = append(o.Advice, j)
-	}
+	o.Advice = append(o.Advice, slowPasses(o.Steps, plan)...)
 	if o.PerSecond == 0 {
 		o.Advice = append(o.Advice, "The traffic is not known, so nothing can be said about detection: give requests a second.")
 	}

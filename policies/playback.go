@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -31,9 +32,7 @@ func newPlayback(f *TestFile, c TestCase, p *Policy) *playback {
 	b := &playback{start: time.Time(f.Start), interval: f.Interval, series: map[string]Series{}, bounds: map[string][]float64{},
 		sums: map[string][]float64{}, buckets: map[string][][]float64{}}
 	for _, m := range []map[string]Series{f.Series, c.Series} {
-		for name, s := range m {
-			b.series[name] = s
-		}
+		maps.Copy(b.series, m)
 	}
 	b.volume = b.findVolume()
 	for _, g := range p.Document.Spec.Guardrails {

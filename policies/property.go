@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -105,9 +106,7 @@ func (t *trace) spoil(pr Property) {
 	i := max(slices.IndexFunc(t.plan.Panel.Guardrails, func(g analysis.Guardrail) bool { return g.Name == pr.Guardrail }), 0)
 	g := t.plan.Panel.Guardrails[i]
 	t.bad.Rates = map[string]float64{}
-	for k, v := range t.stable.Rates {
-		t.bad.Rates[k] = v
-	}
+	maps.Copy(t.bad.Rates, t.stable.Rates)
 	m := t.plan.Panel.Metrics[slices.IndexFunc(t.plan.Panel.Metrics, func(m analysis.Metric) bool { return m.Name == g.Metric })]
 	switch m.Kind() {
 	case analysis.KindCounts:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding"
 	"encoding/json"
+	"maps"
 	"reflect"
 	"time"
 )
@@ -157,7 +158,7 @@ func (g *schemaWriter) schema(t reflect.Type) map[string]any {
 		t = t.Elem()
 	}
 	if s, ok := scalarSchemas[t]; ok {
-		return clip(s)
+		return maps.Clone(s)
 	}
 	if t.Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) || reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
 		panic("policies: no schema for " + t.String()) // unreachable unless a type's author forgot it; a test generates the schema
@@ -169,7 +170,7 @@ func (g *schemaWriter) schema(t reflect.Type) map[string]any {
 			g.defs[t.Name()] = g.object(t)
 		}
 		ref := map[string]any{"$ref": "#/$defs/" + t.Name()}
-		if s, ok := reflect.New(t).Interface().(shorthand); ok {
+		if s, ok := reflect.TypeAssert[shorthand](reflect.New(t)); ok {
 			key, _ := fieldNamed(t, s.shorthandKey())
 			return map[string]any{"anyOf": []any{ref, g.schema(key.typ)}}
 		}
@@ -196,14 +197,6 @@ func fieldNamed(t reflect.Type, name string) (field, bool) {
 		}
 	}
 	return field{}, false
-}
-
-func clip(m map[string]any) map[string]any {
-	out := map[string]any{}
-	for k, v := range m {
-		out[k] = v
-	}
-	return out
 }
 
 const (
