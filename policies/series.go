@@ -25,7 +25,7 @@ var seriesToken = regexp.MustCompile(`^(?:_|(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)(?:([
 // _xN is N missing values.
 func (s *Series) UnmarshalText(b []byte) error {
 	*s = nil
-	for _, token := range strings.FieldsSeq(string(b)) {
+	for token := range strings.FieldsSeq(string(b)) {
 		m := seriesToken.FindStringSubmatch(token)
 		if m == nil {
 			return fmt.Errorf("%s is not promtool's notation: axN, a+bxN, _xN or a value", shorten(token))
