@@ -1,41 +1,23 @@
-// Command belay asks belayd, reads its store, checks policies and shows a demo.
+// Command belay asks belayd, reads its store and shows a demo: see
+// `belay --help`.
 package main
 
 import (
 	"context"
-	"flag"
-	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
+	_ "time/tzdata" // policies name time zones, wherever belay runs
 
-	"github.com/belayd/belay/cmd/internal/demo"
+	"github.com/belayd/belay/cmd/internal/cli"
 )
 
 func main() { os.Exit(run()) }
 
+// run ends with the command, or with the first signal; a second one kills.
 func run() int {
-	fs := flag.NewFlagSet("belay demo", flag.ExitOnError)
-	fault := fs.String("fault", "none", "")
-	speed := fs.Float64("speed", 1, "")
-	keep := fs.String("keep", "", "")
-	_ = fs.Parse(os.Args[2:])
-	f, err := demo.ParseFault(*fault)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 2
-	}
-	s, err := demo.ParseSpeed(*speed)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 2
-	}
-	dir, err := demo.Folder(*keep)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code, err := demo.Run(context.Background(), demo.Options{Dir: dir, Fault: f, Speed: s}, "devel", os.Stdout, demo.Lines)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "belay demo:", err)
-	}
-	return code
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return cli.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 }

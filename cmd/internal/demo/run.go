@@ -193,7 +193,15 @@ func (w *World) report(screen io.Writer, r api.Rollout) error {
 			return err
 		}
 	}
-	fmt.Fprintf(screen, "pages    %d\n", len(w.PagesReceived()))
+	sent, resolved := 0, 0
+	for _, p := range w.PagesReceived() {
+		if p.Resolve {
+			resolved++
+		} else {
+			sent++
+		}
+	}
+	fmt.Fprintf(screen, "pages    %d, of which %d resolved\n", sent, resolved)
 	run := "go run ./cmd/belay"
 	fmt.Fprintf(screen, "kept in  %s\n", w.Dir)
 	for _, c := range []string{"explain " + r.ID, "history " + r.ID, "audit verify " + r.ID} {

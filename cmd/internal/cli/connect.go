@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/api"
+)
+
+// defaultServer is where a belayd on this machine listens.
+const defaultServer = "http://127.0.0.1:7070"
+
+// tokenMax bounds a token file, in bytes.
+const tokenMax = 64 << 10
+
+// A reader is where rollouts are read from: a belayd, or a store's file.
+type reader interface {
+	Rollout(ctx context.Context, id string) (api.Rollout, error)
+	Rollouts(ctx context.Context, f api.Filter) iter.Seq2[api.Rollout, error]
+	Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry, error]
+	Plan(ctx context.Context, id string) (*rollout.Plan, error)
+}
+
+// connection is how a command reaches belayd.
+type connection struct {
+	server, tokenFile, context *string
+}
+
+// connection declares the flags with which belayd is reached.
+func (f *flags) connection() *connection {
+	return &connection{
+		server:    f.String("server", "", "`URL` of belayd (BELAY_SERVER, else the context's, else "+defaultServer+")"),
+		tokenFile: f.file("token-file", "`FILE` that holds a token (BELAY_TOKEN_FILE, else the context's)"),
+		context:   f.String("context", "", "`NAME` of a context (BELAY_CONTEXT, else the current one)"),
+	}
+}
+
+// client connects by the flags, the environment and the context, in this order.
+// A token is sent only to the server that it was named with or for.
+func (c *connection) client(e *env) (*api.Client, error) {
+	chosen, err := e.chosenContext(*c.context)
+	if err != nil {
+		return nil, err
+	}
+	server := cmp.Or(*c.server, e.getenv("BELAY_SERVER"))
+	tokenFile := cmp.Or(*c.tokenFile, e.getenv("BELAY_TOKEN_FILE"))
+	if server == "" || server == chosen.Server {
+		tokenFile = cmp.Or(tokenFile, chosen.TokenFile)
+	}
+	token := ""
+	if tokenFile != "" {
+		if token, err = readToken(tokenFile); err != nil {
+			return nil, err
+		}
+	}
+	h, err := httpClient(chosen.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	return api.NewClient(cmp.Or(server, chosen.Server, defaultServer), h, token)
+}
+
+// httpClient returns a client that follows no redirects and bounds what does not
+// answer, but not streams.
+func httpClient(caFile string) (*http.Client, error) {
+	t := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   5 * time.Second,
+		ResponseHeaderTimeout: 30 * time.Second,
+		ForceAttemptHTTP2:     true,
+	}
+	if caFile != "" {
+		pem, err := os.ReadFile(caFile)
+		if err != nil {
+			return nil, fmt.Errorf("read CA file: %w", err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read CA file %s: no certificate in it", caFile)
+		}
+		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}
+	return &http.Client{
+		Transport:     t,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, nil
+}
+
+// readToken reads a token file; what is wrong is said without what is in it.
+func readToken(file string) (string, error) {
+	info, err := os.Stat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("read token file %s: it does not exist", file)
+	case err != nil:
+		return "", fmt.Errorf("read token file: %w", err)
+	case info.Size() > tokenMax:
+		return "", fmt.Errorf("read token file %s: it is larger than a token", file)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read token file: %w", err)
+	}
+	token := strings.TrimSpace(string(b))
+	if token == "" || strings.ContainsAny(token, " \t\r\n") {
+		return "", fmt.Errorf("read token file %s: want one token and nothing else", file)
+	}
+	return token, nil
+}
+
+// source is a connection or a store's file.
+type source struct {
+	connection *connection
+	store      *string
+}
+
+// source declares the flags of a command that also reads a store.
+func (f *flags) source() *source {
+	return &source{connection: f.connection(), store: f.file("store", "`FILE` of a store to read instead, without a daemon")}
+}
+
+// open returns the reader; close gives it back.
+func (s *source) open(e *env) (r reader, close func() error, err error) {
+	if *s.store != "" {
+		st, err := openStore(*s.store)
+		if err != nil {
+			return nil, nil, err
+		}
+		return st, st.close, nil
+	}
+	c, err := s.connection.client(e)
+	return c, func() error { return nil }, err
+}

@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/belayd/belay/rollout/api"
+)
+
+func doctorCommand() *command {
+	return &command{
+		name: "doctor", short: "Look for what is wrong: the connection, the daemon, its policies and endpoints.",
+		long:     "Each line says what was looked at and what to do about it. The exit code is 1 when anything is wrong.",
+		examples: []string{"belay doctor", "belay doctor --context prod --output json"},
+		setup: func(f *flags) run {
+			conn := f.connection()
+			output := f.choice("output", "how to print", "table", "json", "yaml")
+			return func(ctx context.Context, e *env, _ []string) error {
+				c, err := conn.client(e)
+				if err != nil {
+					return err
+				}
+				return doctor(ctx, e, c, *output)
+			}
+		},
+	}
+}
+
+// A finding is one thing that was looked at.
+type finding struct {
+	OK     bool   `json:"ok"`
+	What   string `json:"what"`
+	Found  string `json:"found"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+func doctor(ctx context.Context, e *env, c *api.Client, output string) error {
+	out := struct {
+		SchemaVersion int       `json:"schemaVersion"`
+		OK            bool      `json:"ok"`
+		Findings      []finding `json:"findings"`
+	}{SchemaVersion: api.SchemaVersion, OK: true}
+	for _, look := range []func(context.Context, *api.Client) []finding{lookReady, lookPolicies, lookEndpoints, lookRollouts} {
+		found := look(ctx, c)
+		out.Findings = append(out.Findings, found...)
+		if len(found) > 0 && found[0].What == "connection" && !found[0].OK {
+			break // nothing else can be asked
+		}
+	}
+	for _, f := range out.Findings {
+		out.OK = out.OK && f.OK
+	}
+	err := e.print(output, out, func(w io.Writer) error {
+		for _, f := range out.Findings {
+			mark := e.paint(green, "ok   ")
+			if !f.OK {
+				mark = e.paint(red, "WRONG")
+			}
+			fmt.Fprintf(w, "%s  %-11s %s\n", mark, f.What, safe(f.Found))
+			if f.Remedy != "" {
+				fmt.Fprintf(w, "       %-11s → %s\n", "", safe(f.Remedy))
+			}
+		}
+		return nil
+	}, nil)
+	if err == nil && !out.OK {
+		return &codeError{code: exitError}
+	}
+	return err
+}
+
+// lookReady asks whether the daemon answers and is well.
+func lookReady(ctx context.Context, c *api.Client) []finding {
+	h, err := c.Ready(ctx)
+	if err != nil {
+		return []finding{{What: "connection", Found: err.Error(), Remedy: "start belayd, or name it with --server, BELAY_SERVER or a context"}}
+	}
+	out := []finding{{OK: true, What: "connection", Found: "belayd " + h.Version + " answers"}}
+	for _, p := range h.Problems {
+		out = append(out, finding{What: "daemon", Found: p, Remedy: "see belayd's log"})
+	}
+	if len(h.Problems) == 0 {
+		out = append(out, finding{OK: true, What: "daemon", Found: "ready"})
+	}
+	return out
+}
+
+// lookPolicies asks which policies are in force, and thereby whether the token is
+// good.
+func lookPolicies(ctx context.Context, c *api.Client) []finding {
+	l, err := c.Policies(ctx)
+	if p, ok := errors.AsType[*api.Problem](err); ok && (p.Status == 401 || p.Status == 403) {
+		return []finding{{What: "token", Found: sentence(err), Remedy: "name a token with --token-file, BELAY_TOKEN_FILE or a context"}}
+	}
+	switch {
+	case err != nil:
+		return []finding{{What: "policies", Found: sentence(err)}}
+	case len(l.Policies) == 0:
+		return []finding{{What: "policies", Found: "there are none that this token may see", Remedy: "name policy files in belayd's config under policies"}}
+	}
+	return []finding{{OK: true, What: "policies", Found: fmt.Sprintf("%d in force", len(l.Policies))}}
+}
+
+// lookEndpoints asks whether the routers show the endpoints that policies name.
+func lookEndpoints(ctx context.Context, c *api.Client) []finding {
+	l, err := c.Endpoints(ctx)
+	if err != nil {
+		return []finding{{What: "endpoints", Found: sentence(err)}}
+	}
+	shown := map[string]bool{}
+	var out []finding
+	for _, x := range l.Endpoints {
+		shown[x.Router+"/"+x.Name] = true
+		if x.Error != "" {
+			out = append(out, finding{What: "endpoint", Found: x.Router + "/" + x.Name + ": " + x.Error, Remedy: "check the router's address and credentials in belayd's config"})
+		}
+	}
+	ps, err := c.Policies(ctx)
+	if err != nil {
+		return append(out, finding{What: "policies", Found: sentence(err)})
+	}
+	for _, p := range ps.Policies {
+		if at := p.Endpoint.Router + "/" + p.Endpoint.Name; !shown[at] {
+			out = append(out, finding{What: "endpoint", Found: fmt.Sprintf("policy %s names %s, which its router does not show", p.Name, at), Remedy: "correct spec.endpoint, or create the endpoint"})
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, finding{OK: true, What: "endpoints", Found: fmt.Sprintf("%d shown, all can be read", len(l.Endpoints))})
+	}
+	return out
+}
+
+// lookRollouts names the rollouts that wait for a person.
+func lookRollouts(ctx context.Context, c *api.Client) []finding {
+	var out []finding
+	n := 0
+	for r, err := range c.Rollouts(ctx, api.Filter{Phases: []string{"open"}}) {
+		if err != nil {
+			return []finding{{What: "rollouts", Found: sentence(err)}}
+		}
+		n++
+		if r.Page != nil || r.Unconfirmed {
+			out = append(out, finding{What: "rollout", Found: fmt.Sprintf("%s is %s: %s", r.ID, r.Phase, r.Sentence), Remedy: "belay explain " + r.ID})
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, finding{OK: true, What: "rollouts", Found: fmt.Sprintf("%d open, none calls a person", n)})
+	}
+	return out
+}

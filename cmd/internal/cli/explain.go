@@ -1,0 +1,211 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/api"
+)
+
+func explainCommand() *command {
+	return &command{
+		name: "explain", args: "ID", short: "Say why a rollout is where it is: each decision with its rule and evidence.", min: 1, max: 1,
+		long: "With --at the journal is folded up to that instant and the rollout is shown as it was then.",
+		examples: []string{
+			"belay explain ID", "belay explain ID --at 15:04:05          # today, local time",
+			"belay explain ID --at +2m30s             # after the start", "belay explain ID --at 2026-11-24T14:03:00Z --store belay.db",
+		},
+		setup: func(f *flags) run {
+			from := f.source()
+			at := f.String("at", "", "show the rollout as it was at `TIME`: RFC 3339, a time of today, or +duration after the start")
+			output := f.choice("output", "how to print", "table", "json", "yaml")
+			return func(ctx context.Context, e *env, args []string) error {
+				r, done, err := from.open(e)
+				if err != nil {
+					return err
+				}
+				defer func() { _ = done() }() // a store that was only read
+				return explain(ctx, e, r, args[0], *at, *output)
+			}
+		},
+	}
+}
+
+// An explanation is what explain prints as JSON.
+type explanation struct {
+	SchemaVersion int         `json:"schemaVersion"`
+	At            *time.Time  `json:"at,omitempty"`
+	Rollout       api.Rollout `json:"rollout"`
+	Decisions     []decided   `json:"decisions"`
+}
+
+type decided struct {
+	Seq int       `json:"seq"`
+	At  time.Time `json:"at"`
+	rollout.Decision
+}
+
+func explain(ctx context.Context, e *env, r reader, id, at, output string) error {
+	now, err := r.Rollout(ctx, id)
+	if err != nil {
+		return err
+	}
+	out := explanation{SchemaVersion: api.SchemaVersion, Rollout: now, Decisions: []decided{}}
+	until := time.Time{}
+	if at != "" {
+		if until, err = e.instant(at, now.CreatedAt); err != nil {
+			return err
+		}
+		if out.Rollout, err = asOf(ctx, r, id, until); err != nil {
+			return err
+		}
+		out.At = &until
+	}
+	for entry, err := range r.Journal(ctx, id) {
+		if err != nil {
+			return err
+		}
+		if !until.IsZero() && entry.At.After(until) {
+			break
+		}
+		for _, d := range entry.Decisions {
+			out.Decisions = append(out.Decisions, decided{entry.Seq, entry.At.UTC(), d})
+		}
+	}
+	return e.print(output, out, func(w io.Writer) error { return explainText(e, w, out) }, nil)
+}
+
+// instant reads a time as people write it.
+func (e *env) instant(s string, start time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(strings.TrimPrefix(s, "+")); err == nil && strings.HasPrefix(s, "+") {
+		return start.Add(d), nil
+	}
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t, nil
+	}
+	now := e.now().In(e.zone)
+	for _, layout := range []string{"15:04:05", "15:04", "2006-01-02 15:04:05", "2006-01-02 15:04"} {
+		t, err := time.ParseInLocation(layout, s, e.zone)
+		if err != nil {
+			continue
+		}
+		if t.Year() == 0 {
+			t = time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), t.Second(), 0, e.zone)
+		}
+		return t, nil
+	}
+	return time.Time{}, usageError("--at: want a time like 15:04:05, 2026-11-24T15:04:05Z or +2m30s (got %q)", s)
+}
+
+// asOf folds the journal up to an instant.
+func asOf(ctx context.Context, r reader, id string, until time.Time) (api.Rollout, error) {
+	plan, err := r.Plan(ctx, id)
+	if err != nil {
+		return api.Rollout{}, err
+	}
+	var s rollout.State
+	begun := false
+	for entry, err := range r.Journal(ctx, id) {
+		if err != nil {
+			return api.Rollout{}, err
+		}
+		for _, ev := range entry.Events {
+			if ev.At.After(until) {
+				break
+			}
+			if !begun {
+				s, begun = rollout.Start(plan, ev.At), true
+			}
+			s = rollout.Next(plan, s, ev)
+		}
+	}
+	if !begun {
+		return api.Rollout{}, fmt.Errorf("explain %s: it began after %s", id, until.UTC().Format(time.RFC3339))
+	}
+	return api.Render(plan, s), nil
+}
+
+// explainText prints the decisions in order, each with its rule and evidence,
+// and then where the rollout stands.
+func explainText(e *env, w io.Writer, x explanation) error {
+	var b strings.Builder
+	for i, d := range x.Decisions {
+		by := ""
+		if d.By != "" {
+			by = " (by " + safe(d.By) + ")"
+		}
+		fmt.Fprintf(&b, "%s  #%d  %s%s\n", e.clock(d.At), d.Seq, e.paint(bold, string(d.Kind)), by)
+		fmt.Fprintf(&b, "    %s\n", safe(d.Sentence))
+		if d.Rule != "" {
+			fmt.Fprintf(&b, "    rule      %s\n", safe(d.Rule))
+		}
+		if d.Split != nil {
+			fmt.Fprintf(&b, "    traffic   %s\n", weights(d.Split.Weights, x.Rollout.Stable))
+		}
+		if i > 0 && reflect.DeepEqual(d.Verdicts, x.Decisions[i-1].Verdicts) {
+			continue // said just above
+		}
+		for _, v := range d.Verdicts {
+			for _, l := range verdictLines(e, v) {
+				fmt.Fprintf(&b, "    %s\n", l)
+			}
+		}
+	}
+	when := "now"
+	if x.At != nil {
+		when = "at " + e.clock(*x.At)
+	}
+	fmt.Fprintf(&b, "\n%s:\n", when)
+	s := screen{env: e, width: e.textWidth()}
+	for _, l := range s.lines(x.Rollout, nil) {
+		fmt.Fprintf(&b, "%s\n", l)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// verdictLines say what one verdict rested on.
+func verdictLines(e *env, v analysis.Verdict) []string {
+	head := fmt.Sprintf("%s%s %s", e.verdict(v.Outcome), strings.Repeat(" ", max(9-len(v.Outcome), 0)), safe(v.Sentence))
+	if v.Sentence == "" {
+		head += safe(v.Guardrail)
+	}
+	figures := fmt.Sprintf("          candidate %s of %s", figure(v.Candidate, v.Unit), count(v.Candidate.N))
+	if v.Stable.Known {
+		figures += fmt.Sprintf(", stable %s of %s", figure(v.Stable, v.Unit), count(v.Stable.N))
+	}
+	figures += "; limit " + safe(v.Limit)
+	if v.Effective != "" {
+		figures += " (" + safe(v.Effective) + ")"
+	}
+	out := []string{head, figures}
+	if v.LogEThreshold > 0 {
+		out = append(out, fmt.Sprintf("          evidence of a breach %s of %s, of a pass %s of %s (natural logarithms)",
+			logText(v.LogE), logText(v.LogEThreshold), logText(v.LogEPass), logText(v.LogEPassNeeds)))
+	}
+	if v.Instance != "" {
+		out = append(out, "          instance "+safe(v.Instance))
+	}
+	return out
+}
+
+func figure(x analysis.Estimate, unit string) string {
+	if !x.Known {
+		return "–"
+	}
+	return number(&x.Value, unit) + " [" + between(&[2]float64{x.Low, x.High}, unit) + "]"
+}
+
+func logText(x float64) string {
+	if math.Abs(x) < 0.005 {
+		x = 0
+	}
+	return fmt.Sprintf("%.2f", x)
+}

@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/belayd/belay/rollout/api"
+)
+
+func listCommand() *command {
+	return &command{
+		name: "list", short: "List rollouts, the newest first.",
+		examples: []string{
+			"belay list --phase open                 # what runs, waits or is held",
+			"belay list --endpoint edge/recs --limit 5",
+			"belay list --phase open --output name | xargs -n1 belay status",
+		},
+		setup: func(f *flags) run {
+			from := f.source()
+			endpoint := f.String("endpoint", "", "only of this endpoint: a `NAME`, or router/name")
+			phase := f.String("phase", "", "only in these `PHASES`, with commas; open: all that have not ended")
+			owner := f.String("owner", "", "only of these `OWNERS`, with commas")
+			limit := f.Int("limit", 50, "at most `N`; 0 is all")
+			output := f.choice("output", "how to print", "table", "json", "yaml", "name")
+			return func(ctx context.Context, e *env, _ []string) error {
+				if *limit < 0 {
+					return usageError("--limit: want 0 or more (got %d)", *limit)
+				}
+				return list(ctx, e, from, api.Filter{Endpoint: *endpoint, Phases: words(*phase), Owners: words(*owner)}, *limit, *output)
+			}
+		},
+	}
+}
+
+func words(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ",")
+}
+
+func list(ctx context.Context, e *env, from *source, f api.Filter, limit int, output string) error {
+	r, done, err := from.open(e)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = done() }() // a store that was only read
+	out := api.List{SchemaVersion: api.SchemaVersion, Rollouts: []api.Rollout{}}
+	for x, err := range r.Rollouts(ctx, f) {
+		if err != nil {
+			return err
+		}
+		if limit > 0 && len(out.Rollouts) == limit {
+			fmt.Fprintf(e.stderr, "belay list: there are more than %d; see --limit\n", limit)
+			break
+		}
+		out.Rollouts = append(out.Rollouts, x)
+	}
+	return e.print(output, out, func(w io.Writer) error {
+		if len(out.Rollouts) == 0 {
+			fmt.Fprintln(e.stderr, "no rollouts")
+			return nil
+		}
+		t := &table{}
+		t.add("ID", "ENDPOINT", "CANDIDATE", "VERSION", "PHASE", "STEP", "SINCE", "WAITS FOR")
+		for _, x := range out.Rollouts {
+			t.add(x.ID, safe(x.Endpoint.Router+"/"+x.Endpoint.Name), safe(x.Candidate), safe(x.Version), e.phase(x.Phase), stepText(x.Step), e.ago(x.Since), safe(x.WaitingFor))
+		}
+		for _, l := range t.lines() {
+			if e.tty {
+				l = fit(l, e.width)
+			}
+			fmt.Fprintln(w, l)
+		}
+		return nil
+	}, func(w io.Writer) error {
+		for _, x := range out.Rollouts {
+			fmt.Fprintln(w, x.ID)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,315 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/api"
+)
+
+// A screen shows one rollout. On a terminal it is redrawn in place; elsewhere
+// each change is a line. It is safe for concurrent use.
+//
+// It is also an io.Writer: what others write while it is shown (the demo's
+// pager) becomes a note on it instead of tearing it up.
+type screen struct {
+	env *env
+	out io.Writer
+	// width and height bound what is drawn; height 0 is as high as it gets.
+	width, height int
+	// live: redraw in place.
+	live bool
+
+	mu    sync.Mutex
+	drawn int // lines that stand on the terminal and will be overwritten
+	shown bool
+	now   api.Rollout
+	notes []string
+	part  string // of a line that was written and has no end yet
+	phase rollout.Phase
+}
+
+// notesMax is how many notes are kept; fewer are shown where there is no room.
+const notesMax = 50
+
+// newScreen returns a screen on standard output.
+func newScreen(e *env) *screen {
+	return &screen{env: e, out: e.stdout, width: min(e.width, 120), height: min(e.height, 40), live: e.tty && e.width >= 40 && e.height >= 10}
+}
+
+// show takes an event of the rollout's stream.
+func (s *screen) show(ev api.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ev.Entry != nil {
+		for _, l := range decisionLines(s.env, ev.Entry.Entry) {
+			s.note(l)
+		}
+	}
+	if ev.Rollout != nil {
+		s.now, s.shown = *ev.Rollout, true
+		if !s.live && s.phase != s.now.Phase {
+			s.phase = s.now.Phase
+			s.note(fmt.Sprintf("%s %-14s %s", s.env.clock(s.now.Since), s.now.Phase, s.phaseNote()))
+		}
+	}
+	s.draw()
+}
+
+// phaseNote says what a phase is about, on one line.
+func (s *screen) phaseNote() string {
+	var parts []string
+	if s.now.Step != nil {
+		parts = append(parts, stepText(s.now.Step))
+	}
+	if s.now.Weights.Confirmed != nil {
+		parts = append(parts, "confirmed "+weights(s.now.Weights.Confirmed, s.now.Stable))
+	}
+	if s.now.WaitingFor != "" {
+		parts = append(parts, "waits for "+safe(s.now.WaitingFor))
+	}
+	if len(parts) == 0 {
+		return safe(s.now.Sentence)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// note keeps a line below the rollout; off a terminal it is printed at once.
+func (s *screen) note(line string) {
+	if !s.live {
+		fmt.Fprintln(s.out, line)
+		return
+	}
+	s.notes = append(s.notes, line)
+	if len(s.notes) > notesMax {
+		s.notes = s.notes[len(s.notes)-notesMax:]
+	}
+}
+
+// Write takes what others print.
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.live || !s.shown {
+		return s.out.Write(p)
+	}
+	text := s.part + string(p)
+	for {
+		line, rest, ok := strings.Cut(text, "\n")
+		if !ok {
+			break
+		}
+		s.note(line)
+		text = rest
+	}
+	s.part = text
+	s.draw()
+	return len(p), nil
+}
+
+// tick redraws what moves with the time alone.
+func (s *screen) tick() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draw()
+}
+
+// end leaves what was drawn where it is: what is written next stands below it.
+func (s *screen) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live, s.drawn = false, 0
+}
+
+// draw overwrites what was drawn before. With the lock held.
+func (s *screen) draw() {
+	if !s.live || !s.shown {
+		return
+	}
+	lines := s.lines(s.now, s.notes)
+	var b strings.Builder
+	if s.drawn > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA\r", s.drawn)
+	}
+	for _, l := range lines {
+		b.WriteString(fit(l, s.width) + "\x1b[K\n")
+	}
+	b.WriteString("\x1b[J")
+	s.drawn = len(lines)
+	_, _ = io.WriteString(s.out, b.String()) // the terminal has gone; the rollout goes on
+}
+
+// lines is the whole screen: at most height-1 lines, so that the cursor's own
+// line fits as well.
+func (s *screen) lines(r api.Rollout, notes []string) []string {
+	e := s.env
+	head := []string{
+		fmt.Sprintf("%s  %s → %s  %s  %s", e.paint(bold, r.ID), safe(r.Policy), safe(r.Endpoint.Router+"/"+r.Endpoint.Name), e.phase(r.Phase), "since "+e.clock(r.Since)),
+		fmt.Sprintf("%s %s over %s, asked for by %s%s", safe(r.Candidate), safe(r.Version), orDash(safe(r.Stable)), safe(r.Requester), onBehalf(r)),
+		"",
+	}
+	head = append(head, s.ladder(r)...)
+	head = append(head, "", s.weights(r))
+	if len(r.Guardrails) > 0 {
+		head = append(head, "")
+		head = append(head, s.guardrails(r)...)
+	}
+	head = append(head, "")
+	head = append(head, s.state(r)...)
+	var foot []string
+	if r.RollbackCommand != "" {
+		foot = append(foot, e.paint(faint, "roll back  ")+safe(r.RollbackCommand))
+	}
+	room := len(notes)
+	if s.height > 0 {
+		room = min(room, s.height-1-len(head)-len(foot)-1)
+	}
+	if room > 0 {
+		head = append(head, "")
+		head = append(head, notes[len(notes)-room:]...)
+	}
+	if s.height > 0 && len(head)+len(foot) > s.height-1 {
+		head = head[:max(s.height-1-len(foot), 0)]
+	}
+	return append(head, foot...)
+}
+
+func onBehalf(r api.Rollout) string {
+	if r.OnBehalfOf == "" {
+		return ""
+	}
+	return " for " + safe(r.OnBehalfOf)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "–"
+	}
+	return s
+}
+
+// ladder shows the steps; the current one with its bake.
+func (s *screen) ladder(r api.Rollout) []string {
+	e := s.env
+	t := &table{}
+	for _, st := range r.Steps {
+		mark, note := " ", ""
+		switch st.State {
+		case api.StepDone:
+			mark, note = e.paint(green, "✓"), e.paint(faint, "done")
+		case api.StepCurrent:
+			mark, note = e.paint(bold, "▸"), s.bake(r, st)
+		case api.StepAhead:
+			if len(st.Requires) > 0 {
+				note = e.paint(faint, "needs "+safe(strings.Join(st.Requires, ", ")))
+			}
+		}
+		share := fmt.Sprintf("%d%%", st.Weight)
+		if st.Mirror > 0 {
+			share = fmt.Sprintf("mirror %d%%", st.Mirror)
+		}
+		t.add(mark, safe(st.Name), share, st.Bake, note)
+	}
+	return t.lines(2, 3)
+}
+
+// bake shows how far the current step's bake has come.
+func (s *screen) bake(r api.Rollout, st api.LadderStep) string {
+	if r.Phase.Terminal() || r.Step == nil {
+		return ""
+	}
+	if r.Step.Since.IsZero() {
+		return "not confirmed yet"
+	}
+	total, err := time.ParseDuration(st.Bake)
+	left, leftErr := time.ParseDuration(r.Step.BakeLeft)
+	if err != nil || leftErr != nil || total <= 0 {
+		return ""
+	}
+	const cells = 20
+	full := min(max(int(float64(cells)*float64(total-left)/float64(total)), 0), cells)
+	bar := strings.Repeat("█", full) + strings.Repeat("░", cells-full)
+	if left <= 0 {
+		return bar + " baked"
+	}
+	return bar + " " + span(left) + " left"
+}
+
+// weights shows what was asked for, what was read back, and what stands there
+// instead.
+func (s *screen) weights(r api.Rollout) string {
+	e := s.env
+	w := r.Weights
+	line := e.paint(faint, "weights    ") + "asked " + weights(w.Asked, r.Stable) + " · confirmed " + weights(w.Confirmed, r.Stable)
+	if w.Observed != nil {
+		line += e.paint(yellow, " · shows "+weights(w.Observed, r.Stable))
+	}
+	return line
+}
+
+// guardrails is the table of guardrails.
+func (s *screen) guardrails(r api.Rollout) []string {
+	e := s.env
+	t := &table{}
+	cells := []string{"guardrail", "candidate", "stable", "interval", "limit", "n", "verdict"}
+	for i := range cells {
+		cells[i] = e.paint(faint, cells[i])
+	}
+	t.add(cells...)
+	for _, g := range r.Guardrails {
+		t.add(safe(g.Name), number(g.Candidate, g.Unit), number(g.Stable, g.Unit), between(g.Interval, g.Unit), safe(g.Limit), count(g.N), e.verdict(g.Verdict))
+	}
+	return t.lines(1, 2, 3, 5)
+}
+
+// state says why the rollout is where it is and what it waits for.
+func (s *screen) state(r api.Rollout) []string {
+	e := s.env
+	var out []string
+	labelled := func(label, text string, n int) {
+		for i, l := range wrap(safe(text), s.width-11, n) {
+			if i > 0 {
+				label = strings.Repeat(" ", 11)
+			}
+			out = append(out, label+l)
+		}
+	}
+	if r.Page != nil {
+		labelled(e.paint(red, "paged      "), e.ago(r.Page.Since)+": "+r.Page.Summary, 2)
+	}
+	if r.Unconfirmed {
+		out = append(out, e.paint(red, "late       the rollback is not confirmed; Belay keeps trying"))
+	}
+	if r.Sentence != "" {
+		labelled(e.paint(faint, "because    "), r.Sentence, 3)
+	}
+	if r.WaitingFor != "" {
+		labelled(e.paint(faint, "waits for  "), r.WaitingFor, 2)
+	}
+	for _, c := range r.Checks {
+		if !c.OK {
+			labelled(e.paint(red, "check      "), fmt.Sprintf("%s: found %s, want %s. %s", c.Check, c.Found, c.Expected, c.Remedy), 3)
+		}
+	}
+	if (r.Phase == rollout.PhaseRollingBack || r.Phase == rollout.PhaseSuspect) && r.ManualRollback != "" {
+		out = append(out, e.paint(faint, "by hand    ")+safe(r.ManualRollback))
+	}
+	return out
+}
+
+// decisionLines are a journal entry's decisions, a line each.
+func decisionLines(e *env, entry rollout.Entry) []string {
+	var out []string
+	for _, d := range entry.Decisions {
+		by := ""
+		if d.By != "" {
+			by = " (by " + safe(d.By) + ")"
+		}
+		out = append(out, fmt.Sprintf("%s %-14s %s%s", e.clock(entry.At), d.Kind, safe(d.Sentence), by))
+	}
+	return out
+}

@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/belayd/belay/rollout/api"
+)
+
+func watchCommand() *command {
+	return &command{
+		name: "watch", args: "ID", short: "Follow a rollout until it ends.", min: 1, max: 1,
+		long: "On a terminal one screen is redrawn in place; elsewhere each change is a line.\n" +
+			"The exit code is the rollout's. Ctrl-C detaches: the rollout goes on.",
+		examples: []string{"belay watch kq3x7m2p5j4dhz6wvnra", "belay watch ID --timeout 2h > rollout.log"},
+		setup: func(f *flags) run {
+			conn := f.connection()
+			timeout := f.Duration("timeout", 0, "stop watching after this `DURATION`; exit code 7")
+			return func(ctx context.Context, e *env, args []string) error {
+				c, err := conn.client(e)
+				if err != nil {
+					return err
+				}
+				return watch(ctx, e, c, args[0], *timeout)
+			}
+		},
+	}
+}
+
+// watch shows a rollout until it ends, the time is over, or ctx ends.
+func watch(ctx context.Context, e *env, c *api.Client, id string, timeout time.Duration) error {
+	s := newScreen(e)
+	last, err := follow(ctx, c, id, s, timeout)
+	s.end()
+	switch {
+	case err == nil:
+		return ended(last)
+	case ctx.Err() != nil:
+		fmt.Fprintf(e.stderr, "detached; the rollout goes on. Back: belay watch %s · roll back: belay rollback %s --reason '…'\n", id, id)
+		return &codeError{code: exitDetached}
+	case errors.Is(err, errTimeout):
+		if last.Unconfirmed {
+			return &codeError{exitUnconfirmed, fmt.Errorf("%s after %s: the rollback is not confirmed", last.Phase, timeout)}
+		}
+		return &codeError{exitTimeout, fmt.Errorf("still %s after %s", last.Phase, timeout)}
+	}
+	return err
+}
+
+// errTimeout: the time that a person gave is over.
+var errTimeout = errors.New("timeout")
+
+// follow feeds a screen with a rollout's stream and returns the rollout as it was
+// last seen.
+func follow(ctx context.Context, c *api.Client, id string, s *screen, timeout time.Duration) (last api.Rollout, err error) {
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, errTimeout)
+		defer cancel()
+	}
+	ticking, stop := context.WithCancel(ctx)
+	var ticker sync.WaitGroup
+	defer ticker.Wait()
+	defer stop()
+	ticker.Go(func() {
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				s.tick()
+			case <-ticking.Done():
+				return
+			}
+		}
+	})
+	seen := -1 // the last journal entry that was shown
+	for ev, err := range c.Follow(ctx, id) {
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
+			return last, err
+		}
+		if seen < 0 {
+			// The stream has begun: what was before it is in the journal.
+			if seen, err = past(ctx, c, id, s); err != nil {
+				return last, err
+			}
+		}
+		switch {
+		case ev.Rollout != nil:
+			last = *ev.Rollout
+		case ev.Entry.Entry.Seq <= seen:
+			continue
+		}
+		s.show(ev)
+	}
+	return last, context.Cause(ctx)
+}
+
+// past shows the journal so far and returns the number of its last entry.
+func past(ctx context.Context, c *api.Client, id string, s *screen) (int, error) {
+	seq := 0
+	for entry, err := range c.Journal(ctx, id) {
+		if err != nil {
+			return seq, err
+		}
+		seq = entry.Seq
+		s.show(api.Event{Entry: &api.StreamEntry{Entry: entry}})
+	}
+	return seq, nil
+}
