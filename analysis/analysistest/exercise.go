@@ -477,11 +477,14 @@ func missing(t *testing.T, w *World, h Harness) {
 	}
 }
 
+// warm is how many steps a source needs before it has something to say.
+func warm(h Harness) int { return int(h.Lag/Interval) + 3 }
+
 // NaN and the infinities never come through as numbers.
 func poisoned(t *testing.T, w *World, h Harness) {
 	for _, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), -1} {
 		f := follow(t, w, h, analysis.KindCounts, Endpoints[0])
-		for range 3 {
+		for range warm(h) {
 			f.ask()
 			w.Step(Interval)
 		}
@@ -503,7 +506,7 @@ func poisoned(t *testing.T, w *World, h Harness) {
 // time, and afterwards nothing is missing.
 func faults(t *testing.T, w *World, h Harness) {
 	f := follow(t, w, h, analysis.KindCounts, Endpoints[0])
-	for range 3 {
+	for range warm(h) {
 		f.ask()
 		w.Step(Interval)
 	}
@@ -534,7 +537,7 @@ func partial(t *testing.T, w *World, h Harness) {
 		t.Skip("the backend has no partial answers")
 	}
 	f := follow(t, w, h, analysis.KindCounts, Endpoints[0])
-	for range 3 {
+	for range warm(h) {
 		f.ask()
 		w.Step(Interval)
 	}
@@ -574,7 +577,9 @@ func refused(t *testing.T, w *World, h Harness) {
 
 // Read ends with its context, whatever the backend does.
 func cancellation(t *testing.T, w *World, h Harness) {
-	w.Step(Interval)
+	for range warm(h) {
+		w.Step(Interval)
+	}
 	q := analysis.Query{
 		Metric: h.Metrics[analysis.KindCounts], From: w.Start, To: time.Now().UTC(),
 		Names: analysis.Names{Endpoint: Endpoints[0], Stable: Stable, Candidate: Candidate},

@@ -244,11 +244,18 @@ func (w *World) Events() []Event {
 			continue
 		}
 		if v := w.poison[e.Deployment]; v != 0 {
-			e.Counts.OK = v
+			e.Counts.OK, e.Counts.Bad = v, 0
 		}
 		out = append(out, e)
 	}
 	return out
+}
+
+// Silent says whether the deployment gives no series.
+func (w *World) Silent(deployment string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.silent[deployment]
 }
 
 // Truth is what really happened to the deployment in (from, to].

@@ -188,7 +188,8 @@ func (h *Histogram) valid() bool {
 
 // commonBounds are the bounds at which every part can be cut, in seconds, and
 // of those only the ones next to the cuts, where cuts are given.
-func commonBounds(parts []part, cuts []float64) []float64 {
+func commonBounds(parts []part, spec Spec) []float64 {
+	cuts := spec.Cuts
 	lists := make([][]Bucket, 0, len(parts))
 	schema, known := maxSchema, false
 	for _, p := range parts {
@@ -198,6 +199,9 @@ func commonBounds(parts []part, cuts []float64) []float64 {
 		}
 	}
 	var grid []float64
+	if spec.Exact {
+		grid = append(grid, cuts...)
+	}
 	if known {
 		for _, c := range cuts {
 			if c > 0 {

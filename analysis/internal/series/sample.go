@@ -29,6 +29,43 @@ type Spec struct {
 	Unit string
 	// Cuts are the latencies, in seconds, that will be tested.
 	Cuts []float64
+	// Exact: the buckets of events are so narrow that a cut is a bound wherever
+	// no bucket holds it inside.
+	Exact bool
+}
+
+// A Tally is what one instance did, by sources that count events themselves.
+type Tally struct {
+	Instance string
+	// N is the number of events; K of them are marked.
+	N, K float64
+	// Buckets are disjoint, in seconds, sorted; events above them are in N only.
+	Buckets    []Bucket
+	Sum, SumSq float64
+}
+
+// Events is the sample of tallies, buckets cut as those of counters are.
+func Events(tallies []Tally, spec Spec) (analysis.Sample, error) {
+	var parts []part
+	by := map[string]*analysis.Sample{}
+	for _, t := range tallies {
+		p := part{instance: t.Instance, buckets: t.Buckets, n: t.N, schema: GridUnknown}
+		h := Histogram{Count: t.N, Buckets: t.Buckets}
+		if !h.valid() || !finite(t.K) || t.K < 0 || !finite(t.Sum) || !finite(t.SumSq) || t.SumSq < 0 {
+			return analysis.Sample{}, errors.New("a number of events is negative or none")
+		}
+		parts = append(parts, p)
+		x := at(by, t.Instance)
+		x.N += t.N
+		x.K += t.K
+		x.Sum += t.Sum
+		x.SumSq += t.SumSq
+	}
+	for _, x := range by {
+		x.K = min(x.K, x.N)
+	}
+	fill(by, parts, spec)
+	return gather(by, spec), nil
 }
 
 // Counts is the sample of a deployment's total and its bad, or good, series.
@@ -133,14 +170,22 @@ func Buckets(classic, native []*Series, spec Spec) (analysis.Sample, error) {
 
 // cut sums the parts by instance, over the bounds at which all can be cut.
 func cut(parts []part, spec Spec) analysis.Sample {
-	bs := commonBounds(parts, spec.Cuts)
 	by := map[string]*analysis.Sample{}
+	for _, p := range parts {
+		at(by, p.instance).N += p.n
+	}
+	fill(by, parts, spec)
+	return gather(by, spec)
+}
+
+// fill puts the parts' buckets into the samples of their instances.
+func fill(by map[string]*analysis.Sample, parts []part, spec Spec) {
+	bs := commonBounds(parts, spec)
 	for _, p := range parts {
 		x := at(by, p.instance)
 		if x.Buckets == nil && len(bs) > 0 {
 			x.Buckets = make([]analysis.Bucket, len(bs))
 		}
-		x.N += p.n
 		before := 0.0
 		for i, b := range bs {
 			n, _ := upTo(p.buckets, b)
@@ -149,7 +194,6 @@ func cut(parts []part, spec Spec) analysis.Sample {
 			before = n
 		}
 	}
-	return gather(by, spec)
 }
 
 // classicStreams makes one stream of the buckets that differ in le alone, with

@@ -1,0 +1,108 @@
+package httpjson
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/belayd/belay/analysis/internal/fetch"
+)
+
+// A call is one request of a Read, whichever questions share it.
+type call struct {
+	req *http.Request
+	doc any
+	err error
+}
+
+// An asker is the work of one Read.
+type asker struct {
+	s     *Source
+	now   time.Time
+	calls map[string]*call
+	order []*call
+}
+
+// call is the call with these values; a new one only if there is none like it.
+func (a *asker) call(vars map[string]string) (*call, error) {
+	req, err := a.s.request(vars)
+	if err != nil {
+		return nil, err
+	}
+	key := req.URL.String()
+	if req.GetBody != nil {
+		body, err := req.GetBody()
+		if err != nil {
+			return nil, err
+		}
+		text, err := io.ReadAll(body)
+		if err != nil {
+			return nil, err
+		}
+		key += "\xff" + string(text)
+	}
+	c := a.calls[key]
+	if c == nil {
+		c = &call{req: req}
+		a.calls[key] = c
+		a.order = append(a.order, c)
+	}
+	return c, nil
+}
+
+// run makes the calls, some at a time.
+func (a *asker) run(ctx context.Context) {
+	free := make(chan struct{}, a.s.cfg.Parallel)
+	var wg sync.WaitGroup
+	for _, c := range a.order {
+		free <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-free }()
+			c.doc, c.err = a.s.get(ctx, c.req)
+		})
+	}
+	wg.Wait()
+}
+
+func (s *Source) get(ctx context.Context, req *http.Request) (doc any, err error) {
+	if err := s.pause.Err(time.Now()); err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", "belayd")
+	err = fetch.Do(s.client, req.WithContext(ctx), s.cfg.Timeout, s.cfg.MaxBytes, func(resp *http.Response, body io.Reader) error {
+		s.pause.Heed(resp, time.Now())
+		if resp.StatusCode < 200 || resp.StatusCode > 299 {
+			return fmt.Errorf("it answered %s", fetch.Status(resp.StatusCode))
+		}
+		kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+		if err != nil || (kind != "application/json" && !strings.HasSuffix(kind, "+json")) {
+			return errors.New("it did not answer JSON: a login page, or not the API's address")
+		}
+		dec := json.NewDecoder(body)
+		dec.UseNumber()
+		if err := dec.Decode(&doc); err != nil {
+			return errors.New("its answer is no JSON, or was cut off")
+		}
+		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+			return errors.New("its answer goes on after its end")
+		}
+		return nil
+	})
+	return doc, err
+}
+
+// inJSON escapes a value for a JSON string.
+func inJSON(_, v string) (string, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "", err
+	}
+	return string(b[1 : len(b)-1]), nil
+}

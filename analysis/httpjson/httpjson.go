@@ -1,0 +1,371 @@
+// Package httpjson is a source that asks anything that answers JSON over HTTP:
+// a warehouse, a vendor's metrics API, a small service of one's own.
+//
+// The rules:
+//   - The configuration holds the address and, for a POST, the body. Both are
+//     templates: ${from} and ${to} (RFC 3339), ${fromUnix}, ${toUnix}, ${fromMillis} and
+//     ${toMillis} bound the interval, from exclusive, to inclusive; ${query} is what the metric asks; ${endpoint},
+//     ${stable}, ${candidate} and ${window} stand where they are
+//     wanted. Values are escaped for the place; the host is never substituted.
+//   - A metric's expression is `query -> path`, or a path alone, which takes the
+//     configuration's query. A path selects numbers in the answer:
+//     $.rows[?deployment=="${deployment}"].n; if it may select several, it is
+//     wrapped in sum(…), max(…), min(…) or last(…). A histogram's is
+//     buckets(path, $.le, $.n): in each selected value, its inclusive upper bound
+//     and the number of events between the bound before and it.
+//   - The answer tells what happened in the interval: increments, not totals
+//     since ever. The deployment stands in the expression, so a metric's label of the
+//     deployment is not used, and instances are not told apart.
+//   - A total that is not there is no data, a bad or good one that is not there is 0. Let the
+//     server write 0 for a deployment that is known and idle.
+//   - The interval ends Lag before now and on a multiple of Step, as far as data
+//     are surely there; equal requests of one Read are made once. 429 and 503
+//     with Retry-After are heeded.
+//   - A redirect, an answer that is not JSON, one that is too large, a number
+//     that is none or negative where events are counted: all are errors.
+//
+// Names are put into a query only if they consist of letters, digits and _.:/-,
+// because its language is not known here. Credentials are the HTTP client's.
+//
+// Datadog, by its query API (the client adds DD-API-KEY and DD-APPLICATION-KEY):
+//
+//	url: https://api.datadoghq.eu/api/v1/query?from=${fromUnix}&to=${toUnix}&query=${query}
+//	counts:
+//	  total: 'sum:trace.http.request.hits{endpoint:${endpoint},deployment:${deployment}}.as_count() -> sum($.series[*].pointlist[*][1])'
+//	  bad: 'sum:trace.http.request.errors{endpoint:${endpoint},deployment:${deployment}}.as_count() -> sum($.series[*].pointlist[*][1])'
+//
+// New Relic, by NerdGraph:
+//
+//	url: https://api.newrelic.com/graphql
+//	body: '{"query":"query($q:Nrql!){actor{account(id:1){nrql(query:$q){results}}}}","variables":{"q":"${query}"}}'
+//	counts:
+//	  total: "SELECT count(*) AS n FROM Transaction WHERE endpoint='${endpoint}' FACET deployment SINCE ${fromMillis} UNTIL ${toMillis} -> sum($.data.actor.account.nrql.results[?deployment==\"${deployment}\"].n)"
+//
+// It makes no connection that its client does not allow: the guard against
+// private addresses is the daemon's and looks at the address that is dialled.
+package httpjson
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/internal/fetch"
+	"github.com/belayd/belay/analysis/internal/series"
+)
+
+// Config says what to ask.
+type Config struct {
+	// URL is the address, a template; it may hold secrets.
+	URL string
+	// Body is a JSON document, a template; where it is set, requests are POSTs.
+	Body string
+	// Query is the query of expressions that name none.
+	Query string
+	// Client makes the requests; it is required and stays the caller's. Its
+	// redirects are not followed.
+	Client *http.Client
+	// Timeout bounds one request; 30 s when zero.
+	Timeout time.Duration
+	// Lag is how long data may take to arrive; 1 min when zero.
+	Lag time.Duration
+	// Step is what intervals are multiples of; 1 s when zero. Set it to the
+	// resolution of what is asked.
+	Step time.Duration
+	// MaxLookback bounds the length of an interval; 1 h when zero. Older data count as not
+	// seen.
+	MaxLookback time.Duration
+	// MaxBytes bounds one answer; 4 MiB when zero.
+	MaxBytes int64
+	// Parallel is how many requests are under way for one Read; 4 when zero.
+	Parallel int
+}
+
+// Source asks one address. It is safe for concurrent use.
+type Source struct {
+	cfg    Config
+	client *http.Client
+	pause  fetch.Pause
+}
+
+var _ analysis.Source = (*Source)(nil)
+
+// New returns a source. It starts nothing and asks nobody.
+func New(cfg Config) (*Source, error) {
+	if cfg.Client == nil {
+		return nil, errors.New("new httpjson source: no HTTP client")
+	}
+	cfg.Timeout = cmp.Or(cfg.Timeout, 30*time.Second)
+	cfg.Lag = cmp.Or(cfg.Lag, time.Minute)
+	cfg.Step = cmp.Or(cfg.Step, time.Second)
+	cfg.MaxLookback = cmp.Or(cfg.MaxLookback, time.Hour)
+	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 4<<20)
+	cfg.Parallel = cmp.Or(cfg.Parallel, 4)
+	client := *cfg.Client
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	s := &Source{cfg: cfg, client: &client}
+	vars := map[string]string{"query": "q"}
+	for _, n := range analysis.VariableNames {
+		vars[n] = "x"
+	}
+	interval(vars, time.Unix(0, 0), time.Unix(1, 0))
+	if _, err := s.request(vars); err != nil {
+		return nil, fmt.Errorf("new httpjson source: %w", err)
+	}
+	return s, nil
+}
+
+// Read makes every different request once. Its error is the context's.
+func (s *Source) Read(ctx context.Context, qs []analysis.Query) ([]analysis.Reading, error) {
+	now := time.Now()
+	a := asker{s: s, now: now, calls: map[string]*call{}}
+	questions := make([]*question, len(qs))
+	for i, q := range qs {
+		questions[i] = a.question(q)
+	}
+	a.run(ctx)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("httpjson: %w", err)
+	}
+	out := make([]analysis.Reading, len(qs))
+	for i, q := range questions {
+		out[i] = q.answer()
+	}
+	return out, nil
+}
+
+// A question is a query with its expressions parsed.
+type question struct {
+	analysis.Query
+	err      error
+	from, to time.Time
+	// terms are by deployment, stable first, in the order of the kind's roles.
+	terms [2][]term
+}
+
+// A term is an expression and the call that answers it.
+type term struct {
+	expr expr
+	call *call
+}
+
+// question takes a query apart and notes the calls that it needs.
+func (a *asker) question(q analysis.Query) *question {
+	x := &question{Query: q}
+	x.from, x.to = a.s.bounds(q.From, q.To, a.now)
+	var texts []string
+	m := q.Metric
+	switch {
+	case m.Counts != nil:
+		texts = []string{m.Counts.Total, cmp.Or(m.Counts.Bad, m.Counts.Good)}
+	case m.Histogram != nil:
+		texts = []string{m.Histogram.Series}
+	case m.Mean != nil:
+		texts = []string{m.Mean.Count, m.Mean.Sum, m.Mean.SumOfSquares}
+	case m.Value != nil:
+		texts = []string{m.Value.Query}
+	default:
+		x.err = fmt.Errorf("metric %s asks for nothing", m.Name)
+	}
+	for i, d := range []string{q.Names.Stable, q.Names.Candidate} {
+		for _, text := range texts {
+			t, err := a.term(x, text, d)
+			if err != nil {
+				x.err = fmt.Errorf("metric %s: %w", m.Name, err)
+				return x
+			}
+			x.terms[i] = append(x.terms[i], t)
+		}
+	}
+	return x
+}
+
+func (a *asker) term(x *question, text, deployment string) (term, error) {
+	vars := x.Names.Vars()
+	vars["deployment"] = deployment
+	vars["window"] = fmt.Sprintf("%ds", int(x.to.Sub(x.from).Seconds()))
+	interval(vars, x.from, x.to)
+	e, err := parseExpr(text, a.s.cfg.Query, vars)
+	if err != nil {
+		return term{}, err
+	}
+	if (x.Metric.Histogram != nil) != (e.fold == "buckets") {
+		return term{}, errors.New("buckets(…) is for histograms, and histograms are by buckets(…)")
+	}
+	if !x.to.After(x.from) {
+		return term{expr: e}, nil
+	}
+	// One answer holds all deployments where it can.
+	delete(vars, "deployment")
+	vars["query"] = e.query
+	c, err := a.call(vars)
+	return term{e, c}, err
+}
+
+// interval puts the bounds of the interval among the names. They are chosen so
+// that colons and plus signs, which some escape and others do not, stay away.
+func interval(vars map[string]string, from, to time.Time) {
+	vars["from"], vars["to"] = from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339)
+	vars["fromUnix"], vars["toUnix"] = fmt.Sprint(from.Unix()), fmt.Sprint(to.Unix())
+	vars["fromMillis"], vars["toMillis"] = fmt.Sprint(from.UnixMilli()), fmt.Sprint(to.UnixMilli())
+}
+
+// bounds are the part of the interval that can be asked about: whole steps, not
+// too long ago, and not so young that data may be missing.
+func (s *Source) bounds(from, to, now time.Time) (time.Time, time.Time) {
+	if t := now.Add(-s.cfg.Lag); t.Before(to) {
+		to = t
+	}
+	if t := to.Add(-s.cfg.MaxLookback); from.Before(t) {
+		from = t
+	}
+	end := to.Truncate(s.cfg.Step)
+	begin := from.Truncate(s.cfg.Step)
+	if begin.Before(from) {
+		begin = begin.Add(s.cfg.Step)
+	}
+	if !end.After(begin) {
+		return from, from
+	}
+	return begin, end
+}
+
+// request fills the templates in.
+func (s *Source) request(vars map[string]string) (*http.Request, error) {
+	u, err := address(s.cfg.URL, vars)
+	if err != nil {
+		return nil, err
+	}
+	if s.cfg.Body == "" {
+		req, err := http.NewRequest(http.MethodGet, u, http.NoBody)
+		if err != nil {
+			return nil, errors.New("url: not an address")
+		}
+		req.Header.Set("Accept", "application/json")
+		return req, nil
+	}
+	body, err := replace(s.cfg.Body, vars, inJSON)
+	if err != nil {
+		return nil, fmt.Errorf("body: %w", err)
+	}
+	req, err := http.NewRequest(http.MethodPost, u, strings.NewReader(body))
+	if err != nil {
+		return nil, errors.New("url: not an address")
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Content-Type", "application/json")
+	return req, nil
+}
+
+// address fills the URL in: its path segments and its query are escaped, its
+// host stands as it is.
+func address(template string, vars map[string]string) (string, error) {
+	scheme, rest, ok := strings.Cut(template, "://")
+	if !ok || (scheme != "http" && scheme != "https") {
+		return "", errors.New("url: an http or https address is wanted")
+	}
+	i := strings.IndexAny(rest, "/?#")
+	if i < 0 {
+		i = len(rest)
+	}
+	if strings.Contains(rest[:i], "${") {
+		return "", errors.New("url: nothing is substituted in the host")
+	}
+	p, q, _ := strings.Cut(rest[i:], "?")
+	p, err := replace(p, vars, func(_, v string) (string, error) {
+		if strings.Trim(v, ".") == "" {
+			return "", errors.New("a name of points alone may not stand in a path")
+		}
+		return url.PathEscape(v), nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("url: %w", err)
+	}
+	q, err = replace(q, vars, func(_, v string) (string, error) { return url.QueryEscape(v), nil })
+	if err != nil {
+		return "", fmt.Errorf("url: %w", err)
+	}
+	out := scheme + "://" + rest[:i] + p
+	if q != "" {
+		out += "?" + q
+	}
+	if u, err := url.Parse(out); err != nil || u.Host == "" {
+		return "", errors.New("url: not an address")
+	}
+	return out, nil
+}
+
+// answer makes the reading of a question from its calls.
+func (x *question) answer() analysis.Reading {
+	if x.err != nil {
+		return analysis.ErrorReading(x.Query, x.err.Error())
+	}
+	r := analysis.Reading{Metric: x.Metric.Name, From: x.from, To: x.to, Status: analysis.StatusOK}
+	if !x.to.After(x.from) {
+		return r
+	}
+	for i, d := range []string{x.Names.Stable, x.Names.Candidate} {
+		s, err := x.sample(x.terms[i])
+		if err != nil {
+			return analysis.ErrorReading(x.Query, fmt.Sprintf("%s: %v", d, err))
+		}
+		if i == 0 {
+			r.Stable = s
+		} else {
+			r.Candidate = s
+		}
+		if !s.Fresh && r.Reason == "" {
+			r.Reason = "the answer holds nothing for " + d
+		}
+	}
+	return r
+}
+
+// sample takes a deployment's numbers out of the answers.
+func (x *question) sample(terms []term) (analysis.Sample, error) {
+	for _, t := range terms {
+		if t.call.err != nil {
+			return analysis.Sample{}, t.call.err
+		}
+	}
+	spec := series.Spec{Cuts: x.Cuts}
+	if h := x.Metric.Histogram; h != nil {
+		bs, ok, err := terms[0].expr.histogram(terms[0].call.doc, h.Unit)
+		if err != nil || !ok {
+			return analysis.Sample{}, err
+		}
+		t := series.Tally{Buckets: bs}
+		for _, b := range bs {
+			t.N += b.Count
+		}
+		return series.Events([]series.Tally{t}, spec)
+	}
+	var xs []float64
+	for i, t := range terms {
+		v, ok, err := t.expr.number(t.call.doc)
+		if err != nil {
+			return analysis.Sample{}, err
+		}
+		if !ok && i == 0 {
+			return analysis.Sample{}, nil
+		}
+		if !ok && x.Metric.Mean != nil {
+			return analysis.Sample{}, errors.New("there is a count and no sum or no sum of squares")
+		}
+		xs = append(xs, v)
+	}
+	switch x.Metric.Kind() {
+	case analysis.KindCounts:
+		return series.Events([]series.Tally{{N: xs[0], K: xs[1]}}, spec)
+	case analysis.KindMean:
+		return series.Events([]series.Tally{{N: xs[0], Sum: xs[1], SumSq: xs[2]}}, spec)
+	default:
+		return analysis.Sample{Fresh: true, Value: xs[0]}, nil
+	}
+}

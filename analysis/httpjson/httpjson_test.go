@@ -1,0 +1,223 @@
+package httpjson
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/belayd/belay/analysis"
+)
+
+// The language of paths, on one document.
+func TestPath(t *testing.T) {
+	dec := json.NewDecoder(strings.NewReader(`{"a":{"b c":[1,2,3],"x":"4"},"rows":[{"d":"blue","t":{"k":"v"},"n":5},{"d":"green","t":{"k":7},"n":6},{"d":"green","n":7}],"null":null}`))
+	dec.UseNumber()
+	var doc any
+	if err := dec.Decode(&doc); err != nil {
+		t.Fatal(err)
+	}
+	vars := map[string]string{"deployment": "green", "evil": `x"].n`}
+	for text, want := range map[string]string{
+		`$.a["b c"][0]`:                     "[1]",
+		`$.a["b c"][-1]`:                    "[3]",
+		`$.a["b c"][3]`:                     "[]",
+		`$.a.*`:                             `[[1,2,3],"4"]`,
+		`$.rows[*].n`:                       "[5,6,7]",
+		`$.rows[?d=="${deployment}"].n`:     "[6,7]",
+		`$.rows[?t.k=="v"].n`:               "[5]",
+		`$.rows[?t.k==7].n`:                 "[6]",
+		`$.rows[?d=="${evil}"].n`:           "[]",
+		`$.nothing.here`:                    "[]",
+		`$.null`:                            "[null]",
+		`rows`:                              "error",
+		`$.rows[`:                           "error",
+		`$.rows[x]`:                         "error",
+		`$.rows[?d="x"]`:                    "error",
+		`$.rows[?d=="x"`:                    "error",
+		`$.rows[?d==x]`:                     "error",
+		`$..rows`:                           "error",
+		`$.rows[?d=="${unknown}"]`:          "error",
+		`$` + strings.Repeat(".a", maxPath): "error",
+	} {
+		got := "error"
+		if p, err := parsePath(text, vars); err == nil {
+			vs, err := p.values(doc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := json.Marshal(vs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = strings.Replace(string(b), "null", "null", 1)
+			if vs == nil {
+				got = "[]"
+			}
+		}
+		if got != want {
+			t.Errorf("%.60s: got %s, want %s", text, got, want)
+		}
+	}
+}
+
+// A parsed path never panics, whatever the document.
+func FuzzPath(f *testing.F) {
+	f.Add(`$.rows[?d=="x"].n[0]["a"].*[*]`, `{"rows":[{"d":"x","n":[{"a":[1]}]}]}`)
+	f.Add(`$[-1]`, `[1,2]`)
+	f.Fuzz(func(t *testing.T, text, in string) {
+		p, err := parsePath(text, map[string]string{"deployment": "x"})
+		if err != nil {
+			return
+		}
+		var doc any
+		dec := json.NewDecoder(strings.NewReader(in))
+		dec.UseNumber()
+		if dec.Decode(&doc) != nil {
+			return
+		}
+		vs, err := p.values(doc)
+		if err == nil && len(vs) > maxValues {
+			t.Errorf("%q selects %d values", text, len(vs))
+		}
+		for _, v := range vs {
+			_, _, _ = number(v)
+		}
+	})
+}
+
+// Names land in the path, the parameters and the body of a request, and change
+// none of their shapes; the host takes none.
+func TestRequestEscapes(t *testing.T) {
+	s := &Source{cfg: Config{URL: "https://h.example/e/${endpoint}/x?q=${query}&e=${endpoint}", Body: `{"e":"${endpoint}","q":"${query}"}`}}
+	for _, evil := range []string{"recs", `a/../b?c#d&e=f"\`, "é\n", `"},{"`} {
+		req, err := s.request(map[string]string{"endpoint": evil, "query": evil})
+		if err != nil {
+			t.Fatalf("%q: %v", evil, err)
+		}
+		var body map[string]string
+		if err := json.NewDecoder(req.Body).Decode(&body); err != nil {
+			t.Fatalf("%q: body: %v", evil, err)
+		}
+		got := []string{req.URL.Host, req.URL.Path, req.URL.Query().Get("q"), req.URL.Query().Get("e"), body["e"], body["q"]}
+		want := []string{"h.example", "/e/" + evil + "/x", evil, evil, evil, evil}
+		if d := cmp.Diff(want, got); d != "" || len(body) != 2 || len(req.URL.Query()) != 2 {
+			t.Errorf("%q (-want +got):\n%s", evil, d)
+		}
+	}
+	if _, err := s.request(map[string]string{"endpoint": "..", "query": "q"}); err == nil {
+		t.Error("an endpoint named ..: got no error")
+	}
+	for _, u := range []string{"https://${endpoint}.example/", "ftp://h/", "h.example", "https:///x", "https://h/${unknown}"} {
+		if _, err := New(Config{URL: u, Client: http.DefaultClient}); err == nil {
+			t.Errorf("New with %s: got no error", u)
+		}
+	}
+}
+
+// A query's language is unknown: only harmless names go into it.
+func TestQueryTakesHarmlessNames(t *testing.T) {
+	for name, ok := range map[string]bool{"recs-v2.1": true, "a b": false, "a'": false, `a"`: false, "a;": false, "a--b": false, "": false, "a{b}": false} {
+		_, err := parseExpr("SELECT ${endpoint} -> $", "", map[string]string{"endpoint": name})
+		if (err == nil) != ok {
+			t.Errorf("%q in a query: got %v, want it taken: %t", name, err, ok)
+		}
+	}
+}
+
+// Against a real server: a redirect is not followed, 429 keeps everybody away
+// for as long as it says, other answers are what they are.
+func TestReadAnswers(t *testing.T) {
+	asked := 0
+	var status int
+	var header map[string]string
+	var text string
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		w.Header().Set("Content-Type", "application/json")
+		for k, v := range header {
+			w.Header().Set(k, v)
+		}
+		w.WriteHeader(status)
+		_, _ = fmt.Fprint(w, text)
+	}))
+	defer srv.Close()
+	m := analysis.Metric{Name: "n", Counts: &analysis.Counts{Total: "$.n", Bad: "$.bad"}}
+	for _, c := range []struct {
+		status int
+		header map[string]string
+		text   string
+		want   string
+	}{
+		{200, nil, `{"n":5,"bad":1}`, ""},
+		{200, nil, `{"n":5}`, ""},
+		{200, nil, `{"n":"5","bad":"9"}`, ""},
+		{200, nil, `{"bad":1}`, "nothing for blue"},
+		{200, nil, `{"n":-5}`, "negative"},
+		{200, nil, `{"n":1e999}`, "number is wanted"},
+		{200, nil, `{"n":true}`, "number is wanted"},
+		{200, nil, `{"n":5}{"n":6}`, "goes on"},
+		{200, map[string]string{"Content-Type": "text/html"}, `<html>`, "did not answer JSON"},
+		{302, map[string]string{"Location": "http://169.254.169.254/"}, ``, "302"},
+		{500, nil, `{"n":5}`, "500"},
+		{200, nil, `{"n":"` + strings.Repeat("x", 5<<20) + `"}`, "larger than"},
+		{429, map[string]string{"Retry-After": "30"}, ``, "429"},
+		{200, nil, `{"n":5}`, "no questions for another"},
+	} {
+		status, header, text = c.status, c.header, c.text
+		s, err := New(Config{URL: srv.URL + "/q?to=${to}", Client: srv.Client()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(c.want, "no questions") {
+			s.pause.Heed(&http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {"30"}}}, time.Now())
+			asked = 0
+		}
+		q := analysis.Query{Metric: m, From: time.Now().Add(-time.Hour), To: time.Now(), Names: analysis.Names{Endpoint: "recs", Stable: "blue", Candidate: "green"}}
+		rs, err := s.Read(t.Context(), []analysis.Query{q})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := rs[0]
+		if !strings.Contains(r.Reason, c.want) || (c.want == "") != (r.Reason == "") {
+			t.Errorf("%d %.40s: got %s (%s), want %q", c.status, c.text, r.Status, r.Reason, c.want)
+		}
+		if c.want == "" && (!r.Stable.Fresh || r.Stable.N != 5 || r.Stable.K > 5) {
+			t.Errorf("%d %s: got %+v, want n=5", c.status, c.text, r.Stable)
+		}
+		if strings.Contains(c.want, "no questions") && asked != 0 {
+			t.Errorf("while it wants no questions: got %d requests, want none", asked)
+		}
+	}
+}
+
+// One answer holds both deployments: one request, unless the query names the
+// deployment.
+func TestReadAsksOnce(t *testing.T) {
+	asked := map[string]int{}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked[r.URL.Query().Get("q")]++
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprint(w, `{"n":1}`)
+	}))
+	defer srv.Close()
+	s, err := New(Config{URL: srv.URL + "/?q=${query}&to=${toUnix}", Client: srv.Client(), Parallel: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := analysis.Query{
+		Metric: analysis.Metric{Name: "n", Counts: &analysis.Counts{Total: "all -> $.n", Bad: "bad ${deployment} -> $.n"}},
+		Names:  analysis.Names{Endpoint: "recs", Stable: "blue", Candidate: "green"}, From: time.Now().Add(-time.Hour), To: time.Now(),
+	}
+	if _, err := s.Read(t.Context(), []analysis.Query{q, q}); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(map[string]int{"all": 1, "bad blue": 1, "bad green": 1}, asked); d != "" {
+		t.Errorf("requests (-want +got):\n%s", d)
+	}
+}
