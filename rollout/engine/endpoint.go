@@ -93,9 +93,7 @@ func (at *endpoint) tend() {
 // ask asks for the lease.
 func (at *endpoint) ask(ctx context.Context) {
 	e := at.e
-	call, cancel := context.WithTimeout(ctx, e.cfg.AppendTimeout)
-	defer cancel()
-	lease, err := e.cfg.Leaser.Acquire(call, at.ref.Key(), e.cfg.Owner)
+	lease, err := at.acquire(ctx)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	at.asking = false
@@ -108,6 +106,18 @@ func (at *endpoint) ask(ctx context.Context) {
 	}
 	at.lease = lease
 	at.tend()
+}
+
+// acquire makes the call of ask.
+func (at *endpoint) acquire(ctx context.Context) (store.Lease, error) {
+	e := at.e
+	if !acquire(ctx, e.loads) {
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-e.loads }()
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.AppendTimeout)
+	defer cancel()
+	return e.cfg.Leaser.Acquire(ctx, at.ref.Key(), e.cfg.Owner)
 }
 
 // load reads a rollout from the store and begins to carry it.
@@ -134,23 +144,22 @@ func (at *endpoint) load(ctx context.Context, id string) {
 		return
 	}
 	at.lives[id], e.lives[id] = l, l
+	waits := e.acts[id]
 	e.mu.Unlock()
-
-	acts, err := e.unfolded(ctx, id)
+	if waits {
+		l.hear(ctx)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil {
-		// The rollout goes on; what waits in its inbox is found by the next poll.
-		l.log.Warn("inbox not read", "outcome", err.Error())
-	}
-	for _, ev := range acts {
-		l.act(ev)
-	}
 	l.step()
 }
 
 // read makes a live of the rollout's head; nil when it is closed.
 func (e *Engine) read(ctx context.Context, at *endpoint, id string) (*live, error) {
+	if !acquire(ctx, e.loads) {
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-e.loads }()
 	rec, err := e.cfg.Store.Head(ctx, rolloutKey(id))
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
@@ -234,6 +243,7 @@ func (e *Engine) closed(l *live) {
 	defer e.mu.Unlock()
 	delete(e.lives, l.id)
 	delete(e.open, l.id)
+	delete(e.acts, l.id)
 	delete(l.at.lives, l.id)
 	delete(l.at.open, l.id)
 	l.at.leave()

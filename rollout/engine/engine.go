@@ -182,8 +182,13 @@ type Engine struct {
 	// open are the endpoints of the rollouts that this engine knows to be open,
 	// whoever carries them.
 	open map[string]rollout.EndpointRef
+	// acts are the rollouts in whose inbox something may wait.
+	acts map[string]bool
 	// held are rollouts that this code cannot read, with the reason.
 	held map[string]string
+
+	// loads bounds the leases and rollouts that are asked of the store at once.
+	loads chan struct{}
 
 	// jobs counts goroutines; Run waits for them.
 	jobs sync.WaitGroup
@@ -200,8 +205,9 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, log: cfg.Logger, news: newNews(),
-		endpoints: map[rollout.EndpointRef]*endpoint{}, lives: map[string]*live{}, open: map[string]rollout.EndpointRef{}, held: map[string]string{},
+		endpoints: map[rollout.EndpointRef]*endpoint{}, lives: map[string]*live{}, open: map[string]rollout.EndpointRef{}, acts: map[string]bool{}, held: map[string]string{},
 		routers: map[string]*router{}, outlets: map[string]*outlet{}, broken: make(chan struct{}),
+		loads: make(chan struct{}, 64),
 	}
 	m, err := newMetrics(cfg.Registerer)
 	if err != nil {

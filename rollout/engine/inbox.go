@@ -75,7 +75,8 @@ func (e *Engine) record(ctx context.Context, id string, ev rollout.Event) (rollo
 	if err != nil {
 		return ev, fmt.Errorf("encode event: %w", err)
 	}
-	_, err = e.append(ctx, inboxKey(id, ev.Key), entry, []byte("{}"), 0)
+	e.heard(id)
+	_, err = e.append(ctx, inboxKey(id, ev.Key), entry, []byte(unfoldedState), 0)
 	if errors.Is(err, store.ErrBroken) {
 		e.fail(err)
 	}
@@ -164,11 +165,24 @@ func (e *Engine) act(ctx context.Context, id, key string) (a heardAct, known boo
 	return a, !first, nil
 }
 
+// unfoldedState is the state of an act that nobody has marked yet.
+const unfoldedState = "{}"
+
+// isUnfolded reports whether the head of an act's key is the act itself.
+func isUnfolded(rec store.Record) bool { return string(rec.State) == unfoldedState }
+
+// heard notes that something may wait in a rollout's inbox.
+func (e *Engine) heard(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.acts[id] = true
+}
+
 // mark notes that an act is in the journal. When that fails the journal itself
 // still says so.
 func (e *Engine) mark(ctx context.Context, id, key string, seq int, ignored string) {
 	rec, err := e.cfg.Store.Head(ctx, inboxKey(id, key))
-	if err != nil || string(rec.State) != "{}" {
+	if err != nil || !isUnfolded(rec) {
 		return
 	}
 	b, err := json.Marshal(mark{Folded: seq, Ignored: ignored})
@@ -188,7 +202,7 @@ func (e *Engine) unfolded(ctx context.Context, id string) ([]rollout.Event, erro
 		if err != nil {
 			return nil, fmt.Errorf("read inbox of %s: %w", id, err)
 		}
-		if string(rec.State) != "{}" {
+		if !isUnfolded(rec) {
 			continue
 		}
 		var ev rollout.Event

@@ -209,7 +209,7 @@ func (l *live) compare(split rollout.Split) (lost bool) {
 			continue
 		}
 		l.fold(rollout.Event{Kind: rollout.EventSuspected, At: now(), Split: &split, Reason: fmt.Sprintf(
-			"The endpoint shows step %s (%s), which the journal has not reached: records were lost.", step.Name, traffic.Format(split))})
+			"The endpoint shows step %s (%s), which the journal has not reached: records were lost.", step.Name, split)})
 		return true
 	}
 	return false

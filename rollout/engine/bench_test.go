@@ -1,0 +1,196 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/traffic"
+	"github.com/belayd/belay/rollout/traffic/traffictest"
+	"github.com/belayd/belay/store/mem"
+)
+
+// quick is a world without checks, for figures: every read is answered at once.
+type quick struct{ bad float64 }
+
+func (q *quick) Read(_ context.Context, qs []analysis.Query) ([]analysis.Reading, error) {
+	rs := make([]analysis.Reading, len(qs))
+	for i, x := range qs {
+		rs[i] = analysis.Reading{Metric: x.Metric.Name, From: x.From, To: x.To, Status: analysis.StatusOK,
+			Stable: analysis.Sample{Fresh: true, N: 1000, K: 1}, Candidate: analysis.Sample{Fresh: true, N: 1000, K: 1000 * q.bad}}
+	}
+	return rs, nil
+}
+
+type silent struct{}
+
+func (silent) Notify(context.Context, notifier.Notice) (string, error) { return "ref", nil }
+
+// openRollouts fills a store with open rollouts that bake at 5%, each at its own
+// endpoint, as an engine would have left them.
+func openRollouts(b *testing.B, n int, router *traffictest.Fake) *mem.Store {
+	b.Helper()
+	s := mem.New()
+	ctx := b.Context()
+	e, err := New(Config{Store: s, Leaser: s, Owner: "one"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range n {
+		name := fmt.Sprintf("e%05d", i)
+		router.Set(name, traffic.Split{Weights: map[string]int{"blue": 95, "green": 5}}, traffic.Description{
+			Deployments: map[string]traffic.Deployment{"blue": {Ready: true}, "green": {Ready: true}}})
+		p := plan("r"+name, name, false)
+		p.Interval, p.Panel.Interval = 15*time.Second, 15*time.Second
+		p.Steps[0].Bake = 2 * time.Hour
+		p.Notify = nil
+		if _, _, err := e.Start(ctx, p); err != nil {
+			b.Fatal(err)
+		}
+		bake(b, e, p)
+	}
+	return s
+}
+
+// bake folds a rollout up to its first bake.
+func bake(b *testing.B, e *Engine, p *rollout.Plan) {
+	b.Helper()
+	ctx := b.Context()
+	rec, err := e.cfg.Store.Head(ctx, rolloutKey(p.ID))
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, h, err := decodeHead(rec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	answer := func(kind rollout.EffectKind, ev rollout.Event) {
+		for _, x := range s.Outbox {
+			if x.Kind == kind {
+				ev.At, ev.Effect, ev.Attempt = now(), x.ID, x.Attempt
+				s = rollout.Next(p, s, ev)
+				return
+			}
+		}
+		b.Fatalf("got outbox %v, want %s", kinds(s.Outbox), kind)
+	}
+	stable := rollout.Split{Weights: map[string]int{"blue": 100}}
+	first := rollout.Split{Weights: map[string]int{"blue": 95, "green": 5}}
+	answer(rollout.EffectClaim, rollout.Event{Kind: rollout.EventClaimed})
+	if _, err := e.admit(ctx, p.Endpoint, rollout.EndpointEvent{Kind: rollout.EndpointClaim, At: now(), Rollout: p.ID}); err != nil {
+		b.Fatal(err)
+	}
+	answer(rollout.EffectPreflight, rollout.Event{Kind: rollout.EventPreflighted, Split: &stable})
+	answer(rollout.EffectSetTraffic, rollout.Event{Kind: rollout.EventTraffic, Split: &first})
+	entry, state, _, err := encode(rollout.Entry{Seq: h.seq + 1, Prev: h.hash, Epoch: h.epoch, Owner: "one", At: now()}, s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := e.append(ctx, rolloutKey(p.ID), entry, state, h.revision); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkRecovery is the time from Run to the moment at which every one of
+// 10,000 open rollouts is carried and has its next reading under way.
+func BenchmarkRecovery(b *testing.B) {
+	const many = 10_000
+	router := &traffictest.Fake{}
+	s := openRollouts(b, many, router)
+	b.ResetTimer()
+	for b.Loop() {
+		e, err := New(Config{Store: s, Leaser: s, Owner: "one", Routers: map[string]traffic.Router{"edge": router},
+			Sources: map[string]analysis.Source{"prom": &quick{}}, Notifiers: map[string]notifier.Notifier{"pager": silent{}, "chat": silent{}}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(b.Context())
+		done := make(chan error, 1)
+		go func() { done <- e.Run(ctx) }()
+		for e.carried() < many {
+			time.Sleep(time.Millisecond)
+		}
+		b.StopTimer()
+		cancel()
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N), "ms/recovery")
+}
+
+// carried is how many rollouts have a job under way.
+func (e *Engine) carried() int {
+	e.mu.Lock()
+	lives := make([]*live, 0, len(e.lives))
+	for _, l := range e.lives {
+		lives = append(lives, l)
+	}
+	e.mu.Unlock()
+	n := 0
+	for _, l := range lives {
+		l.mu.Lock()
+		if len(l.jobs) > 0 {
+			n++
+		}
+		l.mu.Unlock()
+	}
+	return n
+}
+
+// BenchmarkDecision is the time from a reading that breaches to the traffic call
+// that rolls back, on a store in memory, while other rollouts are read at the same
+// instants.
+func BenchmarkDecision(b *testing.B) {
+	var sum float64
+	n := 0
+	for b.Loop() {
+		router := &traffictest.Fake{}
+		s := openRollouts(b, 100, router)
+		reg := prometheus.NewRegistry()
+		e, err := New(Config{Store: s, Leaser: s, Owner: "one", Routers: map[string]traffic.Router{"edge": router},
+			Sources: map[string]analysis.Source{"prom": &quick{bad: 0.5}}, Registerer: reg,
+			Notifiers: map[string]notifier.Notifier{"pager": silent{}, "chat": silent{}}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(b.Context())
+		done := make(chan error, 1)
+		go func() { done <- e.Run(ctx) }()
+		for {
+			time.Sleep(20 * time.Millisecond)
+			count, seconds := decisions(b, reg)
+			if count == 100 {
+				sum += seconds
+				n += count
+				break
+			}
+		}
+		cancel()
+		<-done
+	}
+	b.ReportMetric(sum/float64(n)*1e6, "µs/decision")
+}
+
+// decisions reads the engine's own histogram of decisions.
+func decisions(b *testing.B, reg *prometheus.Registry) (count int, seconds float64) {
+	b.Helper()
+	mfs, err := reg.Gather()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, mf := range mfs {
+		if mf.GetName() == "belay_decision_seconds" {
+			h := mf.Metric[0].GetHistogram()
+			return int(h.GetSampleCount()), h.GetSampleSum()
+		}
+	}
+	return 0, 0
+}

@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/store"
+)
+
+// isStopping reports whether the engine stops.
+func (e *Engine) isStopping() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.stopping
+}
+
+// stop ends everything within StopTimeout.
+func (e *Engine) stop() {
+	began := time.Now()
+	e.mu.Lock()
+	e.stopping = true
+	lives := slices.Collect(maps.Values(e.lives))
+	e.mu.Unlock()
+	for _, l := range lives {
+		l.windUp()
+	}
+	settled := func() bool {
+		return !slices.ContainsFunc(lives, func(l *live) bool { return l.busy() })
+	}
+	for !settled() && time.Since(began) < e.cfg.StopTimeout*4/5 {
+		time.Sleep(min(10*time.Millisecond, e.cfg.StopTimeout/10))
+	}
+	for _, l := range lives {
+		l.mu.Lock()
+		l.drop(ErrStopped)
+		l.mu.Unlock()
+	}
+	e.mu.Lock()
+	e.cancel(errStopping)
+	leases := map[rollout.EndpointRef]store.Lease{}
+	for ref, at := range e.endpoints {
+		if at.lease != nil {
+			leases[ref] = at.lease
+		}
+	}
+	clear(e.endpoints)
+	clear(e.lives)
+	clear(e.open)
+	e.mu.Unlock()
+	// What failed to return in time is left behind: the process is about to end.
+	done := make(chan struct{})
+	go func() {
+		e.jobs.Wait()
+		for ref, lease := range leases {
+			e.giveBack(context.Background(), ref, lease)
+		}
+		close(done)
+	}()
+	timer := time.NewTimer(max(e.cfg.StopTimeout-time.Since(began), time.Millisecond))
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		e.log.Error("calls left behind", "outcome", fmt.Sprintf("not ended after %s", e.cfg.StopTimeout))
+	}
+}
+
+// windUp cuts off what may be asked again after a restart and appends what is
+// folded in.
+func (l *live) windUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k, j := range l.jobs {
+		switch j.effect.Kind {
+		case rollout.EffectMeasure, rollout.EffectReadTraffic, rollout.EffectPreflight, rollout.EffectWake:
+			j.cancel(errStopping)
+			delete(l.jobs, k)
+		case rollout.EffectClaim, rollout.EffectRelease, rollout.EffectSetTraffic, rollout.EffectAsk, rollout.EffectTell, rollout.EffectPage:
+		}
+	}
+	l.flush = true
+	l.step()
+}
+
+// busy reports whether something is under way or to be appended.
+func (l *live) busy() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.gone && (len(l.jobs) > 0 || l.writing || len(l.batches) > 0)
+}
