@@ -310,16 +310,23 @@ func failed(x *exercise) string {
 	return "error; read back shows the old; again succeeds"
 }
 
-// Accepted is not in effect: until it lands, the router reads what is true.
+// Accepted is not in effect: until it lands, the router reads what is true, or
+// says that the endpoint is busy.
 func late(x *exercise) string {
 	to := x.split(95, 5)
 	x.Inject(Fault{Kind: FaultLate})
 	if err := x.shift(x.all, to); err != nil {
 		x.Fatalf("Shift: %v", err)
 	}
-	x.reads(x.all)
 	var busy *traffic.BusyError
-	err := x.shift(x.split(100), x.split(75, 25))
+	outcome := "accepted; old is read until it lands"
+	switch got, err := x.Router.Split(x.Context(), x.Endpoint); {
+	case errors.As(x.note(err), &busy):
+		outcome = "accepted; cannot be read until it lands"
+	case err != nil || !got.Equal(x.all):
+		x.Errorf("Split before it landed: got %s, %v, want %s or a BusyError", got, err, x.all)
+	}
+	err := x.shift(x.all, x.split(75, 25))
 	waits := errors.As(err, &busy)
 	if err != nil && !waits {
 		x.Errorf("Shift before it landed: got %v, want nil or a BusyError", err)
@@ -327,10 +334,10 @@ func late(x *exercise) string {
 	x.Settle()
 	if waits {
 		x.reads(to)
-		return "accepted; old is read until it lands; meanwhile busy"
+		return outcome + "; meanwhile busy"
 	}
 	x.reads(x.Truth())
-	return "accepted; old is read until it lands"
+	return outcome
 }
 
 func neverApplied(x *exercise) string {
