@@ -51,7 +51,7 @@ func newAsk(q analysis.Query) ask {
 	for _, text := range texts {
 		sel, err := series.ParseSelector(text)
 		if err == nil {
-			_, err = sel.Expand(a.vars(""))
+			_, err = sel.Expand(a.vars(q.Names.Stable))
 		}
 		if err != nil {
 			a.err = fmt.Errorf("metric %s: %w", m.Name, err)

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/belayd/belay/analysis"
 )
 
 // An Op is how a matcher compares.
@@ -52,21 +54,17 @@ func ParseSelector(text string) (Selector, error) {
 	return s, nil
 }
 
-// Expand replaces ${name} in the values of the matchers. In an expression a
-// value is taken literally: it is quoted for RE2, so no value can widen the
-// question. A name that vars does not have is an error.
+// Expand replaces ${name} in the values of the matchers. In a regular expression
+// a value is taken literally, as analysis.Expand does, so no value can widen the
+// question. A name that vars does not have, or that is empty, is an error.
 func (s Selector) Expand(vars map[string]string) (Selector, error) {
 	out := Selector{Name: s.Name, Matchers: make([]Matcher, 0, len(s.Matchers))}
 	for _, m := range s.Matchers {
-		v, err := substitute(m.Value, m.Op, vars)
-		if err != nil {
-			return Selector{}, err
-		}
-		if v == m.Value && m.re != nil {
+		if !strings.Contains(m.Value, "${") {
 			out.Matchers = append(out.Matchers, m)
 			continue
 		}
-		n, err := NewMatcher(m.Label, m.Op, v)
+		n, err := m.expand(vars)
 		if err != nil {
 			return Selector{}, err
 		}
@@ -75,26 +73,24 @@ func (s Selector) Expand(vars map[string]string) (Selector, error) {
 	return out, nil
 }
 
-func substitute(value string, op Op, vars map[string]string) (string, error) {
-	var b strings.Builder
-	for {
-		i := strings.Index(value, "${")
-		if i < 0 {
-			b.WriteString(value)
-			return b.String(), nil
+func (m Matcher) expand(vars map[string]string) (Matcher, error) {
+	if name, ok := strings.CutPrefix(m.Value, "${"); ok && m.Op == Equal && strings.HasSuffix(name, "}") {
+		if v := vars[strings.TrimSuffix(name, "}")]; v != "" {
+			return Matcher{Label: m.Label, Op: m.Op, Value: v}, nil
 		}
-		name, rest, ok := strings.Cut(value[i+2:], "}")
-		v, known := vars[name]
-		if !ok || !known {
-			return "", fmt.Errorf("substitute in %q: unknown name ${%s}", value, name)
-		}
-		if op == Like || op == NotLike {
-			v = regexp.QuoteMeta(v)
-		}
-		b.WriteString(value[:i])
-		b.WriteString(v)
-		value = rest
 	}
+	text, err := analysis.Expand("x{"+m.String()+"}", analysis.LangPromQL, vars)
+	if err != nil {
+		return Matcher{}, err
+	}
+	x, err := ParseSelector(text)
+	if err != nil {
+		return Matcher{}, err
+	}
+	if len(x.Matchers) != 1 {
+		return Matcher{}, fmt.Errorf("expand matcher of %s: %w", m.Label, analysis.ErrUnsafe)
+	}
+	return x.Matchers[0], nil
 }
 
 // NewMatcher returns the condition; it fails where the expression is not RE2.

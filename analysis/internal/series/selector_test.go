@@ -52,7 +52,7 @@ func TestExpandIsLiteral(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, evil := range []string{`a`, `.*`, `a"} or up{b="`, `a|b`, `\E.*`, `a\`, "a\nb"} {
+	for _, evil := range []string{`a`, `.*`, `a"} or up{b="`, `a|b`, `\E.*`, `a\`, `(?i)a`} {
 		s, err := sel.Expand(map[string]string{"endpoint": evil})
 		if err != nil {
 			t.Fatalf("Expand with %q: %v", evil, err)
@@ -68,8 +68,10 @@ func TestExpandIsLiteral(t *testing.T) {
 			}
 		}
 	}
-	if _, err := sel.Expand(nil); err == nil {
-		t.Error("Expand without the name: got no error")
+	for _, bad := range []map[string]string{nil, {"endpoint": ""}, {"endpoint": "a\nb"}} {
+		if got, err := sel.Expand(bad); err == nil {
+			t.Errorf("Expand with %q: got %s, want an error", bad, got)
+		}
 	}
 }
 
