@@ -396,3 +396,124 @@ func TestForecast(t *testing.T) {
 		t.Errorf("without a baseline: got %+v, want a reason and no grade", f)
 	}
 }
+
+// A guardrail that is judged from the second step on takes nothing of the first
+// into its evidence, although its metric's first reading begins there.
+func TestFromLaterStep(t *testing.T) {
+	p := errorsPanel(atMost1, 0.02)
+	p.Guardrails[0].Steps = []int{1}
+	at := moment(41)
+	at.Step, at.StepStart = 1, moment(40).At.Add(time.Second)
+	long := counted(41, 2000, 1000, 38000, 38)
+	long.From = epoch
+	e, v := Judge(p, Evidence{}, at, []Reading{long})
+	if v.Each[0].Outcome != OutcomeUndecided || e.Standings[0].Step.NC != 0 || e.Standings[0].Breach.LogE() > 1e-9 {
+		t.Errorf("got %+v, want nothing judged", v.Each[0])
+	}
+	if s := e.Standings[0]; s.Pilot.N == 0 || !e.Cursor("failures").Equal(long.To) {
+		t.Errorf("got pilot %+v and cursor %v, want stable's part learnt and the reading consumed", s.Pilot, e.Cursor("failures"))
+	}
+}
+
+// A cursor only ever moves forward, and a step begins once.
+func TestSkipAndBeginStep(t *testing.T) {
+	e := Evidence{}.Skip("failures", epoch.Add(time.Hour))
+	if same := e.Skip("failures", epoch); !same.Cursor("failures").Equal(epoch.Add(time.Hour)) {
+		t.Errorf("got the cursor moved back to %v", same.Cursor("failures"))
+	}
+	p := errorsPanel(atMost1, 0.02)
+	begun := e.BeginStep(p, moment(1))
+	if len(e.Standings) != 0 || begun.Standings[0].Breach.Started == 0 {
+		t.Errorf("got standings %+v, want one begun in a copy", begun.Standings)
+	}
+	if again := begun.BeginStep(p, moment(2)); again.Standings[0].Breach != begun.Standings[0].Breach {
+		t.Error("beginning the same step again changed the evidence")
+	}
+}
+
+// Restarting keeps what was learnt, and begins anew with the whole weight.
+func TestRestartKeepsWhatWasLearnt(t *testing.T) {
+	p := meanPanel(Limit{Relative: true, AtLeast: true, Value: 0.98, Text: ">= 0.98x stable"}, 0.9)
+	p.Guardrails[0].Steps = []int{0, 1, 2, 3}
+	r := seeded(3)
+	var e Evidence
+	for i := 1; i <= 10; i++ {
+		x := counted(i, 0, 0, 0, 0)
+		x.Metric, x.Candidate, x.Stable = "revenue", spend(r, 200, 7, 0.5), spend(r, 800, 10, 0.5)
+		e, _ = Judge(p, e, moment(i), []Reading{x})
+	}
+	fresh := e.Restart(p, ActionRollback, moment(10)).Standings[0]
+	if fresh.Moments == nil || fresh.Moments.PastStable != e.Standings[0].Moments.PastStable || fresh.Moments.WaitCandidate.N != 0 {
+		t.Errorf("got moments %+v, want the past kept and nothing waiting", fresh.Moments)
+	}
+	if math.Abs(fresh.Breach.LogE()) > 1e-12 || math.Abs(fresh.Breach.Started-0.4125) > 1e-12 {
+		t.Errorf("got %+v, want fresh evidence on a ladder of four", fresh.Breach)
+	}
+	if other := e.Restart(p, ActionHold, moment(10)).Standings[0]; other.Breach != e.Standings[0].Breach {
+		t.Error("restarting another group changed this one")
+	}
+}
+
+// What can be forecast of quantiles and means, and why not where nothing can.
+func TestForecastKinds(t *testing.T) {
+	r := seeded(2)
+	latencies := Baseline{PerSecond: 100, Sample: lognormal(r, 20000, 0.1, classicBounds)}
+	short := Baseline{PerSecond: 100, Sample: lognormal(r, 20000, 0.1, classicBounds[:4])}
+	money := Baseline{PerSecond: 100, Sample: spend(r, 5000, 10, 0.5), Phi: 1}
+	wide := Baseline{PerSecond: 100, Sample: spend(r, 5000, 10, 3), Phi: 1}
+	revenue := meanPanel(Limit{Relative: true, AtLeast: true, Value: 0.98, Text: ">= 0.98x stable"}, 0.9)
+	absolute := latencyPanel(Limit{Value: 0.25, Text: "<= 250ms"}, 0.5)
+	absolute.Guardrails[0].DetectLatency = true
+	for _, c := range []struct {
+		name    string
+		panel   Panel
+		base    Baseline
+		figures bool
+	}{
+		{"absolute quantile", absolute, latencies, true},
+		{"buckets too short", absolute, short, false},
+		{"relative quantile", latencyPanel(Limit{Relative: true, Value: 1.2, Text: "<= 1.2x stable"}, 2), latencies, true},
+		{"latencies unknown", latencyPanel(Limit{Relative: true, Value: 1.2, Text: "<= 1.2x stable"}, 2), Baseline{PerSecond: 100}, false},
+		{"mean", revenue, money, true},
+		{"absolute mean", meanPanel(Limit{Value: 12, Text: "<= 12"}, 14), money, true},
+		{"mean of what spreads too widely", revenue, wide, false},
+		{"mean unknown", revenue, Baseline{PerSecond: 100}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			load := Load{Step: 0, Bake: time.Hour, Stable: 0.75, Candidate: 0.25}
+			f := c.panel.Forecast([]Load{load}, map[string]Baseline{c.panel.Metrics[0].Name: c.base})[0]
+			if got := f.Reason == ""; got != c.figures {
+				t.Fatalf("got reason %q, want figures %v", f.Reason, c.figures)
+			}
+			if c.figures && (f.Median <= 0 || f.T90 < f.Median || f.PassT90 <= 0 || f.Power < 0.5 || f.Excess <= 0) {
+				t.Errorf("got %+v, want figures", f)
+			}
+		})
+	}
+}
+
+// The forecast of a mean agrees with simulation.
+func TestForecastMean(t *testing.T) {
+	p := meanPanel(Limit{Relative: true, AtLeast: true, Value: 0.98, Text: ">= 0.98x stable"}, 0.9)
+	p.Guardrails[0].Steps = []int{0}
+	base := Baseline{PerSecond: 800.0 / 15, Sample: spend(seeded(1), 20000, 10, 1)}
+	f := p.Forecast([]Load{{Bake: time.Hour, Stable: 0.75, Candidate: 0.25}}, map[string]Baseline{"revenue": base})[0]
+	sum := 0.0
+	const trials = 60
+	for i := range trials {
+		r := seeded(seed(i))
+		var e Evidence
+		var v Verdicts
+		n := 0
+		for len(v.Breaches) == 0 && n < 400 {
+			n++
+			x := counted(n, 0, 0, 0, 0)
+			x.Metric, x.Candidate, x.Stable = "revenue", spend(r, 200, 9, 1), spend(r, 600, 10, 1)
+			e, v = Judge(p, e, moment(n), []Reading{x})
+		}
+		sum += float64(n) * 15
+	}
+	if got, want := f.Mean.Seconds(), sum/trials; math.Abs(got-want) > 0.2*want {
+		t.Errorf("got a forecast of %.0f s, want the simulated %.0f s within 20%%", got, want)
+	}
+}

@@ -130,6 +130,10 @@ func (s *Standing) absorb(p *Panel, g *Guardrail, m *Metric, at Moment, r *Readi
 		s.learn(g, m, &r.Stable) // stable has nothing to settle
 		return
 	}
+	if r.From.Before(at.StepStart) && !slices.Contains(g.Steps, at.Step-1) {
+		s.learn(g, m, &r.Stable) // the candidate's part is from steps that are not judged
+		return
+	}
 	s.restart(g, at, r.From)
 	v := visit{panel: p, guardrail: g, metric: m, reading: r, late: !r.To.After(at.StepStart)}
 	if v.passes = !at.Settling && !r.From.Before(at.StepStart); v.passes && how != methodThreshold {

@@ -31,7 +31,7 @@ func sentence(p *Panel, g *Guardrail, s *Standing, at Moment, v *Verdict) string
 	if at.Settling {
 		return fmt.Sprintf("%s cannot pass while the new weight settles: %s.", g.Name, figures(g, v, p.metric(g.Metric)))
 	}
-	return fmt.Sprintf("%s is undecided: %s; it takes %s.", g.Name, figures(g, v, p.metric(g.Metric)), v.Needed)
+	return fmt.Sprintf("%s is undecided: %s; a pass takes %s.", g.Name, figures(g, v, p.metric(g.Metric)), v.Needed)
 }
 
 func breachSentence(p *Panel, g *Guardrail, v *Verdict) string {
