@@ -96,8 +96,11 @@ func TestStop(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Errorf("Run: got %v, want nil", err)
 		}
-		if got := <-told; got != "null" || l.decided != "approve" || len(w.heard()) != 1 {
-			t.Errorf("act under way: got %s, decided %q, whispers %q, want it finished", got, l.decided, w.heard())
+		if got := w.heard(); l.decided != "approve" || len(got) != 1 {
+			t.Errorf("act under way when Run returned: got decided %q, whispers %q, want it finished", l.decided, got)
+		}
+		if got := <-told; got != "null" {
+			t.Errorf("act under way: got %s for Slack, want an empty acknowledgement", got)
 		}
 		if got := say(t, c, clicked("U0APPROVER", actionApprove, "n0nce-5be1", "1.2")); got != "not taken up" {
 			t.Errorf("act after the end: got %s, want it not taken up", got)

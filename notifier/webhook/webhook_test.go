@@ -2,6 +2,9 @@ package webhook_test
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -258,6 +261,24 @@ func TestVerify(t *testing.T) {
 			t.Errorf("Verify(%s): got %v, want accepted = %t", test.name, err, test.ok)
 		}
 		notifiertest.NoSecret(t, err, secret)
+	}
+}
+
+// TestShiftedParts tells of a signed body that begins like a time: its parts cannot
+// be moved so that the same signature covers another body.
+func TestShiftedParts(t *testing.T) {
+	signed := "a.1795521600.1795521601.{}"
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(signed))
+	signature := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	for _, test := range []struct {
+		id, at, body string
+		ok           bool
+	}{{"a", "1795521600", "1795521601.{}", true}, {"a.1795521600", "1795521601", "{}", false}} {
+		h := http.Header{"Webhook-Id": {test.id}, "Webhook-Timestamp": {test.at}, "Webhook-Signature": {signature}}
+		if err := webhook.Verify(h, []byte(test.body), secret, time.Unix(1795521600, 0)); (err == nil) != test.ok {
+			t.Errorf("Verify(%s, %s, %s): got %v, want accepted = %t", test.id, test.at, test.body, err, test.ok)
+		}
 	}
 }
 
