@@ -121,6 +121,7 @@ type Store struct {
 
 	durable durable
 	reserve reserve // the writer's alone, but for left
+	company bool    // the writer's alone: its last transaction had several writes
 }
 
 var (

@@ -104,29 +104,32 @@ func (s *Store) run() {
 	}
 }
 
-// gather takes what waits in the queue now. It waits for nobody, but the callers
-// answered last are about to come back: it lets them run as long as that brings
-// more, so that they share this transaction instead of the next.
+// gather takes what waits in the queue now. It waits for nobody, but if the last
+// transaction had company, those it answered are about to come back: it lets
+// them run as long as that brings more, so that they share this transaction
+// instead of the next. A lone writer is not made to wait even for that.
 func (s *Store) gather(w *write) []*write {
 	var group []*write
-	size, came := 0, true
+	size, more := 0, s.company
 	for {
 		if w.phase.CompareAndSwap(waiting, taken) {
 			group = append(group, w)
 			size += len(w.entry) + len(w.state)
 		}
 		if len(group) == groupLen || size >= groupBytes {
+			s.company = true
 			return group
 		}
 		for w = nil; w == nil; {
 			select {
 			case w = <-s.queue:
-				came = true
+				more = true
 			default:
-				if !came {
+				if !more {
+					s.company = len(group) > 1
 					return group
 				}
-				came = false
+				more = false
 				runtime.Gosched()
 			}
 		}
