@@ -28,7 +28,7 @@ func (t *Tail) aim(g *Guardrail) *Aim {
 	if g.Limit.AtLeast {
 		tail = g.Quantile
 	}
-	if t.N < tailEvents || t.N*math.Min(tail, 1-tail) < tailSlow {
+	if !t.known(g) {
 		return nil
 	}
 	best, cost := -1, math.Inf(1)
@@ -39,7 +39,7 @@ func (t *Tail) aim(g *Guardrail) *Aim {
 			}
 		}
 	}
-	if best < 0 || cost > math.Log(4) {
+	if best < 0 || cost > math.Log(farthest) || t.N*t.share(g, best) < tailSlow {
 		return nil
 	}
 	if a := t.twoCuts(g, best, exact); a != nil {
@@ -49,6 +49,11 @@ func (t *Tail) aim(g *Guardrail) *Aim {
 		return a
 	}
 	return t.twoCuts(g, best, math.Inf(1))
+}
+
+// known reports whether stable's past is long enough to choose a cut.
+func (t *Tail) known(g *Guardrail) bool {
+	return t.N >= tailEvents && t.N*math.Min(g.Quantile, 1-g.Quantile) >= tailSlow
 }
 
 // share is the past share of stable's events beyond the i-th bound.
@@ -112,8 +117,7 @@ func (t *Tail) sameCut(g *Guardrail, i int) *Aim {
 		return nil
 	}
 	s, left, right := t.share(g, i), t.share(g, i-1), t.share(g, i+1)
-	tail := 1 - g.Quantile
-	if s < 0.4*tail || s > 3*tail || right <= 0 || left <= s {
+	if s > 0.5 || right <= 0 || left <= s {
 		return nil
 	}
 	x := t.Bounds[i]

@@ -66,6 +66,9 @@ func (s *Standing) needed(p *Panel, g *Guardrail, m *Metric) string {
 		return "a histogram or a ratio instead: the values spread too widely for a mean"
 	}
 	if g.method(m) == methodQuantile && g.Limit.Relative && (s.Tail == nil || s.Tail.Aim == nil) {
+		if s.Tail != nil && s.Tail.known(g) {
+			return "finer buckets around stable's " + quantileName(g.Quantile)
+		}
 		return "more of stable's requests, to know where its " + quantileName(g.Quantile) + " lies"
 	}
 	if s.PassN <= 0 {

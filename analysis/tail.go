@@ -29,6 +29,9 @@ const (
 	// chosen, and tailSlow how many of them beyond the quantile.
 	tailEvents = 200
 	tailSlow   = 10
+	// farthest is how many times heavier or lighter than the quantile's own tail
+	// the tail beyond the cut may be.
+	farthest = 8
 	// exact is how much the ratio of two bounds may exceed the limit's before
 	// both arms are rather cut at the same bound.
 	exact = 1.1

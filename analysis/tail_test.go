@@ -99,6 +99,8 @@ func TestRelativeQuantile(t *testing.T) {
 		{"native, wandering", latencyWorld{always(nativeBounds(3)), wander, 1, 25, 8000}, false, true, "for rollback and as"},
 		{"native, slower", latencyWorld{always(nativeBounds(3)), always(0.1), 1.7, 25, 8000}, true, false, "1.297x"},
 		{"classic, healthy", latencyWorld{always(classicBounds), always(0.1), 1, 25, 8000}, false, true, "times stable's for rollback"},
+		{"classic, far from a bound", latencyWorld{always(classicBounds), always(0.08), 1, 25, 8000}, false, true, "slower than 250 ms"},
+		{"classic, far from a bound, slower", latencyWorld{always(classicBounds), always(0.08), 2.5, 25, 8000}, true, false, "slower than 250 ms"},
 		{"classic, slower", latencyWorld{always(classicBounds), always(0.1), 2, 25, 8000}, true, false, "slower than 250 ms"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -118,6 +120,17 @@ func TestRelativeQuantile(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Where no bound is anywhere near stable's quantile, nothing is judged, and the
+// verdict says what is missing.
+func TestRelativeQuantileTooCoarse(t *testing.T) {
+	p := latencyPanel(Limit{Relative: true, Value: 1.2, Text: "<= 1.2x stable"}, 2)
+	w := latencyWorld{always([]float64{0.01, 5}), always(0.1), 3, 25, 8000}
+	v, breach, pass := w.run(1, p, 20)
+	if got := v.Each[0]; breach > 0 || pass > 0 || !strings.Contains(got.Needed, "finer buckets") {
+		t.Errorf("got %s, needed %q, want finer buckets to be asked for", got.Outcome, got.Needed)
 	}
 }
 
