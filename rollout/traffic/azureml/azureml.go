@@ -130,7 +130,7 @@ func (r *Router) Split(ctx context.Context, endpoint string) (traffic.Split, err
 		err = e.settled()
 	}
 	if err == nil && e.state != stateSucceeded {
-		err = fmt.Errorf("its provisioning state is %s, so that %s may not be in effect; shift it again, or repair the endpoint", e.state, e.split)
+		err = fmt.Errorf("its provisioning state is %s, so that %s may not be in effect; shift it again, or repair the endpoint", clean(e.state, 40), e.split)
 	}
 	if err != nil {
 		return traffic.Split{}, fmt.Errorf("read split of %s: %w", endpoint, err)

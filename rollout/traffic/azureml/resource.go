@@ -110,7 +110,7 @@ func (e *resource) settled() error {
 	case stateSucceeded, stateFailed, stateCanceled:
 		return nil
 	}
-	return &traffic.BusyError{Err: fmt.Errorf("its provisioning state is %s", e.state)}
+	return &traffic.BusyError{Err: fmt.Errorf("its provisioning state is %s", clean(e.state, 40))}
 }
 
 // allows reports whether the endpoint can be asked for a split at all.
@@ -232,12 +232,26 @@ func change(raw []byte, to traffic.Split) ([]byte, error) {
 		}
 		props[at] = text
 	}
-	text, err := json.Marshal(props)
+	return join(top, props)
+}
+
+// join puts a resource together again. Texts stay as they are written: what
+// HTML would read otherwise is none of its business.
+func join(top, props object) ([]byte, error) {
+	text, err := encode(props)
 	if err != nil {
 		return nil, err
 	}
 	top[key(top, "properties")] = text
-	return json.Marshal(top)
+	return encode(top)
+}
+
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // spelt gives shares the names by which the resource already knows the

@@ -45,8 +45,8 @@ func fakeWorld(f *traffictest.Fake) *traffictest.World {
 		traffictest.FaultLate:        traffictest.Late(time.Hour),
 		traffictest.FaultNever:       traffictest.NeverApply,
 		traffictest.FaultPartly:      traffictest.Partly(third),
-		traffictest.FaultSlow:        traffictest.Slow(time.Hour),
-		traffictest.FaultSlowApplied: traffictest.SlowButApplied(time.Hour),
+		traffictest.FaultSlow:        traffictest.Slow(time.Second),
+		traffictest.FaultSlowApplied: traffictest.SlowButApplied(time.Second),
 		traffictest.FaultBusy:        traffictest.Busy(time.Second),
 		traffictest.FaultThrottled:   traffictest.Busy(time.Minute),
 	}
