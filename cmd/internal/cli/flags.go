@@ -59,13 +59,6 @@ func (f *flags) file(name, usage string) *string {
 	return f.String(name, "", usage)
 }
 
-// given reports whether the flag stands on the command line.
-func (f *flags) given(name string) bool {
-	found := false
-	f.Visit(func(x *flag.Flag) { found = found || x.Name == name })
-	return found
-}
-
 // isBool reports whether a flag takes no value.
 func isBool(x *flag.Flag) bool {
 	b, ok := x.Value.(interface{ IsBoolFlag() bool })

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -79,9 +80,20 @@ type table struct{ rows [][]string }
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
+// within returns the rows like lines, closer together where that makes them fit.
+func (t *table) within(width int, right ...int) []string {
+	lines := t.apart("  ", right)
+	if slices.ContainsFunc(lines, func(l string) bool { return utf8.RuneCountInString(plain(l)) > width }) {
+		return t.apart(" ", right)
+	}
+	return lines
+}
+
 // lines returns the rows with their cells aligned; columns in right stand to the
 // right.
-func (t *table) lines(right ...int) []string {
+func (t *table) lines(right ...int) []string { return t.apart("  ", right) }
+
+func (t *table) apart(gap string, right []int) []string {
 	var width []int
 	for _, r := range t.rows {
 		for i, c := range r {
@@ -96,12 +108,12 @@ func (t *table) lines(right ...int) []string {
 		var b strings.Builder
 		for i, c := range r {
 			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(plain(c)))
-			if contains(right, i) {
+			if slices.Contains(right, i) {
 				c, pad = pad+c, ""
 			}
 			b.WriteString(c)
 			if i < len(r)-1 {
-				b.WriteString(pad + "  ")
+				b.WriteString(pad + gap)
 			}
 		}
 		out[n] = strings.TrimRight(b.String(), " ")
@@ -116,15 +128,6 @@ func (t *table) print(w io.Writer, right ...int) error {
 		}
 	}
 	return nil
-}
-
-func contains(all []int, x int) bool {
-	for _, y := range all {
-		if x == y {
-			return true
-		}
-	}
-	return false
 }
 
 // The colours of the terminal.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
@@ -153,7 +154,8 @@ func (s *screen) lines(r api.Rollout, notes []string) []string {
 		"",
 	}
 	head = append(head, s.ladder(r)...)
-	head = append(head, "", s.weights(r))
+	head = append(head, "")
+	head = append(head, s.weights(r)...)
 	if len(r.Guardrails) > 0 {
 		head = append(head, "")
 		head = append(head, s.guardrails(r)...)
@@ -161,6 +163,13 @@ func (s *screen) lines(r api.Rollout, notes []string) []string {
 	head = append(head, "")
 	head = append(head, s.state(r)...)
 	var foot []string
+	if (r.Phase == rollout.PhaseRollingBack || r.Phase == rollout.PhaseSuspect) && r.ManualRollback != "" {
+		label := e.paint(faint, "by hand    ")
+		for _, l := range wrap(safe(r.ManualRollback), s.width-11, 4) {
+			foot = append(foot, label+l)
+			label = strings.Repeat(" ", 11)
+		}
+	}
 	if r.RollbackCommand != "" {
 		foot = append(foot, e.paint(faint, "roll back  ")+safe(r.RollbackCommand))
 	}
@@ -241,14 +250,18 @@ func (s *screen) bake(r api.Rollout, st api.LadderStep) string {
 
 // weights shows what was asked for, what was read back, and what stands there
 // instead.
-func (s *screen) weights(r api.Rollout) string {
+func (s *screen) weights(r api.Rollout) []string {
 	e := s.env
 	w := r.Weights
 	line := e.paint(faint, "weights    ") + "asked " + weights(w.Asked, r.Stable) + " · confirmed " + weights(w.Confirmed, r.Stable)
-	if w.Observed != nil {
-		line += e.paint(yellow, " · shows "+weights(w.Observed, r.Stable))
+	if w.Observed == nil {
+		return []string{line}
 	}
-	return line
+	shows := e.paint(yellow, "shows "+weights(w.Observed, r.Stable))
+	if both := line + " · " + shows; utf8.RuneCountInString(plain(both)) <= s.width {
+		return []string{both}
+	}
+	return []string{line, strings.Repeat(" ", 11) + shows}
 }
 
 // guardrails is the table of guardrails.
@@ -263,7 +276,7 @@ func (s *screen) guardrails(r api.Rollout) []string {
 	for _, g := range r.Guardrails {
 		t.add(safe(g.Name), number(g.Candidate, g.Unit), number(g.Stable, g.Unit), between(g.Interval, g.Unit), safe(g.Limit), count(g.N), e.verdict(g.Verdict))
 	}
-	return t.lines(1, 2, 3, 5)
+	return t.within(s.width, 1, 2, 3, 5)
 }
 
 // state says why the rollout is where it is and what it waits for.
@@ -294,9 +307,6 @@ func (s *screen) state(r api.Rollout) []string {
 		if !c.OK {
 			labelled(e.paint(red, "check      "), fmt.Sprintf("%s: found %s, want %s. %s", c.Check, c.Found, c.Expected, c.Remedy), 3)
 		}
-	}
-	if (r.Phase == rollout.PhaseRollingBack || r.Phase == rollout.PhaseSuspect) && r.ManualRollback != "" {
-		out = append(out, e.paint(faint, "by hand    ")+safe(r.ManualRollback))
 	}
 	return out
 }

@@ -118,7 +118,7 @@ func pairs(s string) (map[string]string, error) {
 		return nil, nil
 	}
 	out := map[string]string{}
-	for _, p := range strings.Split(s, ",") {
+	for p := range strings.SplitSeq(s, ",") {
 		k, v, ok := strings.Cut(p, "=")
 		if !ok || k == "" {
 			return nil, usageError("--labels: want K=V,… (got %q)", p)

@@ -169,7 +169,7 @@ func (e *env) verdict(o analysis.Outcome) string {
 func wrap(s string, width, n int) []string {
 	var out []string
 	line := ""
-	for _, w := range strings.Fields(s) {
+	for w := range strings.FieldsSeq(s) {
 		switch {
 		case line == "":
 			line = w

@@ -1,0 +1,179 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/api"
+)
+
+// terminal is an environment that looks like a terminal of a size.
+func terminal(out *bytes.Buffer, width, height int) *env {
+	return &env{stdout: out, stderr: out, now: func() time.Time { return now }, zone: time.UTC, tty: true, width: width, height: height}
+}
+
+// Whatever a rollout shows, the screen fits the terminal, and what matters most
+// stays on it.
+func TestScreenFits(t *testing.T) {
+	crowded := rollingBack()
+	for i := range 30 {
+		g := crowded.Guardrails[i%3]
+		g.Name = fmt.Sprintf("guardrail-%d-with-a-rather-long-name", i)
+		crowded.Guardrails = append(crowded.Guardrails, g)
+	}
+	for name, r := range map[string]api.Rollout{"baking": baking(), "rolling-back": rollingBack(), "promoted": promoted(), "crowded": crowded, "empty": {}} {
+		for _, size := range [][2]int{{80, 24}, {40, 10}, {200, 60}} {
+			var notes []string
+			for i := range 60 {
+				notes = append(notes, fmt.Sprintf("10:00:%02d note", i))
+			}
+			s := newScreen(terminal(&bytes.Buffer{}, size[0], size[1]))
+			lines := s.lines(r, notes)
+			if len(lines) > size[1]-1 {
+				t.Errorf("%s at %v: got %d lines", name, size, len(lines))
+			}
+			if r.RollbackCommand != "" && !strings.Contains(lines[len(lines)-1], "belay rollback") {
+				t.Errorf("%s at %v: the last line is %q, want the command that rolls back", name, size, lines[len(lines)-1])
+			}
+			for _, l := range lines {
+				if got := utf8.RuneCountInString(plain(fit(l, s.width))); got > size[0] {
+					t.Errorf("%s at %v: a line of %d characters: %q", name, size, got, l)
+				}
+			}
+		}
+	}
+}
+
+func TestScreenGoldens(t *testing.T) {
+	for name, r := range map[string]api.Rollout{"baking": baking(), "rolling-back": rollingBack(), "promoted": promoted()} {
+		s := newScreen(terminal(&bytes.Buffer{}, 80, 24))
+		var b strings.Builder
+		for _, l := range s.lines(r, []string{"10:00:18 confirm        The endpoint shows blue 75, green 25."}) {
+			b.WriteString(fit(l, 80) + "\n")
+		}
+		golden(t, "screen/"+name+".txt", b.String())
+	}
+}
+
+// decided is a journal entry with one decision.
+func decidedEntry(seq int, kind rollout.DecisionKind, sentence string) rollout.Entry {
+	return rollout.Entry{Seq: seq, At: now, Decisions: []rollout.Decision{{Kind: kind, Sentence: sentence}}}
+}
+
+// Off a terminal watch prints a line per change, first what was before, nothing
+// twice, and ends with the rollout's code.
+func TestWatchLines(t *testing.T) {
+	back := rollingBack()
+	end := back
+	end.Phase, end.Unconfirmed, end.Closed, end.WaitingFor = rollout.PhaseRolledBack, false, true, ""
+	d := newFakeDaemon(t, baking())
+	d.entries = []rollout.Entry{decidedEntry(1, rollout.DecisionStart, "It starts."), decidedEntry(2, rollout.DecisionStep, "Step quarter.")}
+	d.stream = []api.Event{
+		{Rollout: ptr(baking())}, {Rollout: ptr(baking())},
+		{Entry: &api.StreamEntry{Entry: decidedEntry(2, rollout.DecisionStep, "Step quarter.")}},
+		{Entry: &api.StreamEntry{Entry: decidedEntry(3, rollout.DecisionBreach, "It broke\x1b[2J its limit.")}},
+		{Rollout: &back}, {Rollout: &end},
+	}
+	s := newShell(t)
+	golden(t, "watch.txt", s.want(exitRolledBack, "watch", baking().ID, "--server", d.URL))
+}
+
+// vt is as much of a terminal as the screen needs: lines, cursor up, erase.
+func vt(t *testing.T, text string) []string {
+	t.Helper()
+	var lines []string
+	row := 0
+	for text != "" {
+		switch {
+		case strings.HasPrefix(text, "\x1b["):
+			end := strings.IndexAny(text, "AKJ")
+			n := 0
+			_, _ = fmt.Sscanf(text[2:end], "%d", &n)
+			switch text[end] {
+			case 'A':
+				row -= n
+			case 'J':
+				lines = lines[:min(row, len(lines))]
+			}
+			if row < 0 {
+				t.Fatalf("the cursor left the screen")
+			}
+			text = text[end+1:]
+		case text[0] == '\r':
+			text = text[1:]
+		default:
+			line, rest, ok := strings.Cut(text, "\n")
+			if !ok {
+				t.Fatalf("a line without an end: %q", text)
+			}
+			line, _, _ = strings.Cut(line, "\x1b[K")
+			for len(lines) <= row {
+				lines = append(lines, "")
+			}
+			lines[row] = line
+			row++
+			text = rest
+		}
+	}
+	return lines
+}
+
+// On a terminal the screen is redrawn in place: whatever happened, the rollout
+// stands there once, as it is now, with what others wrote below it as notes, and
+// what is written after the end stands under it.
+func TestRedrawInPlace(t *testing.T) {
+	var out bytes.Buffer
+	s := newScreen(terminal(&out, 80, 24))
+	fmt.Fprintln(s, "before")
+	s.show(api.Event{Entry: &api.StreamEntry{Entry: decidedEntry(1, rollout.DecisionStart, "It starts.")}})
+	s.show(api.Event{Rollout: ptr(rollingBack())})
+	fmt.Fprintf(s, "pager    ")
+	fmt.Fprintf(s, "PAGE [critical] look\n")
+	s.show(api.Event{Rollout: ptr(baking())})
+	s.tick()
+	s.show(api.Event{Rollout: ptr(promoted())})
+	s.end()
+	fmt.Fprintln(s, "after")
+	lines := vt(t, out.String())
+	text := strings.Join(lines, "\n")
+	if lines[0] != "before" || lines[len(lines)-1] != "after" {
+		t.Errorf("first and last line: got %q and %q", lines[0], lines[len(lines)-1])
+	}
+	for want, n := range map[string]int{promoted().ID: 1, "promoted": 1, "rolling-back": 0, "PAGE [critical] look": 1, "It starts.": 1} {
+		if got := strings.Count(text, want); got != n {
+			t.Errorf("%q: got it %d times, want %d:\n%s", want, got, n, text)
+		}
+	}
+}
+
+// Text from outside cannot move the cursor or ring the bell.
+func TestSafe(t *testing.T) {
+	if got := safe("a\x1b[2J\x07b\u009bc\tdä"); got != "a [2J b c dä" {
+		t.Errorf("safe: got %q", got)
+	}
+}
+
+func TestText(t *testing.T) {
+	num := func(x float64) *float64 { return &x }
+	for _, c := range []struct{ got, want string }{
+		{number(nil, "share"), "–"}, {number(num(0.194), "share"), "19.4%"}, {number(num(0.00000000007), "share"), "0%"},
+		{number(num(0.00031), "share"), "0.031%"}, {number(num(1), "share"), "100%"}, {number(num(0.0928), "s"), "93ms"}, {number(num(1.234), "s"), "1.23s"},
+		{number(num(12345.678), "mean"), "1.235e+04"},
+		{between(&[2]float64{0.085, 0.348}, "share"), "8.5–34.8%"}, {between(&[2]float64{0.2, 1.2}, "s"), "200ms–1.20s"}, {between(nil, "s"), "–"},
+		{count(0), "0"}, {count(999), "999"}, {count(48210), "48,210"}, {count(1234567), "1,234,567"}, {count(-1), "-1"},
+		{weights(map[string]int{"green": 5, "blue": 95, "red": 0}, "blue"), "blue 95% green 5%"}, {weights(map[string]int{}, ""), "off"}, {weights(nil, ""), "unknown"},
+		{span(4200 * time.Millisecond), "4s"}, {span(125 * time.Second), "2m5s"}, {span(3*time.Hour + 12*time.Minute), "3h12m"}, {span(120 * time.Hour), "5d"}, {span(-1), "0s"},
+		{strings.Join(wrap("one two three four", 9, 9), "|"), "one two|three|four"}, {strings.Join(wrap("one two three four", 9, 2), "|"), "one two|three…"},
+		{fit("\x1b[31mabcdef\x1b[0m", 4), "\x1b[31mabc…\x1b[0m"}, {fit("abc", 3), "abc"},
+		{strings.Join(fold([]string{"a", "b", "a", "a"}), ","), "a ×3,b"},
+	} {
+		if c.got != c.want {
+			t.Errorf("got %q, want %q", c.got, c.want)
+		}
+	}
+}
