@@ -46,6 +46,9 @@ retry: {times: 5}
 	if got.Listen != "127.0.0.1:7070" || got.Retry.Every != 5*time.Second || got.Retry.Times != 5 {
 		t.Errorf("got %+v, want the defaults and 5 times", got)
 	}
+	if kind := Chosen(got.Sources["prom"]); kind != "prometheus" {
+		t.Errorf("got kind %q, want prometheus", kind)
+	}
 	want := Raw("basic_auth:\n  username: me\n  password_file: /run/pw\nfollow_redirects: false\n")
 	if diff := cmp.Diff(want, got.Sources["prom"].Prometheus.HTTP); diff != "" {
 		t.Errorf("raw part differs (-want +got):\n%s", diff)

@@ -46,3 +46,18 @@ func fieldsOf(t reflect.Type) []field {
 	}
 	return out
 }
+
+// Chosen is the key of the field with oneof that a decoded struct has set, for
+// example "prometheus"; "" when none is.
+func Chosen(v any) string {
+	r := reflect.Indirect(reflect.ValueOf(v))
+	if r.Kind() != reflect.Struct {
+		return ""
+	}
+	for _, f := range fieldsOf(r.Type()) {
+		if f.group != "" && !r.FieldByIndex(f.index).IsZero() {
+			return f.name
+		}
+	}
+	return ""
+}

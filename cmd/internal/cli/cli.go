@@ -65,6 +65,7 @@ func commands() []*command {
 		startCommand(), listCommand(), statusCommand(), watchCommand(),
 		explainCommand(), historyCommand(), replayCommand(), auditCommand(),
 		approveCommand(), rejectCommand(), pauseCommand(), resumeCommand(), rollbackCommand(), promoteCommand(), extendCommand(),
+		policyCommand(), planCommand(), backtestCommand(),
 		cooldownCommand(), endpointCommand(), doctorCommand(), contextCommand(), completionCommand(), versionCommand(),
 	}
 }

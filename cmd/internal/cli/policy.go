@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/belayd/belay/cmd/internal/daemon"
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/rollout"
+)
+
+func policyCommand() *command {
+	return &command{
+		name: "policy", short: "Check, render, test and compare policies. Needs no belayd.",
+		sub: []*command{policyCheckCommand(), policyRenderCommand(), policyTestCommand(), policyDiffCommand(), policySchemaCommand()},
+	}
+}
+
+// policyConfig declares --config for commands that read policies.
+func (f *flags) policyConfig() *string {
+	return f.file("config", "belayd's config `FILE`: what it defines may be named; without it such names are warnings")
+}
+
+// environment is what a config file defines; nil without one. Problems of the
+// file end the command.
+func (e *env) environment(file string) (*policies.Environment, error) {
+	if file == "" {
+		return nil, nil
+	}
+	c, err := daemon.ReadConfig(file)
+	if ps, ok := errors.AsType[*daemon.ProblemsError](err); ok {
+		fmt.Fprint(e.stderr, ps.Problems.Text())
+		return nil, &codeError{code: exitInvalid}
+	} else if err != nil {
+		return nil, err
+	}
+	return &policies.Environment{
+		Routers: kindsOf(c.Routers), Sources: kindsOf(c.Sources), Notifiers: kindsOf(c.Notifiers), Metrics: c.Metrics,
+	}, nil
+}
+
+// kindsOf maps names to the kind of adapter behind them.
+func kindsOf[T any](configs map[string]T) map[string]string {
+	out := map[string]string{}
+	for name, c := range configs {
+		out[name] = policies.Chosen(c)
+	}
+	return out
+}
+
+// readPolicy parses one file; the problems name files as they were given.
+func readPolicy(file string, env *policies.Environment) (*policies.Policy, policies.Problems) {
+	dir := filepath.Dir(file)
+	p, ps := policies.Parse(os.DirFS(dir), filepath.Base(file), env)
+	return p, below(dir, ps)
+}
+
+// below puts a folder before the files of problems.
+func below(dir string, ps policies.Problems) policies.Problems {
+	for i := range ps {
+		ps[i].File = filepath.Join(dir, ps[i].File)
+	}
+	return ps
+}
+
+// onePolicy reads a policy for commands that need a good one: its problems go to
+// standard error and errors end the command.
+func (e *env) onePolicy(file, config string) (*policies.Policy, error) {
+	env, err := e.environment(config)
+	if err != nil {
+		return nil, err
+	}
+	p, ps := readPolicy(file, env)
+	if p == nil {
+		fmt.Fprint(e.stderr, ps.Text())
+		return nil, &codeError{code: exitInvalid}
+	}
+	return p, nil
+}
+
+// compiled reads a policy and compiles it for a candidate.
+func (e *env) compiled(file, config, candidate string) (*policies.Policy, *rollout.Plan, error) {
+	p, err := e.onePolicy(file, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	plan, err := p.Compile(rollout.Release{Policy: p.Document.Metadata.Name, Candidate: candidate}, "plan")
+	if errors.Is(err, policies.ErrUnresolved) && config == "" {
+		return nil, nil, &codeError{exitInvalid, fmt.Errorf("%w; belayd's config defines it: add --config FILE", err)}
+	} else if err != nil {
+		return nil, nil, &codeError{exitInvalid, err}
+	}
+	return p, plan, nil
+}

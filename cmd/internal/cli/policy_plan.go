@@ -1,0 +1,194 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/prometheus"
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/rollout"
+)
+
+func planCommand() *command {
+	return &command{
+		name: "plan", args: "FILE", short: "Say what a rollout would be: steps, times, gates, and what can be detected by when. Changes nothing.", min: 1, max: 1,
+		long: "Give the traffic with --rps, or a Prometheus with --source and the deployment that serves with --stable:\n" +
+			"then load, failure rates and latencies are read from its last hour.",
+		examples: []string{
+			"belay plan recs.yaml --candidate green --rps 200 --config belayd.yaml",
+			"belay plan recs.yaml --candidate green --source http://127.0.0.1:9090 --stable blue",
+		},
+		setup: func(f *flags) run {
+			config := f.policyConfig()
+			candidate := f.String("candidate", "candidate", "the deployment `NAME` that would be released")
+			rps := f.Float64("rps", 0, "the endpoint's load in requests per second, `N`")
+			source := f.String("source", "", "`URL` of a Prometheus to read the load and stable's figures from")
+			stable := f.String("stable", "", "the deployment `NAME` that serves now, for --source")
+			past := f.Duration("past", time.Hour, "how far back to read, `D`")
+			start := f.String("start", "", "when the release would come, `TIME` in RFC 3339 (default: now)")
+			instances := f.Int("instances", 0, "the candidate's instances, `N`, to compare its capacity")
+			concurrency := f.Int("concurrency", 1, "requests that each instance takes at a time, `N`")
+			output := f.choice("output", "how to print", "table", "json", "yaml")
+			return func(ctx context.Context, e *env, args []string) error {
+				p, plan, err := e.compiled(args[0], *config, *candidate)
+				if err != nil {
+					return err
+				}
+				facts := policies.Facts{Start: e.now(), PerSecond: *rps, Instances: *instances, Concurrency: *concurrency}
+				if *start != "" {
+					if facts.Start, err = time.Parse(time.RFC3339, *start); err != nil {
+						return usageError("--start: want a time like 2026-11-24T10:00:00Z (got %q)", *start)
+					}
+				}
+				if *source != "" {
+					if err := e.readFacts(ctx, &facts, plan, *source, *stable, *past); err != nil {
+						return err
+					}
+				}
+				return e.printOutlook(policies.Foresee(p, plan, facts), *output)
+			}
+		},
+	}
+}
+
+func (e *env) printOutlook(o policies.Outlook, output string) error {
+	v := struct {
+		SchemaVersion int `json:"schemaVersion"`
+		policies.Outlook
+	}{1, o}
+	switch output {
+	case "json":
+		return printJSON(e.stdout, v)
+	case "yaml":
+		return printYAML(e.stdout, v)
+	}
+	return o.Text(e.stdout)
+}
+
+// recorder opens the Prometheus that stands for every source of a policy.
+func recorder(url string) (func(string) (analysis.Source, bool), error) {
+	s, err := prometheus.New(prometheus.Config{URL: url, Client: &http.Client{Timeout: time.Minute}})
+	if err != nil {
+		return nil, usageError("--source: %v", err)
+	}
+	return func(string) (analysis.Source, bool) { return s, true }, nil
+}
+
+// readFacts reads how stable does and how much traffic it has.
+func (e *env) readFacts(ctx context.Context, facts *policies.Facts, plan *rollout.Plan, url, stable string, past time.Duration) error {
+	if stable == "" && plan.Stable != "auto" {
+		stable = plan.Stable
+	}
+	if stable == "" {
+		return usageError("--source needs --stable: whose figures to read")
+	}
+	source, err := recorder(url)
+	if err != nil {
+		return err
+	}
+	names := analysis.Names{Endpoint: plan.Endpoint.Name, Stable: stable, Candidate: plan.Release.Candidate}
+	to := e.now().Add(-time.Minute)
+	facts.Baselines = map[string]analysis.Baseline{}
+	s, _ := source("")
+	for _, m := range plan.Panel.Metrics {
+		rs, err := s.Read(ctx, []analysis.Query{{Metric: m, Names: names, From: to.Add(-past), To: to}})
+		if err != nil {
+			return fmt.Errorf("read %s: %w", m.Name, err)
+		}
+		b, ok := policies.BaselineOf(m, rs[0])
+		if !ok {
+			fmt.Fprintf(e.stderr, "%s: nothing is known of %s: %s\n", m.Name, stable, rs[0].Reason)
+			continue
+		}
+		facts.Baselines[m.Name] = b
+		if facts.PerSecond == 0 {
+			facts.PerSecond = b.PerSecond
+		}
+	}
+	if len(facts.Baselines) == 0 && facts.PerSecond == 0 {
+		return errors.New("read the past: no metric told anything")
+	}
+	return nil
+}
+
+func backtestCommand() *command {
+	return &command{
+		name: "backtest", args: "FILE", short: "Play a policy against metrics that a Prometheus recorded.", min: 1, max: 1,
+		long: "With --candidate, two deployments that really ran are compared. Without it, each instance of --stable plays the\n" +
+			"candidate in turn: every such release was healthy, so every rollback is a false one.",
+		examples: []string{
+			"belay backtest recs.yaml --source http://127.0.0.1:9090 --stable blue --from 2026-11-20T00:00:00Z --to 2026-11-21T00:00:00Z",
+			"belay backtest recs.yaml --source http://127.0.0.1:9090 --stable blue --candidate green --from … --to …",
+		},
+		setup: func(f *flags) run {
+			config := f.policyConfig()
+			source := f.String("source", "", "`URL` of the Prometheus")
+			from := f.String("from", "", "the beginning, `TIME` in RFC 3339")
+			to := f.String("to", "", "the end, `TIME` in RFC 3339")
+			stable := f.String("stable", "", "the deployment `NAME` that was stable")
+			candidate := f.String("candidate", "", "the deployment `NAME` that was the candidate")
+			every := f.Duration("every", time.Hour, "how far apart the rollouts begin, `D`")
+			output := f.choice("output", "how to print", "table", "json", "yaml")
+			return func(ctx context.Context, e *env, args []string) error {
+				if *source == "" || *stable == "" {
+					return usageError("want --source URL and --stable NAME")
+				}
+				span, err := parseSpan(*from, *to)
+				if err != nil {
+					return err
+				}
+				return e.backtest(ctx, args[0], *config, *source, *stable, *candidate, span, *every, *output)
+			}
+		},
+	}
+}
+
+func parseSpan(from, to string) (span [2]time.Time, err error) {
+	for i, text := range []string{from, to} {
+		if span[i], err = time.Parse(time.RFC3339, text); err != nil {
+			return span, usageError("want --from and --to as times like 2026-11-20T00:00:00Z (got %q)", text)
+		}
+	}
+	return span, nil
+}
+
+func (e *env) backtest(ctx context.Context, file, config, url, stable, candidate string, span [2]time.Time, every time.Duration, output string) error {
+	mode, played := policies.BacktestDeployments, candidate
+	if candidate == "" {
+		mode, played = policies.BacktestInstances, "belay-backtest"
+	}
+	p, plan, err := e.compiled(file, config, played)
+	if err != nil {
+		return err
+	}
+	source, err := recorder(url)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stderr, "reading %s of %s from %s\n", plural(len(plan.Panel.Metrics), "metric"), stable, url)
+	names := analysis.Names{Endpoint: plan.Endpoint.Name, Stable: stable, Candidate: played}
+	rec, err := policies.Record(ctx, source, plan, names, span[0], span[1])
+	if err != nil {
+		return err
+	}
+	rep, err := policies.Backtest(p, plan, rec, mode, every)
+	if err != nil {
+		return err
+	}
+	v := struct {
+		SchemaVersion int `json:"schemaVersion"`
+		policies.BacktestReport
+	}{1, rep}
+	switch output {
+	case "json":
+		return printJSON(e.stdout, v)
+	case "yaml":
+		return printYAML(e.stdout, v)
+	}
+	_, err = fmt.Fprint(e.stdout, rep.Text())
+	return err
+}
