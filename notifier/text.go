@@ -8,20 +8,35 @@ import (
 
 // Line is s as one line of valid UTF-8 without control characters, at most n ≥ 1
 // characters (runes) long; what is cut ends in "…". Texts of a notice come from
-// labels, commands and metric systems, and may hold anything.
+// labels, commands and metric systems, and may hold anything, at any length.
 func Line(s string, n int) string {
-	return Truncate(strings.Join(strings.Fields(strings.Map(visible, strings.ToValidUTF8(s, "?"))), " "), n)
+	return tidy(s, n, func(s string) string { return strings.Join(strings.Fields(strings.Map(visible, s)), " ") })
 }
 
 // Lines is Line for a text whose line breaks and tabs matter, such as a command.
 func Lines(s string, n int) string {
-	s = strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' {
-			return r
-		}
-		return visible(r)
-	}, strings.ToValidUTF8(strings.ReplaceAll(s, "\r\n", "\n"), "?"))
-	return Truncate(strings.TrimSpace(s), n)
+	return tidy(s, n, func(s string) string {
+		return strings.TrimSpace(strings.Map(func(r rune) rune {
+			if r == '\n' || r == '\t' {
+				return r
+			}
+			return visible(r)
+		}, strings.ReplaceAll(s, "\r\n", "\n")))
+	})
+}
+
+// tidy applies f to as much of s as can matter, and cuts what comes out.
+func tidy(s string, n int, f func(string) string) string {
+	enough := 16*n + 64
+	whole := len(s) <= enough
+	if !whole {
+		s = s[:enough]
+	}
+	out := Truncate(f(strings.ToValidUTF8(s, "?")), n)
+	if !whole && !strings.HasSuffix(out, "…") {
+		out = Truncate(out+"…", n)
+	}
+	return out
 }
 
 // visible replaces what would act on a terminal or turn a text around: control

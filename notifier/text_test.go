@@ -39,8 +39,15 @@ func TestLine(t *testing.T) {
 			t.Errorf("Lines(%q): got %q, want %q", test.in, got, test.lines)
 		}
 	}
-	if got, want := notifier.Line("abcdef", 3), "ab…"; got != want {
-		t.Errorf("Line(abcdef, 3): got %q, want %q", got, want)
+	for in, want := range map[string]string{
+		"abcdef": "ab…", strings.Repeat("long ", 10_000): "lo…", "a" + strings.Repeat(" ", 10_000) + "b": "a…", strings.Repeat("\xff", 10_000): "?…",
+	} {
+		if got := notifier.Line(in, 3); got != want {
+			t.Errorf("Line(%.10q, 3): got %q, want %q", in, got, want)
+		}
+		if got := []rune(notifier.Lines(in, 3)); len(got) > 3 {
+			t.Errorf("Lines(%.10q, 3): got %q, want at most 3 characters", in, string(got))
+		}
 	}
 }
 
