@@ -199,9 +199,6 @@ func commonBounds(parts []part, spec Spec) []float64 {
 		}
 	}
 	var grid []float64
-	if spec.Exact {
-		grid = append(grid, cuts...)
-	}
 	if known {
 		for _, c := range cuts {
 			if c > 0 {

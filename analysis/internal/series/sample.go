@@ -29,9 +29,6 @@ type Spec struct {
 	Unit string
 	// Cuts are the latencies, in seconds, that will be tested.
 	Cuts []float64
-	// Exact: the buckets of events are so narrow that a cut is a bound wherever
-	// no bucket holds it inside.
-	Exact bool
 }
 
 // A Tally is what one instance did, by sources that count events themselves.
