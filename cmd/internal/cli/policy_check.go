@@ -55,6 +55,7 @@ func plural(n int, noun string) string {
 func policyRenderCommand() *command {
 	return &command{
 		name: "render", args: "FILE", short: "Write a policy as it runs: every default filled in, each value with its origin.", min: 1, max: 1,
+		examples: []string{"belay policy render recs.yaml", "belay policy render recs.yaml --no-origins > resolved.yaml"},
 		setup: func(f *flags) run {
 			config := f.policyConfig()
 			bare := f.Bool("no-origins", false, "leave the origins out")
