@@ -12,7 +12,8 @@
 //     traffic is what the caller last saw. While an operation runs the answer is a
 //     *traffic.BusyError: a rollback waits for a forward shift still in progress,
 //     and for nothing else. A Failed or Canceled state does not stop a write, since
-//     writing again is what mends it and a rollback must not wait for that.
+//     writing again is what mends it; nobody knows what is in effect then, so that
+//     a split which sends everything to one deployment is written whatever is shown.
 //   - Accepted is not in effect. Split answers only for a Succeeded resource; no
 //     poller is trusted.
 //   - Between the read and the write lies one round trip, in which another writer's
@@ -162,12 +163,17 @@ func (r *Router) shift(ctx context.Context, endpoint string, from, to traffic.Sp
 		return err
 	}
 	needed, err := traffic.NeedsWrite(e.split, from, to)
-	if err != nil {
-		return err
+	if e.state != stateSucceeded {
+		// What it shows may never have come into effect: it is written even when it
+		// shows `to`, and a rollback also when it shows neither, since nobody could
+		// read what to roll back from.
+		needed = true
+		if len(traffic.Positive(to.Weights)) == 1 {
+			err = nil
+		}
 	}
-	// What a resource that failed shows may never have come into effect.
-	if !needed && e.state == stateSucceeded {
-		return nil
+	if err != nil || !needed {
+		return err
 	}
 	body, err := change(e.raw, to)
 	if err != nil {

@@ -162,6 +162,25 @@ func TestAcceptedThenFailed(t *testing.T) {
 	}
 }
 
+// A forward write that failed leaves a resource that shows what was asked and
+// cannot be read: the rollback is written all the same, another step is not.
+func TestRollbackOfFailed(t *testing.T) {
+	w := open(t)
+	w.shift(t, weights(100, 0), weights(95, 5))
+	w.arm.Next(armtest.Ends(armtest.Outcome{State: "Failed"}))
+	w.shift(t, weights(95, 5), weights(75, 25))
+	if s, err := w.router.Split(t.Context(), "recs"); err == nil {
+		t.Errorf("Split: got %s, want an error", s)
+	}
+	if err := w.router.Shift(t.Context(), "recs", weights(95, 5), weights(40, 60)); !errors.Is(err, traffic.ErrForeignChange) {
+		t.Errorf("another step: got %v, want ErrForeignChange", err)
+	}
+	w.shift(t, weights(95, 5), weights(100, 0))
+	if got, err := w.router.Split(t.Context(), "recs"); err != nil || !got.Equal(weights(100, 0)) || !w.truth().Equal(got) {
+		t.Errorf("Split after the rollback: got %s, %v, want %s", got, err, weights(100, 0))
+	}
+}
+
 // A service that echoes Succeeded while it is still updating misleads nobody,
 // whether GET shows the old traffic or the new.
 func TestEchoIsNotProof(t *testing.T) {
