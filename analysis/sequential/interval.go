@@ -49,7 +49,7 @@ func Interval(k, n, alpha float64) (low, high float64) {
 
 // bisect finds the border between out (true) and in (false).
 func bisect(out, in float64, isOut func(float64) bool) float64 {
-	for range 60 {
+	for range 42 {
 		m := (out + in) / 2
 		if isOut(m) {
 			out = m
