@@ -52,11 +52,7 @@ func historyTable(e *env, w io.Writer, entries []rollout.Entry) error {
 			return err
 		}
 		for _, d := range x.Decisions {
-			by := ""
-			if d.By != "" {
-				by = " (by " + safe(d.By) + ")"
-			}
-			if _, err := fmt.Fprintf(w, "      %s %s%s\n", e.paint(bold, string(d.Kind)), safe(d.Sentence), by); err != nil {
+			if _, err := fmt.Fprintf(w, "      %s %s%s\n", e.paint(bold, string(d.Kind)), safe(d.Sentence), byText(d)); err != nil {
 				return err
 			}
 		}

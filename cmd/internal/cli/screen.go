@@ -315,11 +315,7 @@ func (s *screen) state(r api.Rollout) []string {
 func decisionLines(e *env, entry rollout.Entry) []string {
 	var out []string
 	for _, d := range entry.Decisions {
-		by := ""
-		if d.By != "" {
-			by = " (by " + safe(d.By) + ")"
-		}
-		out = append(out, fmt.Sprintf("%s %-14s %s%s", e.clock(entry.At), d.Kind, safe(d.Sentence), by))
+		out = append(out, fmt.Sprintf("%s %-14s %s%s", e.clock(entry.At), d.Kind, safe(d.Sentence), byText(d)))
 	}
 	return out
 }

@@ -199,3 +199,11 @@ func stepText(s *api.Step) string {
 	}
 	return fmt.Sprintf("%s %d%%", safe(s.Name), s.Weight)
 }
+
+// byText names the person of a decision where its sentence does not.
+func byText(d rollout.Decision) string {
+	if d.By == "" || strings.Contains(d.Sentence, d.By) {
+		return ""
+	}
+	return " (by " + safe(d.By) + ")"
+}

@@ -1,0 +1,258 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/engine"
+	"github.com/belayd/belay/store"
+	"github.com/belayd/belay/store/bolt"
+
+	"github.com/belayd/belay/policies"
+)
+
+// compiled is a plan of the test's policy, with a limit in it.
+func compiled(t *testing.T, bake string) (*rollout.Plan, string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "recs.yaml")
+	text := strings.ReplaceAll(`apiVersion: belay/v1
+kind: RolloutPolicy
+metadata: {name: recs, owner: team-a}
+spec:
+  endpoint: {router: edge, name: recs}
+  preflight: [{check: ready}]
+  interval: 1s
+  settle: 1s
+  steps: [5%, 100%]
+  bake: BAKE
+  maxExtend: 10s
+  metrics:
+    failures: {source: prom, counts: {total: 'requests_total', bad: 'failed_total', deployment: deployment}}
+  guardrails:
+    - {name: failures, metric: failures, limit: "<= 1%", detect: "50%"}
+  page: [pager]
+`, "BAKE", bake)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, ps := policies.Parse(os.DirFS(filepath.Dir(file)), "recs.yaml", nil)
+	if p == nil {
+		t.Fatal(ps.Text())
+	}
+	plan, err := p.Compile(rollout.Release{Policy: "recs", Candidate: "green", Version: "7", Requester: rollout.Person{ID: "ann"}}, "r1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan, file
+}
+
+// journalled folds a rollout up to its first step and some readings and returns
+// its journal, chained as the engine chains it.
+func journalled(t *testing.T, plan *rollout.Plan) *fakeReader {
+	t.Helper()
+	f := &fakeReader{plan: plan, state: rollout.Start(plan, now)}
+	prev := ""
+	commit := func(events ...rollout.Event) {
+		t.Helper()
+		e := rollout.Entry{Seq: len(f.entries) + 1, Prev: prev, Epoch: 1, Owner: "a", Version: version(), Events: events}
+		for _, ev := range events {
+			f.state = rollout.Next(plan, f.state, ev)
+			e.At = ev.At
+			e.Decisions = append(e.Decisions, f.state.Last.Decisions...)
+		}
+		var err error
+		if e.State, err = stateHash(f.state); err != nil {
+			t.Fatal(err)
+		}
+		f.entries = append(f.entries, e)
+		if prev, err = e.Hash(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer := func(at time.Time, kind rollout.EffectKind, ev rollout.Event) rollout.Event {
+		t.Helper()
+		for _, x := range f.state.Outbox {
+			if x.Kind == kind {
+				ev.At, ev.Effect, ev.Attempt = at, x.ID, x.Attempt
+				return ev
+			}
+		}
+		t.Fatalf("no %s in the outbox of phase %s: %+v", kind, f.state.Phase, f.state.Outbox)
+		return ev
+	}
+	blue, split := &rollout.Split{Weights: map[string]int{"blue": 100}}, &rollout.Split{Weights: map[string]int{"blue": 95, "green": 5}}
+	commit(rollout.Event{Kind: rollout.EventStarted, At: now})
+	commit(answer(now, rollout.EffectClaim, rollout.Event{Kind: rollout.EventClaimed}))
+	commit(answer(now, rollout.EffectPreflight, rollout.Event{Kind: rollout.EventPreflighted, Split: blue, Checks: []rollout.CheckResult{{Check: "ready", OK: true}}}))
+	at := now.Add(time.Second)
+	commit(answer(at, rollout.EffectSetTraffic, rollout.Event{Kind: rollout.EventTraffic, Split: split}))
+	commit(rollout.Event{Kind: rollout.EventCommanded, At: at.Add(2 * time.Second), Command: rollout.CommandPause, By: &rollout.Person{ID: "ann"}, Reason: "lunch", Key: "k1"})
+	commit(rollout.Event{Kind: rollout.EventCommanded, At: at.Add(5 * time.Second), Command: rollout.CommandResume, By: &rollout.Person{ID: "ann"}, Reason: "back", Key: "k2"})
+	return f
+}
+
+// A whole journal verifies. One that was edited, shortened in the middle,
+// reordered, or written by another owner in the same epoch does not.
+func TestAuditFindsTampering(t *testing.T) {
+	plan, _ := compiled(t, "30s")
+	for name, c := range map[string]struct {
+		tamper func(es []rollout.Entry) []rollout.Entry
+		want   string
+	}{
+		"nothing":      {func(es []rollout.Entry) []rollout.Entry { return es }, ""},
+		"an edit":      {func(es []rollout.Entry) []rollout.Entry { es[2].Decisions = nil; return es }, "entry 4: it names"},
+		"a reason":     {func(es []rollout.Entry) []rollout.Entry { es[4].Events[0].Reason = "dinner"; return es }, "entry 6: it names"},
+		"a gap":        {func(es []rollout.Entry) []rollout.Entry { return append(es[:2:2], es[3:]...) }, "it follows entry 2"},
+		"an order":     {func(es []rollout.Entry) []rollout.Entry { es[1], es[2] = es[2], es[1]; return es }, "it follows entry 1"},
+		"a beginning":  {func(es []rollout.Entry) []rollout.Entry { return es[1:] }, "it follows entry 0"},
+		"a stranger":   {func(es []rollout.Entry) []rollout.Entry { es[5].Owner = "b"; return es }, "b wrote in the epoch of a"},
+		"an old epoch": {func(es []rollout.Entry) []rollout.Entry { es[5].Epoch = 0; return es }, "epoch 0 follows 1"},
+	} {
+		f := journalled(t, plan)
+		f.entries = c.tamper(f.entries)
+		a, err := verify(t.Context(), f, "r1")
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got := strings.Join(a.Problems, "\n")
+		if (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: got problems %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// A replay gives the same states; a changed journal does not; another policy is
+// followed up to the first decision that it takes differently.
+func TestReplay(t *testing.T) {
+	plan, _ := compiled(t, "30s")
+	s := newShell(t)
+	run := func(f *fakeReader, policy string) (replayed, error) {
+		s.out.Reset()
+		err := replay(t.Context(), s.env(), f, "r1", policy, "json")
+		var out replayed
+		if jerr := json.Unmarshal(s.out.Bytes(), &out); jerr != nil {
+			t.Fatalf("%v: %s", jerr, s.out.String())
+		}
+		return out, err
+	}
+	f := journalled(t, plan)
+	if out, err := run(f, ""); err != nil || !out.Same || out.States != 6 || out.Entries != 6 {
+		t.Errorf("replay: got %+v, %v, want 6 of 6 the same", out, err)
+	}
+	f.entries[4].Decisions = []rollout.Decision{{Kind: rollout.DecisionPromote, Sentence: "All is well."}}
+	if out, err := run(f, ""); err == nil || out.Same || len(out.Differences) != 1 || out.Differences[0].Seq != 5 {
+		t.Errorf("replay of a changed decision: got %+v, %v", out, err)
+	}
+	f = journalled(t, plan)
+	f.entries[3].State = "0000"
+	if out, err := run(f, ""); err == nil || out.Same || out.States != 5 {
+		t.Errorf("replay of a changed state by the same version: got %+v, %v", out, err)
+	}
+	f.entries[3].Version = "of long ago"
+	if out, err := run(f, ""); err != nil || !out.Same || len(out.Differences) != 1 {
+		t.Errorf("replay of another version's state with the same decisions: got %+v, %v", out, err)
+	}
+	_, longer := compiled(t, "60s")
+	if out, err := run(journalled(t, plan), longer); err != nil || !out.Same {
+		t.Errorf("replay under a longer bake: got %+v, %v, want the same decisions", out, err)
+	}
+	text, err := os.ReadFile(longer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	steeper := filepath.Join(t.TempDir(), "steeper.yaml")
+	if err := os.WriteFile(steeper, bytes.Replace(text, []byte("[5%, 100%]"), []byte("[10%, 100%]"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := run(journalled(t, plan), steeper)
+	if err == nil || out.Same || len(out.Differences) != 1 || out.Differences[0].Seq != 3 {
+		t.Errorf("replay under a steeper ladder: got %+v, %v, want entry 3 to differ", out, err)
+	}
+	if err := os.WriteFile(steeper, []byte("spec: {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s.env().exit("belay replay", replay(t.Context(), s.env(), f, "r1", steeper, "table")) != exitInvalid {
+		t.Error("replay under a policy that is not valid: want exit code 3")
+	}
+}
+
+// explain folds the journal up to an instant.
+func TestExplainAt(t *testing.T) {
+	plan, _ := compiled(t, "30s")
+	f := journalled(t, plan)
+	for at, want := range map[string]rollout.Phase{
+		"+500ms": rollout.PhaseShifting, "+2s": rollout.PhaseBaking, "10:00:34": rollout.PhasePaused, "2026-11-24T10:00:37Z": rollout.PhaseBaking,
+	} {
+		s := newShell(t)
+		if err := explain(t.Context(), s.env(), f, "r1", at, "json"); err != nil {
+			t.Fatalf("%s: %v", at, err)
+		}
+		var x explanation
+		if err := json.Unmarshal(s.out.Bytes(), &x); err != nil {
+			t.Fatal(err)
+		}
+		if x.Rollout.Phase != want {
+			t.Errorf("at %s: got phase %s, want %s", at, x.Rollout.Phase, want)
+		}
+	}
+	s := newShell(t)
+	if err := explain(t.Context(), s.env(), f, "r1", "", "table"); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "explain.txt", s.out.String())
+	s.out.Reset()
+	if err := historyTable(s.env(), &s.out, f.entries); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "history.txt", s.out.String())
+	if _, err := asOf(t.Context(), f, "r1", now.Add(-time.Second)); err == nil {
+		t.Error("before the beginning: got no error")
+	}
+}
+
+// Everything that reads works on the store's file, without a daemon.
+func TestStoreFile(t *testing.T) {
+	plan, _ := compiled(t, "30s")
+	file := filepath.Join(t.TempDir(), "belay.db")
+	st, err := bolt.Open(file, bolt.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := engine.New(engine.Config{Store: st, Leaser: store.Always{}, Owner: "a", Version: version()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := e.Start(context.Background(), plan); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := newShell(t)
+	if got := s.want(exitOK, "list", "--store", file, "--output", "name"); got != "r1\n" {
+		t.Errorf("list: got %q", got)
+	}
+	if got := s.want(exitOK, "list", "--store", file, "--output", "name", "--phase", "promoted"); got != "" {
+		t.Errorf("list of the promoted: got %q", got)
+	}
+	var r api.Rollout
+	if err := json.Unmarshal([]byte(s.want(exitRunning, "status", "r1", "--store", file, "--output", "json")), &r); err != nil || r.Phase != rollout.PhaseQueued {
+		t.Errorf("status: got %+v, %v", r, err)
+	}
+	for _, line := range []string{"explain r1", "history r1", "replay r1", "audit verify r1", "audit verify"} {
+		s.want(exitOK, append(strings.Fields(line), "--store", file)...)
+	}
+	s.want(exitError, "status", "r2", "--store", file)
+	s.want(exitError, "list", "--store", file+".none")
+	if _, err := os.Stat(file + ".none"); err == nil {
+		t.Error("reading a store that is not there made one")
+	}
+}
