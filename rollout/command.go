@@ -146,7 +146,7 @@ func (m *machine) extend(by string) {
 		d = m.p.Steps[m.s.Step].Bake
 	}
 	m.s.Bake.Needs += min(d, 30*24*time.Hour)
-	m.s.Bake.FullSince, m.s.Bake.Extended, m.s.Overridden = time.Time{}, false, false
+	m.s.Bake.FullSince, m.s.Bake.Extended, m.s.Overridden, m.s.Waived = time.Time{}, false, false, false
 	m.decide(Decision{Kind: DecisionExtend, Reason: ReasonCommand, Sentence: fmt.Sprintf("The bake of step %s is %s longer, by %s.", m.stepName(), d, by)})
 	if m.s.Phase == PhaseWaiting {
 		m.enter(PhaseBaking, ReasonCommand, "The bake was extended.")

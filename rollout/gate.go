@@ -130,7 +130,7 @@ func (m *machine) voidGates(_ []analysis.Verdict) {
 	}
 	turned := map[string]analysis.Outcome{}
 	for _, v := range m.s.Verdicts {
-		if v.Outcome == analysis.OutcomeBreach || (v.Outcome == analysis.OutcomeNoData && m.s.Missing.Told) {
+		if v.Outcome == analysis.OutcomeBreach || (v.Outcome == analysis.OutcomeNoData && m.s.Missing.NoDataTold) {
 			turned[v.Guardrail] = v.Outcome
 		}
 	}

@@ -147,7 +147,7 @@ func (m *machine) breachRule(b analysis.Breach) string {
 func (m *machine) missing(vs analysis.Verdicts) {
 	ms := &m.s.Missing
 	if vs.NoData == "" && vs.SourceError == "" {
-		was := ms.Told
+		was := ms.NoDataTold || ms.ErrorTold
 		*ms = Missing{}
 		if was && m.s.Hold != nil && m.s.Hold.Self {
 			m.resumeSelf("The readings are back; what was watched before still counts.")
@@ -158,13 +158,14 @@ func (m *machine) missing(vs analysis.Verdicts) {
 	// their absence does not count yet.
 	ms.NoDataSince = since(ms.NoDataSince, vs.NoData != "", later(m.now(), m.s.StepSince.Add(m.p.Settle)))
 	ms.ErrorSince = since(ms.ErrorSince, vs.SourceError != "", m.now())
+	ms.NoDataTold, ms.ErrorTold = ms.NoDataTold && vs.NoData != "", ms.ErrorTold && vs.SourceError != ""
 	if vs.NoData != "" {
 		ms.Guardrail = vs.NoData
-		m.missed(ms.NoDataSince, m.p.OnNoData, ReasonNoData, vs.NoData)
+		m.missed(ms.NoDataSince, &ms.NoDataTold, m.p.OnNoData, ReasonNoData, vs.NoData)
 	}
 	if vs.SourceError != "" && m.s.Phase != PhaseRollingBack {
 		ms.Guardrail = vs.SourceError
-		m.missed(ms.ErrorSince, m.p.OnSourceError, ReasonSourceError, vs.SourceError)
+		m.missed(ms.ErrorSince, &ms.ErrorTold, m.p.OnSourceError, ReasonSourceError, vs.SourceError)
 	}
 }
 
@@ -180,7 +181,7 @@ func since(start time.Time, on bool, now time.Time) time.Time {
 }
 
 // missed applies one rule for missing readings to a spell.
-func (m *machine) missed(start time.Time, p MissingPolicy, reason Reason, guardrail string) {
+func (m *machine) missed(start time.Time, told *bool, p MissingPolicy, reason Reason, guardrail string) {
 	lasted := m.now().Sub(start)
 	name, kind, what := "onNoData", DecisionNoData, "The candidate is missing in what the source answers"
 	if reason == ReasonSourceError {
@@ -193,10 +194,10 @@ func (m *machine) missed(start time.Time, p MissingPolicy, reason Reason, guardr
 		m.rollback(reason, sentence, rule, PhaseRolledBack)
 		return
 	}
-	if lasted < p.After || m.s.Missing.Told {
+	if lasted < p.After || *told {
 		return
 	}
-	m.s.Missing.Told = true
+	*told = true
 	m.decide(Decision{Kind: kind, Guardrail: guardrail, Reason: reason, Rule: rule, Sentence: sentence, Verdicts: m.s.Verdicts})
 	switch p.Then {
 	case analysis.ActionRollback:
@@ -223,7 +224,7 @@ func (m *machine) stepEnd() {
 		return
 	}
 	b := &m.s.Bake
-	if m.s.Overridden {
+	if m.s.Overridden || (m.s.Waived && !m.unreadable()) {
 		m.advance()
 		return
 	}
@@ -264,7 +265,7 @@ func (m *machine) undecided() {
 			m.hold(Hold{Reason: ReasonNoData, Sentence: sentence}, rule+" (never without data)")
 			return
 		}
-		m.s.Overridden = true
+		m.s.Waived = true
 		m.decide(Decision{Kind: DecisionExtend, Reason: ReasonUndecided, Rule: rule, Sentence: sentence, Verdicts: m.s.Verdicts})
 		m.advance()
 	case UndecidedHold:

@@ -130,7 +130,7 @@ func (m *machine) pageKey() string { return "rollout/" + m.p.Endpoint.Name + "/"
 // openPage calls a human, once: an open page is updated only when its reason
 // changes.
 func (m *machine) openPage(reason Reason, summary string) {
-	if m.s.Page != nil && m.s.Page.Reason == reason {
+	if m.s.Phase.Terminal() || m.s.Page != nil && m.s.Page.Reason == reason {
 		return
 	}
 	m.pageNow(reason, summary)
@@ -299,7 +299,7 @@ func (m *machine) undelivered() {
 		if next != 0 {
 			wait = 0
 		}
-	case e.Kind == EffectAsk && e.Attempt == 3:
+	case e.Kind == EffectAsk && e.Attempt == 3 && e.Notice.Question.State == QuestionOpen:
 		m.openPage(ReasonApproval, fmt.Sprintf("Approval %s of %s could not be asked at %s: %s. Answer with `belay approve %s --gate %s`.",
 			e.Notice.Question.Gate, m.p.ID, e.Notifiers[0], f.Message, m.p.ID, e.Notice.Question.Gate))
 		i = m.message()

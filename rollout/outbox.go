@@ -16,7 +16,7 @@ func (m *machine) settleOutbox() {
 			continue
 		}
 		for _, e := range old {
-			if e.Key == want[i].Key && e.Kind == want[i].Kind {
+			if e.Key == want[i].Key && e.Kind == want[i].Kind && !m.done(e, want[i]) {
 				want[i].ID = e.ID
 			}
 		}
@@ -25,6 +25,13 @@ func (m *machine) settleOutbox() {
 		}
 	}
 	m.s.Outbox = want
+}
+
+// done reports whether this event answered the effect, so that wanting the same
+// again is a new effect: a clock that was put back asks for the same instant
+// twice. A claim that was queued, and a retry, are still the same effect.
+func (m *machine) done(old, want Effect) bool {
+	return old.ID == m.ev.Effect && old.Attempt == want.Attempt && m.s.Last.Ignored == "" && m.ev.Kind != EventQueued
 }
 
 // mint makes an ID that no other effect of the rollout has.

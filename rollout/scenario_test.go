@@ -74,7 +74,7 @@ type change struct {
 
 func newScenario(t *testing.T) *scenario {
 	s := &scenario{t: t, plan: demoPlan(), rps: 200, start: time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC), faults: &scriptedFaults{},
-		models: map[string][]change{"blue": {{model: healthy()}}, "green": {{model: healthy()}}}, inv: &sim.Invariants{Fenced: true}}
+		models: map[string][]change{"blue": {{model: healthy()}}, "green": {{model: healthy()}}}, inv: &sim.Invariants{}}
 	return s
 }
 

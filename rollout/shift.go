@@ -236,8 +236,10 @@ func (m *machine) watched() {
 		if m.s.Hold != nil && m.s.Hold.Self && m.s.Hold.Reason == ReasonRouter {
 			m.resumeSelf("The endpoint can be read again.")
 		}
-		if m.s.Hold == nil || m.s.Hold.Reason != ReasonForeignChange {
+		if m.s.Foreign != nil {
 			m.s.Foreign = nil
+			m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &seen,
+				Sentence: fmt.Sprintf("Somebody else put the split back to %s.", seen)})
 		}
 		return
 	}
@@ -286,8 +288,13 @@ func (m *machine) foreign(seen Split) {
 // adopt takes somebody else's split as the step's, never above the last gate.
 func (m *machine) adopt(seen Split, sentence, rule string) {
 	got := seen.Weights[m.p.Release.Candidate]
-	if got <= 0 || got > m.s.Allowed || m.s.Reached < 0 || m.s.Reached < m.s.Step {
-		m.holdForeign(sentence+" It cannot be adopted: the candidate would have "+fmt.Sprintf("%d%%, and up to %d%% is allowed.", got, m.s.Allowed), rule)
+	last := m.s.Step == len(m.p.Steps)-1
+	if got <= 0 || got > m.s.Allowed || m.s.Reached < 0 || m.s.Reached < m.s.Step || last {
+		why := fmt.Sprintf("the candidate would have %d%%, and up to %d%% is allowed.", got, m.s.Allowed)
+		if last {
+			why = "it is not what the last step promotes."
+		}
+		m.holdForeign(sentence+" It cannot be adopted: "+why, rule)
 		return
 	}
 	m.s.Confirmed, m.s.ConfirmedAt, m.s.Foreign = &seen, m.now(), nil

@@ -66,8 +66,10 @@ type State struct {
 	MayEnd   bool                `json:"mayEnd,omitempty"`
 	Missing  Missing             `json:"missing,omitzero"`
 	Gates    map[string]Question `json:"gates,omitempty"`
-	// Overridden: a person ended this step's wait with a reason.
+	// Overridden: a person ended this step's wait with a reason. Waived: the rule
+	// onUndecided: promote did; it never does where data are missing.
 	Overridden bool  `json:"overridden,omitempty"`
+	Waived     bool  `json:"waived,omitempty"`
 	Hold       *Hold `json:"hold,omitempty"`
 	Restored   bool  `json:"restored,omitempty"`
 
@@ -144,8 +146,9 @@ type Missing struct {
 	NoDataSince time.Time `json:"noDataSince,omitzero"`
 	ErrorSince  time.Time `json:"errorSince,omitzero"`
 	Guardrail   string    `json:"guardrail,omitempty"`
-	// Told: the rule has fired for this spell.
-	Told bool `json:"told,omitempty"`
+	// NoDataTold and ErrorTold: the rule has fired for this spell.
+	NoDataTold bool `json:"noDataTold,omitempty"`
+	ErrorTold  bool `json:"errorTold,omitempty"`
 }
 
 // A Hold is why a rollout is held.

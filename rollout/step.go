@@ -54,7 +54,7 @@ func (m *machine) enterStep(i int) {
 	st := m.p.Steps[i]
 	m.s.Step = i
 	m.s.Allowed = max(m.s.Allowed, st.Weight)
-	m.s.Overridden, m.s.Hold, m.s.Gates = false, nil, nil
+	m.s.Overridden, m.s.Waived, m.s.Hold, m.s.Gates = false, false, nil, nil
 	to := m.p.target(i, m.s.Stable)
 	reason := ReasonPassed
 	sentence := fmt.Sprintf("Step %s: the split becomes %s.", st.Name, to)
@@ -104,7 +104,14 @@ func (m *machine) resumeWork(reason Reason, sentence string) {
 		m.enter(PhaseShifting, reason, sentence)
 		return
 	}
-	if m.s.Step < 0 {
+	switch {
+	case m.s.Stable == "" && !m.s.Claimed:
+		m.enter(PhaseQueued, reason, sentence)
+		return
+	case m.s.Stable == "":
+		m.enter(PhasePreflight, reason, sentence)
+		return
+	case m.s.Step < 0:
 		m.enter(PhaseWaiting, reason, sentence)
 		m.advance()
 		return

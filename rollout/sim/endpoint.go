@@ -20,6 +20,8 @@ type Endpoint struct {
 type Held struct {
 	Since time.Time
 	Split rollout.Split
+	// Foreign: it was not Belay that made it.
+	Foreign bool
 }
 
 // A Write is one call of Shift.
@@ -30,6 +32,8 @@ type Write struct {
 	From    rollout.Split
 	To      rollout.Split
 	Applied bool
+	// Over is what held before the write.
+	Over Held
 }
 
 func newEndpoint(s rollout.Split, at time.Time) Endpoint {
@@ -39,15 +43,16 @@ func newEndpoint(s rollout.Split, at time.Time) Endpoint {
 }
 
 // set makes the split what it is told, as anybody could.
-func (e *Endpoint) set(at time.Time, s rollout.Split) {
+func (e *Endpoint) set(at time.Time, s rollout.Split, foreign bool) {
 	s = s.Clone()
 	n, err := strconv.Atoi(e.Split.Version)
 	if err != nil {
 		n = 0
 	}
 	s.Version = strconv.Itoa(n + 1)
+	foreign = foreign && !e.Split.Equal(s)
 	e.Split = s
-	e.History = append(e.History, Held{Since: at, Split: s})
+	e.History = append(e.History, Held{Since: at, Split: s, Foreign: foreign})
 }
 
 // shift is Router.Shift: idempotent, and refused where the split is not what it
@@ -61,8 +66,9 @@ func (e *Endpoint) shift(at time.Time, w Write, fenced bool) *rollout.Failure {
 		return &rollout.Failure{Kind: rollout.FailureForeign, Message: "the split is " + e.Split.String() + ", not " + w.From.String()}
 	}
 	w.Applied = true
+	w.Over = e.History[len(e.History)-1]
 	e.Writes = append(e.Writes, w)
-	e.set(at, w.To)
+	e.set(at, w.To, false)
 	return nil
 }
 
@@ -77,4 +83,4 @@ func (e *Endpoint) At(t time.Time) rollout.Split {
 }
 
 // Write changes the split from outside, as an operator would.
-func (w *World) Write(s rollout.Split) { w.Endpoint.set(w.Now, s) }
+func (w *World) Write(s rollout.Split) { w.Endpoint.set(w.Now, s, true) }

@@ -2,28 +2,52 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 )
 
-// Invariants watch a world and collect what must never happen. The numbers are
-// those of the project's reliability notes.
+// Invariants watch a world and collect what must never happen. They believe
+// nothing that a rollout says of itself: they keep their own account of what
+// people answered, what was read and what the endpoint saw.
 type Invariants struct {
-	// Violations are what was broken, with the instant.
+	// Violations are what was broken, with the instant; at most twenty.
 	Violations []string
-	// Fenced is false in a world whose API lets cut-off writes land late: there a
-	// stale write may show for a moment before it is corrected.
-	Fenced bool
-	// breached is since when a rollout must be rolled back.
-	breached map[string]time.Time
-	// last terminal phases, to see that none is left again.
-	ended map[string]rollout.Phase
+
+	runs map[*Run]*account
+	// writes is how many of the endpoint's writes were looked at.
+	writes int
+}
+
+// slack is how much the account may differ: a reading that failed ends when it
+// was answered, not when it was due.
+const slack = time.Second
+
+// An account is what the invariants know of one rollout.
+type account struct {
+	// yes holds who approved, by the question's nonce; asked the gate's present one.
+	yes   map[string]map[string]bool
+	asked map[string]string
+	// passed are the gates that enough people opened.
+	passed map[string]bool
+	// watched is the time of the present step that was read in full.
+	watched time.Duration
+	// foreign are the instants at which a foreign change was reported.
+	foreign time.Time
+	// began is when the endpoint was first read for the rollout.
+	began time.Time
+	// rollback is since when stable is to be put back.
+	rollback time.Time
+	ended    rollout.Phase
+	// told are the effect IDs by the notice key that they delivered.
+	told map[string]string
 }
 
 // Watch makes the invariants look at every event of the world.
 func (i *Invariants) Watch(w *World) {
-	i.breached, i.ended = map[string]time.Time{}, map[string]rollout.Phase{}
+	i.runs = map[*Run]*account{}
 	next := w.Watch
 	w.Watch = func(w *World, r *Run, l Line) {
 		i.check(w, r, l)
@@ -33,114 +57,300 @@ func (i *Invariants) Watch(w *World) {
 	}
 }
 
+func (i *Invariants) of(r *Run) *account {
+	a := i.runs[r]
+	if a == nil {
+		a = &account{yes: map[string]map[string]bool{}, asked: map[string]string{}, passed: map[string]bool{}, told: map[string]string{}}
+		i.runs[r] = a
+	}
+	return a
+}
+
 func (i *Invariants) fail(w *World, r *Run, name, format string, args ...any) {
 	if len(i.Violations) < 20 {
-		i.Violations = append(i.Violations, fmt.Sprintf("%s at %s, %s: %s", name, w.Now.UTC().Format(time.RFC3339Nano), r.Plan.ID, fmt.Sprintf(format, args...)))
+		i.Violations = append(i.Violations, fmt.Sprintf("%s at %s, %s: %s", name, w.Now.UTC().Format("15:04:05.000"), r.Plan.ID, fmt.Sprintf(format, args...)))
 	}
 }
 
-// check looks at one event.
+// check looks at one event, before anything that it asks for has begun.
 func (i *Invariants) check(w *World, r *Run, l Line) {
-	s := r.State
-	cand := r.Plan.Release.Candidate
-	// I1: the endpoint never saw more of the candidate by our writes than an
-	// opened gate allows.
-	for _, wr := range w.Endpoint.Writes {
-		if wr.Run == r && wr.To.Weights[cand] > s.Allowed {
-			i.fail(w, r, "I1", "a write of %s while %d%% is allowed", wr.To, s.Allowed)
+	a := i.of(r)
+	if a.began.IsZero() && r.State.Confirmed != nil {
+		a.began = w.Now
+	}
+	i.answers(r, a, l)
+	i.watch(r, a, l)
+	for _, d := range l.Decisions {
+		i.decision(w, r, a, l, d)
+	}
+	i.checkWrites(w)
+	i.checkRollback(w, r, a)
+	i.checkEnd(w, r, a)
+	i.checkOwner(w, r)
+}
+
+// answers keeps account of who said yes to which question.
+func (i *Invariants) answers(r *Run, a *account, l Line) {
+	for name, q := range r.State.Gates {
+		if q.State == rollout.QuestionOpen && a.asked[name] != q.Nonce {
+			a.asked[name] = q.Nonce
+			a.passed[name] = false
 		}
-		// I2: weights sum to 100.
+	}
+	ev := l.Event
+	if ev.Kind != rollout.EventAnswered || l.Ignored != "" || !ev.Approve || ev.By == nil || ev.By.ID == r.Plan.Release.Requester.ID {
+		return
+	}
+	if a.yes[ev.Nonce] == nil {
+		a.yes[ev.Nonce] = map[string]bool{}
+	}
+	a.yes[ev.Nonce][ev.By.ID] = true
+	for _, ap := range r.Plan.Approvals {
+		if ap.Name == ev.Gate && a.asked[ev.Gate] == ev.Nonce && len(a.yes[ev.Nonce]) >= ap.Quorum {
+			a.passed[ev.Gate] = true
+		}
+	}
+}
+
+// watch keeps account of the time that was read in full.
+func (i *Invariants) watch(r *Run, a *account, l Line) {
+	if l.Event.Kind != rollout.EventMeasured || l.Ignored != "" {
+		return
+	}
+	span := r.Plan.Interval
+	for _, rd := range l.Event.Readings {
+		if !required(r, rd.Metric) {
+			continue
+		}
+		if rd.Status != analysis.StatusOK {
+			return
+		}
+		span = min(span, rd.To.Sub(rd.From))
+	}
+	a.watched += max(span, 0)
+}
+
+// required reports whether a guardrail that the step requires reads the metric; a
+// relative one rests where stable has no traffic.
+func required(r *Run, metric string) bool {
+	rests := r.State.Confirmed != nil && r.State.Confirmed.Weights[r.State.Stable] == 0
+	for _, g := range r.Plan.Panel.Guardrails {
+		if g.Metric == metric && g.Evidence == analysis.EvidenceRequired && slices.Contains(g.Steps, r.State.Reached) && !(rests && g.Limit.Relative) {
+			return true
+		}
+	}
+	return false
+}
+
+// decision looks at one thing that was decided.
+func (i *Invariants) decision(w *World, r *Run, a *account, l Line, d rollout.Decision) {
+	switch d.Kind {
+	case rollout.DecisionStep, rollout.DecisionPromote:
+		i.checkForward(w, r, a, l, d)
+		a.watched = 0
+	case rollout.DecisionConfirm:
+		if r.State.Phase == rollout.PhaseBaking && r.State.Bake.Watched == 0 {
+			a.watched = 0
+		}
+	case rollout.DecisionForeignChange:
+		a.foreign = w.Now
+	case rollout.DecisionVoid:
+		a.passed[d.Gate] = false
+	case rollout.DecisionRollback:
+		if a.rollback.IsZero() {
+			a.rollback = w.Now
+		}
+		i.checkSent(w, r)
+	default:
+	}
+}
+
+// checkForward: I1, I5: every gate of the step was opened by enough people. I12:
+// no step begins on missing data, and bakes are watched in full.
+func (i *Invariants) checkForward(w *World, r *Run, a *account, l Line, d rollout.Decision) {
+	if d.Kind == rollout.DecisionStep {
+		for _, gate := range r.Plan.Steps[r.State.Step].Requires {
+			if !a.passed[gate] {
+				i.fail(w, r, "I1", "step %s begins and gate %s was not opened", d.Step, gate)
+			}
+		}
+	}
+	done := r.State.Step - 1
+	if d.Kind == rollout.DecisionPromote {
+		done = r.State.Step
+	}
+	byHand := overriddenBefore(l) || done >= 0 && w.overridden(r, done)
+	for _, v := range d.Verdicts {
+		if (v.Outcome == analysis.OutcomeNoData || v.Outcome == analysis.OutcomeError) && !byHand {
+			i.fail(w, r, "I12", "%s %s while %s is %s", d.Kind, d.Step, v.Guardrail, v.Outcome)
+		}
+	}
+	if done >= 0 && !byHand && a.watched < r.Plan.Steps[done].Bake-slack {
+		i.fail(w, r, "I12", "step %s ends after %s of watched time, want %s", r.Plan.Steps[done].Name, a.watched, r.Plan.Steps[done].Bake)
+	}
+}
+
+// overriddenBefore reports whether this very event ended a wait by hand.
+func overriddenBefore(l Line) bool {
+	for _, d := range l.Decisions {
+		if d.Reason == rollout.ReasonOverride {
+			return true
+		}
+	}
+	return false
+}
+
+// overridden reports whether a person ended the wait of the step.
+func (w *World) overridden(r *Run, step int) bool {
+	name := r.Plan.Steps[step].Name
+	for _, l := range w.Journal {
+		for _, d := range l.Decisions {
+			if l.Run == r && d.Reason == rollout.ReasonOverride && d.Step == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// checkSent: promise 3: the write of a rollback is wanted at once, first of all,
+// unless it is withheld or nothing was moved.
+func (i *Invariants) checkSent(w *World, r *Run) {
+	s := r.State
+	if s.Phase != rollout.PhaseRollingBack || s.Shift == nil || s.Shift.Withheld {
+		return
+	}
+	if len(s.Outbox) == 0 || s.Outbox[0].Kind != rollout.EffectSetTraffic || s.Outbox[0].NotBefore.After(s.At) {
+		i.fail(w, r, "I3", "a rollback was decided and its write is not the first thing wanted now: %+v", kinds(s.Outbox))
+	}
+}
+
+func kinds(es []rollout.Effect) []string {
+	var out []string
+	for _, e := range es {
+		out = append(out, fmt.Sprintf("%s@%s", e.Kind, e.NotBefore.Format("15:04:05")))
+	}
+	return out
+}
+
+// checkWrites: I1, I2, I6: every write sums to 100, is never above the last
+// opened gate, and never covers somebody else's change in silence.
+func (i *Invariants) checkWrites(w *World) {
+	for ; i.writes < len(w.Endpoint.Writes); i.writes++ {
+		wr := w.Endpoint.Writes[i.writes]
+		a := i.of(wr.Run)
+		if a.began.IsZero() {
+			a.began = wr.At
+		}
+		cand := wr.To.Weights[wr.Run.Plan.Release.Candidate]
 		sum := 0
 		for _, x := range wr.To.Weights {
 			sum += x
 		}
 		if sum != 100 {
-			i.fail(w, r, "I2", "a write of %s", wr.To)
+			i.fail(w, wr.Run, "I2", "a write of %s", wr.To)
+		}
+		if top := i.allowed(wr.Run, a); cand > top {
+			i.fail(w, wr.Run, "I1", "a write of %s while the gates allow %d%%", wr.To, top)
+		}
+		if wr.Over.Foreign && a.foreign.Before(wr.Over.Since) && a.began.Before(wr.Over.Since) {
+			i.fail(w, wr.Run, "I6", "a write of %s over somebody else's %s, which was never reported", wr.To, wr.Over.Split)
 		}
 	}
-	i.checkBreach(w, r, l)
-	i.checkEnd(w, r)
-	i.checkPromote(w, r, l)
-	i.checkOwner(w, r)
 }
 
-// checkBreach: I3, after a rollback was decided stable has everything again, or
-// the rollout is rolling back with a page open.
-func (i *Invariants) checkBreach(w *World, r *Run, l Line) {
-	for _, d := range l.Decisions {
-		if d.Kind == rollout.DecisionRollback {
-			i.breached[r.Plan.ID] = w.Now
+// allowed is the largest weight up to which no gate is closed.
+func (i *Invariants) allowed(r *Run, a *account) int {
+	top := 0
+	for n, st := range r.Plan.Steps {
+		for _, g := range st.Requires {
+			if !a.passed[g] && n > r.State.Step {
+				return top
+			}
 		}
+		top = max(top, st.Weight)
 	}
-	since, on := i.breached[r.Plan.ID]
-	if !on || w.Now.Sub(since) < 5*time.Second {
+	return top
+}
+
+// checkRollback: I3: until stable is confirmed a rollback by a rule has a page
+// open.
+func (i *Invariants) checkRollback(w *World, r *Run, a *account) {
+	s := r.State
+	if a.rollback.IsZero() {
 		return
 	}
-	s := r.State
-	if s.Phase == rollout.PhaseRollingBack {
+	switch s.Phase {
+	case rollout.PhaseRollingBack:
 		if s.Ending == rollout.PhaseRolledBack && s.Page == nil {
 			i.fail(w, r, "I3", "rolling back without an open page")
 		}
-		return
-	}
-	if s.Phase != rollout.PhaseRolledBack && s.Phase != rollout.PhaseStopped {
+	case rollout.PhaseRolledBack, rollout.PhaseStopped:
+	default:
 		i.fail(w, r, "I3", "a rollback was decided and the phase is %s", s.Phase)
 	}
 }
 
-// checkEnd: I9, an ended rollout stays ended, and a rolled back one ended with
-// stable confirmed at 100.
-func (i *Invariants) checkEnd(w *World, r *Run) {
+// checkEnd: I9: an ended rollout stays ended, and what it says of the endpoint is
+// what the endpoint showed.
+func (i *Invariants) checkEnd(w *World, r *Run, a *account) {
 	s := r.State
-	if was, on := i.ended[r.Plan.ID]; on && was != s.Phase {
-		i.fail(w, r, "I9", "%s became %s", was, s.Phase)
+	if a.ended != "" && a.ended != s.Phase {
+		i.fail(w, r, "I9", "%s became %s", a.ended, s.Phase)
 	}
-	if !s.Phase.Terminal() {
+	if !s.Phase.Terminal() || a.ended != "" {
 		return
 	}
-	if _, on := i.ended[r.Plan.ID]; on {
+	a.ended = s.Phase
+	if s.Asked == nil {
 		return
 	}
-	i.ended[r.Plan.ID] = s.Phase
-	moved := s.Asked != nil
-	switch s.Phase {
-	case rollout.PhaseRolledBack, rollout.PhaseStopped:
-		if moved && (s.Confirmed == nil || s.Confirmed.Weights[s.Stable] != 100 || s.Confirmed.Weights[r.Plan.Release.Candidate] != 0) {
-			i.fail(w, r, "I9", "%s with %v confirmed", s.Phase, s.Confirmed)
-		}
-	case rollout.PhasePromoted:
-		last := r.Plan.Steps[len(r.Plan.Steps)-1]
-		if s.Confirmed == nil || s.Confirmed.Weights[r.Plan.Release.Candidate] != last.Weight {
-			i.fail(w, r, "I9", "promoted with %v confirmed", s.Confirmed)
-		}
-	default:
+	cand := r.Plan.Release.Candidate
+	if s.Phase != rollout.PhasePromoted && !w.showed(func(x rollout.Split) bool {
+		return x.Weights[s.Stable] == 100 && x.Weights[cand] == 0 && x.Mirror[cand] == 0
+	}) {
+		i.fail(w, r, "I9", "%s while the endpoint shows %s", s.Phase, w.Endpoint.Split)
+	}
+	if s.Phase == rollout.PhasePromoted && (s.Confirmed == nil || s.Step != len(r.Plan.Steps)-1) {
+		i.fail(w, r, "I9", "promoted at step %d with %v confirmed", s.Step, s.Confirmed)
 	}
 }
 
-// checkPromote: I12, no step begins by a rule while a required guardrail lacks
-// its pass, and bakes are watched in full.
-func (i *Invariants) checkPromote(w *World, r *Run, l Line) {
-	for _, d := range l.Decisions {
-		if d.Kind != rollout.DecisionStep && d.Kind != rollout.DecisionPromote {
-			continue
+// showed reports whether the endpoint showed such a split within the last second.
+func (w *World) showed(ok func(rollout.Split) bool) bool {
+	for n := len(w.Endpoint.History) - 1; n >= 0; n-- {
+		h := w.Endpoint.History[n]
+		if ok(h.Split) {
+			return true
 		}
-		for _, v := range d.Verdicts {
-			if (v.Outcome == "no-data" || v.Outcome == "error") && !overridden(l) {
-				i.fail(w, r, "I12", "%s while %s is %s", d.Kind, v.Guardrail, v.Outcome)
-			}
+		if h.Since.Before(w.Now.Add(-time.Second)) {
+			return false
 		}
 	}
+	return false
 }
 
-func overridden(l Line) bool {
-	return l.Event.Kind == rollout.EventCommanded
-}
-
-// checkOwner: I8, at most one rollout of an endpoint moves traffic.
+// checkOwner: I8: at most one rollout moves the endpoint.
 func (i *Invariants) checkOwner(w *World, r *Run) {
 	for _, o := range w.Runs {
-		if o != r && o.State.Claimed && r.State.Claimed && !o.State.Phase.Terminal() && !r.State.Phase.Terminal() {
+		if o != r && o.State.Claimed && r.State.Claimed {
 			i.fail(w, r, "I8", "%s and %s both hold the endpoint", o.Plan.ID, r.Plan.ID)
 		}
+	}
+}
+
+// Finish looks at the world as a whole: no message was sent under two keys.
+func (i *Invariants) Finish(w *World) {
+	for _, d := range w.Notices {
+		n := d.Effect.Notice
+		if n.Topic != rollout.TopicThread {
+			continue
+		}
+		a := i.of(d.Run)
+		at := d.Notifier + "|" + n.Key
+		if id, told := a.told[at]; told && id != d.Effect.ID {
+			i.fail(w, d.Run, "P5", "the entry %s was sent under two ids, %s and %s", n.Key, id, d.Effect.ID)
+		}
+		a.told[at] = d.Effect.ID
 	}
 }

@@ -36,6 +36,8 @@ type Config struct {
 	Source Source
 	// Faults decide what goes wrong; nil is nothing.
 	Faults Faults
+	// Next folds events; nil is rollout.Next. Tests put a mutant here.
+	Next func(*rollout.Plan, rollout.State, rollout.Event) rollout.State
 	// Latency of router, source and notifier calls; 0 is the default of 50 ms.
 	Latency time.Duration
 }
@@ -56,6 +58,7 @@ type World struct {
 
 	source  Source
 	faults  Faults
+	next    func(*rollout.Plan, rollout.State, rollout.Event) rollout.State
 	latency time.Duration
 	queue   agenda
 	seq     int
@@ -103,7 +106,10 @@ func New(c Config) *World {
 	if c.Faults == nil {
 		c.Faults = Fine{}
 	}
-	w := &World{Now: c.Start, source: c.Source, faults: c.Faults, latency: c.Latency}
+	if c.Next == nil {
+		c.Next = rollout.Next
+	}
+	w := &World{Now: c.Start, source: c.Source, faults: c.Faults, latency: c.Latency, next: c.Next}
 	w.Endpoint = newEndpoint(c.Split, c.Start)
 	return w
 }
@@ -135,12 +141,13 @@ func (w *World) Fold(r *Run, ev rollout.Event) {
 	if ev.At.IsZero() {
 		ev.At = w.Now
 	}
-	next := rollout.Next(r.Plan, r.State, ev)
+	next := w.next(r.Plan, r.State, ev)
 	switch w.append(r, next) {
 	case CrashBefore:
 		w.crash(CrashBefore)
 		return
 	case CrashAfter:
+		r.State = next
 		w.note(r, ev, next)
 		w.crash(CrashAfter)
 		return
