@@ -80,7 +80,8 @@ const (
 // A Notice is one message.
 type Notice struct {
 	// Key names the message: the same Key is the same message, updated. It is
-	// also the pager's deduplication key.
+	// also the pager's deduplication key. A page that opens again after its end has
+	// the same Key, and calls people anew.
 	Key string `json:"key"`
 	// Delivery names this delivery; a repeat of the same one has the same value.
 	Delivery string   `json:"delivery"`

@@ -80,7 +80,8 @@ func everyTopic(t *testing.T, s Subject) {
 }
 
 // sameKey tells of a page that is opened, gets worse and is resolved, and of a
-// question that is asked and decided: one message each.
+// question that is asked and decided: one message each, under one reference; that of
+// a page that is over may differ, since what opens after it is another page.
 func sameKey(t *testing.T, s Subject) {
 	for _, topic := range Topics() {
 		n := Notice(topic)
@@ -104,7 +105,7 @@ func sameKey(t *testing.T, s Subject) {
 				t.Errorf("Notify(%s, update %d): got %v, want no error", topic, i+1, err)
 				continue
 			}
-			if again != ref {
+			if again != ref && !n.Resolve {
 				t.Errorf("Notify(%s, update %d): got ref %q, want the one it was given, %q", topic, i+1, again, ref)
 			}
 		}

@@ -118,6 +118,40 @@ func TestPageIsNotHeldUp(t *testing.T) {
 	}
 }
 
+// TestPageAgain tells of a page that is resolved and opens again: people hear of the
+// second only by a message of its own, once, whatever gets lost on the way.
+func TestPageAgain(t *testing.T) {
+	w := newWorkspace(t)
+	c := w.open(nil)
+	n := notifiertest.Notice(notifier.TopicPage)
+	for i, step := range []struct {
+		resolve  bool
+		lost     string
+		messages int
+		over     bool
+	}{
+		{false, "", 1, false}, {false, "", 1, false}, {true, "", 1, true}, {true, "", 1, true},
+		{false, "chat.postMessage", 2, false}, {false, "", 2, false}, {true, "chat.update", 2, true}, {false, "", 3, false},
+	} {
+		n.Resolve = step.resolve
+		if step.lost != "" {
+			w.set(func() { w.lose[step.lost] = true })
+			if _, err := c.Notify(t.Context(), n); err == nil {
+				t.Fatalf("step %d: got no error, want the answer lost", i)
+			}
+		}
+		n.Ref = notify(t, c, n)
+		if got := len(w.of(n.Key)); got != step.messages || strings.HasSuffix(n.Ref, "/over") != step.over {
+			t.Errorf("step %d: got %d messages and reference %s, want %d, over = %t", i, got, n.Ref, step.messages, step.over)
+		}
+	}
+	for i, m := range w.of(n.Key) {
+		if got, want := strings.Contains(string(m.blocks), "*Over:*"), i < 2; got != want {
+			t.Errorf("message %d: got over = %t, want %t", i, got, want)
+		}
+	}
+}
+
 // TestDeleted: a message that somebody deleted is posted again.
 func TestDeleted(t *testing.T) {
 	w := newWorkspace(t)

@@ -49,13 +49,13 @@ func (p *places) find(ctx context.Context, n notifier.Notice, m message) (string
 	if silent {
 		return "", nil
 	}
-	ref, err := p.search(ctx, n, m)
+	at, err := p.search(ctx, n, m)
 	if err != nil && !isRefusal(err) && n.Topic == notifier.TopicPage && ctx.Err() == nil {
 		// A page twice is better than a page late.
 		return "", nil
 	}
 	if err == nil || !isRefusal(err) {
-		return ref, err
+		return at, err
 	}
 	p.mu.Lock()
 	p.silent = time.Now().Add(refusedFor)
@@ -91,7 +91,9 @@ func (p *places) search(ctx context.Context, n notifier.Notice, m message) (stri
 		return "", err
 	}
 	for _, found := range messages {
-		if found.Metadata.EventType == metadataType && found.Metadata.EventPayload["key"] == n.Key {
+		payload := found.Metadata.EventPayload
+		// A page that is over is no page that opens.
+		if found.Metadata.EventType == metadataType && payload["key"] == n.Key && (n.Resolve || payload["over"] != true) {
 			return channel + ":" + found.Timestamp, nil
 		}
 	}

@@ -5,6 +5,8 @@
 //     thread below. An approval request is a message of its own, with the evidence
 //     and the buttons; when it is decided, expired or void, the same message says so
 //     and has no buttons. The reference of a message is "<channel>:<timestamp>".
+//   - A page that opens again after its end is another message, since nobody hears
+//     of an update: the reference of a page that is over ends in "/over".
 //   - Slack has no idempotency key. A message carries its notice's key in its
 //     metadata, and before one is posted it is looked for, so that a delivery whose
 //     answer was lost is not posted twice. Where the workspace does not allow that
@@ -154,18 +156,18 @@ func (c *Client) Notify(ctx context.Context, n notifier.Notice) (string, error) 
 	if err != nil {
 		return "", fmt.Errorf("notify slack: %w", err)
 	}
-	ref, err := c.deliver(ctx, n, m)
+	at, err := c.deliver(ctx, n, m)
 	if err != nil {
 		return "", fmt.Errorf("notify slack: %w", c.classify(err))
 	}
-	return ref, nil
+	return at, nil
 }
 
 func (c *Client) deliver(ctx context.Context, n notifier.Notice, m message) (string, error) {
-	if channel, ts, ok := parseRef(n.Ref); ok {
+	if channel, ts, ok := parseRef(n.Ref); ok && !reopens(n) {
 		err := c.update(ctx, channel, ts, n, m)
 		if !gone(err) {
-			return n.Ref, err
+			return ref(channel, ts, n), err
 		}
 		// Somebody deleted the message; people must still be told.
 	} else {
@@ -174,7 +176,7 @@ func (c *Client) deliver(ctx context.Context, n notifier.Notice, m message) (str
 			return "", err
 		}
 		if channel, ts, ok := parseRef(found); ok {
-			return found, c.update(ctx, channel, ts, n, m)
+			return ref(channel, ts, n), c.update(ctx, channel, ts, n, m)
 		}
 	}
 	options := c.options(n, m)
@@ -189,7 +191,20 @@ func (c *Client) deliver(ctx context.Context, n notifier.Notice, m message) (str
 	if m.chart {
 		c.chart(ctx, n, channel, ts)
 	}
-	return channel + ":" + ts, nil
+	return ref(channel, ts, n), nil
+}
+
+// ref is the reference of a message that shows n.
+func ref(channel, ts string, n notifier.Notice) string {
+	if n.Topic == notifier.TopicPage && n.Resolve {
+		ts += over
+	}
+	return channel + ":" + ts
+}
+
+// reopens reports whether n opens a page whose last message says that it is over.
+func reopens(n notifier.Notice) bool {
+	return n.Topic == notifier.TopicPage && !n.Resolve && strings.HasSuffix(n.Ref, over)
 }
 
 func (c *Client) update(ctx context.Context, channel, ts string, n notifier.Notice, m message) error {
@@ -201,12 +216,15 @@ func (c *Client) options(n notifier.Notice, m message) []slack.MsgOption {
 	return []slack.MsgOption{
 		slack.MsgOptionText(m.text, false), slack.MsgOptionBlocks(m.blocks...),
 		slack.MsgOptionDisableLinkUnfurl(), slack.MsgOptionDisableMediaUnfurl(),
-		slack.MsgOptionMetadata(slack.SlackMetadata{EventType: metadataType, EventPayload: map[string]any{"key": n.Key, "rollout": n.Rollout.ID}}),
+		slack.MsgOptionMetadata(slack.SlackMetadata{EventType: metadataType, EventPayload: map[string]any{"key": n.Key, "rollout": n.Rollout.ID, "over": n.Resolve}}),
 	}
 }
 
-// metadataType marks Belay's messages.
-const metadataType = "belay_notice"
+// metadataType marks Belay's messages, over the reference of a page that is.
+const (
+	metadataType = "belay_notice"
+	over         = "/over"
+)
 
 // channel is where a new message of n goes.
 func (c *Client) channel(n notifier.Notice) (string, error) {
@@ -223,7 +241,7 @@ func (c *Client) channel(n notifier.Notice) (string, error) {
 }
 
 var (
-	refForm   = regexp.MustCompile(`^([A-Z0-9]+):([0-9]+(?:\.[0-9]+)?)$`)
+	refForm   = regexp.MustCompile(`^([A-Z0-9]+):([0-9]+(?:\.[0-9]+)?)(?:/over)?$`)
 	userForm  = regexp.MustCompile(`^[UW][A-Z0-9]{2,}$`)
 	groupForm = regexp.MustCompile(`^S[A-Z0-9]{2,}$`)
 	placeForm = regexp.MustCompile(`^[CGD][A-Z0-9]{5,}$`)
