@@ -137,7 +137,7 @@ func asOf(ctx context.Context, r reader, id string, until time.Time) (api.Rollou
 func explainText(e *env, w io.Writer, x explanation) error {
 	var b strings.Builder
 	for i, d := range x.Decisions {
-		fmt.Fprintf(&b, "%s  #%d  %s%s\n", e.clock(d.At), d.Seq, e.paint(bold, string(d.Kind)), byText(d))
+		fmt.Fprintf(&b, "%s  #%d  %s%s\n", e.clock(d.At), d.Seq, e.paint(bold, string(d.Kind)), byText(d.Decision))
 		fmt.Fprintf(&b, "    %s\n", safe(d.Sentence))
 		if d.Rule != "" {
 			fmt.Fprintf(&b, "    rule      %s\n", safe(d.Rule))
