@@ -1,0 +1,209 @@
+package azuremonitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/internal/series"
+)
+
+// An ask is one request: one metric of up to 50 endpoints, by its dimensions.
+type ask struct {
+	metric     string
+	dimensions []string
+	from, to   time.Time
+	endpoints  []string
+
+	// found are the series by the endpoint's resource id, in lower case.
+	found map[string][]timeseries
+	err   error
+}
+
+// A timeseries is one combination of dimensions, a figure a minute.
+type timeseries struct {
+	// labels are the dimensions, their names in lower case, as the service writes
+	// them.
+	labels series.Labels
+	values []float64
+}
+
+type response struct {
+	Values []struct {
+		ResourceID string
+		Value      []struct {
+			Name       struct{ Value string }
+			ErrorCode  string
+			Timeseries []struct {
+				MetadataValues []struct {
+					Name  struct{ Value string }
+					Value string
+				}
+				Data []struct {
+					TimeStamp time.Time
+					Average   *float64
+				}
+			}
+		}
+	}
+}
+
+// resource is an endpoint's id.
+func (s *Source) resource(endpoint string) string {
+	return "/subscriptions/" + s.cfg.Subscription + "/resourceGroups/" + s.cfg.ResourceGroup +
+		"/providers/Microsoft.MachineLearningServices/workspaces/" + s.cfg.Workspace + "/onlineEndpoints/" + endpoint
+}
+
+// get makes the request of an ask.
+func (s *Source) get(ctx context.Context, a *ask) (map[string][]timeseries, error) {
+	const format = "2006-01-02T15:04:05Z"
+	q := url.Values{
+		"api-version":     {version},
+		"metricnamespace": {namespace},
+		"metricnames":     {a.metric},
+		"aggregation":     {"Average"},
+		"interval":        {"PT1M"},
+		"starttime":       {a.from.UTC().Format(format)},
+		"endtime":         {a.to.UTC().Format(format)},
+		"top":             {strconv.Itoa(top)},
+	}
+	if len(a.dimensions) > 0 {
+		q.Set("filter", strings.Join(a.dimensions, " eq '*' and ")+" eq '*'")
+	}
+	u := s.base.JoinPath("subscriptions", s.cfg.Subscription, "metrics:getBatch")
+	u.RawQuery = q.Encode()
+	var ids []string
+	for _, e := range a.endpoints {
+		ids = append(ids, s.resource(e))
+	}
+	var out response
+	if err := s.client.Post(ctx, u.String(), http.Header{}, map[string][]string{"resourceids": ids}, &out); err != nil {
+		return nil, err
+	}
+	return a.decode(&out)
+}
+
+// decode sorts the answer by resource.
+func (a *ask) decode(r *response) (map[string][]timeseries, error) {
+	out := map[string][]timeseries{}
+	for _, v := range r.Values {
+		id := strings.ToLower(v.ResourceID)
+		for _, m := range v.Value {
+			if !strings.EqualFold(m.Name.Value, a.metric) {
+				continue
+			}
+			if m.ErrorCode != "" && m.ErrorCode != "Success" {
+				return nil, errors.New("the service gave no figures for a metric")
+			}
+			if len(m.Timeseries) >= top {
+				return nil, fmt.Errorf("the answer has %d series, as many as were asked for: it was cut off", len(m.Timeseries))
+			}
+			for _, t := range m.Timeseries {
+				x := timeseries{labels: series.Labels{}}
+				for _, d := range t.MetadataValues {
+					x.labels = append(x.labels, series.Label{Name: strings.ToLower(d.Name.Value), Value: d.Value})
+				}
+				for _, p := range t.Data {
+					// The figure of a minute bears the minute's beginning.
+					if p.Average != nil && !p.TimeStamp.Before(a.from) && p.TimeStamp.Before(a.to) {
+						x.values = append(x.values, *p.Average)
+					}
+				}
+				out[id] = append(out[id], x)
+			}
+			if out[id] == nil {
+				out[id] = []timeseries{}
+			}
+		}
+	}
+	for _, e := range a.endpoints {
+		if !a.answered(out, e) {
+			return nil, fmt.Errorf("the answer says nothing about %s", e)
+		}
+	}
+	return out, nil
+}
+
+func (a *ask) answered(out map[string][]timeseries, endpoint string) bool {
+	for id := range out {
+		if strings.HasSuffix(id, "/onlineendpoints/"+strings.ToLower(endpoint)) {
+			return true
+		}
+	}
+	return false
+}
+
+// answer makes the reading of a question.
+func (s *Source) answer(x *question) analysis.Reading {
+	if x.err != nil {
+		return analysis.ErrorReading(x.Query, x.err.Error())
+	}
+	r := analysis.Reading{Metric: x.Metric.Name, From: x.from, To: x.to, Status: analysis.StatusOK}
+	if !x.to.After(x.from) {
+		return r
+	}
+	for i, d := range []string{x.Names.Stable, x.Names.Candidate} {
+		v, err := s.sample(x, d)
+		if err != nil {
+			return analysis.ErrorReading(x.Query, err.Error())
+		}
+		if i == 0 {
+			r.Stable = v
+		} else {
+			r.Candidate = v
+		}
+		if !v.Fresh && r.Reason == "" {
+			r.Reason = fmt.Sprintf("there is no figure of %s for %s", x.terms[0].selector.Name, d)
+		}
+	}
+	return r
+}
+
+// sample is what the figures of one deployment come to.
+func (s *Source) sample(x *question, deployment string) (analysis.Sample, error) {
+	var sums [2]float64
+	for i, t := range x.terms {
+		if t.ask.err != nil {
+			return analysis.Sample{}, t.ask.err
+		}
+		sel, err := t.selector.Expand(x.vars(deployment))
+		if err != nil {
+			return analysis.Sample{}, err
+		}
+		for j := range sel.Matchers {
+			sel.Matchers[j].Label = strings.ToLower(sel.Matchers[j].Label)
+		}
+		var values []float64
+		matched := 0
+		for _, y := range t.ask.found[strings.ToLower(s.resource(x.Names.Endpoint))] {
+			own := x.label == "" || strings.EqualFold(y.labels.Get(strings.ToLower(x.label)), deployment)
+			if own && sel.MatchesLabels(y.labels) && len(y.values) > 0 {
+				matched++
+				values = append(values, y.values...)
+			}
+		}
+		if i == 0 && matched == 0 {
+			return analysis.Sample{}, nil
+		}
+		for _, v := range values {
+			if math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
+				return analysis.Sample{}, fmt.Errorf("%s of %s is %v", t.selector.Name, deployment, v)
+			}
+			sums[i] += v
+		}
+		if x.Metric.Value != nil {
+			if matched > 1 {
+				return analysis.Sample{}, fmt.Errorf("%d series of %s for %s, one is wanted", matched, t.selector.Name, deployment)
+			}
+			return analysis.Sample{Fresh: true, Value: sums[i] / float64(len(values))}, nil
+		}
+	}
+	return series.Events([]series.Tally{{N: sums[0], K: sums[1]}}, series.Spec{})
+}
