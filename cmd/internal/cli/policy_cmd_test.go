@@ -8,6 +8,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/sim"
 )
 
 const examples = "../../../policies/examples/"
@@ -159,5 +163,56 @@ func TestPlan(t *testing.T) {
 	}
 	if code, _, _ = belay(t, "plan", examples+"relative.yaml", "--source", "http://127.0.0.1:1"); code != exitUsage {
 		t.Errorf("got code %d, want 2: whose figures?", code)
+	}
+}
+
+// A rollout that happened becomes a test that passes.
+func TestFromRollout(t *testing.T) {
+	dir := t.TempDir()
+	text, err := os.ReadFile(examples + "relative.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "relative.yaml"), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, ps := policies.Parse(os.DirFS(dir), "relative.yaml", nil)
+	if p == nil {
+		t.Fatal(ps.Text())
+	}
+	plan, err := p.Compile(rollout.Release{Policy: "relative", Candidate: "v2", Version: "2"}, "r-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &fakeReader{plan: plan}
+	w := sim.New(sim.Config{
+		Start: time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC), Split: rollout.Split{Weights: map[string]int{"v1": 100}},
+		Source: &sim.Traffic{Seed: 3, RPS: sim.Steady(300), Bounds: []float64{0.1, 0.2, 0.4, 0.8}, Cell: plan.Interval, Model: func(d string, _ time.Time, weight int) sim.Model {
+			rate := 0.002
+			if d == "v2" && weight >= 25 {
+				rate = 0.03
+			}
+			return sim.Model{Rates: map[string]float64{"failures": rate}, P95: 0.2, Sigma: 0.5}
+		}},
+	})
+	w.Watch = func(_ *sim.World, _ *sim.Run, l sim.Line) {
+		r.entries = append(r.entries, rollout.Entry{At: l.Event.At, Events: []rollout.Event{l.Event}, Decisions: l.Decisions})
+	}
+	run := w.Begin(plan)
+	w.Run(w.Now.Add(6 * time.Hour))
+	if r.state = run.State; r.state.Phase != rollout.PhaseRolledBack {
+		t.Fatalf("got a rollout that ended %s, want rolled-back", r.state.Phase)
+	}
+	var out bytes.Buffer
+	e := &env{stdout: &out, stderr: &out}
+	if err := e.writeRegression(t.Context(), r, "r-1", ""); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "r-1.test.yaml")
+	if err := os.WriteFile(file, out.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := belay(t, "policy", "test", file); code != exitOK || !strings.Contains(out, "ok    what happened in rollout r-1") {
+		t.Errorf("got code %d:\n%s%s", code, out, errs)
 	}
 }

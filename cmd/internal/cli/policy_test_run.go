@@ -111,7 +111,7 @@ func writeJUnit(file string, reports []*policies.TestReport) (err error) {
 	return policies.JUnit(f, reports)
 }
 
-// fromRollout writes a test out of a journal.
+// fromRollout writes a test out of a rollout's journal.
 func (e *env) fromRollout(ctx context.Context, from *source, id, policy string, args []string) error {
 	if len(args) > 0 {
 		return usageError("--from-rollout writes a test and runs no FILE")
@@ -121,6 +121,10 @@ func (e *env) fromRollout(ctx context.Context, from *source, id, policy string, 
 		return err
 	}
 	defer func() { _ = done() }() // a store that was only read
+	return e.writeRegression(ctx, r, id, policy)
+}
+
+func (e *env) writeRegression(ctx context.Context, r reader, id, policy string) error {
 	now, err := r.Rollout(ctx, id)
 	if err != nil {
 		return err
