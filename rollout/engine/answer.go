@@ -76,6 +76,8 @@ func (e *Engine) answer(ctx context.Context, via string, a notifier.Answer) (not
 		return refused("Rollout %s has ended: %s.", a.Rollout, s.State.Phase), nil
 	case errors.Is(err, ErrDifferent):
 		return refused("This was used for another answer before."), nil
+	case errors.Is(err, errPending):
+		return notifier.Reply{Accepted: true, Text: "Recorded. The rollout takes it up as soon as its store answers."}, nil
 	case err != nil:
 		return notifier.Reply{}, err
 	case after.State.Last.Ignored != "":

@@ -149,8 +149,7 @@ func (e *Engine) carried() int {
 // that rolls back, on a store in memory, while other rollouts are read at the same
 // instants.
 func BenchmarkDecision(b *testing.B) {
-	var sum float64
-	n := 0
+	var sum, n float64
 	for b.Loop() {
 		router := &traffictest.Fake{}
 		s := openRollouts(b, 100, router)
@@ -169,18 +168,18 @@ func BenchmarkDecision(b *testing.B) {
 			count, seconds := decisions(b, reg)
 			if count == 100 {
 				sum += seconds
-				n += count
+				n += float64(count)
 				break
 			}
 		}
 		cancel()
 		<-done
 	}
-	b.ReportMetric(sum/float64(n)*1e6, "µs/decision")
+	b.ReportMetric(sum/n*1e6, "µs/decision")
 }
 
 // decisions reads the engine's own histogram of decisions.
-func decisions(b *testing.B, reg *prometheus.Registry) (count int, seconds float64) {
+func decisions(b *testing.B, reg *prometheus.Registry) (count uint64, seconds float64) {
 	b.Helper()
 	mfs, err := reg.Gather()
 	if err != nil {
@@ -189,7 +188,7 @@ func decisions(b *testing.B, reg *prometheus.Registry) (count int, seconds float
 	for _, mf := range mfs {
 		if mf.GetName() == "belay_decision_seconds" {
 			h := mf.Metric[0].GetHistogram()
-			return int(h.GetSampleCount()), h.GetSampleSum()
+			return h.GetSampleCount(), h.GetSampleSum()
 		}
 	}
 	return 0, 0

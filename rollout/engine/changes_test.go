@@ -205,6 +205,7 @@ func TestInboxRestarts(t *testing.T) {
 		w.begin(e, plan("r1", "recs", false))
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if in.runs != 3 {
 			t.Errorf("got %d runs, want 3", in.runs)
 		}

@@ -19,7 +19,7 @@ import (
 	"github.com/belayd/belay/store/mem"
 )
 
-var seeds = flag.Int("seeds", 40, "seeds of the chaos test")
+var seeds = flag.Uint64("seeds", 40, "seeds of the chaos test")
 
 // A chaos breaks everything now and then, as its seed says, until it ends.
 type chaos struct {
@@ -130,7 +130,7 @@ func (c *chaos) kill() bool {
 // faults stop the rollout comes to an end that its story allows.
 func TestChaos(t *testing.T) {
 	total := map[string]int{}
-	for seed := range uint64(*seeds) {
+	for seed := range *seeds {
 		if testing.Short() && seed > 5 {
 			break
 		}

@@ -42,9 +42,6 @@ func (e *Engine) admit(ctx context.Context, ref rollout.EndpointRef, ev rollout.
 			return next, nil
 		case errors.Is(err, store.ErrConflict):
 			// Somebody else wrote the record: decide again on what is true now.
-		case errors.Is(err, store.ErrBroken):
-			e.fail(err)
-			return rec, err
 		default:
 			return rec, err
 		}
@@ -94,16 +91,12 @@ func (l *live) askAgain() {
 func (l *live) claim(ctx context.Context, e rollout.Effect) (rollout.Event, bool) {
 	rec, err := l.e.admit(ctx, l.plan.Endpoint, rollout.ClaimEvent(l.plan, e, now()))
 	if err != nil {
-		if ctx.Err() == nil {
-			l.log.Warn("claim waits", "outcome", err.Error())
-		}
+		l.warn(ctx, "claim waits", err)
 		return rollout.Event{}, false
 	}
 	if rec.Superseding == l.id && rec.Active != "" && rec.Active != l.id {
 		if err := l.e.supersede(ctx, rec.Active, l.id); err != nil {
-			if ctx.Err() == nil {
-				l.log.Warn("claim waits", "outcome", err.Error())
-			}
+			l.warn(ctx, "claim waits", err)
 			return rollout.Event{}, false
 		}
 	}
@@ -124,9 +117,7 @@ func (e *Engine) supersede(ctx context.Context, active, by string) error {
 // release gives the endpoint, or the place in its queue, back.
 func (l *live) release(ctx context.Context, s rollout.State, e rollout.Effect) (rollout.Event, bool) {
 	if _, err := l.e.admit(ctx, l.plan.Endpoint, rollout.ReleaseEvent(l.plan, s, e, now())); err != nil {
-		if ctx.Err() == nil {
-			l.log.Warn("release waits", "outcome", err.Error())
-		}
+		l.warn(ctx, "release waits", err)
 		return rollout.Event{}, false
 	}
 	return rollout.Event{Kind: rollout.EventReleased}, true

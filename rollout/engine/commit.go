@@ -130,7 +130,6 @@ func (l *live) wrote(b *batch, rev store.Revision, err error) {
 		l.e.lost(l)
 		return
 	case errors.Is(err, store.ErrBroken):
-		l.e.fail(err)
 		l.retryAt = time.Now().Add(time.Hour)
 	default:
 		l.failures++
@@ -187,7 +186,10 @@ func (e *Engine) append(ctx context.Context, key string, entry, state []byte, af
 	switch {
 	case err == nil:
 		return rev, nil
-	case errors.Is(err, store.ErrBroken), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrClosed):
+	case errors.Is(err, store.ErrBroken):
+		e.fail(err)
+		return 0, fmt.Errorf("append %s: %w", key, err)
+	case errors.Is(err, store.ErrFull), errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrTooLarge), errors.Is(err, store.ErrKey):
 		return 0, fmt.Errorf("append %s: %w", key, err)
 	case errors.Is(err, store.ErrUnknown) && e.cfg.mutant.has(mutantAssume):
 		return after + 1, nil

@@ -92,13 +92,13 @@ func (l *live) consider(e rollout.Effect) {
 	if until := l.later[k]; until.After(time.Now()) {
 		return
 	}
+	delete(l.later, k)
 	if e.NotBefore.After(time.Now()) && e.Kind != rollout.EffectMeasure {
 		return
 	}
 	if !l.may(e) {
 		return
 	}
-	delete(l.later, k)
 	l.start(k, e)
 }
 

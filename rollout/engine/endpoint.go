@@ -99,11 +99,12 @@ func (at *endpoint) ask(ctx context.Context) {
 	at.asking = false
 	if err != nil {
 		at.askAt = time.Now().Add(2 * e.cfg.Poll)
-		if !errors.Is(err, store.ErrConflict) && ctx.Err() == nil {
+		if !errors.Is(err, store.ErrConflict) && ctx.Err() == nil && e.said.fresh("lease/"+at.ref.Key(), err.Error()) {
 			e.log.Warn("lease not acquired", "endpoint", at.ref.Router+"/"+at.ref.Name, "outcome", err.Error())
 		}
 		return
 	}
+	e.said.forget("lease/" + at.ref.Key())
 	at.lease = lease
 	at.tend()
 }
@@ -143,6 +144,7 @@ func (at *endpoint) load(ctx context.Context, id string) {
 		e.mu.Unlock()
 		return
 	}
+	e.said.forget("load/" + id)
 	at.lives[id], e.lives[id] = l, l
 	waits := e.acts[id]
 	e.mu.Unlock()
@@ -199,7 +201,9 @@ func (e *Engine) unreadable(at *endpoint, id string, err error) {
 		e.mu.Unlock()
 		return
 	}
-	e.log.Warn("rollout not loaded", "rollout", id, "outcome", err.Error())
+	if e.said.fresh("load/"+id, err.Error()) {
+		e.log.Warn("rollout not loaded", "rollout", id, "outcome", err.Error())
+	}
 }
 
 // hold leaves a rollout alone that this code cannot carry, and says so once.

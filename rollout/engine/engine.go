@@ -165,6 +165,7 @@ type Engine struct {
 	log     *slog.Logger
 	metrics *metrics
 	outage  *outage
+	said    said
 	routers map[string]*router
 	outlets map[string]*outlet
 	reader  *reader

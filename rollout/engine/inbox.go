@@ -15,6 +15,9 @@ import (
 // foldPatience is how long Deliver waits for another replica to fold an act in.
 const foldPatience = 2 * time.Second
 
+// errPending: the act is recorded and will be folded in; the caller did not wait.
+var errPending = errors.New("recorded, and not yet folded in")
+
 // A mark is the second record of an act: it was folded in as entry Folded of the
 // journal, and what the core said to it.
 type mark struct {
@@ -40,9 +43,12 @@ func (e *Engine) Deliver(ctx context.Context, id, key string, ev rollout.Event) 
 	if err != nil {
 		return fail(err)
 	}
+	if ev.Kind != rollout.EventAnswered && ev.Kind != rollout.EventCommanded && ev.Kind != rollout.EventSuperseded {
+		return fail(errors.New("not an answer or a command"))
+	}
 	ev.Key, ev.Effect, ev.Attempt = key, "", 0
-	if ev.At.IsZero() {
-		ev.At = now()
+	if at := now(); ev.At.IsZero() || ev.At.After(at) {
+		ev.At = at
 	}
 	if ev, err = normal(ev); err != nil {
 		return fail(err)
@@ -77,9 +83,6 @@ func (e *Engine) record(ctx context.Context, id string, ev rollout.Event) (rollo
 	}
 	e.heard(id)
 	_, err = e.append(ctx, inboxKey(id, ev.Key), entry, []byte(unfoldedState), 0)
-	if errors.Is(err, store.ErrBroken) {
-		e.fail(err)
-	}
 	if !errors.Is(err, store.ErrConflict) {
 		return ev, err
 	}
@@ -269,7 +272,7 @@ func (l *live) waitFor(ctx context.Context, w *waiter) (rollout.Snapshot, error)
 	select {
 	case <-w.done:
 	case <-ctx.Done():
-		return rollout.Snapshot{}, fmt.Errorf("deliver to rollout %s: recorded, and not yet folded in: %w", l.id, context.Cause(ctx))
+		return rollout.Snapshot{}, fmt.Errorf("deliver to rollout %s: %w: %w", l.id, errPending, context.Cause(ctx))
 	}
 	if w.err != nil {
 		// The act is recorded; whoever carries the rollout now folds it in.

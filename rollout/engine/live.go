@@ -54,6 +54,7 @@ type live struct {
 	// queued is the last answer to a claim that waits.
 	queued *rollout.Event
 	timer  *time.Timer
+	said   said
 	// received is when the reading arrived that decided on a rollback.
 	received time.Time
 }

@@ -40,7 +40,7 @@ func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (
 	if err == nil {
 		return rollout.Event{Kind: rollout.EventDelivered, Notifier: name, Ref: ref, Key: e.Notice.Key}, true
 	}
-	l.log.Warn("message not delivered", "notifier", name, "outcome", err.Error())
+	l.warn(ctx, "message not delivered", err, "notifier", name)
 	ev := undelivered(name, rollout.FailureTransient, err.Error())
 	var later *notifier.RetryError
 	switch {

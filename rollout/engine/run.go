@@ -30,7 +30,7 @@ func (e *Engine) Run(ctx context.Context) error {
 
 	aux, stopAux := context.WithCancel(ctx)
 	defer stopAux()
-	cursor, err := e.recover(aux)
+	cursor, err := e.recoverSoon(aux)
 	if err == nil {
 		e.listen(aux)
 		hint := make(chan struct{}, 1)
@@ -50,6 +50,26 @@ func (e *Engine) Run(ctx context.Context) error {
 		return fmt.Errorf("run engine: %w", err)
 	}
 	return nil
+}
+
+// recoverSoon recovers as soon as the store can be read.
+func (e *Engine) recoverSoon(ctx context.Context) (store.Revision, error) {
+	for {
+		cursor, err := e.recover(ctx)
+		if err == nil || ctx.Err() != nil || errors.Is(err, store.ErrBroken) || errors.Is(err, store.ErrClosed) {
+			return cursor, err
+		}
+		if e.said.fresh("recover", err.Error()) {
+			e.log.Error("store cannot be read", "outcome", err.Error())
+		}
+		timer := time.NewTimer(e.cfg.Poll)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return 0, err
+		}
+	}
 }
 
 // recover finds the open rollouts: each Outbox is the list of what is to be done.
@@ -79,9 +99,12 @@ func (e *Engine) recover(ctx context.Context) (store.Revision, error) {
 			continue
 		}
 		ref, err := plans.endpoint(id)
-		if err != nil {
+		if errors.Is(err, errFormat) {
 			e.hold(id, err.Error())
 			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("recover rollouts: %w", err)
 		}
 		open = append(open, found{id, ref})
 	}
@@ -209,7 +232,7 @@ func (e *Engine) tail(ctx context.Context, cursor store.Revision) store.Revision
 	from := cursor
 	for rec, err := range e.cfg.Store.Since(ctx, "", cursor) {
 		if err != nil {
-			if ctx.Err() == nil && !errors.Is(err, store.ErrClosed) {
+			if ctx.Err() == nil && e.said.fresh("news", err.Error()) {
 				e.log.Warn("news not read", "outcome", err.Error())
 			}
 			break
@@ -275,9 +298,7 @@ func (e *Engine) noticeRollout(ctx context.Context, id string) {
 func (l *live) hear(ctx context.Context) {
 	acts, err := l.e.unfolded(ctx, l.id)
 	if err != nil {
-		if ctx.Err() == nil {
-			l.log.Warn("inbox not read", "outcome", err.Error())
-		}
+		l.warn(ctx, "inbox not read", err)
 		return
 	}
 	l.mu.Lock()

@@ -43,9 +43,6 @@ func (e *Engine) Start(ctx context.Context, p *rollout.Plan) (snapshot rollout.S
 			e.adopt(p.ID, p.Endpoint)
 		}
 		return snapshot, false, err
-	case errors.Is(err, store.ErrBroken):
-		e.fail(err)
-		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
 	case err != nil:
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
 	}
@@ -69,9 +66,6 @@ func (e *Engine) keepPlan(ctx context.Context, p *rollout.Plan) (*rollout.Plan, 
 	_, err = e.append(ctx, planKey(p.ID), b, nil, 0)
 	if err == nil {
 		return mine, nil
-	}
-	if errors.Is(err, store.ErrBroken) {
-		e.fail(err)
 	}
 	if !errors.Is(err, store.ErrConflict) {
 		return p, err

@@ -83,7 +83,7 @@ func (l *live) raise(ctx context.Context, r *router, e rollout.Effect) (rollout.
 		return rollout.Event{}, false
 	}
 	defer func() { <-l.at.writing }()
-	if !l.proven() {
+	if !l.proven() || !l.stillOurs(ctx) {
 		return rollout.Event{}, false
 	}
 	if !l.e.cfg.mutant.has(mutantUnclaimed) {
@@ -124,6 +124,20 @@ func (l *live) proven() bool {
 	return false
 }
 
+// stillOurs looks at the journal's head right before a forward call: nobody else
+// has claimed the rollout meanwhile, as far as can be seen. It makes the time in
+// which a replica that was overtaken may still write as short as one read.
+func (l *live) stillOurs(ctx context.Context) bool {
+	rec, err := l.e.cfg.Store.Head(ctx, rolloutKey(l.id))
+	if err != nil {
+		return false
+	}
+	entry, err := decodeEntry(rec)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return err == nil && !l.gone && entry.Owner == l.e.cfg.Owner && entry.Epoch == l.head.epoch
+}
+
 // shift makes the call and the read-back.
 func (l *live) shift(ctx context.Context, r *router, e rollout.Effect, timeout time.Duration) (rollout.Event, bool) {
 	call, cancel := context.WithTimeout(ctx, timeout)
@@ -135,7 +149,7 @@ func (l *live) shift(ctx context.Context, r *router, e rollout.Effect, timeout t
 	}
 	l.e.metrics.routerCall(r.name, err)
 	if err != nil {
-		l.log.Warn("traffic call failed", "weight", e.To.Weights[l.plan.Release.Candidate], "outcome", err.Error())
+		l.warn(ctx, "traffic call failed", err, "weight", e.To.Weights[l.plan.Release.Candidate])
 	}
 	if l.e.cfg.mutant.has(mutantBlind) {
 		to := e.To.Clone()

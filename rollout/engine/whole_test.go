@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"iter"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -391,6 +392,63 @@ func TestGracefulStop(t *testing.T) {
 		}
 		w.clean("r1")
 	})
+}
+
+// A router hangs in a call and does not hear that it was cancelled. The stop ends
+// within five seconds all the same.
+func TestStopBesideStuckRouter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.router.Hook = func(_ context.Context, c *traffictest.Call) (bool, error) {
+			if c.Op == traffictest.OpShift {
+				time.Sleep(time.Hour)
+			}
+			return true, nil
+		}
+		e := w.start("one")
+		w.begin(e, plan("r1", "recs", false))
+		w.await("r1", time.Minute, func(s *rollout.State) bool { return s.Phase == rollout.PhaseShifting })
+		began := time.Now()
+		if err := e.end(); err != nil {
+			t.Errorf("Run: got %v, want nil", err)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("stopped after %s, want within 5s", took)
+		}
+		time.Sleep(2 * time.Hour)
+	})
+}
+
+// The store cannot be read when the process starts. It waits for it.
+func TestStoreAwayAtStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.endAll()
+		e := w.start("one")
+		w.begin(e, plan("r1", "recs", false))
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
+		e.kill()
+		away := time.Now().Add(time.Minute)
+		w.tune = func(c *Config) { c.Store = &unreadable{Store: c.Store, until: away} }
+		w.start("one")
+		if s := w.ended("r1", time.Hour); s.Phase != rollout.PhasePromoted {
+			t.Errorf("got phase %s, want promoted\n%s", s.Phase, w.journal("r1"))
+		}
+		w.clean("r1")
+	})
+}
+
+// unreadable is a store whose heads cannot be listed for a while.
+type unreadable struct {
+	store.Store
+	until time.Time
+}
+
+func (u *unreadable) Heads(ctx context.Context, prefix string) iter.Seq2[store.Record, error] {
+	if time.Now().Before(u.until) {
+		return func(yield func(store.Record, error) bool) { yield(store.Record{}, errors.New("no route to host")) }
+	}
+	return u.Store.Heads(ctx, prefix)
 }
 
 // The chat is down for ten minutes of a rollout: it goes on, and nothing is sent

@@ -142,6 +142,9 @@ func (w *world) check(c *traffictest.Call) {
 		w.violate("I4: %v", err)
 		return
 	}
+	if truth := w.router.Truth(c.Endpoint); truth.Equal(c.To) || !truth.Equal(c.From) {
+		return // Nothing will be written.
+	}
 	raise := c.To.Weights["green"] > 0 || c.To.Mirror["green"] > 0
 	intent := slices.ContainsFunc(s.Outbox, func(e rollout.Effect) bool {
 		return e.Kind == rollout.EffectSetTraffic && e.Forward == raise && e.To.Equal(c.To)
