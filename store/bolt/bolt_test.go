@@ -87,7 +87,7 @@ func TestMutants(t *testing.T) {
 	}
 	for mutant := range mutants {
 		t.Run(mutant, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestExercise$/^(compare|append|delete|revisions)|^TestExerciseReopen$", "-test.timeout=60s") //nolint:gosec // The test's own binary.
+			cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestExercise$/^(compare|append|delete|revisions)|^TestExerciseReopen$", "-test.timeout=60s")
 			cmd.Env = append(os.Environ(), mutantEnv+"="+mutant)
 			out, err := cmd.CombinedOutput()
 			if _, failed := errors.AsType[*exec.ExitError](err); !failed || !strings.Contains(string(out), "--- FAIL: TestExercise") {

@@ -33,7 +33,7 @@ func checkFile(r io.ReaderAt, size int64) (summary, error) {
 	if metas[1].txid > m.txid {
 		m = metas[1]
 	}
-	if m.pages < 4 || m.pages > uint64(size)/m.pageSize { //nolint:gosec // size is not negative.
+	if m.pages < 4 || m.pages > uint64(size)/m.pageSize {
 		return summary{}, fmt.Errorf("%w: it has %d bytes, its %d pages of %d need %d", errShort, size, m.pages, m.pageSize, m.pages*m.pageSize)
 	}
 	c := &checker{r: r, meta: m, use: make([]use, m.pages)}
@@ -86,7 +86,7 @@ func (c *checker) read(id uint64, depth int) (page, error) {
 	for len(c.pages) <= depth {
 		c.pages = append(c.pages, make(page, c.meta.pageSize))
 	}
-	offset := int64(id * c.meta.pageSize) //nolint:gosec // Below the size of the file.
+	offset := int64(id * c.meta.pageSize)
 	p := c.pages[depth][:c.meta.pageSize]
 	if _, err := c.r.ReadAt(p, offset); err != nil {
 		return nil, fmt.Errorf("read page %d: %w", id, err)
@@ -130,8 +130,8 @@ func (c *checker) freelist() error {
 	if p.flags() != flagFreelist {
 		return fmt.Errorf("page %d: %w: it has the flags %#x", p.id(), errPage, p.flags())
 	}
-	n, at := uint64(p.count()), uint64(pageHeaderLen) //nolint:gosec // A count of 16 bits.
-	if n == 0xFFFF {                                  // Too many for the header: the number is the first element.
+	n, at := uint64(p.count()), uint64(pageHeaderLen)
+	if n == 0xFFFF { // Too many for the header: the number is the first element.
 		n, at = native.Uint64(p[at:]), at+8
 	}
 	if n > uint64(len(p))/8 {

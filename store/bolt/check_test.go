@@ -18,8 +18,8 @@ import (
 // what is in it. A check that is wrong about a sound file would keep a daemon
 // from starting.
 func TestCheckAcceptsWhatIsSound(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())    //nolint:gosec // Any number is a seed.
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // Repeatable by its seed.
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)
 	s := opened(t, newPath(t), testOptions())
 	type key struct {

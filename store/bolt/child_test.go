@@ -52,7 +52,7 @@ func child(t *testing.T, what, path string, before ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	args := append(before, exe)
-	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...) //nolint:gosec // The test's own binary.
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), childEnv+"="+what, pathEnv+"="+path)
 	cmd.Stderr = os.Stderr
 	return cmd

@@ -61,7 +61,7 @@ func (s *Store) uncommitted(id int) bool {
 	if err != nil {
 		return false
 	}
-	return metas[0].txid < uint64(id) && metas[1].txid < uint64(id) //nolint:gosec // bbolt's ids are not negative.
+	return metas[0].txid < uint64(id) && metas[1].txid < uint64(id)
 }
 
 // durable is the last transaction that is on disk. bbolt shows a transaction to

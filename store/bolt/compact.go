@@ -32,7 +32,7 @@ func (s *Store) compactIfSparse() error {
 	if pages < compactPages || 2*free <= pages {
 		return nil
 	}
-	needed := uint64(pages-free) * uint64(s.db.Info().PageSize) //nolint:gosec // Less than the size of the file.
+	needed := uint64(pages-free) * uint64(s.db.Info().PageSize)
 	if room, ok := freeBytes(filepath.Dir(s.path)); ok && room < 2*needed {
 		s.log.Warn("store not compacted", "store", s.path, "pages", pages, "free", free, "cause", "no room for the copy")
 		return nil
@@ -63,7 +63,7 @@ func (s *Store) compactInto(tmp string) (f *os.File, err error) {
 			err = errors.Join(err, ignoreMissing(os.Remove(tmp)))
 		}
 	}()
-	f, err = os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // The path is the operator's.
+	f, err = os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ func filled(t testing.TB) content {
 		t.Fatal(err)
 	}
 	heads := make(map[string]store.Revision)
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // The same file every time.
+	random := rand.New(rand.NewPCG(1, 2))
 	for round := range 12 {
 		var group []*write
 		for k := range 60 {
@@ -154,7 +154,7 @@ func TestDamageIsRefused(t *testing.T) {
 // soundFile reads a file that is sound.
 func soundFile(t *testing.T, path string) ([]byte, [2]meta) {
 	t.Helper()
-	data, err := os.ReadFile(path) //nolint:gosec // The test's own file.
+	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,8 +184,8 @@ func flip(page []byte) {
 func TestOneBit(t *testing.T) {
 	filled := filled(t)
 	sound, _ := soundFile(t, filled.path)
-	seed := uint64(time.Now().UnixNano())    //nolint:gosec // Any number is a seed.
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // Repeatable by its seed.
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
 	noticed := 0
 	for range 300 {
 		bit := random.IntN(8 * len(sound))
@@ -249,8 +249,8 @@ func TestRecoveryCommands(t *testing.T) {
 		page  uint64
 		want  string
 	}{
-		{"the last meta page is torn", uint64(last), filled.before},    //nolint:gosec // 0 or 1.
-		{"the meta page before is torn", uint64(1 - last), filled.now}, //nolint:gosec // 0 or 1.
+		{"the last meta page is torn", uint64(last), filled.before},
+		{"the meta page before is torn", uint64(1 - last), filled.now},
 		{"the list of free pages is damaged", metas[last].freelist, filled.now},
 		{"a page of the last commit is torn", metas[last].root, filled.before},
 	} {
@@ -271,7 +271,7 @@ func TestRecoveryCommands(t *testing.T) {
 					repair = strings.ReplaceAll(line, boltCommand, tool)
 				}
 			}
-			if out, err := exec.CommandContext(t.Context(), "sh", "-c", repair).CombinedOutput(); err != nil { //nolint:gosec // The command is what is tested.
+			if out, err := exec.CommandContext(t.Context(), "sh", "-c", repair).CombinedOutput(); err != nil {
 				t.Fatalf("%s: %v\n%s", repair, err, out)
 			}
 			if got := dumped(t, opened(t, bad, testOptions())); got != test.want {

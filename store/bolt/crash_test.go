@@ -43,7 +43,7 @@ func TestKill(t *testing.T) {
 		if err != nil || strings.HasPrefix(line, "error:") {
 			t.Fatalf("round %d: the child printed %q, %v", round, line, err)
 		}
-		kill := time.AfterFunc(rand.N(60*time.Millisecond), func() { _ = cmd.Process.Kill() }) //nolint:gosec // Any instant will do.
+		kill := time.AfterFunc(rand.N(60*time.Millisecond), func() { _ = cmd.Process.Kill() })
 		for err == nil {
 			if strings.HasPrefix(line, "error:") {
 				t.Fatalf("round %d: the child printed %q", round, line)
@@ -117,7 +117,7 @@ func TestKillWhileOpening(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(rand.N(25 * time.Millisecond)) //nolint:gosec // Any instant will do.
+		time.Sleep(rand.N(25 * time.Millisecond))
 		_ = cmd.Process.Kill()
 		if err := cmd.Wait(); err != nil {
 			killed++
@@ -154,7 +154,7 @@ func TestPowerCut(t *testing.T) {
 				t.Fatal(err)
 			}
 			run(t, mkfs, "-q", "-F", image)
-			if out, err := exec.CommandContext(t.Context(), mount, "-o", "loop", image, mnt).CombinedOutput(); err != nil { //nolint:gosec // The test's own disk.
+			if out, err := exec.CommandContext(t.Context(), mount, "-o", "loop", image, mnt).CombinedOutput(); err != nil {
 				skipReal(t, fmt.Sprintf("no real disk to cut off: mount: %v: %s (it takes root)", err, out))
 			}
 			defer run(t, umount, mnt)

@@ -41,7 +41,7 @@ func freeBytes(dir string) (n uint64, ok bool) {
 	if err := syscall.Statfs(dir, &fs); err != nil || fs.Bsize <= 0 {
 		return 0, false
 	}
-	return fs.Bavail * uint64(fs.Bsize), true //nolint:gosec // It is positive.
+	return fs.Bavail * uint64(fs.Bsize), true
 }
 
 // tryLock reports whether the file is locked for this process, without waiting.
@@ -50,7 +50,7 @@ func tryLock(f *os.File, exclusive bool) (bool, error) {
 	if exclusive {
 		how = syscall.LOCK_EX
 	}
-	err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB) //nolint:gosec // A file descriptor fits.
+	err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return false, nil
 	}

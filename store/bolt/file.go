@@ -82,7 +82,7 @@ func openLocked(path string, readOnly bool, timeout time.Duration) (*os.File, er
 	}
 	deadline := time.Now().Add(timeout)
 	for {
-		f, err := os.OpenFile(path, flag, 0) //nolint:gosec // The path is the operator's.
+		f, err := os.OpenFile(path, flag, 0)
 		if err != nil {
 			return nil, err
 		}

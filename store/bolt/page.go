@@ -69,7 +69,7 @@ type leaf struct {
 }
 
 func (p page) leaf(i int) (leaf, error) {
-	at := uint64(pageHeaderLen + i*elementLen) //nolint:gosec // i counts up from 0.
+	at := uint64(pageHeaderLen + i*elementLen)
 	e, err := p.slice(at, elementLen)
 	if err != nil {
 		return leaf{}, err
@@ -93,7 +93,7 @@ type branch struct {
 }
 
 func (p page) branch(i int) (branch, error) {
-	at := uint64(pageHeaderLen + i*elementLen) //nolint:gosec // i counts up from 0.
+	at := uint64(pageHeaderLen + i*elementLen)
 	e, err := p.slice(at, elementLen)
 	if err != nil {
 		return branch{}, err
@@ -151,7 +151,7 @@ func readMetas(r io.ReaderAt) ([2]meta, error) {
 			return metas, fmt.Errorf("read meta page %d: %w", i, err)
 		}
 		m, err := parseMeta(b)
-		if err == nil && b.id() != uint64(i) { //nolint:gosec // i is 0 or 1.
+		if err == nil && b.id() != uint64(i) {
 			err = fmt.Errorf("it calls itself page %d", b.id())
 		}
 		if err == nil && i == 1 && m.pageSize != metas[0].pageSize {
@@ -161,7 +161,7 @@ func readMetas(r io.ReaderAt) ([2]meta, error) {
 			return metas, fmt.Errorf("%w %d: %w", errMeta, i, err)
 		}
 		metas[i] = m
-		offset = int64(m.pageSize) //nolint:gosec // At most pageSizeMax.
+		offset = int64(m.pageSize)
 	}
 	return metas, nil
 }

@@ -44,7 +44,7 @@ func (r *reserve) take() (bool, error) {
 		}
 	}
 	room, ok := freeBytes(filepath.Dir(r.path))
-	if ok && room < 2*uint64(r.size) { //nolint:gosec // It is positive here.
+	if ok && room < 2*uint64(r.size) {
 		return false, nil
 	}
 	r.left.Store(0)
