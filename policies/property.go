@@ -93,6 +93,7 @@ func newTrace(b *playback, plan *rollout.Plan, pr Property) *trace {
 		t.days += s.Bake + plan.MaxExtend
 	}
 	t.days += 8 * 24 * time.Hour // windows and schedules
+	t.days = min(t.days, maxReadings*plan.Interval)
 	t.bad = t.stable
 	if pr.Trace == "regression" {
 		t.spoil(pr)

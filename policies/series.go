@@ -16,6 +16,9 @@ var reflectExpectation = reflect.TypeFor[Expectation]()
 // maxValues bounds a series: at one value a minute, two weeks.
 const maxValues = 20_160
 
+// maxValue bounds a value; sums of series stay exact.
+const maxValue = 1e11
+
 // Series is a list of values in promtool's notation; NaN is a missing one.
 type Series []float64
 
@@ -69,6 +72,9 @@ func (s *Series) expand(m []string) error {
 		if m[3] == "" {
 			return errors.New("a rise needs to be repeated: a+bxN")
 		}
+	}
+	if math.Abs(value)+math.Abs(step)*float64(times) > maxValue {
+		return fmt.Errorf("a value lies between -%g and %g", maxValue, maxValue)
 	}
 	for i := range times + 1 {
 		*s = append(*s, value+float64(i)*step)

@@ -39,6 +39,9 @@ func RunTests(fsys fs.FS, name string, env *Environment, wanted func(name string
 	return r, ps
 }
 
+// maxReadings bounds how long a case is played: two months at an interval of 15 s.
+const maxReadings = 400_000
+
 // candidateOf and stableOf name the deployments of a test.
 func stableOf(p *Policy) string {
 	return pick(p.Document.Spec.Endpoint.Stable == "auto", "blue", p.Document.Spec.Endpoint.Stable)
@@ -120,6 +123,10 @@ func runCase(f *TestFile, c TestCase, p *Policy, report *TestReport) CaseResult 
 	report.Untested = append(report.Untested, left...)
 	if err != nil {
 		res.Failures = []string{err.Error()}
+		return res
+	}
+	if play.end().Sub(play.start)/plan.Interval > maxReadings {
+		res.Failures = []string{fmt.Sprintf("the series last for more than %d readings of the policy; shorten them", maxReadings)}
 		return res
 	}
 	ahead := func(a TestAction) bool { return a.At.Offset < 0 && a.At.Step+a.At.Gate != "" }

@@ -90,7 +90,7 @@ func TestSeries(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", tt.in, got, tt.out)
 		}
 	}
-	for _, in := range []string{"", "x", "1x", "1+2", "1y2", "__", "1x999999", "1x20000 1x20000"} {
+	for _, in := range []string{"", "x", "1x", "1+2", "1y2", "__", "1x999999", "1x20000 1x20000", "1e300", "0+1e9x1000"} {
 		var got Series
 		if err := got.UnmarshalText([]byte(in)); err == nil {
 			t.Errorf("%q: got %v, want an error", in, got)
