@@ -213,5 +213,3 @@ func (c *Catalog) fill(ctx context.Context, r traffic.Router, e *api.Endpoint) {
 		e.Queue = append(e.Queue, w.Rollout)
 	}
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -17,20 +17,20 @@ import (
 // Config is belayd's config file (YAML, read as strictly as policies). Secrets
 // stand in it only as the names of files or of environment variables.
 type Config struct {
-	Listen      string                    `yaml:"listen" default:"127.0.0.1:7070" doc:"Address of the HTTP API. Without auth it must be loopback."`
-	ExternalURL string                    `yaml:"externalURL" doc:"Where people reach this belayd, for links in messages."`
-	Store       StoreConfig               `yaml:"store" required:"true" doc:"Where the records are kept."`
-	Policies    []string                  `yaml:"policies" required:"true" doc:"Policy files, with * in file names; relative to the config file."`
-	Sources     map[string]SourceConfig   `yaml:"sources" doc:"Sources of metrics, by name."`
-	Routers     map[string]RouterConfig   `yaml:"routers" doc:"Routers that move traffic, by name."`
-	Notifiers   map[string]NotifierConfig `yaml:"notifiers" doc:"Notifiers that reach people, by name."`
-	Triggers    []TriggerConfig           `yaml:"triggers" doc:"What starts rollouts besides the API."`
-	Events      *EventsConfig             `yaml:"events" doc:"Where lifecycle events go."`
-	Auth        AuthConfig                `yaml:"auth" doc:"Who may do what. Without it belayd listens on loopback only and everybody there is one person called local."`
-	People      []PersonConfig            `yaml:"people" doc:"Which names are one person."`
+	Listen      string                     `yaml:"listen" default:"127.0.0.1:7070" doc:"Address of the HTTP API. Without auth it must be loopback."`
+	ExternalURL string                     `yaml:"externalURL" doc:"Where people reach this belayd, for links in messages."`
+	Store       StoreConfig                `yaml:"store" required:"true" doc:"Where the records are kept."`
+	Policies    []string                   `yaml:"policies" required:"true" doc:"Policy files, with * in file names; relative to the config file."`
+	Sources     map[string]SourceConfig    `yaml:"sources" doc:"Sources of metrics, by name."`
+	Routers     map[string]RouterConfig    `yaml:"routers" doc:"Routers that move traffic, by name."`
+	Notifiers   map[string]NotifierConfig  `yaml:"notifiers" doc:"Notifiers that reach people, by name."`
+	Triggers    []TriggerConfig            `yaml:"triggers" doc:"What starts rollouts besides the API."`
+	Events      *EventsConfig              `yaml:"events" doc:"Where lifecycle events go."`
+	Auth        AuthConfig                 `yaml:"auth" doc:"Who may do what. Without it belayd listens on loopback only and everybody there is one person called local."`
+	People      []PersonConfig             `yaml:"people" doc:"Which names are one person."`
 	Metrics     map[string]policies.Metric `yaml:"metrics" doc:"Metric definitions that all policies share."`
-	Retention   time.Duration             `yaml:"retention" default:"2160h" doc:"How long finished rollouts are kept."`
-	Replica     string                    `yaml:"replica" doc:"This replica's name in the journal; the host's name when missing."`
+	Retention   time.Duration              `yaml:"retention" default:"2160h" doc:"How long finished rollouts are kept."`
+	Replica     string                     `yaml:"replica" doc:"This replica's name in the journal; the host's name when missing."`
 
 	// dir is the folder of the file: relative names are relative to it.
 	dir string

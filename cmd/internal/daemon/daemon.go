@@ -275,4 +275,3 @@ func CheckConfig(file string) (report string, ok bool) {
 }
 
 var _ api.Catalog = (*Catalog)(nil)
-

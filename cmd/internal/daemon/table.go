@@ -5,87 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
-	"time"
 
-	"github.com/belayd/belay/analysis"
-	"github.com/belayd/belay/analysis/prometheus"
-	"github.com/belayd/belay/analysis/scrape"
-	"github.com/belayd/belay/notifier"
-	"github.com/belayd/belay/notifier/alertmanager"
-	"github.com/belayd/belay/notifier/pagerduty"
-	notifyhook "github.com/belayd/belay/notifier/webhook"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout/traffic"
-	trafficwebhook "github.com/belayd/belay/rollout/traffic/webhook"
 )
 
-// This file is the list of adapters. Adding one is a package, its conformance
-// test, an example and one row here with its configuration.
-
-// SourceConfig is a source of metrics; exactly one kind.
-type SourceConfig struct {
-	Prometheus *PrometheusSource `yaml:"prometheus" oneof:"source" doc:"Prometheus, Thanos, Mimir or VictoriaMetrics."`
-	Scrape     *ScrapeSource     `yaml:"scrape" oneof:"source" doc:"The deployments' own /metrics, read by belayd."`
-}
-
-// RouterConfig is a router; exactly one kind.
-type RouterConfig struct {
-	Webhook *WebhookRouter `yaml:"webhook" oneof:"router" doc:"Anything that keeps the webhook contract."`
-}
-
-// NotifierConfig is a notifier; exactly one kind.
-type NotifierConfig struct {
-	PagerDuty    *PagerDutyNotifier    `yaml:"pagerduty" oneof:"notifier" doc:"PagerDuty Events v2."`
-	Alertmanager *AlertmanagerNotifier `yaml:"alertmanager" oneof:"notifier" doc:"Prometheus Alertmanager."`
-	Webhook      *WebhookNotifier      `yaml:"webhook" oneof:"notifier" doc:"Signed CloudEvents over HTTP."`
-}
-
-// ScrapeSource reads /metrics.
-type ScrapeSource struct {
-	Targets map[string]map[string][]string `yaml:"targets" required:"true" doc:"Addresses by endpoint and deployment."`
-	Timeout time.Duration                  `yaml:"timeout" default:"5s" doc:"Bound of one scrape."`
-	HTTP    policies.Raw                   `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
-}
-
-// PrometheusSource asks a Prometheus.
-type PrometheusSource struct {
-	URL            string        `yaml:"url" required:"true" doc:"Its address, without /api/v1."`
-	HTTP           policies.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
-	Timeout        time.Duration `yaml:"timeout" default:"10s" doc:"Bound of one request."`
-	ScrapeInterval time.Duration `yaml:"scrapeInterval" doc:"The longest scrape interval of the metrics; read from the samples when missing."`
-	Lag            time.Duration `yaml:"lag" doc:"How long samples may take to arrive; one scrape interval and 5s when missing."`
-}
-
-// WebhookRouter moves traffic over the webhook contract.
-type WebhookRouter struct {
-	URL         string       `yaml:"url" required:"true" doc:"The contract's address."`
-	HTTP        policies.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
-	Probe       policies.Raw `yaml:"probe" doc:"HTTPClientConfig for sample requests; it never carries the router's own credentials."`
-	ProbeHeader string       `yaml:"probeHeader" doc:"Header that names the deployment of a sample request."`
-	CurlArgs    []string     `yaml:"curlArgs" doc:"Arguments of the curl command for a rollback by hand, for example a --config file."`
-}
-
-// PagerDutyNotifier pages.
-type PagerDutyNotifier struct {
-	RoutingKeyFile string       `yaml:"routingKeyFile" required:"true" doc:"File with the integration key."`
-	URL            string       `yaml:"url" doc:"Another region, or a proxy."`
-	HTTP           policies.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
-}
-
-// AlertmanagerNotifier raises alerts.
-type AlertmanagerNotifier struct {
-	URL  string       `yaml:"url" required:"true" doc:"Alertmanager's address."`
-	HTTP policies.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
-}
-
-// WebhookNotifier posts signed events.
-type WebhookNotifier struct {
-	URL        string       `yaml:"url" required:"true" doc:"Where the events go."`
-	SecretFile string       `yaml:"secretFile" required:"true" doc:"File with the signing secret."`
-	HTTP       policies.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
-}
+// The lists of adapters are sources, routers and notifiers, each in the file of
+// its name. Adding an adapter is a package, its conformance test, an example and
+// one row with its configuration.
 
 // An adapter is one row: what its kind is called, whether a configuration is of
 // it, and how it is built. field is where the configuration stands.
@@ -93,76 +23,6 @@ type adapter[C, A any] struct {
 	kind  string
 	is    func(C) bool
 	build func(b *builder, field string, c C) (A, error)
-}
-
-var sources = []adapter[SourceConfig, analysis.Source]{
-	{"prometheus", func(c SourceConfig) bool { return c.Prometheus != nil }, func(b *builder, field string, c SourceConfig) (analysis.Source, error) {
-		p := c.Prometheus
-		cl, err := b.client(field+".http", p.HTTP)
-		if err != nil {
-			return nil, err
-		}
-		return prometheus.New(prometheus.Config{URL: p.URL, Client: cl, Timeout: p.Timeout, ScrapeInterval: p.ScrapeInterval, Lag: p.Lag})
-	}},
-	{"scrape", func(c SourceConfig) bool { return c.Scrape != nil }, func(b *builder, field string, c SourceConfig) (analysis.Source, error) {
-		cl, err := b.client(field+".http", c.Scrape.HTTP)
-		if err != nil {
-			return nil, err
-		}
-		return scrape.New(scrape.Config{Targets: c.Scrape.Targets, Timeout: c.Scrape.Timeout, Client: cl})
-	}},
-}
-
-var routers = []adapter[RouterConfig, traffic.Router]{
-	{"webhook", func(c RouterConfig) bool { return c.Webhook != nil }, func(b *builder, field string, c RouterConfig) (traffic.Router, error) {
-		w := c.Webhook
-		cl, err := b.client(field+".http", w.HTTP)
-		if err != nil {
-			return nil, err
-		}
-		local := isLoopbackURL(w.URL)
-		anonymous, err := b.config.guarded(field+".probe", "", local)
-		if err != nil {
-			return nil, err
-		}
-		prober, err := b.config.guarded(field+".probe", w.Probe, local)
-		if err != nil {
-			return nil, err
-		}
-		return trafficwebhook.New(trafficwebhook.Config{URL: w.URL, Client: cl, Prober: traffic.Prober{Authorized: prober, Anonymous: anonymous, Header: w.ProbeHeader}, CurlArgs: w.CurlArgs})
-	}},
-}
-
-var notifiers = []adapter[NotifierConfig, notifier.Notifier]{
-	{"pagerduty", func(c NotifierConfig) bool { return c.PagerDuty != nil }, func(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
-		key, err := b.secret(field+".routingKeyFile", c.PagerDuty.RoutingKeyFile)
-		if err != nil {
-			return nil, err
-		}
-		cl, err := b.client(field+".http", c.PagerDuty.HTTP)
-		if err != nil {
-			return nil, err
-		}
-		return pagerduty.New(pagerduty.Config{RoutingKey: key.Reveal(), URL: c.PagerDuty.URL, Client: cl})
-	}},
-	{"alertmanager", func(c NotifierConfig) bool { return c.Alertmanager != nil }, func(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
-		cl, err := b.client(field+".http", c.Alertmanager.HTTP)
-		if err != nil {
-			return nil, err
-		}
-		return alertmanager.New(alertmanager.Config{URL: c.Alertmanager.URL, Client: cl, Log: b.log})
-	}},
-	{"webhook", func(c NotifierConfig) bool { return c.Webhook != nil }, func(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
-		secret, err := b.secret(field+".secretFile", c.Webhook.SecretFile)
-		if err != nil {
-			return nil, err
-		}
-		cl, err := b.client(field+".http", c.Webhook.HTTP)
-		if err != nil {
-			return nil, err
-		}
-		return notifyhook.New(notifyhook.Config{URL: c.Webhook.URL, Secret: secret.Reveal(), Client: cl})
-	}},
 }
 
 // A builder makes adapters of a configuration and hands them what they share.
@@ -176,6 +36,48 @@ func (b *builder) client(field string, raw policies.Raw) (*http.Client, error) {
 }
 
 func (b *builder) secret(field, ref string) (Secret, error) { return b.config.secret(field, ref) }
+
+// optional is a secret that may be missing.
+func (b *builder) optional(field, ref string) (Secret, error) {
+	if ref == "" {
+		return "", nil
+	}
+	return b.secret(field, ref)
+}
+
+// prober builds what sends sample requests: with the credentials that may ask
+// for predictions, and without any.
+func (b *builder) prober(field string, c ProbeConfig, loopback bool) (traffic.Prober, error) {
+	anonymous, err := b.config.guarded(field, "", loopback)
+	if err != nil {
+		return traffic.Prober{}, err
+	}
+	authorized, err := b.config.guarded(field+".http", c.HTTP, loopback)
+	if err != nil {
+		return traffic.Prober{}, err
+	}
+	if c.KeyFile != "" {
+		key, err := b.secret(field+".keyFile", c.KeyFile)
+		if err != nil {
+			return traffic.Prober{}, err
+		}
+		authorized.Transport = &bearer{next: authorized.Transport, token: key}
+	}
+	return traffic.Prober{Authorized: authorized, Anonymous: anonymous, Header: c.Header}, nil
+}
+
+// A bearer adds a token to every request.
+type bearer struct {
+	next  http.RoundTripper
+	token Secret
+}
+
+// RoundTrip sends the request with the token.
+func (b *bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+b.token.Reveal())
+	return b.next.RoundTrip(r)
+}
 
 // runner is an adapter with work of its own between calls.
 type runner interface {
@@ -216,3 +118,5 @@ func kinds[C, A any](table []adapter[C, A], configs map[string]C) map[string]str
 	}
 	return out
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

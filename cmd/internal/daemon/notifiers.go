@@ -1,0 +1,139 @@
+package daemon
+
+import (
+	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/notifier/alertmanager"
+	"github.com/belayd/belay/notifier/email"
+	"github.com/belayd/belay/notifier/pagerduty"
+	"github.com/belayd/belay/notifier/slack"
+	"github.com/belayd/belay/notifier/webhook"
+	"github.com/belayd/belay/policies"
+)
+
+// NotifierConfig is a notifier; exactly one kind.
+type NotifierConfig struct {
+	Slack        *SlackNotifier        `yaml:"slack" oneof:"notifier" doc:"A Slack app: messages, approvals, commands."`
+	PagerDuty    *PagerDutyNotifier    `yaml:"pagerduty" oneof:"notifier" doc:"PagerDuty Events v2."`
+	Alertmanager *AlertmanagerNotifier `yaml:"alertmanager" oneof:"notifier" doc:"Prometheus Alertmanager."`
+	Email        *EmailNotifier        `yaml:"email" oneof:"notifier" doc:"Mail over SMTP."`
+	Webhook      *WebhookNotifier      `yaml:"webhook" oneof:"notifier" doc:"Signed CloudEvents over HTTP."`
+}
+
+// SlackNotifier is a Slack app in one workspace.
+type SlackNotifier struct {
+	BotTokenFile      string            `yaml:"botTokenFile" required:"true" doc:"File with the bot token (xoxb-)."`
+	AppTokenFile      string            `yaml:"appTokenFile" doc:"File with the app token (xapp-) for Socket Mode."`
+	SigningSecretFile string            `yaml:"signingSecretFile" doc:"File with the signing secret, for POST /hooks/slack where Socket Mode is not used."`
+	URL               string            `yaml:"url" doc:"The Web API's address; a proxy."`
+	Channel           string            `yaml:"channel" doc:"Where messages go that have no other place."`
+	Channels          map[string]string `yaml:"channels" doc:"Other places, by the policy's owner."`
+	PageMention       string            `yaml:"pageMention" doc:"Who is mentioned in a page: a user (U…), a user group (S…), or here."`
+	NoCharts          bool              `yaml:"noCharts" doc:"Leave out the picture of the guardrails."`
+	Templates         map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
+	HTTP              policies.Raw      `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+}
+
+// PagerDutyNotifier pages.
+type PagerDutyNotifier struct {
+	RoutingKeyFile string       `yaml:"routingKeyFile" required:"true" doc:"File with the integration key."`
+	URL            string       `yaml:"url" doc:"Another region, or a proxy."`
+	HTTP           policies.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+}
+
+// AlertmanagerNotifier raises alerts.
+type AlertmanagerNotifier struct {
+	URL       string            `yaml:"url" required:"true" doc:"Alertmanager's address."`
+	Templates map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
+	HTTP      policies.Raw      `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+}
+
+// EmailNotifier mails.
+type EmailNotifier struct {
+	Server       string            `yaml:"server" required:"true" doc:"host:port of the mail server."`
+	Security     string            `yaml:"security" default:"starttls" enum:"starttls,tls,none" doc:"How the connection is protected."`
+	From         string            `yaml:"from" required:"true" doc:"The sender's address."`
+	To           []string          `yaml:"to" required:"true" doc:"The receivers' addresses."`
+	Username     string            `yaml:"username" doc:"User at the mail server."`
+	PasswordFile string            `yaml:"passwordFile" doc:"File with the user's password."`
+	Templates    map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
+}
+
+// WebhookNotifier posts signed events.
+type WebhookNotifier struct {
+	URL        string       `yaml:"url" required:"true" doc:"Where the events go."`
+	SecretFile string       `yaml:"secretFile" required:"true" doc:"File with the signing secret."`
+	HTTP       policies.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+}
+
+// notifiers is the list of the notifiers there are.
+var notifiers = []adapter[NotifierConfig, notifier.Notifier]{
+	{"slack", func(c NotifierConfig) bool { return c.Slack != nil }, buildSlack},
+	{"pagerduty", func(c NotifierConfig) bool { return c.PagerDuty != nil }, buildPagerDuty},
+	{"alertmanager", func(c NotifierConfig) bool { return c.Alertmanager != nil }, buildAlertmanager},
+	{"email", func(c NotifierConfig) bool { return c.Email != nil }, buildEmail},
+	{"webhook", func(c NotifierConfig) bool { return c.Webhook != nil }, buildWebhookNotifier},
+}
+
+func buildSlack(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
+	s := c.Slack
+	bot, err := b.secret(field+".botTokenFile", s.BotTokenFile)
+	if err != nil {
+		return nil, err
+	}
+	app, err := b.optional(field+".appTokenFile", s.AppTokenFile)
+	if err != nil {
+		return nil, err
+	}
+	signing, err := b.optional(field+".signingSecretFile", s.SigningSecretFile)
+	if err != nil {
+		return nil, err
+	}
+	cl, err := b.client(field+".http", s.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	return slack.New(slack.Config{BotToken: bot.Reveal(), AppToken: app.Reveal(), SigningSecret: signing.Reveal(), URL: s.URL, Channel: s.Channel,
+		Channels: s.Channels, PageMention: s.PageMention, NoCharts: s.NoCharts, Templates: s.Templates, Client: cl, Log: b.log})
+}
+
+func buildPagerDuty(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
+	key, err := b.secret(field+".routingKeyFile", c.PagerDuty.RoutingKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	cl, err := b.client(field+".http", c.PagerDuty.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	return pagerduty.New(pagerduty.Config{RoutingKey: key.Reveal(), URL: c.PagerDuty.URL, Client: cl})
+}
+
+func buildAlertmanager(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
+	cl, err := b.client(field+".http", c.Alertmanager.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	return alertmanager.New(alertmanager.Config{URL: c.Alertmanager.URL, Templates: c.Alertmanager.Templates, Client: cl, Log: b.log})
+}
+
+func buildEmail(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
+	e := c.Email
+	password, err := b.optional(field+".passwordFile", e.PasswordFile)
+	if err != nil {
+		return nil, err
+	}
+	return email.New(email.Config{Server: e.Server, Security: email.Security(e.Security), From: e.From, To: e.To,
+		Username: e.Username, Password: password.Reveal(), Templates: e.Templates})
+}
+
+func buildWebhookNotifier(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
+	secret, err := b.secret(field+".secretFile", c.Webhook.SecretFile)
+	if err != nil {
+		return nil, err
+	}
+	cl, err := b.client(field+".http", c.Webhook.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	return webhook.New(webhook.Config{URL: c.Webhook.URL, Secret: secret.Reveal(), Client: cl})
+}

@@ -1,0 +1,112 @@
+package daemon
+
+import (
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
+
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/rollout/traffic"
+	"github.com/belayd/belay/rollout/traffic/azureml"
+	"github.com/belayd/belay/rollout/traffic/haproxy"
+	"github.com/belayd/belay/rollout/traffic/webhook"
+)
+
+// RouterConfig is a router; exactly one kind.
+type RouterConfig struct {
+	AzureML *AzureMLRouter `yaml:"azureml" oneof:"router" doc:"Azure Machine Learning online endpoints, managed and Kubernetes."`
+	HAProxy *HAProxyRouter `yaml:"haproxy" oneof:"router" doc:"HAProxy over its runtime socket."`
+	Webhook *WebhookRouter `yaml:"webhook" oneof:"router" doc:"Anything that keeps the webhook contract."`
+}
+
+// AzureMLRouter moves the traffic of one workspace's online endpoints.
+type AzureMLRouter struct {
+	AzureLogin
+	Subscription    string      `yaml:"subscription" required:"true" doc:"The subscription's id."`
+	ResourceGroup   string      `yaml:"resourceGroup" required:"true" doc:"The workspace's resource group."`
+	Workspace       string      `yaml:"workspace" required:"true" doc:"The workspace's name."`
+	APIVersion      string      `yaml:"apiVersion" doc:"Version of the ARM API; 2024-04-01 when missing."`
+	ResourceManager string      `yaml:"resourceManager" doc:"Address of the resource manager in another cloud."`
+	Probe           ProbeConfig `yaml:"probe" doc:"How sample requests are sent."`
+}
+
+// HAProxyRouter moves the weights of one HAProxy.
+type HAProxyRouter struct {
+	Socket    string                     `yaml:"socket" required:"true" doc:"Path of the runtime socket, or host:port."`
+	StateFile string                     `yaml:"stateFile" doc:"HAProxy's server-state-file, rewritten after every change."`
+	Endpoints map[string]HAProxyEndpoint `yaml:"endpoints" doc:"What HAProxy cannot tell of its endpoints."`
+	Probe     ProbeConfig                `yaml:"probe" doc:"How sample requests are sent."`
+}
+
+// HAProxyEndpoint is what the config tells of an endpoint.
+type HAProxyEndpoint struct {
+	Map        string            `yaml:"map" doc:"The map's file as HAProxy names it; without it the servers of a backend are weighed."`
+	KeepMap    bool              `yaml:"keepMap" doc:"Rewrite the map's file after every change."`
+	ScoringURI string            `yaml:"scoringURI" doc:"Where sample requests go."`
+	AuthMode   string            `yaml:"authMode" doc:"How clients authenticate: key, oauth2."`
+	Tags       map[string]string `yaml:"tags" doc:"Tags for the preflight checks."`
+}
+
+// WebhookRouter moves traffic over the webhook contract.
+type WebhookRouter struct {
+	URL      string       `yaml:"url" required:"true" doc:"The contract's address."`
+	HTTP     policies.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	Probe    ProbeConfig  `yaml:"probe" doc:"How sample requests are sent."`
+	CurlArgs []string     `yaml:"curlArgs" doc:"Arguments of the curl command for a rollback by hand, for example a --config file."`
+}
+
+// ProbeConfig says how sample requests are sent. They never carry the router's
+// own credentials.
+type ProbeConfig struct {
+	KeyFile string       `yaml:"keyFile" doc:"File with the key or token that may ask for predictions, sent as a bearer token."`
+	Header  string       `yaml:"header" doc:"Request header that names the deployment."`
+	HTTP    policies.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig, instead of keyFile."`
+}
+
+// routers is the list of the routers there are.
+var routers = []adapter[RouterConfig, traffic.Router]{
+	{"azureml", func(c RouterConfig) bool { return c.AzureML != nil }, buildAzureML},
+	{"haproxy", func(c RouterConfig) bool { return c.HAProxy != nil }, buildHAProxy},
+	{"webhook", func(c RouterConfig) bool { return c.Webhook != nil }, buildWebhookRouter},
+}
+
+func buildAzureML(b *builder, field string, c RouterConfig) (traffic.Router, error) {
+	a := c.AzureML
+	credential, err := b.azure(field, a.AzureLogin)
+	if err != nil {
+		return nil, err
+	}
+	prober, err := b.prober(field+".probe", a.Probe, isLoopbackURL(a.ResourceManager))
+	if err != nil {
+		return nil, err
+	}
+	return azureml.New(azureml.Config{Subscription: a.Subscription, ResourceGroup: a.ResourceGroup, Workspace: a.Workspace,
+		Credential: credential, APIVersion: a.APIVersion, Prober: prober,
+		Options: &arm.ClientOptions{ClientOptions: azureCloud(a.ResourceManager)}})
+}
+
+func buildHAProxy(b *builder, field string, c RouterConfig) (traffic.Router, error) {
+	h := c.HAProxy
+	endpoints := map[string]haproxy.Endpoint{}
+	local := false
+	for name, e := range h.Endpoints {
+		endpoints[name] = haproxy.Endpoint{Map: e.Map, KeepMap: e.KeepMap, ScoringURI: e.ScoringURI, AuthMode: e.AuthMode, Tags: e.Tags}
+		local = local || isLoopbackURL(e.ScoringURI)
+	}
+	prober, err := b.prober(field+".probe", h.Probe, local)
+	if err != nil {
+		return nil, err
+	}
+	return haproxy.New(haproxy.Config{Socket: h.Socket, Endpoints: endpoints, StateFile: h.StateFile, Prober: prober})
+}
+
+func buildWebhookRouter(b *builder, field string, c RouterConfig) (traffic.Router, error) {
+	w := c.Webhook
+	cl, err := b.client(field+".http", w.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	prober, err := b.prober(field+".probe", w.Probe, isLoopbackURL(w.URL))
+	if err != nil {
+		return nil, err
+	}
+	return webhook.New(webhook.Config{URL: w.URL, Client: cl, Prober: prober, CurlArgs: w.CurlArgs})
+}

@@ -1,0 +1,145 @@
+package daemon
+
+import (
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/azuremonitor"
+	"github.com/belayd/belay/analysis/httpjson"
+	"github.com/belayd/belay/analysis/loganalytics"
+	"github.com/belayd/belay/analysis/prometheus"
+	"github.com/belayd/belay/analysis/scrape"
+	"github.com/belayd/belay/policies"
+)
+
+// SourceConfig is a source of metrics; exactly one kind.
+type SourceConfig struct {
+	Prometheus   *PrometheusSource   `yaml:"prometheus" oneof:"source" doc:"Prometheus, Thanos, Mimir or VictoriaMetrics."`
+	Scrape       *ScrapeSource       `yaml:"scrape" oneof:"source" doc:"The deployments' own /metrics, read by belayd."`
+	LogAnalytics *LogAnalyticsSource `yaml:"loganalytics" oneof:"source" doc:"Exact counts out of Azure Monitor logs."`
+	AzureMonitor *AzureMonitorSource `yaml:"azuremonitor" oneof:"source" doc:"Azure Monitor platform metrics; a tripwire, not for quantiles."`
+	HTTPJSON     *HTTPJSONSource     `yaml:"httpjson" oneof:"source" doc:"Any JSON over HTTP: a warehouse, a vendor."`
+}
+
+// PrometheusSource asks a Prometheus.
+type PrometheusSource struct {
+	URL            string        `yaml:"url" required:"true" doc:"Its address, without /api/v1."`
+	HTTP           policies.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	Azure          *AzureLogin   `yaml:"azure" doc:"Ask Azure Managed Prometheus with an Entra token."`
+	Timeout        time.Duration `yaml:"timeout" default:"10s" doc:"Bound of one request."`
+	ScrapeInterval time.Duration `yaml:"scrapeInterval" doc:"The longest scrape interval of the metrics; read from the samples when missing."`
+	Lag            time.Duration `yaml:"lag" doc:"How long samples may take to arrive; one scrape interval and 5s when missing."`
+}
+
+// ScrapeSource reads /metrics.
+type ScrapeSource struct {
+	Targets map[string]map[string][]string `yaml:"targets" required:"true" doc:"Addresses by endpoint and deployment."`
+	Timeout time.Duration                  `yaml:"timeout" default:"5s" doc:"Bound of one scrape."`
+	HTTP    policies.Raw                   `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+}
+
+// LogAnalyticsSource asks a Log Analytics workspace.
+type LogAnalyticsSource struct {
+	AzureLogin
+	Workspace string        `yaml:"workspace" required:"true" doc:"The workspace's id, a GUID."`
+	Endpoint  string        `yaml:"endpoint" doc:"The service's address in other clouds."`
+	Audience  string        `yaml:"audience" doc:"The token's audience in other clouds."`
+	Lag       time.Duration `yaml:"lag" doc:"How long rows may take to arrive; 10m when missing."`
+	HTTP      policies.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+}
+
+// AzureMonitorSource asks Azure Monitor for platform metrics.
+type AzureMonitorSource struct {
+	AzureLogin
+	Region        string        `yaml:"region" required:"true" doc:"Where the workspace is: westeurope."`
+	Subscription  string        `yaml:"subscription" required:"true" doc:"The subscription's id."`
+	ResourceGroup string        `yaml:"resourceGroup" required:"true" doc:"The workspace's resource group."`
+	Workspace     string        `yaml:"workspace" required:"true" doc:"The Azure ML workspace."`
+	Endpoint      string        `yaml:"endpoint" doc:"The service's address in other clouds."`
+	Audience      string        `yaml:"audience" doc:"The token's audience in other clouds."`
+	Lag           time.Duration `yaml:"lag" doc:"How long a minute's figure may take to arrive; 3m when missing."`
+	HTTP          policies.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+}
+
+// HTTPJSONSource asks any JSON over HTTP.
+type HTTPJSONSource struct {
+	URL     string        `yaml:"url" required:"true" doc:"The address; ${endpoint} and the like are put in, escaped."`
+	Body    string        `yaml:"body" doc:"A JSON document to post; likewise."`
+	Query   string        `yaml:"query" doc:"The query of expressions that name none."`
+	Timeout time.Duration `yaml:"timeout" default:"10s" doc:"Bound of one request."`
+	Lag     time.Duration `yaml:"lag" doc:"How long data may take to arrive; 1m when missing."`
+	Step    time.Duration `yaml:"step" doc:"What intervals are multiples of; 1s when missing."`
+	HTTP    policies.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+}
+
+// sources is the list of the sources there are.
+var sources = []adapter[SourceConfig, analysis.Source]{
+	{"prometheus", func(c SourceConfig) bool { return c.Prometheus != nil }, buildPrometheus},
+	{"scrape", func(c SourceConfig) bool { return c.Scrape != nil }, buildScrape},
+	{"loganalytics", func(c SourceConfig) bool { return c.LogAnalytics != nil }, buildLogAnalytics},
+	{"azuremonitor", func(c SourceConfig) bool { return c.AzureMonitor != nil }, buildAzureMonitor},
+	{"httpjson", func(c SourceConfig) bool { return c.HTTPJSON != nil }, buildHTTPJSON},
+}
+
+// prometheusAudience is what a token for Azure Managed Prometheus is for.
+const prometheusAudience = "https://prometheus.monitor.azure.com/.default"
+
+func buildPrometheus(b *builder, field string, c SourceConfig) (analysis.Source, error) {
+	p := c.Prometheus
+	cl, err := b.client(field+".http", p.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	if p.Azure != nil {
+		credential, err := b.azure(field+".azure", *p.Azure)
+		if err != nil {
+			return nil, err
+		}
+		cl.Transport = &entra{next: cl.Transport, credential: credential, scope: prometheusAudience}
+	}
+	return prometheus.New(prometheus.Config{URL: p.URL, Client: cl, Timeout: p.Timeout, ScrapeInterval: p.ScrapeInterval, Lag: p.Lag})
+}
+
+func buildScrape(b *builder, field string, c SourceConfig) (analysis.Source, error) {
+	cl, err := b.client(field+".http", c.Scrape.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	return scrape.New(scrape.Config{Targets: c.Scrape.Targets, Timeout: c.Scrape.Timeout, Client: cl})
+}
+
+func buildLogAnalytics(b *builder, field string, c SourceConfig) (analysis.Source, error) {
+	l := c.LogAnalytics
+	cl, err := b.client(field+".http", l.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	credential, err := b.azure(field, l.AzureLogin)
+	if err != nil {
+		return nil, err
+	}
+	return loganalytics.New(loganalytics.Config{Workspace: l.Workspace, Credential: credential, Client: cl, Endpoint: l.Endpoint, Audience: l.Audience, Lag: l.Lag})
+}
+
+func buildAzureMonitor(b *builder, field string, c SourceConfig) (analysis.Source, error) {
+	a := c.AzureMonitor
+	cl, err := b.client(field+".http", a.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	credential, err := b.azure(field, a.AzureLogin)
+	if err != nil {
+		return nil, err
+	}
+	return azuremonitor.New(azuremonitor.Config{Region: a.Region, Subscription: a.Subscription, ResourceGroup: a.ResourceGroup, Workspace: a.Workspace,
+		Credential: credential, Client: cl, Endpoint: a.Endpoint, Audience: a.Audience, Lag: a.Lag})
+}
+
+func buildHTTPJSON(b *builder, field string, c SourceConfig) (analysis.Source, error) {
+	h := c.HTTPJSON
+	cl, err := b.config.guarded(field+".http", h.HTTP, isLoopbackURL(h.URL))
+	if err != nil {
+		return nil, err
+	}
+	return httpjson.New(httpjson.Config{URL: h.URL, Body: h.Body, Query: h.Query, Client: cl, Timeout: h.Timeout, Lag: h.Lag, Step: h.Step})
+}
