@@ -157,6 +157,9 @@ func parseStat(out string) ([]row, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read HAProxy's statistics: %w", err)
 	}
+	if len(records) == 0 {
+		return nil, errors.New("read HAProxy's statistics: they are empty")
+	}
 	column := make(map[string]int)
 	for i, name := range records[0] {
 		column[name] = i

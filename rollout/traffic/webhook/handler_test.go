@@ -133,71 +133,73 @@ func TestConformPasses(t *testing.T) {
 	}
 }
 
+// breaches are ways to break the contract.
+var breaches = []struct {
+	name string
+	// alter changes a request before, or answers it and returns false.
+	alter func(h *host, w http.ResponseWriter, r *http.Request) bool
+	rule  string
+	want  webhook.Verdict
+}{
+	{"ignores If-Match", func(h *host, _ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut {
+			state, _ := h.Endpoint(r.Context(), "recs")
+			r.Header.Set("If-Match", `"`+state.Version+`"`)
+		}
+		return true
+	}, "stale version", webhook.Fail},
+	{"ignores a missing If-Match", func(h *host, _ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut && r.Header.Get("If-Match") == "" {
+			state, _ := h.Endpoint(r.Context(), "recs")
+			r.Header.Set("If-Match", `"`+state.Version+`"`)
+		}
+		return true
+	}, "no version", webhook.Advice},
+	{"refuses all writes", func(_ *host, w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut {
+			w.WriteHeader(http.StatusPreconditionFailed)
+			return false
+		}
+		return true
+	}, "write", webhook.Fail},
+	{"is not there", func(_ *host, w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return false
+	}, "read", webhook.Fail},
+	{"changes the version at every read", func(h *host, _ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodGet {
+			h.foreign(h.truth())
+		}
+		return true
+	}, "version is steady", webhook.Fail},
+	{"lists others", func(_ *host, w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/endpoints" {
+			answer("application/json", `{"endpoints":["fraud"]}`)(w, r)
+			return false
+		}
+		return true
+	}, "list", webhook.Fail},
+	{"tells no facts", func(h *host, w http.ResponseWriter, r *http.Request) bool {
+		return true
+	}, "facts for preflight", webhook.Advice},
+	{"uses the version of the body", func(_ *host, w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut {
+			raw, _ := io.ReadAll(r.Body)
+			var body map[string]json.RawMessage
+			_ = json.Unmarshal(raw, &body)
+			if _, ok := body["version"]; ok {
+				w.WriteHeader(http.StatusConflict)
+				return false
+			}
+			r.Body = io.NopCloser(strings.NewReader(string(raw)))
+		}
+		return true
+	}, "version in the body", webhook.Fail},
+}
+
 // Each way to break the contract is found under its rule.
 func TestConformFinds(t *testing.T) {
-	tests := []struct {
-		name string
-		// alter changes a request before, or answers it and returns false.
-		alter func(h *host, w http.ResponseWriter, r *http.Request) bool
-		rule  string
-		want  webhook.Verdict
-	}{
-		{"ignores If-Match", func(h *host, _ http.ResponseWriter, r *http.Request) bool {
-			if r.Method == http.MethodPut {
-				state, _ := h.Endpoint(r.Context(), "recs")
-				r.Header.Set("If-Match", `"`+state.Version+`"`)
-			}
-			return true
-		}, "stale version", webhook.Fail},
-		{"ignores a missing If-Match", func(h *host, _ http.ResponseWriter, r *http.Request) bool {
-			if r.Method == http.MethodPut && r.Header.Get("If-Match") == "" {
-				state, _ := h.Endpoint(r.Context(), "recs")
-				r.Header.Set("If-Match", `"`+state.Version+`"`)
-			}
-			return true
-		}, "no version", webhook.Advice},
-		{"refuses all writes", func(_ *host, w http.ResponseWriter, r *http.Request) bool {
-			if r.Method == http.MethodPut {
-				w.WriteHeader(http.StatusPreconditionFailed)
-				return false
-			}
-			return true
-		}, "write", webhook.Fail},
-		{"is not there", func(_ *host, w http.ResponseWriter, _ *http.Request) bool {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return false
-		}, "read", webhook.Fail},
-		{"changes the version at every read", func(h *host, _ http.ResponseWriter, r *http.Request) bool {
-			if r.Method == http.MethodGet {
-				h.foreign(h.truth())
-			}
-			return true
-		}, "version is steady", webhook.Fail},
-		{"lists others", func(_ *host, w http.ResponseWriter, r *http.Request) bool {
-			if r.URL.Path == "/endpoints" {
-				answer("application/json", `{"endpoints":["fraud"]}`)(w, r)
-				return false
-			}
-			return true
-		}, "list", webhook.Fail},
-		{"tells no facts", func(h *host, w http.ResponseWriter, r *http.Request) bool {
-			return true
-		}, "facts for preflight", webhook.Advice},
-		{"uses the version of the body", func(_ *host, w http.ResponseWriter, r *http.Request) bool {
-			if r.Method == http.MethodPut {
-				raw, _ := io.ReadAll(r.Body)
-				var body map[string]json.RawMessage
-				_ = json.Unmarshal(raw, &body)
-				if _, ok := body["version"]; ok {
-					w.WriteHeader(http.StatusConflict)
-					return false
-				}
-				r.Body = io.NopCloser(strings.NewReader(string(raw)))
-			}
-			return true
-		}, "version in the body", webhook.Fail},
-	}
-	for _, tt := range tests {
+	for _, tt := range breaches {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHost()
 			inner := webhook.NewHandler(h, nil)
