@@ -96,6 +96,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	case FaultHang:
 		<-r.Context().Done()
 		return nil, r.Context().Err()
+	default:
 	}
 	rec := httptest.NewRecorder()
 	switch fault {
@@ -121,6 +122,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		resp.Body = io.NopCloser(bytes.NewReader(body[:len(body)/2]))
 	case FaultEndless:
 		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body[:len(body)/2]), &endless{r: r}))
+	default:
 	}
 	return resp, nil
 }

@@ -200,9 +200,9 @@ func metrics() map[analysis.Kind]analysis.Metric {
 	const traffic = `AmlOnlineEndpointTrafficLog | where EndpointName =~ "${endpoint}"`
 	return map[analysis.Kind]analysis.Metric{
 		analysis.KindCounts: {Name: "failures", Counts: &analysis.Counts{
-			Total: traffic, Bad: "ResponseCode >= 500 or ResponseCode in (408, 424)", Deployment: "DeploymentName",
+			Total: traffic, Bad: traffic + " | where ResponseCode >= 500 or ResponseCode in (408, 424)", Deployment: "DeploymentName",
 		}},
-		analysis.KindHistogram: {Name: "latency", Histogram: &analysis.Histogram{Series: traffic + " -> TotalDurationMs", Unit: "ms", Deployment: "DeploymentName"}},
+		analysis.KindHistogram: {Name: "latency", Histogram: &analysis.Histogram{Series: traffic + " | extend value = TotalDurationMs", Unit: "ms", Deployment: "DeploymentName"}},
 		analysis.KindMean: {Name: "revenue", Mean: &analysis.Mean{
 			Count: `AppEvents | where Name == "order" | where tostring(Properties.endpoint) == "${endpoint}"`,
 			Sum:   "todouble(Measurements.amount)", SumOfSquares: "todouble(Measurements.amount) * todouble(Measurements.amount)",

@@ -47,6 +47,9 @@ type rows struct {
 // condition matches a stage that selects the endpoint and does nothing else.
 var condition = regexp.MustCompile(`\|\s*where\s+([^|"']+?)\s*(==|=~)\s*"\$\{endpoint\}"\s*(\||$)`)
 
+// extended matches rows that end in the number to be measured.
+var extended = regexp.MustCompile(`(?s)^(.*?)\|\s*extend\s+value\s*=\s*([^|]*)$`)
+
 // compound matches what makes a condition more than one comparison.
 var compound = regexp.MustCompile(`(?i)\b(and|or|not)\b`)
 
@@ -65,14 +68,14 @@ func (x *question) parse() error {
 	switch {
 	case m.Counts != nil:
 		text, x.deployment, x.instance = m.Counts.Total, m.Counts.Deployment, m.Counts.Instance
-		x.marked, err = x.scalar(cmp.Or(m.Counts.Bad, m.Counts.Good))
+		x.marked, err = x.predicate(text, cmp.Or(m.Counts.Bad, m.Counts.Good))
 	case m.Histogram != nil:
-		i := strings.LastIndex(m.Histogram.Series, "->")
-		if i < 0 {
-			return errors.New("a histogram is written ROWS -> LATENCY")
+		found := extended.FindStringSubmatch(m.Histogram.Series)
+		if found == nil {
+			return errors.New("a histogram's rows end in | extend value = LATENCY")
 		}
-		text, x.deployment, x.instance = m.Histogram.Series[:i], m.Histogram.Deployment, m.Histogram.Instance
-		x.latency, err = x.scalar(m.Histogram.Series[i+2:])
+		text, x.deployment, x.instance = found[1], m.Histogram.Deployment, m.Histogram.Instance
+		x.latency, err = x.scalar(found[2])
 	case m.Mean != nil:
 		text, x.deployment, x.instance = m.Mean.Count, m.Mean.Deployment, m.Mean.Instance
 		x.sum, err = x.scalar(m.Mean.Sum)
@@ -91,6 +94,32 @@ func (x *question) parse() error {
 		return errors.New("deployment: the column that names the deployment is missing")
 	}
 	return x.tabular(text)
+}
+
+// predicate is what marks a row: an expression, or the total's expression with
+// more conditions, `TOTAL | where A | where B`.
+func (x *question) predicate(total, marked string) (string, error) {
+	rest, ok := strings.CutPrefix(strings.TrimSpace(marked), strings.TrimSpace(total))
+	if !ok || total == "" {
+		return x.scalar(marked)
+	}
+	var all []string
+	stages := strings.Split(rest, "|")
+	for _, s := range stages[1:] {
+		s, where := strings.CutPrefix(strings.TrimSpace(s), "where ")
+		if !where {
+			return "", fmt.Errorf("expression %q adds more to its total than conditions", marked)
+		}
+		p, err := x.scalar(s)
+		if err != nil {
+			return "", err
+		}
+		all = append(all, p)
+	}
+	if len(all) == 0 || strings.TrimSpace(stages[0]) != "" {
+		return "", fmt.Errorf("expression %q adds no condition to its total", marked)
+	}
+	return strings.Join(all, ") and ("), nil
 }
 
 // scalar puts the names into an expression made of one row.
@@ -152,12 +181,11 @@ func balanced(text string) error {
 	for i := 0; i < len(text); i++ {
 		c := text[i]
 		switch {
+		case quote != 0 && c == '\\':
+			i++
+		case quote != 0 && c == quote:
+			quote = 0
 		case quote != 0:
-			if c == '\\' {
-				i++
-			} else if c == quote {
-				quote = 0
-			}
 		case c == '"' || c == '\'':
 			quote = c
 		case c == '(' || c == '[' || c == '{':

@@ -7,9 +7,10 @@
 //     whose rows are the events: a table and its filters, with the condition
 //     `| where COLUMN =~ "${endpoint}"` (or ==) as a stage of its own, by which
 //     questions of many endpoints become one. They must keep TimeGenerated.
-//   - bad and good are predicates on those rows; a mean's sum and sumOfSquares are
-//     numbers made of one row.
-//   - A histogram's series is `ROWS -> LATENCY`, where LATENCY is a number made of one row.
+//   - bad and good are the total's expression with one or more `| where` added, or a
+//     predicate on its rows alone; a mean's sum and sumOfSquares are numbers made
+//     of one row.
+//   - A histogram's series ends in `| extend value = LATENCY`, a number made of one row.
 //   - deployment and instance name a column, or are an expression; deployments are
 //     compared without regard to case, as Azure does.
 //   - A value's query is a whole query that gives one row with one number. It
@@ -21,16 +22,18 @@
 //	failures:
 //	  counts:
 //	    total: 'AmlOnlineEndpointTrafficLog | where EndpointName =~ "${endpoint}"'
-//	    bad: 'ResponseCode >= 500 or ResponseCode in (408, 424)'
+//	    bad: 'AmlOnlineEndpointTrafficLog | where EndpointName =~ "${endpoint}" | where ResponseCode >= 500 or ResponseCode in (408, 424)'
 //	    deployment: DeploymentName
 //	saturation:
 //	  counts: {total: …, bad: 'ResponseCode == 429', deployment: DeploymentName}
 //	latency:
 //	  histogram:
-//	    series: 'AmlOnlineEndpointTrafficLog | where EndpointName =~ "${endpoint}" -> TotalDurationMs - RequestThrottlingDelayMs - ResponseThrottlingDelayMs'
+//	    series: 'AmlOnlineEndpointTrafficLog | where EndpointName =~ "${endpoint}" | extend value = TotalDurationMs'
 //	    unit: ms
 //	    deployment: DeploymentName
 //
+// (subtract RequestThrottlingDelayMs and ResponseThrottlingDelayMs where a full bandwidth must
+// not blame the model)
 // and a business figure out of workspace-based Application Insights:
 //
 //	revenue:

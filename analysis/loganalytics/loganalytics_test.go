@@ -169,6 +169,24 @@ func TestTabular(t *testing.T) {
 	}
 }
 
+// What marks a row may be said in two ways.
+func TestPredicate(t *testing.T) {
+	for bad, want := range map[string]string{
+		"A == 2":                           "A == 2",
+		"T | where A == 2":                 "A == 2",
+		`T | where A == 2 | where B != 3 `: "A == 2) and (B != 3",
+		"T | take 5":                       "",
+		"T":                                "",
+		"T2 | where A == 2":                "",
+		"U | where A == 2":                 "",
+	} {
+		x := newQuestion(analysis.Query{Names: names, Metric: analysis.Metric{Name: "m", Counts: &analysis.Counts{Total: "T", Bad: bad, Deployment: "D"}}})
+		if (x.err == nil) != (want != "") || x.marked != want {
+			t.Errorf("bad: %q: got %q, %v, want %q", bad, x.marked, x.err, want)
+		}
+	}
+}
+
 // Expressions that would reach beyond their place are refused.
 func TestExpressionsRefused(t *testing.T) {
 	for _, bad := range []string{"", "a)", "(a", "a; b", "a | b", `"a`, `a == ${endpoint}`, `a == "${nobody}"`} {

@@ -83,16 +83,20 @@ func (x *question) sets() (map[*group][]*series.Series, error) {
 		return x.known, nil
 	}
 	out := map[*group][]*series.Series{}
+	seen := map[*group]bool{}
 	var all []*series.Series
 	for _, p := range x.parts {
 		g := p.group
-		if g == nil || out[g] != nil {
+		if g == nil || seen[g] {
 			continue
 		}
-		if err := g.errs[g.endpoint(x)]; err != nil {
-			return nil, err
+		seen[g] = true
+		for _, k := range x.keys(g) {
+			if err := g.errs[k]; err != nil {
+				return nil, err
+			}
+			out[g] = append(out[g], copies(g.series[k])...)
 		}
-		out[g] = copies(g.series[g.endpoint(x)])
 		all = append(all, out[g]...)
 	}
 	series.Align(all, x.identity)
@@ -103,9 +107,11 @@ func (x *question) sets() (map[*group][]*series.Series, error) {
 // forget drops the sets of groups that are fetched again.
 func (x *question) forget(again map[*group]map[string]bool) {
 	for g := range x.known {
-		if again[g][g.endpoint(x)] {
-			x.known = nil
-			return
+		for _, k := range x.keys(g) {
+			if again[g][k] {
+				x.known = nil
+				return
+			}
 		}
 	}
 }

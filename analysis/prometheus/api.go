@@ -146,8 +146,7 @@ func (a *api) read(resp *http.Response, body io.Reader) (*result, error) {
 		return nil, err
 	}
 	r, err := decode(in, a.cfg.MaxSeries)
-	var said *apiError
-	if errors.As(err, &said) {
+	if said, ok := errors.AsType[*apiError](err); ok {
 		return nil, said.public()
 	}
 	if resp.StatusCode != http.StatusOK {

@@ -34,8 +34,9 @@ type group struct {
 	to    time.Time
 	reach time.Duration
 
-	endpoints, deployments map[string]bool
-	// series and errs are by endpoint.
+	// keys are the values of the index, an endpoint's or a deployment's name.
+	keys, deployments map[string]bool
+	// series and errs are by key.
 	series map[string][]*series.Series
 	errs   map[string]error
 }
@@ -68,22 +69,14 @@ func (b *batch) join(p *part, q *question, les []string, reach time.Duration) {
 	if g == nil {
 		g = &group{
 			shared: p.shared, les: les, to: q.To, reach: reach,
-			endpoints: map[string]bool{}, deployments: map[string]bool{},
+			keys: map[string]bool{}, deployments: map[string]bool{},
 			series: map[string][]*series.Series{}, errs: map[string]error{},
 		}
 		b.groups[key] = g
 	}
-	g.endpoints[g.endpoint(q)] = true
+	g.keys[q.key(p)] = true
 	g.deployments[p.deployment] = true
 	p.group = g
-}
-
-// endpoint is where in the group a question's series stand.
-func (g *group) endpoint(q *question) string {
-	if g.shared.endpoint == "" {
-		return ""
-	}
-	return q.Names.Endpoint
 }
 
 // ladder rounds up by at most a quarter, so that questions of nearly the same
@@ -99,23 +92,23 @@ func ladder(d time.Duration) time.Duration {
 
 // A request is one question to the server.
 type request struct {
-	group     *group
-	endpoints []string
-	reach     time.Duration
+	group *group
+	keys  []string
+	reach time.Duration
 }
 
-// requests are those of all groups, or of only the endpoints given, which are
+// requests are those of all groups, or of only the keys given, which are
 // asked about as far back as counters are carried.
 func (b *batch) requests(only map[*group]map[string]bool) []request {
 	var out []request
 	for _, key := range slices.Sorted(maps.Keys(b.groups)) {
 		g := b.groups[key]
-		endpoints, reach := g.endpoints, g.reach
+		keys, reach := g.keys, g.reach
 		if only != nil {
 			step, _ := b.s.step(g.shared.name)
-			endpoints, reach = only[g], g.reach+gap(step)
+			keys, reach = only[g], g.reach+gap(step)
 		}
-		for c := range slices.Chunk(slices.Sorted(maps.Keys(endpoints)), b.s.cfg.Chunk) {
+		for c := range slices.Chunk(slices.Sorted(maps.Keys(keys)), b.s.cfg.Chunk) {
 			out = append(out, request{g, c, reach})
 		}
 	}
@@ -126,8 +119,8 @@ func (b *batch) requests(only map[*group]map[string]bool) []request {
 func (r request) expr() string {
 	g := r.group
 	ms := slices.Clone(g.shared.fixed)
-	if g.shared.endpoint != "" {
-		ms = append(ms, alternatives(g.shared.endpoint, r.endpoints))
+	if g.shared.index != "" {
+		ms = append(ms, alternatives(g.shared.index, r.keys))
 	}
 	if g.shared.deployment != "" {
 		ms = append(ms, alternatives(g.shared.deployment, slices.Sorted(maps.Keys(g.deployments))))
@@ -172,19 +165,19 @@ func (b *batch) fetch(ctx context.Context, rs []request) {
 		}
 	})
 	for i, r := range rs {
-		for _, e := range r.endpoints {
-			r.group.errs[e] = errs[i]
-			r.group.series[e] = nil
+		for _, k := range r.keys {
+			r.group.errs[k] = errs[i]
+			r.group.series[k] = nil
 		}
 		if errs[i] != nil {
 			continue
 		}
 		for _, s := range results[i].series {
-			e := ""
-			if r.group.shared.endpoint != "" {
-				e = s.Labels.Get(r.group.shared.endpoint)
+			k := ""
+			if r.group.shared.index != "" {
+				k = s.Labels.Get(r.group.shared.index)
 			}
-			r.group.series[e] = append(r.group.series[e], s)
+			r.group.series[k] = append(r.group.series[k], s)
 		}
 	}
 }
@@ -219,7 +212,7 @@ func (b *batch) learn() {
 	}
 }
 
-// lacking are the endpoints whose series began within the interval, for all that the
+// lacking are the keys whose series began within the interval, for all that the
 // requests showed: whether they are new must be seen further back.
 func (b *batch) lacking() map[*group]map[string]bool {
 	out := map[*group]map[string]bool{}
@@ -239,7 +232,9 @@ func (b *batch) lacking() map[*group]map[string]bool {
 			if out[g] == nil {
 				out[g] = map[string]bool{}
 			}
-			out[g][g.endpoint(q)] = true
+			for _, k := range q.keys(g) {
+				out[g][k] = true
+			}
 		}
 	}
 	for _, q := range b.questions {

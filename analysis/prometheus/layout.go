@@ -45,29 +45,34 @@ type layouts struct {
 
 func newLayouts() *layouts { return &layouts{by: map[string]layout{}} }
 
-func layoutKey(p *part, endpoint, deployment string) string {
-	return p.shared.key() + "\xfe" + endpoint + "\xfe" + deployment
+func layoutKey(p *part, key, deployment string) string {
+	return p.shared.key() + "\xfe" + key + "\xfe" + deployment
 }
 
 // deploymentLabel is the label by which the part's deployments are told apart.
-func (x *question) deploymentLabel(p *part) string { return cmp.Or(x.label, p.shared.deployment) }
+func (x *question) deploymentLabel(p *part) string {
+	if x.label == "" && p.shared.byDeployment {
+		return p.shared.index
+	}
+	return cmp.Or(x.label, p.shared.deployment)
+}
 
 // find is the layout of a bucket part's deployment; ok is false where it must be
 // looked up.
 func (l *layouts) find(x *question, p *part, now time.Time) (layout, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	y, ok := l.by[layoutKey(p, x.Names.Endpoint, p.deployment)]
+	y, ok := l.by[layoutKey(p, x.key(p), p.deployment)]
 	return y, ok && now.Sub(y.at) < layoutAge
 }
 
-func (l *layouts) put(p *part, endpoint, deployment string, y layout) {
+func (l *layouts) put(p *part, key, deployment string, y layout) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.by) >= maxLayouts {
 		clear(l.by)
 	}
-	l.by[layoutKey(p, endpoint, deployment)] = y
+	l.by[layoutKey(p, key, deployment)] = y
 }
 
 // forget makes the question's bounds be looked up again.
@@ -75,7 +80,7 @@ func (l *layouts) forget(x *question) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range x.parts {
-		delete(l.by, layoutKey(p, x.Names.Endpoint, p.deployment))
+		delete(l.by, layoutKey(p, x.key(p), p.deployment))
 	}
 }
 
@@ -91,7 +96,7 @@ func (l *layouts) buckets(x *question, p *part) (les []string, ask bool) {
 	l.mu.Lock()
 	for _, q := range x.parts {
 		if q.role == roleBucket {
-			y := l.by[layoutKey(q, x.Names.Endpoint, q.deployment)]
+			y := l.by[layoutKey(q, x.key(q), q.deployment)]
 			all = append(all, y.bounds...)
 			classic, native = classic || y.classic, native || y.native
 		}
@@ -135,10 +140,10 @@ func next(all []bound, cuts []float64, unit string) []string {
 // look-up that does not succeed is the questions' error.
 func (b *batch) findLayouts(ctx context.Context) {
 	type lookup struct {
-		part      *part
-		label     string
-		at        time.Time
-		endpoints map[string][]*question
+		part  *part
+		label string
+		at    time.Time
+		keys  map[string][]*question
 	}
 	todo := map[string]*lookup{}
 	for _, q := range b.questions {
@@ -151,24 +156,25 @@ func (b *batch) findLayouts(ctx context.Context) {
 			}
 			key := strings.Join([]string{p.shared.key(), q.deploymentLabel(p), q.To.String()}, "\xfe")
 			if todo[key] == nil {
-				todo[key] = &lookup{part: p, label: q.deploymentLabel(p), at: q.To, endpoints: map[string][]*question{}}
+				todo[key] = &lookup{part: p, label: q.deploymentLabel(p), at: q.To, keys: map[string][]*question{}}
 			}
 			t := todo[key]
-			if qs := t.endpoints[q.Names.Endpoint]; len(qs) == 0 || qs[len(qs)-1] != q {
-				t.endpoints[q.Names.Endpoint] = append(qs, q)
+			k := q.key(p)
+			if qs := t.keys[k]; len(qs) == 0 || qs[len(qs)-1] != q {
+				t.keys[k] = append(qs, q)
 			}
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(todo)) {
 		t := todo[key]
-		chunks := slices.Collect(slices.Chunk(slices.Sorted(maps.Keys(t.endpoints)), b.s.cfg.Chunk))
+		chunks := slices.Collect(slices.Chunk(slices.Sorted(maps.Keys(t.keys)), b.s.cfg.Chunk))
 		errs := make([]error, len(chunks))
 		b.parallel(len(chunks), func(i int) {
 			errs[i] = b.lookup(ctx, t.part, t.label, t.at, chunks[i])
 		})
 		for i, c := range chunks {
 			for _, e := range c {
-				for _, q := range t.endpoints[e] {
+				for _, q := range t.keys[e] {
 					if errs[i] != nil {
 						q.err = errs[i]
 					}
@@ -178,15 +184,15 @@ func (b *batch) findLayouts(ctx context.Context) {
 	}
 }
 
-// lookup asks which bounds there are: group by (endpoint, deployment, le).
-func (b *batch) lookup(ctx context.Context, p *part, label string, when time.Time, endpoints []string) error {
+// lookup asks which bounds there are: group by (index, deployment, le).
+func (b *batch) lookup(ctx context.Context, p *part, label string, when time.Time, keys []string) error {
 	var by, ms []string
 	ms = append(ms, p.shared.fixed...)
-	if p.shared.endpoint != "" {
-		by = append(by, p.shared.endpoint)
-		ms = append(ms, alternatives(p.shared.endpoint, endpoints))
+	if p.shared.index != "" {
+		by = append(by, p.shared.index)
+		ms = append(ms, alternatives(p.shared.index, keys))
 	}
-	if label != "" {
+	if label != "" && label != p.shared.index {
 		by = append(by, label)
 	}
 	classic, err := b.s.api.query(ctx, "group by ("+strings.Join(append(slices.Clone(by), "le"), ",")+") ("+selector(p.shared.name, ms)+")", when, 0)
@@ -201,8 +207,8 @@ func (b *batch) lookup(ctx context.Context, p *part, label string, when time.Tim
 	found := map[place]*layout{}
 	at := func(l series.Labels) *layout {
 		k := place{deployment: l.Get(label)}
-		if p.shared.endpoint != "" {
-			k.endpoint = l.Get(p.shared.endpoint)
+		if p.shared.index != "" {
+			k.key = l.Get(p.shared.index)
 		}
 		if found[k] == nil {
 			found[k] = &layout{at: b.now}
@@ -222,15 +228,10 @@ func (b *batch) lookup(ctx context.Context, p *part, label string, when time.Tim
 		y.native = !y.classic
 	}
 	for k, y := range found {
-		if p.shared.endpoint != "" {
-			b.s.layouts.put(p, k.endpoint, k.deployment, *y)
-			continue
-		}
-		for _, e := range endpoints {
-			b.s.layouts.put(p, e, k.deployment, *y)
-		}
+		b.s.layouts.put(p, k.key, k.deployment, *y)
 	}
 	return nil
 }
 
-type place struct{ endpoint, deployment string }
+// A place is where a layout was found.
+type place struct{ key, deployment string }

@@ -239,22 +239,22 @@ func (l *lexer) skip(depth int) {
 		l.fail(errors.New("the answer nests too deep"))
 		return
 	}
-	switch c := l.peek(); {
-	case c == '{':
+	switch l.peek() {
+	case '{':
 		l.each('{', '}', func() {
 			l.text()
 			l.expect(':')
 			l.skip(depth + 1)
 		})
-	case c == '[':
+	case '[':
 		l.array(func() { l.skip(depth + 1) })
-	case c == '"':
+	case '"':
 		l.text()
-	case c == 't':
+	case 't':
 		l.word("true")
-	case c == 'f':
+	case 'f':
 		l.word("false")
-	case c == 'n':
+	case 'n':
 		l.word("null")
 	default:
 		l.plain(l.number())

@@ -105,6 +105,54 @@ func TestReadMerges(t *testing.T) {
 	})
 }
 
+// Where no endpoint is named, rollouts are told apart by their deployments, as
+// behind Envoy: still one request, and each gets its own.
+func TestReadMergesDeployments(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := analysistest.NewWorld()
+		s, rec := newTest(t, w, nil, Config{ScrapeInterval: 15 * time.Second, Lag: 15 * time.Second})
+		for range 6 {
+			w.Step(analysistest.Interval)
+		}
+		pair := analysis.Metric{Name: "pair", Counts: &analysis.Counts{
+			Total: `http_requests_total{deployment=~"${stable}|${candidate}"}`, Bad: `http_requests_total{deployment=~"${stable}|${candidate}",code="503"}`, Deployment: "deployment",
+		}}
+		latency := analysis.Metric{Name: "latency", Histogram: &analysis.Histogram{Series: `latency_seconds{deployment=~"${stable}|${candidate}"}`, Unit: "s", Deployment: "deployment"}}
+		var qs []analysis.Query
+		for _, n := range []analysis.Names{{Endpoint: "a", Stable: "blue", Candidate: "green"}, {Endpoint: "b", Stable: "red", Candidate: "blue"}} {
+			for _, m := range []analysis.Metric{pair, latency} {
+				qs = append(qs, analysis.Query{Metric: m, Names: n, From: time.Now().Add(-45 * time.Second), To: time.Now(), Cuts: []float64{0.25}})
+			}
+		}
+		if _, err := s.Read(t.Context(), qs); err != nil {
+			t.Fatal(err)
+		}
+		rec.take()
+		rs, err := s.Read(t.Context(), qs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := slices.DeleteFunc(rec.take(), func(e string) bool { return strings.HasPrefix(e, "group") })
+		slices.Sort(got)
+		want := []string{`http_requests_total{deployment=~"blue|green|red"}[96000ms]`, `latency_seconds_bucket{deployment=~"blue|green|red",le=~"\\+Inf|0\\.25"}[96000ms]`}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("expressions (-want +got):\n%s", d)
+		}
+		n := func(deployment string) (sum float64) {
+			for _, e := range analysistest.Endpoints {
+				sum += w.Truth(e, deployment, rs[0].From, rs[0].To).Total()
+			}
+			return sum
+		}
+		if rs[0].Stable.N != n("blue") || rs[0].Candidate.N != n("green") || rs[1].Candidate.N != n("green") {
+			t.Errorf("a: got %v, %v and %v, want %v, %v and %v", rs[0].Stable.N, rs[0].Candidate.N, rs[1].Candidate.N, n("blue"), n("green"), n("green"))
+		}
+		if rs[2].Stable.Fresh || rs[2].Candidate.N != n("blue") {
+			t.Errorf("b: got %+v, want nothing of red and %v of blue", rs[2], n("blue"))
+		}
+	})
+}
+
 // Endpoints come in chunks, and a chunk that fails spoils no other.
 func TestReadChunks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,18 +58,23 @@ type shared struct {
 	name string
 	// fixed are the other matchers in Prometheus' notation, sorted.
 	fixed []string
-	// endpoint and deployment are the labels that were compared with ${endpoint}
-	// and ${deployment}; "" where none was.
-	endpoint, deployment string
+	// index is the label by which series are handed out to questions: the one
+	// that was compared with ${endpoint}, else the one with ${deployment}, or
+	// with "${stable}|${candidate}"; "" where none was. byDeployment says which.
+	index        string
+	byDeployment bool
+	// deployment is the label that was compared with ${deployment} beside the
+	// endpoint's.
+	deployment string
 }
 
 func (s shared) key() string {
-	return strings.Join(append([]string{s.name, s.endpoint, s.deployment}, s.fixed...), "\xff")
+	return strings.Join(append([]string{s.name, s.index, strconv.FormatBool(s.byDeployment), s.deployment}, s.fixed...), "\xff")
 }
 
 // holds says whether every series of t is one of s.
 func (s shared) holds(t shared) bool {
-	if s.name != t.name || s.endpoint != t.endpoint || s.deployment != t.deployment {
+	if s.name != t.name || s.index != t.index || s.byDeployment != t.byDeployment || s.deployment != t.deployment {
 		return false
 	}
 	return !slices.ContainsFunc(s.fixed, func(m string) bool { return !slices.Contains(t.fixed, m) })
@@ -168,18 +174,49 @@ func newPart(r role, deployment string, sel series.Selector, vars map[string]str
 		return nil, err
 	}
 	p := &part{role: r, deployment: deployment, pick: pick, shared: shared{name: sel.Name}}
+	s := &p.shared
 	for i, m := range sel.Matchers {
 		switch {
-		case m.Op == series.Equal && m.Value == "${endpoint}" && p.shared.endpoint == "":
-			p.shared.endpoint = m.Label
-		case m.Op == series.Equal && m.Value == "${deployment}" && p.shared.deployment == "":
-			p.shared.deployment = m.Label
+		case m.Op == series.Equal && m.Value == "${endpoint}" && s.index == "":
+			s.index = m.Label
+		case m.Op == series.Equal && m.Value == "${deployment}" && s.deployment == "":
+			s.deployment = m.Label
+		case m.Op == series.Like && slices.Contains(pairs, m.Value) && s.deployment == "":
+			s.deployment = m.Label
 		default:
-			p.shared.fixed = append(p.shared.fixed, pick.Matchers[i].String())
+			s.fixed = append(s.fixed, pick.Matchers[i].String())
 		}
 	}
-	slices.Sort(p.shared.fixed)
+	if s.index == "" && s.deployment != "" {
+		s.index, s.byDeployment, s.deployment = s.deployment, true, ""
+	}
+	slices.Sort(s.fixed)
 	return p, nil
+}
+
+// pairs are the ways to name both deployments in one matcher.
+var pairs = []string{"${stable}|${candidate}", "${candidate}|${stable}"}
+
+// key is where in its group a part's series stand.
+func (x *question) key(p *part) string {
+	switch {
+	case p.shared.index == "":
+		return ""
+	case p.shared.byDeployment:
+		return p.deployment
+	}
+	return x.Names.Endpoint
+}
+
+// keys are where in the group the question's series stand.
+func (x *question) keys(g *group) []string {
+	var out []string
+	for _, p := range x.parts {
+		if k := x.key(p); p.group == g && !slices.Contains(out, k) {
+			out = append(out, k)
+		}
+	}
+	return out
 }
 
 // window is a length of time in PromQL.

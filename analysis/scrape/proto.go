@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 
 	dto "github.com/prometheus/client_model/go"
@@ -137,8 +138,7 @@ func fromProto(h *dto.Histogram) (*series.Histogram, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := len(neg) - 1; i >= 0; i-- {
-		b := neg[i]
+	for _, b := range slices.Backward(neg) {
 		out.Buckets = append(out.Buckets, series.Bucket{
 			Lower: -series.Bound(out.Schema, b.index), Upper: -series.Bound(out.Schema, b.index-1), Count: b.count,
 		})

@@ -35,7 +35,8 @@ func parseText(r io.Reader, keeps func(string) bool, openMetrics bool) ([]sample
 		}
 		name, rest := metricName(line)
 		base, isCreated := strings.CutSuffix(name, "_created")
-		if !keeps(name) && !(isCreated && (keeps(base+"_total") || keeps(base+"_bucket") || keeps(base+"_count"))) {
+		useful := isCreated && (keeps(base+"_total") || keeps(base+"_bucket") || keeps(base+"_count"))
+		if !keeps(name) && !useful {
 			continue
 		}
 		x, err := parseLine(name, rest)

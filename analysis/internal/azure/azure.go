@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"regexp"
 	"time"
@@ -98,9 +99,7 @@ func (c *Client) post(ctx context.Context, url string, header http.Header, in, o
 	if err := req.SetBody(nopCloser{bytes.NewReader(body)}, "application/json"); err != nil {
 		return fmt.Errorf("set body: %w", err)
 	}
-	for k, v := range header {
-		req.Raw().Header[k] = v
-	}
+	maps.Copy(req.Raw().Header, header)
 	req.Raw().Header.Set("Accept", "application/json")
 	runtime.SkipBodyDownload(req)
 	resp, err := c.pipeline.Do(req)
@@ -162,8 +161,7 @@ func refusal(resp *http.Response, body []byte) error {
 
 // said is a pipeline's error as people may read it.
 func said(err error) error {
-	var re *azcore.ResponseError
-	if errors.As(err, &re) {
+	if re, ok := errors.AsType[*azcore.ResponseError](err); ok {
 		text := "it answered " + fetch.Status(re.StatusCode)
 		if code.MatchString(re.ErrorCode) {
 			text += " (" + re.ErrorCode + ")"

@@ -155,8 +155,8 @@ func Buckets(classic, native []*Series, spec Spec) (analysis.Sample, error) {
 		}
 		parts = append(parts, classicPart(d, les[i], s.instance))
 	}
-	for i, s := range ns {
-		ps, err := nativeParts(native[i], s, spec, r)
+	for i, h := range native {
+		ps, err := nativeParts(h, ns[i], spec, r)
 		if err != nil {
 			return analysis.Sample{}, err
 		}
@@ -311,8 +311,7 @@ func inSeconds(p part, instance, unit string) part {
 func Plain(all []*Series, fold string, spec Spec) (analysis.Sample, error) {
 	var vs []float64
 	for _, s := range all {
-		for i := len(s.Points) - 1; i >= 0; i-- {
-			p := s.Points[i]
+		for _, p := range slices.Backward(s.Points) {
 			if p.T > spec.To {
 				continue
 			}

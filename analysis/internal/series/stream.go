@@ -31,9 +31,9 @@ func (s *stream) row(i int) []float64 { return s.v[i*s.width : (i+1)*s.width] }
 // last is the timestamp of the newest sample at or before to, and whether there
 // is one.
 func (s *stream) last(to int64) (int64, bool) {
-	for i := len(s.t) - 1; i >= 0; i-- {
-		if s.t[i] <= to {
-			return s.t[i], true
+	for _, t := range slices.Backward(s.t) {
+		if t <= to {
+			return t, true
 		}
 	}
 	return 0, false
