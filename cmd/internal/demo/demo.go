@@ -41,7 +41,7 @@ const (
 	requestsPerSecond = 200
 	latencyP95        = 180 * time.Millisecond
 	latencySigma      = 0.5 // of the logarithm; p99 is then about 250 ms
-	latencyLimit      = 300 * time.Millisecond
+	latencyLimit      = 450 * time.Millisecond
 	failureShare      = 0.0005
 	watchedShare      = 0.90
 	faultWeight       = 25 // the candidate's percent at which the fault starts
@@ -55,7 +55,7 @@ type Fault string
 const (
 	FaultNone          Fault = "none"
 	FaultFailures      Fault = "failures"       // a fifth of the candidate's requests fail
-	FaultLatency       Fault = "latency"        // the candidate takes three times as long
+	FaultLatency       Fault = "latency"        // the candidate takes five times as long
 	FaultBusiness      Fault = "business"       // people stop watching what the candidate recommends
 	FaultNoData        Fault = "no-data"        // the candidate's metrics vanish
 	FaultForeignChange Fault = "foreign-change" // somebody zeroes the endpoint's traffic

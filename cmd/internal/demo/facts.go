@@ -47,7 +47,7 @@ func (f Fault) usual() float64 {
 	case FaultFailures:
 		return failureShare
 	case FaultLatency:
-		return 0.0039 // of a lognormal with p95 180 ms and sigma 0.5, above 300 ms
+		return 0.00025 // of a lognormal with p95 180 ms and sigma 0.5, above 450 ms
 	case FaultBusiness:
 		return 1 - watchedShare
 	case FaultNone, FaultNoData, FaultForeignChange:

@@ -26,7 +26,7 @@ func TestPolicyScales(t *testing.T) {
 		{"maxExtend: 30s", "maxExtend: 7500ms"},
 		{"weight: 5%, bake: 20s", "weight: 5%, bake: 5s"},
 		{"after: 4s, then: hold, rollbackAfter: 10s", "after: 1s, then: hold, rollbackAfter: 2500ms"},
-		{`"<= 300ms"`, `"<= 75ms"`},
+		{`"<= 450ms"`, `"<= 112.5ms"`},
 	} {
 		if !strings.Contains(one, c.at1) {
 			t.Errorf("policy at speed 1 lacks %q", c.at1)

@@ -22,7 +22,7 @@ const playHeader = "X-Play"
 // of them, so that the share of slower requests is known exactly.
 var bucketBounds = []time.Duration{
 	25 * time.Millisecond, 50 * time.Millisecond, 75 * time.Millisecond, 100 * time.Millisecond,
-	150 * time.Millisecond, 200 * time.Millisecond, latencyLimit, 400 * time.Millisecond,
+	150 * time.Millisecond, 200 * time.Millisecond, 300 * time.Millisecond, latencyLimit,
 	600 * time.Millisecond, time.Second, 2 * time.Second,
 }
 
@@ -43,7 +43,7 @@ func (f Fault) under() condition {
 	case FaultFailures:
 		c.failures = 0.20
 	case FaultLatency:
-		c.slowdown = 3
+		c.slowdown = 5
 	case FaultBusiness:
 		c.watched = 0.60
 	case FaultNoData:

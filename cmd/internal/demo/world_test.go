@@ -142,7 +142,7 @@ func TestModelMetricsAgree(t *testing.T) {
 	}
 }
 
-// Latencies are drawn as promised: 5% above 180 ms, about 0.4% above the limit,
+// Latencies are drawn as promised: 5% above 180 ms, about 0.025% above the limit,
 // all divided by the speed.
 func TestLatencyDistribution(t *testing.T) {
 	for _, speed := range []Speed{1, 4} {
@@ -161,8 +161,8 @@ func TestLatencyDistribution(t *testing.T) {
 		if share := float64(slow) / n; share < 0.045 || share > 0.055 {
 			t.Errorf("speed %v: share above the p95: got %.4f, want 0.05", speed, share)
 		}
-		if share, want := float64(over)/n, FaultLatency.usual(); share < want*0.8 || share > want*1.2 {
-			t.Errorf("speed %v: share above the limit: got %.4f, want %.4f", speed, share, want)
+		if share, want := float64(over)/n, FaultLatency.usual(); share < want*0.6 || share > want*1.5 {
+			t.Errorf("speed %v: share above the limit: got %.5f, want %.5f", speed, share, want)
 		}
 	}
 }
