@@ -62,11 +62,14 @@ func TestExamples(t *testing.T) {
 }
 
 // The published schema is the one that the types give.
-func TestPublishedSchema(t *testing.T) { golden(t, "policy.schema.json", string(JSONSchema())) }
+func TestPublishedSchema(t *testing.T) {
+	golden(t, "policy.schema.json", string(JSONSchema()))
+	golden(t, "policytest.schema.json", string(TestJSONSchema()))
+}
 
-func compileSchema(t *testing.T) *jsonschema.Schema {
+func compileSchema(t *testing.T, text []byte) *jsonschema.Schema {
 	t.Helper()
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(JSONSchema()))
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +106,7 @@ func asJSON(t *testing.T, data []byte) any {
 // The schema accepts every example and what Render makes of it, so that editors
 // and belay agree.
 func TestSchemaAcceptsExamples(t *testing.T) {
-	s := compileSchema(t)
+	s := compileSchema(t, JSONSchema())
 	for _, file := range examples(t) {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -122,9 +125,29 @@ func TestSchemaAcceptsExamples(t *testing.T) {
 	}
 }
 
+// The schema of tests accepts those of the examples, and refuses bad ones.
+func TestSchemaOfTests(t *testing.T) {
+	s := compileSchema(t, TestJSONSchema())
+	for pattern, good := range map[string]bool{"examples/*.test.yaml": true, "testdata/tests/failing.test.yaml": true, "testdata/tests/bad.test.yaml": false} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("got %d files, error %v", len(files), err)
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Validate(asJSON(t, data)); (err == nil) != good {
+				t.Errorf("%s: got error %v, want none: %v", file, err, good)
+			}
+		}
+	}
+}
+
 // What only needs a look at one value, the schema refuses like belay does.
 func TestSchemaRefusesBadFiles(t *testing.T) {
-	s := compileSchema(t)
+	s := compileSchema(t, JSONSchema())
 	// What these get wrong takes more than a schema to see.
 	beyond := []string{"anchors.yaml", "unquoted-limit.yaml", "freezes.yaml"}
 	files, err := filepath.Glob("testdata/bad/*.yaml")

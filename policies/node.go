@@ -147,8 +147,7 @@ func readTree(name string, data []byte) (*node, Problems) {
 	src := &source{name: name}
 	at := &node{src: src, line: 1, col: 1}
 	if len(data) > MaxBytes {
-		return nil, Problems{problemAt(at, "", CodeBounds, fmt.Sprintf("the file is larger than %d KiB", MaxBytes>>10)).
-			got(fmt.Sprintf("%d bytes", len(data)))}
+		return nil, Problems{problemAt(at, "", CodeBounds, fmt.Sprintf("the file is larger than %d KiB", MaxBytes>>10))}
 	}
 	src.lines = strings.Split(strings.ReplaceAll(string(data), "\r\n", "\n"), "\n")
 	dec := yaml.NewDecoder(bytes.NewReader(data))

@@ -220,3 +220,50 @@ func TestWithoutConfig(t *testing.T) {
 		t.Error("got a plan, want an error: its metrics are unknown")
 	}
 }
+
+// The same problems in every format.
+func TestFormats(t *testing.T) {
+	_, ps := Parse(os.DirFS("testdata/bad"), "ten-mistakes.yaml", config())
+	for _, f := range Formats {
+		var b strings.Builder
+		if err := ps.Write(&b, f); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, "testdata/formats/ten-mistakes."+string(f), b.String())
+	}
+	if err := ps.Write(&strings.Builder{}, "xml"); err == nil {
+		t.Error("got no error for an unknown format")
+	}
+}
+
+// Input is bounded, and what is no policy at all is said in one sentence.
+func TestBounds(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"large", "# " + strings.Repeat("x", MaxBytes), "p.yaml:1:1: the file is larger than 256 KiB"},
+		{"deep", strings.Repeat("[", 40) + strings.Repeat("]", 40), "p.yaml:1:34: [0]"},
+		{"empty", "", "p.yaml:1:1: the file is empty"},
+		{"text", "just words", "p.yaml:1:1: a policy is a mapping (got just words)"},
+		{"tabs", "a:\n\tb: c\n", "indent with spaces, not tabs"},
+		{"binary", "\x00\x01", "this is not YAML"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, ps := parse(t, tt.text, config())
+			if p != nil || len(ps) != 1 || !strings.Contains(ps[0].String(), tt.want) {
+				t.Errorf("got %v, want one problem with %q", ps, tt.want)
+			}
+		})
+	}
+	if _, ps := Parse(fstest.MapFS{}, "p.yaml", nil); len(ps) != 1 || !strings.Contains(ps[0].String(), "cannot be read: file does not exist") {
+		t.Errorf("got %v, want that the file cannot be read", ps)
+	}
+}
+
+// BenchmarkParse measures reading and checking the full example.
+func BenchmarkParse(b *testing.B) {
+	fsys := os.DirFS("examples")
+	for b.Loop() {
+		if p, ps := Parse(fsys, "recommendations.yaml", config()); p == nil {
+			b.Fatal(ps.Text())
+		}
+	}
+}

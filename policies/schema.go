@@ -17,11 +17,27 @@ const SchemaID = "https://belay.example/schemas/policy.schema.json"
 // every policy that Parse accepts; Parse refuses more.
 func JSONSchema() []byte { return documentSchema(reflect.TypeFor[Document](), "Belay rollout policy") }
 
+// TestSchemaID is the identity of the JSON Schema of policy tests.
+const TestSchemaID = "https://belay.example/schemas/policytest.schema.json"
+
+// TestJSONSchema returns the JSON Schema (2020-12) of policy tests.
+func TestJSONSchema() []byte {
+	g := &schemaWriter{defs: map[string]any{}}
+	root := g.object(reflect.TypeFor[TestFile]())
+	root["$schema"] = dialect
+	root["$id"] = TestSchemaID
+	root["title"] = "Belay policy test"
+	root["$defs"] = g.defs
+	return schemaText(root)
+}
+
+const dialect = "https://json-schema.org/draft/2020-12/schema"
+
 // documentSchema describes a type that is the root of a file.
 func documentSchema(t reflect.Type, title string) []byte {
 	g := &schemaWriter{defs: map[string]any{}}
 	root := g.object(t)
-	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	root["$schema"] = dialect
 	root["$id"] = SchemaID
 	root["title"] = title
 	root["$defs"] = g.defs
@@ -34,6 +50,10 @@ func documentSchema(t reflect.Type, title string) []byte {
 	}}
 	root["then"] = map[string]any{"required": []string{"apiVersion"}}
 	root["else"] = map[string]any{"required": required, "properties": g.complete(t)}
+	return schemaText(root)
+}
+
+func schemaText(root map[string]any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -214,5 +234,9 @@ var scalarSchemas = map[reflect.Type]map[string]any{
 	reflect.TypeFor[Quantile]():      {"type": "string", "pattern": `^p[0-9]+(\.[0-9]+)?$`, "examples": []string{"p95", "p99"}},
 	reflect.TypeFor[KofN]():          {"type": "string", "pattern": `^[0-9]{1,4} of [0-9]{1,4}$`, "examples": []string{"3 of 5"}},
 	reflect.TypeFor[LimitText]():     {"type": "string", "pattern": `^ *(<=|>=) *` + quantityPattern + ` *$`, "examples": []string{"<= 1%", "<= 450ms", ">= 0.98x stable"}},
+	reflect.TypeFor[Instant]():       {"type": "string", "format": "date-time", "examples": []string{"2026-11-24T10:00:00+01:00"}},
+	reflect.TypeFor[Series]():        {"type": "string", "examples": []string{"300x60 _x10", "1+2x30"}},
+	reflect.TypeFor[When]():          {"type": "string", "examples": []string{"40m", "canary+5m", "asked:product-owner+1m"}},
+	reflect.TypeFor[Probability]():   {"type": "string", "pattern": `^P\([a-z-]+\) *(<=|>=) *\S+%$`, "examples": []string{"P(rollback) <= 2%"}},
 	reflect.TypeFor[Quantity]():      {"type": []string{"string", "number"}, "pattern": `^ *` + quantityPattern + ` *$`, "examples": []string{"2x stable", "5%", "600ms"}},
 }

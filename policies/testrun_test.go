@@ -21,6 +21,8 @@ func runTests(t *testing.T, name string, wanted func(string) bool) *TestReport {
 	return r
 }
 
+var moments = regexp.MustCompile(`\b(at|since) [0-9hms.]+`)
+
 var sentences = regexp.MustCompile(`(it ended [a-z-]+, since \S+: ).*`)
 
 // A failing case says what is not met and shows the timeline with the first
@@ -30,13 +32,14 @@ func TestFailingCases(t *testing.T) {
 	if r.Passed() {
 		t.Error("got passed, want failures")
 	}
-	// The judge's sentences are its own; here only where they stand matters.
+	// The judge's sentences and the very minute of its decisions are its own; here
+	// only where they stand matters.
 	for i := range r.Cases {
 		for j, f := range r.Cases[i].Failures {
-			r.Cases[i].Failures[j] = sentences.ReplaceAllString(f, "$1…")
+			r.Cases[i].Failures[j] = moments.ReplaceAllString(sentences.ReplaceAllString(f, "$1…"), "$1 …")
 		}
-		for j := range r.Cases[i].Timeline {
-			r.Cases[i].Timeline[j].Sentence = "…"
+		for j, d := range r.Cases[i].Timeline {
+			r.Cases[i].Timeline[j].Sentence, r.Cases[i].Timeline[j].At = "…", d.At.Round(10*time.Minute)
 		}
 	}
 	var text, junit, coverage strings.Builder
