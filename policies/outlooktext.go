@@ -29,7 +29,7 @@ func (o Outlook) Text(w io.Writer) error {
 		b.WriteString("! " + a + "\n")
 	}
 	if o.Rollback != "" {
-		b.WriteString("\nTo roll back by hand:\n  " + o.Rollback + "\n")
+		b.WriteString("\nTo roll back:\n  " + o.Rollback + "\n")
 	}
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("write outlook: %w", err)

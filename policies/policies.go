@@ -63,6 +63,19 @@ func Parse(fsys fs.FS, name string, env *Environment) (*Policy, Problems) {
 	return parsePolicy(fsys, name, env, nil)
 }
 
+// CheckFile says what is wrong with a policy, a base or a policy test: whatever
+// kind the file says it is. For a test that includes the policy that it names.
+func CheckFile(fsys fs.FS, name string, env *Environment) Problems {
+	if data, err := readFile(fsys, name); err == nil {
+		if tree, _ := readTree(name, data); tree != nil && kindOf(tree) == KindTest {
+			_, _, ps := loadTest(fsys, name, env)
+			return ps
+		}
+	}
+	_, ps := Parse(fsys, name, env)
+	return ps
+}
+
 // parsePolicy is Parse with metrics that stand in for those of a config that is
 // not at hand.
 func parsePolicy(fsys fs.FS, name string, env *Environment, standIns map[string]Metric) (*Policy, Problems) {
@@ -70,6 +83,10 @@ func parsePolicy(fsys fs.FS, name string, env *Environment, standIns map[string]
 	tree, text := l.load(name)
 	if tree == nil {
 		return nil, l.problems.sorted()
+	}
+	if kindOf(tree) == KindTest {
+		p := problemAt(tree.child("kind"), "kind", CodeMeaning, "this is a policy test and no policy").hint("run it with belay policy test")
+		return nil, append(l.problems, p).sorted()
 	}
 	c := &checker{fsys: fsys, dir: path.Dir(name), env: env, standIns: standIns}
 	p := c.read(name, tree, kindOf(tree) == KindBase)

@@ -72,6 +72,20 @@ func TestBadTests(t *testing.T) {
 	}
 }
 
+// What a file is decides how it is checked.
+func TestCheckFile(t *testing.T) {
+	for name, want := range map[string]string{"failing.test.yaml": "", "names.test.yaml": "the policy has no such step", "policy.yaml": "W100"} {
+		ps := CheckFile(os.DirFS("testdata/tests"), name, nil)
+		if got := ps.Text(); (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: got:\n%swant %q", name, got, want)
+		}
+	}
+	_, ps := Parse(os.DirFS("testdata/tests"), "failing.test.yaml", nil)
+	if len(ps) != 1 || !strings.Contains(ps[0].String(), "run it with belay policy test") {
+		t.Errorf("got %v, want that it is a test", ps)
+	}
+}
+
 func TestSeries(t *testing.T) {
 	nan := math.NaN()
 	for _, tt := range []struct {

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/belayd/belay/policies"
@@ -10,7 +12,7 @@ import (
 
 func policyCheckCommand() *command {
 	return &command{
-		name: "check", args: "FILE...", short: "Say everything that is wrong with policies, and what is unwise.", min: 1, max: -1,
+		name: "check", args: "FILE...", short: "Say everything that is wrong with policies and their tests, and what is unwise.", min: 1, max: -1,
 		long: "Errors end with exit code 3; warnings alone are 0.",
 		examples: []string{
 			"belay policy check recs.yaml --config belayd.yaml", "belay policy check policies/*.yaml --output github   # annotations in a pull request",
@@ -26,8 +28,8 @@ func policyCheckCommand() *command {
 				}
 				var all policies.Problems
 				for _, file := range args {
-					_, ps := readPolicy(file, env)
-					all = append(all, ps...)
+					dir := filepath.Dir(file)
+					all = append(all, below(dir, policies.CheckFile(os.DirFS(dir), filepath.Base(file), env))...)
 				}
 				if err := all.Write(e.stdout, policies.Format(*output)); err != nil {
 					return err
@@ -127,11 +129,16 @@ func (e *env) printDiff(changes []policies.Change, output, failOn string) error 
 
 func policySchemaCommand() *command {
 	return &command{
-		name: "schema", short: "Write the JSON Schema of policies, for editors.", max: 0,
-		examples: []string{"belay policy schema > policy.schema.json"},
-		setup: func(*flags) run {
+		name: "schema", short: "Write the JSON Schema of policies, or of their tests, for editors.", max: 0,
+		examples: []string{"belay policy schema > policy.schema.json", "belay policy schema --test > policytest.schema.json"},
+		setup: func(f *flags) run {
+			tests := f.Bool("test", false, "the schema of policy tests")
 			return func(_ context.Context, e *env, _ []string) error {
-				_, err := e.stdout.Write(policies.JSONSchema())
+				schema := policies.JSONSchema()
+				if *tests {
+					schema = policies.TestJSONSchema()
+				}
+				_, err := e.stdout.Write(schema)
 				return err
 			}
 		},

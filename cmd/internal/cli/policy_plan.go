@@ -38,7 +38,7 @@ func planCommand() *command {
 				if err != nil {
 					return err
 				}
-				facts := policies.Facts{Start: e.now(), PerSecond: *rps, Instances: *instances, Concurrency: *concurrency}
+				facts := policies.Facts{Start: e.now(), PerSecond: *rps, Instances: *instances, Concurrency: *concurrency, Rollback: rollbackHint}
 				if *start != "" {
 					if facts.Start, err = time.Parse(time.RFC3339, *start); err != nil {
 						return usageError("--start: want a time like 2026-11-24T10:00:00Z (got %q)", *start)
@@ -54,6 +54,10 @@ func planCommand() *command {
 		},
 	}
 }
+
+// rollbackHint is how a rollout is taken back; the router's own command needs
+// the router and stands in what belayd shows of a rollout.
+const rollbackHint = "belay rollback ID --reason WHY      (without belayd: the command that `belay status ID` and every page show)"
 
 func (e *env) printOutlook(o policies.Outlook, output string) error {
 	v := struct {
