@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,12 +18,15 @@ import (
 
 // pages serves a text by host, and counts who asked.
 type pages struct {
+	mu   sync.Mutex
 	text map[string]string
 	hits map[string]int
 	kind string
 }
 
 func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.hits[r.URL.Host]++
 	text, ok := p.text[r.URL.Host]
 	if !ok {
