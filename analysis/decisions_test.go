@@ -159,6 +159,9 @@ func TestDecisions(t *testing.T) {
 			t.Errorf("%s: got "+g.format+", want at most "+g.format, g.what, g.reached, g.most)
 		}
 	}
+	if testing.Verbose() {
+		t.Log("\n" + doc.String())
+	}
 	t.Logf("%s simulation in %v", *decisions, time.Since(began).Round(time.Second))
 	if *update {
 		writeTables(t, goalsTable(reached)+doc.String())

@@ -52,6 +52,10 @@ type Standing struct {
 
 	// Step counts the present step, for estimates.
 	Step sequential.Tally `json:"step,omitzero"`
+	// Recent counts the newest segment and Earlier the one before it: what was so
+	// in the last minute or two.
+	Recent  sequential.Tally `json:"recent,omitzero"`
+	Earlier sequential.Tally `json:"earlier,omitzero"`
 	// Shape is the present step's histogram, for estimates.
 	Shape *Shape `json:"shape,omitempty"`
 	// Moments are the sums of a mean.
@@ -140,6 +144,7 @@ func (e *Evidence) begin(p *Panel, at Moment) {
 		s.flush(p, g, p.metric(g.Metric))
 		s.Restarts, s.Pass, s.Passed, s.PassN, s.PassSeconds = 0, sequential.Promotion{}, false, 0, 0
 		s.Step, s.Shape = sequential.Tally{}, nil
+		s.Recent, s.Earlier = sequential.Tally{}, sequential.Tally{}
 		s.Suspects, s.Trouble, s.Reason = nil, "", ""
 		if s.Marks != nil {
 			s.Marks.Read = false
@@ -170,18 +175,25 @@ func (s *Standing) start(g *Guardrail, i, n int) {
 	s.Restarts = n
 }
 
-// restartEvery is how long a step may last before it starts another segment.
-const restartEvery = 15 * time.Minute
+// restartEvery is how often a step starts another segment, but not more often
+// than every four intervals. A regression that begins in the middle of a bake
+// meets evidence that good hours have pushed far down; the newest segment is
+// never older than this. Restarts share a fixed weight, so that more of them
+// cost the guarantee nothing, and a late one needs a little more evidence.
+const restartEvery = time.Minute
 
 // restart starts the segments that are due before an interval that begins at
 // from.
-func (s *Standing) restart(g *Guardrail, at Moment, from time.Time) {
+func (s *Standing) restart(g *Guardrail, at Moment, from time.Time, interval time.Duration) {
 	i := slices.Index(g.Steps, at.Step) - s.Base
 	if i < 0 || at.StepStart.IsZero() {
 		return
 	}
-	due := int(from.Sub(at.StepStart) / restartEvery)
-	for n := s.Restarts + 1; n <= min(due, s.Restarts+96); n++ {
+	due := int(from.Sub(at.StepStart) / max(restartEvery, 4*interval))
+	if due > s.Restarts {
+		s.Earlier, s.Recent = s.Recent, sequential.Tally{}
+	}
+	for n, last := s.Restarts+1, min(due, s.Restarts+96); n <= last; n++ {
 		s.start(g, i, n)
 	}
 }

@@ -134,7 +134,7 @@ func (s *Standing) absorb(p *Panel, g *Guardrail, m *Metric, at Moment, r *Readi
 		s.learn(g, m, &r.Stable) // the candidate's part is from steps that are not judged
 		return
 	}
-	s.restart(g, at, r.From)
+	s.restart(g, at, r.From, p.Interval)
 	v := visit{panel: p, guardrail: g, metric: m, reading: r, late: !r.To.After(at.StepStart)}
 	if v.passes = !at.Settling && !r.From.Before(at.StepStart); v.passes && how != methodThreshold {
 		s.PassN += r.Candidate.N
@@ -166,7 +166,7 @@ type visit struct {
 // count adds an interval to the step's tally.
 func (s *Standing) count(v *visit, t sequential.Tally) {
 	if !v.late {
-		s.Step = s.Step.Add(t)
+		s.Step, s.Recent = s.Step.Add(t), s.Recent.Add(t)
 	}
 }
 

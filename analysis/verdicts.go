@@ -185,9 +185,9 @@ func (s *Standing) cause(p *Panel, g *Guardrail) (Cause, string) {
 }
 
 // stableBeyond reports whether stable itself breaks the absolute limit at the
-// same time: its figure of this step is beyond it, and that is no chance, by a
-// test of this one look or by evidence as strong as the candidate's. An
-// incident of an earlier step excuses nothing.
+// same time: its figure of this step, or of its last minute or two, is beyond
+// it, and that is no chance, by a test of this one look or by evidence as strong
+// as the candidate's. An incident of an earlier step excuses nothing.
 func (s *Standing) stableBeyond(g *Guardrail, m *Metric, threshold float64) bool {
 	phi := s.Dispersion.Phi()
 	if g.method(m) == methodMean {
@@ -202,11 +202,16 @@ func (s *Standing) stableBeyond(g *Guardrail, m *Metric, threshold float64) bool
 		return s.Shared.LogE() >= threshold || off*off*b.N >= 2*oneLook*phi*s.Moments.StepStable.variance()
 	}
 	test, _ := s.test(g, m)
-	if s.Step.NB <= 0 || s.Step.KB <= test.Limit*s.Step.NB {
-		return false
+	for _, t := range []sequential.Tally{s.Step, s.Earlier.Add(s.Recent)} {
+		if t.NB <= 0 || t.KB <= test.Limit*t.NB {
+			continue
+		}
+		likelihood := t.NB * sequential.Divergence(t.KB/t.NB, test.Limit) / phi
+		if s.Shared.LogE() >= threshold || likelihood >= oneLook {
+			return true
+		}
 	}
-	likelihood := s.Step.NB * sequential.Divergence(s.Step.KB/s.Step.NB, test.Limit) / phi
-	return s.Shared.LogE() >= threshold || likelihood >= oneLook
+	return false
 }
 
 // oneLook is the logarithm of the likelihood ratio that a single look, which

@@ -2,6 +2,9 @@
 // ML's online endpoints: one figure a minute, without a diagnostic setting. It
 // is a tripwire and an estimate of the traffic, not a basis for statistics.
 //
+//	sources:
+//	  azure: {azuremonitor: {region: westeurope, subscription: …, resourceGroup: ml-prod, workspace: recommendations}}
+//
 // A metric's expressions are selectors of a platform metric by its dimensions,
 // with = != =~ and !~. RequestsPerMinute has deployment, statusCode,
 // statusCodeClass and modelStatusCode; RequestLatency and RequestLatency_P50,

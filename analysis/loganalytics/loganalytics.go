@@ -2,6 +2,9 @@
 // Analytics workspace: AmlOnlineEndpointTrafficLog of Azure ML's managed
 // endpoints, the tables of Application Insights, or any other with TimeGenerated.
 //
+//	sources:
+//	  logs: {loganalytics: {workspace: 01234567-89ab-cdef-0123-456789abcdef}}
+//
 // A metric's expressions are KQL:
 //   - A total, a mean's count and a histogram's rows are tabular expressions
 //     whose rows are the events: a table and its filters, with the condition

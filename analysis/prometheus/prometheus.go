@@ -1,6 +1,28 @@
 // Package prometheus is a source that asks a Prometheus, or a server that
 // speaks its query API: Thanos, Mimir, VictoriaMetrics, Azure Managed Prometheus.
 //
+//	sources:
+//	  prom:
+//	    prometheus:
+//	      url: http://127.0.0.1:9090
+//	      scrapeInterval: 15s                                  # seen in the samples when missing
+//	      http: {authorization: {credentials_file: /etc/belay/prometheus-token}}
+//
+//	metrics:
+//	  failures:
+//	    source: prom
+//	    counts:
+//	      total: 'http_requests_total{endpoint="${endpoint}"}'
+//	      bad: 'http_requests_total{endpoint="${endpoint}",code=~"5..|424|408"}'
+//	      deployment: deployment
+//	      instance: instance
+//	  latency:
+//	    source: prom
+//	    histogram: {series: 'http_request_duration_seconds{endpoint="${endpoint}"}', unit: s, deployment: deployment, instance: instance}
+//	  cpu:
+//	    source: prom
+//	    value: {query: 'max(container_cpu_usage{deployment="${deployment}"})'}
+//
 // The rules:
 //   - Counters, histograms and means are selectors, name{label="x"}, never
 //     expressions. They are read as raw samples, by an instant query of a bare
@@ -8,7 +30,8 @@
 //     timestamps; increase() and rate() extrapolate and are not exact. A value
 //     is any expression that gives one number for a deployment.
 //   - Questions are merged: endpoint="${endpoint}" becomes one matcher over many
-//     endpoints, a bad series that is a part of its total is picked out of the
+//     endpoints, and where no endpoint is named, deployment="${deployment}" or
+//     =~"${stable}|${candidate}" one over many deployments; a bad series that is a part of its total is picked out of the
 //     total's answer, and of a histogram only the buckets next to the cuts are
 //     asked for. Answers are handed out by labels. What is under way is not asked again.
 //   - A reading ends where the samples have surely arrived: Lag before now, by

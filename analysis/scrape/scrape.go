@@ -1,6 +1,22 @@
 // Package scrape is a source without a Prometheus: it reads the /metrics of
 // the deployments themselves.
 //
+//	sources:
+//	  pods:
+//	    scrape:
+//	      targets:
+//	        recs:
+//	          blue: ["http://10.0.0.1:9100/metrics", "http://10.0.0.2:9100/metrics"]
+//	          green: ["dns+http://green.recs.svc:9100/metrics"]
+//
+//	metrics:
+//	  failures:
+//	    source: pods
+//	    counts: {total: 'http_requests_total', bad: 'http_requests_total{code=~"5..|424|408"}', deployment: deployment}
+//	  latency:
+//	    source: pods
+//	    histogram: {series: http_request_duration_seconds, unit: s, deployment: deployment}
+//
 // The rules:
 //   - Every endpoint lists, by deployment, the addresses of its instances: URLs,
 //     or dns+http://name:port/metrics, whose name is resolved before every scrape
