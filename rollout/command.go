@@ -170,6 +170,10 @@ func (m *machine) suspected() {
 	}
 	sentence := "The store and the endpoint disagree: " + m.ev.Reason
 	m.stopShift()
+	if m.ev.Split != nil {
+		seen := m.ev.Split.Clone()
+		m.s.Observed, m.s.Foreign = &seen, &seen
+	}
 	m.s.Hold = &Hold{Reason: ReasonStoreLost, Sentence: sentence, Since: m.now()}
 	m.decide(Decision{Kind: DecisionHold, Reason: ReasonStoreLost, Sentence: sentence})
 	m.enter(PhaseSuspect, ReasonStoreLost, sentence)

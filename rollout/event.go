@@ -75,7 +75,8 @@ const (
 	EventCommanded EventKind = "commanded"
 	// EventSuperseded: a newer release (Ahead) takes the endpoint.
 	EventSuperseded EventKind = "superseded"
-	// EventSuspected: the store lost records and the endpoint shows it: Reason.
+	// EventSuspected: the store lost records and the endpoint shows it: Reason, and
+	// Split as the endpoint shows it.
 	EventSuspected EventKind = "suspected"
 	// EventWoken answers Wake: time has passed.
 	EventWoken EventKind = "woken"

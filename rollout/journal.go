@@ -33,8 +33,50 @@ type Entry struct {
 	Events  []Event   `json:"events"`
 	// Decisions are those of all the events, in order.
 	Decisions []Decision `json:"decisions,omitempty"`
+	// Phases are the phases that were entered with these events, in order.
+	Phases []PhaseChange `json:"phases,omitempty"`
 	// State is the SHA-256 of the state's JSON after the events, in hex.
 	State string `json:"state"`
+}
+
+// A PhaseChange is a phase that an event led into.
+type PhaseChange struct {
+	// From is the phase before, "" before the first.
+	From     Phase     `json:"from,omitempty"`
+	To       Phase     `json:"to"`
+	At       time.Time `json:"at"`
+	Reason   Reason    `json:"reason,omitempty"`
+	Sentence string    `json:"sentence,omitempty"`
+	// Step is the current step's name, "" before the first. Reached: its weight
+	// was read back by this very event.
+	Step    string `json:"step,omitempty"`
+	Reached bool   `json:"reached,omitempty"`
+	Stable  string `json:"stable,omitempty"`
+	// Confirmed is the split last read back and accepted as ours.
+	Confirmed *Split `json:"confirmed,omitempty"`
+	// Decisions counts those of the entry up to this event: what led here is
+	// the last of them.
+	Decisions int `json:"decisions,omitempty"`
+}
+
+// PhaseChanged says which phase the step from one state to the next entered;
+// false when the phase stayed. Decisions is left to the caller.
+func PhaseChanged(p *Plan, before, after *State) (PhaseChange, bool) {
+	if before.Phase == after.Phase {
+		return PhaseChange{}, false
+	}
+	c := PhaseChange{
+		From: before.Phase, To: after.Phase, At: after.At, Reason: after.Reason, Sentence: after.Sentence,
+		Reached: after.Reached > before.Reached, Stable: after.Stable,
+	}
+	if after.Step >= 0 && after.Step < len(p.Steps) {
+		c.Step = p.Steps[after.Step].Name
+	}
+	if after.Confirmed != nil {
+		split := after.Confirmed.Clone()
+		c.Confirmed = &split
+	}
+	return c, true
 }
 
 // Hash is the SHA-256 of the entry's JSON, in hex: the next entry's Prev.

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -37,7 +38,9 @@ func (m *machine) shift(why ShiftWhy, to Split) {
 func (m *machine) traffic() {
 	e := m.effect()
 	read := m.ev.Split != nil
-	if read {
+	// An endpoint that is busy with our own write is no outage.
+	waiting := m.s.Shift != nil && m.s.Shift.Sent && m.ev.Failure != nil && m.ev.Failure.Kind == FailureBusy
+	if read || waiting {
 		m.s.Unread = time.Time{}
 	} else if m.s.Unread.IsZero() {
 		m.s.Unread = m.now()
@@ -52,6 +55,9 @@ func (m *machine) traffic() {
 	} else {
 		sh.Polls++
 		sh.NotBefore = m.now().Add(backoff(sh.Polls, time.Second, 10*time.Second))
+	}
+	if !read && m.s.Shift != nil {
+		m.unseen(sh)
 	}
 	if !read || m.s.Shift == nil {
 		return
@@ -92,6 +98,20 @@ func (m *machine) sent(sh *Shift) {
 		m.holdShift(fmt.Sprintf("The router refused the change to %s: %s.", sh.To, f.Message))
 	case f.Kind == FailureTransient && sh.Attempt >= forwardTries:
 		m.holdShift(fmt.Sprintf("The change to %s failed %d times: %s.", sh.To, sh.Attempt, f.Message))
+	}
+}
+
+// unseen is a read-back that showed nothing. A rollback that was accepted and
+// cannot be read is sent again: the endpoint may have failed with it. Any other
+// shift is given up when its patience ends.
+func (m *machine) unseen(sh *Shift) {
+	switch {
+	case sh.Why == ShiftRollback:
+		if sh.Sent && !sh.Withheld && m.now().Sub(sh.SentAt) >= resendAfter {
+			m.again(sh, sh.From)
+		}
+	case m.now().Sub(sh.Since) > forwardPatience:
+		m.holdShift(fmt.Sprintf("The endpoint could not be read to show %s within %s.", sh.To, forwardPatience))
 	}
 }
 
@@ -194,13 +214,17 @@ func (m *machine) confirm(sh *Shift, seen Split) {
 
 // beginBake starts the current step's bake: its weight was read back.
 func (m *machine) beginBake() {
-	first := m.s.Reached < 0
+	var asked []string
+	if m.s.Reached >= 0 {
+		asked = m.p.Panel.Asked(m.s.Reached)
+	}
 	m.s.Reached, m.s.StepSince = m.s.Step, m.now()
 	m.s.Bake = Bake{Needs: m.p.Steps[m.s.Step].Bake, Counted: m.now()}
 	m.s.MayEnd, m.s.Restored = false, false
-	if first {
-		for _, metric := range m.p.Panel.Metrics {
-			m.s.Evidence = m.s.Evidence.Skip(metric.Name, m.now())
+	// What was not asked in the step before is asked from now on.
+	for _, metric := range m.p.Panel.Asked(m.s.Step) {
+		if !slices.Contains(asked, metric) {
+			m.s.Evidence = m.s.Evidence.Skip(metric, m.now())
 		}
 	}
 }
@@ -253,6 +277,10 @@ func (m *machine) foreign(seen Split) {
 		return
 	}
 	m.s.Foreign = &seen
+	if m.s.Phase == PhaseSuspect {
+		m.dropShift()
+		return
+	}
 	before := *m.s.Confirmed
 	rule := fmt.Sprintf("onForeignChange: %s", m.p.OnForeignChange)
 	sentence := fmt.Sprintf("Somebody else changed the split from %s to %s.", before, seen)

@@ -83,7 +83,7 @@ func (l *live) seal(b *batch) error {
 	}
 	entry, state, h, err := encode(rollout.Entry{
 		Seq: l.head.seq + 1, Prev: l.head.hash, Epoch: epoch, Owner: l.e.cfg.Owner, Version: l.e.cfg.Version,
-		At: at, Events: b.events, Decisions: b.decisions,
+		At: at, Events: b.events, Decisions: b.decisions, Phases: b.phases,
 	}, b.after)
 	if err != nil {
 		return err

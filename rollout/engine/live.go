@@ -74,6 +74,7 @@ type batch struct {
 	since     time.Time
 	events    []rollout.Event
 	decisions []rollout.Decision
+	phases    []rollout.PhaseChange
 	after     rollout.State
 	quiet     bool
 
@@ -131,6 +132,10 @@ func (l *live) fold(ev rollout.Event) bool {
 	}
 	b.events = append(b.events, ev)
 	b.decisions = append(b.decisions, s.Last.Decisions...)
+	if c, ok := rollout.PhaseChanged(l.plan, &l.s, &s); ok {
+		c.Decisions = len(b.decisions)
+		b.phases = append(b.phases, c)
+	}
 	b.after = s
 	b.quiet = b.quiet && s.Last.Quiet && s.Last.Ignored == ""
 	l.s = s

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -96,14 +97,23 @@ func (r *reader) read(ctx context.Context, source string, asks []*ask) {
 	}
 	rs := r.ask(ctx, source, qs)
 	received := time.Now()
-	for i, a := range asks {
-		mine := make([]analysis.Reading, len(a.queries))
-		for j, n := range where[i] {
-			mine[j] = rs[n]
-			mine[j].Metric = a.queries[j].Metric.Name
-		}
-		a.answer(mine, received)
+	// Judging is what takes time here: all processors share it, so that a breach
+	// does not wait for its turn among thousands.
+	var wg sync.WaitGroup
+	workers := min(runtime.GOMAXPROCS(0), len(asks))
+	for n := range workers {
+		wg.Go(func() {
+			for i := n; i < len(asks); i += workers {
+				mine := make([]analysis.Reading, len(asks[i].queries))
+				for j, at := range where[i] {
+					mine[j] = rs[at]
+					mine[j].Metric = asks[i].queries[j].Metric.Name
+				}
+				asks[i].answer(mine, received)
+			}
+		})
 	}
+	wg.Wait()
 }
 
 // queryKey is equal for questions that have the same answer.

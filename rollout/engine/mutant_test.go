@@ -27,7 +27,7 @@ func TestMutants(t *testing.T) {
 		{"effects before their append", mutantEager, (*world).slowStore, 1},
 		{"a raise although the endpoint is another's", mutantUnclaimed, (*world).stolenEndpoint, 1},
 		{"a raise although the lease is not trusted", mutantUntrusted, (*world).untrustedLease, 1},
-		{"an unknown append taken for a success", mutantAssume, (*world).unknownAppend, 12},
+		{"an unknown append taken for a success", mutantAssume, (*world).unknownAppend, 60},
 		{"an append over somebody else's", mutantOverwrite, (*world).twoOwners, 1},
 		{"a rollback in the router's queue", mutantQueued, (*world).slowNeighbours, 1},
 		{"a rollback that waits for the store", mutantStuck, func(w *world) { w.storeAwayAtBreach(awayFaults["full"]) }, 1},

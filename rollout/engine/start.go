@@ -28,10 +28,14 @@ func (e *Engine) Start(ctx context.Context, p *rollout.Plan) (snapshot rollout.S
 	if err != nil {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
 	}
-	s := e.cfg.next(p, rollout.Start(p, at), ev)
-	entry, state, _, err := encode(rollout.Entry{
-		Seq: 1, Epoch: 1, Owner: e.cfg.Owner, Version: e.cfg.Version, At: at, Events: []rollout.Event{ev}, Decisions: s.Last.Decisions,
-	}, s)
+	before := rollout.Start(p, at)
+	s := e.cfg.next(p, before, ev)
+	first := rollout.Entry{Seq: 1, Epoch: 1, Owner: e.cfg.Owner, Version: e.cfg.Version, At: at, Events: []rollout.Event{ev}, Decisions: s.Last.Decisions}
+	if c, ok := rollout.PhaseChanged(p, &before, &s); ok {
+		c.Decisions = len(first.Decisions)
+		first.Phases = []rollout.PhaseChange{c}
+	}
+	entry, state, _, err := encode(first, s)
 	if err != nil {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
 	}

@@ -265,6 +265,7 @@ func TestFaultTable(t *testing.T) {
 		}, breach, rollout.ForeignHold, nil, rollout.PhaseRolledBack, 100},
 		{"rollback: 409, 429", []armtest.Fault{ok, ok, armtest.Conflict(0), armtest.Throttle(20 * time.Second)}, breach, rollout.ForeignHold, nil, rollout.PhaseRolledBack, 100},
 		{"rollback: never applied", []armtest.Fault{ok, ok, never, never}, breach, rollout.ForeignHold, nil, rollout.PhaseRolledBack, 100},
+		{"rollback: Failed", []armtest.Fault{ok, ok, fails, fails}, breach, rollout.ForeignHold, nil, rollout.PhaseRolledBack, 100},
 		{"rollback: something else applied", []armtest.Fault{ok, ok, halfway}, breach, rollout.ForeignHold, nil, rollout.PhaseRolledBack, 100},
 		{"operator: 50/50, hold", nil, 0, rollout.ForeignHold, []moment{{3 * time.Minute, operator(50, 50)}}, rollout.PhaseHeld, 50},
 		{"operator: 50/50, restore", nil, 0, rollout.ForeignRestore, []moment{{3 * time.Minute, operator(50, 50)}}, rollout.PhasePromoted, 0},
