@@ -62,7 +62,7 @@ type OIDC struct {
 func NewOIDC(c OIDCConfig) (*OIDC, error) {
 	var errs []error
 	u, err := url.Parse(c.Issuer)
-	if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopbackHost(u.Host)) {
+	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !loopbackHost(u.Host)) {
 		errs = append(errs, fmt.Errorf("issuer: want an https address (got %q)", c.Issuer))
 	}
 	if c.Audience == "" {
