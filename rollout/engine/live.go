@@ -40,6 +40,8 @@ type live struct {
 	// retryAt is when a failed append may be tried again; failures counts in a row.
 	retryAt  time.Time
 	failures int
+	// hurry: a rollback was decided and is not sent yet.
+	hurry bool
 	// unsaved is since when a rollback waits for its append; zero when none does.
 	unsaved time.Time
 	// flush: whatever is quiet is appended at once.
@@ -141,8 +143,17 @@ func (l *live) fold(ev rollout.Event) bool {
 	l.s = s
 	if l.unsaved.IsZero() && l.rollbackUnsaved() {
 		l.unsaved = time.Now()
+		l.setHurry(true)
 	}
 	return true
+}
+
+// setHurry notes, with the lock held, whether a rollback waits to be sent.
+func (l *live) setHurry(on bool) {
+	if on != l.hurry {
+		l.hurry = on
+		l.e.hurry.Add(map[bool]int64{true: 1, false: -1}[on])
+	}
 }
 
 // normal is the event as it will read back from the journal.
@@ -279,6 +290,7 @@ func (l *live) drop(err error) {
 		return
 	}
 	l.gone = true
+	l.setHurry(false)
 	if l.timer != nil {
 		l.timer.Stop()
 	}
