@@ -73,7 +73,10 @@ func placePromQL(before, after, name, value string) (string, error) {
 		return value, nil
 	}
 	head := strings.TrimRight(l.head, " \t\r\n")
-	return l.place(value, after, strings.HasSuffix(head, "=~") || strings.HasSuffix(head, "!~") || labelReplace(head))
+	if labelReplaceCall.MatchString(l.head) && !plainName.MatchString(value) {
+		return "", fmt.Errorf("%w: label_replace takes plain names only", ErrUnsafe)
+	}
+	return l.place(value, after, strings.HasSuffix(head, "=~") || strings.HasSuffix(head, "!~"))
 }
 
 func placeKQL(before, after, name, value string) (string, error) {
@@ -88,17 +91,26 @@ func placeKQL(before, after, name, value string) (string, error) {
 			return "", fmt.Errorf("%w: the value would end the string", ErrUnsafe)
 		}
 	}
+	if kqlRegexCall.MatchString(l.head) && !plainName.MatchString(value) {
+		return "", fmt.Errorf("%w: functions of regular expressions take plain names only", ErrUnsafe)
+	}
 	return l.place(value, after, kqlRegex.MatchString(l.head))
 }
 
-// kqlRegex matches what stands before a string that is a regular expression.
-var kqlRegex = regexp.MustCompile(`(?i)(\bregex\s*|\b(extract|extract_all|replace_regex|split_regex|countof|parse_regex)\s*\([^()]*)[h]?$`)
+// plainName matches names that mean themselves in regular expressions and in
+// what replaces their matches.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
-// labelReplaceCall matches the beginning of a call whose strings are regular
-// expressions or refer to their groups.
-var labelReplaceCall = regexp.MustCompile(`\blabel_replace\s*\([^()]*(\([^()]*\)[^()]*)*,\s*$`)
+// kqlRegex matches what stands before a string that is a regular expression, and
+// kqlRegexCall what stands before one that may be.
+var (
+	kqlRegex     = regexp.MustCompile(`(?i)\bregex\s*h?$`)
+	kqlRegexCall = regexp.MustCompile(`(?i)\b(extract|extract_all|replace_regex|split_regex|countof|parse_regex|parse|parse-where)\b[^|]*$`)
+)
 
-func labelReplace(head string) bool { return labelReplaceCall.MatchString(head) }
+// labelReplaceCall matches what stands before an argument of a call whose
+// strings are regular expressions or refer to their groups.
+var labelReplaceCall = regexp.MustCompile(`\blabel_replace\s*\((.|\n)*,\s*$`)
 
 // place escapes a value for the literal.
 func (l literal) place(value, after string, isRegex bool) (string, error) {
