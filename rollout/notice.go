@@ -124,8 +124,8 @@ func (m *machine) sayAsk(ap Approval, q Question) {
 	m.s.Messages = append(m.s.Messages, e)
 }
 
-// pageKey is the deduplication key of the rollout's one page.
-func (m *machine) pageKey() string { return "rollout/" + m.p.Endpoint.Name + "/" + m.p.ID }
+// PageKey is the deduplication key of the rollout's one page.
+func (p *Plan) PageKey() string { return "rollout/" + p.Endpoint.Name + "/" + p.ID }
 
 // openPage calls a human, once: an open page is updated only when its reason
 // changes.
@@ -144,7 +144,7 @@ func (m *machine) pageNow(reason Reason, summary string) {
 	}
 	m.s.Page.Reason, m.s.Page.Summary = reason, clip(summary)
 	m.decide(Decision{Kind: DecisionPage, Reason: reason, Sentence: summary})
-	m.putPage(Notice{Key: m.pageKey(), Topic: TopicPage, Severity: "critical", Summary: clip(summary)})
+	m.putPage(Notice{Key: m.p.PageKey(), Topic: TopicPage, Severity: "critical", Summary: clip(summary)})
 }
 
 // resolvePage relieves the human who was called.
@@ -153,7 +153,7 @@ func (m *machine) resolvePage(summary string) {
 		return
 	}
 	m.s.PagedTo, m.s.Page = m.s.Page.Notifier, nil
-	m.putPage(Notice{Key: m.pageKey(), Topic: TopicPage, Severity: "info", Summary: clip(summary), Resolve: true})
+	m.putPage(Notice{Key: m.p.PageKey(), Topic: TopicPage, Severity: "info", Summary: clip(summary), Resolve: true})
 }
 
 // putPage queues a page. One that nobody has taken yet is told before its end;
@@ -255,7 +255,7 @@ func (m *machine) keepRef(notifier, key string) {
 // its way: its reference must not be lost, or the next text would be a second
 // message.
 func (m *machine) lateDelivered() {
-	page := m.ev.Key == m.pageKey()
+	page := m.ev.Key == m.p.PageKey()
 	if !page && m.ev.Key != m.p.ID+"/status" && !strings.HasPrefix(m.ev.Key, m.p.ID+"/ask/") {
 		m.ignore("answers an effect that is not wanted")
 		return

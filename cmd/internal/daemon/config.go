@@ -135,6 +135,16 @@ func (c *Config) check() error {
 			errs = append(errs, fmt.Errorf("listen: %q is not a loopback address and no auth is configured; add auth or listen on 127.0.0.1", c.Listen))
 		}
 	}
+	hooked := ""
+	for _, name := range sortedKeys(c.Notifiers) {
+		if c.Notifiers[name].hook() == "" {
+			continue
+		}
+		if hooked != "" {
+			errs = append(errs, fmt.Errorf("notifiers.%s.slack.signingSecretFile: %s hears /hooks/slack already; use Socket Mode (appTokenFile) for one of them", name, hooked))
+		}
+		hooked = name
+	}
 	roles := []string{"view", "start", "approve", "operate", "admin"}
 	for i, t := range c.Auth.Tokens {
 		for _, r := range t.Roles {

@@ -27,6 +27,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/trigger"
@@ -37,6 +38,8 @@ import (
 const (
 	// reloadEvery is how often the policy files are looked at.
 	reloadEvery = 5 * time.Second
+	// hookMax bounds the body of a call of a hook.
+	hookMax = 1 << 20
 	// stopTimeout bounds the end of requests under way.
 	stopTimeout = 4 * time.Second
 )
@@ -62,6 +65,8 @@ type daemon struct {
 	catalog  *Catalog
 	triggers []*trigger.Trigger
 	runners  map[string]runner
+	// hooks are what notifiers hear over HTTP, by path.
+	hooks    map[string]http.Handler
 	registry *prometheus.Registry
 }
 
@@ -77,7 +82,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	d := &daemon{o: o, config: config, log: o.Logger, registry: prometheus.NewRegistry(), runners: map[string]runner{}}
+	d := &daemon{o: o, config: config, log: o.Logger, registry: prometheus.NewRegistry(), runners: map[string]runner{}, hooks: map[string]http.Handler{}}
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if d.store, err = bolt.Open(config.path(config.Store.Bolt.Path), bolt.Options{Logger: d.log}); err != nil {
 		return fmt.Errorf("open store: %w", err)
@@ -114,6 +119,18 @@ func (d *daemon) build() error {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return fmt.Errorf("%s: %w", d.o.ConfigFile, err)
 	}
+	inboxes := map[string]notifier.Inbox{}
+	for name, n := range nots {
+		if in, ok := n.(notifier.Inbox); ok {
+			inboxes[name] = in
+		}
+		if h, ok := n.(http.Handler); ok {
+			d.hooks[d.config.Notifiers[name].hook()] = h
+		}
+		if r, ok := n.(refresher); ok {
+			d.runners["notifier "+name] = refreshing{r, func(ctx context.Context) ([]notifier.Notice, error) { return d.engine.OpenPages(ctx, name) }}
+		}
+	}
 	collectRunners(d.runners, "source", srcs)
 	collectRunners(d.runners, "router", rts)
 	collectRunners(d.runners, "notifier", nots)
@@ -127,7 +144,7 @@ func (d *daemon) build() error {
 	var err error
 	d.engine, err = engine.New(engine.Config{
 		Store: d.store, Leaser: store.Always{}, Owner: replica, Version: d.o.Version,
-		Sources: srcs, Routers: rts, Notifiers: nots, People: d.config.person, ExternalURL: d.config.ExternalURL,
+		Sources: srcs, Routers: rts, Notifiers: nots, Inboxes: inboxes, People: d.config.person, ExternalURL: d.config.ExternalURL,
 		Logger: d.log, Registerer: d.registry, Retention: d.config.Retention,
 	})
 	if err != nil {
@@ -139,6 +156,20 @@ func (d *daemon) build() error {
 	}
 	return d.buildTriggers()
 }
+
+// A refresher repeats the pages that are open, until ctx ends.
+type refresher interface {
+	Run(ctx context.Context, open func(context.Context) ([]notifier.Notice, error)) error
+}
+
+// refreshing is a refresher with the list of what is open.
+type refreshing struct {
+	refresher
+	open func(context.Context) ([]notifier.Notice, error)
+}
+
+// Run repeats until ctx ends.
+func (r refreshing) Run(ctx context.Context) error { return r.refresher.Run(ctx, r.open) }
 
 // collectRunners keeps the adapters that have work of their own.
 func collectRunners[A any](into map[string]runner, kind string, as map[string]A) {
@@ -224,10 +255,15 @@ func (d *daemon) server() (*api.Server, error) {
 	return s, nil
 }
 
-// handler adds /metrics to the API.
+// handler adds /metrics and the notifiers' hooks to the API.
 func (d *daemon) handler(s *api.Server) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: 4}))
+	for path, h := range d.hooks {
+		if path != "" {
+			mux.Handle("POST "+path, http.MaxBytesHandler(h, hookMax))
+		}
+	}
 	mux.Handle("/", s)
 	return mux
 }

@@ -19,6 +19,15 @@ type NotifierConfig struct {
 	Webhook      *WebhookNotifier      `yaml:"webhook" oneof:"notifier" doc:"Signed CloudEvents over HTTP."`
 }
 
+// hook is the path at which the notifier hears answers over HTTP; "" when it
+// hears none there.
+func (c NotifierConfig) hook() string {
+	if c.Slack != nil && c.Slack.SigningSecretFile != "" {
+		return "/hooks/slack"
+	}
+	return ""
+}
+
 // SlackNotifier is a Slack app in one workspace.
 type SlackNotifier struct {
 	BotTokenFile      string            `yaml:"botTokenFile" required:"true" doc:"File with the bot token (xoxb-)."`

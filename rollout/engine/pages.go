@@ -1,0 +1,27 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/rollout"
+)
+
+// OpenPages lists, as notices of now, the pages that the named notifier took and
+// that are still open, for notifiers whose pages end unless they are repeated.
+func (e *Engine) OpenPages(ctx context.Context, name string) ([]notifier.Notice, error) {
+	var open []notifier.Notice
+	for snap, err := range e.Rollouts(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		page := snap.State.Page
+		if page == nil || page.Notifier != name {
+			continue
+		}
+		effect := rollout.Effect{ID: snap.Plan.PageKey(), Kind: rollout.EffectPage,
+			Notice: &rollout.Notice{Key: snap.Plan.PageKey(), Topic: rollout.TopicPage, Severity: "critical", Summary: page.Summary}}
+		open = append(open, notice(snap.Plan, &snap.State, effect, e.cfg.ExternalURL, now()))
+	}
+	return open, nil
+}
