@@ -45,30 +45,30 @@ func TestExpandRefuses(t *testing.T) {
 		lang Lang
 		in   string
 	}{
-		{LangPromQL, `rate_${endpoint}`},                                // outside of quotes
-		{LangPromQL, `x[${window}]`},                                    // not a duration
-		{LangPromQL, `x{e="${stable}"}`},                                // empty
-		{LangPromQL, `x{e="${candidate}"}`},                             // a line break
-		{LangPromQL, `x{e="\${endpoint}"}`},                             // continues an escape
-		{LangPromQL, `x{e="\x${endpoint}"}`},                            // continues an escape
-		{LangPromQL, `x{e=~"[${endpoint}]"}`},                           // in a class
-		{LangPromQL, `x{e=~"a{${endpoint}}"}`},                          // in a repetition
-		{LangPromQL, `x{e=~"(?${endpoint})"}`},                          // in the head of a group
-		{LangPromQL, "x{e=~`\\${endpoint}`}"},                           // continues an escape of the regular expression
+		{LangPromQL, `rate_${endpoint}`},                                    // outside of quotes
+		{LangPromQL, `x[${window}]`},                                        // not a duration
+		{LangPromQL, `x{e="${stable}"}`},                                    // empty
+		{LangPromQL, `x{e="${candidate}"}`},                                 // a line break
+		{LangPromQL, `x{e="\${endpoint}"}`},                                 // continues an escape
+		{LangPromQL, `x{e="\x${endpoint}"}`},                                // continues an escape
+		{LangPromQL, `x{e=~"[${endpoint}]"}`},                               // in a class
+		{LangPromQL, `x{e=~"a{${endpoint}}"}`},                              // in a repetition
+		{LangPromQL, `x{e=~"(?${endpoint})"}`},                              // in the head of a group
+		{LangPromQL, "x{e=~`\\${endpoint}`}"},                               // continues an escape of the regular expression
 		{LangPromQL, `label_replace(x, "a", "${deployment}", "b", "(.*)")`}, // refers to groups
 		{LangKQL, `T | extend x = extract("${deployment}", 1, y)`},          // a regular expression by its place
-		{LangKQL, `${endpoint} | count`},                                // a table
-		{LangKQL, `T | where ['${window}'] == ${stable}`},               // a bare value
-		{LangURL, "https://${endpoint}/x"},                              // the host
-		{LangURL, "${endpoint}/x"},                                      // the host
-		{LangURL, "/a/${deployment}/b"},                                 // the folder above
-		{LangURL, "/a#${endpoint}"},                                     // never sent
-		{LangURL, "/a%2${endpoint}"},                                    // continues an escape
-		{LangJSON, `{"a": ${endpoint}}`},                                // not in a string
-		{LangJSON, `{"a": "\${endpoint}"}`},                             // continues an escape
-		{LangJSON, `{"a": "${nothing}"}`},                               // no such name
-		{LangJSON, `{"a": "${endpoint"}`},                               // not closed
-		{Lang("sql"), `select '${endpoint}'`},                           // no such language
+		{LangKQL, `${endpoint} | count`},                                    // a table
+		{LangKQL, `T | where ['${window}'] == ${stable}`},                   // a bare value
+		{LangURL, "https://${endpoint}/x"},                                  // the host
+		{LangURL, "${endpoint}/x"},                                          // the host
+		{LangURL, "/a/${deployment}/b"},                                     // the folder above
+		{LangURL, "/a#${endpoint}"},                                         // never sent
+		{LangURL, "/a%2${endpoint}"},                                        // continues an escape
+		{LangJSON, `{"a": ${endpoint}}`},                                    // not in a string
+		{LangJSON, `{"a": "\${endpoint}"}`},                                 // continues an escape
+		{LangJSON, `{"a": "${nothing}"}`},                                   // no such name
+		{LangJSON, `{"a": "${endpoint"}`},                                   // not closed
+		{Lang("sql"), `select '${endpoint}'`},                               // no such language
 	} {
 		if got, err := Expand(tt.in, tt.lang, vars); err == nil {
 			t.Errorf("%s %s: got %s, want an error", tt.lang, tt.in, got)
