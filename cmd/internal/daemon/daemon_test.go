@@ -1,0 +1,231 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/belayd/belay/store/bolt"
+)
+
+const policyText = `apiVersion: belay/v1
+kind: RolloutPolicy
+metadata: {name: recommendations, owner: team}
+spec:
+  endpoint: {router: edge, name: recs}
+  steps: [5%, 100%]
+  bake: 30m
+  metrics:
+    failures: {source: pods, counts: {total: 'a{endpoint="${endpoint}"}', bad: 'b{endpoint="${endpoint}"}', deployment: deployment}}
+  guardrails:
+    - {name: failures, metric: failures, limit: "<= 1%"}
+  page: [hook]
+`
+
+const configText = `listen: 127.0.0.1:0
+store: {bolt: {path: belay.db}}
+policies: ["policies/*.yaml"]
+sources:
+  pods: {scrape: {targets: {recs: {blue: ["http://127.0.0.1:1/metrics"], green: ["http://127.0.0.1:1/metrics"]}}}}
+  prom: {prometheus: {url: "http://127.0.0.1:1", http: {basic_auth: {username: belay, password_file: password}}}}
+  logs: {loganalytics: {workspace: 11111111-2222-3333-4444-555555555555, credential: file, tokenFile: token}}
+  azure: {azuremonitor: {region: westeurope, subscription: 11111111-2222-3333-4444-555555555555, resourceGroup: g, workspace: w, credential: file, tokenFile: token}}
+  warehouse: {httpjson: {url: "http://127.0.0.1:1/q?e=${endpoint}"}}
+routers:
+  edge: {webhook: {url: "http://127.0.0.1:1"}}
+  lb: {haproxy: {socket: /run/haproxy/admin.sock}}
+  azureml-prod: {azureml: {subscription: 11111111-2222-3333-4444-555555555555, resourceGroup: g, workspace: w, credential: file, tokenFile: token}}
+notifiers:
+  hook: {webhook: {url: "http://127.0.0.1:1/pages", secretFile: secret}}
+  oncall: {pagerduty: {routingKeyFile: routing}}
+  am: {alertmanager: {url: "http://127.0.0.1:1"}}
+  mail: {email: {server: "127.0.0.1:25", from: belay@belay.example, to: [team@belay.example]}}
+  slack: {slack: {botTokenFile: bot, appTokenFile: app, channel: "#releases"}}
+`
+
+// canary is in every secret of the test: it may appear nowhere.
+const canary = "c4n4ryc4n4ryc4n4ryc4n4ry"
+
+// home writes a config with everything in it and returns the config's file.
+func home(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name, text string) {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("belayd.yaml", configText)
+	write("policies/recommendations.yaml", policyText)
+	for name, text := range map[string]string{"secret": canary, "password": canary, "token": canary, "routing": canary + "12345678",
+		"bot": "xoxb-" + canary, "app": "xapp-" + canary} {
+		write(name, text)
+	}
+	return filepath.Join(dir, "belayd.yaml")
+}
+
+// TestCheckConfig: a config with every adapter there is builds, and names what
+// is wrong where something is.
+func TestCheckConfig(t *testing.T) {
+	file := home(t)
+	if report, ok := CheckConfig(file); !ok || !strings.Contains(report, "ok: 1 policies, 5 sources, 3 routers, 5 notifiers") {
+		t.Fatalf("check-config: got %v:\n%s", ok, report)
+	}
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ old, new, says string }{
+		{"listen: 127.0.0.1:0", "listen: 0.0.0.0:7070", "not a loopback address and no auth is configured"},
+		{"listen:", "lisen:", "did you mean listen"},
+		{"secretFile: secret", "secretFile: missing", "no such file"},
+		{"secretFile: secret", `secretFile: "${env:BELAY_TEST_NOT_SET}"`, "BELAY_TEST_NOT_SET is not set"},
+		{"policies/*.yaml", "polices/*.yaml", "matches no file"},
+		{"pods: {scrape", "poods: {scrape", "pods"},
+		{"webhook: {url: \"http://127.0.0.1:1\"}", "webhok: {url: x}", "did you mean"},
+	} {
+		bad := strings.Replace(string(good), c.old, c.new, 1)
+		if bad == string(good) {
+			t.Fatalf("%q is not in the config", c.old)
+		}
+		if err := os.WriteFile(file, []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		report, ok := CheckConfig(file)
+		if ok || !strings.Contains(report, c.says) {
+			t.Errorf("with %q: got %v, want a report with %q:\n%s", c.new, ok, c.says, report)
+		}
+		if strings.Contains(report, canary) {
+			t.Errorf("with %q: a secret is in the report:\n%s", c.new, report)
+		}
+	}
+}
+
+// TestSecrets: a secret never shows, and a file that others can read is refused.
+func TestSecrets(t *testing.T) {
+	s := Secret(canary)
+	b, err := json.Marshal(map[string]any{"s": s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "s", s)
+	for _, text := range []string{fmt.Sprint(s), fmt.Sprintf("%v %+v %#v %s %q", s, s, s, s, s), string(b), log.String()} {
+		if strings.Contains(text, canary) {
+			t.Errorf("the secret shows: %s", text)
+		}
+	}
+	dir := t.TempDir()
+	open := filepath.Join(dir, "open")
+	if err := os.WriteFile(open, []byte(canary), 0o644); err != nil { //nolint:gosec // that is the point
+		t.Fatal(err)
+	}
+	if _, err := (&Config{dir: dir}).secret("x.secretFile", "open"); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("secret in a readable file: got %v, want the remedy", err)
+	}
+}
+
+// TestGuard: addresses that nobody's word may reach.
+func TestGuard(t *testing.T) {
+	for _, c := range []struct {
+		address  string
+		loopback bool
+		ok       bool
+	}{
+		{"93.184.216.34", false, true}, {"10.1.2.3", false, true}, {"127.0.0.1", false, false}, {"127.0.0.1", true, true}, {"::1", false, false},
+		{"::ffff:127.0.0.1", false, false}, {"169.254.169.254", true, false}, {"::ffff:169.254.169.254", true, false}, {"fe80::1", true, false},
+		{"fd00:ec2::254", true, false}, {"0.0.0.0", true, false}, {"224.0.0.1", true, false},
+	} {
+		if err := allowed(netip.MustParseAddr(c.address), c.loopback); (err == nil) != c.ok {
+			t.Errorf("allowed(%s, loopback=%v): got %v, want ok=%v", c.address, c.loopback, err, c.ok)
+		}
+	}
+	cl, err := (&Config{}).guarded("x", "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cl.Get("http://127.0.0.1:9/"); err == nil || !strings.Contains(err.Error(), "not allowed") { //nolint:bodyclose // there is none
+		t.Errorf("get loopback through the guard: got %v, want it refused", err)
+	}
+}
+
+// TestRunAndStop: the daemon starts with every adapter configured and nobody
+// there, serves, reloads policies, keeps the old set when a new one is bad, backs
+// up while it runs, and stops within five seconds.
+func TestRunAndStop(t *testing.T) {
+	file := home(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	reload, ready, done := make(chan struct{}), make(chan string, 1), make(chan error, 1)
+	var log lockedBuilder
+	go func() {
+		done <- Run(ctx, Options{ConfigFile: file, Version: "test", Reload: reload, Logger: slog.New(slog.NewTextHandler(&log, nil)), Ready: func(a string) { ready <- a }})
+	}()
+	var address string
+	select {
+	case address = <-ready:
+	case err := <-done:
+		t.Fatalf("run: %v", err)
+	}
+	for _, path := range []string{"/healthz", "/metrics", "/v1/rollouts", "/v1/policies", "/openapi.yaml"} {
+		resp, err := http.Get("http://" + address + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("GET %s: got %s", path, resp.Status)
+		}
+	}
+	policy := filepath.Join(filepath.Dir(file), "policies", "recommendations.yaml")
+	if err := os.WriteFile(policy, []byte("kind: nonsense\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reload <- struct{}{}
+	waitLog(t, &log, "policies not taken over")
+	copyTo := filepath.Join(t.TempDir(), "copy.db")
+	if err := Backup(t.Context(), file, copyTo); err != nil {
+		t.Errorf("backup while running: %v", err)
+	}
+	s, err := bolt.Open(copyTo, bolt.Options{ReadOnly: true})
+	if err != nil {
+		t.Errorf("open the copy: %v", err)
+	} else {
+		_ = s.Close()
+	}
+	cancel()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Errorf("stop: %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("the daemon does not stop")
+	}
+	if strings.Contains(log.String(), canary) {
+		t.Errorf("a secret is in the log:\n%s", log.String())
+	}
+	if err := Backup(t.Context(), file, filepath.Join(t.TempDir(), "copy.db")); err != nil {
+		t.Errorf("backup while stopped: %v", err)
+	}
+}
+
+func waitLog(t *testing.T, log *lockedBuilder, text string) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if strings.Contains(log.String(), text) {
+			return
+		}
+	}
+	t.Fatalf("the log does not say %q:\n%s", text, log.String())
+}
