@@ -43,6 +43,8 @@ func (f Fault) String() string {
 	return names[f]
 }
 
+var _ http.RoundTripper = (*Transport)(nil)
+
 // A Transport serves requests by a handler, without a socket, so that a source
 // runs inside a testing/synctest bubble. It is safe for concurrent use.
 type Transport struct {
