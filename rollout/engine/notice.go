@@ -47,6 +47,7 @@ func view(p *rollout.Plan, s *rollout.State, external string) notifier.Rollout {
 	}
 	for _, v := range s.Verdicts {
 		r.Guardrails = append(r.Guardrails, notifier.Guardrail{
+			Plot: plot(p, v),
 			Name: v.Guardrail, Verdict: string(v.Outcome), Limit: orElse(v.Effective, v.Limit), N: grouped(v.Candidate.N), Sentence: v.Sentence,
 			Candidate: figure(v.Candidate, v.Candidate.Value, v.Unit), Stable: figure(v.Stable, v.Stable.Value, v.Unit),
 			Interval: interval(v),
