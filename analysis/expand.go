@@ -183,9 +183,9 @@ func placeURL(before, _, _, value string) (string, error) {
 	if strings.Contains(before, "#") {
 		return "", fmt.Errorf("%w: a fragment is never sent", ErrUnsafe)
 	}
-	if i := strings.Index(before, "://"); i >= 0 && !strings.ContainsAny(before[i+3:], "/?") {
+	if _, rest, absolute := strings.Cut(before, "://"); absolute && !strings.ContainsAny(rest, "/?") {
 		return "", fmt.Errorf("%w: the host of a URL is fixed", ErrUnsafe)
-	} else if i < 0 && !strings.ContainsAny(before, "/?") {
+	} else if !absolute && !strings.ContainsAny(before, "/?") {
 		return "", fmt.Errorf("%w: a URL begins with a host or a path", ErrUnsafe)
 	}
 	if strings.HasPrefix(before, "//") && !strings.ContainsAny(before[2:], "/?") || before == "/" && value[0] == '/' {

@@ -135,7 +135,7 @@ func (i *Invariants) watch(r *Run, a *account, l Line) {
 func required(r *Run, metric string) bool {
 	rests := r.State.Confirmed != nil && r.State.Confirmed.Weights[r.State.Stable] == 0
 	for _, g := range r.Plan.Panel.Guardrails {
-		if g.Metric == metric && g.Evidence == analysis.EvidenceRequired && slices.Contains(g.Steps, r.State.Reached) && !(rests && g.Limit.Relative) {
+		if g.Metric == metric && g.Evidence == analysis.EvidenceRequired && slices.Contains(g.Steps, r.State.Reached) && (!rests || !g.Limit.Relative) {
 			return true
 		}
 	}
@@ -318,8 +318,7 @@ func (i *Invariants) checkEnd(w *World, r *Run, a *account) {
 
 // showed reports whether the endpoint showed such a split within the last second.
 func (w *World) showed(ok func(rollout.Split) bool) bool {
-	for n := len(w.Endpoint.History) - 1; n >= 0; n-- {
-		h := w.Endpoint.History[n]
+	for _, h := range slices.Backward(w.Endpoint.History) {
 		if ok(h.Split) {
 			return true
 		}
