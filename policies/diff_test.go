@@ -88,7 +88,7 @@ func TestDiffSame(t *testing.T) {
 
 const baseFile = `apiVersion: belay/v1
 kind: PolicyBase
-locked: [guardrails.failures, onNoData, approvals.po]
+locked: [guardrails.failures, onNoData, approvals.po, bake]
 metadata: {name: base, owner: sre, labels: {managed: "yes"}}
 spec:
   bake: 30m
@@ -141,6 +141,10 @@ func TestLocked(t *testing.T) {
 		{"another kind of limit", `"<= 0.5%"`, `"<= 1.1x stable"`, "p.yaml:9:31: spec.guardrails[0].limit: base.yaml locks guardrails.failures: it may only be tightened, and this is different (got <= 1% → <= 1.1x stable)"},
 		{"holds instead", `"<= 0.5%"`, `"<= 1%", onBreach: page`, "p.yaml:9:50: spec.guardrails[0].onBreach: base.yaml locks guardrails.failures: it may only be tightened, and this is looser (got rollback → page)"},
 		{"waits longer", "  steps:", "  onNoData: {after: 5m}\n  steps:", "p.yaml:7:21: spec.onNoData.after: base.yaml locks onNoData: it may only be tightened, and this is looser (got 1m → 5m)"},
+		{"not judged anywhere", "steps: [5%,", "steps: [{weight: 5%, guardrails: [p95]},", "p.yaml:7:11: spec.steps[0]: base.yaml locks guardrails.failures, and this step does not judge failures"},
+		{"judged late", `"<= 0.5%"`, `"<= 0.5%", from: 100%`, "p.yaml:7:11: spec.steps[0]: base.yaml locks guardrails.failures, and this step does not judge failures"},
+		{"nobody is asked", ", requires: [po]", "", "p.yaml:7:10: spec.steps: base.yaml locks approvals.po, and no step requires po"},
+		{"a short bake", "{weight: 100%,", "{weight: 100%, bake: 1m,", "p.yaml:7:36: spec.steps[1].bake: base.yaml locks bake, and this step bakes only 1m of 30m"},
 		{"one person suffices", "  steps:", "  approvals: [{name: po, quorum: 1}]\n  steps:", "p.yaml:7:34: spec.approvals[0].quorum: base.yaml locks approvals.po: it may only be tightened, and this is looser (got 2 → 1)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -25,6 +25,9 @@ func (l *loader) enforceLocks(p *Policy, env *Environment) Problems {
 				continue
 			}
 			out = append(out, broken(p, base.name, n, changes)...)
+			if base.name != p.Name {
+				out = append(out, evaded(b, p, base.name, n.value)...)
+			}
 		}
 	}
 	return out
@@ -41,6 +44,41 @@ func broken(p *Policy, base string, lock *node, changes []Change) Problems {
 		pr := problemAt(nearest(p.at, path), path, CodeLocked, fmt.Sprintf("%s locks %s: it may only be tightened, and this is %s", base, lock.value, strings.ToLower(string(c.Direction))))
 		pr.Got = shorten(orNone(c.Old) + " → " + orNone(c.New))
 		out = append(out, pr)
+	}
+	return out
+}
+
+// evaded finds the ways around a lock that no single value shows: a step that
+// does not judge a locked guardrail, a locked gate that no step requires, a step
+// that bakes shorter than a locked bake.
+func evaded(b, p *Policy, base, lock string) Problems {
+	var out Problems
+	report := func(path, why string) {
+		out = append(out, problemAt(nearest(p.at, path), path, CodeLocked, fmt.Sprintf("%s locks %s, and %s", base, lock, why)))
+	}
+	s := &p.Document.Spec
+	for _, g := range b.Document.Spec.Guardrails {
+		if !below(join("guardrails", g.Name), lock) {
+			continue
+		}
+		i := slices.IndexFunc(s.Guardrails, func(h Guardrail) bool { return h.Name == g.Name })
+		first := max(slices.IndexFunc(s.Steps, func(st Step) bool { return st.Name == g.From }), 0)
+		for k := first; i >= 0 && k < len(s.Steps); k++ {
+			known := slices.ContainsFunc(b.Document.Spec.Steps, func(st Step) bool { return st.Name == s.Steps[k].Name })
+			if !known && !slices.Contains(s.stepsOf(s.Guardrails[i]), k) {
+				report(fmt.Sprintf("spec.steps[%d]", k), "this step does not judge "+g.Name)
+			}
+		}
+	}
+	for _, a := range b.Document.Spec.Approvals {
+		if below(join("approvals", a.Name), lock) && !slices.ContainsFunc(s.Steps, func(st Step) bool { return slices.Contains(st.Requires, a.Name) }) {
+			report("spec.steps", "no step requires "+a.Name)
+		}
+	}
+	for k, st := range s.Steps {
+		if lock == "bake" && st.Bake < b.Document.Spec.Bake {
+			report(fmt.Sprintf("spec.steps[%d].bake", k), fmt.Sprintf("this step bakes only %s of %s", formatDuration(st.Bake), formatDuration(b.Document.Spec.Bake)))
+		}
 	}
 	return out
 }
