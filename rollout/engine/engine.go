@@ -29,6 +29,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -165,6 +166,9 @@ type Engine struct {
 	log     *slog.Logger
 	metrics *metrics
 	outage  *outage
+	// hurry counts rollbacks that were decided and not sent yet: whoever has much
+	// to do on the processor lets them pass.
+	hurry   atomic.Int64
 	said    said
 	routers map[string]*router
 	outlets map[string]*outlet

@@ -110,6 +110,9 @@ func (r *reader) read(ctx context.Context, source string, asks []*ask) {
 					mine[j].Metric = asks[i].queries[j].Metric.Name
 				}
 				asks[i].answer(mine, received)
+				if r.e.hurry.Load() > 0 {
+					runtime.Gosched()
+				}
 			}
 		})
 	}

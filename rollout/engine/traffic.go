@@ -65,6 +65,7 @@ func (l *live) setTraffic(ctx context.Context, e rollout.Effect) (rollout.Event,
 	l.mu.Lock()
 	received := l.received
 	l.received = time.Time{}
+	l.setHurry(false)
 	l.mu.Unlock()
 	if !received.IsZero() {
 		l.e.metrics.decision.Observe(time.Since(received).Seconds())
