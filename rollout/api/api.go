@@ -72,6 +72,9 @@ type Config struct {
 	// Ready says what keeps the daemon from doing its work, a line each; nil means
 	// always ready.
 	Ready func(ctx context.Context) []string
+	// TestNotifiers sends a test message to every notifier and says how that went;
+	// nil: there are none.
+	TestNotifiers func(ctx context.Context, by rollout.Person) []NotifierTest
 	// Version is the code's, for /healthz.
 	Version string
 	// Rate bounds the requests per second of one actor (100), Burst how many may
@@ -184,6 +187,7 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/policies/check", "checkPolicy", view, s.check},
 		{"GET", "/v1/endpoints", "listEndpoints", view, s.endpoints},
 		{"DELETE", "/v1/endpoints/{router}/{name}/cooldown", "clearCooldown", operate, s.clearCooldown},
+		{"POST", "/v1/notifiers/test", "testNotifiers", operate, s.testNotifiers},
 		{"GET", "/openapi.yaml", "getOpenAPI", nil, s.openapi},
 		{"GET", "/healthz", "getHealth", nil, s.health},
 		{"GET", "/readyz", "getReadiness", nil, s.readiness},

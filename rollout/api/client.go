@@ -77,13 +77,19 @@ type Filter struct {
 	Endpoint string   // a name, or router/name
 	Phases   []string // "open" is all that are not terminal
 	Owners   []string
+	// Limit ends the list after so many; 0 is all.
+	Limit int
 }
 
 // Rollouts yields the rollouts that the filter chooses, the newest first. An
 // error ends it.
 func (c *Client) Rollouts(ctx context.Context, f Filter) iter.Seq2[Rollout, error] {
 	return func(yield func(Rollout, error) bool) {
-		q := url.Values{"limit": {strconv.Itoa(pageMax)}}
+		left, size := f.Limit, pageMax
+		if left > 0 {
+			size = min(left, pageMax)
+		}
+		q := url.Values{"limit": {strconv.Itoa(size)}}
 		for name, v := range map[string]string{"endpoint": f.Endpoint, "phase": strings.Join(f.Phases, ","), "owner": strings.Join(f.Owners, ",")} {
 			if v != "" {
 				q.Set(name, v)
@@ -96,7 +102,7 @@ func (c *Client) Rollouts(ctx context.Context, f Filter) iter.Seq2[Rollout, erro
 				return
 			}
 			for _, r := range page.Rollouts {
-				if !yield(r, nil) {
+				if left--; !yield(r, nil) || left == 0 {
 					return
 				}
 			}
@@ -164,6 +170,12 @@ func (c *Client) ClearCooldown(ctx context.Context, ref rollout.EndpointRef, ver
 	}
 	_, err := c.call(ctx, call{method: "DELETE", path: "/v1/endpoints/" + url.PathEscape(ref.Router) + "/" + url.PathEscape(ref.Name) + "/cooldown", query: q})
 	return err
+}
+
+// TestNotifiers makes belayd send a test message to every notifier.
+func (c *Client) TestNotifiers(ctx context.Context) (l NotifierTests, err error) {
+	_, err = c.call(ctx, call{method: "POST", path: "/v1/notifiers/test", in: struct{}{}, out: &l})
+	return l, err
 }
 
 // Ready asks whether the daemon can do its work; the answer names what is wrong.

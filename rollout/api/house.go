@@ -90,6 +90,19 @@ func (s *Server) clearCooldown(w http.ResponseWriter, r *http.Request, a Actor) 
 	return nil
 }
 
+// testNotifiers sends a test message to every notifier.
+func (s *Server) testNotifiers(w http.ResponseWriter, r *http.Request, a Actor) error {
+	if !a.May(nil, RoleOperate) {
+		return forbidden(a, []Role{RoleOperate})
+	}
+	out := NotifierTests{SchemaVersion: SchemaVersion, Notifiers: []NotifierTest{}}
+	if s.c.TestNotifiers != nil {
+		out.Notifiers = append(out.Notifiers, s.c.TestNotifiers(r.Context(), a.Person)...)
+	}
+	s.c.Log.Info("notifiers tested", "by", a.Person.ID)
+	return send(w, http.StatusOK, out)
+}
+
 // openapi answers with the OpenAPI document.
 func (s *Server) openapi(w http.ResponseWriter, _ *http.Request, _ Actor) error {
 	w.Header().Set("Content-Type", "application/yaml")

@@ -126,7 +126,7 @@ func TestAuthorizationTable(t *testing.T) {
 			checked++
 		}
 	}
-	if want := 20 * (len(Roles) + 1); checked != want {
+	if want := 21 * (len(Roles) + 1); checked != want {
 		t.Errorf("cells checked: got %d, want %d; a new operation needs its rule here", checked, want)
 	}
 	if strings.Contains(r.log.String(), "token-of-") {
@@ -178,7 +178,10 @@ func fits(t testing.TB, s *jsonschema.Schema, body []byte) {
 
 // What the handlers answer fits the schemas that the document gives for it.
 func TestAnswersFitSchemas(t *testing.T) {
-	r := serve(t, Config{Auth: actors(), Ready: func(context.Context) []string { return []string{"nats: disconnected"} }})
+	r := serve(t, Config{Auth: actors(), Ready: func(context.Context) []string { return []string{"nats: disconnected"} },
+		TestNotifiers: func(context.Context, rollout.Person) []NotifierTest {
+			return []NotifierTest{{Name: "pager", OK: true}, {Name: "slack", Error: "channel_not_found"}}
+		}})
 	schema := schemas(t)
 	id := r.started(t, "k", "recs", "7")
 	r.engine.set(id, fullState)
@@ -192,6 +195,7 @@ func TestAnswersFitSchemas(t *testing.T) {
 		{"GET", "/v1/endpoints", "", "EndpointList"},
 		{"POST", "/v1/policies/check", `{"text":"bad"}`, "CheckResult"},
 		{"POST", "/v1/policies/check", `{"text":"good","file":"a.yaml"}`, "CheckResult"},
+		{"POST", "/v1/notifiers/test", "{}", "NotifierTests"},
 		{"GET", "/healthz", "", "Health"},
 		{"GET", "/readyz", "", "Health"},
 		{"GET", "/v1/rollouts/nobody", "", "Problem"},

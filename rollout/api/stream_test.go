@@ -262,7 +262,7 @@ func TestListPages(t *testing.T) {
 		f    Filter
 		want int
 	}{
-		{Filter{Endpoint: "ads"}, 12}, {Filter{Endpoint: "edge/ads"}, 12}, {Filter{Endpoint: "other/ads"}, 0},
+		{Filter{Limit: 3}, 3}, {Filter{Endpoint: "ads"}, 12}, {Filter{Endpoint: "edge/ads"}, 12}, {Filter{Endpoint: "other/ads"}, 0},
 		{Filter{Owners: []string{"team-b"}}, 12}, {Filter{Phases: []string{"open"}}, 27}, {Filter{Phases: []string{"open", "promoted"}}, 28},
 	} {
 		if got := count(c.f); got != c.want {

@@ -105,6 +105,20 @@ type EndpointList struct {
 	Endpoints     []Endpoint `json:"endpoints"`
 }
 
+// A NotifierTest is how a test message to one notifier went.
+type NotifierTest struct {
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+	// Error says why it did not arrive; it holds no secret.
+	Error string `json:"error,omitempty"`
+}
+
+// NotifierTests are those of all notifiers, by name.
+type NotifierTests struct {
+	SchemaVersion int            `json:"schemaVersion"`
+	Notifiers     []NotifierTest `json:"notifiers"`
+}
+
 // Health is the answer of /healthz and /readyz.
 type Health struct {
 	SchemaVersion int      `json:"schemaVersion"`

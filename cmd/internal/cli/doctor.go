@@ -13,16 +13,17 @@ func doctorCommand() *command {
 	return &command{
 		name: "doctor", short: "Look for what is wrong: the connection, the daemon, its policies and endpoints.",
 		long:     "Each line says what was looked at and what to do about it. The exit code is 1 when anything is wrong.",
-		examples: []string{"belay doctor", "belay doctor --context prod --output json"},
+		examples: []string{"belay doctor", "belay doctor --notify                   # people get a marked test message", "belay doctor --context prod --output json"},
 		setup: func(f *flags) run {
 			conn := f.connection()
+			notify := f.Bool("notify", false, "also send a marked test message to every notifier")
 			output := f.choice("output", "how to print", "table", "json", "yaml")
 			return func(ctx context.Context, e *env, _ []string) error {
 				c, err := conn.client(e)
 				if err != nil {
 					return err
 				}
-				return doctor(ctx, e, c, *output)
+				return doctor(ctx, e, c, *notify, *output)
 			}
 		},
 	}
@@ -36,13 +37,17 @@ type finding struct {
 	Remedy string `json:"remedy,omitempty"`
 }
 
-func doctor(ctx context.Context, e *env, c *api.Client, output string) error {
+func doctor(ctx context.Context, e *env, c *api.Client, notify bool, output string) error {
 	out := struct {
 		SchemaVersion int       `json:"schemaVersion"`
 		OK            bool      `json:"ok"`
 		Findings      []finding `json:"findings"`
 	}{SchemaVersion: api.SchemaVersion, OK: true}
-	for _, look := range []func(context.Context, *api.Client) []finding{lookReady, lookPolicies, lookEndpoints, lookRollouts} {
+	looks := []func(context.Context, *api.Client) []finding{lookReady, lookPolicies, lookEndpoints, lookRollouts}
+	if notify {
+		looks = append(looks, lookNotifiers)
+	}
+	for _, look := range looks {
 		found := look(ctx, c)
 		out.Findings = append(out.Findings, found...)
 		if len(found) > 0 && found[0].What == "connection" && !found[0].OK {
@@ -147,6 +152,26 @@ func lookRollouts(ctx context.Context, c *api.Client) []finding {
 	}
 	if len(out) == 0 {
 		out = append(out, finding{OK: true, What: "rollouts", Found: fmt.Sprintf("%d open, none calls a person", n)})
+	}
+	return out
+}
+
+// lookNotifiers sends a test message to every notifier.
+func lookNotifiers(ctx context.Context, c *api.Client) []finding {
+	l, err := c.TestNotifiers(ctx)
+	if err != nil {
+		return []finding{{What: "notifiers", Found: sentence(err)}}
+	}
+	if len(l.Notifiers) == 0 {
+		return []finding{{What: "notifiers", Found: "there are none: nobody is paged", Remedy: "add notifiers to belayd's config and name them in policies"}}
+	}
+	var out []finding
+	for _, n := range l.Notifiers {
+		f := finding{OK: n.OK, What: "notifier", Found: n.Name + " took a test message"}
+		if !n.OK {
+			f.Found, f.Remedy = n.Name+": "+n.Error, "check its address and secret in belayd's config"
+		}
+		out = append(out, f)
 	}
 	return out
 }

@@ -188,6 +188,8 @@ func (d *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/readyz":
 		w.WriteHeader(http.StatusServiceUnavailable)
 		answer(api.Health{SchemaVersion: 1, Status: "not ready", Version: "1.0", Problems: []string{"trigger nats:RELEASES: disconnected"}})
+	case r.URL.Path == "/v1/notifiers/test":
+		answer(api.NotifierTests{SchemaVersion: 1, Notifiers: []api.NotifierTest{{Name: "pager", OK: true}, {Name: "slack", Error: "channel_not_found"}}})
 	case r.Method == "DELETE":
 		w.WriteHeader(http.StatusNoContent)
 	case i < 0:

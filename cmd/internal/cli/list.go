@@ -47,6 +47,9 @@ func list(ctx context.Context, e *env, from *source, f api.Filter, limit int, ou
 		return err
 	}
 	defer func() { _ = done() }() // a store that was only read
+	if limit > 0 {
+		f.Limit = limit + 1 // to know whether there are more
+	}
 	out := api.List{SchemaVersion: api.SchemaVersion, Rollouts: []api.Rollout{}}
 	for x, err := range r.Rollouts(ctx, f) {
 		if err != nil {

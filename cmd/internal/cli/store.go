@@ -60,8 +60,8 @@ func (s *storeReader) Rollouts(ctx context.Context, f api.Filter) iter.Seq2[api.
 			}
 		}
 		slices.SortStableFunc(all, func(a, b api.Rollout) int { return b.CreatedAt.Compare(a.CreatedAt) })
-		for _, r := range all {
-			if !yield(r, nil) {
+		for i, r := range all {
+			if f.Limit > 0 && i == f.Limit || !yield(r, nil) {
 				return
 			}
 		}
