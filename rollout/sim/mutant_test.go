@@ -39,6 +39,30 @@ var mutants = map[string]func(*rollout.Plan, rollout.State, rollout.Event) rollo
 		}
 		return rollout.Next(p, s, ev)
 	},
+	// I2: a share is rounded up.
+	"weights do not sum to 100": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		n := rollout.Next(p, s, ev)
+		for i := range n.Outbox {
+			if e := &n.Outbox[i]; e.Kind == rollout.EffectSetTraffic && e.Forward {
+				to := e.To.Clone()
+				to.Weights[n.Stable]++
+				e.To = &to
+			}
+		}
+		return n
+	},
+	// I10: the next reading is never asked for.
+	"readings stop": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		n := rollout.Next(p, s, ev)
+		keep := n.Outbox[:0:0]
+		for _, e := range n.Outbox {
+			if e.Kind != rollout.EffectMeasure || n.Seq < 40 {
+				keep = append(keep, e)
+			}
+		}
+		n.Outbox = keep
+		return n
+	},
 	// I3: the page is closed before stable is confirmed.
 	"the page is closed at once": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		n := rollout.Next(p, s, ev)
