@@ -196,19 +196,27 @@ func (b *batch) parallel(n int, f func(i int)) {
 	wg.Wait()
 }
 
-// learn sees the scrape intervals in what was fetched.
+// learn sees the scrape intervals in some of what was fetched.
 func (b *batch) learn() {
-	seen := map[string]time.Duration{}
-	for _, g := range b.groups {
-		for _, e := range slices.Sorted(maps.Keys(g.series)) {
-			if d := series.Interval(g.series[e]); d > 0 {
-				seen[g.shared.name] = max(seen[g.shared.name], d)
+	const enough = 32
+	seen := map[string][]*series.Series{}
+	for _, key := range slices.Sorted(maps.Keys(b.groups)) {
+		g := b.groups[key]
+		for i, k := range slices.Sorted(maps.Keys(g.series)) {
+			if i == enough {
 				break
+			}
+			// One series of an endpoint says as much as all of them.
+			for _, s := range g.series[k] {
+				if len(s.Points) > 1 {
+					seen[g.shared.name] = append(seen[g.shared.name], s)
+					break
+				}
 			}
 		}
 	}
-	for name, d := range seen {
-		b.s.learnStep(name, d)
+	for name, all := range seen {
+		b.s.learnStep(name, series.Interval(all))
 	}
 }
 
