@@ -91,7 +91,7 @@ type Trial struct {
 	// Instance played the candidate, in the mode instances.
 	Instance string        `json:"instance,omitempty"`
 	Phase    rollout.Phase `json:"phase"`
-	Took     time.Duration `json:"took"`
+	Took     Span          `json:"took"`
 	// Step, Guardrail and Sentence say what turned it; empty for promoted ones.
 	Step      string `json:"step,omitempty"`
 	Guardrail string `json:"guardrail,omitempty"`
@@ -163,7 +163,7 @@ func (r Recording) trial(p *Policy, plan *rollout.Plan, start time.Time, instanc
 	copied.Release.Candidate = candidateOf(p)
 	run := w.Begin(&copied)
 	w.Run(r.To)
-	out.Phase, out.Took = run.State.Phase, run.State.At.Sub(start)
+	out.Phase, out.Took = run.State.Phase, Span(run.State.At.Sub(start))
 	if out.Phase == rollout.PhasePromoted {
 		out.Step, out.Guardrail, out.Sentence = "", "", ""
 	}
@@ -250,7 +250,7 @@ func (r BacktestReport) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %s to %s, mode %s\n", r.Policy, r.From.Format(time.RFC3339), r.To.Format(time.RFC3339), r.Mode)
 	for _, t := range r.Trials {
-		fmt.Fprintf(&b, "  %s  %-11s after %s", t.Start.Format("2006-01-02 15:04:05"), t.Phase, formatDuration(t.Took.Round(time.Second)))
+		fmt.Fprintf(&b, "  %s  %-11s after %s", t.Start.Format("2006-01-02 15:04:05"), t.Phase, t.Took)
 		if t.Instance != "" {
 			fmt.Fprintf(&b, "  (candidate: %s)", t.Instance)
 		}

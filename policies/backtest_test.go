@@ -88,7 +88,7 @@ func TestBacktestBad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rep.Promoted != 0 || rep.RolledBack != len(rep.Trials) || rep.Trials[0].Guardrail != "failures" || rep.Trials[0].Took > 20*time.Minute {
+	if rep.Promoted != 0 || rep.RolledBack != len(rep.Trials) || rep.Trials[0].Guardrail != "failures" || rep.Trials[0].Took > Span(20*time.Minute) {
 		t.Errorf("got:\n%swant every rollout rolled back", rep.Text())
 	}
 }

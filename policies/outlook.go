@@ -36,8 +36,8 @@ type Outlook struct {
 	Assumed []string `json:"assumed,omitempty"`
 	// Shortest is when every gate opens at once and evidence suffices; Longest
 	// when each step uses its extension and each question its time.
-	Shortest time.Duration `json:"shortest"`
-	Longest  time.Duration `json:"longest"`
+	Shortest Span `json:"shortest"`
+	Longest  Span `json:"longest"`
 	// Advice says what cannot be detected and what would help.
 	Advice   []string `json:"advice,omitempty"`
 	Rollback string   `json:"rollback,omitempty"`
@@ -45,16 +45,16 @@ type Outlook struct {
 
 // StepOutlook is one step of an outlook.
 type StepOutlook struct {
-	Name     string        `json:"name"`
-	Weight   int           `json:"weight"`
-	Mirror   int           `json:"mirror,omitempty"`
-	Bake     time.Duration `json:"bake"`
-	Requires []string      `json:"requires,omitempty"`
+	Name     string   `json:"name"`
+	Weight   int      `json:"weight"`
+	Mirror   int      `json:"mirror,omitempty"`
+	Bake     Span     `json:"bake"`
+	Requires []string `json:"requires,omitempty"`
 	// Earliest and Latest are when the step starts; Window is how long it waits
 	// for a window in the earliest case.
-	Earliest time.Time     `json:"earliest"`
-	Latest   time.Time     `json:"latest"`
-	Window   time.Duration `json:"window,omitempty"`
+	Earliest time.Time `json:"earliest"`
+	Latest   time.Time `json:"latest"`
+	Window   Span      `json:"window,omitempty"`
 	// Capacity says whether the candidate can carry the step; empty when unknown.
 	Capacity string       `json:"capacity,omitempty"`
 	Judges   []JudgeAhead `json:"judges"`
@@ -72,10 +72,10 @@ type JudgeAhead struct {
 	// Median and T90 are when the regression is detected with chance ½ and 0.9,
 	// Pass when a release as good as stable passes with chance 0.9; negative is
 	// never.
-	Median time.Duration `json:"median,omitempty"`
-	T90    time.Duration `json:"t90,omitempty"`
-	Pass   time.Duration `json:"pass,omitempty"`
-	Power  float64       `json:"power,omitempty"`
+	Median Span    `json:"median,omitempty"`
+	T90    Span    `json:"t90,omitempty"`
+	Pass   Span    `json:"pass,omitempty"`
+	Power  float64 `json:"power,omitempty"`
 	// Excess is the number of bad events that the median detection costs.
 	Excess float64 `json:"excess,omitempty"`
 	// hold is the bake that would do.
@@ -117,11 +117,11 @@ func (o *Outlook) times(plan *rollout.Plan, start time.Time) {
 			slow = slow.Add(plan.Approvals[i].Expires)
 		}
 		slow, _ = afterWindow(plan.Windows, slow)
-		o.Steps = append(o.Steps, StepOutlook{Name: s.Name, Weight: s.Weight, Mirror: s.Mirror, Bake: s.Bake,
-			Requires: s.Requires, Earliest: fast, Latest: slow, Window: waited})
+		o.Steps = append(o.Steps, StepOutlook{Name: s.Name, Weight: s.Weight, Mirror: s.Mirror, Bake: Span(s.Bake),
+			Requires: s.Requires, Earliest: fast, Latest: slow, Window: Span(waited)})
 		fast, slow = fast.Add(s.Bake), slow.Add(s.Bake+plan.MaxExtend)
 	}
-	o.Shortest, o.Longest = fast.Sub(start), slow.Sub(start)
+	o.Shortest, o.Longest = Span(fast.Sub(start)), Span(slow.Sub(start))
 }
 
 // afterWindow is when a step may start that could start at t.
@@ -150,7 +150,7 @@ func (o *Outlook) judge(p *Policy, plan *rollout.Plan, base map[string]analysis.
 	for _, f := range forecast(plan, base, i, 0) {
 		g := plan.Panel.Guardrails[slices.IndexFunc(plan.Panel.Guardrails, func(g analysis.Guardrail) bool { return g.Name == f.Guardrail })]
 		j := JudgeAhead{Guardrail: f.Guardrail, Limit: g.Limit.Text, Detect: p.detectText(g.Name), Reason: f.Reason,
-			Median: f.Median, T90: f.T90, Pass: f.PassT90, Power: f.Power, Excess: f.Excess, hold: f.Hold}
+			Median: Span(f.Median), T90: Span(f.T90), Pass: Span(f.PassT90), Power: f.Power, Excess: f.Excess, hold: f.Hold}
 		if f.Reason == "" {
 			j.Grade = string(f.Grade)
 		}
@@ -231,7 +231,7 @@ func (o *Outlook) advise(plan *rollout.Plan, base map[string]analysis.Baseline) 
 				continue
 			}
 			text := fmt.Sprintf("Step %s cannot be relied on to detect %s beyond %s on %s: within %s it is found in %s of cases.",
-				s.Name, orNone(j.Detect), j.Limit, j.Guardrail, formatDuration(s.Bake), percentOf(j.Power))
+				s.Name, orNone(j.Detect), j.Limit, j.Guardrail, s.Bake, percentOf(j.Power))
 			if help := o.help(plan, base, i, j); help != "" {
 				text += " " + help
 			}
@@ -285,15 +285,15 @@ func slowPasses(steps []StepOutlook, plan *rollout.Plan) []string {
 	var out []string
 	for _, s := range steps {
 		for _, j := range s.Judges {
-			if j.Grade == "" || j.Pass >= 0 && j.Pass <= s.Bake+plan.MaxExtend {
+			if j.Grade == "" || j.Pass >= 0 && j.Pass <= s.Bake+Span(plan.MaxExtend) {
 				continue
 			}
 			when := "never"
 			if j.Pass >= 0 {
-				when = "only after " + formatDuration(roundUp(j.Pass))
+				when = "only after " + formatDuration(roundUp(time.Duration(j.Pass)))
 			}
 			out = append(out, fmt.Sprintf("Step %s: a release as good as stable passes %s %s, and bake and maxExtend give it %s; then onUndecided applies (%s).",
-				s.Name, j.Guardrail, when, formatDuration(s.Bake+plan.MaxExtend), plan.OnUndecided))
+				s.Name, j.Guardrail, when, s.Bake+Span(plan.MaxExtend), plan.OnUndecided))
 		}
 	}
 	return out

@@ -18,7 +18,7 @@ func (o Outlook) Text(w io.Writer) error {
 	for i, s := range o.Steps {
 		o.step(&b, i, s)
 	}
-	fmt.Fprintf(&b, "\nShortest %s, longest %s (every extension and every question used up).\n", formatDuration(o.Shortest.Round(time.Minute)), formatDuration(o.Longest.Round(time.Minute)))
+	fmt.Fprintf(&b, "\nShortest %s, longest %s (every extension and every question used up).\n", formatDuration(time.Duration(o.Shortest).Round(time.Minute)), formatDuration(time.Duration(o.Longest).Round(time.Minute)))
 	for _, a := range o.Assumed {
 		b.WriteString("Assumed: " + a + ".\n")
 	}
@@ -42,9 +42,9 @@ func (o Outlook) step(b *strings.Builder, i int, s StepOutlook) {
 	if s.Mirror > 0 {
 		share = fmt.Sprintf("mirror %d%%", s.Mirror)
 	}
-	fmt.Fprintf(b, "%d. %s: %s for %s, from %s on", i+1, s.Name, share, formatDuration(s.Bake), s.Earliest.Format("Mon 2006-01-02 15:04 MST"))
+	fmt.Fprintf(b, "%d. %s: %s for %s, from %s on", i+1, s.Name, share, s.Bake, s.Earliest.Format("Mon 2006-01-02 15:04 MST"))
 	if s.Window > 0 {
-		fmt.Fprintf(b, " (waits %s for a window)", formatDuration(s.Window.Round(time.Minute)))
+		fmt.Fprintf(b, " (waits %s for a window)", formatDuration(time.Duration(s.Window).Round(time.Minute)))
 	}
 	if len(s.Requires) > 0 {
 		fmt.Fprintf(b, ", after %s", strings.Join(s.Requires, " and "))
@@ -81,7 +81,8 @@ func (j JudgeAhead) sentence() string {
 }
 
 // human rounds a duration to what matters.
-func human(d time.Duration) string {
+func human(s Span) string {
+	d := time.Duration(s)
 	switch {
 	case d >= 48*time.Hour:
 		return fmt.Sprintf("%.0f days", d.Hours()/24)

@@ -111,6 +111,21 @@ func (p *Patience) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// Span is a duration that JSON and people write alike: "1h30m". The forecasts'
+// -1 is "never".
+type Span time.Duration
+
+// MarshalText writes "1h30m" or "never".
+func (s Span) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// String writes "1h30m" or "never", to the second.
+func (s Span) String() string {
+	if s == -1 {
+		return "never"
+	}
+	return formatDuration(time.Duration(s).Round(time.Second))
+}
+
 var durationText = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(h|ms|m|s))+$`)
 
 const maxDuration = 366 * 24 * time.Hour

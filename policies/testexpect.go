@@ -10,14 +10,17 @@ import (
 
 // Decided is a decision with its time since the rollout's start.
 type Decided struct {
-	At time.Duration `json:"at"`
+	At Span `json:"at"`
 	rollout.Decision
 }
+
+// clock is the time for people; before the start it is negative.
+func (d Decided) clock() string { return formatDuration(time.Duration(d.At).Round(time.Second)) }
 
 // String is the decision on one line.
 func (d Decided) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%10s  %-14s", formatDuration(d.At.Round(time.Second)), d.Kind)
+	fmt.Fprintf(&b, "%10s  %-14s", d.clock(), d.Kind)
 	for _, part := range []string{d.Step, d.Guardrail, d.Gate} {
 		if part != "" {
 			b.WriteString(" " + part)
@@ -74,7 +77,7 @@ func (s *stage) check(e Expectation) (why string, wrong int) {
 	case e.Never != "":
 		for i, d := range s.timeline {
 			if ok, _ := s.matches(e, e.Never, d); ok {
-				return "it happened at " + formatDuration(d.At.Round(time.Second)), i
+				return "it happened at " + d.clock(), i
 			}
 		}
 		return "", -1
@@ -108,7 +111,7 @@ func (s *stage) checkEvent(e Expectation) (string, int) {
 
 // matches compares a decision with what an expectation gives.
 func (s *stage) matches(e Expectation, kind rollout.DecisionKind, d Decided) (ok bool, why string) {
-	at := formatDuration(d.At.Round(time.Second))
+	at := d.clock()
 	if d.Kind != kind {
 		return false, ""
 	}
@@ -131,9 +134,9 @@ func (s *stage) matches(e Expectation, kind rollout.DecisionKind, d Decided) (ok
 		switch {
 		case !known:
 			return false, bound.w.Text + " never came"
-		case bound.after && d.At < t:
+		case bound.after && time.Duration(d.At) < t:
 			return false, fmt.Sprintf("it happened at %s, before %s", at, formatDuration(t))
-		case !bound.after && d.At > t:
+		case !bound.after && time.Duration(d.At) > t:
 			return false, fmt.Sprintf("it happened at %s, after %s", at, formatDuration(t))
 		}
 	}

@@ -214,7 +214,7 @@ func (s *stage) watch(_ *sim.World, r *sim.Run, l sim.Line) {
 		} else if d.Guardrail == "" && d.Reason != "" && blamed != "" {
 			d.Guardrail = blamed // what a breach led to is that guardrail's
 		}
-		s.timeline = append(s.timeline, Decided{At: l.Event.At.Sub(s.play.start), Decision: d})
+		s.timeline = append(s.timeline, Decided{At: Span(l.Event.At.Sub(s.play.start)), Decision: d})
 		switch d.Kind { //nolint:exhaustive // only these are anchors
 		case rollout.DecisionConfirm:
 			s.anchor("step:"+d.Step, l.Event.At)

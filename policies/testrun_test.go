@@ -39,7 +39,7 @@ func TestFailingCases(t *testing.T) {
 			r.Cases[i].Failures[j] = moments.ReplaceAllString(sentences.ReplaceAllString(f, "$1…"), "$1 …")
 		}
 		for j, d := range r.Cases[i].Timeline {
-			r.Cases[i].Timeline[j].Sentence, r.Cases[i].Timeline[j].At = "…", d.At.Round(10*time.Minute)
+			r.Cases[i].Timeline[j].Sentence, r.Cases[i].Timeline[j].At = "…", Span(time.Duration(d.At).Round(10*time.Minute))
 		}
 	}
 	var text, junit, coverage strings.Builder
