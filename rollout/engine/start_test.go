@@ -172,6 +172,9 @@ func TestStoreLost(t *testing.T) {
 		if got := len(w.router.Writes("recs")); got != writes {
 			t.Errorf("got %d writes after the loss, want none", got-writes)
 		}
+		if s := w.await("r1", time.Minute, func(*rollout.State) bool { return true }); s.Phase != rollout.PhaseSuspect || s.Page == nil {
+			t.Errorf("ten minutes later: got phase %s, page %v, want suspect with a page open", s.Phase, s.Page)
+		}
 		w.clean("r1")
 	})
 }
