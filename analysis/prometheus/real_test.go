@@ -86,7 +86,7 @@ type process struct {
 	badFrom int
 	handler http.Handler
 	reg     *client.Registry
-	hist    *client.HistogramVec
+	hists   [2]*client.HistogramVec // native and classic
 	slow    map[float64]float64
 }
 
@@ -104,8 +104,10 @@ func (p *process) restart() {
 	defer p.mu.Unlock()
 	p.ok, p.bad = 0, 0
 	p.reg = client.NewRegistry()
-	p.hist = client.NewHistogramVec(client.HistogramOpts{Name: "native_latency_seconds", NativeHistogramBucketFactor: 1.1}, []string{"endpoint", "deployment"})
-	p.reg.MustRegister(p.hist)
+	labels := []string{"endpoint", "deployment"}
+	p.hists[0] = client.NewHistogramVec(client.HistogramOpts{Name: "native_latency_seconds", NativeHistogramBucketFactor: 1.1}, labels)
+	p.hists[1] = client.NewHistogramVec(client.HistogramOpts{Name: "classic_latency_seconds", Buckets: client.DefBuckets}, labels)
+	p.reg.MustRegister(p.hists[0], p.hists[1])
 	p.reg.MustRegister(&counters{p: p})
 	p.handler = promhttp.HandlerFor(p.reg, promhttp.HandlerOpts{})
 }
@@ -137,7 +139,9 @@ func (p *process) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.bad += bad
 		for i := range 40 {
 			latency := 0.01 * float64(i+1) * float64(1+p.scrapes%5)
-			p.hist.WithLabelValues("recs", p.deployment).Observe(latency)
+			for _, h := range p.hists {
+				h.WithLabelValues("recs", p.deployment).Observe(latency)
+			}
 			if !first {
 				p.slow[latency]++
 			}
@@ -201,11 +205,13 @@ scrape_configs: [{job_name: demo, file_sd_configs: [{files: [%q], refresh_interv
 		t.Fatal(err)
 	}
 	counts := metrics()[analysis.KindCounts]
-	native := analysis.Metric{Name: "native", Histogram: &analysis.Histogram{Series: `native_latency_seconds{endpoint="${endpoint}"}`, Unit: "s", Deployment: "deployment", Instance: "instance"}}
+	latency := func(kind string) analysis.Metric {
+		return analysis.Metric{Name: kind, Histogram: &analysis.Histogram{Series: kind + `_latency_seconds{endpoint="${endpoint}"}`, Unit: "s", Deployment: "deployment", Instance: "instance"}}
+	}
 	begin := time.Now().Truncate(time.Second).UTC()
-	cursors := map[string]time.Time{"failures": begin, "native": begin}
-	sums := map[string]map[string]analysis.Sample{"failures": {}, "native": {}}
-	var bounds []float64
+	cursors := map[string]time.Time{"failures": begin, "native": begin, "classic": begin}
+	sums := map[string]map[string]analysis.Sample{"failures": {}, "native": {}, "classic": {}}
+	bounds := map[string][]float64{}
 	for tick := range 15 {
 		switch tick {
 		case 4:
@@ -222,7 +228,8 @@ scrape_configs: [{job_name: demo, file_sd_configs: [{files: [%q], refresh_interv
 		names := analysis.Names{Endpoint: "recs", Stable: "blue", Candidate: "green"}
 		rs, err := s.Read(t.Context(), []analysis.Query{
 			{Metric: counts, Names: names, From: cursors["failures"], To: now},
-			{Metric: native, Names: names, From: cursors["native"], To: now, Cuts: []float64{0.45}},
+			{Metric: latency("native"), Names: names, From: cursors["native"], To: now, Cuts: []float64{0.45}},
+			{Metric: latency("classic"), Names: names, From: cursors["classic"], To: now, Cuts: []float64{0.45}},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -239,10 +246,10 @@ scrape_configs: [{job_name: demo, file_sd_configs: [{files: [%q], refresh_interv
 				for _, i := range x.Instances {
 					y := sums[r.Metric][i.Name]
 					y.N, y.K = y.N+i.N, y.K+i.K
-					if r.Metric == "native" {
+					if r.Metric != "failures" {
 						y.K += slower(i.Sample, 0.45)
 						if b := boundsAround(x, 0.45); b != nil {
-							bounds = b
+							bounds[r.Metric] = b
 						}
 					}
 					sums[r.Metric][i.Name] = y
@@ -259,17 +266,20 @@ scrape_configs: [{job_name: demo, file_sd_configs: [{files: [%q], refresh_interv
 		if got.N != p.givenOK+p.givenBad || got.K != p.givenBad {
 			t.Errorf("%s: counted n=%v k=%v, true n=%v k=%v", name, got.N, got.K, p.givenOK+p.givenBad, p.givenBad)
 		}
-		var n, k float64
-		for latency, c := range p.slow {
-			n += c
-			if len(bounds) == 2 && latency > bounds[1] {
-				k += c
+		for _, kind := range []string{"native", "classic"} {
+			b := bounds[kind]
+			var n, k float64
+			for latency, c := range p.slow {
+				n += c
+				if len(b) == 2 && latency > b[1] {
+					k += c
+				}
 			}
-		}
-		h := sums["native"][p.target()]
-		t.Logf("%-9s  %7v  %7v  native histogram, slower than %v: %v of %v", name, n, h.N, bounds, h.K, k)
-		if h.N != n || h.K != k || len(bounds) != 2 {
-			t.Errorf("%s native: counted n=%v slow=%v at %v, true n=%v slow=%v", name, h.N, h.K, bounds, n, k)
+			h := sums[kind][p.target()]
+			t.Logf("%-9s  %7v  %7v  %s histogram, %v slower than the second of %v, true %v", name, n, h.N, kind, h.K, b, k)
+			if h.N != n || h.K != k || len(b) != 2 {
+				t.Errorf("%s %s: counted n=%v slow=%v at %v, true n=%v slow=%v", name, kind, h.N, h.K, b, n, k)
+			}
 		}
 	}
 }
