@@ -150,7 +150,7 @@ func (o *Outlook) judge(p *Policy, plan *rollout.Plan, base map[string]analysis.
 	for _, f := range forecast(plan, base, i, 0) {
 		g := plan.Panel.Guardrails[slices.IndexFunc(plan.Panel.Guardrails, func(g analysis.Guardrail) bool { return g.Name == f.Guardrail })]
 		j := JudgeAhead{Guardrail: f.Guardrail, Limit: g.Limit.Text, Detect: p.detectText(g.Name), Reason: f.Reason,
-			Median: Span(f.Median), T90: Span(f.T90), Pass: Span(f.PassT90), Power: f.Power, Excess: f.Excess, hold: f.Hold}
+			Median: Span(f.Median), T90: Span(f.T90), Pass: Span(f.PassT90), Power: math.Round(f.Power*1e4) / 1e4, Excess: math.Round(f.Excess), hold: f.Hold}
 		if f.Reason == "" {
 			j.Grade = string(f.Grade)
 		}

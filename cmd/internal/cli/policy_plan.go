@@ -38,7 +38,7 @@ func planCommand() *command {
 				if err != nil {
 					return err
 				}
-				facts := policies.Facts{Start: e.now(), PerSecond: *rps, Instances: *instances, Concurrency: *concurrency, Rollback: rollbackHint}
+				facts := policies.Facts{Start: e.now().Truncate(time.Second), PerSecond: *rps, Instances: *instances, Concurrency: *concurrency, Rollback: rollbackHint}
 				if *start != "" {
 					if facts.Start, err = time.Parse(time.RFC3339, *start); err != nil {
 						return usageError("--start: want a time like 2026-11-24T10:00:00Z (got %q)", *start)
