@@ -237,7 +237,7 @@ func (fakeCatalog) Check(_ context.Context, file string, text []byte) policies.P
 func (fakeCatalog) Endpoints(context.Context) []Endpoint {
 	return []Endpoint{
 		{Router: "edge", Name: "ads", Error: "no route to host"},
-		{Router: "edge", Name: "recs", Weights: map[string]int{"blue": 95, "green": 5}, Mirror: map[string]int{"green": 10}},
+		{Router: "edge", Name: "recs", Weights: map[string]int{"blue": 95, "green": 5}, Mirror: map[string]int{"green": 10}, Queue: []string{"stale"}},
 	}
 }
 

@@ -63,7 +63,7 @@ func (s *Server) endpoints(w http.ResponseWriter, r *http.Request, _ Actor) erro
 		if err != nil {
 			return err
 		}
-		e.Active, e.Cooldowns = rec.Active, rec.Cooldowns
+		e.Active, e.Cooldowns, e.Queue = rec.Active, rec.Cooldowns, nil
 		for _, q := range rec.Queue {
 			e.Queue = append(e.Queue, q.Rollout)
 		}

@@ -205,6 +205,9 @@ func TestAnswersFitSchemas(t *testing.T) {
 	} {
 		_, body := r.ask(t, c.method, c.path, admin, c.body, "Idempotency-Key", "k9")
 		fits(t, schema(c.schema), body)
+		if c.schema == "EndpointList" && (!strings.Contains(string(body), `"queue":["r2"]`) || strings.Contains(string(body), "stale")) {
+			t.Errorf("endpoints: got %s, want the queue of the endpoint's record", body)
+		}
 	}
 }
 

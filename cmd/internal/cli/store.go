@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,22 +47,34 @@ func (s *storeReader) Rollout(ctx context.Context, id string) (api.Rollout, erro
 	return api.RenderSnapshot(snap), nil
 }
 
-// Rollouts implements reader.
+// Rollouts implements reader. A plan is written just before its rollout's first
+// record, so the revisions of the plans are the order in which rollouts were
+// made: only what is yielded needs to be decoded.
 func (s *storeReader) Rollouts(ctx context.Context, f api.Filter) iter.Seq2[api.Rollout, error] {
 	return func(yield func(api.Rollout, error) bool) {
-		var all []api.Rollout
-		for snap, err := range s.engine.Rollouts(ctx) {
+		type made struct {
+			id       string
+			revision store.Revision
+		}
+		var all []made
+		for rec, err := range s.store.Heads(ctx, "plan/") {
 			if err != nil {
-				yield(api.Rollout{}, err)
+				yield(api.Rollout{}, fmt.Errorf("list rollouts: %w", err))
 				return
 			}
-			if r := api.RenderSnapshot(snap); chosen(r, f) {
-				all = append(all, r)
-			}
+			all = append(all, made{strings.TrimPrefix(rec.Key, "plan/"), rec.Revision})
 		}
-		slices.SortStableFunc(all, func(a, b api.Rollout) int { return b.CreatedAt.Compare(a.CreatedAt) })
-		for i, r := range all {
-			if f.Limit > 0 && i == f.Limit || !yield(r, nil) {
+		slices.SortFunc(all, func(a, b made) int { return cmp.Compare(b.revision, a.revision) })
+		n := 0
+		for _, m := range all {
+			r, err := s.Rollout(ctx, m.id)
+			if errors.Is(err, rollout.ErrNotFound) {
+				continue // a crash between the two records: there is no rollout
+			}
+			if err == nil && !chosen(r, f) {
+				continue
+			}
+			if n++; !yield(r, err) || err != nil || n == f.Limit {
 				return
 			}
 		}
