@@ -121,46 +121,6 @@ func (m *machine) holdShift(sentence string) {
 	m.hold(Hold{Reason: ReasonRouter, Sentence: sentence}, "")
 }
 
-// seenRollback judges a read-back during a rollback.
-func (m *machine) seenRollback(sh *Shift, seen Split) {
-	cand := m.p.Release.Candidate
-	switch {
-	case seen.without(cand) && seen.Weights[m.s.Stable] == 100:
-		if !sh.Uncertain || m.now().Sub(sh.Since) >= uncertainFor {
-			m.confirmRollback(seen)
-			return
-		}
-		// A forward write that was cut off may still land: it is read again.
-		sh.Sent, sh.SentAt = true, m.now()
-	case seen.without(cand) && !sh.Ordered:
-		m.withhold(sh, seen)
-	case sh.Sent && m.now().Sub(sh.SentAt) < resendAfter && seen.Equal(sh.From):
-		// Accepted and not in effect yet: it is read again.
-	default:
-		if !seen.Equal(sh.From) {
-			m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &seen, Rule: "a rollback shifts from what it reads",
-				Sentence: fmt.Sprintf("The split is %s, not %s; the rollback overwrites it.", seen, sh.From)})
-			sh.NotBefore = m.now()
-		}
-		m.again(sh, seen)
-	}
-}
-
-// withhold writes nothing: somebody else took the traffic from the candidate.
-func (m *machine) withhold(sh *Shift, seen Split) {
-	if sh.Withheld && m.s.Foreign != nil && m.s.Foreign.Equal(seen) {
-		return
-	}
-	sh.Withheld = true
-	m.s.Foreign = &seen
-	sentence := fmt.Sprintf("Somebody else changed the split to %s, which leaves %s nothing. Nothing is written until %s has 100%% or a person repeats `rollback`.",
-		seen, m.p.Release.Candidate, m.s.Stable)
-	m.s.Sentence = sentence
-	m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &seen, Sentence: sentence,
-		Rule: "a rollback does not overwrite a split that leaves the candidate 0"})
-	m.openPage(ReasonForeignChange, sentence+m.byHand())
-}
-
 // again sends the write once more, from what was seen.
 func (m *machine) again(sh *Shift, seen Split) {
 	if sh.Sent {
@@ -229,114 +189,6 @@ func (m *machine) beginBake() {
 	}
 }
 
-// confirmRollback ends the rollout: stable has 100% again.
-func (m *machine) confirmRollback(seen Split) {
-	took := m.now().Sub(m.s.Shift.Since)
-	m.s.Confirmed, m.s.ConfirmedAt, m.s.Shift, m.s.Foreign = &seen, m.now(), nil, nil
-	sentence := fmt.Sprintf("Confirmed after %s: the endpoint shows %s. %s", took.Round(time.Millisecond), seen, m.s.Sentence)
-	m.decide(Decision{Kind: DecisionConfirm, Split: &seen, Sentence: fmt.Sprintf("The endpoint shows %s.", seen)})
-	m.end(m.s.Ending, m.s.Reason, sentence)
-}
-
-// end makes the rollout terminal; the page, if one is open, is resolved.
-func (m *machine) end(phase Phase, reason Reason, sentence string) {
-	m.s.Hold, m.s.Gates = nil, nil
-	m.resolvePage("Resolved: " + sentence)
-	m.enter(phase, reason, sentence)
-	m.decide(Decision{Kind: DecisionEnd, Reason: reason, Sentence: sentence})
-}
-
-// watched folds a read of the split while nothing is being changed.
-func (m *machine) watched() {
-	if m.ev.Split == nil {
-		return
-	}
-	seen := m.ev.Split.Clone()
-	m.s.Observed = &seen
-	if m.s.Confirmed == nil || m.s.Reached < 0 {
-		return
-	}
-	if seen.Equal(*m.s.Confirmed) {
-		if m.s.Hold != nil && m.s.Hold.Self && m.s.Hold.Reason == ReasonRouter {
-			m.resumeSelf("The endpoint can be read again.")
-		}
-		if m.s.Foreign != nil {
-			m.s.Foreign = nil
-			m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &seen,
-				Sentence: fmt.Sprintf("Somebody else put the split back to %s.", seen)})
-		}
-		return
-	}
-	m.foreign(seen)
-}
-
-// foreign applies onForeignChange to a split that Belay did not make.
-func (m *machine) foreign(seen Split) {
-	if m.s.Foreign != nil && m.s.Foreign.Equal(seen) {
-		m.dropShift()
-		return
-	}
-	m.s.Foreign = &seen
-	if m.s.Phase == PhaseSuspect {
-		m.dropShift()
-		return
-	}
-	before := *m.s.Confirmed
-	rule := fmt.Sprintf("onForeignChange: %s", m.p.OnForeignChange)
-	sentence := fmt.Sprintf("Somebody else changed the split from %s to %s.", before, seen)
-	m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Rule: rule, Sentence: sentence, Split: &seen})
-	switch m.p.OnForeignChange {
-	case ForeignRollback:
-		m.rollback(ReasonForeignChange, sentence, rule, PhaseRolledBack)
-	case ForeignRestore:
-		if m.s.Restored || (m.s.Hold != nil && !m.s.Hold.Self) {
-			m.holdForeign(sentence, rule)
-			return
-		}
-		to := before
-		if m.s.Shift != nil {
-			to = m.s.Shift.To
-		}
-		m.s.Restored = true
-		why := ShiftRestore
-		if m.s.Reached < m.s.Step {
-			why = ShiftForward
-		}
-		m.shift(why, to)
-		m.enter(PhaseShifting, ReasonForeignChange, sentence+" The step's split is put back once.")
-	case ForeignAdopt:
-		m.adopt(seen, sentence, rule)
-	case ForeignHold:
-		m.holdForeign(sentence, rule)
-	default:
-		m.holdForeign(sentence, rule)
-	}
-}
-
-// adopt takes somebody else's split as the step's, never above the last gate.
-func (m *machine) adopt(seen Split, sentence, rule string) {
-	got := seen.Weights[m.p.Release.Candidate]
-	last := m.s.Step == len(m.p.Steps)-1
-	if got <= 0 || got > m.s.Allowed || m.s.Reached < 0 || m.s.Reached < m.s.Step || last {
-		why := fmt.Sprintf("the candidate would have %d%%, and up to %d%% is allowed.", got, m.s.Allowed)
-		if last {
-			why = "it is not what the last step promotes."
-		}
-		m.holdForeign(sentence+" It cannot be adopted: "+why, rule)
-		return
-	}
-	m.s.Confirmed, m.s.ConfirmedAt, m.s.Foreign = &seen, m.now(), nil
-	m.s.StepSince = m.now()
-	m.s.Bake = Bake{Needs: m.s.Bake.Needs, Counted: m.now()}
-	m.s.Sentence = sentence + " It is adopted; the bake starts again."
-}
-
-// holdForeign touches nothing and asks for a person.
-func (m *machine) holdForeign(sentence, rule string) {
-	m.dropShift()
-	m.hold(Hold{Reason: ReasonForeignChange, Sentence: sentence + " Nothing is written until a person decides."}, rule)
-}
-
 // stopShift sends no forward write any more. One that may be on its way is read
 // back until it is known what became of it.
 func (m *machine) stopShift() {
@@ -355,42 +207,6 @@ func (m *machine) dropShift() {
 	if m.s.Shift != nil && m.s.Shift.Why != ShiftRollback {
 		m.s.Shift = nil
 	}
-}
-
-// rollback puts stable back. Nothing gates it.
-func (m *machine) rollback(reason Reason, sentence, rule string, ending Phase) {
-	if m.s.Phase == PhaseRollingBack || m.s.Phase.Terminal() {
-		return
-	}
-	m.decide(Decision{Kind: DecisionRollback, Reason: reason, Rule: rule, Sentence: sentence, Verdicts: m.s.Verdicts})
-	m.s.Hold, m.s.Gates = nil, nil
-	m.s.Ending = ending
-	if !m.moved() {
-		m.s.Shift = nil
-		m.end(ending, reason, sentence+" No traffic had been moved.")
-		return
-	}
-	uncertain := m.s.Shift != nil
-	m.shift(ShiftRollback, allOn(m.s.Stable))
-	m.s.Shift.Uncertain = uncertain
-	m.enter(PhaseRollingBack, reason, sentence)
-	if ending == PhaseRolledBack {
-		m.pageNow(reason, fmt.Sprintf("%s is rolled back: %s", m.p.Endpoint.Name, sentence))
-	}
-	if from := m.s.Shift.From; !uncertain && from.without(m.p.Release.Candidate) && from.Weights[m.s.Stable] != 100 {
-		m.withhold(m.s.Shift, from)
-	}
-}
-
-// moved reports whether Belay has ever asked for other traffic than stable's.
-func (m *machine) moved() bool { return m.s.Stable != "" && m.s.Asked != nil }
-
-// byHand is the sentence that says how to roll back without Belay.
-func (m *machine) byHand() string {
-	if m.s.Manual == "" {
-		return ""
-	}
-	return " By hand: " + m.s.Manual
 }
 
 // backoff doubles from base with each try, up to most.

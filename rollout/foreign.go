@@ -1,0 +1,94 @@
+package rollout
+
+import "fmt"
+
+// watched folds a read of the split while nothing is being changed.
+func (m *machine) watched() {
+	if m.ev.Split == nil {
+		return
+	}
+	seen := m.ev.Split.Clone()
+	m.s.Observed = &seen
+	if m.s.Confirmed == nil || m.s.Reached < 0 {
+		return
+	}
+	if seen.Equal(*m.s.Confirmed) {
+		if m.s.Hold != nil && m.s.Hold.Self && m.s.Hold.Reason == ReasonRouter {
+			m.resumeSelf("The endpoint can be read again.")
+		}
+		if m.s.Foreign != nil {
+			m.s.Foreign = nil
+			m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &seen,
+				Sentence: fmt.Sprintf("Somebody else put the split back to %s.", seen)})
+		}
+		return
+	}
+	m.foreign(seen)
+}
+
+// foreign applies onForeignChange to a split that Belay did not make.
+func (m *machine) foreign(seen Split) {
+	if m.s.Foreign != nil && m.s.Foreign.Equal(seen) {
+		m.dropShift()
+		return
+	}
+	m.s.Foreign = &seen
+	if m.s.Phase == PhaseSuspect {
+		m.dropShift()
+		return
+	}
+	before := *m.s.Confirmed
+	rule := fmt.Sprintf("onForeignChange: %s", m.p.OnForeignChange)
+	sentence := fmt.Sprintf("Somebody else changed the split from %s to %s.", before, seen)
+	m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Rule: rule, Sentence: sentence, Split: &seen})
+	switch m.p.OnForeignChange {
+	case ForeignRollback:
+		m.rollback(ReasonForeignChange, sentence, rule, PhaseRolledBack)
+	case ForeignRestore:
+		if m.s.Restored || (m.s.Hold != nil && !m.s.Hold.Self) {
+			m.holdForeign(sentence, rule)
+			return
+		}
+		to := before
+		if m.s.Shift != nil {
+			to = m.s.Shift.To
+		}
+		m.s.Restored = true
+		why := ShiftRestore
+		if m.s.Reached < m.s.Step {
+			why = ShiftForward
+		}
+		m.shift(why, to)
+		m.enter(PhaseShifting, ReasonForeignChange, sentence+" The step's split is put back once.")
+	case ForeignAdopt:
+		m.adopt(seen, sentence, rule)
+	case ForeignHold:
+		m.holdForeign(sentence, rule)
+	default:
+		m.holdForeign(sentence, rule)
+	}
+}
+
+// adopt takes somebody else's split as the step's, never above the last gate.
+func (m *machine) adopt(seen Split, sentence, rule string) {
+	got := seen.Weights[m.p.Release.Candidate]
+	last := m.s.Step == len(m.p.Steps)-1
+	if got <= 0 || got > m.s.Allowed || m.s.Reached < 0 || m.s.Reached < m.s.Step || last {
+		why := fmt.Sprintf("the candidate would have %d%%, and up to %d%% is allowed.", got, m.s.Allowed)
+		if last {
+			why = "it is not what the last step promotes."
+		}
+		m.holdForeign(sentence+" It cannot be adopted: "+why, rule)
+		return
+	}
+	m.s.Confirmed, m.s.ConfirmedAt, m.s.Foreign = &seen, m.now(), nil
+	m.s.StepSince = m.now()
+	m.s.Bake = Bake{Needs: m.s.Bake.Needs, Counted: m.now()}
+	m.s.Sentence = sentence + " It is adopted; the bake starts again."
+}
+
+// holdForeign touches nothing and asks for a person.
+func (m *machine) holdForeign(sentence, rule string) {
+	m.dropShift()
+	m.hold(Hold{Reason: ReasonForeignChange, Sentence: sentence + " Nothing is written until a person decides."}, rule)
+}

@@ -1,0 +1,99 @@
+package rollout
+
+import (
+	"fmt"
+	"time"
+)
+
+// seenRollback judges a read-back during a rollback.
+func (m *machine) seenRollback(sh *Shift, seen Split) {
+	cand := m.p.Release.Candidate
+	switch {
+	case seen.without(cand) && seen.Weights[m.s.Stable] == 100:
+		if !sh.Uncertain || m.now().Sub(sh.Since) >= uncertainFor {
+			m.confirmRollback(seen)
+			return
+		}
+		// A forward write that was cut off may still land: it is read again.
+		sh.Sent, sh.SentAt = true, m.now()
+	case seen.without(cand) && !sh.Ordered:
+		m.withhold(sh, seen)
+	case sh.Sent && m.now().Sub(sh.SentAt) < resendAfter && seen.Equal(sh.From):
+		// Accepted and not in effect yet: it is read again.
+	default:
+		if !seen.Equal(sh.From) {
+			m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &seen, Rule: "a rollback shifts from what it reads",
+				Sentence: fmt.Sprintf("The split is %s, not %s; the rollback overwrites it.", seen, sh.From)})
+			sh.NotBefore = m.now()
+		}
+		m.again(sh, seen)
+	}
+}
+
+// withhold writes nothing: somebody else took the traffic from the candidate.
+func (m *machine) withhold(sh *Shift, seen Split) {
+	if sh.Withheld && m.s.Foreign != nil && m.s.Foreign.Equal(seen) {
+		return
+	}
+	sh.Withheld = true
+	m.s.Foreign = &seen
+	sentence := fmt.Sprintf("Somebody else changed the split to %s, which leaves %s nothing. Nothing is written until %s has 100%% or a person repeats `rollback`.",
+		seen, m.p.Release.Candidate, m.s.Stable)
+	m.s.Sentence = sentence
+	m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &seen, Sentence: sentence,
+		Rule: "a rollback does not overwrite a split that leaves the candidate 0"})
+	m.openPage(ReasonForeignChange, sentence+m.byHand())
+}
+
+// confirmRollback ends the rollout: stable has 100% again.
+func (m *machine) confirmRollback(seen Split) {
+	took := m.now().Sub(m.s.Shift.Since)
+	m.s.Confirmed, m.s.ConfirmedAt, m.s.Shift, m.s.Foreign = &seen, m.now(), nil, nil
+	sentence := fmt.Sprintf("Confirmed after %s: the endpoint shows %s. %s", took.Round(time.Millisecond), seen, m.s.Sentence)
+	m.decide(Decision{Kind: DecisionConfirm, Split: &seen, Sentence: fmt.Sprintf("The endpoint shows %s.", seen)})
+	m.end(m.s.Ending, m.s.Reason, sentence)
+}
+
+// end makes the rollout terminal; the page, if one is open, is resolved.
+func (m *machine) end(phase Phase, reason Reason, sentence string) {
+	m.s.Hold, m.s.Gates = nil, nil
+	m.resolvePage("Resolved: " + sentence)
+	m.enter(phase, reason, sentence)
+	m.decide(Decision{Kind: DecisionEnd, Reason: reason, Sentence: sentence})
+}
+
+// rollback puts stable back. Nothing gates it.
+func (m *machine) rollback(reason Reason, sentence, rule string, ending Phase) {
+	if m.s.Phase == PhaseRollingBack || m.s.Phase.Terminal() {
+		return
+	}
+	m.decide(Decision{Kind: DecisionRollback, Reason: reason, Rule: rule, Sentence: sentence, Verdicts: m.s.Verdicts})
+	m.s.Hold, m.s.Gates = nil, nil
+	m.s.Ending = ending
+	if !m.moved() {
+		m.s.Shift = nil
+		m.end(ending, reason, sentence+" No traffic had been moved.")
+		return
+	}
+	uncertain := m.s.Shift != nil
+	m.shift(ShiftRollback, allOn(m.s.Stable))
+	m.s.Shift.Uncertain = uncertain
+	m.enter(PhaseRollingBack, reason, sentence)
+	if ending == PhaseRolledBack {
+		m.pageNow(reason, fmt.Sprintf("%s is rolled back: %s", m.p.Endpoint.Name, sentence))
+	}
+	if from := m.s.Shift.From; !uncertain && from.without(m.p.Release.Candidate) && from.Weights[m.s.Stable] != 100 {
+		m.withhold(m.s.Shift, from)
+	}
+}
+
+// moved reports whether Belay has ever asked for other traffic than stable's.
+func (m *machine) moved() bool { return m.s.Stable != "" && m.s.Asked != nil }
+
+// byHand is the sentence that says how to roll back without Belay.
+func (m *machine) byHand() string {
+	if m.s.Manual == "" {
+		return ""
+	}
+	return " By hand: " + m.s.Manual
+}
