@@ -185,19 +185,17 @@ func (x *question) sample(deployment string) (analysis.Sample, error) {
 	return series.Events(tallies, series.Spec{Instance: x.instance, Cuts: x.Cuts})
 }
 
-// disjoint sorts buckets, adds those of one bound up, and gives each its lower
-// bound: rows whose names differ in case alone come apart.
+// disjoint sorts buckets and adds those of one bound up: rows whose names differ
+// in case alone come apart.
 func disjoint(bs []series.Bucket) []series.Bucket {
 	slices.SortFunc(bs, func(p, q series.Bucket) int { return cmp.Compare(p.Upper, q.Upper) })
 	var out []series.Bucket
-	lower := math.Inf(-1)
 	for _, b := range bs {
 		if n := len(out); n > 0 && out[n-1].Upper == b.Upper {
 			out[n-1].Count += b.Count
 			continue
 		}
-		out = append(out, series.Bucket{Lower: lower, Upper: b.Upper, Count: b.Count})
-		lower = b.Upper
+		out = append(out, b)
 	}
 	return out
 }
@@ -256,7 +254,11 @@ func (x *question) buckets(to *series.Tally, row []any, cells []float64) error {
 		if x.Metric.Histogram.Unit == "ms" {
 			le /= 1000
 		}
-		to.Buckets = append(to.Buckets, series.Bucket{Upper: le, Count: cells[0]})
+		b := series.Bucket{Lower: le / math.Exp2(1.0/perDoubling), Upper: le, Count: cells[0]}
+		if le <= 0 {
+			b.Lower = math.Inf(-1)
+		}
+		to.Buckets = append(to.Buckets, b)
 		return nil
 	}
 	type step struct{ at, n float64 }
@@ -265,10 +267,10 @@ func (x *question) buckets(to *series.Tally, row []any, cells []float64) error {
 		steps = append(steps, step{c, cells[1+i]})
 	}
 	slices.SortFunc(steps, func(a, b step) int { return cmp.Compare(a.at, b.at) })
-	before := 0.0
+	before, lower := 0.0, math.Inf(-1)
 	for _, s := range slices.CompactFunc(steps, func(a, b step) bool { return a.at == b.at }) {
-		to.Buckets = append(to.Buckets, series.Bucket{Upper: s.at, Count: s.n - before})
-		before = s.n
+		to.Buckets = append(to.Buckets, series.Bucket{Lower: lower, Upper: s.at, Count: s.n - before})
+		before, lower = s.n, s.at
 	}
 	return nil
 }

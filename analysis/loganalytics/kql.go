@@ -115,14 +115,17 @@ func (x *question) within(cut float64) string {
 	return "countif(" + inside + " and todouble(" + x.latency + ") <= " + strconv.FormatFloat(cut, 'f', -1, 64) + ")"
 }
 
-// spectrum is the bound of a latency's bucket, eight to every doubling: where
-// no cut is asked for, rows are counted by it.
+// perDoubling is how many buckets there are to every doubling of the latency.
+const perDoubling = 8
+
+// spectrum is the bound of a latency's bucket: where no cut is asked for, rows
+// are counted by it.
 func (x *question) spectrum() string {
 	if x.latency == "" || len(x.Cuts) > 0 {
 		return ""
 	}
 	l := "todouble(" + x.latency + ")"
-	return "iff(" + l + " > 0, exp2(ceiling(log2(" + l + ") * 8) / 8), 0.0)"
+	return fmt.Sprintf("iff(%s > 0, exp2(ceiling(log2(%s) * %d) / %d), 0.0)", l, l, perDoubling, perDoubling)
 }
 
 // parts are the query's texts, a chunk of endpoints each.

@@ -226,3 +226,39 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 }
+
+// Two instances whose latencies fall into different buckets of the spectrum are
+// cut at the bounds of both.
+func TestSpectrumOfInstances(t *testing.T) {
+	m := analysis.Metric{Name: "latency", Histogram: &analysis.Histogram{Series: "T | extend value = Ms", Unit: "ms", Deployment: "D", Instance: "I"}}
+	x := newQuestion(analysis.Query{Metric: m, Names: names, From: time.Unix(0, 0), To: time.Unix(60, 0)})
+	x.from, x.to = x.From, x.To
+	b := &batch{queries: map[string]*query{}}
+	b.add(x, time.Minute)
+	p := b.order[0].parts()[0]
+	if !strings.Contains(p.text, "belay_le = iff(todouble(Ms) > 0, exp2(ceiling(log2(todouble(Ms)) * 8) / 8), 0.0)") || !strings.Contains(p.text, "belay_instance = tostring(I)") {
+		t.Errorf("got the query %s, want the spectrum and the instance", p.text)
+	}
+	var r response
+	if err := json.Unmarshal([]byte(`{"tables":[{"name":"PrimaryResult","columns":[{"name":"belay_deployment"},{"name":"belay_instance"},{"name":"belay_le"},{"name":"c0"},{"name":"c1"}],
+		"rows":[["green","a","512","3","0"],["green","b","256","2","0"],["green","b","1024","1","0"],["green","b","0","4","0"]]}]}`), &r); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if p.table, err = r.table(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := x.sample("green")
+	if err != nil {
+		t.Fatal(err)
+	}
+	upTo := map[float64]float64{}
+	var sum float64
+	for _, b := range s.Buckets {
+		sum += b.Count
+		upTo[b.Upper] = sum
+	}
+	if s.N != 10 || len(s.Instances) != 2 || upTo[0] != 4 || upTo[0.256] != 6 || upTo[0.512] != 9 || upTo[1.024] != 10 {
+		t.Errorf("got %+v, want 4 at zero, 6 up to 0.256, 9 up to 0.512, 10 up to 1.024", s)
+	}
+}
