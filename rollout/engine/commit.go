@@ -79,7 +79,7 @@ func (l *live) seal(b *batch) error {
 	}
 	at := b.after.At
 	if len(b.events) == 0 {
-		at = now()
+		at = l.now()
 	}
 	entry, state, h, err := encode(rollout.Entry{
 		Seq: l.head.seq + 1, Prev: l.head.hash, Epoch: epoch, Owner: l.e.cfg.Owner, Version: l.e.cfg.Version,

@@ -93,7 +93,7 @@ func (l *live) consider(e rollout.Effect) {
 		return
 	}
 	delete(l.later, k)
-	if e.NotBefore.After(time.Now()) && e.Kind != rollout.EffectMeasure {
+	if !l.due(e) && e.Kind != rollout.EffectMeasure {
 		return
 	}
 	if !l.may(e) {
@@ -198,7 +198,7 @@ func (l *live) finish(j *job, ev rollout.Event, ok bool) {
 	if ev.Kind == rollout.EventDelivered && ev.Ref != "" {
 		l.refs[ev.Notifier+"|"+ev.Key] = ev.Ref
 	}
-	ev.At, ev.Effect, ev.Attempt = now(), j.effect.ID, j.effect.Attempt
+	ev.At, ev.Effect, ev.Attempt = l.now(), j.effect.ID, j.effect.Attempt
 	if ev.Kind == rollout.EventTraffic && ev.Split != nil && l.compare(*ev.Split) {
 		// The read stays unanswered: it is made again.
 		delete(l.done, j.key)

@@ -108,6 +108,8 @@ type Config struct {
 	mutant mutant
 	// next is rollout.Next unless a test replaces it.
 	next func(*rollout.Plan, rollout.State, rollout.Event) rollout.State
+	// wall is time.Now unless a test puts the clock forward or back.
+	wall func() time.Time
 }
 
 // validate fills the defaults and reports what is missing, all at once.
@@ -155,6 +157,9 @@ func (c *Config) validate() error {
 	if c.next == nil {
 		c.next = rollout.Next
 	}
+	if c.wall == nil {
+		c.wall = time.Now
+	}
 	return errors.Join(errs...)
 }
 
@@ -169,6 +174,7 @@ type Engine struct {
 	// hurry counts rollbacks that were decided and not sent yet: whoever has much
 	// to do on the processor lets them pass.
 	hurry   atomic.Int64
+	clock   clock
 	said    said
 	routers map[string]*router
 	outlets map[string]*outlet
@@ -219,6 +225,7 @@ func New(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("new engine: %w", err)
 	}
 	e.metrics = m
+	e.clock.wall = cfg.wall
 	e.reader = newReader(e)
 	e.outage = &outage{e: e, paged: map[string]bool{}}
 	for name, r := range cfg.Routers {
@@ -234,10 +241,6 @@ func New(cfg Config) (*Engine, error) {
 	}
 	return e, nil
 }
-
-// now is the present instant as events carry it: UTC, without the monotonic
-// clock, so that it reads back from JSON as it was.
-func now() time.Time { return time.Now().UTC().Round(0) }
 
 // fail stops the engine: the store cannot be trusted any more.
 func (e *Engine) fail(err error) {

@@ -47,7 +47,7 @@ func (e *Engine) Deliver(ctx context.Context, id, key string, ev rollout.Event) 
 		return fail(errors.New("not an answer or a command"))
 	}
 	ev.Key, ev.Effect, ev.Attempt = key, "", 0
-	if at := now(); ev.At.IsZero() || ev.At.After(at) {
+	if at := e.clock.now(); ev.At.IsZero() || ev.At.After(at) {
 		ev.At = at
 	}
 	if ev, err = normal(ev); err != nil {

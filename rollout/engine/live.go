@@ -21,6 +21,8 @@ type live struct {
 	plan *rollout.Plan
 	at   *endpoint
 	log  *slog.Logger
+	// skew is how far the rollout's time is ahead of the engine's.
+	skew time.Duration
 
 	mu sync.Mutex
 	// gone: dropped; nothing may be folded, started or written any more.
@@ -106,7 +108,7 @@ const (
 // newLive makes a live of what the store holds.
 func newLive(e *Engine, at *endpoint, p *rollout.Plan, s rollout.State, h head) *live {
 	return &live{
-		e: e, id: p.ID, plan: p, at: at, s: s, saved: s, head: h,
+		e: e, id: p.ID, plan: p, at: at, skew: e.skewOf(&s), s: s, saved: s, head: h,
 		log:  e.log.With("rollout", p.ID, "endpoint", p.Endpoint.Router+"/"+p.Endpoint.Name),
 		jobs: map[jobKey]*job{}, done: map[jobKey]bool{}, later: map[jobKey]time.Time{}, acts: map[string]bool{}, refs: map[string]string{},
 	}
@@ -222,11 +224,11 @@ func (l *live) wake() {
 		woken := false
 		for _, e := range slices.Clone(l.s.Outbox) {
 			k := keyOf(e)
-			if e.Kind != rollout.EffectWake || l.done[k] || e.NotBefore.After(time.Now()) {
+			if e.Kind != rollout.EffectWake || l.done[k] || !l.due(e) {
 				continue
 			}
 			l.done[k] = true
-			woken = l.fold(rollout.Event{Kind: rollout.EventWoken, At: now(), Effect: e.ID, Attempt: e.Attempt}) || woken
+			woken = l.fold(rollout.Event{Kind: rollout.EventWoken, At: l.now(), Effect: e.ID, Attempt: e.Attempt}) || woken
 		}
 		if !woken {
 			return
@@ -241,6 +243,10 @@ func (l *live) tick() {
 	l.step()
 }
 
+// alarmMax bounds how long an alarm is set for: timers stand still while the
+// machine is suspended and do not see that the wall clock was put forward.
+const alarmMax = time.Minute
+
 // arm sets the alarm for the earliest thing that only time brings about.
 func (l *live) arm() {
 	var at time.Time
@@ -254,8 +260,8 @@ func (l *live) arm() {
 		if l.jobs[k] != nil || l.done[k] {
 			continue
 		}
-		if e.NotBefore.After(time.Now()) && e.Kind != rollout.EffectMeasure {
-			sooner(e.NotBefore)
+		if !l.due(e) && e.Kind != rollout.EffectMeasure {
+			sooner(time.Now().Add(min(l.until(e.NotBefore), alarmMax)))
 		}
 		sooner(l.later[k])
 	}

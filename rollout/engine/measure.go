@@ -56,8 +56,8 @@ func newReader(e *Engine) *reader {
 	return r
 }
 
-// add asks a source about an instant that may lie ahead.
-func (r *reader) add(source string, at time.Time, a *ask) {
+// add asks a source about an instant that comes in a while.
+func (r *reader) add(source string, at time.Time, in time.Duration, a *ask) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := roundKey{source, at.UnixNano()}
@@ -66,7 +66,7 @@ func (r *reader) add(source string, at time.Time, a *ask) {
 		return
 	}
 	r.rounds[k] = &round{asks: []*ask{a}}
-	time.AfterFunc(max(0, time.Until(at))+linger, func() {
+	time.AfterFunc(max(0, in)+linger, func() {
 		r.mu.Lock()
 		ro := r.rounds[k]
 		delete(r.rounds, k)
@@ -193,7 +193,7 @@ func (l *live) measure(j *job, s rollout.State) {
 	names := slices.Sorted(maps.Keys(j.effect.Since))
 	at := j.effect.NotBefore
 	if at.IsZero() {
-		at = now()
+		at = l.now()
 	}
 	bySource := map[string][]int{}
 	queries := make([]analysis.Query, len(names))
@@ -237,7 +237,7 @@ func (l *live) measure(j *job, s rollout.State) {
 				finish(received)
 			}
 		}
-		l.e.reader.add(source, at, a)
+		l.e.reader.add(source, at, l.until(at), a)
 	}
 }
 

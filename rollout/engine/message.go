@@ -32,7 +32,7 @@ func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (
 	defer func() { <-o.slots }()
 	call, cancel := context.WithTimeout(ctx, l.e.cfg.NotifyTimeout)
 	defer cancel()
-	ref, err := o.Notify(call, notice(l.plan, &s, e, l.e.cfg.ExternalURL, now()))
+	ref, err := o.Notify(call, notice(l.plan, &s, e, l.e.cfg.ExternalURL, l.now()))
 	if ctx.Err() != nil && err != nil {
 		return rollout.Event{}, false
 	}

@@ -117,7 +117,7 @@ func (o *outage) send(ctx context.Context, who *live, name, summary string, reso
 	}
 	key := "store/" + o.e.cfg.Owner
 	n := notice(who.plan, &s, rollout.Effect{ID: key, Notice: &rollout.Notice{
-		Key: key, Topic: rollout.TopicPage, Severity: severity, Summary: summary, Resolve: resolve}}, o.e.cfg.ExternalURL, now())
+		Key: key, Topic: rollout.TopicPage, Severity: severity, Summary: summary, Resolve: resolve}}, o.e.cfg.ExternalURL, o.e.clock.now())
 	ctx, cancel := context.WithTimeout(ctx, o.e.cfg.NotifyTimeout)
 	defer cancel()
 	_, err := to.Notify(ctx, n)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math"
 	"strings"
-	"time"
 
 	"github.com/belayd/belay/store"
 )
@@ -26,7 +25,7 @@ func (e *Engine) sweep(ctx context.Context) {
 			break
 		}
 		s, _, err := decodeHead(rec)
-		if err != nil || !isClosed(&s) || time.Since(s.At) < e.cfg.Retention || rec.Revision > seen {
+		if err != nil || !isClosed(&s) || e.clock.now().Sub(s.At) < e.cfg.Retention || rec.Revision > seen {
 			continue
 		}
 		if err := e.erase(ctx, strings.TrimPrefix(rec.Key, rolloutPrefix), rec.Revision); err != nil {

@@ -23,7 +23,7 @@ func (e *Engine) Start(ctx context.Context, p *rollout.Plan) (snapshot rollout.S
 	if err != nil {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
 	}
-	at := now()
+	at := e.clock.now()
 	ev, err := normal(rollout.Event{Kind: rollout.EventStarted, At: at})
 	if err != nil {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)

@@ -223,7 +223,7 @@ func (l *live) compare(split rollout.Split) (lost bool) {
 		if step.Weight == 0 || !split.Equal(rollout.Split{Weights: map[string]int{candidate: step.Weight, s.Stable: 100 - step.Weight}}) {
 			continue
 		}
-		l.fold(rollout.Event{Kind: rollout.EventSuspected, At: now(), Split: &split, Reason: fmt.Sprintf(
+		l.fold(rollout.Event{Kind: rollout.EventSuspected, At: l.now(), Split: &split, Reason: fmt.Sprintf(
 			"The endpoint shows step %s (%s), which the journal has not reached: records were lost.", step.Name, split)})
 		return true
 	}

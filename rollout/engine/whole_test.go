@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -449,6 +451,48 @@ func (u *unreadable) Heads(ctx context.Context, prefix string) iter.Seq2[store.R
 		return func(yield func(store.Record, error) bool) { yield(store.Record{}, errors.New("no route to host")) }
 	}
 	return u.Store.Heads(ctx, prefix)
+}
+
+// The wall clock is put back by an hour, or forward, in the middle of a bake, in
+// one process or between two. Put back, nothing changes: the rollout is read on all
+// the while. Put forward, it is ahead of its source, whose clock is right, and waits
+// for it at each step. The bake is never shortened.
+func TestClockJumps(t *testing.T) {
+	for _, jump := range []time.Duration{-time.Hour, time.Hour, 10 * time.Minute, -5 * time.Minute} {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s restart %v", jump, restart), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					defer w.endAll()
+					var offset atomic.Int64
+					w.tune = func(c *Config) { c.wall = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) } }
+					e := w.start("one")
+					w.begin(e, plan("r1", "recs", false))
+					w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
+					time.Sleep(20 * time.Second)
+					if restart {
+						e.kill()
+						time.Sleep(2 * time.Second)
+					}
+					offset.Store(int64(jump))
+					if restart {
+						w.start("one")
+					}
+					if s := w.ended("r1", 10*time.Minute+4*max(jump, 0)); s.Phase != rollout.PhasePromoted {
+						t.Errorf("got phase %s, want promoted\n%s", s.Phase, w.journal("r1"))
+					}
+					var last time.Time
+					for _, wr := range w.router.Writes("recs") {
+						if !last.IsZero() && wr.At.Sub(last) < 55*time.Second {
+							t.Errorf("green had its weight for %s before %s, want a minute", wr.At.Sub(last), wr.After)
+						}
+						last = wr.At
+					}
+					w.clean("r1")
+				})
+			})
+		}
+	}
 }
 
 // The chat is down for ten minutes of a rollout: it goes on, and nothing is sent
