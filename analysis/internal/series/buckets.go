@@ -57,15 +57,19 @@ func cut(parts []part, spec Spec) analysis.Sample {
 
 // fill puts the parts' buckets into the samples of their instances.
 func fill(by map[string]*analysis.Sample, parts []part, spec Spec) {
-	bs := commonBounds(parts, spec)
-	for _, p := range parts {
+	sums := make([]cumulation, len(parts))
+	for i, p := range parts {
+		sums[i] = cumulate(p.buckets)
+	}
+	bs := commonBounds(parts, sums, spec)
+	for j, p := range parts {
 		x := at(by, p.instance)
 		if x.Buckets == nil && len(bs) > 0 {
 			x.Buckets = make([]analysis.Bucket, len(bs))
 		}
 		before := 0.0
 		for i, b := range bs {
-			n, _ := upTo(p.buckets, b)
+			n, _ := sums[j].at(b)
 			x.Buckets[i].Upper = b
 			x.Buckets[i].Count += n - before
 			before = n

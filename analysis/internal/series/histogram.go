@@ -87,20 +87,40 @@ func same(a, b float64) bool {
 	return a == b || math.Abs(a-b) <= 1e-9*min(math.Abs(a), math.Abs(b))
 }
 
-// upTo is the number of observations ≤ bound, if the buckets tell it: no
-// bucket with observations may hold the bound inside.
-func upTo(bs []Bucket, bound float64) (float64, bool) {
-	var n float64
+// A cumulation answers how many observations there are up to a bound.
+type cumulation struct {
+	// full are the buckets that hold something; upTo[i] is what those before
+	// full[i] hold.
+	full []Bucket
+	upTo []float64
+}
+
+// cumulate makes a cumulation of sorted, disjoint buckets.
+func cumulate(bs []Bucket) cumulation {
+	c := cumulation{full: make([]Bucket, 0, len(bs)), upTo: make([]float64, 1, len(bs)+1)}
+	var sum float64
 	for _, b := range bs {
-		switch {
-		case b.Count == 0:
-		case b.Upper <= bound || same(b.Upper, bound):
-			n += b.Count
-		case b.Lower < bound && !same(b.Lower, bound):
-			return 0, false
+		if b.Count != 0 {
+			sum += b.Count
+			c.full, c.upTo = append(c.full, b), append(c.upTo, sum)
 		}
 	}
-	return n, true
+	return c
+}
+
+// at is the number of observations ≤ bound, if the buckets tell it: none with
+// observations may hold the bound inside.
+func (c cumulation) at(bound float64) (float64, bool) {
+	i, _ := slices.BinarySearchFunc(c.full, bound, func(b Bucket, bound float64) int {
+		if b.Upper <= bound || same(b.Upper, bound) {
+			return -1
+		}
+		return 1
+	})
+	if i < len(c.full) && c.full[i].Lower < bound && !same(c.full[i].Lower, bound) {
+		return 0, false
+	}
+	return c.upTo[i], true
 }
 
 // bounds are the finite bounds of all lists and the extra ones, sorted, each
@@ -137,12 +157,13 @@ func subtract(cur, prev *Histogram) (part, bool) {
 	}
 	p := part{n: cur.Count - prev.Count, schema: coarser(cur.Schema, prev.Schema)}
 	last, before := math.Inf(-1), 0.0
+	now, then := cumulate(cur.Buckets), cumulate(prev.Buckets)
 	for _, b := range bounds([][]Bucket{cur.Buckets, prev.Buckets}, nil) {
-		c, ok := upTo(cur.Buckets, b)
+		c, ok := now.at(b)
 		if !ok {
 			continue
 		}
-		q, ok := upTo(prev.Buckets, b)
+		q, ok := then.at(b)
 		if !ok {
 			continue
 		}
@@ -188,7 +209,7 @@ func (h *Histogram) valid() bool {
 
 // commonBounds are the bounds at which every part can be cut, in seconds, and
 // of those only the ones next to the cuts, where cuts are given.
-func commonBounds(parts []part, spec Spec) []float64 {
+func commonBounds(parts []part, sums []cumulation, spec Spec) []float64 {
 	cuts := spec.Cuts
 	lists := make([][]Bucket, 0, len(parts))
 	schema, known := maxSchema, false
@@ -208,8 +229,8 @@ func commonBounds(parts []part, spec Spec) []float64 {
 		}
 	}
 	all := slices.DeleteFunc(bounds(lists, grid), func(b float64) bool {
-		return slices.ContainsFunc(parts, func(p part) bool {
-			_, ok := upTo(p.buckets, b)
+		return slices.ContainsFunc(sums, func(c cumulation) bool {
+			_, ok := c.at(b)
 			return !ok
 		})
 	})
