@@ -20,7 +20,9 @@ func (m *machine) measured() {
 	m.s.Evidence, m.s.Verdicts, m.s.MayEnd = evidence, vs.Each, vs.MayEnd
 	m.countBake(vs)
 	for _, b := range vs.Breaches {
+		m.blame = b.Guardrail
 		m.breach(b)
+		m.blame = ""
 		if m.s.Phase == PhaseRollingBack {
 			return
 		}

@@ -48,6 +48,8 @@ type machine struct {
 	ev Event
 	// minted counts the effects of this event.
 	minted int
+	// blame is the guardrail whose breach is being acted on.
+	blame string
 }
 
 // fold dispatches the event. Every kind has one method.
@@ -183,6 +185,9 @@ func (m *machine) enter(phase Phase, reason Reason, sentence string) {
 func (m *machine) decide(d Decision) {
 	if d.Step == "" {
 		d.Step = m.stepName()
+	}
+	if d.Guardrail == "" {
+		d.Guardrail = m.blame
 	}
 	if m.ev.By != nil && d.By == "" {
 		d.By = m.ev.By.ID

@@ -20,7 +20,9 @@ func keyed(seed uint64, name string, n int64) *Random {
 	_, _ = h.Write([]byte(name))
 	r := Random{state: seed ^ h.Sum64()}
 	r.state += uint64(n) * 0x9e3779b97f4a7c15 //nolint:gosec // a wrapped product is what is wanted
-	r.Uint64()
+	// The state is a draw itself: the streams of neighbouring n would otherwise be
+	// one stream, shifted by a step.
+	r.state = r.Uint64()
 	return &r
 }
 

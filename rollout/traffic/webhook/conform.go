@@ -111,7 +111,11 @@ func (c *conformance) reads(ctx context.Context) bool {
 	_, err = c.router.read(ctx, "no-such-endpoint")
 	c.add("unknown endpoint", errors.Is(err, traffic.ErrNotFound), found(err, "an answer"), "404")
 	untold := slices.DeleteFunc(c.start.describe().Untold, func(s string) bool { return s == "authMode" || s == "publicNetwork" })
-	c.advise("facts for preflight", len(untold) == 0, "not told: "+strings.Join(untold, ", "),
+	told := "everything is told"
+	if len(untold) > 0 {
+		told = "not told: " + strings.Join(untold, ", ")
+	}
+	c.advise("facts for preflight", len(untold) == 0, told,
 		"everything is told; a check that needs what is not told fails")
 	return true
 }
