@@ -29,6 +29,8 @@ type api struct {
 	cfg  Config
 	base *url.URL
 
+	pause fetch.Pause
+
 	mu     sync.Mutex
 	flying map[string]*flight
 	get    bool // the server wants GET
@@ -84,6 +86,9 @@ func (a *api) query(ctx context.Context, expr string, at time.Time, lookback tim
 // ask posts the question. A server, or a proxy before it, that takes no POST is
 // asked by GET from then on.
 func (a *api) ask(ctx context.Context, form string) (*result, error) {
+	if err := a.pause.Err(time.Now()); err != nil {
+		return nil, err
+	}
 	a.mu.Lock()
 	get := a.get
 	a.mu.Unlock()
@@ -125,6 +130,7 @@ func (a *api) send(ctx context.Context, method, form string) (*result, error) {
 		if method == http.MethodPost && (resp.StatusCode == http.StatusMethodNotAllowed || resp.StatusCode == http.StatusNotImplemented || resp.StatusCode == http.StatusForbidden) {
 			return errNoPost
 		}
+		a.pause.Heed(resp, time.Now())
 		r, err = a.read(resp, body)
 		return err
 	})
@@ -165,6 +171,8 @@ func (e *apiError) public() error {
 	switch {
 	case !slices.Contains(kinds, e.kind):
 		return errors.New("it answered with an error")
+	case e.kind == "execution" && strings.Contains(e.text, "too many samples"):
+		return fmt.Errorf("%w: more samples than the server loads for one query", fetch.ErrTooLarge)
 	case e.kind == "bad_data" || e.kind == "execution":
 		return fetch.Bare(e)
 	}

@@ -3,6 +3,7 @@ package prometheus
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/bits"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belayd/belay/analysis/internal/fetch"
 	"github.com/belayd/belay/analysis/internal/series"
 )
 
@@ -108,7 +110,7 @@ func (b *batch) requests(only map[*group]map[string]bool) []request {
 			step, _ := b.s.step(g.shared.name)
 			keys, reach = only[g], g.reach+gap(step)
 		}
-		for c := range slices.Chunk(slices.Sorted(maps.Keys(keys)), b.s.cfg.Chunk) {
+		for c := range slices.Chunk(slices.Sorted(maps.Keys(keys)), b.s.chunk(g.shared.name)) {
 			out = append(out, request{g, c, reach})
 		}
 	}
@@ -164,7 +166,13 @@ func (b *batch) fetch(ctx context.Context, rs []request) {
 			errs[i] = fmt.Errorf("it answered with a %s, not with samples", results[i].kind)
 		}
 	})
+	var halves []request
 	for i, r := range rs {
+		if n := len(r.keys); n > 1 && errors.Is(errs[i], fetch.ErrTooLarge) {
+			b.s.shrink(r.group.shared.name, n)
+			halves = append(halves, request{r.group, r.keys[:n/2], r.reach}, request{r.group, r.keys[n/2:], r.reach})
+			continue
+		}
 		for _, k := range r.keys {
 			r.group.errs[k] = errs[i]
 			r.group.series[k] = nil
@@ -179,6 +187,9 @@ func (b *batch) fetch(ctx context.Context, rs []request) {
 			}
 			r.group.series[k] = append(r.group.series[k], s)
 		}
+	}
+	if len(halves) > 0 {
+		b.fetch(ctx, halves)
 	}
 }
 

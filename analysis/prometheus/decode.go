@@ -127,7 +127,7 @@ func (d *decoder) result(r *result) {
 	d.array(func() {
 		if c := d.peek(); c == '{' {
 			if len(r.series) == d.most {
-				d.fail(fmt.Errorf("more than %d series", d.most))
+				d.fail(fmt.Errorf("%w: more than %d series", fetch.ErrTooLarge, d.most))
 				return
 			}
 			r.series = append(r.series, d.one())

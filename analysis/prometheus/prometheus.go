@@ -33,7 +33,8 @@
 //     endpoints, and where no endpoint is named, deployment="${deployment}" or
 //     =~"${stable}|${candidate}" one over many deployments; a bad series that is a part of its total is picked out of the
 //     total's answer, and of a histogram only the buckets next to the cuts are
-//     asked for. Answers are handed out by labels. What is under way is not asked again.
+//     asked for. Answers are handed out by labels. What is under way is not asked
+//     again, and what does not fit into one answer is asked in halves.
 //   - A reading ends where the samples have surely arrived: Lag before now, by
 //     default one scrape interval and 5 s. The scrape interval is seen in the timestamps.
 //   - Between two samples further apart than five minutes (or four scrape
@@ -126,6 +127,9 @@ type Source struct {
 	mu sync.Mutex
 	// steps are the scrape intervals that were seen, by metric name.
 	steps map[string]time.Duration
+	// chunks are how many endpoints fit into one answer, by metric name, where
+	// that is fewer than the configuration says.
+	chunks map[string]int
 }
 
 var _ analysis.Source = (*Source)(nil)
@@ -150,6 +154,7 @@ func New(cfg Config) (*Source, error) {
 		api:     &api{cfg: cfg, base: u.JoinPath("api/v1/query"), flying: map[string]*flight{}},
 		layouts: newLayouts(),
 		steps:   map[string]time.Duration{},
+		chunks:  map[string]int{},
 	}, nil
 }
 
@@ -206,6 +211,22 @@ func (s *Source) learnStep(name string, d time.Duration) {
 		clear(s.steps)
 	}
 	s.steps[name] = d
+}
+
+// chunk is how many endpoints one request for the metric names.
+func (s *Source) chunk(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return cmp.Or(s.chunks[name], s.cfg.Chunk)
+}
+
+// shrink halves the chunk: n endpoints were too many for one answer.
+func (s *Source) shrink(name string, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := s.chunks[name]; now == 0 || n/2 < now {
+		s.chunks[name] = max(n/2, 1)
+	}
 }
 
 // gap is the longest time over which a counter is carried.

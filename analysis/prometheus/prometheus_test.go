@@ -190,6 +190,51 @@ func TestReadChunks(t *testing.T) {
 	})
 }
 
+// What does not fit into one answer is asked in halves, and the next time in
+// pieces that fit; one endpoint that does not fit alone is an error.
+func TestReadHalves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := analysistest.NewWorld()
+		s, rec := newTest(t, w, nil, Config{ScrapeInterval: 15 * time.Second, MaxSeries: 9})
+		for range 4 {
+			w.Step(analysistest.Interval)
+		}
+		read := func() []analysis.Reading {
+			var qs []analysis.Query
+			for _, e := range analysistest.Endpoints {
+				qs = append(qs, analysis.Query{
+					Metric: metrics()[analysis.KindCounts], From: time.Now().Add(-45 * time.Second), To: time.Now(),
+					Names: analysis.Names{Endpoint: e, Stable: "blue", Candidate: "green"},
+				})
+			}
+			rs, err := s.Read(t.Context(), qs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return rs
+		}
+		for _, want := range []int{3, 2} {
+			for i, r := range read() {
+				if r.Status != analysis.StatusOK || r.Stable.N == 0 {
+					t.Errorf("reading %d: got %s (%s) n=%v, want ok and some", i, r.Status, r.Reason, r.Stable.N)
+				}
+			}
+			if got := len(rec.take()); got != want {
+				t.Errorf("got %d requests, want %d", got, want)
+			}
+		}
+		for _, d := range []string{"x", "y"} {
+			w.Add("recs", "blue", d)
+		}
+		w.Step(analysistest.Interval)
+		w.Step(analysistest.Interval)
+		rs := read()
+		if rs[0].Status != analysis.StatusError || !strings.Contains(rs[0].Reason, "more than 9 series") || rs[1].Status != analysis.StatusOK {
+			t.Errorf("too many series of one endpoint: got %s (%s) and %s, want an error and ok", rs[0].Status, rs[0].Reason, rs[1].Status)
+		}
+	})
+}
+
 // Prometheus 3 leaves the left end of a range out; a proxy takes no POST; a
 // server's clock is off: the first two change nothing, the third is an error.
 func TestReadServers(t *testing.T) {
@@ -219,6 +264,33 @@ func TestReadServers(t *testing.T) {
 				h.ServeHTTP(rec, r)
 			})
 		}, "2m0s ahead"},
+		"refused query": {func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = w.Write([]byte(`{"status":"error","errorType":"bad_data","error":"1:5: parse error, see http://u:hunter2@h/x"}`))
+			})
+		}, "bad_data: 1:5: parse error, see …"},
+		"too many samples": {func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(http.StatusUnprocessableEntity)
+				_, _ = w.Write([]byte(`{"status":"error","errorType":"execution","error":"query processing would load too many samples into memory in query execution"}`))
+			})
+		}, "more samples than the server loads"},
+		"inner error": {func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(http.StatusInternalServerError)
+				_, _ = w.Write([]byte(`{"status":"error","errorType":"internal","error":"hunter2"}`))
+			})
+		}, "with an error: internal"},
+		"throttled": {func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Retry-After", "60")
+				w.WriteHeader(http.StatusTooManyRequests)
+			})
+		}, "429 Too Many Requests"},
 		"another API": {func(http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", "application/json")
@@ -245,6 +317,9 @@ func TestReadServers(t *testing.T) {
 				if c.want != "" {
 					if r.Status != analysis.StatusError || !strings.Contains(r.Reason, c.want) {
 						t.Errorf("got %s (%s), want an error that says %q", r.Status, r.Reason, c.want)
+					}
+					if strings.Contains(r.Reason, "hunter2") {
+						t.Errorf("the secret stands in %q", r.Reason)
 					}
 					return
 				}

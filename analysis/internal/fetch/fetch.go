@@ -47,6 +47,9 @@ func Status(code int) string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", code, http.StatusText(code)))
 }
 
+// ErrTooLarge: the answer did not fit into its bound.
+var ErrTooLarge = errors.New("the answer is too large")
+
 var errTimeout = errors.New("fetch: time is up")
 
 // Do makes the request and gives its answer's body, bounded to most bytes after
@@ -76,7 +79,7 @@ func do(client *http.Client, req *http.Request, most int64, use func(*http.Respo
 	body := &bounded{r: resp.Body, left: most}
 	err = use(resp, body)
 	if body.over {
-		return fmt.Errorf("the answer is larger than %d bytes", most)
+		return fmt.Errorf("%w: larger than %d bytes", ErrTooLarge, most)
 	}
 	if body.err != nil {
 		return fmt.Errorf("read the answer: %w", Bare(body.err))
@@ -111,7 +114,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	}
 	if one && n > 0 {
 		b.over = true
-		return 0, errors.New("the answer is too large")
+		return 0, ErrTooLarge
 	}
 	b.left -= int64(n)
 	return n, err
