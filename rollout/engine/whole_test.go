@@ -1,11 +1,9 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,8 +15,6 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
-	"github.com/belayd/belay/store"
-	"github.com/belayd/belay/store/mem"
 )
 
 // begin starts a rollout of a plan on an engine that has had time to come up.
@@ -258,108 +254,6 @@ func (w *world) sentAfterBreach(id string) time.Duration {
 	return time.Duration(1<<63 - 1)
 }
 
-// The store is full, hangs or loses its answers when the breach comes. Within
-// seconds the rollback is sent all the same and a human is called; when the store
-// returns, the journal has it all.
-func TestStoreAwayAtBreach(t *testing.T) {
-	for name, fault := range awayFaults {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { newWorld(t).runClean(func(w *world) { w.storeAwayAtBreach(fault) }) })
-		})
-	}
-}
-
-// awayFaults are the ways in which a store is away.
-var awayFaults = map[string]func(mem.Op) (bool, error){
-	"full":    func(mem.Op) (bool, error) { return false, store.ErrFull },
-	"unknown": func(mem.Op) (bool, error) { return false, store.ErrUnknown },
-	"slow": func(mem.Op) (bool, error) {
-		time.Sleep(time.Minute)
-		return true, nil
-	},
-}
-
-// storeAwayAtBreach runs a rollout whose store breaks before the candidate does,
-// and repairs the store after two minutes.
-func (w *world) storeAwayAtBreach(fault func(mem.Op) (bool, error)) {
-	w.store.Fault = func(op mem.Op) (bool, error) {
-		w.mu.Lock()
-		down := w.storeDown
-		w.mu.Unlock()
-		if !down {
-			return true, nil
-		}
-		return fault(op)
-	}
-	e := w.start("one")
-	time.Sleep(time.Second)
-	if _, _, err := e.Start(context.Background(), plan("r1", "recs", false)); err != nil {
-		w.t.Fatal(err)
-	}
-	w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 1 })
-	time.Sleep(20 * time.Second)
-	w.mu.Lock()
-	w.storeDown = true
-	w.mu.Unlock()
-	broke := time.Now()
-	w.source.set(func() {
-		w.source.bad = func(d string, at time.Time) float64 {
-			if d == "green" && !at.Before(broke) {
-				return 0.5
-			}
-			return 0.001
-		}
-	})
-	deadline := time.Now().Add(30 * time.Second)
-	for w.router.Truth("recs").Weights["blue"] != 100 && time.Now().Before(deadline) {
-		time.Sleep(100 * time.Millisecond)
-	}
-	if took := time.Since(broke); w.router.Truth("recs").Weights["blue"] != 100 {
-		w.violate("promise 3: the store was away and nothing was rolled back within %s", took)
-	}
-	time.Sleep(30 * time.Second)
-	if len(w.pager.all(notifier.TopicPage)) == 0 {
-		w.violate("promise 5: the store was away, the rollback was sent, and nobody was called")
-	}
-	time.Sleep(time.Minute)
-	w.mu.Lock()
-	w.storeDown = false
-	w.mu.Unlock()
-	if s := w.ended("r1", time.Hour); s.Phase != rollout.PhaseRolledBack {
-		w.violate("got phase %s, want rolled-back", s.Phase)
-	}
-	w.auditJournal("r1")
-}
-
-// The store breaks for good. Run says so at once, after sending the rollback that
-// it could not write down.
-func TestStoreBroken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.failAt(5)
-		w.store.Fault = func(op mem.Op) (bool, error) {
-			if !bytes.Contains(op.Entry, []byte(`"kind":"rollback"`)) {
-				return true, nil
-			}
-			w.mu.Lock()
-			w.storeDown = true
-			w.mu.Unlock()
-			return false, store.ErrBroken
-		}
-		e := w.start("one")
-		w.begin(e, plan("r1", "recs", false))
-		err := <-e.done
-		if !errors.Is(err, store.ErrBroken) {
-			t.Errorf("Run: got %v, want it to wrap ErrBroken", err)
-		}
-		if got := w.router.Truth("recs").Weights["blue"]; got != 100 {
-			t.Errorf("blue has %d%%, want 100%%", got)
-		}
-		e.done <- err
-		w.endAll()
-	})
-}
-
 // A graceful stop in the middle of a bake ends within five seconds although a
 // source hangs; the next engine goes on and no second is lost but those in which
 // nobody watched.
@@ -419,38 +313,6 @@ func TestStopBesideStuckRouter(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour)
 	})
-}
-
-// The store cannot be read when the process starts. It waits for it.
-func TestStoreAwayAtStart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		defer w.endAll()
-		e := w.start("one")
-		w.begin(e, plan("r1", "recs", false))
-		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
-		e.kill()
-		away := time.Now().Add(time.Minute)
-		w.tune = func(c *Config) { c.Store = &unreadable{Store: c.Store, until: away} }
-		w.start("one")
-		if s := w.ended("r1", time.Hour); s.Phase != rollout.PhasePromoted {
-			t.Errorf("got phase %s, want promoted\n%s", s.Phase, w.journal("r1"))
-		}
-		w.clean("r1")
-	})
-}
-
-// unreadable is a store whose heads cannot be listed for a while.
-type unreadable struct {
-	store.Store
-	until time.Time
-}
-
-func (u *unreadable) Heads(ctx context.Context, prefix string) iter.Seq2[store.Record, error] {
-	if time.Now().Before(u.until) {
-		return func(yield func(store.Record, error) bool) { yield(store.Record{}, errors.New("no route to host")) }
-	}
-	return u.Store.Heads(ctx, prefix)
 }
 
 // The wall clock is put back by an hour, or forward, in the middle of a bake, in
