@@ -107,13 +107,17 @@ func TestExitCodes(t *testing.T) {
 	s := newShell(t)
 	s.want(exitError, "status", "nobody", "--server", d.URL)
 	for status, want := range map[int]int{401: exitNotAllowed, 403: exitNotAllowed, 409: exitError, 500: exitError} {
-		d.fail = &api.Problem{Type: "x", Title: "No", Status: status, Detail: "because", Instance: "req-1"}
+		d.set(func() {
+			d.fail = &api.Problem{Type: "x", Title: "No", Status: status, Detail: "because", Instance: "req-1"}
+		})
 		s.want(want, "status", "x", "--server", d.URL)
 		if !strings.Contains(s.err.String(), "No: because") || status == 500 && !strings.Contains(s.err.String(), "req-1") {
 			t.Errorf("%d: got %q", status, s.err.String())
 		}
 	}
-	d.fail = &api.Problem{Type: api.TypeInvalidPolicy, Title: "The policy is not valid", Status: 422}
+	d.set(func() {
+		d.fail = &api.Problem{Type: api.TypeInvalidPolicy, Title: "The policy is not valid", Status: 422}
+	})
 	s.want(exitInvalid, "start", "--policy", "p", "--candidate", "c", "--version", "v", "--server", d.URL)
 	d.Close()
 	s.want(exitError, "status", "x", "--server", d.URL)
@@ -194,7 +198,7 @@ func TestActs(t *testing.T) {
 // start takes a policy by name or as a file, and --wait ends with the rollout.
 func TestStart(t *testing.T) {
 	d := newFakeDaemon(t, baking())
-	d.stream = []api.Event{{Rollout: ptr(baking())}, {Rollout: ptr(promoted())}}
+	d.set(func() { d.stream = []api.Event{{Rollout: new(baking())}, {Rollout: new(promoted())}} })
 	s := newShell(t)
 	file := filepath.Join(t.TempDir(), "mine.yaml")
 	if err := os.WriteFile(file, []byte("spec: {}\n"), 0o600); err != nil {
@@ -210,13 +214,11 @@ func TestStart(t *testing.T) {
 		t.Errorf("body with a file: got %s", got)
 	}
 	s.want(exitOK, append(base, "--policy", "recs", "--wait")...)
-	d.hang, d.stream = true, []api.Event{{Rollout: ptr(baking())}}
+	d.set(func() { d.hang, d.stream = true, []api.Event{{Rollout: new(baking())}} })
 	s.want(exitTimeout, append(base, "--policy", "recs", "--wait", "--timeout", "200ms")...)
 	late := rollingBack()
-	d.stream = []api.Event{{Rollout: &late}}
+	d.set(func() { d.stream = []api.Event{{Rollout: &late}} })
 	s.want(exitUnconfirmed, append(base, "--policy", "recs", "--wait", "--timeout", "200ms")...)
 	s.want(exitUsage, append(base, "--policy", "recs", "--labels", "x")...)
 	s.want(exitError, append(base, "--policy", "./nothing.yaml")...)
 }
-
-func ptr[T any](v T) *T { return &v }

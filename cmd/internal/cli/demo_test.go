@@ -71,11 +71,13 @@ func TestWatchInTerminal(t *testing.T) {
 	binary := filepath.Join(dir, "belay")
 	execute(t, real(t, "go"), "build", "-o", binary, "github.com/belayd/belay/cmd/belay")
 	d := newFakeDaemon(t, baking())
-	d.entries = append(d.entries, decidedEntry(1, rollout.DecisionStart, "It starts."))
-	for range 5 {
-		d.stream = append(d.stream, api.Event{Rollout: ptr(baking())}, api.Event{Rollout: ptr(rollingBack())})
-	}
-	d.stream = append(d.stream, api.Event{Rollout: ptr(promoted())})
+	d.set(func() {
+		d.entries = append(d.entries, decidedEntry(1, rollout.DecisionStart, "It starts."))
+		for range 5 {
+			d.stream = append(d.stream, api.Event{Rollout: new(baking())}, api.Event{Rollout: new(rollingBack())})
+		}
+		d.stream = append(d.stream, api.Event{Rollout: new(promoted())})
+	})
 	session := []string{"-S", filepath.Join(dir, "tmux.sock"), "-f", "/dev/null"}
 	script := binary + " watch " + baking().ID + " --server " + d.URL + "; echo code $?; sleep 60"
 	execute(t, tmux, append(session, "new-session", "-d", "-x", "80", "-y", "24", "sh", "-c", script)...)

@@ -164,15 +164,16 @@ func (d *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	d.mu.Lock()
 	d.asked = append(d.asked, request{r.Method, r.URL.RequestURI(), r.Header.Get("Idempotency-Key"), strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), string(body)})
+	fail, entries := d.fail, slices.Clone(d.entries)
 	d.mu.Unlock()
 	answer := func(v any) { _ = json.NewEncoder(w).Encode(v) }
 	id, what, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v1/rollouts/"), "/")
 	i := slices.IndexFunc(d.rollouts, func(x api.Rollout) bool { return x.ID == id })
 	switch {
-	case d.fail != nil:
+	case fail != nil:
 		w.Header().Set("Content-Type", "application/problem+json")
-		w.WriteHeader(d.fail.Status)
-		answer(d.fail)
+		w.WriteHeader(fail.Status)
+		answer(fail)
 	case r.URL.Path == "/v1/rollouts" && r.Method == "POST":
 		w.WriteHeader(http.StatusCreated)
 		answer(d.rollouts[0])
@@ -197,7 +198,7 @@ func (d *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 		answer(api.Problem{Type: api.TypeNotFound, Title: "Not found", Status: 404, Detail: "there is no such rollout"})
 	case what == "history":
-		answer(api.History{SchemaVersion: 1, Rollout: id, Entries: d.entries})
+		answer(api.History{SchemaVersion: 1, Rollout: id, Entries: entries})
 	case what == "events":
 		d.events(w, r)
 	default:
@@ -205,9 +206,19 @@ func (d *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// set changes what the daemon answers.
+func (d *fakeDaemon) set(change func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change()
+}
+
 // events sends the stream.
 func (d *fakeDaemon) events(w http.ResponseWriter, r *http.Request) {
-	for _, ev := range d.stream {
+	d.mu.Lock()
+	stream, hang := slices.Clone(d.stream), d.hang
+	d.mu.Unlock()
+	for _, ev := range stream {
 		kind, v := "rollout", any(ev.Rollout)
 		if ev.Entry != nil {
 			kind, v = "entry", ev.Entry
@@ -216,7 +227,7 @@ func (d *fakeDaemon) events(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "event: %s\ndata: %s\n\n", kind, b)
 		w.(http.Flusher).Flush()
 	}
-	if d.hang {
+	if hang {
 		<-r.Context().Done()
 		return
 	}

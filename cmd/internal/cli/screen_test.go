@@ -72,13 +72,15 @@ func TestWatchLines(t *testing.T) {
 	end := back
 	end.Phase, end.Unconfirmed, end.Closed, end.WaitingFor = rollout.PhaseRolledBack, false, true, ""
 	d := newFakeDaemon(t, baking())
-	d.entries = []rollout.Entry{decidedEntry(1, rollout.DecisionStart, "It starts."), decidedEntry(2, rollout.DecisionStep, "Step quarter.")}
-	d.stream = []api.Event{
-		{Rollout: ptr(baking())}, {Rollout: ptr(baking())},
-		{Entry: &api.StreamEntry{Entry: decidedEntry(2, rollout.DecisionStep, "Step quarter.")}},
-		{Entry: &api.StreamEntry{Entry: decidedEntry(3, rollout.DecisionBreach, "It broke\x1b[2J its limit.")}},
-		{Rollout: &back}, {Rollout: &end},
-	}
+	d.set(func() {
+		d.entries = []rollout.Entry{decidedEntry(1, rollout.DecisionStart, "It starts."), decidedEntry(2, rollout.DecisionStep, "Step quarter.")}
+		d.stream = []api.Event{
+			{Rollout: new(baking())}, {Rollout: new(baking())},
+			{Entry: &api.StreamEntry{Entry: decidedEntry(2, rollout.DecisionStep, "Step quarter.")}},
+			{Entry: &api.StreamEntry{Entry: decidedEntry(3, rollout.DecisionBreach, "It broke\x1b[2J its limit.")}},
+			{Rollout: &back}, {Rollout: &end},
+		}
+	})
 	s := newShell(t)
 	golden(t, "watch.txt", s.want(exitRolledBack, "watch", baking().ID, "--server", d.URL))
 }
@@ -131,12 +133,12 @@ func TestRedrawInPlace(t *testing.T) {
 	s := newScreen(terminal(&out, 80, 24))
 	fmt.Fprintln(s, "before")
 	s.show(api.Event{Entry: &api.StreamEntry{Entry: decidedEntry(1, rollout.DecisionStart, "It starts.")}})
-	s.show(api.Event{Rollout: ptr(rollingBack())})
+	s.show(api.Event{Rollout: new(rollingBack())})
 	fmt.Fprintf(s, "pager    ")
 	fmt.Fprintf(s, "PAGE [critical] look\n")
-	s.show(api.Event{Rollout: ptr(baking())})
+	s.show(api.Event{Rollout: new(baking())})
 	s.tick()
-	s.show(api.Event{Rollout: ptr(promoted())})
+	s.show(api.Event{Rollout: new(promoted())})
 	s.end()
 	fmt.Fprintln(s, "after")
 	lines := vt(t, out.String())
