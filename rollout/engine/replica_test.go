@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/traffic/traffictest"
 	"github.com/belayd/belay/store"
 )
 
@@ -182,6 +184,44 @@ func TestLeaseLost(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		if got := len(w.router.Calls()); got != calls {
 			t.Errorf("got %d router calls after the loss, want none", got-calls)
+		}
+		w.clean("r1")
+	})
+}
+
+// A replica can no longer renew its lease while a forward call of its hangs. The
+// call is cut off before the lease ends, so that it is over when the next replica
+// begins, which finishes the rollout.
+func TestCallEndsWithLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		l := &leasing{names: map[string]*held{}}
+		var alone atomic.Bool
+		var cut time.Time
+		var once sync.Once
+		w.router.Hook = func(ctx context.Context, c *traffictest.Call) (bool, error) {
+			w.check(c)
+			err := error(nil)
+			if c.Op == traffictest.OpShift && c.To.Weights["green"] == 25 {
+				once.Do(func() {
+					alone.Store(true)
+					err = traffictest.Wait(ctx, time.Hour)
+					cut = time.Now()
+				})
+			}
+			return err == nil, err
+		}
+		one := w.startWith("one", l.by(alone.Load))
+		w.begin(one, plan("r1", "recs", false))
+		w.startLeased("two", l)
+		w.await("r1", time.Hour, func(*rollout.State) bool { return alone.Load() })
+		began := time.Now()
+		if s := w.ended("r1", time.Hour); s.Phase != rollout.PhasePromoted {
+			t.Errorf("got %s, want promoted\n%s", s.Phase, w.journal("r1"))
+		}
+		w.endAll()
+		if took := cut.Sub(began); cut.IsZero() || took > leaseTTL-time.Second {
+			t.Errorf("the call was cut off after %s, want before the lease ended (%s)", took, leaseTTL)
 		}
 		w.clean("r1")
 	})
