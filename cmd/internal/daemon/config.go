@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,26 +45,13 @@ type BoltConfig struct {
 	Path string `yaml:"path" required:"true" doc:"The file; created when missing."`
 }
 
-// AuthConfig says who may do what.
-type AuthConfig struct {
-	Tokens []TokenConfig `yaml:"tokens" doc:"Bearer tokens, stored as their SHA-256."`
-}
-
-// TokenConfig is one bearer token.
-type TokenConfig struct {
-	Name   string   `yaml:"name" required:"true" doc:"Whose token it is."`
-	Roles  []string `yaml:"roles" required:"true" doc:"view, start, approve, operate, admin."`
-	SHA256 string   `yaml:"sha256" required:"true" doc:"SHA-256 of the token, in hex."`
-	// Endpoints limits the roles to endpoints whose policy has these labels.
-	Labels map[string]string `yaml:"labels" doc:"The roles hold only for policies with these labels."`
-}
-
 // PersonConfig says which names are one person.
 type PersonConfig struct {
 	ID     string   `yaml:"id" required:"true" doc:"The person's name in the journal."`
 	Slack  string   `yaml:"slack" doc:"Slack user id."`
 	OIDC   string   `yaml:"oidc" doc:"OIDC subject."`
 	Token  string   `yaml:"token" doc:"Name of the person's token."`
+	MTLS   string   `yaml:"mtls" doc:"Name of the person's client certificate."`
 	Groups []string `yaml:"groups" doc:"Groups that approvals may name."`
 }
 
@@ -128,12 +114,14 @@ func (e *ProblemsError) Error() string { return strings.TrimRight(e.Problems.Tex
 // check looks at what no single field shows.
 func (c *Config) check() error {
 	var errs []error
-	if len(c.Auth.Tokens) == 0 {
-		host, _, err := net.SplitHostPort(c.Listen)
-		ip := net.ParseIP(host)
-		if err != nil || (host != "localhost" && (ip == nil || !ip.IsLoopback())) {
-			errs = append(errs, fmt.Errorf("listen: %q is not a loopback address and no auth is configured; add auth or listen on 127.0.0.1", c.Listen))
+	errs = append(errs, c.checkAuth()...)
+	for i, t := range c.Triggers {
+		if t.NATS != nil && !isNATSAddress(t.NATS.URL) {
+			errs = append(errs, fmt.Errorf("triggers[%d].nats.url: want nats://HOST:PORT, or several with commas (what is there is not shown: it may hold a password)", i))
 		}
+	}
+	if c.Events != nil && c.Events.NATS != nil && !isNATSAddress(c.Events.NATS.URL) {
+		errs = append(errs, errors.New("events.nats.url: want nats://HOST:PORT, or several with commas (what is there is not shown: it may hold a password)"))
 	}
 	hooked := ""
 	for _, name := range sortedKeys(c.Notifiers) {
@@ -144,14 +132,6 @@ func (c *Config) check() error {
 			errs = append(errs, fmt.Errorf("notifiers.%s.slack.signingSecretFile: %s hears /hooks/slack already; use Socket Mode (appTokenFile) for one of them", name, hooked))
 		}
 		hooked = name
-	}
-	roles := []string{"view", "start", "approve", "operate", "admin"}
-	for i, t := range c.Auth.Tokens {
-		for _, r := range t.Roles {
-			if !slices.Contains(roles, r) {
-				errs = append(errs, fmt.Errorf("auth.tokens[%d].roles: %q is none of %s", i, r, strings.Join(roles, ", ")))
-			}
-		}
 	}
 	return errors.Join(errs...)
 }

@@ -26,10 +26,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
+	"github.com/belayd/belay/rollout/events"
 	"github.com/belayd/belay/rollout/trigger"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/bolt"
@@ -40,6 +42,8 @@ const (
 	reloadEvery = 5 * time.Second
 	// hookMax bounds the body of a call of a hook.
 	hookMax = 1 << 20
+	// connectionsMax bounds the connections that are open at a time.
+	connectionsMax = 1024
 	// stopTimeout bounds the end of requests under way.
 	stopTimeout = 4 * time.Second
 )
@@ -68,6 +72,9 @@ type daemon struct {
 	// hooks are what notifiers hear over HTTP, by path.
 	hooks    map[string]http.Handler
 	registry *prometheus.Registry
+	// events publishes lifecycle events; certs are the server's. Both may be nil.
+	events *events.Publisher
+	certs  *certificates
 }
 
 // Run reads the config, recovers what is open and serves until ctx ends. It
@@ -99,6 +106,9 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := d.build(); err != nil {
 		return err
 	}
+	if err := d.buildEvents(ctx); err != nil {
+		return err
+	}
 	server, err := d.server()
 	if err != nil {
 		return err
@@ -107,7 +117,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", d.config.Listen, err)
 	}
-	return d.serve(ctx, server, listener)
+	return d.serve(ctx, server, netutil.LimitListener(listener, connectionsMax))
 }
 
 // build makes the adapters, the engine and the triggers.
@@ -195,7 +205,12 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 	hs := &http.Server{Handler: d.handler(server), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
 		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)}
 	spawn("http", func(context.Context) error {
-		if err := hs.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		serve := hs.Serve
+		if d.certs != nil {
+			hs.TLSConfig = d.certs.server()
+			serve = func(l net.Listener) error { return hs.ServeTLS(l, "", "") }
+		}
+		if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
@@ -212,7 +227,7 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 		d.catalog.Watch(ctx, reloadEvery, d.o.Reload)
 		return nil
 	})
-	d.log.Info("serving", "address", listener.Addr().String(), "outcome", d.exposure())
+	d.log.Info("serving", "address", listener.Addr().String(), "outcome", d.config.exposure(d.log))
 	if d.o.Ready != nil {
 		d.o.Ready(listener.Addr().String())
 	}
@@ -234,19 +249,17 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 	return nil
 }
 
-// exposure says who may reach the API.
-func (d *daemon) exposure() string {
-	if len(d.config.Auth.Tokens) == 0 {
-		return "no auth is configured: loopback only, everybody is local"
-	}
-	return "auth is configured"
-}
-
 // server makes the API.
 func (d *daemon) server() (*api.Server, error) {
 	auth, err := d.config.authenticator()
 	if err != nil {
 		return nil, err
+	}
+	if d.certs, err = d.config.newCertificates(d.log); err != nil {
+		return nil, err
+	}
+	if d.certs != nil {
+		d.runners["certificates"] = d.certs
 	}
 	s, err := api.New(api.Config{Engine: d.engine, Catalog: d.catalog, Log: d.log, Auth: auth, Ready: d.problems, Version: d.o.Version})
 	if err != nil {
@@ -282,6 +295,16 @@ func (d *daemon) problems(context.Context) []string {
 			out = append(out, err.Error())
 		}
 	}
+	if d.events != nil {
+		if err := d.events.Err(); err != nil {
+			out = append(out, err.Error())
+		}
+	}
+	if d.certs != nil {
+		if err := d.certs.Err(); err != nil {
+			out = append(out, err.Error())
+		}
+	}
 	return out
 }
 
@@ -297,9 +320,10 @@ func CheckConfig(file string) (report string, ok bool) {
 	_, err2 := build(b, "routers", routers, c.Routers)
 	_, err3 := build(b, "notifiers", notifiers, c.Notifiers)
 	_, err4 := c.authenticator()
+	_, err6 := c.newCertificates(b.log)
 	set, ps, err5 := c.readPolicies(c.environment())
 	text := strings.TrimRight(ps.Text(), "\n")
-	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+	if err := errors.Join(err1, err2, err3, err4, err6, err5); err != nil {
 		return strings.TrimLeft(text+"\n"+err.Error(), "\n"), false
 	}
 	if ps.HasErrors() {

@@ -1,0 +1,146 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// certificatesEvery is how often the files of certificates are looked at.
+const certificatesEvery = 10 * time.Second
+
+// certificates are the server's certificate and the authority of its clients, as
+// their files say now. It is safe for concurrent use.
+type certificates struct {
+	cert, key, clients string // files; clients may be ""
+	log                *slog.Logger
+
+	mu      sync.Mutex
+	config  *tls.Config
+	version string
+	err     error
+}
+
+// newCertificates reads the files; nil when no TLS is configured.
+func (c *Config) newCertificates(log *slog.Logger) (*certificates, error) {
+	if c.Auth.TLS == nil {
+		return nil, nil //nolint:nilnil // no TLS is a configuration, not an error
+	}
+	k := &certificates{cert: c.path(c.Auth.TLS.CertFile), key: c.path(c.Auth.TLS.KeyFile), log: log}
+	if c.Auth.MTLS != nil {
+		k.clients = c.path(c.Auth.MTLS.ClientCAFile)
+	}
+	if err := k.load(); err != nil {
+		return nil, fmt.Errorf("auth.tls: %w", err)
+	}
+	return k, nil
+}
+
+// server is what the server is configured with: each handshake uses the files as
+// they were last read.
+func (k *certificates) server() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			return k.config, nil
+		},
+	}
+}
+
+// Run reads the files again when they change, until ctx ends. What cannot be used
+// changes nothing: the certificate before goes on.
+func (k *certificates) Run(ctx context.Context) error {
+	tick := time.NewTicker(certificatesEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			k.look()
+		}
+	}
+}
+
+// look reads the files when they are not those that were read.
+func (k *certificates) look() {
+	k.mu.Lock()
+	before, failed := k.version, k.err
+	k.mu.Unlock()
+	if k.stamp() == before && failed == nil {
+		return
+	}
+	err := k.load()
+	k.mu.Lock()
+	k.err = err
+	k.mu.Unlock()
+	switch {
+	case err == nil:
+		k.log.Info("certificates taken over")
+	case failed == nil || failed.Error() != err.Error():
+		k.log.Error("certificates not taken over", "err", err)
+	}
+}
+
+// Err says why the files as they are now are not used; nil when they are.
+func (k *certificates) Err() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.err != nil {
+		return fmt.Errorf("certificates: %w", k.err)
+	}
+	return nil
+}
+
+// stamp tells one version of the files from another. Kubernetes replaces a whole
+// folder by one link: size and time of what the names lead to are looked at.
+func (k *certificates) stamp() string {
+	var s strings.Builder
+	for _, f := range []string{k.cert, k.key, k.clients} {
+		if info, err := os.Stat(f); f != "" && err == nil {
+			fmt.Fprintf(&s, "%s %d %d\n", f, info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return s.String()
+}
+
+// load reads the files and makes them the configuration.
+func (k *certificates) load() error {
+	version := k.stamp()
+	info, err := os.Stat(k.key)
+	if err != nil {
+		return fmt.Errorf("read key: %w", err)
+	}
+	if info.Mode().Perm()&0o007 != 0 {
+		return fmt.Errorf("%s can be read by everybody (mode %04o); run chmod 600 %s", k.key, info.Mode().Perm(), k.key)
+	}
+	pair, err := tls.LoadX509KeyPair(k.cert, k.key)
+	if err != nil {
+		return fmt.Errorf("read certificate: %w", err)
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{pair}}
+	if k.clients != "" {
+		pem, err := os.ReadFile(k.clients)
+		if err != nil {
+			return fmt.Errorf("read client authority: %w", err)
+		}
+		config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.VerifyClientCertIfGiven
+		if !config.ClientCAs.AppendCertsFromPEM(pem) {
+			return errors.New("read client authority: there is no certificate in " + k.clients)
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.config, k.version = config, version
+	return nil
+}
