@@ -76,7 +76,7 @@ func (b *batch) join(p *part, q *question, les []string, reach time.Duration) {
 		}
 		b.groups[key] = g
 	}
-	g.keys[q.key(p)] = true
+	g.keys[p.key] = true
 	g.deployments[p.deployment] = true
 	p.group = g
 }

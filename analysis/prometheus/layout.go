@@ -62,7 +62,7 @@ func (x *question) deploymentLabel(p *part) string {
 func (l *layouts) find(x *question, p *part, now time.Time) (layout, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	y, ok := l.by[layoutKey(p, x.key(p), p.deployment)]
+	y, ok := l.by[layoutKey(p, p.key, p.deployment)]
 	return y, ok && now.Sub(y.at) < layoutAge
 }
 
@@ -80,7 +80,7 @@ func (l *layouts) forget(x *question) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range x.parts {
-		delete(l.by, layoutKey(p, x.key(p), p.deployment))
+		delete(l.by, layoutKey(p, p.key, p.deployment))
 	}
 }
 
@@ -96,7 +96,7 @@ func (l *layouts) buckets(x *question, p *part) (les []string, ask bool) {
 	l.mu.Lock()
 	for _, q := range x.parts {
 		if q.role == roleBucket {
-			y := l.by[layoutKey(q, x.key(q), q.deployment)]
+			y := l.by[layoutKey(q, q.key, q.deployment)]
 			all = append(all, y.bounds...)
 			classic, native = classic || y.classic, native || y.native
 		}
@@ -159,7 +159,7 @@ func (b *batch) findLayouts(ctx context.Context) {
 				todo[key] = &lookup{part: p, label: q.deploymentLabel(p), at: q.To, keys: map[string][]*question{}}
 			}
 			t := todo[key]
-			k := q.key(p)
+			k := p.key
 			if qs := t.keys[k]; len(qs) == 0 || qs[len(qs)-1] != q {
 				t.keys[k] = append(qs, q)
 			}

@@ -29,8 +29,8 @@
 //     range selector, and differenced here, series by series, with true
 //     timestamps; increase() and rate() extrapolate and are not exact. A value
 //     is any expression that gives one number for a deployment.
-//   - Questions are merged: endpoint="${endpoint}" becomes one matcher over many
-//     endpoints, and where no endpoint is named, deployment="${deployment}" or
+//   - Questions are merged: endpoint="${endpoint}", or "${endpoint}-x", becomes one matcher
+//     over many endpoints, and where no endpoint is named, deployment="${deployment}" or
 //     =~"${stable}|${candidate}" one over many deployments; a bad series that is a part of its total is picked out of the
 //     total's answer, and of a histogram only the buckets next to the cuts are
 //     asked for. Answers are handed out by labels. What is under way is not asked

@@ -63,11 +63,13 @@ func TestReadMerges(t *testing.T) {
 		ms := metrics()
 		spaced := ms[analysis.KindCounts]
 		spaced.Counts = &analysis.Counts{Total: ` http_requests_total { endpoint = "${endpoint}" } `, Good: `http_requests_total{code!~"5..",endpoint="${endpoint}"}`, Deployment: "deployment"}
+		part := ms[analysis.KindCounts]
+		part.Counts = &analysis.Counts{Total: `http_requests_total{instance="${endpoint}-0"}`, Bad: `http_requests_total{instance="${endpoint}-0",code="503"}`, Deployment: "deployment"}
 		per := ms[analysis.KindCounts]
 		per.Counts = &analysis.Counts{Total: `http_requests_total{endpoint="${endpoint}",deployment="${deployment}"}`, Bad: `http_requests_total{endpoint="${endpoint}",deployment="${deployment}",code="503"}`}
 		var qs []analysis.Query
 		for _, e := range analysistest.Endpoints {
-			for _, m := range []analysis.Metric{ms[analysis.KindCounts], ms[analysis.KindCounts], spaced, ms[analysis.KindHistogram], per} {
+			for _, m := range []analysis.Metric{ms[analysis.KindCounts], ms[analysis.KindCounts], spaced, ms[analysis.KindHistogram], per, part} {
 				qs = append(qs, analysis.Query{
 					Metric: m, From: time.Now().Add(-45 * time.Second), To: time.Now(), Cuts: []float64{0.45},
 					Names: analysis.Names{Endpoint: e, Stable: "blue", Candidate: "green"},
@@ -84,6 +86,7 @@ func TestReadMerges(t *testing.T) {
 		}
 		want := []string{
 			`http_requests_total{endpoint=~"fraud|recs"}[96000ms]`,
+			`http_requests_total{instance=~"fraud-0|recs-0"}[96000ms]`,
 			`http_requests_total{endpoint=~"fraud|recs",deployment=~"blue|green"}[96000ms]`,
 			`latency_seconds_bucket{endpoint=~"fraud|recs",le=~"\\+Inf|0\\.25|0\\.5"}[96000ms]`,
 		}
@@ -95,10 +98,13 @@ func TestReadMerges(t *testing.T) {
 		}
 		for i, r := range rs {
 			truth := w.Truth(qs[i].Names.Endpoint, "green", r.From, r.To)
+			if i%6 == 5 {
+				continue // no instance has such a name
+			}
 			if r.Status != analysis.StatusOK || r.Candidate.N != truth.Total() {
 				t.Errorf("reading %d: got %s %s n=%v, want ok n=%v", i, r.Status, r.Reason, r.Candidate.N, truth.Total())
 			}
-			if k := r.Candidate.K; i%5 == 2 && k != truth.OK {
+			if k := r.Candidate.K; i%6 == 2 && k != truth.OK {
 				t.Errorf("reading %d, of good requests: got k=%v, want %v", i, k, truth.OK)
 			}
 		}

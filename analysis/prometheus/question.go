@@ -50,7 +50,9 @@ type part struct {
 	pick series.Selector
 	// shared is what all endpoints' questions of this form have in common.
 	shared shared
-	group  *group
+	// key is where in its group the part's series stand: the value of the index.
+	key   string
+	group *group
 }
 
 // A shared selector is one without its endpoint and its deployment.
@@ -59,7 +61,7 @@ type shared struct {
 	// fixed are the other matchers in Prometheus' notation, sorted.
 	fixed []string
 	// index is the label by which series are handed out to questions: the one
-	// that was compared with ${endpoint}, else the one with ${deployment}, or
+	// that was compared with ${endpoint} (or a text with it), else the one with ${deployment}, or
 	// with "${stable}|${candidate}"; "" where none was. byDeployment says which.
 	index        string
 	byDeployment bool
@@ -177,8 +179,8 @@ func newPart(r role, deployment string, sel series.Selector, vars map[string]str
 	s := &p.shared
 	for i, m := range sel.Matchers {
 		switch {
-		case m.Op == series.Equal && m.Value == "${endpoint}" && s.index == "":
-			s.index = m.Label
+		case m.Op == series.Equal && strings.Contains(m.Value, "${endpoint}") && s.index == "":
+			s.index, p.key = m.Label, pick.Matchers[i].Value
 		case m.Op == series.Equal && m.Value == "${deployment}" && s.deployment == "":
 			s.deployment = m.Label
 		case m.Op == series.Like && slices.Contains(pairs, m.Value) && s.deployment == "":
@@ -188,7 +190,7 @@ func newPart(r role, deployment string, sel series.Selector, vars map[string]str
 		}
 	}
 	if s.index == "" && s.deployment != "" {
-		s.index, s.byDeployment, s.deployment = s.deployment, true, ""
+		s.index, s.byDeployment, s.deployment, p.key = s.deployment, true, "", deployment
 	}
 	slices.Sort(s.fixed)
 	return p, nil
@@ -197,23 +199,12 @@ func newPart(r role, deployment string, sel series.Selector, vars map[string]str
 // pairs are the ways to name both deployments in one matcher.
 var pairs = []string{"${stable}|${candidate}", "${candidate}|${stable}"}
 
-// key is where in its group a part's series stand.
-func (x *question) key(p *part) string {
-	switch {
-	case p.shared.index == "":
-		return ""
-	case p.shared.byDeployment:
-		return p.deployment
-	}
-	return x.Names.Endpoint
-}
-
 // keys are where in the group the question's series stand.
 func (x *question) keys(g *group) []string {
 	var out []string
 	for _, p := range x.parts {
-		if k := x.key(p); p.group == g && !slices.Contains(out, k) {
-			out = append(out, k)
+		if p.group == g && !slices.Contains(out, p.key) {
+			out = append(out, p.key)
 		}
 	}
 	return out
