@@ -119,6 +119,15 @@ func (s *screen) tick() {
 	s.draw()
 }
 
+// entered notes that a person pressed Enter below the screen.
+func (s *screen) entered() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.drawn > 0 {
+		s.drawn++
+	}
+}
+
 // end leaves what was drawn where it is: what is written next stands below it.
 func (s *screen) end() {
 	s.mu.Lock()

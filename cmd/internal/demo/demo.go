@@ -34,7 +34,20 @@ const (
 	notifierName = "pager"
 	streamName   = "RELEASES"
 	subjectRoot  = "models.approved"
+	gateName     = "product-owner"
 )
+
+// Router is what moves the endpoint's weights.
+type Router string
+
+// The routers.
+const (
+	RouterWebhook Router = "webhook" // the endpoint keeps the webhook router's contract itself
+	RouterAzureML Router = "azureml" // an emulator of Azure Resource Manager stands in front of it
+)
+
+// Routers lists all routers.
+var Routers = []Router{RouterWebhook, RouterAzureML}
 
 // The figures of the healthy world at speed 1.
 const (

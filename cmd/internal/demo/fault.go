@@ -49,6 +49,10 @@ func (w *World) disturb(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
+	if w.arm != nil {
+		w.arm.zero()
+		return nil
+	}
 	url := strings.TrimSuffix(w.load.url, "/score") + "/endpoints/" + Endpoint
 	body := fmt.Sprintf(`{"weights":{%q:0,%q:0},"mirror":{}}`, Stable, Candidate)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, strings.NewReader(body))

@@ -25,6 +25,8 @@ type Files struct {
 	RequestLog  string
 	Pages       string
 	PagerSecret string
+	ARMToken    string // of the Azure router
+	Writes      string // that reached the Azure router's resource manager
 	Store       string
 	JetStream   string
 }
@@ -37,6 +39,8 @@ func filesIn(dir string) Files {
 		RequestLog:  filepath.Join(dir, "requests.log"),
 		Pages:       filepath.Join(dir, "pages.log"),
 		PagerSecret: filepath.Join(dir, "pager.secret"),
+		ARMToken:    filepath.Join(dir, "arm.token"),
+		Writes:      filepath.Join(dir, "arm-writes.jsonl"),
 		Store:       filepath.Join(dir, "belay.db"),
 		JetStream:   filepath.Join(dir, "jetstream"),
 	}
@@ -45,6 +49,7 @@ func filesIn(dir string) Files {
 // addresses are what the config file must know of the world.
 type addresses struct {
 	Endpoint, Pager, NATS   string
+	ResourceManager         string // "" without the Azure router
 	StableModel, OtherModel string
 }
 
@@ -56,11 +61,12 @@ func duration(d time.Duration) string {
 	return strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', -1, 64) + "ms"
 }
 
-// policyText is the demo's policy at a speed.
-func policyText(speed Speed) (string, error) {
+// policyText is the demo's policy.
+func policyText(o Options) (string, error) {
 	return render("policy", policyTemplate, map[string]any{
 		"Policy": PolicyName, "Router": routerName, "Endpoint": Endpoint, "Source": sourceName, "Pager": notifierName,
-	}, speed)
+		"Azure": o.Router == RouterAzureML, "Ask": o.Answers != nil, "Gate": gateName,
+	}, o.Speed)
 }
 
 // configText is belayd's config for the demo.
@@ -68,6 +74,7 @@ func configText(f Files, a addresses) (string, error) {
 	return render("config", configTemplate, map[string]any{
 		"Files": f, "Addr": a, "Router": routerName, "Endpoint": Endpoint, "Source": sourceName, "Pager": notifierName,
 		"Stable": Stable, "Candidate": Candidate, "Stream": streamName, "Subject": subjectRoot + ".>",
+		"Subscription": armSubscription, "ResourceGroup": armResourceGroup, "Workspace": armWorkspace,
 	}, 1)
 }
 

@@ -12,11 +12,11 @@ import (
 
 // Speed divides every duration and latency of the policy but the interval.
 func TestPolicyScales(t *testing.T) {
-	one, err := policyText(1)
+	one, err := policyText(Options{Speed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	four, err := policyText(4)
+	four, err := policyText(Options{Speed: 4})
 	if err != nil {
 		t.Fatal(err)
 	}

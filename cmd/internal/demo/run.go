@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -44,13 +43,20 @@ type View func(ctx context.Context, server, id string, out io.Writer) error
 // the rollout. dir holds everything the demo writes and is kept.
 func Run(ctx context.Context, o Options, version string, out io.Writer, view View) (int, error) {
 	screen := &locked{w: out}
+	if o.Answers != nil {
+		defer func() { _ = o.Answers.Close() }() // mostly it is closed already
+	}
 	o.Show = func(p Page) { fmt.Fprintf(screen, "pager    %s\n", p) }
 	w, err := Open(o)
 	if err != nil {
 		return 1, err
 	}
 	fmt.Fprintf(screen, "policy   %s\nconfig   %s\nlog      %s\n", w.Policy, w.Config, filepath.Join(w.Dir, "belayd.log"))
-	ctx, cancel := context.WithTimeout(ctx, max(o.Speed.scale(longest), time.Minute))
+	limit := max(o.Speed.scale(longest), time.Minute)
+	if o.Answers != nil {
+		limit += forAnswer
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	r, err := w.live(ctx, version, screen, view)
 	if err != nil {
@@ -114,6 +120,9 @@ func (w *World) follow(ctx context.Context, server string, screen io.Writer, vie
 			fmt.Fprintf(screen, "view     %v\n", err)
 		}
 	})
+	if w.opts.Answers != nil {
+		wg.Go(func() { w.answer(viewing, client, server, r.ID, screen) })
+	}
 	r, err = w.ends(ctx, client, r.ID)
 	if !r.Phase.Terminal() {
 		stopView()
@@ -181,62 +190,6 @@ func exitCode(r api.Rollout) int {
 		return exitTimeout
 	}
 	return exitTimeout
-}
-
-// report is the last screen: how it ended, what the endpoint's own log says it
-// cost, and where everything is.
-func (w *World) report(screen io.Writer, r api.Rollout) error {
-	fmt.Fprintf(screen, "\nended    %s (exit code %d): %s\n", r.Phase, exitCode(r), r.Sentence)
-	fmt.Fprintf(screen, "endpoint %s, as it holds them itself\n", weightsText(w.Weights()))
-	if from, begun := w.FaultAt(); begun {
-		if err := w.reportFault(screen, from); err != nil {
-			return err
-		}
-	}
-	sent, resolved := 0, 0
-	for _, p := range w.PagesReceived() {
-		if p.Resolve {
-			resolved++
-		} else {
-			sent++
-		}
-	}
-	fmt.Fprintf(screen, "pages    %d, of which %d resolved\n", sent, resolved)
-	run := "go run ./cmd/belay"
-	fmt.Fprintf(screen, "kept in  %s\n", w.Dir)
-	for _, c := range []string{"explain " + r.ID, "history " + r.ID, "audit verify " + r.ID} {
-		fmt.Fprintf(screen, "look     %s %s --store %s\n", run, c, w.Store)
-	}
-	return nil
-}
-
-// reportFault says what the fault cost.
-func (w *World) reportFault(screen io.Writer, from time.Time) error {
-	to, back := w.BackAt()
-	if !back {
-		to = time.Now()
-	}
-	facts, err := w.Facts(to)
-	if err != nil {
-		return err
-	}
-	end := "the traffic was all stable's again"
-	if !back {
-		end = "the demo ended; nothing was overwritten"
-	}
-	fmt.Fprintf(screen, "fault    %s began at %s; %s after %.1f s\n", w.opts.Fault, from.Local().Format("15:04:05.0"), end, to.Sub(from).Seconds())
-	fmt.Fprintf(screen, "cost     %d bad requests of %d served (%d by %s, of which %.1f would have been bad anyway)\n",
-		facts.Bad, facts.Served, facts.Candidate, Candidate, facts.Expected)
-	return nil
-}
-
-// weightsText shows weights by name.
-func weightsText(weights map[string]int) string {
-	var parts []string
-	for _, name := range []string{Stable, Candidate} {
-		parts = append(parts, fmt.Sprintf("%s %d%%", name, weights[name]))
-	}
-	return strings.Join(parts, ", ")
 }
 
 // Folder makes the folder of a demo: the one named, or a new temporary one.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -28,6 +29,11 @@ type Options struct {
 	Dir   string
 	Fault Fault
 	Speed Speed
+	// Router moves the weights; RouterWebhook when empty.
+	Router Router
+	// Answers are the lines y and n of a person who is asked before the 60% step;
+	// with nil the policy has no approval. The demo closes it.
+	Answers io.ReadCloser
 	// Show is called for each page that arrives; it may be nil.
 	Show func(Page)
 }
@@ -40,6 +46,7 @@ type World struct {
 	opts     Options
 	models   map[string]*modelServer
 	endpoint *endpoint
+	arm      *armControl // nil with RouterWebhook
 	log      *requestLog
 	load     *load
 	pager    *pager
@@ -104,7 +111,11 @@ func (w *World) open() error {
 		return err
 	}
 	door := &contract{endpoint: w.endpoint, versions: map[string]string{Stable: stableVersion, Candidate: candidateVersion}}
-	addr, err := w.listen(door.handler())
+	handler := door.handler()
+	if w.opts.Router == RouterAzureML {
+		handler = door.scoring()
+	}
+	addr, err := w.listen(handler)
 	if err != nil {
 		return err
 	}
@@ -119,18 +130,41 @@ func (w *World) open() error {
 	if err != nil {
 		return err
 	}
+	resourceManager := ""
+	if w.opts.Router == RouterAzureML {
+		if resourceManager, err = w.openARM(door.base + "/score"); err != nil {
+			return err
+		}
+	}
 	if w.nats, err = startNATS(w.JetStream); err != nil {
 		return err
 	}
 	return w.write(addresses{
-		Endpoint: door.base, Pager: "http://" + pagerAddr, NATS: w.nats.ClientURL(),
+		Endpoint: door.base, Pager: "http://" + pagerAddr, NATS: w.nats.ClientURL(), ResourceManager: resourceManager,
 		StableModel: backends[Stable].String(), OtherModel: backends[Candidate].String(),
 	})
 }
 
+// openARM listens as Azure Resource Manager and returns its address.
+func (w *World) openARM(scoringURI string) (string, error) {
+	writes, err := w.create(w.Writes)
+	if err != nil {
+		return "", err
+	}
+	token := rand.Text()
+	if err := writeFile(w.ARMToken, token+"\n"); err != nil {
+		return "", err
+	}
+	if w.arm, err = newARM(w.endpoint, scoringURI, token, w.opts.Speed, writes); err != nil {
+		return "", err
+	}
+	addr, err := w.listen(w.arm.server)
+	return "http://" + addr, err
+}
+
 // write puts the policy, the config file and the pager's secret into the folder.
 func (w *World) write(a addresses) error {
-	policy, err := policyText(w.opts.Speed)
+	policy, err := policyText(w.opts)
 	if err != nil {
 		return err
 	}
@@ -177,6 +211,9 @@ func (w *World) Run(ctx context.Context) error {
 		})
 	}
 	g.Go(func() error { return w.log.run(serving) })
+	if w.arm != nil {
+		g.Go(func() error { return w.arm.run(serving) })
+	}
 	g.Go(func() error { return w.disturb(loading) })
 	g.Go(func() error {
 		err := w.load.run(loading)
