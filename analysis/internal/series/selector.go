@@ -123,7 +123,21 @@ func (m Matcher) Matches(value string) bool {
 
 // String is the condition in Prometheus' notation.
 func (m Matcher) String() string {
-	return m.Label + string(m.Op) + strconv.Quote(m.Value)
+	return LabelName(m.Label) + string(m.Op) + strconv.Quote(m.Value)
+}
+
+// LabelName is a label as PromQL writes it: quoted unless it is a plain name,
+// which Prometheus takes since its version 3.
+func LabelName(label string) string {
+	for i := range len(label) {
+		if !nameByte(label[i], i == 0, false) {
+			return strconv.Quote(label)
+		}
+	}
+	if label == "" {
+		return `""`
+	}
+	return label
 }
 
 // Matches says whether the series has the selector's name and meets all its

@@ -15,7 +15,7 @@ func TestParseSelector(t *testing.T) {
 		"x{p=`a\\d`}":                           `x{p="a\\d"}`,
 		`x{p="q\"\\\n\u00e9\x41"}`:              `x{p="q\"\\\néA"}`,
 		`{__name__="up",a="1"}`:                 `up{a="1"}`,
-		`{"http.requests", "my.label"="1"}`:     `{"http.requests",my.label="1"}`,
+		`{"http.requests", "my.label"="1"}`:     `{"http.requests","my.label"="1"}`,
 		`x{endpoint="${endpoint}",c!~"${a}|b"}`: `x{endpoint="${endpoint}",c!~"${a}|b"}`,
 		`x{a="1"`:                               "",
 		`x{a}`:                                  "",
