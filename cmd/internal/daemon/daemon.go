@@ -91,6 +91,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	d := &daemon{o: o, config: config, log: o.Logger, registry: prometheus.NewRegistry(), runners: map[string]runner{}, hooks: map[string]http.Handler{}}
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := registerBuildInfo(d.registry, o.Version); err != nil {
+		return err
+	}
 	if d.store, err = bolt.Open(config.path(config.Store.Bolt.Path), bolt.Options{Logger: d.log}); err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}

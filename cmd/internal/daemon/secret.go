@@ -50,7 +50,9 @@ func (c *Config) secret(field, ref string) (Secret, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: read secret: %w", field, err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	// Its group may read it: that is how Kubernetes hands a secret to a process
+	// that is not root.
+	if info.Mode().Perm()&0o037 != 0 {
 		return "", fmt.Errorf("%s: %s can be read by others (mode %04o); run chmod 600 %s", field, name, info.Mode().Perm(), name)
 	}
 	if info.Size() > secretMax {

@@ -1,0 +1,114 @@
+package daemon
+
+import (
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/belayd/belay/rollout/engine"
+	"github.com/belayd/belay/rollout/events"
+	"github.com/belayd/belay/store"
+	"github.com/belayd/belay/store/mem"
+)
+
+var update = flag.Bool("update", false, "rewrite the goldens")
+
+// described is a Registerer that writes down what is registered.
+type described struct{ lines []string }
+
+var desc = regexp.MustCompile(`fqName: "([^"]+)", help: "([^"]*)", .*constLabels: \{([^}]*)\}, variableLabels: \{([^}]*)\}`)
+
+// Register implements prometheus.Registerer.
+func (d *described) Register(c prometheus.Collector) error {
+	kind := "gauge"
+	switch c.(type) {
+	case *prometheus.CounterVec, prometheus.Counter:
+		if _, gauge := c.(prometheus.Gauge); !gauge {
+			kind = "counter"
+		}
+	case prometheus.Histogram:
+		kind = "histogram"
+	}
+	ch := make(chan *prometheus.Desc, 64)
+	c.Describe(ch)
+	close(ch)
+	for x := range ch {
+		m := desc.FindStringSubmatch(x.String())
+		if m == nil {
+			return fmt.Errorf("cannot read %s", x)
+		}
+		labels := strings.FieldsFunc(m[4], func(r rune) bool { return r == ',' })
+		for constant := range strings.SplitSeq(m[3], ",") {
+			if name, _, ok := strings.Cut(constant, "="); ok {
+				labels = append(labels, name)
+			}
+		}
+		slices.Sort(labels)
+		d.lines = append(d.lines, fmt.Sprintf("%s %s{%s} %s", kind, m[1], strings.Join(labels, ","), m[2]))
+	}
+	return nil
+}
+
+// MustRegister implements prometheus.Registerer.
+func (d *described) MustRegister(cs ...prometheus.Collector) {
+	for _, c := range cs {
+		if err := d.Register(c); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// Unregister implements prometheus.Registerer.
+func (d *described) Unregister(prometheus.Collector) bool { return false }
+
+// TestMetricsGolden pins every metric that belayd has of its own: name, kind,
+// labels and help. Dashboards and alert rules are written against them.
+func TestMetricsGolden(t *testing.T) {
+	var d described
+	if err := registerBuildInfo(&d, "v1"); err != nil {
+		t.Fatal(err)
+	}
+	s := mem.New()
+	e, err := engine.New(engine.Config{Store: s, Leaser: store.Always{}, Owner: "one", Logger: slog.New(slog.DiscardHandler), Registerer: &d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := events.Open(t.Context(), events.Config{Sink: "nats", URL: "nats://127.0.0.1:1", SubjectPrefix: "belay.events", Rollouts: e, Store: s, Log: slog.New(slog.DiscardHandler), Registerer: &d}); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(d.lines)
+	got := strings.Join(d.lines, "\n") + "\n"
+	const golden = "testdata/metrics.txt"
+	if *update {
+		if err := os.MkdirAll("testdata", 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("metrics (-want +got); -update rewrites the golden:\n%s", diff)
+	}
+	// The names that are fixed, because people write them down.
+	for _, name := range []string{"rollouts{phase}", "rollout_weight{deployment,endpoint}", "guardrail_value{deployment,endpoint,guardrail}",
+		"guardrail_limit{deployment,endpoint,guardrail}", "guardrail_verdict{deployment,endpoint,guardrail,verdict}", "guardrail_evidence{deployment,endpoint,guardrail}",
+		"rollbacks_total{reason}", "decision_seconds{}", "source_reads_total{outcome,source}", "source_queries_total{source}",
+		"router_calls_total{outcome,router}", "notifications_total{notifier,outcome}", "store_append_seconds{}", "lease_trusted_seconds{}", "build_info{goversion,version}"} {
+		if !strings.Contains(got, " belay_"+name+" ") {
+			t.Errorf("there is no metric belay_%s", name)
+		}
+	}
+}
