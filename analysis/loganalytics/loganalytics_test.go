@@ -199,6 +199,7 @@ func TestExpressionsRefused(t *testing.T) {
 		{Name: "no arrow", Histogram: &analysis.Histogram{Series: "T", Unit: "s", Deployment: "D"}},
 		{Name: "no deployment", Counts: &analysis.Counts{Total: "T", Bad: "a"}},
 		{Name: "two statements", Counts: &analysis.Counts{Total: "T; U", Bad: "a", Deployment: "D"}},
+		{Name: "a column that ends its place", Counts: &analysis.Counts{Total: "T", Bad: "a", Deployment: "d), x = (e"}},
 		{Name: "no table", Counts: &analysis.Counts{Total: " ", Bad: "a", Deployment: "D"}},
 	} {
 		if x := newQuestion(analysis.Query{Names: names, Metric: m}); x.err == nil {

@@ -89,6 +89,11 @@ func (x *question) parse() error {
 	if x.deployment == "" {
 		return errors.New("deployment: the column that names the deployment is missing")
 	}
+	for _, column := range []string{x.deployment, x.instance} {
+		if err := balanced(column); column != "" && err != nil {
+			return err
+		}
+	}
 	return x.tabular(text)
 }
 
