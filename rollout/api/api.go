@@ -59,6 +59,9 @@ type Catalog interface {
 	// Endpoints lists the endpoints that routers show, by router and name. One that
 	// cannot be read is listed with its Error.
 	Endpoints(ctx context.Context) []Endpoint
+	// Endpoint shows one endpoint with its Facts; false when there is none. One that
+	// cannot be read has its Error and no Facts.
+	Endpoint(ctx context.Context, ref rollout.EndpointRef) (Endpoint, bool)
 }
 
 // Config is what a Server is made of. Engine, Catalog and Log are required.
@@ -186,6 +189,7 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/policies", "listPolicies", view, s.policies},
 		{"POST", "/v1/policies/check", "checkPolicy", view, s.check},
 		{"GET", "/v1/endpoints", "listEndpoints", view, s.endpoints},
+		{"GET", "/v1/endpoints/{router}/{name}", "getEndpoint", view, s.endpoint},
 		{"DELETE", "/v1/endpoints/{router}/{name}/cooldown", "clearCooldown", operate, s.clearCooldown},
 		{"POST", "/v1/notifiers/test", "testNotifiers", operate, s.testNotifiers},
 		{"GET", "/openapi.yaml", "getOpenAPI", nil, s.openapi},

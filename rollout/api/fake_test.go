@@ -241,6 +241,23 @@ func (fakeCatalog) Endpoints(context.Context) []Endpoint {
 	}
 }
 
+func (c fakeCatalog) Endpoint(ctx context.Context, ref rollout.EndpointRef) (Endpoint, bool) {
+	for _, e := range c.Endpoints(ctx) {
+		if e.Router != ref.Router || e.Name != ref.Name {
+			continue
+		}
+		if e.Error == "" {
+			e.Facts = &Facts{
+				Deployments: map[string]Deployment{"blue": {Ready: true, Instances: 2, Concurrency: 8, Version: "6"}, "green": {Reason: "it starts"}},
+				Tags:        map[string]string{"owner": "team-a"}, ScoringURI: "https://recs.example/score", AuthMode: "key", PublicNetwork: true, CanMirror: true,
+				Untold: []string{"deployments.green.instances"}, ManualRollback: map[string]string{"blue": "edge set recs blue=100"},
+			}
+		}
+		return e, true
+	}
+	return Endpoint{}, false
+}
+
 func fakePlan(id string, r rollout.Release, text string) *rollout.Plan {
 	sum := sha256.Sum256([]byte(text))
 	team := map[string]string{"recs": "a", "ads": "b"}[r.Policy]

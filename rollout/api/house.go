@@ -59,13 +59,8 @@ func (s *Server) endpoints(w http.ResponseWriter, r *http.Request, _ Actor) erro
 	}
 	out := EndpointList{SchemaVersion: SchemaVersion, Endpoints: []Endpoint{}}
 	for _, e := range s.c.Catalog.Endpoints(r.Context()) {
-		rec, err := s.c.Engine.Endpoint(r.Context(), rollout.EndpointRef{Router: e.Router, Name: e.Name})
-		if err != nil {
+		if err := s.recorded(r.Context(), &e); err != nil {
 			return err
-		}
-		e.Active, e.Cooldowns, e.Queue = rec.Active, rec.Cooldowns, nil
-		for _, q := range rec.Queue {
-			e.Queue = append(e.Queue, q.Rollout)
 		}
 		out.Endpoints = append(out.Endpoints, e)
 	}

@@ -97,6 +97,8 @@ type Endpoint struct {
 	Cooldowns map[string]time.Time `json:"cooldowns,omitempty"`
 	// Error says why the endpoint could not be read.
 	Error string `json:"error,omitempty"`
+	// Facts are told where one endpoint is asked for, not in a list.
+	Facts *Facts `json:"facts,omitempty"`
 }
 
 // EndpointList lists endpoints.

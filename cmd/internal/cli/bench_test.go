@@ -29,6 +29,9 @@ func (noCatalog) PlanText(context.Context, string, rollout.Release, []byte) (*ro
 func (noCatalog) Policies(context.Context) []api.Policy                   { return nil }
 func (noCatalog) Check(context.Context, string, []byte) policies.Problems { return nil }
 func (noCatalog) Endpoints(context.Context) []api.Endpoint                { return nil }
+func (noCatalog) Endpoint(context.Context, rollout.EndpointRef) (api.Endpoint, bool) {
+	return api.Endpoint{}, false
+}
 
 // BenchmarkTenThousand is `belay list` and `belay status` against a daemon's API
 // with 10,000 rollouts in its store: the command line, HTTP, and the engine.

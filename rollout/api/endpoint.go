@@ -1,0 +1,81 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/belayd/belay/rollout"
+)
+
+// Facts are what a router tells of an endpoint: what checks, plans and people
+// need. A fact that it does not tell is named in Untold, and its field here means
+// nothing.
+type Facts struct {
+	Deployments map[string]Deployment `json:"deployments"`
+	Tags        map[string]string     `json:"tags,omitempty"`
+	ScoringURI  string                `json:"scoringURI,omitempty"`
+	// AuthMode is the endpoint's own word, for example "key".
+	AuthMode string `json:"authMode,omitempty"`
+	// PublicNetwork: the scoring address can be reached from outside.
+	PublicNetwork bool `json:"publicNetwork"`
+	CanMirror     bool `json:"canMirror"`
+	// Untold names fields of this type, for example "deployments.green.instances".
+	Untold []string `json:"untold"`
+	// ManualRollback holds, by deployment, the command by which a person gives it
+	// all the traffic without Belay.
+	ManualRollback map[string]string `json:"manualRollback,omitempty"`
+}
+
+// A Deployment is a backend behind an endpoint.
+type Deployment struct {
+	Ready bool `json:"ready"`
+	// Reason says why it is not ready.
+	Reason string `json:"reason,omitempty"`
+	// Instances and Concurrency: how many, and how many requests each takes at a
+	// time.
+	Instances   int    `json:"instances,omitempty"`
+	Concurrency int    `json:"concurrency,omitempty"`
+	Version     string `json:"version,omitempty"`
+}
+
+// EndpointDetail is one endpoint with its facts.
+type EndpointDetail struct {
+	SchemaVersion int `json:"schemaVersion"`
+	Endpoint
+}
+
+// endpoint shows one endpoint with its facts.
+func (s *Server) endpoint(w http.ResponseWriter, r *http.Request, _ Actor) error {
+	if _, err := query(r); err != nil {
+		return err
+	}
+	ref := rollout.EndpointRef{Router: r.PathValue("router"), Name: r.PathValue("name")}
+	e, ok := s.c.Catalog.Endpoint(r.Context(), ref)
+	if !ok {
+		return problem(http.StatusNotFound, TypeNotFound, "Not found", "there is no such endpoint")
+	}
+	if err := s.recorded(r.Context(), &e); err != nil {
+		return err
+	}
+	return send(w, http.StatusOK, EndpointDetail{SchemaVersion: SchemaVersion, Endpoint: e})
+}
+
+// recorded adds what Belay's own record says of an endpoint.
+func (s *Server) recorded(ctx context.Context, e *Endpoint) error {
+	rec, err := s.c.Engine.Endpoint(ctx, rollout.EndpointRef{Router: e.Router, Name: e.Name})
+	if err != nil {
+		return err
+	}
+	e.Active, e.Cooldowns, e.Queue = rec.Active, rec.Cooldowns, nil
+	for _, q := range rec.Queue {
+		e.Queue = append(e.Queue, q.Rollout)
+	}
+	return nil
+}
+
+// Endpoint shows one endpoint with its facts.
+func (c *Client) Endpoint(ctx context.Context, ref rollout.EndpointRef) (d EndpointDetail, err error) {
+	_, err = c.call(ctx, call{method: "GET", path: "/v1/endpoints/" + url.PathEscape(ref.Router) + "/" + url.PathEscape(ref.Name), out: &d})
+	return d, err
+}
