@@ -22,7 +22,11 @@ func endpointCommand() *command {
 					conn := f.connection()
 					output := f.choice("output", "how to print", "table", "json", "yaml", "name")
 					return func(ctx context.Context, e *env, _ []string) error {
-						l, err := endpoints(ctx, e, conn, "")
+						c, err := conn.client(e)
+						if err != nil {
+							return err
+						}
+						l, err := c.Endpoints(ctx)
 						if err != nil {
 							return err
 						}
@@ -31,36 +35,24 @@ func endpointCommand() *command {
 				},
 			},
 			{
-				name: "show", args: "ENDPOINT", short: "Show one endpoint: a name, or router/name.", min: 1, max: 1, examples: []string{"belay endpoint show edge/recs"},
+				name: "show", args: "ENDPOINT", short: "Show one endpoint: a name, or router/name.", min: 1, max: 1,
+				long: "It shows the traffic, the deployments, what the endpoint does not tell (by field name: checks that need it\n" +
+					"fail), and for each deployment the command that gives it all the traffic without Belay.",
+				examples: []string{"belay endpoint show edge/recs", "belay endpoint show recs --output json"},
 				setup: func(f *flags) run {
 					conn := f.connection()
 					output := f.choice("output", "how to print", "table", "json", "yaml", "name")
 					return func(ctx context.Context, e *env, args []string) error {
-						l, err := endpoints(ctx, e, conn, args[0])
+						l, err := described(ctx, e, conn, args[0])
 						if err != nil {
 							return err
 						}
-						return e.printEndpoints(*output, l)
+						return e.printEndpoint(*output, l)
 					}
 				},
 			},
 		},
 	}
-}
-
-// endpoints asks for all endpoints, or for the one that is named.
-func endpoints(ctx context.Context, e *env, conn *connection, name string) (api.EndpointList, error) {
-	c, err := conn.client(e)
-	if err != nil {
-		return api.EndpointList{}, err
-	}
-	l, err := c.Endpoints(ctx)
-	if err != nil || name == "" {
-		return l, err
-	}
-	ref, err := matching(l, name)
-	l.Endpoints = slices.DeleteFunc(l.Endpoints, func(x api.Endpoint) bool { return x.Router != ref.Router || x.Name != ref.Name })
-	return l, err
 }
 
 // matching finds the one endpoint that a name means.

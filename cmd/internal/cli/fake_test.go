@@ -184,6 +184,8 @@ func (d *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			{Router: "edge", Name: "recs", Weights: map[string]int{"blue": 95, "green": 5}, Active: "kq3x7m2p5j4dhz6wvnra", Cooldowns: map[string]time.Time{"6": now.Add(90 * time.Minute)}},
 			{Router: "edge", Name: "ads", Error: "connection refused"}, {Router: "other", Name: "recs", Weights: map[string]int{}},
 		}})
+	case r.Method == "GET" && strings.HasPrefix(r.URL.Path, "/v1/endpoints/"):
+		d.endpoint(w, strings.TrimPrefix(r.URL.Path, "/v1/endpoints/"))
 	case r.URL.Path == "/v1/policies":
 		answer(api.PolicyList{SchemaVersion: 1, Policies: []api.Policy{{Name: "recommendations", Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}}, {Name: "lost", Endpoint: rollout.EndpointRef{Router: "edge", Name: "gone"}}}})
 	case r.URL.Path == "/readyz":
