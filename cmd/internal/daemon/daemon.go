@@ -154,13 +154,15 @@ func (d *daemon) build() error {
 	if replica == "" {
 		replica = "belayd"
 	}
-	var err error
-	d.engine, err = engine.New(engine.Config{
+	config, err := withCrashPoints(engine.Config{
 		Store: d.store, Leaser: store.Always{}, Owner: replica, Version: d.o.Version,
 		Sources: srcs, Routers: rts, Notifiers: nots, Inboxes: inboxes, People: d.config.person, ExternalURL: d.config.ExternalURL,
 		Logger: d.log, Registerer: d.registry, Retention: d.config.Retention,
 	})
 	if err != nil {
+		return err
+	}
+	if d.engine, err = engine.New(config); err != nil {
 		return fmt.Errorf("start engine: %w", err)
 	}
 	d.catalog = &Catalog{config: d.config, env: d.config.environment(), routers: rts, records: d.engine.Endpoint, log: d.log}
