@@ -80,8 +80,16 @@ func eventText(ev rollout.Event) string {
 		s += " to " + safe(ev.Notifier)
 	case rollout.EventQueued:
 		s += " behind " + ev.Ahead
-	case rollout.EventStarted, rollout.EventClaimed, rollout.EventRefused, rollout.EventReleased, rollout.EventPreflighted,
-		rollout.EventMeasured, rollout.EventSuperseded, rollout.EventSuspected, rollout.EventWoken:
+	case rollout.EventPreflighted, rollout.EventRefused, rollout.EventSuspected:
+		if ev.Reason != "" {
+			s += " (" + safe(ev.Reason) + ")"
+		}
+		for _, c := range ev.Checks {
+			if !c.OK {
+				s += " (" + safe(c.Check+": "+c.Found) + ")"
+			}
+		}
+	case rollout.EventStarted, rollout.EventClaimed, rollout.EventReleased, rollout.EventMeasured, rollout.EventSuperseded, rollout.EventWoken:
 	}
 	if ev.Failure != nil {
 		s += " (" + safe(string(ev.Failure.Kind)+": "+ev.Failure.Message) + ")"

@@ -1,0 +1,320 @@
+package blackbox
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/belayd/belay/rollout/api"
+)
+
+// build builds a program of the house for the tests of one run.
+func build(t *testing.T, name string) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), name)
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "github.com/belayd/belay/cmd/"+name).CombinedOutput()
+	if err != nil {
+		t.Fatalf("build %s: %v\n%s", name, err, out)
+	}
+	return binary
+}
+
+// endpoints keeps the webhook router's contract for any number of endpoints, and
+// gives each deployment counters that grow with every scrape.
+type endpoints struct {
+	*httptest.Server
+	mu      sync.Mutex
+	weights map[string]map[string]int
+	version map[string]int
+	// writes are the weights of green that were written, per endpoint.
+	writes map[string][]int
+}
+
+func newEndpoints(t *testing.T, names ...string) *endpoints {
+	e := &endpoints{weights: map[string]map[string]int{}, version: map[string]int{}, writes: map[string][]int{}}
+	for _, n := range names {
+		e.weights[n] = map[string]int{"blue": 100}
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /endpoints", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]any{"endpoints": names}) })
+	mux.HandleFunc("GET /endpoints/{name}", e.get)
+	mux.HandleFunc("PUT /endpoints/{name}", e.put)
+	mux.HandleFunc("GET /metrics/{deployment}", metrics)
+	e.Server = httptest.NewServer(mux)
+	t.Cleanup(e.Close)
+	return e
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// state is an endpoint as the contract shows it; with the lock held.
+func (e *endpoints) state(name string) map[string]any {
+	ready := map[string]any{"ready": true, "instances": 2, "concurrency": 8}
+	return map[string]any{"weights": e.weights[name], "version": strconv.Itoa(e.version[name]), "deployments": map[string]any{"blue": ready, "green": ready}}
+}
+
+func (e *endpoints) get(w http.ResponseWriter, r *http.Request) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.weights[r.PathValue("name")] == nil {
+		http.Error(w, "none", http.StatusNotFound)
+		return
+	}
+	answer(w, e.state(r.PathValue("name")))
+}
+
+func (e *endpoints) put(w http.ResponseWriter, r *http.Request) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	name := r.PathValue("name")
+	var in struct{ Weights map[string]int }
+	switch {
+	case e.weights[name] == nil:
+		http.Error(w, "none", http.StatusNotFound)
+	case r.Header.Get("If-Match") != `"`+strconv.Itoa(e.version[name])+`"`:
+		http.Error(w, "changed", http.StatusPreconditionFailed)
+	case json.NewDecoder(r.Body).Decode(&in) != nil:
+		http.Error(w, "bad", http.StatusBadRequest)
+	default:
+		e.weights[name] = in.Weights
+		e.version[name]++
+		e.writes[name] = append(e.writes[name], in.Weights["green"])
+		answer(w, e.state(name))
+	}
+}
+
+// metrics are those of a healthy deployment with much traffic.
+func metrics(w http.ResponseWriter, r *http.Request) {
+	n := time.Now().UnixMilli() / 2 // 500 requests a second
+	fmt.Fprintf(w, "# TYPE requests_total counter\nrequests_total{deployment=%q} %d\n", r.PathValue("deployment"), n)
+}
+
+func (e *endpoints) green(name string) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.weights[name]["green"]
+}
+
+// policy is a policy that is over in seconds, with an approval where gate says
+// so.
+func policy(name, endpoint, extra, steps string) string {
+	return fmt.Sprintf(`apiVersion: belay/v1
+kind: RolloutPolicy
+metadata: {name: %s, owner: team-a, labels: {team: a}, annotations: {approvalContact: "#team-a"}}
+spec:
+  endpoint: {router: edge, name: %s}
+  preflight: [{check: ready}, {check: rollback-ready}]
+  interval: 1s
+  settle: 1s
+  maxExtend: 1m
+  metrics:
+    failures: {source: pods, counts: {total: 'requests_total', bad: 'failed_total', deployment: deployment}}
+  guardrails:
+    - {name: failures, metric: failures, limit: "<= 1%%", detect: "20%%"}
+  steps: %s
+  rollback: {verifyWithin: 30s, cooldown: 1h}
+%s`, name, endpoint, steps, extra)
+}
+
+// A world is a belayd with its config, as a process.
+type world struct {
+	t       *testing.T
+	dir     string
+	belayd  string
+	belay   string
+	address string
+	cmd     *exec.Cmd
+	logs    *logs
+}
+
+// logs are the lines that belayd wrote.
+type logs struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *logs) add(line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, line)
+}
+
+// String is all of them.
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.lines, "\n")
+}
+
+// newWorld writes a config for the endpoints with these policies and more lines
+// of config, and starts belayd.
+func newWorld(t *testing.T, e *endpoints, extra string, policies ...string) *world {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir(), belayd: build(t, "belayd"), belay: build(t, "belay"), logs: &logs{}}
+	targets := &strings.Builder{}
+	for name := range e.weights {
+		fmt.Fprintf(targets, "        %s: {blue: [%q], green: [%q]}\n", name, e.URL+"/metrics/blue", e.URL+"/metrics/green")
+	}
+	for i, p := range policies {
+		w.write(fmt.Sprintf("policies/%d.yaml", i), p)
+	}
+	w.write("belayd.yaml", fmt.Sprintf(`listen: %s
+store: {bolt: {path: belay.db}}
+policies: ["policies/*.yaml"]
+sources:
+  pods:
+    scrape:
+      targets:
+%s
+routers: {edge: {webhook: {url: %q}}}
+%s`, freePort(t), targets, e.URL, extra))
+	w.start()
+	t.Cleanup(func() { w.kill(syscall.SIGKILL) })
+	return w
+}
+
+func (w *world) write(name, text string) {
+	w.t.Helper()
+	path := filepath.Join(w.dir, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+var serving = regexp.MustCompile(`msg=serving address=(\S+)`)
+
+// start starts belayd and waits until it serves.
+func (w *world) start() {
+	w.t.Helper()
+	w.cmd = exec.Command(w.belayd, "--config", filepath.Join(w.dir, "belayd.yaml"))
+	out, err := w.cmd.StderrPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	address := make(chan string, 1)
+	go func() {
+		defer close(address)
+		lines := bufio.NewScanner(out)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			if m := serving.FindStringSubmatch(lines.Text()); m != nil {
+				address <- m[1]
+			}
+			w.logs.add(lines.Text())
+		}
+	}()
+	select {
+	case a, ok := <-address:
+		if !ok {
+			w.t.Fatalf("belayd ended: %s", w.logs)
+		}
+		w.address = a
+	case <-time.After(30 * time.Second):
+		w.t.Fatal("belayd does not serve after 30 s")
+	}
+}
+
+// kill ends belayd with a signal and waits for it.
+func (w *world) kill(sig syscall.Signal) {
+	if w.cmd.ProcessState == nil {
+		_ = w.cmd.Process.Signal(sig)
+		_ = w.cmd.Wait() // how it ends is the signal's doing
+	}
+}
+
+// run runs belay as one of the tokens' actors ("" is nobody) and returns its
+// exit code and what it printed.
+func (w *world) run(actor string, args ...string) (int, string) {
+	w.t.Helper()
+	cmd := exec.Command(w.belay, args...)
+	cmd.Env = append(os.Environ(), "BELAY_SERVER=http://"+w.address, "HOME="+w.dir, "XDG_CONFIG_HOME=")
+	if actor != "" {
+		cmd.Env = append(cmd.Env, "BELAY_TOKEN_FILE="+filepath.Join(w.dir, "token-"+actor))
+	}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		w.t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String()
+}
+
+// want runs belay, which must end with a code.
+func (w *world) want(code int, actor string, args ...string) string {
+	w.t.Helper()
+	got, out := w.run(actor, args...)
+	if got != code {
+		w.t.Fatalf("belay %s as %q: got exit code %d, want %d: %s", strings.Join(args, " "), actor, got, code, out)
+	}
+	return out
+}
+
+// rollout is a rollout as `belay status --output json` prints it.
+func (w *world) rollout(id string) api.Rollout {
+	w.t.Helper()
+	_, out := w.run("viewer", "status", id, "--output", "json")
+	var r api.Rollout
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		w.t.Fatalf("status %s: %v: %s", id, err, out)
+	}
+	return r
+}
+
+// eventually waits until ok, at most a generous while.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("waited a minute for: %s", what)
+}
+
+// tokenOf is an actor's token.
+func tokenOf(actor string) string { return "token-of-" + actor + "-5f0c" }
+
+// tokens is the config that knows the actors' tokens, with their roles.
+func tokens(roles map[string]string) string {
+	var b strings.Builder
+	b.WriteString("auth:\n  tokens:\n")
+	for actor, r := range roles {
+		sum := sha256.Sum256([]byte(tokenOf(actor)))
+		fmt.Fprintf(&b, "    - {name: %s, roles: [%s], sha256: %s}\n", actor, r, hex.EncodeToString(sum[:]))
+	}
+	return b.String()
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
