@@ -90,7 +90,7 @@ func TestThousandEvents(t *testing.T) {
 }
 
 // startNATS starts a nats-server; the port stays the same over restarts.
-func startNATS(t *testing.T, dir string, port *int) *server.Server {
+func startNATS(t testing.TB, dir string, port *int) *server.Server {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: *port, JetStream: true, StoreDir: dir, NoLog: true, NoSigs: true})
 	if err != nil {
@@ -111,7 +111,7 @@ func startNATS(t *testing.T, dir string, port *int) *server.Server {
 }
 
 // publish makes sure of the stream and returns what publishes on it.
-func publish(t *testing.T, url string) func(body string) {
+func publish(t testing.TB, url string) func(body string) {
 	t.Helper()
 	js := connect(t, url)
 	if _, err := js.CreateOrUpdateStream(t.Context(), jetstream.StreamConfig{Name: "RELEASES", Subjects: []string{"models.approved.>"}, Storage: jetstream.FileStorage}); err != nil {
@@ -124,7 +124,7 @@ func publish(t *testing.T, url string) func(body string) {
 	}
 }
 
-func connect(t *testing.T, url string) jetstream.JetStream {
+func connect(t testing.TB, url string) jetstream.JetStream {
 	t.Helper()
 	nc, err := nats.Connect(url)
 	if err != nil {
@@ -139,7 +139,7 @@ func connect(t *testing.T, url string) jetstream.JetStream {
 }
 
 // pending is how many messages belayd has not answered yet.
-func pending(t *testing.T, url string) uint64 {
+func pending(t testing.TB, url string) uint64 {
 	t.Helper()
 	c, err := connect(t, url).Consumer(t.Context(), "RELEASES", "belay")
 	if err != nil {

@@ -26,7 +26,7 @@ import (
 )
 
 // build builds a program of the house for the tests of one run.
-func build(t *testing.T, name string) string {
+func build(t testing.TB, name string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), name)
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "github.com/belayd/belay/cmd/"+name).CombinedOutput()
@@ -43,11 +43,13 @@ type endpoints struct {
 	mu      sync.Mutex
 	weights map[string]map[string]int
 	version map[string]int
-	// writes are the weights of green that were written, per endpoint.
+	// writes are the weights of green that were written, per endpoint; wrote gets
+	// the time of each, where somebody wants it.
 	writes map[string][]int
+	wrote  chan time.Time
 }
 
-func newEndpoints(t *testing.T, names ...string) *endpoints {
+func newEndpoints(t testing.TB, names ...string) *endpoints {
 	e := &endpoints{weights: map[string]map[string]int{}, version: map[string]int{}, writes: map[string][]int{}}
 	for _, n := range names {
 		e.weights[n] = map[string]int{"blue": 100}
@@ -99,6 +101,9 @@ func (e *endpoints) put(w http.ResponseWriter, r *http.Request) {
 		e.weights[name] = in.Weights
 		e.version[name]++
 		e.writes[name] = append(e.writes[name], in.Weights["green"])
+		if e.wrote != nil {
+			e.wrote <- time.Now()
+		}
 		answer(w, e.state(name))
 	}
 }
@@ -138,7 +143,7 @@ spec:
 
 // A world is a belayd with its config, as a process.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	belayd  string
 	belay   string
@@ -168,7 +173,7 @@ func (l *logs) String() string {
 
 // newWorld writes a config for the endpoints with these policies and more lines
 // of config, and starts belayd.
-func newWorld(t *testing.T, e *endpoints, extra string, policies ...string) *world {
+func newWorld(t testing.TB, e *endpoints, extra string, policies ...string) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), belayd: build(t, "belayd"), belay: build(t, "belay"), logs: &logs{}}
 	targets := &strings.Builder{}
@@ -285,7 +290,7 @@ func (w *world) rollout(id string) api.Rollout {
 }
 
 // eventually waits until ok, at most a generous while.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if ok() {
@@ -309,7 +314,7 @@ func tokens(roles map[string]string) string {
 	return b.String()
 }
 
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
