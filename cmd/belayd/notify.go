@@ -10,45 +10,33 @@ import (
 // A notifySocket tells systemd how the daemon does (sd_notify(3)): READY=1 when
 // it serves, WATCHDOG=1 while it lives, STOPPING=1 when it ends. Without
 // NOTIFY_SOCKET it does nothing.
-type notifySocket struct {
-	addr string
-	done chan struct{}
-}
+type notifySocket struct{ addr string }
 
-func newNotify() *notifySocket {
-	return &notifySocket{addr: os.Getenv("NOTIFY_SOCKET"), done: make(chan struct{})}
-}
+func newNotify() notifySocket { return notifySocket{addr: os.Getenv("NOTIFY_SOCKET")} }
 
-// ready says that requests are served, and from then on, where a watchdog is
-// set, twice in each of its periods that the process lives.
-func (n *notifySocket) ready(string) {
-	n.send("READY=1")
+// ready says that requests are served.
+func (n notifySocket) ready(string) { n.send("READY=1") }
+
+// every is how often systemd wants to hear of the process: twice in each period
+// of its watchdog, 0 where there is none. A watchdog for another process
+// (WATCHDOG_PID) is none.
+func (n notifySocket) every() time.Duration {
 	usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
-	if err != nil || usec <= 0 || n.addr == "" {
-		return
+	pid := os.Getenv("WATCHDOG_PID")
+	if err != nil || usec <= 0 || n.addr == "" || pid != "" && pid != strconv.Itoa(os.Getpid()) {
+		return 0
 	}
-	go func() {
-		t := time.NewTicker(time.Duration(usec) * time.Microsecond / 2)
-		defer t.Stop()
-		for {
-			select {
-			case <-n.done:
-				return
-			case <-t.C:
-				n.send("WATCHDOG=1")
-			}
-		}
-	}()
+	return time.Duration(usec) * time.Microsecond / 2
 }
+
+// beat says that the daemon is not stuck.
+func (n notifySocket) beat() { n.send("WATCHDOG=1") }
 
 // stopping says that the daemon ends.
-func (n *notifySocket) stopping() {
-	close(n.done)
-	n.send("STOPPING=1")
-}
+func (n notifySocket) stopping() { n.send("STOPPING=1") }
 
 // send tells systemd one thing; nobody listening is no error of ours.
-func (n *notifySocket) send(state string) {
+func (n notifySocket) send(state string) {
 	if n.addr == "" {
 		return
 	}

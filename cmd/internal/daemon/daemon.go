@@ -57,6 +57,10 @@ type Options struct {
 	Reload <-chan struct{}
 	// Ready is called once, when requests are served, with the address.
 	Ready func(addr string)
+	// Beat, where it is set, is called every BeatEvery as long as the daemon is
+	// not stuck: for a watchdog.
+	Beat      func()
+	BeatEvery time.Duration
 }
 
 // A daemon is everything that Run starts.
@@ -232,6 +236,11 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 		d.catalog.Watch(ctx, reloadEvery, d.o.Reload)
 		return nil
 	})
+	if d.o.Beat != nil && d.o.BeatEvery > 0 {
+		spawn("heart", heart{every: d.o.BeatEvery, beat: d.o.Beat, check: func() {
+			_, _ = d.registry.Gather() // that it comes to an end is what counts
+		}}.Run)
+	}
 	d.log.Info("serving", "address", listener.Addr().String(), "outcome", d.config.exposure(d.log))
 	if d.o.Ready != nil {
 		d.o.Ready(listener.Addr().String())
