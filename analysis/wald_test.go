@@ -84,22 +84,24 @@ func waldTable(doc *strings.Builder, reached *goals, size sizes) {
 // lateOnset compares how long a regression takes to be found that starts with
 // the third step with the same in a rollout that starts there.
 func lateOnset(doc *strings.Builder, reached *goals, size sizes) {
-	fmt.Fprintf(doc, "\nA candidate that fails twice as often from the third step (50%%) on: mean time to the rollback after two healthy steps, and when the rollout starts there (%d rollouts each).\n\n"+
-		"| requests/s | after two healthy steps | started there | ratio |\n|---|---|---|---|\n", size.effects)
+	fmt.Fprintf(doc, "\nA candidate that fails twice as often from the third step (50%%) on: mean time to the rollback after two healthy steps, when the rollout starts there, and when the third step itself was healthy for ten minutes first (%d rollouts each).\n\n"+
+		"| requests/s | after two healthy steps | started there | ratio | in the middle of the step |\n|---|---|---|---|---|\n", size.effects)
 	for _, rps := range size.traffics {
 		if rps < 50 {
 			continue // nothing is found within the step
 		}
-		late := meanDelay(climate{rps: rps, rate: 0.005, ratio: 2, watch: 1, from: 2, history: 40, instances: true}, size.effects, false)
-		fresh := meanDelay(climate{rps: rps, rate: 0.005, ratio: 2, watch: 1, from: 2, history: 40, instances: true}, size.effects, true)
-		fmt.Fprintf(doc, "| %s | %.0f s | %.0f s | %.2f |\n", grouped(rps), late, fresh, late/fresh)
+		late := meanDelay(climate{rps: rps, rate: 0.005, ratio: 2, watch: 1, from: 2, history: 40, instances: true}, size.effects, false, 0)
+		fresh := meanDelay(climate{rps: rps, rate: 0.005, ratio: 2, watch: 1, from: 2, history: 40, instances: true}, size.effects, true, 0)
+		middle := meanDelay(climate{rps: rps, rate: 0.005, ratio: 2, watch: 1, from: 2, history: 40, instances: true}, size.effects, false, simTicks)
+		fmt.Fprintf(doc, "| %s | %.0f s | %.0f s | %.2f | %.0f s |\n", grouped(rps), late, fresh, late/fresh, middle)
 		reached.note("delay of a regression that starts with a later step, × a test started there", "%.2f", 1.5, late/fresh)
 	}
 }
 
 // meanDelay is the mean number of seconds from the third step's start to the
-// rollback by the failures guardrail; steps last as long as it takes.
-func meanDelay(c climate, trials int, fresh bool) float64 {
+// rollback by the failures guardrail, without the step's first good intervals, in
+// which the candidate is healthy; steps last as long as it takes.
+func meanDelay(c climate, trials int, fresh bool, good int) float64 {
 	delays := make([]float64, trials)
 	each(trials, func(i int) {
 		p := simPanel("failures", "absolute", "watched")
@@ -119,8 +121,13 @@ func meanDelay(c climate, trials int, fresh bool) float64 {
 				b.see(&x)
 			}
 		}
+		for j := range good {
+			x := s.next(1, j, ladder[2])
+			x.step = 2
+			b.see(&x)
+		}
 		for j := range 4000 {
-			x := s.next(2, j, ladder[2])
+			x := s.next(2, good+j, ladder[2])
 			b.see(&x)
 			delays[i] = float64(j+1) * simTick.Seconds()
 			if b.e.Standings[0].Breach.LogE() >= math.Log(1/b.panel.share()) {
