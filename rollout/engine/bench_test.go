@@ -107,54 +107,6 @@ func bake(b *testing.B, e *Engine, p *rollout.Plan) {
 	}
 }
 
-// BenchmarkRecovery is the time from Run to the moment at which every one of
-// 10,000 open rollouts is carried and has its next reading under way.
-func BenchmarkRecovery(b *testing.B) {
-	const many = 10_000
-	router := &traffictest.Fake{}
-	s := openRollouts(b, many, router)
-	b.ResetTimer()
-	for b.Loop() {
-		e, err := New(Config{Store: s, Leaser: s, Owner: "one", Routers: map[string]traffic.Router{"edge": router},
-			Sources: map[string]analysis.Source{"prom": &quick{}}, Notifiers: map[string]notifier.Notifier{"pager": silent{}, "chat": silent{}}})
-		if err != nil {
-			b.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(b.Context())
-		done := make(chan error, 1)
-		go func() { done <- e.Run(ctx) }()
-		for e.carried() < many {
-			time.Sleep(time.Millisecond)
-		}
-		b.StopTimer()
-		cancel()
-		if err := <-done; err != nil {
-			b.Fatal(err)
-		}
-		b.StartTimer()
-	}
-	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N), "ms/recovery")
-}
-
-// carried is how many rollouts have a job under way.
-func (e *Engine) carried() int {
-	e.mu.Lock()
-	lives := make([]*live, 0, len(e.lives))
-	for _, l := range e.lives {
-		lives = append(lives, l)
-	}
-	e.mu.Unlock()
-	n := 0
-	for _, l := range lives {
-		l.mu.Lock()
-		if len(l.jobs) > 0 {
-			n++
-		}
-		l.mu.Unlock()
-	}
-	return n
-}
-
 // BenchmarkSteady is the processor time that 10,000 open rollouts cost, read every
 // 15 s with their splits, appends and all; one operation is 30 s.
 func BenchmarkSteady(b *testing.B) {
