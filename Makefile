@@ -24,6 +24,9 @@ lint: $(BIN)/golangci-lint   ## the linters of .golangci.yml
 $(BIN)/golangci-lint: .tools/go.mod
 	cd .tools && $(GO) build -o ../$(BIN)/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
+$(BIN)/bbolt: .tools/go.mod   # the repair commands of store/bolt's errors are run by it
+	cd .tools && $(GO) build -o ../$(BIN)/bbolt go.etcd.io/bbolt/cmd/bbolt
+
 fuzz:            ## every fuzz target for FUZZTIME
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
 		echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
