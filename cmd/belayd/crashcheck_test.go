@@ -29,11 +29,11 @@ func (r *crashRun) wrong(format string, args ...any) {
 func runCrash(ctx context.Context, p programs, dir string, breach bool, at, points string) *crashRun {
 	r := &crashRun{}
 	w, err := openCrashWorld(dir, breach)
-	defer w.Close()
 	if err != nil {
 		r.wrong("%v", err)
 		return r
 	}
+	defer w.Close()
 	deaths, last, err := p.live(ctx, w, at, points)
 	r.deaths = deaths
 	if err != nil {

@@ -101,7 +101,8 @@ auth: {tokens: [{name: ci, roles: [view, start], sha256: %[2]x}, {name: ann, rol
 	} {
 		path := filepath.Join(w.dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
-			return w, err
+			w.Close()
+			return nil, err
 		}
 	}
 	return w, nil
