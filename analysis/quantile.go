@@ -44,20 +44,16 @@ func (s *Standing) quantile(v *visit) {
 		return
 	}
 	s.shape(v)
-	limit, pass := g.Limit.Value, g.Limit.Value
-	if g.DetectLatency {
-		pass = g.Detect
-	}
-	above := r.Candidate.bound(limit, !g.Limit.AtLeast)
-	below := r.Candidate.bound(pass, g.Limit.AtLeast)
-	if math.IsInf(above, 1) || math.IsInf(below, 1) {
+	limit := g.Limit.Value
+	bounds, ok := g.Effective(&r.Candidate)
+	if !ok {
 		s.Trouble, s.Reason = OutcomeError, "the histogram's last bucket ends at "+
 			latency(r.Candidate.last())+", below the limit: it cannot be judged"
 		return
 	}
-	s.Bounds = &Bounds{Breach: above, Pass: below}
-	t := sequential.Tally{NC: r.Candidate.N, KC: g.beyond(&r.Candidate, above)}
-	u := sequential.Tally{NC: r.Candidate.N, KC: g.beyond(&r.Candidate, below)}
+	s.Bounds = &bounds
+	t := sequential.Tally{NC: r.Candidate.N, KC: g.beyond(&r.Candidate, bounds.Breach)}
+	u := sequential.Tally{NC: r.Candidate.N, KC: g.beyond(&r.Candidate, bounds.Pass)}
 	if r.Stable.Fresh {
 		if b := r.Stable.bound(limit, !g.Limit.AtLeast); !math.IsInf(b, 1) {
 			t.NB, t.KB = r.Stable.N, g.beyond(&r.Stable, b)
@@ -71,6 +67,18 @@ func (s *Standing) quantile(v *visit) {
 	s.binary(v, g.quantileTest(), t, u)
 	s.disperse(&r.Stable, slow)
 	s.suspect(v, t, slow)
+}
+
+// Effective is what an absolute quantile limit comes to on the sample's buckets;
+// false when the sample's last bucket ends below the limit, so that it cannot be
+// judged.
+func (g *Guardrail) Effective(x *Sample) (Bounds, bool) {
+	pass := g.Limit.Value
+	if g.DetectLatency {
+		pass = g.Detect
+	}
+	b := Bounds{Breach: x.bound(g.Limit.Value, !g.Limit.AtLeast), Pass: x.bound(pass, g.Limit.AtLeast)}
+	return b, !math.IsInf(b.Breach, 1) && !math.IsInf(b.Pass, 1)
 }
 
 // beyond is how many of the sample's events are on the wrong side of the bound.
