@@ -62,6 +62,10 @@ type Catalog interface {
 	// Endpoint shows one endpoint with its Facts; false when there is none. One that
 	// cannot be read has its Error and no Facts.
 	Endpoint(ctx context.Context, ref rollout.EndpointRef) (Endpoint, bool)
+	// Sources reads every source once and says what it sees, by name. It is bounded
+	// in time, and one look is under way at a time: who asks meanwhile gets its
+	// answer.
+	Sources(ctx context.Context) []SourceLook
 }
 
 // Config is what a Server is made of. Engine, Catalog and Log are required.
@@ -190,6 +194,7 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/policies/check", "checkPolicy", view, s.check},
 		{"GET", "/v1/endpoints", "listEndpoints", view, s.endpoints},
 		{"GET", "/v1/endpoints/{router}/{name}", "getEndpoint", view, s.endpoint},
+		{"GET", "/v1/sources", "lookAtSources", operate, s.sources},
 		{"DELETE", "/v1/endpoints/{router}/{name}/cooldown", "clearCooldown", operate, s.clearCooldown},
 		{"POST", "/v1/notifiers/test", "testNotifiers", operate, s.testNotifiers},
 		{"GET", "/openapi.yaml", "getOpenAPI", nil, s.openapi},

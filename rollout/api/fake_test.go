@@ -258,6 +258,19 @@ func (c fakeCatalog) Endpoint(ctx context.Context, ref rollout.EndpointRef) (End
 	return Endpoint{}, false
 }
 
+func (fakeCatalog) Sources(context.Context) []SourceLook {
+	recs := rollout.EndpointRef{Router: "edge", Name: "recs"}
+	return []SourceLook{
+		{Name: "logs", Kind: "loganalytics", Error: "401", Remedy: "check the identity", Metrics: []MetricLook{}},
+		{Name: "prom", Kind: "prometheus", Took: "20ms", Metrics: []MetricLook{
+			{Policy: "recs", Metric: "latency", Kind: analysis.KindHistogram, Endpoint: recs, From: begun, To: begun.Add(time.Minute), Behind: "20s", ScrapeInterval: "15s",
+				Stable:     &DeploymentLook{Name: "blue", Fresh: true, N: 600, PerSecond: 10, Instances: 2, Buckets: 8},
+				Guardrails: []GuardrailLook{{Name: "p95", Limit: "<= 450ms", Effective: "500ms", Judgeable: true, Sentence: "it can be judged"}}},
+			{Policy: "recs", Metric: "failures", Kind: analysis.KindCounts, Endpoint: recs, Error: "no such series", Remedy: "correct the metric", Guardrails: []GuardrailLook{}},
+		}},
+	}
+}
+
 func fakePlan(id string, r rollout.Release, text string) *rollout.Plan {
 	sum := sha256.Sum256([]byte(text))
 	team := map[string]string{"recs": "a", "ads": "b"}[r.Policy]

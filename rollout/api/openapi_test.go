@@ -126,7 +126,7 @@ func TestAuthorizationTable(t *testing.T) {
 			checked++
 		}
 	}
-	if want := 22 * (len(Roles) + 1); checked != want {
+	if want := 23 * (len(Roles) + 1); checked != want {
 		t.Errorf("cells checked: got %d, want %d; a new operation needs its rule here", checked, want)
 	}
 	if strings.Contains(r.log.String(), "token-of-") {
@@ -196,6 +196,8 @@ func TestAnswersFitSchemas(t *testing.T) {
 		{"GET", "/v1/endpoints/edge/recs", "", "EndpointDetail"},
 		{"GET", "/v1/endpoints/edge/ads", "", "EndpointDetail"},
 		{"GET", "/v1/endpoints/edge/nobody", "", "Problem"},
+		{"GET", "/v1/sources", "", "SourceList"},
+		{"GET", "/v1/sources?x=1", "", "Problem"},
 		{"POST", "/v1/policies/check", `{"text":"bad"}`, "CheckResult"},
 		{"POST", "/v1/policies/check", `{"text":"good","file":"a.yaml"}`, "CheckResult"},
 		{"POST", "/v1/notifiers/test", "{}", "NotifierTests"},

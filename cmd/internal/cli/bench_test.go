@@ -29,6 +29,7 @@ func (noCatalog) PlanText(context.Context, string, rollout.Release, []byte) (*ro
 func (noCatalog) Policies(context.Context) []api.Policy                   { return nil }
 func (noCatalog) Check(context.Context, string, []byte) policies.Problems { return nil }
 func (noCatalog) Endpoints(context.Context) []api.Endpoint                { return nil }
+func (noCatalog) Sources(context.Context) []api.SourceLook                { return nil }
 func (noCatalog) Endpoint(context.Context, rollout.EndpointRef) (api.Endpoint, bool) {
 	return api.Endpoint{}, false
 }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
@@ -30,11 +31,14 @@ type Catalog struct {
 	config  *Config
 	env     *policies.Environment
 	routers map[string]traffic.Router
+	sources map[string]analysis.Source
 	records func(context.Context, rollout.EndpointRef) (rollout.EndpointRecord, error)
 	log     *slog.Logger
 	set     atomic.Pointer[policySet]
 	// bad is why the last reload kept the old set; "" when it did not.
 	bad atomic.Pointer[string]
+	// looks are the looks at the sources.
+	looks looks
 }
 
 // A policySet is the policies of one moment, by name.

@@ -65,14 +65,16 @@ type Options struct {
 
 // A daemon is everything that Run starts.
 type daemon struct {
-	o        Options
-	config   *Config
-	log      *slog.Logger
-	store    *bolt.Store
-	engine   *engine.Engine
-	catalog  *Catalog
-	triggers []*trigger.Trigger
-	runners  map[string]runner
+	o       Options
+	config  *Config
+	log     *slog.Logger
+	store   *bolt.Store
+	engine  *engine.Engine
+	catalog *Catalog
+	// notifiers are those that the engine has, by name.
+	notifiers map[string]notifier.Notifier
+	triggers  []*trigger.Trigger
+	runners   map[string]runner
 	// hooks are what notifiers hear over HTTP, by path.
 	hooks    map[string]http.Handler
 	registry *prometheus.Registry
@@ -136,6 +138,7 @@ func (d *daemon) build() error {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return fmt.Errorf("%s: %w", d.o.ConfigFile, err)
 	}
+	d.notifiers = nots
 	inboxes := map[string]notifier.Inbox{}
 	for name, n := range nots {
 		if in, ok := n.(notifier.Inbox); ok {
@@ -169,7 +172,7 @@ func (d *daemon) build() error {
 	if d.engine, err = engine.New(config); err != nil {
 		return fmt.Errorf("start engine: %w", err)
 	}
-	d.catalog = &Catalog{config: d.config, env: d.config.environment(), routers: rts, records: d.engine.Endpoint, log: d.log}
+	d.catalog = &Catalog{config: d.config, env: d.config.environment(), routers: rts, sources: srcs, records: d.engine.Endpoint, log: d.log}
 	if err := d.catalog.Reload(); err != nil {
 		return err
 	}
@@ -275,7 +278,7 @@ func (d *daemon) server() (*api.Server, error) {
 	if d.certs != nil {
 		d.runners["certificates"] = d.certs
 	}
-	s, err := api.New(api.Config{Engine: d.engine, Catalog: d.catalog, Log: d.log, Auth: auth, Ready: d.problems, Version: d.o.Version})
+	s, err := api.New(api.Config{Engine: d.engine, Catalog: d.catalog, Log: d.log, Auth: auth, Ready: d.problems, TestNotifiers: d.testNotifiers, Version: d.o.Version})
 	if err != nil {
 		return nil, fmt.Errorf("start api: %w", err)
 	}

@@ -1,0 +1,55 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/traffic"
+)
+
+// Adapters are the sources and routers of a config file, without a daemon: for
+// commands that ask what belayd would ask. Nothing was asked yet.
+type Adapters struct {
+	Sources map[string]analysis.Source
+	Routers map[string]traffic.Router
+	// Environment is what policies may name.
+	Environment *policies.Environment
+
+	config *Config
+}
+
+// OpenAdapters builds the sources and routers of a config file. Its error is a
+// *ProblemsError where the file has problems; it also says which secrets cannot
+// be read here.
+func OpenAdapters(configFile string) (*Adapters, error) {
+	c, err := ReadConfig(configFile)
+	if err != nil {
+		return nil, err
+	}
+	b := &builder{config: c, log: slog.New(slog.DiscardHandler)}
+	srcs, err1 := build(b, "sources", sources, c.Sources)
+	rts, err2 := build(b, "routers", routers, c.Routers)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, fmt.Errorf("%s: %w", configFile, err)
+	}
+	return &Adapters{Sources: srcs, Routers: rts, Environment: c.environment(), config: c}, nil
+}
+
+// Look reads every source once for the config's policies and says what it sees.
+// Its error says what is wrong with the policies.
+func (a *Adapters) Look(ctx context.Context) ([]api.SourceLook, error) {
+	set, ps, err := a.config.readPolicies(a.Environment)
+	if err == nil && ps.HasErrors() {
+		err = &ProblemsError{Problems: ps.Errors()}
+	}
+	if err != nil {
+		return nil, err
+	}
+	l := looker{sources: a.Sources, routers: a.Routers, kinds: a.Environment.Sources}
+	return l.look(ctx, set), nil
+}

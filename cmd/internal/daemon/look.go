@@ -1,0 +1,282 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/traffic"
+)
+
+const (
+	// lookTimeout bounds a look at all sources, servingTimeout the routers' part.
+	lookTimeout    = 25 * time.Second
+	servingTimeout = 8 * time.Second
+	// lookPast is how far back a look reads: further than the slowest source lags.
+	lookPast = 15 * time.Minute
+	// lookAgain is after how long a source that cannot look back is read again,
+	// lookReads how often it is read at most.
+	lookAgain = 2 * time.Second
+	lookReads = 3
+	// lookRouters is how many questions to routers are under way.
+	lookRouters = 8
+)
+
+// looks lets one look be under way at a time.
+type looks struct {
+	mu  sync.Mutex
+	now *underWay
+}
+
+// underWay is a look that others may wait for.
+type underWay struct {
+	done  chan struct{}
+	found []api.SourceLook
+	// cut: who began it went away before it was finished.
+	cut bool
+}
+
+// Sources reads every source once for the policies in force.
+func (c *Catalog) Sources(ctx context.Context) []api.SourceLook {
+	l := looker{sources: c.sources, routers: c.routers, kinds: c.env.Sources}
+	return c.looks.share(ctx, func(ctx context.Context) []api.SourceLook { return l.look(ctx, c.set.Load()) })
+}
+
+// share looks, or waits for the look that is under way. Nothing is returned when
+// ctx ends first.
+func (s *looks) share(ctx context.Context, look func(context.Context) []api.SourceLook) []api.SourceLook {
+	for ctx.Err() == nil {
+		s.mu.Lock()
+		u := s.now
+		if u == nil {
+			u = &underWay{done: make(chan struct{})}
+			s.now = u
+			s.mu.Unlock()
+			return s.lead(ctx, u, look)
+		}
+		s.mu.Unlock()
+		select {
+		case <-ctx.Done():
+		case <-u.done:
+			if !u.cut {
+				return u.found
+			}
+		}
+	}
+	return nil
+}
+
+// lead looks for all who wait.
+func (s *looks) lead(ctx context.Context, u *underWay, look func(context.Context) []api.SourceLook) []api.SourceLook {
+	u.cut = true // unless it is finished
+	defer func() {
+		s.mu.Lock()
+		s.now = nil
+		s.mu.Unlock()
+		close(u.done)
+	}()
+	found := look(ctx)
+	u.found, u.cut = found, ctx.Err() != nil
+	return found
+}
+
+// A looker reads sources as a rollout would, without one.
+type looker struct {
+	sources map[string]analysis.Source
+	routers map[string]traffic.Router
+	// kinds are the sources' kinds.
+	kinds map[string]string
+}
+
+// A sight is one metric of one policy: what to ask and what came back.
+type sight struct {
+	policy  string
+	plan    *rollout.Plan
+	metric  analysis.Metric
+	serving *seenServing
+	reading analysis.Reading
+}
+
+// seenServing is who serves an endpoint, or why that is not known.
+type seenServing struct {
+	ref    rollout.EndpointRef
+	stable string // as the policy names it
+	Serving
+	err error
+}
+
+// look reads all sources at once, within lookTimeout.
+func (l *looker) look(ctx context.Context, set *policySet) []api.SourceLook {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	bySource := l.sights(ctx, set)
+	out := make([]api.SourceLook, 0, len(l.sources))
+	for _, name := range slices.Sorted(maps.Keys(l.sources)) {
+		out = append(out, api.SourceLook{Name: name, Kind: l.kinds[name], Metrics: []api.MetricLook{}})
+	}
+	var wg sync.WaitGroup
+	for i := range out {
+		wg.Go(func() { l.one(ctx, &out[i], bySource[out[i].Name]) })
+	}
+	wg.Wait()
+	return out
+}
+
+// sights are what the policies ask, by source.
+func (l *looker) sights(ctx context.Context, set *policySet) map[string][]*sight {
+	type key struct {
+		ref    rollout.EndpointRef
+		stable string
+	}
+	found := map[key]*seenServing{}
+	out := map[string][]*sight{}
+	for _, name := range slices.Sorted(maps.Keys(set.byName)) {
+		plan, err := lookPlan(set.byName[name])
+		if err != nil {
+			continue // a policy in force compiles, unless it names no metric that is known
+		}
+		k := key{plan.Endpoint, plan.Stable}
+		if found[k] == nil {
+			found[k] = &seenServing{ref: plan.Endpoint, stable: plan.Stable}
+		}
+		for _, m := range plan.Panel.Metrics {
+			out[m.Source] = append(out[m.Source], &sight{policy: name, plan: plan, metric: m, serving: found[k]})
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, servingTimeout)
+	defer cancel()
+	slots := make(chan struct{}, lookRouters)
+	var wg sync.WaitGroup
+	for _, s := range found {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			s.Serving, s.err = servingAt(ctx, l.routers, s.ref, s.stable, "")
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+// lookPlan compiles a policy for its panel; the candidate is nobody.
+func lookPlan(p *policies.Policy) (*rollout.Plan, error) {
+	return p.Compile(rollout.Release{Policy: p.Document.Metadata.Name, Candidate: "belay-doctor"}, "doctor")
+}
+
+// one reads one source and says what it saw.
+func (l *looker) one(ctx context.Context, out *api.SourceLook, sights []*sight) {
+	var ask []*sight
+	for _, s := range sights {
+		if s.serving.Stable != "" {
+			ask = append(ask, s)
+		}
+	}
+	if len(ask) > 0 {
+		began := time.Now()
+		err := read(ctx, l.sources[out.Name], ask)
+		out.Took = time.Since(began).Round(time.Millisecond).String()
+		if err != nil {
+			out.Error = timeoutOr(ctx, err)
+		}
+	}
+	now := time.Now()
+	for _, s := range sights {
+		out.Metrics = append(out.Metrics, l.metric(s, now, out.Error != ""))
+	}
+	if out.Error == "" {
+		out.Error = oneError(out.Metrics)
+	}
+	if out.Error != "" {
+		out.Remedy = remedy(out.Name, out.Error)
+	}
+}
+
+// timeoutOr says that the look was out of time, where that is why.
+func timeoutOr(ctx context.Context, err error) string {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return "it did not answer within " + lookTimeout.String()
+	}
+	return err.Error()
+}
+
+// oneError is what all metrics fail with, if it is the same.
+func oneError(ms []api.MetricLook) string {
+	if len(ms) == 0 || ms[0].Stable == nil {
+		return ""
+	}
+	for _, m := range ms {
+		if m.Error != ms[0].Error {
+			return ""
+		}
+	}
+	return ms[0].Error
+}
+
+// read asks a source, again where it cannot look back and so knew nothing yet.
+func read(ctx context.Context, source analysis.Source, sights []*sight) error {
+	for n := 1; ; n++ {
+		to := time.Now().Truncate(time.Millisecond)
+		qs := make([]analysis.Query, len(sights))
+		for i, s := range sights {
+			qs[i] = s.query(to)
+		}
+		rs, err := source.Read(ctx, qs)
+		if err == nil && len(rs) != len(qs) {
+			err = errors.New("it gave another number of answers than there were questions")
+		}
+		if err != nil {
+			return err
+		}
+		var again []*sight
+		for i, s := range sights {
+			s.reading = rs[i]
+			if rs[i].Status == analysis.StatusOK && !rs[i].To.After(rs[i].From) {
+				again = append(again, s)
+			}
+		}
+		if len(again) == 0 || n == lookReads {
+			return nil
+		}
+		sights = again
+		select {
+		case <-ctx.Done():
+			return nil // what was told stands
+		case <-time.After(lookAgain):
+		}
+	}
+}
+
+// query asks for the last while. Where there is no candidate, stable stands in
+// its place, and the answer is left out.
+func (s *sight) query(to time.Time) analysis.Query {
+	names := analysis.Names{Endpoint: s.serving.ref.Name, Stable: s.serving.Stable, Candidate: s.serving.Candidate}
+	if names.Candidate == "" {
+		names.Candidate = names.Stable
+	}
+	return analysis.Query{Metric: s.metric, Names: names, From: to.Add(-lookPast), To: to, Cuts: s.plan.Panel.Cuts(s.metric.Name, analysis.Evidence{})}
+}
+
+// remedy says what to do about a source's error.
+func remedy(source, reason string) string {
+	low := strings.ToLower(reason)
+	has := func(texts ...string) bool {
+		return slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(low, t) })
+	}
+	switch {
+	case has("401", "403", "unauthorized", "forbidden", "token", "credential"):
+		return "check the credentials of sources." + source + " in belayd's config, and what they may read"
+	case has("refused", "no such host", "unreachable", "no route", "reset", "eof", "tls", "certificate"):
+		return "check the address of sources." + source + " in belayd's config, and that it runs"
+	case has("timeout", "timed out", "deadline", "within"):
+		return "check that sources." + source + " answers in time; narrow the metrics' matchers or raise its timeout"
+	}
+	return "correct the metric in the policy, or ask the source by hand"
+}

@@ -1,0 +1,152 @@
+package daemon
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/api"
+)
+
+// interval is a source that knows how far apart samples are.
+type interval interface {
+	ScrapeInterval(m analysis.Metric) time.Duration
+}
+
+// metric is a sight as the API shows it. With failed the source as a whole told
+// nothing.
+func (l *looker) metric(s *sight, now time.Time, failed bool) api.MetricLook {
+	m := api.MetricLook{Policy: s.policy, Metric: s.metric.Name, Kind: s.metric.Kind(), Endpoint: s.serving.ref, Guardrails: []api.GuardrailLook{}}
+	r := s.reading
+	switch {
+	case s.serving.Stable == "":
+		m.Error, m.Remedy = "not read: "+s.serving.err.Error(), "check the router "+s.serving.ref.Router+" in belayd's config, or name spec.endpoint.stable in the policy"
+	case failed:
+		m.Stable = &api.DeploymentLook{Name: s.serving.Stable}
+		m.Error = "the source did not answer"
+	default:
+		if i, ok := l.sources[s.metric.Source].(interval); ok {
+			m.ScrapeInterval = shortDuration(i.ScrapeInterval(s.metric))
+		}
+		m.Stable = deployment(s.serving.Stable, r, r.Stable)
+		if s.serving.Candidate != "" {
+			m.Candidate = deployment(s.serving.Candidate, r, r.Candidate)
+		}
+		if r.Status != analysis.StatusOK {
+			m.Error, m.Remedy = r.Reason, remedy(s.metric.Source, r.Reason)
+			break
+		}
+		m.From, m.To, m.Behind = r.From.UTC(), r.To.UTC(), shortDuration(max(now.Sub(r.To), 0).Round(time.Second))
+		if !r.Stable.Fresh && r.To.After(r.From) {
+			m.Remedy = "correct " + s.metric.Name + " in policy " + s.policy + ": its labels must name endpoint and deployment as the series do"
+		}
+	}
+	for i := range s.plan.Panel.Guardrails {
+		g := &s.plan.Panel.Guardrails[i]
+		if g.Metric != s.metric.Name {
+			continue
+		}
+		x := api.GuardrailLook{Name: g.Name, Limit: g.Limit.Text}
+		if m.Error != "" {
+			x.Sentence = "it cannot be judged: " + m.Error
+		} else {
+			x.Judgeable, x.Sentence = judgeable(g, s)
+			x.Effective = effective(g, s.metric, &r.Stable)
+		}
+		m.Guardrails = append(m.Guardrails, x)
+	}
+	return m
+}
+
+// deployment is what was told of one deployment.
+func deployment(name string, r analysis.Reading, x analysis.Sample) *api.DeploymentLook {
+	d := &api.DeploymentLook{Name: name, Fresh: r.Status == analysis.StatusOK && x.Fresh}
+	if !d.Fresh {
+		return d
+	}
+	d.N, d.K, d.Value, d.Instances, d.Buckets = x.N, x.K, x.Value, len(x.Instances), len(x.Buckets)
+	if s := r.To.Sub(r.From).Seconds(); s > 0 {
+		d.PerSecond = math.Round(x.N/s*1000) / 1000
+	}
+	return d
+}
+
+// judgeable says whether a guardrail could be judged on what was told of stable,
+// and why.
+func judgeable(g *analysis.Guardrail, s *sight) (bool, string) {
+	r, stable := s.reading, s.serving.Stable
+	kind := s.metric.Kind()
+	span := shortDuration(r.To.Sub(r.From).Round(time.Second))
+	switch {
+	case !r.To.After(r.From):
+		return false, "it cannot be judged yet: the source knows of no interval"
+	case !r.Stable.Fresh:
+		return false, "it cannot be judged: there is no fresh series of " + stable + because(r.Reason)
+	case kind == analysis.KindValue:
+		return true, fmt.Sprintf("it can be judged: %s shows %s", stable, figure(r.Stable.Value))
+	case r.Stable.N <= 0:
+		return false, fmt.Sprintf("it cannot be judged: %s had no events in the last %s", stable, span)
+	case kind == analysis.KindHistogram && len(r.Stable.Buckets) == 0:
+		return false, "it cannot be judged: " + stable + " shows no buckets"
+	case kind == analysis.KindHistogram && !g.Limit.Relative && g.Test != analysis.TestThreshold:
+		if _, ok := g.Effective(&r.Stable); !ok {
+			return false, "it cannot be judged: the histogram's last bucket ends at " + seconds(r.Stable.Buckets[len(r.Stable.Buckets)-1].Upper) + ", below the limit"
+		}
+	}
+	text := fmt.Sprintf("it can be judged: %s had %s events in %s", stable, figure(r.Stable.N), span)
+	if g.Limit.Relative && (s.serving.Candidate == "" || !r.Candidate.Fresh || r.Candidate.N <= 0) {
+		text += "; a candidate to compare with it has none yet"
+	}
+	return true, text
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return " (" + reason + ")"
+}
+
+// effective is the limit on the histogram's own buckets; "" where it is the
+// limit itself.
+func effective(g *analysis.Guardrail, m analysis.Metric, x *analysis.Sample) string {
+	if m.Kind() != analysis.KindHistogram || g.Limit.Relative || len(x.Buckets) == 0 {
+		return ""
+	}
+	b, ok := g.Effective(x)
+	pass := g.Limit.Value
+	if g.DetectLatency {
+		pass = g.Detect
+	}
+	const same = 1e-9
+	if !ok || math.Abs(b.Breach-g.Limit.Value) <= same && math.Abs(b.Pass-pass) <= same {
+		return ""
+	}
+	return fmt.Sprintf("breach at %s, pass at %s", seconds(b.Breach), seconds(b.Pass))
+}
+
+// seconds is a latency for people.
+func seconds(x float64) string {
+	return shortDuration(time.Duration(math.Round(x*1e6)) * time.Microsecond)
+}
+
+// shortDuration is a duration without empty parts; "" for 0.
+func shortDuration(d time.Duration) string {
+	switch {
+	case d == 0:
+		return ""
+	case d >= time.Minute && d%time.Minute == 0 && d < time.Hour:
+		return strconv.Itoa(int(d/time.Minute)) + "m"
+	}
+	return d.String()
+}
+
+// figure is a number for people, with three digits where it is no whole one.
+func figure(x float64) string {
+	if x == math.Trunc(x) && math.Abs(x) < 1e15 {
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(x, 'g', 3, 64)
+}
