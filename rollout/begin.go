@@ -74,7 +74,9 @@ func (m *machine) preflighted() {
 		}
 		if m.s.Tries >= preflightTries {
 			m.refuse(ReasonPreflight, fmt.Sprintf("The checks could not be made in %d tries: %s", m.s.Tries, why))
+			return
 		}
+		m.s.Sentence = fmt.Sprintf("The checks could not be made (try %d of %d): %s", m.s.Tries, preflightTries, why)
 		return
 	}
 	split := m.ev.Split.Clone()

@@ -27,6 +27,7 @@ type Config struct {
 	Events      *EventsConfig              `yaml:"events" doc:"Where lifecycle events go."`
 	Auth        AuthConfig                 `yaml:"auth" doc:"Who may do what. Without it belayd listens on loopback only and everybody there is one person called local."`
 	People      []PersonConfig             `yaml:"people" doc:"Which names are one person."`
+	Tell        []string                   `yaml:"tell" doc:"Notifiers that are told what belongs to no rollout: a release event that was refused."`
 	Metrics     map[string]policies.Metric `yaml:"metrics" doc:"Metric definitions that all policies share."`
 	Retention   time.Duration              `yaml:"retention" default:"2160h" doc:"How long finished rollouts are kept."`
 	Replica     string                     `yaml:"replica" doc:"This replica's name in the journal; the host's name when missing."`
@@ -64,9 +65,11 @@ type TriggerConfig struct {
 // NATSTrigger is a JetStream consumer.
 type NATSTrigger struct {
 	NATSConfig
-	Stream  string `yaml:"stream" required:"true" doc:"The stream; it must exist."`
-	Subject string `yaml:"subject" required:"true" doc:"The subject, with wildcards."`
-	Durable string `yaml:"durable" default:"belay" doc:"Name of the durable consumer."`
+	Stream   string   `yaml:"stream" required:"true" doc:"The stream; it must exist."`
+	Subject  string   `yaml:"subject" required:"true" doc:"The subject, with wildcards."`
+	Subjects []string `yaml:"subjects" doc:"Further subjects."`
+	Deliver  string   `yaml:"deliver" default:"all" enum:"all,new" doc:"What a consumer that is made anew gets: all that the stream holds, or only what comes."`
+	Durable  string   `yaml:"durable" default:"belay" doc:"Name of the durable consumer."`
 }
 
 // NATSConfig is how a NATS server is reached.
@@ -122,6 +125,11 @@ func (c *Config) check() error {
 	}
 	if c.Events != nil && c.Events.NATS != nil && !isNATSAddress(c.Events.NATS.URL) {
 		errs = append(errs, errors.New("events.nats.url: want nats://HOST:PORT, or several with commas (what is there is not shown: it may hold a password)"))
+	}
+	for i, name := range c.Tell {
+		if _, ok := c.Notifiers[name]; !ok {
+			errs = append(errs, fmt.Errorf("tell[%d]: there is no notifier %q", i, name))
+		}
 	}
 	hooked := ""
 	for _, name := range sortedKeys(c.Notifiers) {

@@ -1,0 +1,58 @@
+package daemon
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/notifier/webhook"
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/trigger"
+)
+
+// TestTell: a test message reaches the receiver, is resolved, and a notifier that
+// cannot be reached is named with its error; a refused event is told to whoever
+// the config names.
+func TestTell(t *testing.T) {
+	secret := strings.Repeat("s", 32)
+	var mu sync.Mutex
+	var got []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || webhook.Verify(r.Header, body, secret, time.Now()) != nil {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, string(body))
+	}))
+	defer server.Close()
+	open := func(url string) notifier.Notifier {
+		n, err := webhook.New(webhook.Config{URL: url, Secret: secret, Client: server.Client()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	d := &daemon{config: &Config{Tell: []string{"hook"}}, log: slog.New(slog.DiscardHandler),
+		notifiers: map[string]notifier.Notifier{"hook": open(server.URL), "away": open("http://127.0.0.1:1")}}
+	tests := d.testNotifiers(t.Context(), rollout.Person{ID: "ann"})
+	if len(tests) != 2 || tests[0].Name != "away" || tests[0].OK || tests[0].Error == "" || !tests[1].OK {
+		t.Fatalf("tests: got %+v, want away to fail and hook to be reached", tests)
+	}
+	if len(got) != 2 || !strings.Contains(got[0], "TEST: belayd can reach hook. ann asked") || !strings.Contains(got[1], `"resolve":true`) {
+		t.Errorf("the receiver got %q, want a test and its end", got)
+	}
+	got = nil
+	d.refused(t.Context(), trigger.Refusal{Trigger: "nats:RELEASES", Sequence: 7, Subject: "models.approved.x", Reason: "no such policy", At: time.Now()})
+	if len(got) != 1 || !strings.Contains(got[0], "message 7) was refused: no such policy") {
+		t.Errorf("the receiver got %q, want the refusal", got)
+	}
+}
