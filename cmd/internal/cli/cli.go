@@ -61,7 +61,7 @@ type env struct {
 // commands is the table of all commands.
 func commands() []*command {
 	return []*command{
-		demoCommand(),
+		demoCommand(), initCommand(),
 		startCommand(), listCommand(), statusCommand(), watchCommand(),
 		explainCommand(), historyCommand(), replayCommand(), auditCommand(),
 		approveCommand(), rejectCommand(), pauseCommand(), resumeCommand(), rollbackCommand(), promoteCommand(), extendCommand(),

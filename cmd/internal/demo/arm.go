@@ -189,6 +189,9 @@ func (a *armControl) summary() (string, error) {
 			left[at] = true
 		}
 	}
+	if len(puts) == 0 {
+		return "no writes", nil
+	}
 	list := func(m map[string]bool) string { return strings.Join(slices.Sorted(maps.Keys(m)), ", ") }
 	return fmt.Sprintf("%d writes of the whole resource; changed: %s; left out, as the service alone writes it: %s", len(puts), list(changed), list(left)), nil
 }
