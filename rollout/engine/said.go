@@ -38,6 +38,6 @@ func (s *said) forget(about string) {
 // and not when the context ended.
 func (l *live) warn(ctx context.Context, what string, err error, attrs ...any) {
 	if ctx.Err() == nil && l.said.fresh(fmt.Sprint(what, attrs), err.Error()) {
-		l.log.Warn(what, append(attrs, "outcome", err.Error())...)
+		l.log.Warn(what, append(attrs, "outcome", err.Error())...) //nolint:sloglint // every caller passes a constant
 	}
 }
