@@ -11,14 +11,23 @@ import (
 
 func doctorCommand() *command {
 	return &command{
-		name: "doctor", short: "Look for what is wrong: the connection, the daemon, its policies and endpoints.",
-		long:     "Each line says what was looked at and what to do about it. The exit code is 1 when anything is wrong.",
-		examples: []string{"belay doctor", "belay doctor --notify                   # people get a marked test message", "belay doctor --context prod --output json"},
+		name: "doctor", short: "Look for what is wrong: the connection, the daemon, its policies, endpoints and metric sources.",
+		long: "Each line says what was looked at and what to do about it. The exit code is 1 when anything is wrong.\n" +
+			"Every source is read once: what it shows of each policy's metrics, how far behind it is, and which guardrails\n" +
+			"could be judged now. With --config that is done from here, without a daemon; nothing is changed.",
+		examples: []string{"belay doctor", "belay doctor --config belayd.yaml        # before belayd runs", "belay doctor --notify                   # people get a marked test message", "belay doctor --context prod --output json"},
 		setup: func(f *flags) run {
 			conn := f.connection()
 			notify := f.Bool("notify", false, "also send a marked test message to every notifier")
+			config := f.file("config", "look at belayd's config `FILE` and its sources from here, without a daemon")
 			output := f.choice("output", "how to print", "table", "json", "yaml")
 			return func(ctx context.Context, e *env, _ []string) error {
+				if *config != "" {
+					if *notify || *conn.server != "" || *conn.context != "" {
+						return usageError("--config looks without a daemon; --server, --context and --notify need one")
+					}
+					return e.printFindings(configFindings(ctx, *config), *output)
+				}
 				c, err := conn.client(e)
 				if err != nil {
 					return err
@@ -38,22 +47,28 @@ type finding struct {
 }
 
 func doctor(ctx context.Context, e *env, c *api.Client, notify bool, output string) error {
-	out := struct {
-		SchemaVersion int       `json:"schemaVersion"`
-		OK            bool      `json:"ok"`
-		Findings      []finding `json:"findings"`
-	}{SchemaVersion: api.SchemaVersion, OK: true}
-	looks := []func(context.Context, *api.Client) []finding{lookReady, lookPolicies, lookEndpoints, lookRollouts}
+	var all []finding
+	looks := []func(context.Context, *api.Client) []finding{lookReady, lookPolicies, lookEndpoints, lookRollouts, lookSources}
 	if notify {
 		looks = append(looks, lookNotifiers)
 	}
 	for _, look := range looks {
 		found := look(ctx, c)
-		out.Findings = append(out.Findings, found...)
+		all = append(all, found...)
 		if len(found) > 0 && found[0].What == "connection" && !found[0].OK {
 			break // nothing else can be asked
 		}
 	}
+	return e.printFindings(all, output)
+}
+
+// printFindings prints what was found; anything wrong is the exit code 1.
+func (e *env) printFindings(all []finding, output string) error {
+	out := struct {
+		SchemaVersion int       `json:"schemaVersion"`
+		OK            bool      `json:"ok"`
+		Findings      []finding `json:"findings"`
+	}{SchemaVersion: api.SchemaVersion, OK: true, Findings: all}
 	for _, f := range out.Findings {
 		out.OK = out.OK && f.OK
 	}

@@ -188,6 +188,8 @@ func (d *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.endpoint(w, strings.TrimPrefix(r.URL.Path, "/v1/endpoints/"))
 	case r.URL.Path == "/v1/policies":
 		answer(api.PolicyList{SchemaVersion: 1, Policies: []api.Policy{{Name: "recommendations", Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}}, {Name: "lost", Endpoint: rollout.EndpointRef{Router: "edge", Name: "gone"}}}})
+	case r.URL.Path == "/v1/sources":
+		answer(api.SourceList{SchemaVersion: 1, Sources: sourceLooks()})
 	case r.URL.Path == "/readyz":
 		w.WriteHeader(http.StatusServiceUnavailable)
 		answer(api.Health{SchemaVersion: 1, Status: "not ready", Version: "1.0", Problems: []string{"trigger nats:RELEASES: disconnected"}})
