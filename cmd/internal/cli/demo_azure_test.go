@@ -47,7 +47,7 @@ func TestDemoAsks(t *testing.T) {
 	execute(t, real(t, "go"), "build", "-o", binary, "github.com/belayd/belay/cmd/belay")
 	session := []string{"-S", filepath.Join(dir, "tmux.sock"), "-f", "/dev/null"}
 	script := binary + " demo --approve ask --speed 5 --keep " + filepath.Join(dir, "demo") + "; echo code $?; sleep 60"
-	execute(t, tmux, append(session, "new-session", "-d", "-x", "120", "-y", "40", "sh", "-c", script)...)
+	execute(t, tmux, append(session, "new-session", "-d", "-x", "80", "-y", "40", "sh", "-c", script)...)
 	defer execute(t, tmux, append(session, "kill-server")...)
 	var screen string
 	shows := func(want string) bool {
@@ -58,7 +58,7 @@ func TestDemoAsks(t *testing.T) {
 		}
 		return false
 	}
-	if !shows("y approves, n rejects") {
+	if !shows("y, or n (rolls back), then Enter") {
 		t.Fatalf("nobody is asked:\n%s", screen)
 	}
 	execute(t, tmux, append(session, "send-keys", "n", "Enter")...)

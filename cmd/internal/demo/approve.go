@@ -46,8 +46,9 @@ func (w *World) answer(ctx context.Context, client *api.Client, server, id strin
 			asked := gate.Nonce
 			gate = openGate(r)
 			if gate.Nonce != "" && gate.Nonce != asked {
-				fmt.Fprintf(screen, "approve  %s is asked before step %s: y approves, n rejects and rolls back; then Enter\n", gate.Name, gate.Step)
-				fmt.Fprintf(screen, "or       go run ./cmd/belay approve %s --gate %s --server %s\n", id, gate.Name, server)
+				// No line is longer than a terminal is wide: the screen cuts what is.
+				fmt.Fprintf(screen, "approve  %s, before step %s: y, or n (rolls back), then Enter\n", gate.Name, gate.Step)
+				fmt.Fprintf(screen, "or       go run ./cmd/belay approve %s \\\n           --gate %s --server %s\n", id, gate.Name, server)
 			}
 		case line, more := <-lines:
 			if !more {

@@ -57,8 +57,8 @@ func TestAnswer(t *testing.T) {
 		}
 		done := make(chan struct{})
 		go func() { defer close(done); w.answer(t.Context(), client, server.URL, "r1", shown) }()
-		eventually(t, "the question", said("product-owner is asked before step majority: y approves"))
-		eventually(t, "the command", said("belay approve r1 --gate product-owner --server "+server.URL))
+		eventually(t, "the question", said("product-owner, before step majority: y, or n (rolls back)"))
+		eventually(t, "the command", said("belay approve r1 \\\n           --gate product-owner --server "+server.URL+"\n"))
 		if _, err := io.WriteString(keyboard, typed); err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +68,7 @@ func TestAnswer(t *testing.T) {
 		case <-time.After(20 * time.Second):
 			t.Fatalf("typed %q: it does not end with the rollout", typed)
 		}
-		if n := strings.Count(screen.String(), "is asked before"); n != 1 || !said("want y or n")() {
+		if n := strings.Count(screen.String(), ", before step"); n != 1 || !said("want y or n")() {
 			t.Errorf("typed %q: got %d questions on %q, want one, and what is no answer said", typed, n, screen.String())
 		}
 		if len(a.acts) != 1 || a.acts[0] != want {
