@@ -36,6 +36,13 @@ func (b Builtin) metric() analysis.Metric {
 	return Metric{Counts: m.Counts, Histogram: m.Histogram, Mean: m.Mean, Value: m.Value}.metric("")
 }
 
+// Definition is the metric as a source knows it, under a name and for a source.
+func (b Builtin) Definition(name, source string) analysis.Metric {
+	m := b.metric()
+	m.Name, m.Source = name, source
+	return m
+}
+
 // builtinFamily is one file of definitions.
 type builtinFamily struct {
 	Family  string             `yaml:"family" required:"true"`

@@ -60,7 +60,7 @@ func sourceFindings(looks []api.SourceLook) []finding {
 		}
 		out = append(out, f)
 		for _, m := range s.Metrics {
-			out = append(out, metricFindings(m, s.Error != "")...)
+			out = append(out, metricFindings(m, m.Error == s.Error)...)
 		}
 	}
 	return out

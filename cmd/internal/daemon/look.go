@@ -187,9 +187,9 @@ func (l *looker) one(ctx context.Context, out *api.SourceLook, sights []*sight) 
 			out.Error = timeoutOr(ctx, err)
 		}
 	}
-	now := time.Now()
+	now, failed := time.Now(), out.Error
 	for _, s := range sights {
-		out.Metrics = append(out.Metrics, l.metric(s, now, out.Error != ""))
+		out.Metrics = append(out.Metrics, l.metric(s, now, failed))
 	}
 	if out.Error == "" {
 		out.Error = oneError(out.Metrics)
@@ -207,17 +207,19 @@ func timeoutOr(ctx context.Context, err error) string {
 	return err.Error()
 }
 
-// oneError is what all metrics fail with, if it is the same.
+// oneError is what all metrics that were asked for fail with, if it is the same.
 func oneError(ms []api.MetricLook) string {
-	if len(ms) == 0 || ms[0].Stable == nil {
-		return ""
-	}
+	reason, n := "", 0
 	for _, m := range ms {
-		if m.Error != ms[0].Error {
+		if m.Stable == nil {
+			continue // it was not asked for
+		}
+		if n++; n > 1 && m.Error != reason {
 			return ""
 		}
+		reason = m.Error
 	}
-	return ms[0].Error
+	return reason
 }
 
 // read asks a source, again where it cannot look back and so knew nothing yet.

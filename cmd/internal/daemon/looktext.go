@@ -15,17 +15,16 @@ type interval interface {
 	ScrapeInterval(m analysis.Metric) time.Duration
 }
 
-// metric is a sight as the API shows it. With failed the source as a whole told
-// nothing.
-func (l *looker) metric(s *sight, now time.Time, failed bool) api.MetricLook {
+// metric is a sight as the API shows it. failed is why the source as a whole told
+// nothing; "" when it did.
+func (l *looker) metric(s *sight, now time.Time, failed string) api.MetricLook {
 	m := api.MetricLook{Policy: s.policy, Metric: s.metric.Name, Kind: s.metric.Kind(), Endpoint: s.serving.ref, Guardrails: []api.GuardrailLook{}}
 	r := s.reading
 	switch {
 	case s.serving.Stable == "":
 		m.Error, m.Remedy = "not read: "+s.serving.err.Error(), "check the router "+s.serving.ref.Router+" in belayd's config, or name spec.endpoint.stable in the policy"
-	case failed:
-		m.Stable = &api.DeploymentLook{Name: s.serving.Stable}
-		m.Error = "the source did not answer"
+	case failed != "":
+		m.Stable, m.Error = &api.DeploymentLook{Name: s.serving.Stable}, failed
 	default:
 		if i, ok := l.sources[s.metric.Source].(interval); ok {
 			m.ScrapeInterval = shortDuration(i.ScrapeInterval(s.metric))
