@@ -42,6 +42,8 @@ const (
 	reloadEvery = 5 * time.Second
 	// hookMax bounds the body of a call of a hook.
 	hookMax = 1 << 20
+	// bodyTimeout bounds the reading of a request's body.
+	bodyTimeout = 20 * time.Second
 	// connectionsMax bounds the connections that are open at a time.
 	connectionsMax = 1024
 	// stopTimeout bounds the end of requests under way.
@@ -295,7 +297,19 @@ func (d *daemon) handler(s *api.Server) http.Handler {
 		}
 	}
 	mux.Handle("/", s)
-	return mux
+	return hurried(mux, bodyTimeout)
+}
+
+// hurried gives the body of a request a time by which it must have come, so that
+// slow senders do not use up the connections. Streams have no body and go on.
+func hurried(next http.Handler, within time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			// A connection without deadlines has other bounds.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(within))
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // problems are what /readyz names.
