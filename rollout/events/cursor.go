@@ -22,7 +22,8 @@ const (
 // above it is not deleted.
 type mark struct {
 	Revision store.Revision `json:"revision"`
-	// New: the sink begins at the record's own revision.
+	// New: the sink begins at the record's own revision, which the record could
+	// not know; Revision is 0, so that everything waits.
 	New bool `json:"new,omitempty"`
 	// Turns counts the writes of this record.
 	Turns int `json:"turns,omitempty"`
@@ -46,6 +47,12 @@ func (c *cursor) open(ctx context.Context) (store.Revision, error) {
 			return 0, err
 		}
 		err = c.read(ctx)
+	}
+	if err == nil && c.at.New {
+		// From now on the record itself says where the sink is.
+		if err = c.advance(ctx, c.head); errors.Is(err, store.ErrConflict) {
+			err = c.read(ctx) // another replica was faster
+		}
 	}
 	if err != nil {
 		return 0, err

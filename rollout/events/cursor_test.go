@@ -12,8 +12,9 @@ import (
 	"github.com/belayd/belay/store/mem"
 )
 
-// A sink that is new begins with the present, and its record holds everything
-// back from the first moment: the engine reads revision 0 in it.
+// A sink that is new begins with the present, and says so in its record, where
+// the engine reads it. If the process dies before it can, the engine reads 0: all
+// waits, and the next process begins at the same instant.
 func TestCursorBegins(t *testing.T) {
 	s := mem.New()
 	before, err := s.Append(t.Context(), "rollout/r0", []byte("{}"), []byte("{}"), 0)
@@ -25,12 +26,8 @@ func TestCursorBegins(t *testing.T) {
 	if err != nil || at <= before {
 		t.Fatalf("open: got %d, %v, want more than %d", at, err, before)
 	}
-	rec, err := s.Head(t.Context(), "cursor/nats")
-	var engine struct {
-		Revision store.Revision `json:"revision"`
-	}
-	if err != nil || json.Unmarshal(rec.State, &engine) != nil || engine.Revision != 0 {
-		t.Errorf("the record: got %s, %v, want revision 0", rec.State, err)
+	if got := engineReads(t, s); got != at {
+		t.Errorf("the record: got revision %d, want %d", got, at)
 	}
 	again := &cursor{store: s, sink: "nats"}
 	if got, err := again.open(t.Context()); err != nil || got != at {
@@ -44,6 +41,46 @@ func TestCursorBegins(t *testing.T) {
 	}
 }
 
+// engineReads is what the engine takes for the cursor's position.
+func engineReads(t *testing.T, s store.Store) store.Revision {
+	t.Helper()
+	var engine struct {
+		Revision store.Revision `json:"revision"`
+	}
+	rec, err := s.Head(t.Context(), "cursor/nats")
+	if err != nil || json.Unmarshal(rec.State, &engine) != nil {
+		t.Fatalf("the record: %s, %v", rec.State, err)
+	}
+	return engine.Revision
+}
+
+// The process dies between the two writes of a new cursor.
+func TestCursorBeginsTwice(t *testing.T) {
+	s := mem.New()
+	writes := 0
+	s.Fault = func(mem.Op) (bool, error) {
+		if writes++; writes == 2 {
+			return false, store.ErrFull
+		}
+		return true, nil
+	}
+	dead := &cursor{store: s, sink: "nats"}
+	if _, err := dead.open(t.Context()); !errors.Is(err, store.ErrFull) {
+		t.Fatalf("open: got %v, want ErrFull", err)
+	}
+	if got := engineReads(t, s); got != 0 {
+		t.Errorf("in between: got revision %d, want 0", got)
+	}
+	began := dead.head
+	if _, err := s.Append(t.Context(), "rollout/r1", []byte("{}"), []byte("{}"), 0); err != nil {
+		t.Fatal(err)
+	}
+	c := &cursor{store: s, sink: "nats"}
+	if at, err := c.open(t.Context()); err != nil || at != began {
+		t.Errorf("open again: got %d, %v, want %d", at, err, began)
+	}
+}
+
 // The cursor's log does not grow for ever: after cursorTurns writes a new record
 // takes its place. Whatever write the process dies at, the position found
 // afterwards is one that was written, and none goes back.
@@ -54,7 +91,7 @@ func TestCursorTurns(t *testing.T) {
 		writes := 0
 		s.Fault = func(mem.Op) (bool, error) {
 			writes++
-			if writes == died+2 { // the first creates the cursor
+			if writes == died+3 { // the first two create the cursor
 				return died%2 == 0, crash // applied or not
 			}
 			return true, nil
