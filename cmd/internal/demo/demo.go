@@ -5,7 +5,8 @@
 // The rules of the package:
 //   - Everything in it is real and measured from outside: requests travel over
 //     HTTP, counters stand on /metrics, weights are moved over the webhook
-//     router's contract, the release arrives on JetStream.
+//     router's contract or by writes to an emulator of Azure Resource Manager, the
+//     release arrives on JetStream.
 //   - Belay gets no hint. The policy, the config file and the addresses in it are
 //     all that the daemon is given; what makes the demo quick is said in the
 //     policy.
