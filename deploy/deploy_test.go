@@ -3,6 +3,7 @@
 package deploy
 
 import (
+	"debug/elf"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -17,11 +18,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// programs builds belayd and belay.
+// programs builds belayd and belay as the image does.
 func programs(t *testing.T) (belayd, belay string) {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", dir, "../cmd/belayd", "../cmd/belay")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", dir, "../cmd/belayd", "../cmd/belay")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
@@ -313,6 +315,15 @@ func TestAgreement(t *testing.T) {
 	goVersion := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "../go.mod"))
 	if !strings.Contains(image, "golang:"+goVersion[1]+" ") {
 		t.Errorf("the image is not built with go %s", goVersion[1])
+	}
+	belayd, _ := programs(t)
+	file, err := elf.Open(belayd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	if libraries, err := file.ImportedLibraries(); err != nil || len(libraries) > 0 || file.Section(".interp") != nil {
+		t.Errorf("belayd is not static: it needs %v, %v", libraries, err)
 	}
 	for _, user := range []string{"USER 65532:65532", "CGO_ENABLED=0", "FROM scratch"} {
 		if !strings.Contains(image, user) {
