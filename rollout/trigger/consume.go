@@ -59,6 +59,9 @@ func (t *Trigger) session(ctx context.Context) error {
 		if ctx.Err() != nil || nc.IsClosed() {
 			return err
 		}
+		if errors.Is(err, nats.ErrReconnectBufExceeded) { // how the client says it
+			err = errors.New("not connected to nats")
+		}
 		t.note(err)
 		if time.Since(began) > pullWait {
 			tries = 1

@@ -369,7 +369,9 @@ func TestNATSComesAndGoes(t *testing.T) {
 	stopServer(first)
 
 	r := run(t, Config{URL: url}, mem.New(), &starter{})
-	eventually(t, "the trigger to say that NATS is away", func() bool { return r.Err() != nil })
+	eventually(t, "the trigger to say that NATS is away", func() bool {
+		return r.Err() != nil && strings.HasSuffix(r.Err().Error(), ": not connected to nats")
+	})
 	if got := r.start.versions(); len(got) != 0 {
 		t.Fatalf("rollouts without NATS: got %v", got)
 	}
