@@ -13,21 +13,41 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// programs builds belayd and belay as the image does.
+// programs are belayd and belay, built once as the image builds them.
 func programs(t *testing.T) (belayd, belay string) {
 	t.Helper()
-	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", dir, "../cmd/belayd", "../cmd/belay")
+	if err := built(); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(bin, "belayd"), filepath.Join(bin, "belay")
+}
+
+// bin is where the programs are built.
+var bin string
+
+var built = sync.OnceValue(func() error {
+	cmd := exec.Command("go", "build", "-trimpath", "-o", bin, "../cmd/belayd", "../cmd/belay")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+		return fmt.Errorf("build: %w\n%s", err, out)
 	}
-	return filepath.Join(dir, "belayd"), filepath.Join(dir, "belay")
+	return nil
+})
+
+func TestMain(m *testing.M) {
+	var err error
+	if bin, err = os.MkdirTemp("", "belay-deploy-"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(bin)
+	os.Exit(code)
 }
 
 // real finds a program that this test cannot do without, and skips loudly where
