@@ -23,6 +23,8 @@ type Facts struct {
 	Rollback string
 	// Instances and Concurrency are the candidate's; 0 when unknown.
 	Instances, Concurrency int
+	// Known are sentences on what was read, and from where.
+	Known []string
 }
 
 // An Outlook says what a rollout by a plan would be, before anything moves.
@@ -32,6 +34,8 @@ type Outlook struct {
 	Candidate string        `json:"candidate"`
 	PerSecond float64       `json:"perSecond"`
 	Steps     []StepOutlook `json:"steps"`
+	// Known says what was read of the endpoint, and from where.
+	Known []string `json:"known,omitempty"`
 	// Assumed are the figures that nobody knew, as sentences.
 	Assumed []string `json:"assumed,omitempty"`
 	// Shortest is when every gate opens at once and evidence suffices; Longest
@@ -86,7 +90,7 @@ type JudgeAhead struct {
 // detect by when, and what would help where it cannot.
 func Foresee(p *Policy, plan *rollout.Plan, facts Facts) Outlook {
 	o := Outlook{Policy: plan.Policy.Name, Endpoint: plan.Endpoint.Router + "/" + plan.Endpoint.Name,
-		Candidate: plan.Release.Candidate, PerSecond: facts.PerSecond, Rollback: facts.Rollback}
+		Candidate: plan.Release.Candidate, PerSecond: facts.PerSecond, Rollback: facts.Rollback, Known: facts.Known}
 	base := o.assume(p, plan, facts)
 	o.times(plan, facts.Start)
 	for i := range o.Steps {
@@ -194,7 +198,7 @@ func (o *Outlook) capacity(facts Facts, base map[string]analysis.Baseline, i int
 	latency := 0.0
 	for _, b := range base {
 		if b.Sample.N > 0 && len(b.Sample.Buckets) > 0 {
-			latency = meanLatency(b.Sample)
+			latency = max(latency, meanLatency(b.Sample))
 		}
 	}
 	if latency == 0 {

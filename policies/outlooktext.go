@@ -19,6 +19,9 @@ func (o Outlook) Text(w io.Writer) error {
 		o.step(&b, i, s)
 	}
 	fmt.Fprintf(&b, "\nShortest %s, longest %s (every extension and every question used up).\n", formatDuration(time.Duration(o.Shortest).Round(time.Minute)), formatDuration(time.Duration(o.Longest).Round(time.Minute)))
+	for _, k := range o.Known {
+		b.WriteString("Read: " + k + ".\n")
+	}
 	for _, a := range o.Assumed {
 		b.WriteString("Assumed: " + a + ".\n")
 	}

@@ -143,8 +143,36 @@ spec:
 	e := &bytes.Buffer{}
 	world := &env{stdin: strings.NewReader(""), stdout: e, stderr: e, getenv: func(string) string { return "" },
 		now: func() time.Time { return from.Add(5 * time.Hour) }, zone: time.UTC, width: 80, height: 24}
+	// Both deployments' 180 and 60 requests a second are the endpoint's load.
 	code = world.run(t.Context(), []string{"plan", policy, "--source", url, "--stable", "blue", "--candidate", "green"})
-	if code != exitOK || !strings.Contains(e.String(), " at 180") && !strings.Contains(e.String(), " at 179") || strings.Contains(e.String(), "Assumed") {
+	if code != exitOK || !strings.Contains(e.String(), " at 240") && !strings.Contains(e.String(), " at 239") || !strings.Contains(e.String(), "Read: the load of search is 2") || strings.Contains(e.String(), "Assumed") {
 		t.Errorf("plan: got code %d:\n%s", code, e.String())
+	}
+	config := writeFile(t, "belayd.yaml", `listen: 127.0.0.1:0
+store: {bolt: {path: belay.db}}
+policies: [search.yaml]
+sources: {prom: {prometheus: {url: "`+url+`"}}, spare: {prometheus: {url: "http://127.0.0.1:1"}}}
+routers: {edge: {webhook: {url: "http://127.0.0.1:1"}}}
+`)
+	// The config's source tells the same, and another one is not there.
+	span = append([]string{"backtest", policy, "--every", "1h", "--candidate", "green", "--config", config}, span[2:]...)
+	if code, out, errs = belay(t, span...); code != exitOK || strings.Count(out, "broke its limit") < 5 {
+		t.Errorf("by the config: got code %d:\n%s%s", code, out, errs)
+	}
+	if code, _, errs = belay(t, append(span, "--source", "none")...); code != exitUsage || !strings.Contains(errs, "it has prom, spare") {
+		t.Errorf("a source that is not there: got code %d: %s", code, errs)
+	}
+	// A plan by the config: the router is away, which is said, and with --stable the
+	// sources are asked all the same. A load that is given scales what was read.
+	e.Reset()
+	code = world.run(t.Context(), []string{"plan", policy, "--config", config, "--stable", "blue", "--candidate", "green", "--rps", "2400"})
+	if out := e.String(); code != exitOK || !strings.Contains(out, "read the weights of edge/search") || !strings.Contains(out, " at 2400 requests/s") ||
+		!strings.Contains(out, "Read: stable's failures: 0.2% of") || strings.Contains(out, "Assumed") {
+		t.Errorf("plan by the config: got code %d:\n%s", code, out)
+	}
+	e.Reset()
+	code = world.run(t.Context(), []string{"plan", policy, "--config", config, "--candidate", "green", "--rps", "200", "--offline"})
+	if out := e.String(); code != exitOK || strings.Contains(out, "Read:") || !strings.Contains(out, "Assumed: stable's failures") {
+		t.Errorf("plan without asking: got code %d:\n%s", code, out)
 	}
 }

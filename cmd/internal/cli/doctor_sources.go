@@ -27,8 +27,10 @@ func lookSources(ctx context.Context, c *api.Client) []finding {
 // configFindings looks at a config and its sources without a daemon.
 func configFindings(ctx context.Context, file string) []finding {
 	report, ok := daemon.CheckConfig(file)
-	out := []finding{{OK: ok, What: "config", Found: strings.ReplaceAll(report, "\n", "; ")}}
+	lines := strings.Split(report, "\n")
+	out := []finding{{OK: ok, What: "config", Found: lines[len(lines)-1]}}
 	if !ok {
+		out[0].Found = strings.Join(lines, "; ")
 		out[0].Remedy = "belayd --config " + file + " --check-config shows each problem by its line"
 	}
 	a, err := daemon.OpenAdapters(file)

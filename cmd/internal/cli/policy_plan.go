@@ -1,25 +1,31 @@
 package cli
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/prometheus"
+	"github.com/belayd/belay/cmd/internal/daemon"
 	"github.com/belayd/belay/policies"
-	"github.com/belayd/belay/rollout"
 )
 
 func planCommand() *command {
 	return &command{
 		name: "plan", args: "FILE", short: "Say what a rollout would be: steps, times, gates, and what can be detected by when. Changes nothing.", min: 1, max: 1,
-		long: "Give the traffic with --rps, or a Prometheus with --source and the deployment that serves with --stable:\n" +
-			"then load, failure rates and latencies are read from its last hour.",
+		long: "With --config the policy's own router and sources are asked: who serves, the candidate's capacity, the command\n" +
+			"that rolls back by hand, the load of the last minutes, and stable's failure rates and latencies of the last\n" +
+			"hour. What they do not tell is assumed, and said; --offline asks nobody. --rps then scales what was read.\n" +
+			"--source names another Prometheus to ask instead, and needs --stable where no router says who serves.",
 		examples: []string{
-			"belay plan recs.yaml --candidate green --rps 200 --config belayd.yaml",
+			"belay plan recs.yaml --candidate green --config belayd.yaml",
+			"belay plan recs.yaml --candidate green --rps 200",
 			"belay plan recs.yaml --candidate green --source http://127.0.0.1:9090 --stable blue",
 		},
 		setup: func(f *flags) run {
@@ -27,11 +33,12 @@ func planCommand() *command {
 			candidate := f.String("candidate", "candidate", "the deployment `NAME` that would be released")
 			rps := f.Float64("rps", 0, "the endpoint's load in requests per second, `N`")
 			source := f.String("source", "", "`URL` of a Prometheus to read the load and stable's figures from")
-			stable := f.String("stable", "", "the deployment `NAME` that serves now, for --source")
+			stable := f.String("stable", "", "the deployment `NAME` that serves now (default: as the router tells)")
+			offline := f.Bool("offline", false, "ask no router and no source")
 			past := f.Duration("past", time.Hour, "how far back to read, `D`")
 			start := f.String("start", "", "when the release would come, `TIME` in RFC 3339 (default: now)")
 			instances := f.Int("instances", 0, "the candidate's instances, `N`, to compare its capacity")
-			concurrency := f.Int("concurrency", 1, "requests that each instance takes at a time, `N`")
+			concurrency := f.Int("concurrency", 0, "requests that each instance takes at a time, `N` (default: as the router tells, else 1)")
 			output := f.choice("output", "how to print", "table", "json", "yaml")
 			return func(ctx context.Context, e *env, args []string) error {
 				p, plan, err := e.compiled(args[0], *config, *candidate)
@@ -44,8 +51,18 @@ func planCommand() *command {
 						return usageError("--start: want a time like 2026-11-24T10:00:00Z (got %q)", *start)
 					}
 				}
+				look := &planner{plan: plan, facts: &facts, stable: *stable, past: *past}
 				if *source != "" {
-					if err := e.readFacts(ctx, &facts, plan, *source, *stable, *past); err != nil {
+					if look.source, err = recorder(*source); err != nil {
+						return err
+					}
+				}
+				switch {
+				case *offline:
+				case *config != "":
+					e.fromConfig(ctx, look, *config)
+				case *source != "":
+					if err := e.fromSource(ctx, look); err != nil {
 						return err
 					}
 				}
@@ -82,55 +99,32 @@ func recorder(url string) (func(string) (analysis.Source, bool), error) {
 	return func(string) (analysis.Source, bool) { return s, true }, nil
 }
 
-// readFacts reads how stable does and how much traffic it has.
-func (e *env) readFacts(ctx context.Context, facts *policies.Facts, plan *rollout.Plan, url, stable string, past time.Duration) error {
-	if stable == "" && plan.Stable != "auto" {
-		stable = plan.Stable
+// fromSource asks one Prometheus for everything.
+func (e *env) fromSource(ctx context.Context, p *planner) error {
+	if p.stable == "" && p.plan.Stable != "auto" {
+		p.stable = p.plan.Stable
 	}
-	if stable == "" {
+	if p.stable == "" {
 		return usageError("--source needs --stable: whose figures to read")
 	}
-	source, err := recorder(url)
-	if err != nil {
-		return err
-	}
-	names := analysis.Names{Endpoint: plan.Endpoint.Name, Stable: stable, Candidate: plan.Release.Candidate}
-	to := e.now().Add(-time.Minute)
-	facts.Baselines = map[string]analysis.Baseline{}
-	s, _ := source("")
-	for _, m := range plan.Panel.Metrics {
-		rs, err := s.Read(ctx, []analysis.Query{{Metric: m, Names: names, From: to.Add(-past), To: to}})
-		if err != nil {
-			return fmt.Errorf("read %s: %w", m.Name, err)
-		}
-		b, ok := policies.BaselineOf(m, rs[0])
-		if !ok {
-			fmt.Fprintf(e.stderr, "%s: nothing is known of %s: %s\n", m.Name, stable, rs[0].Reason)
-			continue
-		}
-		facts.Baselines[m.Name] = b
-		if facts.PerSecond == 0 {
-			facts.PerSecond = b.PerSecond
-		}
-	}
-	if len(facts.Baselines) == 0 && facts.PerSecond == 0 {
-		return errors.New("read the past: no metric told anything")
-	}
-	return nil
+	return p.askSources(ctx, e)
 }
 
 func backtestCommand() *command {
 	return &command{
 		name: "backtest", args: "FILE", short: "Play a policy against metrics that a Prometheus recorded.", min: 1, max: 1,
 		long: "With --candidate, two deployments that really ran are compared. Without it, each instance of --stable plays the\n" +
-			"candidate in turn: every such release was healthy, so every rollback is a false one.",
+			"candidate in turn: every such release was healthy, so every rollback is a false one.\n" +
+			"With --config the config's sources are asked, with their credentials: those that the policy names, or the one\n" +
+			"that --source names.",
 		examples: []string{
 			"belay backtest recs.yaml --source http://127.0.0.1:9090 --stable blue --from 2026-11-20T00:00:00Z --to 2026-11-21T00:00:00Z",
 			"belay backtest recs.yaml --source http://127.0.0.1:9090 --stable blue --candidate green --from … --to …",
+			"belay backtest recs.yaml --config belayd.yaml --stable blue --from … --to …",
 		},
 		setup: func(f *flags) run {
 			config := f.policyConfig()
-			source := f.String("source", "", "`URL` of the Prometheus")
+			source := f.String("source", "", "`URL` of the Prometheus, or with --config the name of a source")
 			from := f.String("from", "", "the beginning, `TIME` in RFC 3339")
 			to := f.String("to", "", "the end, `TIME` in RFC 3339")
 			stable := f.String("stable", "", "the deployment `NAME` that was stable")
@@ -138,8 +132,8 @@ func backtestCommand() *command {
 			every := f.Duration("every", time.Hour, "how far apart the rollouts begin, `D`")
 			output := f.choice("output", "how to print", "table", "json", "yaml")
 			return func(ctx context.Context, e *env, args []string) error {
-				if *source == "" || *stable == "" {
-					return usageError("want --source URL and --stable NAME")
+				if *source == "" && *config == "" || *stable == "" {
+					return usageError("want --source URL or --config FILE, and --stable NAME")
 				}
 				span, err := parseSpan(*from, *to)
 				if err != nil {
@@ -151,6 +145,23 @@ func backtestCommand() *command {
 	}
 }
 
+// recorded finds the sources to read the past from: one Prometheus for all, one of
+// the config's for all, or those that the policy names.
+func recorded(config, from string) (func(string) (analysis.Source, bool), error) {
+	if config == "" || strings.Contains(from, "://") {
+		return recorder(from)
+	}
+	a, err := daemon.OpenAdapters(config)
+	if err != nil || from == "" {
+		return func(name string) (analysis.Source, bool) { return a.Source(name) }, err
+	}
+	s, ok := a.Source(from)
+	if !ok {
+		return nil, usageError("--source: %s has no source %q; it has %s", config, from, strings.Join(slices.Sorted(maps.Keys(a.Sources)), ", "))
+	}
+	return func(string) (analysis.Source, bool) { return s, true }, nil
+}
+
 func parseSpan(from, to string) (span [2]time.Time, err error) {
 	for i, text := range []string{from, to} {
 		if span[i], err = time.Parse(time.RFC3339, text); err != nil {
@@ -160,7 +171,7 @@ func parseSpan(from, to string) (span [2]time.Time, err error) {
 	return span, nil
 }
 
-func (e *env) backtest(ctx context.Context, file, config, url, stable, candidate string, span [2]time.Time, every time.Duration, output string) error {
+func (e *env) backtest(ctx context.Context, file, config, from, stable, candidate string, span [2]time.Time, every time.Duration, output string) error {
 	mode, played := policies.BacktestDeployments, candidate
 	if candidate == "" {
 		mode, played = policies.BacktestInstances, "belay-backtest"
@@ -169,11 +180,11 @@ func (e *env) backtest(ctx context.Context, file, config, url, stable, candidate
 	if err != nil {
 		return err
 	}
-	source, err := recorder(url)
+	source, err := recorded(config, from)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stderr, "reading %s of %s from %s\n", plural(len(plan.Panel.Metrics), "metric"), stable, url)
+	fmt.Fprintf(e.stderr, "reading %s of %s from %s\n", plural(len(plan.Panel.Metrics), "metric"), stable, cmp.Or(from, "the sources of "+config))
 	names := analysis.Names{Endpoint: plan.Endpoint.Name, Stable: stable, Candidate: played}
 	rec, err := policies.Record(ctx, source, plan, names, span[0], span[1])
 	if err != nil {

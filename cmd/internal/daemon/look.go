@@ -181,10 +181,17 @@ func (l *looker) one(ctx context.Context, out *api.SourceLook, sights []*sight) 
 	}
 	if len(ask) > 0 {
 		began := time.Now()
-		err := read(ctx, l.sources[out.Name], ask)
+		qs := make([]analysis.Query, len(ask))
+		for i, s := range ask {
+			qs[i] = s.query(began.Truncate(time.Millisecond))
+		}
+		rs, err := read(ctx, l.sources[out.Name], qs)
 		out.Took = time.Since(began).Round(time.Millisecond).String()
 		if err != nil {
 			out.Error = timeoutOr(ctx, err)
+		}
+		for i := range rs {
+			ask[i].reading = rs[i]
 		}
 	}
 	now, failed := time.Now(), out.Error
@@ -220,40 +227,6 @@ func oneError(ms []api.MetricLook) string {
 		reason = m.Error
 	}
 	return reason
-}
-
-// read asks a source, again where it cannot look back and so knew nothing yet.
-func read(ctx context.Context, source analysis.Source, sights []*sight) error {
-	for n := 1; ; n++ {
-		to := time.Now().Truncate(time.Millisecond)
-		qs := make([]analysis.Query, len(sights))
-		for i, s := range sights {
-			qs[i] = s.query(to)
-		}
-		rs, err := source.Read(ctx, qs)
-		if err == nil && len(rs) != len(qs) {
-			err = errors.New("it gave another number of answers than there were questions")
-		}
-		if err != nil {
-			return err
-		}
-		var again []*sight
-		for i, s := range sights {
-			s.reading = rs[i]
-			if rs[i].Status == analysis.StatusOK && !rs[i].To.After(rs[i].From) {
-				again = append(again, s)
-			}
-		}
-		if len(again) == 0 || n == lookReads {
-			return nil
-		}
-		sights = again
-		select {
-		case <-ctx.Done():
-			return nil // what was told stands
-		case <-time.After(lookAgain):
-		}
-	}
 }
 
 // query asks for the last while. Where there is no candidate, stable stands in
