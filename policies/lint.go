@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -187,8 +188,9 @@ func (c *checker) lintGuardrails(s *Spec) {
 		kind := analysis.Kind("")
 		if m := c.policy.metrics[g.Metric]; m.known {
 			kind = m.def.Kind()
-			if c.env != nil && c.env.Sources[m.def.Source] == "azuremonitor" && g.OnBreach == analysis.ActionRollback {
-				c.warn(at+".metric", WarnNoQuantile, g.Metric, "let it hold or page, or use builtin/azureml/latency")
+			if c.fromAzureMonitor(g.Metric, m) && (g.OnBreach == analysis.ActionRollback || kind == analysis.KindHistogram) {
+				c.warn(at+".metric", WarnNoQuantile, g.Metric, pick(kind == analysis.KindHistogram,
+					"this source has no histograms: use builtin/azureml/latency", "let it hold or page, or use builtin/azureml/latency"))
 			}
 		}
 		if len(s.stepsOf(g)) == 0 {
@@ -201,6 +203,18 @@ func (c *checker) lintGuardrails(s *Spec) {
 			c.warn(at+".detect", WarnNearDetect, g.Detect.Text+" beside "+g.Limit.Text, "")
 		}
 	}
+}
+
+// fromAzureMonitor reports whether a metric is Azure Monitor's: as the config
+// says, or without one because only Azure Monitor has such a ready-made metric.
+func (c *checker) fromAzureMonitor(name string, m resolvedMetric) bool {
+	const kind = "azuremonitor"
+	if c.env != nil {
+		return c.env.Sources[m.def.Source] == kind
+	}
+	ref := cmp.Or(c.policy.Document.Spec.Metrics[name].Builtin, name)
+	b, ok := FindBuiltin(strings.TrimPrefix(ref, "builtin/"))
+	return ok && slices.Equal(b.Sources, []string{kind})
 }
 
 // near reports whether detect is less than a tenth beyond the limit, or less

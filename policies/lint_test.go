@@ -88,6 +88,43 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// Azure Monitor's p95 is no quantile, with a config at hand or without, and it has
+// no histogram to take one from, whatever a breach does; held or paged on, its p95
+// is a tripwire as it should be.
+func TestAzureMonitorIsNoQuantile(t *testing.T) {
+	const straight, histogram = "metric: builtin/azureml/p95, source: azure, limit", `{source: azure, histogram: {series: 'RequestLatency_P95{d="${endpoint}"}', unit: s, deployment: d}}`
+	cpu := `{name: cpu, metric: cpu, limit: "<= 85%"}`
+	for _, tt := range []struct {
+		name     string
+		old, new string
+		config   bool
+		want     bool
+	}{
+		{"by the config", "metric: cpu, limit", straight, true, true},
+		{"without a config", "metric: cpu, limit", straight, false, true},
+		{"by a definition", `{source: prom, value: {query: 'max(cpu{deployment="${deployment}"})'}}`, "{source: azure, builtin: azureml/p95}", false, true},
+		{"that holds", cpu, `{name: cpu, metric: builtin/azureml/p95, source: azure, limit: "<= 450", onBreach: hold}`, true, false},
+		{"of a histogram that holds", cpu, `{name: cpu, metric: lat, quantile: p95, limit: "<= 450ms", onBreach: hold}`, true, true},
+		{"of logs", "metric: cpu, limit", `metric: builtin/azureml/latency, source: logs, quantile: p95, limit`, true, false},
+	} {
+		text := strings.Replace(clean, tt.old, tt.new, 1)
+		text = strings.Replace(text, "    cpu: {", "    lat: "+histogram+"\n    cpu: {", 1)
+		text = strings.Replace(text, `quantile: p95, limit: "<= 85%"`, `quantile: p95, limit: "<= 450ms"`, 1)
+		env := config()
+		if !tt.config {
+			env = nil
+		}
+		p, ps := parse(t, text, env)
+		if p == nil {
+			t.Errorf("%s: got errors:\n%s", tt.name, ps.Text())
+			continue
+		}
+		if got := slices.ContainsFunc(ps, func(w Problem) bool { return w.Code == WarnNoQuantile }); got != tt.want {
+			t.Errorf("%s: got warned %v, want %v:\n%s", tt.name, got, tt.want, ps.Text())
+		}
+	}
+}
+
 // Every code that can be reported is described, for SARIF and for people.
 func TestCodesAreDescribed(t *testing.T) {
 	for code, text := range descriptions {
