@@ -20,6 +20,8 @@ import (
 func TestTypes(t *testing.T) {
 	held := reached("canary", 5)
 	held.From, held.To = rollout.PhaseHeld, rollout.PhaseHeld
+	resumed := reached("canary", 5)
+	resumed.From, resumed.Reached = rollout.PhaseHeld, false
 	unmoved := to(rollout.PhasePreflight, rollout.PhaseStopped)
 	for _, c := range []struct {
 		change rollout.PhaseChange
@@ -31,7 +33,7 @@ func TestTypes(t *testing.T) {
 		{reached("shadow", 0), "belay.rollout.baking"},
 		{reached("canary", 5), "dev.cdevents.service.deployed.0.3.0"},
 		{held, "dev.cdevents.service.deployed.0.3.0"},
-		{to(rollout.PhaseHeld, rollout.PhaseBaking), "belay.rollout.baking"},
+		{resumed, "belay.rollout.baking"},
 		{reached("full", 100), "dev.cdevents.service.upgraded.0.3.0"},
 		{to(rollout.PhaseBaking, rollout.PhasePromoted), "dev.cdevents.service.upgraded.0.3.0"},
 		{to(rollout.PhaseBaking, rollout.PhaseRollingBack), "belay.rollout.rolling-back"},

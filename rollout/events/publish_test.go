@@ -127,6 +127,20 @@ belay_events_waiting_seconds{sink="nats"} 0
 	}
 }
 
+// A sink that is new hears nothing of the past.
+func TestNewSink(t *testing.T) {
+	s := startServer(t, t.TempDir(), -1)
+	js := open(t, s.ClientURL(), time.Minute)
+	j := newJournals(mem.New())
+	life(t, j, "past", 3)
+	p, _ := run(t, s.ClientURL(), j)
+	want := life(t, j, "present", 3)
+	eventually(t, "all is read", func() bool { return p.position() >= j.last() })
+	if diff := cmp.Diff(want, ids(messages(t, js))); diff != "" {
+		t.Errorf("ids (-want +got):\n%s", diff)
+	}
+}
+
 // NATS is away at the start, comes, goes away in the middle and comes back.
 // Rollouts go on; nothing is lost, nothing is out of order, nothing is twice.
 func TestOutage(t *testing.T) {
@@ -199,6 +213,7 @@ func TestRestart(t *testing.T) {
 				p, stop := run(t, s.ClientURL(), j)
 				eventually(t, "published", func() bool { return p.position() >= j.last() })
 				stop()
+				eventually(t, "only the test is connected", func() bool { return s.NumClients() == 1 })
 				time.Sleep(2 * min(window, 200*time.Millisecond))
 			}
 			got := ids(messages(t, js))
