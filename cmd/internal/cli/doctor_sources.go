@@ -7,7 +7,9 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/cmd/internal/daemon"
 	"github.com/belayd/belay/rollout/api"
 )
@@ -58,7 +60,7 @@ func sourceFindings(looks []api.SourceLook) []finding {
 		case len(s.Metrics) == 0:
 			f.Found = fmt.Sprintf("%s (%s) was not read: no policy asks it", s.Name, s.Kind)
 		case s.Took == "":
-			f.Found = fmt.Sprintf("%s (%s) was not read: see its metrics", s.Name, s.Kind)
+			f = finding{What: "source", Found: fmt.Sprintf("%s (%s) was not read: no router says who serves", s.Name, s.Kind), Remedy: "see its metrics"}
 		}
 		out = append(out, f)
 		for _, m := range s.Metrics {
@@ -95,9 +97,12 @@ func metricFindings(m api.MetricLook, said bool) []finding {
 
 // seen is what a source told of a metric.
 func seen(m api.MetricLook) string {
-	parts := []string{seenOf(m.Stable, string(m.Kind))}
+	parts := []string{seenOf(m.Stable, m.Kind)}
 	if m.Candidate != nil {
-		parts = append(parts, seenOf(m.Candidate, string(m.Kind)))
+		parts = append(parts, seenOf(m.Candidate, m.Kind))
+	}
+	if span := m.To.Sub(m.From).Round(time.Second); span > 0 && m.Kind != analysis.KindValue {
+		parts = append(parts, "in "+span.String())
 	}
 	if m.Behind != "" {
 		parts = append(parts, m.Behind+" behind")
@@ -109,14 +114,14 @@ func seen(m api.MetricLook) string {
 }
 
 // seenOf is what was told of one deployment.
-func seenOf(d *api.DeploymentLook, kind string) string {
+func seenOf(d *api.DeploymentLook, kind analysis.Kind) string {
 	if !d.Fresh {
 		return d.Name + " shows nothing fresh"
 	}
-	if kind == "value" {
+	if kind == analysis.KindValue {
 		return fmt.Sprintf("%s shows %s", d.Name, quantity(d.Value))
 	}
-	text := fmt.Sprintf("%s %s events, %s/s", d.Name, quantity(d.N), quantity(d.PerSecond))
+	text := fmt.Sprintf("%s %s events", d.Name, quantity(d.N))
 	if d.Instances > 0 {
 		text += ", " + plural(d.Instances, "instance")
 	}

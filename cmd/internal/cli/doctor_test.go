@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
@@ -23,16 +24,16 @@ func sourceLooks() []api.SourceLook {
 				Guardrails: []api.GuardrailLook{{Name: "saturation", Limit: "<= 1%", Sentence: "it cannot be judged: the service answered 403"}}},
 		}},
 		{Name: "prom", Kind: "prometheus", Took: "21ms", Metrics: []api.MetricLook{
-			{Policy: "recs", Metric: "failures", Kind: analysis.KindCounts, Endpoint: recs, Behind: "20s", ScrapeInterval: "15s", Stable: &blue, Candidate: &api.DeploymentLook{Name: "green"},
+			{Policy: "recs", Metric: "failures", Kind: analysis.KindCounts, Endpoint: recs, From: now.Add(-15 * time.Minute), To: now.Add(-20 * time.Second), Behind: "20s", ScrapeInterval: "15s", Stable: &blue, Candidate: &api.DeploymentLook{Name: "green"},
 				Guardrails: []api.GuardrailLook{{Name: "failures", Limit: "<= 1.2x stable", Judgeable: true, Sentence: "it can be judged: blue had 18041 events in 15m"}}},
-			{Policy: "recs", Metric: "latency", Kind: analysis.KindHistogram, Endpoint: recs, Behind: "20s", Stable: &api.DeploymentLook{Name: "blue", Fresh: true, N: 18041, PerSecond: 20.046, Buckets: 4},
+			{Policy: "recs", Metric: "latency", Kind: analysis.KindHistogram, Endpoint: recs, From: now.Add(-15 * time.Minute), To: now.Add(-20 * time.Second), Behind: "20s", Stable: &api.DeploymentLook{Name: "blue", Fresh: true, N: 18041, PerSecond: 20.046, Buckets: 4},
 				Guardrails: []api.GuardrailLook{
 					{Name: "p95", Limit: "<= 450ms", Effective: "breach at 500ms, pass at 250ms", Judgeable: true, Sentence: "it can be judged: blue had 18041 events in 15m"},
 					{Name: "p99", Limit: "<= 9s", Sentence: "it cannot be judged: the histogram's last bucket ends at 5s, below the limit"},
 				}},
-			{Policy: "recs", Metric: "watched", Kind: analysis.KindCounts, Endpoint: recs, Behind: "20s", Stable: &api.DeploymentLook{Name: "blue"}, Remedy: "correct watched in policy recs",
+			{Policy: "recs", Metric: "watched", Kind: analysis.KindCounts, Endpoint: recs, From: now.Add(-15 * time.Minute), To: now.Add(-20 * time.Second), Behind: "20s", Stable: &api.DeploymentLook{Name: "blue"}, Remedy: "correct watched in policy recs",
 				Guardrails: []api.GuardrailLook{{Name: "watch-through", Limit: ">= 0.95x stable", Sentence: "it cannot be judged: there is no fresh series of blue"}}},
-			{Policy: "recs", Metric: "cpu", Kind: analysis.KindValue, Endpoint: recs, Behind: "20s", Stable: &api.DeploymentLook{Name: "blue", Fresh: true, Value: 0.7311},
+			{Policy: "recs", Metric: "cpu", Kind: analysis.KindValue, Endpoint: recs, From: now.Add(-15 * time.Minute), To: now.Add(-20 * time.Second), Behind: "20s", Stable: &api.DeploymentLook{Name: "blue", Fresh: true, Value: 0.7311},
 				Guardrails: []api.GuardrailLook{{Name: "cpu", Limit: "<= 0.9", Judgeable: true, Sentence: "it can be judged: blue shows 0.731"}}},
 			{Policy: "ads", Metric: "failures", Kind: analysis.KindCounts, Endpoint: rollout.EndpointRef{Router: "edge", Name: "ads"}, Error: "not read: connection refused", Remedy: "check the router edge",
 				Guardrails: []api.GuardrailLook{{Name: "failures", Limit: "<= 1%", Sentence: "it cannot be judged: not read"}}},
@@ -117,7 +118,7 @@ routers: {edge: {webhook: {url: "`+router.URL+`"}}}
 	code, out, errs := belay(t, "doctor", "--config", filepath.Join(dir, "belayd.yaml"))
 	for _, want := range []string{
 		"ok     source      idle (prometheus) was not read: no policy asks it",
-		"ok     metric      recs/failures: blue 100 events, ",
+		"ok     metric      recs/failures: blue 100 events, 1 instance; in 2",
 		"ok     guardrail   recs/failures <= 5%: it can be judged: blue had 100 events in ",
 		"WRONG  source      prom (prometheus): ", "refused", "check the address of sources.prom in belayd's config",
 		"WRONG  guardrail   recs/p95 <= 450ms: it cannot be judged",

@@ -19,8 +19,12 @@ import (
 const (
 	// factsTimeout bounds what a plan asks routers and sources.
 	factsTimeout = 30 * time.Second
-	// loadPast is how far back the present load is read.
-	loadPast = 15 * time.Minute
+	// loadPast is how far back the present load is read, and loadNow where that has
+	// at least loadEnough events: series that are younger than what is asked for
+	// would make it look smaller than it is.
+	loadPast   = 15 * time.Minute
+	loadNow    = 2 * time.Minute
+	loadEnough = 100
 )
 
 // A planner finds out what a plan should know.
@@ -105,8 +109,9 @@ func (p *planner) askSources(ctx context.Context, e *env) error {
 	to := e.now().Truncate(time.Second)
 	names := analysis.Names{Endpoint: p.plan.Endpoint.Name, Stable: p.stable, Candidate: p.plan.Release.Candidate}
 	var qs []analysis.Query
+	spans := []time.Duration{p.past, loadPast, loadNow}
 	for _, m := range p.plan.Panel.Metrics {
-		for _, past := range []time.Duration{p.past, loadPast} {
+		for _, past := range spans {
 			qs = append(qs, analysis.Query{Metric: m, Names: names, From: to.Add(-past), To: to})
 		}
 	}
@@ -117,7 +122,8 @@ func (p *planner) askSources(ctx context.Context, e *env) error {
 	given, load := p.facts.PerSecond, 0.0
 	var telling []string
 	for i, m := range p.plan.Panel.Metrics {
-		long, short := rs[2*i], rs[2*i+1]
+		of := rs[len(spans)*i : len(spans)*(i+1)]
+		long := of[0]
 		b, ok := policies.BaselineOf(m, long)
 		if !ok {
 			if m.Kind() != analysis.KindValue || long.Status != analysis.StatusOK {
@@ -125,7 +131,7 @@ func (p *planner) askSources(ctx context.Context, e *env) error {
 			}
 			continue
 		}
-		b.PerSecond = round(cmp.Or(rate(short), rate(long)), 4)
+		b.PerSecond = round(cmp.Or(rate(of[2], loadEnough), rate(of[1], 0), rate(long, 0)), 4)
 		if load == 0 {
 			load = b.PerSecond
 			telling = append(telling, fmt.Sprintf("the load of %s is %s/s, by %s", p.plan.Endpoint.Name, quantity(load), m.Name))
@@ -163,8 +169,9 @@ func (p *planner) askAlone(ctx context.Context, qs []analysis.Query, rs []analys
 	}
 }
 
-// rate is the endpoint's events a second; 0 when nothing is known.
-func rate(r analysis.Reading) float64 {
+// rate is the endpoint's events a second; 0 when nothing is known, or there were
+// too few.
+func rate(r analysis.Reading, enough float64) float64 {
 	seconds := r.To.Sub(r.From).Seconds()
 	if r.Status != analysis.StatusOK || seconds <= 0 {
 		return 0
@@ -174,6 +181,9 @@ func rate(r analysis.Reading) float64 {
 		if x.Fresh {
 			n += x.N
 		}
+	}
+	if n < enough {
+		return 0
 	}
 	return n / seconds
 }
