@@ -131,10 +131,17 @@ func (p *planner) askSources(ctx context.Context, e *env) error {
 			}
 			continue
 		}
-		b.PerSecond = round(cmp.Or(rate(of[2], loadEnough), rate(of[1], 0), rate(long, 0)), 4)
+		now := of[2]
+		if rate(now, loadEnough) == 0 {
+			now = of[1]
+		}
+		if rate(now, 0) == 0 {
+			now = long
+		}
+		b.PerSecond = round(rate(now, 0), 4)
 		if load == 0 {
 			load = b.PerSecond
-			telling = append(telling, fmt.Sprintf("the load of %s is %s/s, by %s", p.plan.Endpoint.Name, quantity(load), m.Name))
+			telling = append(telling, fmt.Sprintf("the load of %s is %s/s over the last %s, by %s", p.plan.Endpoint.Name, quantity(load), now.To.Sub(now.From).Round(time.Second), m.Name))
 		}
 		p.facts.Baselines[m.Name] = b
 		telling = append(telling, figuresOf(m, b, long))

@@ -166,16 +166,21 @@ func (l *looker) sights(ctx context.Context, set *policySet) map[string][]*sight
 	return out
 }
 
+// nobodyServes is a deployment that is none.
+const nobodyServes = "belay-doctor"
+
 // lookPlan compiles a policy for its panel; the candidate is nobody.
 func lookPlan(p *policies.Policy) (*rollout.Plan, error) {
-	return p.Compile(rollout.Release{Policy: p.Document.Metadata.Name, Candidate: "belay-doctor"}, "doctor")
+	return p.Compile(rollout.Release{Policy: p.Document.Metadata.Name, Candidate: nobodyServes}, "doctor")
 }
 
-// one reads one source and says what it saw.
+// one reads one source and says what it saw. A source is also asked where nobody
+// says who serves, to see whether it answers; targets to scrape are named by
+// deployment and cannot be.
 func (l *looker) one(ctx context.Context, out *api.SourceLook, sights []*sight) {
 	var ask []*sight
 	for _, s := range sights {
-		if s.serving.Stable != "" {
+		if s.serving.Stable != "" || out.Kind != "scrape" {
 			ask = append(ask, s)
 		}
 	}
@@ -199,7 +204,7 @@ func (l *looker) one(ctx context.Context, out *api.SourceLook, sights []*sight) 
 		out.Metrics = append(out.Metrics, l.metric(s, now, failed))
 	}
 	if out.Error == "" {
-		out.Error = oneError(out.Metrics)
+		out.Error = oneError(ask)
 	}
 	if out.Error != "" {
 		out.Remedy = remedy(out.Name, out.Error)
@@ -214,25 +219,26 @@ func timeoutOr(ctx context.Context, err error) string {
 	return err.Error()
 }
 
-// oneError is what all metrics that were asked for fail with, if it is the same.
-func oneError(ms []api.MetricLook) string {
-	reason, n := "", 0
-	for _, m := range ms {
-		if m.Stable == nil {
-			continue // it was not asked for
-		}
-		if n++; n > 1 && m.Error != reason {
+// oneError is what all questions fail with, if it is the same.
+func oneError(asked []*sight) string {
+	for _, s := range asked {
+		if s.reading.Status == analysis.StatusOK || s.reading.Reason != asked[0].reading.Reason {
 			return ""
 		}
-		reason = m.Error
 	}
-	return reason
+	if len(asked) == 0 {
+		return ""
+	}
+	return asked[0].reading.Reason
 }
 
 // query asks for the last while. Where there is no candidate, stable stands in
 // its place, and the answer is left out.
 func (s *sight) query(to time.Time) analysis.Query {
 	names := analysis.Names{Endpoint: s.serving.ref.Name, Stable: s.serving.Stable, Candidate: s.serving.Candidate}
+	if names.Stable == "" {
+		names.Stable = nobodyServes
+	}
 	if names.Candidate == "" {
 		names.Candidate = names.Stable
 	}

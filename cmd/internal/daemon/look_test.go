@@ -161,6 +161,19 @@ routers: {edge: {webhook: {url: "`+router.URL+`"}}}
 	if m := metrics["ads/latency"]; m.Stable != nil || !strings.Contains(m.Error, "not read: read the weights of edge/ads") || m.Guardrails[0].Judgeable {
 		t.Errorf("ads/latency: got %+v, want the router's error", m)
 	}
+	// Without any router that answers it is still seen whether sources do.
+	router.Close()
+	lone := looker{sources: a.Sources, routers: a.Routers, kinds: a.Environment.Sources}
+	set, _, err := a.config.readPolicies(a.Environment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(set.byName, "recs")
+	for _, s := range lone.look(t.Context(), set) {
+		if asked := s.Took != ""; asked != (s.Name == "prom") || asked && !strings.Contains(s.Error, "401") {
+			t.Errorf("without a router: got %+v", s)
+		}
+	}
 	if len(metrics) != 6 {
 		t.Errorf("got %d metrics, want 6", len(metrics))
 	}
