@@ -103,7 +103,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	if d.store, err = bolt.Open(config.path(config.Store.Bolt.Path), bolt.Options{Logger: d.log}); err != nil {
-		return fmt.Errorf("open store: %w", err)
+		return err // it says what and which file
 	}
 	err = d.run(ctx)
 	if cerr := d.store.Close(); cerr != nil && err == nil {
@@ -250,14 +250,21 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 	if d.o.Ready != nil {
 		d.o.Ready(listener.Addr().String())
 	}
+	// Requests under way end while the engine winds up, so that both share the time
+	// that a stop may take.
+	ended := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		defer close(ended)
+		shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		if hs.Shutdown(shutdown) != nil {
+			_ = hs.Close()
+		}
+	})
 	// The engine runs last and is the reason for all the others.
 	err := d.engine.Run(ctx)
 	stop(err)
-	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	if hs.Shutdown(shutdown) != nil {
-		_ = hs.Close()
-	}
+	<-ended
 	wg.Wait()
 	if err != nil {
 		return err
