@@ -177,7 +177,7 @@ func TestRunAndStop(t *testing.T) {
 	case err := <-done:
 		t.Fatalf("run: %v", err)
 	}
-	for _, path := range []string{"/healthz", "/metrics", "/v1/rollouts", "/v1/policies", "/openapi.yaml"} {
+	for _, path := range []string{"/healthz", "/metrics", "/v1/rollouts", "/v1/policies", "/v1/sources", "/openapi.yaml"} {
 		resp, err := http.Get("http://" + address + path)
 		if err != nil {
 			t.Fatal(err)
