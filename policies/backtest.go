@@ -259,10 +259,22 @@ func (r BacktestReport) Text() string {
 		}
 		b.WriteString("\n")
 	}
-	ended := r.RolledBack + r.Promoted
-	fmt.Fprintf(&b, "%d rollouts: %d promoted, %d rolled back, %d not finished when the recording ended\n", len(r.Trials), r.Promoted, r.RolledBack, len(r.Trials)-ended)
+	ended, held := r.RolledBack+r.Promoted, r.held()
+	fmt.Fprintf(&b, "%d rollouts: %d promoted, %d rolled back, %d held, %d not finished when the recording ended\n",
+		len(r.Trials), r.Promoted, r.RolledBack, held, len(r.Trials)-ended-held)
 	if r.Mode == BacktestInstances && ended > 0 {
 		fmt.Fprintf(&b, "Every one was healthy: %s of those that ended were rolled back.\n", Share(float64(r.RolledBack)/float64(ended)))
 	}
 	return b.String()
+}
+
+// held counts the rollouts that waited for a person when the recording ended.
+func (r BacktestReport) held() int {
+	n := 0
+	for _, t := range r.Trials {
+		if t.Phase == rollout.PhaseHeld {
+			n++
+		}
+	}
+	return n
 }

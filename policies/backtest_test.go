@@ -121,3 +121,22 @@ func TestBacktestProblems(t *testing.T) {
 		t.Error("got no error, want one: the span is empty")
 	}
 }
+
+// Where stable is as bad as the candidate its rollouts are held for a person,
+// and counted so.
+func TestBacktestHeld(t *testing.T) {
+	p, plan, rec := recorded(t, past{stable: 0.2, candidate: 0.2})
+	rep, err := Backtest(p, plan, rec, BacktestDeployments, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := 0
+	for _, x := range rep.Trials {
+		if x.Phase == rollout.PhaseHeld {
+			held++
+		}
+	}
+	if want := fmt.Sprintf("%d held, ", held); held == 0 || !strings.Contains(rep.Text(), want) {
+		t.Errorf("got:\n%swant %q, and some", rep.Text(), want)
+	}
+}
