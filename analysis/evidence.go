@@ -52,7 +52,7 @@ type Standing struct {
 
 	// Step counts the present step, for estimates.
 	Step sequential.Tally `json:"step,omitzero"`
-	// Recent counts the newest segment and Earlier the one before it: what was so
+	// Recent counts the newest segments and Earlier those before them: what was so
 	// in the last minute or two.
 	Recent  sequential.Tally `json:"recent,omitzero"`
 	Earlier sequential.Tally `json:"earlier,omitzero"`
@@ -176,11 +176,14 @@ func (s *Standing) start(g *Guardrail, i, n int) {
 }
 
 // restartEvery is how often a step starts another segment, but not more often
-// than every four intervals. A regression that begins in the middle of a bake
-// meets evidence that good hours have pushed far down; the newest segment is
-// never older than this. Restarts share a fixed weight, so that more of them
-// cost the guarantee nothing, and a late one needs a little more evidence.
-const restartEvery = time.Minute
+// than every interval. A regression that begins in the middle of a bake meets
+// evidence that good hours have pushed far down; the newest segment is never
+// older than this. Restarts share a fixed weight, so that more of them cost the
+// guarantee nothing, and a late one needs a little more evidence.
+const restartEvery = 15 * time.Second
+
+// recentSegments is how many segments the counts of the last minutes span.
+const recentSegments = 4
 
 // restart starts the segments that are due before an interval that begins at
 // from.
@@ -189,8 +192,8 @@ func (s *Standing) restart(g *Guardrail, at Moment, from time.Time, interval tim
 	if i < 0 || at.StepStart.IsZero() {
 		return
 	}
-	due := int(from.Sub(at.StepStart) / max(restartEvery, 4*interval))
-	if due > s.Restarts {
+	due := int(from.Sub(at.StepStart) / max(restartEvery, interval))
+	if due/recentSegments > s.Restarts/recentSegments {
 		s.Earlier, s.Recent = s.Recent, sequential.Tally{}
 	}
 	for n, last := s.Restarts+1, min(due, s.Restarts+96); n <= last; n++ {

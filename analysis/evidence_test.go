@@ -10,7 +10,7 @@ import (
 )
 
 // Evidence of whatever age adds up to a mass of one: over steps and restarts
-// every minute no more than the whole weight is ever started.
+// every interval no more than the whole weight is ever started.
 func TestSegmentsSumToOne(t *testing.T) {
 	p := errorsPanel(atMost1, 0.02)
 	p.Guardrails[0].Steps = []int{0, 1, 2, 3}
@@ -25,8 +25,8 @@ func TestSegmentsSumToOne(t *testing.T) {
 			e, _ = Judge(p, e, at, []Reading{counted(n, 20, 0, 380, 0)})
 		}
 		s := e.Standings[0]
-		if s.Restarts != 299 {
-			t.Errorf("step %d: got %d restarts in five hours, want 299", step, s.Restarts)
+		if s.Restarts != 1199 {
+			t.Errorf("step %d: got %d restarts in five hours, want 1199", step, s.Restarts)
 		}
 		if s.Breach.Started > 1 || step == 3 && s.Breach.Started < 0.98 {
 			t.Errorf("step %d: got a mass of %v started, want at most 1 and nearly all in the end", step, s.Breach.Started)

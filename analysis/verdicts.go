@@ -89,7 +89,7 @@ func (e *Evidence) verdict(p *Panel, at Moment, i int, read bool) Verdict {
 		v.Outcome = OutcomeResting
 	case s.Trouble != "":
 		v.Outcome = s.Trouble
-	case how == methodThreshold && s.Marks.passed(g), how != methodThreshold && s.Passed:
+	case how == methodThreshold && s.Marks.passed(g), how != methodThreshold && s.Passed && !s.contradicted(g, m):
 		v.Outcome = OutcomePass
 	default:
 		v.Needed = s.needed(p, g, m)
