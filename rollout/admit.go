@@ -37,6 +37,7 @@ type EndpointRecord struct {
 // Waiting is a rollout in an endpoint's queue.
 type Waiting struct {
 	Rollout string    `json:"rollout"`
+	Version string    `json:"version,omitempty"`
 	Since   time.Time `json:"since"`
 }
 
@@ -150,10 +151,10 @@ func (r *EndpointRecord) claim(ev EndpointEvent) {
 		for _, q := range r.Queue {
 			r.drop(q.Rollout)
 		}
-		r.Queue = []Waiting{{Rollout: ev.Rollout, Since: r.At}}
+		r.Queue = []Waiting{{Rollout: ev.Rollout, Version: ev.Version, Since: r.At}}
 		r.Superseding = ev.Rollout
 	default:
-		r.Queue = append(r.Queue, Waiting{Rollout: ev.Rollout, Since: r.At})
+		r.Queue = append(r.Queue, Waiting{Rollout: ev.Rollout, Version: ev.Version, Since: r.At})
 	}
 }
 
@@ -182,6 +183,11 @@ func (r *EndpointRecord) release(ev EndpointEvent) {
 		r.Confirmed = &c
 	}
 	r.Active = ""
+	// Whoever waits with a version that now cools down is refused when it asks again.
+	r.Queue = slices.DeleteFunc(r.Queue, func(w Waiting) bool { return w.Version != "" && r.Cooldowns[w.Version].After(r.At) })
+	if r.waits(r.Superseding) < 0 {
+		r.Superseding = ""
+	}
 	if len(r.Queue) > 0 {
 		r.Active, r.Queue = r.Queue[0].Rollout, r.Queue[1:]
 		if r.Superseding == r.Active {

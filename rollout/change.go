@@ -10,6 +10,8 @@ var (
 	ErrDifferent = errors.New("rollout: the same id with another body")
 	// ErrEnded: the rollout has ended; nothing can be ordered of it any more.
 	ErrEnded = errors.New("rollout: has ended")
+	// ErrFull: there is no space to write it down; nothing was done.
+	ErrFull = errors.New("rollout: no space to write it down")
 	// ErrStopped: whoever runs rollouts is stopping or has not started.
 	ErrStopped = errors.New("rollout: not running")
 )

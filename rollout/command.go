@@ -31,10 +31,8 @@ func (m *machine) commanded() {
 
 // pause stops the ladder where it is; guardrails are judged on.
 func (m *machine) pause(by string) {
-	switch m.s.Phase {
-	case PhaseShifting, PhaseBaking, PhaseWaiting:
-	case PhaseQueued, PhaseScheduled, PhasePreflight, PhaseHeld, PhasePaused, PhaseRollingBack, PhaseSuspect,
-		PhasePromoted, PhaseRolledBack, PhaseStopped, PhaseRefused:
+	selfHeld := m.s.Phase == PhaseHeld && m.s.Hold != nil && m.s.Hold.Self // it would go on by itself
+	if !selfHeld && m.s.Phase != PhaseShifting && m.s.Phase != PhaseBaking && m.s.Phase != PhaseWaiting {
 		m.ignore(fmt.Sprintf("a rollout that is %s cannot be paused", m.s.Phase))
 		return
 	}
@@ -70,6 +68,11 @@ func (m *machine) unhold(by string) {
 		m.s.Evidence = m.s.Evidence.Restart(m.p.Panel, h.Group, m.moment())
 		m.decide(Decision{Kind: DecisionResume, Reason: ReasonOverride, Guardrail: h.Guardrail, Verdicts: m.s.Verdicts,
 			Sentence: fmt.Sprintf("The breach of %s is overridden by %s; the evidence of its group starts again.", h.Guardrail, by)})
+	}
+	for _, g := range h.Also {
+		m.s.Evidence = m.s.Evidence.Restart(m.p.Panel, g, m.moment())
+		m.decide(Decision{Kind: DecisionResume, Reason: ReasonOverride, Verdicts: m.s.Verdicts,
+			Sentence: fmt.Sprintf("The breach of group %s is overridden by %s; its evidence starts again.", g, by)})
 	}
 	if h.Reason == ReasonUndecided {
 		m.s.Bake.FullSince, m.s.Bake.Extended = time.Time{}, false

@@ -44,7 +44,7 @@ type EventKind string
 // The kinds of events, with the fields of Event that they use besides Kind,
 // At and (for answers to effects) Effect.
 const (
-	// EventStarted opens the history: nothing else.
+	// EventStarted opens the history: Plan.
 	EventStarted EventKind = "started"
 	// EventClaimed answers Claim: the endpoint is ours.
 	EventClaimed EventKind = "claimed"
@@ -89,6 +89,8 @@ type Event struct {
 	// Effect is the ID of the effect that this answers, with its Attempt.
 	Effect  string `json:"effect,omitempty"`
 	Attempt int    `json:"attempt,omitempty"`
+	// Plan is the PlanHash of the rollout's plan, of EventStarted.
+	Plan string `json:"plan,omitempty"`
 	// Key is what the sender of an answer or command calls this act: the same key
 	// is the same act.
 	Key string `json:"key,omitempty"`

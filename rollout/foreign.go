@@ -60,6 +60,7 @@ func (m *machine) foreign(seen Split) {
 		}
 		m.shift(why, to)
 		m.enter(PhaseShifting, ReasonForeignChange, sentence+" The step's split is put back once.")
+		m.openPage(ReasonForeignChange, sentence+" The step's split is put back once.")
 	case ForeignAdopt:
 		m.adopt(seen, sentence, rule)
 	case ForeignHold:
@@ -84,6 +85,10 @@ func (m *machine) adopt(seen Split, sentence, rule string) {
 	m.s.Confirmed, m.s.ConfirmedAt, m.s.Foreign = &seen, m.now(), nil
 	m.s.StepSince = m.now()
 	m.s.Bake = Bake{Needs: m.s.Bake.Needs, Counted: m.now()}
+	m.s.MayEnd, m.s.Shift = false, nil
+	if m.s.Phase == PhaseShifting {
+		m.enter(PhaseBaking, ReasonForeignChange, sentence)
+	}
 	m.s.Sentence = sentence + " It is adopted; the bake starts again."
 }
 

@@ -91,6 +91,8 @@ func (m *machine) inadmissible(q Question, asked bool) string {
 		return "the answer names no person"
 	case m.ev.Nonce != q.Nonce:
 		return "the question was asked again since: look at the present evidence"
+	case !m.ev.Approve:
+		return "" // a no rolls back, and nothing gates a rollback
 	case q.State != QuestionOpen:
 		return fmt.Sprintf("the question is already %s", q.State)
 	case !m.now().Before(q.Expires):

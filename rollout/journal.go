@@ -88,6 +88,16 @@ func (e Entry) Hash() (string, error) {
 	return hashOf(b), nil
 }
 
+// PlanHash is the SHA-256 of the plan's JSON, in hex: the first entry of a
+// journal names it, so that the chain covers the plan too.
+func PlanHash(p *Plan) (string, error) {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return "", fmt.Errorf("hash plan %s: %w", p.ID, err)
+	}
+	return hashOf(b), nil
+}
+
 // hashOf is the SHA-256 of b in hex.
 func hashOf(b []byte) string {
 	h := sha256.Sum256(b)

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/belayd/belay/analysis"
@@ -85,8 +86,13 @@ func (m *machine) countBake(vs analysis.Verdicts) {
 	if !to.After(m.s.Bake.Counted) {
 		return
 	}
+	var watched time.Duration
 	if counts && vs.Watched && to.After(from) && len(m.ev.Readings) > 0 && m.s.Reached == m.s.Step {
-		m.s.Bake.Watched += min(to.Sub(from), m.p.Interval)
+		watched = min(to.Sub(from), m.p.Interval)
+		m.s.Bake.Watched += watched
+	}
+	if !m.s.Bake.FullSince.IsZero() { // nor is the extension used up while nobody watches
+		m.s.Bake.FullSince = m.s.Bake.FullSince.Add(to.Sub(m.s.Bake.Counted) - watched)
 	}
 	m.s.Bake.Counted = to
 }
@@ -113,18 +119,18 @@ func (m *machine) breach(b analysis.Breach) {
 		m.decide(d)
 		m.rollback(reason, b.Sentence, rule, PhaseRolledBack)
 	case analysis.ActionHold:
-		if m.s.Hold != nil && m.s.Hold.Group == b.Group {
+		if h := m.s.Hold; h != nil && (h.Group == b.Group || slices.Contains(h.Also, b.Group)) {
 			return
 		}
 		m.decide(d)
 		m.hold(Hold{Reason: reason, Sentence: b.Sentence, Group: b.Group, Guardrail: b.Guardrail}, rule)
 	case analysis.ActionPage:
-		if m.s.Page != nil && m.s.Page.Guardrail == b.Guardrail {
+		if m.s.Page != nil && slices.Contains(m.s.Page.Told, b.Guardrail) {
 			return
 		}
 		m.decide(d)
-		m.openPage(reason, b.Sentence)
-		m.s.Page.Guardrail = b.Guardrail
+		m.pageNow(reason, b.Sentence)
+		m.s.Page.Guardrail, m.s.Page.Told = b.Guardrail, append(slices.Clone(m.s.Page.Told), b.Guardrail)
 	}
 }
 
@@ -153,6 +159,9 @@ func (m *machine) missing(vs analysis.Verdicts) {
 		*ms = Missing{}
 		if was && m.s.Hold != nil && m.s.Hold.Self {
 			m.resumeSelf("The readings are back; what was watched before still counts.")
+		}
+		if p := m.s.Page; was && p != nil && m.s.Hold == nil && (p.Reason == ReasonNoData || p.Reason == ReasonSourceError) {
+			m.resolvePage("Resolved: the readings are back.")
 		}
 		return
 	}
@@ -234,9 +243,10 @@ func (m *machine) stepEnd() {
 		return
 	}
 	if b.FullSince.IsZero() {
-		b.FullSince = m.now()
+		b.FullSince = b.Counted
 	}
 	if m.s.MayEnd {
+		b.FullSince, b.Extended = time.Time{}, false
 		m.advance()
 		return
 	}
@@ -250,7 +260,7 @@ func (m *machine) stepEnd() {
 			Sentence: fmt.Sprintf("The bake of %s is over and the evidence is not enough: %s", b.Needs, m.lacking()), Verdicts: m.s.Verdicts})
 		m.s.Sentence = fmt.Sprintf("Step %s is extended by up to %s: %s", m.stepName(), m.p.MaxExtend, m.lacking())
 	}
-	if m.now().Sub(b.FullSince) >= m.p.MaxExtend {
+	if b.Counted.Sub(b.FullSince) >= m.p.MaxExtend {
 		m.undecided()
 	}
 }
@@ -274,6 +284,19 @@ func (m *machine) undecided() {
 		m.hold(Hold{Reason: ReasonUndecided, Sentence: sentence}, rule)
 	default:
 		m.hold(Hold{Reason: ReasonUndecided, Sentence: sentence}, rule)
+	}
+}
+
+// unwatchedAfter is the shortest time without any event that counts as a time in
+// which nobody watched.
+const unwatchedAfter = 30 * time.Second
+
+// unwatched makes the step bake on for a few readings after a time in which
+// nothing was folded in: what was seen before ends no step, and one long reading
+// is one look, however bad it is.
+func (m *machine) unwatched(gap time.Duration) {
+	if m.s.Reached >= 0 && gap > max(2*m.p.Interval, unwatchedAfter) {
+		m.s.Bake.Needs = max(m.s.Bake.Needs, m.s.Bake.Watched+max(m.p.Settle, 3*m.p.Interval))
 	}
 }
 

@@ -30,6 +30,7 @@ func Next(p *Plan, s State, ev Event) State {
 	m.s.At = m.ev.At
 	m.s.Seq++
 	m.s.Last = Last{}
+	m.unwatched(m.ev.At.Sub(s.At))
 	m.fold()
 	m.timers()
 	m.tell()
@@ -222,7 +223,7 @@ func clonePtr[T any](p *T) *T {
 // quiet reports whether the step from a to b may wait for the next append: it
 // changed nothing that the outside world or a person would notice.
 func quiet(a, b *State) bool {
-	return len(b.Last.Decisions) == 0 && a.Phase == b.Phase && a.Step == b.Step && a.Reached == b.Reached &&
+	return len(b.Last.Decisions) == 0 && maps.Equal(a.Refs, b.Refs) && a.Phase == b.Phase && a.Step == b.Step && a.Reached == b.Reached &&
 		a.Claimed == b.Claimed && a.MayEnd == b.MayEnd && a.Bake.Needs == b.Bake.Needs && a.Bake.Extended == b.Bake.Extended &&
 		equalPtr(a.Shift, b.Shift) && equalPtr(a.Hold, b.Hold) && equalPtr(a.Page, b.Page) &&
 		sameOutcomes(a.Verdicts, b.Verdicts) && slices.Equal(lastingIDs(a.Outbox), lastingIDs(b.Outbox))

@@ -18,7 +18,7 @@ const (
 	forwardPatience = 30 * time.Minute
 	// uncertainFor is how long a rollback that cut a forward write off keeps
 	// reading before it believes what it sees: the write may land late.
-	uncertainFor = 10 * time.Second
+	uncertainFor = 30 * time.Second
 	// forwardTries is how often a forward write may fail before the rollout is held.
 	forwardTries = 10
 )
@@ -168,6 +168,9 @@ func (m *machine) confirm(sh *Shift, seen Split) {
 	}
 	if m.s.Hold != nil {
 		return
+	}
+	if m.s.Page != nil && m.s.Page.Reason == ReasonForeignChange {
+		m.resolvePage(fmt.Sprintf("Resolved: the endpoint shows %s again.", seen))
 	}
 	m.enter(PhaseBaking, "", fmt.Sprintf("Step %s serves at %s and is watched.", m.stepName(), seen))
 }

@@ -157,8 +157,10 @@ type Hold struct {
 	Sentence string    `json:"sentence"`
 	Since    time.Time `json:"since"`
 	// Group is the guardrail group whose evidence restarts on resume.
-	Group     analysis.Action `json:"group,omitempty"`
-	Guardrail string          `json:"guardrail,omitempty"`
+	Group analysis.Action `json:"group,omitempty"`
+	// Also are the groups of breaches that held before and were not overridden.
+	Also      []analysis.Action `json:"also,omitempty"`
+	Guardrail string            `json:"guardrail,omitempty"`
 	// Self: the hold ends by itself when the readings are back.
 	Self bool `json:"self,omitempty"`
 	// Paused is true for a person's pause.
@@ -172,6 +174,8 @@ type OpenPage struct {
 	Reason  Reason    `json:"reason"`
 	// Guardrail is whose breach opened it, where onBreach is page.
 	Guardrail string `json:"guardrail,omitempty"`
+	// Told are the guardrails with onBreach: page that it told of.
+	Told []string `json:"told,omitempty"`
 	// Notifier is the one that took the page, "" while none did.
 	Notifier string `json:"notifier,omitempty"`
 }

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -82,6 +83,12 @@ func (m *machine) hold(h Hold, rule string) {
 	if m.s.Hold != nil && m.s.Hold.Paused && h.Self {
 		return
 	}
+	if o := m.s.Hold; o != nil {
+		h.Also = slices.Clone(o.Also)
+		if o.Group != "" && o.Group != h.Group {
+			h.Also = append(h.Also, o.Group)
+		}
+	}
 	m.s.Hold = &h
 	m.decide(Decision{Kind: DecisionHold, Guardrail: h.Guardrail, Reason: h.Reason, Rule: rule, Sentence: h.Sentence, Verdicts: m.s.Verdicts})
 	m.enter(PhaseHeld, h.Reason, h.Sentence)
@@ -118,6 +125,13 @@ func (m *machine) resumeWork(reason Reason, sentence string) {
 	}
 	m.s.Foreign = nil
 	to := m.p.target(m.s.Step, m.s.Stable)
+	if open, _ := m.p.Windows.OpenAt(m.now()); !open && m.s.Reached < m.s.Step {
+		// The forward step did not take effect and may not start now: it waits again.
+		m.s.Step = m.s.Reached
+		m.enter(PhaseWaiting, reason, sentence)
+		m.advance()
+		return
+	}
 	if m.s.Reached < m.s.Step {
 		m.shift(ShiftForward, to)
 		m.enter(PhaseShifting, reason, sentence)

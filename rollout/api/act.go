@@ -48,7 +48,7 @@ func (s *Server) start(w http.ResponseWriter, r *http.Request, a Actor) error {
 		return err
 	}
 	release := rollout.Release{
-		Policy: in.Policy, Candidate: in.Candidate, Version: in.Version, Requester: a.Person, OnBehalfOf: in.RequestedBy,
+		Policy: in.Policy, Candidate: in.Candidate, Version: in.Version, Requester: a.Person, OnBehalfOf: s.canonical(in.RequestedBy),
 		Labels: in.Labels, Artifact: in.Artifact, Environment: in.Environment, Source: "api " + key,
 	}
 	id := rollout.NewID("api:"+a.Person.ID, key)
@@ -68,6 +68,14 @@ func (s *Server) start(w http.ResponseWriter, r *http.Request, a Actor) error {
 	s.c.Log.Info("rollout asked for", "rollout", id, "policy", plan.Policy.Name, "by", a.Person.ID, "created", created)
 	w.Header().Set("Location", "/v1/rollouts/"+id)
 	return send(w, status(created), RenderSnapshot(snap))
+}
+
+// canonical is who a name is.
+func (s *Server) canonical(name string) string {
+	if s.c.Canonical == nil {
+		return name
+	}
+	return s.c.Canonical(name)
 }
 
 func status(created bool) int {

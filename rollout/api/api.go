@@ -82,6 +82,10 @@ type Config struct {
 	// TestNotifiers sends a test message to every notifier and says how that went;
 	// nil: there are none.
 	TestNotifiers func(ctx context.Context, by rollout.Person) []NotifierTest
+	// Canonical is who a name in requestedBy is, so that whom a release was asked
+	// for is known by the same name when it comes to approving; nil takes the name
+	// as it is.
+	Canonical func(name string) string
 	// Version is the code's, for /healthz.
 	Version string
 	// Rate bounds the requests per second of one actor (100), Burst how many may

@@ -106,6 +106,8 @@ func problemOf(err error) *Problem {
 		return problem(http.StatusConflict, TypeConflict, "The key was used for something else", err.Error())
 	case errors.Is(err, rollout.ErrEnded):
 		return problem(http.StatusConflict, TypeEnded, "The rollout has ended", "it takes no orders any more")
+	case errors.Is(err, rollout.ErrFull):
+		return unavailable("belayd's store has no space left on its disk; free some, then ask again with the same key", 10*time.Second)
 	case errors.Is(err, rollout.ErrStopped):
 		return unavailable("the daemon is starting or stopping", time.Second)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

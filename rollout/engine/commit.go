@@ -189,7 +189,9 @@ func (e *Engine) append(ctx context.Context, key string, entry, state []byte, af
 	case errors.Is(err, store.ErrBroken):
 		e.fail(err)
 		return 0, fmt.Errorf("append %s: %w", key, err)
-	case errors.Is(err, store.ErrFull), errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrTooLarge), errors.Is(err, store.ErrKey):
+	case errors.Is(err, store.ErrFull):
+		return 0, fmt.Errorf("append %s: %w: %w", key, rollout.ErrFull, err)
+	case errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrTooLarge), errors.Is(err, store.ErrKey):
 		return 0, fmt.Errorf("append %s: %w", key, err)
 	case errors.Is(err, store.ErrUnknown) && e.cfg.mutant.has(mutantAssume):
 		return after + 1, nil

@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -201,13 +203,18 @@ func (e *Engine) mark(ctx context.Context, id, key string, seq int, ignored stri
 // unfolded returns the acts of a rollout that its journal does not have yet.
 func (e *Engine) unfolded(ctx context.Context, id string) ([]rollout.Event, error) {
 	var acts []rollout.Event
+	var heads []store.Record
 	for rec, err := range e.cfg.Store.Heads(ctx, inboxKey(id, "")) {
 		if err != nil {
 			return nil, fmt.Errorf("read inbox of %s: %w", id, err)
 		}
-		if !isUnfolded(rec) {
-			continue
+		if isUnfolded(rec) {
+			heads = append(heads, rec)
 		}
+	}
+	// Keys are hashes: the order in which people spoke is the revisions'.
+	slices.SortFunc(heads, func(a, b store.Record) int { return cmp.Compare(a.Revision, b.Revision) })
+	for _, rec := range heads {
 		var ev rollout.Event
 		if err := json.Unmarshal(rec.Entry, &ev); err != nil {
 			e.log.Error("act not readable", "rollout", id, "outcome", err.Error())

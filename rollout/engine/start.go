@@ -24,7 +24,11 @@ func (e *Engine) Start(ctx context.Context, p *rollout.Plan) (snapshot rollout.S
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
 	}
 	at := e.clock.now()
-	ev, err := normal(rollout.Event{Kind: rollout.EventStarted, At: at})
+	hash, err := rollout.PlanHash(p)
+	if err != nil {
+		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
+	}
+	ev, err := normal(rollout.Event{Kind: rollout.EventStarted, At: at, Plan: hash})
 	if err != nil {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
 	}

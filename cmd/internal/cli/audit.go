@@ -90,11 +90,25 @@ func auditVerify(ctx context.Context, e *env, r reader, ids []string, output str
 	return err
 }
 
+// planHash is the hash of the rollout's plan as it stands now; "" when there is
+// no such rollout, which the journal then tells.
+func planHash(ctx context.Context, r reader, id string) (string, error) {
+	p, err := r.Plan(ctx, id)
+	if err != nil {
+		return "", nil //nolint:nilerr // the journal says what is missing
+	}
+	return rollout.PlanHash(p)
+}
+
 // verify checks one journal.
 func verify(ctx context.Context, r reader, id string) (audit, error) {
 	a := audit{Rollout: id, Problems: []string{}}
 	wrong := func(seq int, format string, args ...any) {
 		a.Problems = append(a.Problems, fmt.Sprintf("entry %d: ", seq)+fmt.Sprintf(format, args...))
+	}
+	planned, err := planHash(ctx, r, id)
+	if err != nil {
+		return a, err
 	}
 	var last rollout.Entry
 	for entry, err := range r.Journal(ctx, id) {
@@ -102,6 +116,9 @@ func verify(ctx context.Context, r reader, id string) (audit, error) {
 			return a, err
 		}
 		a.Entries++
+		if a.Entries == 1 && len(entry.Events) > 0 && entry.Events[0].Plan != "" && entry.Events[0].Plan != planned {
+			wrong(entry.Seq, "the plan is not the one that it names (%.12s, it is %.12s)", entry.Events[0].Plan, planned)
+		}
 		if entry.Seq != last.Seq+1 {
 			wrong(entry.Seq, "it follows entry %d", last.Seq)
 		}

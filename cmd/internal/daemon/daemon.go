@@ -287,7 +287,7 @@ func (d *daemon) server() (*api.Server, error) {
 	if d.certs != nil {
 		d.runners["certificates"] = d.certs
 	}
-	s, err := api.New(api.Config{Engine: d.engine, Catalog: d.catalog, Log: d.log, Auth: auth, Ready: d.problems, TestNotifiers: d.testNotifiers, Version: d.o.Version})
+	s, err := api.New(api.Config{Engine: d.engine, Catalog: d.catalog, Log: d.log, Auth: auth, Ready: d.problems, TestNotifiers: d.testNotifiers, Canonical: d.config.canonical, Version: d.o.Version})
 	if err != nil {
 		return nil, fmt.Errorf("start api: %w", err)
 	}
@@ -324,6 +324,9 @@ func (d *daemon) problems(context.Context) []string {
 	var out []string
 	if err := d.store.Err(); err != nil {
 		out = append(out, "store: "+err.Error())
+	}
+	if space, err := d.store.Space(); err == nil && !space.Reserved {
+		out = append(out, "store: the disk is full: free some space; rollbacks and deletes still work")
 	}
 	if p := d.catalog.Problem(); p != "" {
 		out = append(out, p)

@@ -229,3 +229,19 @@ func waitLog(t *testing.T, log *lockedBuilder, text string) {
 	}
 	t.Fatalf("the log does not say %q:\n%s", text, log.String())
 }
+
+// TestCanonical: whoever a release was asked for is known by one id, however the
+// request wrote the name.
+func TestCanonical(t *testing.T) {
+	c := &Config{People: []PersonConfig{{ID: "alice", Slack: "U1", OIDC: "alice@example.com", Token: "alice-laptop"}}}
+	for _, who := range []string{"alice", "ALICE", "U1", "slack:T1/U1", "alice@example.com", "oidc:alice@example.com", "token:alice-laptop"} {
+		if got := c.canonical(who); got != "alice" {
+			t.Errorf("canonical(%q): got %q, want alice", who, got)
+		}
+	}
+	for _, who := range []string{"", "bob", "slack:T1/U2", "/pipelines/recs"} {
+		if got := c.canonical(who); got != who {
+			t.Errorf("canonical(%q): got %q, want it unchanged", who, got)
+		}
+	}
+}

@@ -16,6 +16,10 @@ import (
 // start makes a release that an event asked for a durable rollout. The same
 // source and key are the same rollout, whatever has become of the policy since.
 func (d *daemon) start(ctx context.Context, r rollout.Release, source, key string) (string, error) {
+	r.OnBehalfOf = d.config.canonical(r.OnBehalfOf)
+	if len(r.Labels) == 0 {
+		r.Labels = nil // as it reads back
+	}
 	id := rollout.NewID(source, key)
 	have, err := d.engine.Rollout(ctx, id)
 	if err == nil {
