@@ -184,7 +184,7 @@ func (s *Server) answer(approve bool) func(http.ResponseWriter, *http.Request, A
 		if err != nil {
 			return err
 		}
-		if !member(a.Person, gate) {
+		if !s.member(a.Person, gate) {
 			return problem(http.StatusForbidden, TypeForbidden, "Not asked",
 				fmt.Sprintf("%s is not among those whom approval %s asks: %s", a.Person.ID, gate.Name, strings.Join(slices.Concat(gate.Users, gate.Groups), ", ")))
 		}
@@ -220,11 +220,13 @@ func openGate(snap rollout.Snapshot, name string) (rollout.Approval, rollout.Que
 
 // member reports whether a gate asks this person. A gate that names nobody asks
 // everybody with the role.
-func member(p rollout.Person, a rollout.Approval) bool {
+func (s *Server) member(p rollout.Person, a rollout.Approval) bool {
 	if len(a.Users) == 0 && len(a.Groups) == 0 {
 		return true
 	}
-	return slices.Contains(a.Users, p.ID) || slices.ContainsFunc(a.Groups, func(g string) bool { return slices.Contains(p.Groups, g) })
+	// A policy may name a person as any messenger does.
+	named := func(u string) bool { return u == p.ID || s.canonical(u) == p.ID }
+	return slices.ContainsFunc(a.Users, named) || slices.ContainsFunc(a.Groups, func(g string) bool { return slices.Contains(p.Groups, g) })
 }
 
 // command is a person's order.
