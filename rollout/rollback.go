@@ -50,7 +50,7 @@ func (m *machine) confirmRollback(seen Split) {
 	took := m.now().Sub(m.s.Shift.Since)
 	m.s.Confirmed, m.s.ConfirmedAt, m.s.Shift, m.s.Foreign = &seen, m.now(), nil, nil
 	sentence := fmt.Sprintf("Confirmed after %s: the endpoint shows %s. %s", took.Round(time.Millisecond), seen, m.s.Sentence)
-	m.decide(Decision{Kind: DecisionConfirm, Split: &seen, Sentence: fmt.Sprintf("The endpoint shows %s.", seen)})
+	m.decide(Decision{Kind: DecisionConfirm, Rule: readBackRule, Split: &seen, Sentence: fmt.Sprintf("The endpoint shows %s.", seen)})
 	m.end(m.s.Ending, m.s.Reason, sentence)
 }
 
@@ -59,7 +59,7 @@ func (m *machine) end(phase Phase, reason Reason, sentence string) {
 	m.s.Hold, m.s.Gates = nil, nil
 	m.resolvePage("Resolved: " + sentence)
 	m.enter(phase, reason, sentence)
-	m.decide(Decision{Kind: DecisionEnd, Reason: reason, Sentence: sentence})
+	m.decide(Decision{Kind: DecisionEnd, Reason: reason, Rule: "stable has 100%, read back, or no traffic had been moved", Sentence: sentence})
 }
 
 // rollback puts stable back. Nothing gates it.

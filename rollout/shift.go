@@ -19,6 +19,8 @@ const (
 	// uncertainFor is how long a rollback that cut a forward write off keeps
 	// reading before it believes what it sees: the write may land late.
 	uncertainFor = 30 * time.Second
+	// readBackRule is the rule of every confirmation.
+	readBackRule = "a write took effect when a read of the endpoint shows it"
 	// forwardTries is how often a forward write may fail before the rollout is held.
 	forwardTries = 10
 )
@@ -162,7 +164,7 @@ func (m *machine) seenShift(sh *Shift, seen Split) {
 func (m *machine) confirm(sh *Shift, seen Split) {
 	m.s.Confirmed, m.s.ConfirmedAt = &seen, m.now()
 	m.s.Shift, m.s.Foreign = nil, nil
-	m.decide(Decision{Kind: DecisionConfirm, Split: &seen, Sentence: fmt.Sprintf("The endpoint shows %s.", seen)})
+	m.decide(Decision{Kind: DecisionConfirm, Rule: readBackRule, Split: &seen, Sentence: fmt.Sprintf("The endpoint shows %s.", seen)})
 	if sh.Why == ShiftForward && m.s.Reached < m.s.Step {
 		m.beginBake()
 	}

@@ -53,15 +53,37 @@ func (m *machine) closed(i int) (Reason, string) {
 // enterStep starts step i: its gates are open.
 func (m *machine) enterStep(i int) {
 	st := m.p.Steps[i]
+	rule := m.stepRule(st)
 	m.s.Step = i
 	m.s.Allowed = max(m.s.Allowed, st.Weight)
 	m.s.Overridden, m.s.Waived, m.s.Hold, m.s.Gates = false, false, nil, nil
 	to := m.p.target(i, m.s.Stable)
 	reason := ReasonPassed
 	sentence := fmt.Sprintf("Step %s: the split becomes %s.", st.Name, to)
-	m.decide(Decision{Kind: DecisionStep, Reason: reason, Sentence: sentence, Split: &to, Verdicts: m.s.Verdicts})
+	m.decide(Decision{Kind: DecisionStep, Reason: reason, Rule: rule, Sentence: sentence, Split: &to, Verdicts: m.s.Verdicts})
 	m.shift(ShiftForward, to)
 	m.enter(PhaseShifting, reason, sentence)
+}
+
+// stepRule is what let the step start, as the policy writes it.
+func (m *machine) stepRule(st Step) string {
+	rule := "the checks of preflight"
+	if m.s.Reached >= 0 {
+		rule = fmt.Sprintf("bake: %s and every required guardrail passes", m.p.Steps[m.s.Reached].Bake)
+	}
+	switch {
+	case m.s.Overridden:
+		rule = "a person's promote"
+	case m.s.Waived:
+		rule = fmt.Sprintf("onUndecided: %s", m.p.OnUndecided)
+	}
+	if len(st.Requires) > 0 {
+		rule += fmt.Sprintf(", requires: %v", st.Requires)
+	}
+	if m.p.Windows != nil {
+		rule += ", within windows"
+	}
+	return rule
 }
 
 // promote ends the rollout well.
@@ -70,7 +92,7 @@ func (m *machine) promote() {
 	m.s.Hold, m.s.Gates = nil, nil
 	m.resolvePage("Resolved: " + sentence)
 	m.enter(PhasePromoted, ReasonPassed, sentence)
-	m.decide(Decision{Kind: DecisionPromote, Reason: ReasonPassed, Sentence: sentence, Verdicts: m.s.Verdicts})
+	m.decide(Decision{Kind: DecisionPromote, Reason: ReasonPassed, Rule: m.stepRule(Step{}), Sentence: sentence, Verdicts: m.s.Verdicts})
 }
 
 // hold stops the ladder where it is and asks for a person.

@@ -89,7 +89,11 @@ func journalled(t *testing.T, plan *rollout.Plan) *fakeReader {
 		return ev
 	}
 	blue, split := &rollout.Split{Weights: map[string]int{"blue": 100}}, &rollout.Split{Weights: map[string]int{"blue": 95, "green": 5}}
-	commit(rollout.Event{Kind: rollout.EventStarted, At: now})
+	hash, err := rollout.PlanHash(plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(rollout.Event{Kind: rollout.EventStarted, At: now, Plan: hash})
 	commit(answer(now, rollout.EffectClaim, rollout.Event{Kind: rollout.EventClaimed}))
 	commit(answer(now, rollout.EffectPreflight, rollout.Event{Kind: rollout.EventPreflighted, Split: blue, Checks: []rollout.CheckResult{{Check: "ready", OK: true}}}))
 	at := now.Add(time.Second)
@@ -129,6 +133,50 @@ func TestAuditFindsTampering(t *testing.T) {
 	}
 }
 
+// The chain covers the plan: one that was rewritten in the store is noticed.
+func TestAuditFindsAnotherPlan(t *testing.T) {
+	plan, _ := compiled(t, "30s")
+	f := journalled(t, plan)
+	other := *plan
+	other.Policy.Owner = "somebody-else"
+	f.plan = &other
+	a, err := verify(t.Context(), f, "r1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(a.Problems, "\n"); !strings.Contains(got, "entry 1: the plan is not the one that it names") {
+		t.Errorf("got problems %q, want the plan to be noticed", got)
+	}
+}
+
+// The metrics of a policy may stand in belayd's config: replay finds them there,
+// and says how where it was not told of it.
+func TestReplayWithConfig(t *testing.T) {
+	plan, file := compiled(t, "30s")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(text), "\n")
+	kept := ""
+	for _, l := range lines {
+		if !strings.HasPrefix(l, "  metrics:") && !strings.HasPrefix(l, "    failures: {source") {
+			kept += l
+		}
+	}
+	if err := os.WriteFile(file, []byte(kept), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := planFrom(file, nil, plan); err == nil || !strings.Contains(err.Error(), "--config") {
+		t.Errorf("without the config: got %v, want the remedy", err)
+	}
+	names := &policies.Environment{Routers: map[string]string{"edge": "webhook"}, Sources: map[string]string{"prom": "prometheus"}, Notifiers: map[string]string{"pager": "webhook"},
+		Metrics: map[string]policies.Metric{"failures": {Source: "prom", Counts: &policies.Counts{Total: "requests_total", Bad: "failed_total", Deployment: "deployment"}}}}
+	if got, err := planFrom(file, names, plan); err != nil || len(got.Panel.Metrics) != 1 {
+		t.Errorf("with the config: got %v, %v, want a plan with its metric", got, err)
+	}
+}
+
 // A replay gives the same states; a changed journal does not; another policy is
 // followed up to the first decision that it takes differently.
 func TestReplay(t *testing.T) {
@@ -136,7 +184,7 @@ func TestReplay(t *testing.T) {
 	s := newShell(t)
 	run := func(f *fakeReader, policy string) (replayed, error) {
 		s.out.Reset()
-		err := replay(t.Context(), s.env(), f, "r1", policy, "json")
+		err := replay(t.Context(), s.env(), f, "r1", policy, nil, "json")
 		var out replayed
 		if jerr := json.Unmarshal(s.out.Bytes(), &out); jerr != nil {
 			t.Fatalf("%v: %s", jerr, s.out.String())
@@ -179,7 +227,7 @@ func TestReplay(t *testing.T) {
 	if err := os.WriteFile(steeper, []byte("spec: {}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if s.env().exit("belay replay", replay(t.Context(), s.env(), f, "r1", steeper, "table")) != exitInvalid {
+	if s.env().exit("belay replay", replay(t.Context(), s.env(), f, "r1", steeper, nil, "table")) != exitInvalid {
 		t.Error("replay under a policy that is not valid: want exit code 3")
 	}
 }

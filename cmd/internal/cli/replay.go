@@ -27,6 +27,7 @@ func replayCommand() *command {
 		setup: func(f *flags) run {
 			from := f.source()
 			policy := f.file("policy", "fold under the policy in `FILE`")
+			config := f.policyConfig()
 			output := f.choice("output", "how to print", "table", "json", "yaml")
 			return func(ctx context.Context, e *env, args []string) error {
 				r, done, err := from.open(e)
@@ -34,7 +35,11 @@ func replayCommand() *command {
 					return err
 				}
 				defer func() { _ = done() }() // a store that was only read
-				return replay(ctx, e, r, args[0], *policy, *output)
+				names, err := e.environment(*config)
+				if err != nil {
+					return err
+				}
+				return replay(ctx, e, r, args[0], *policy, names, *output)
 			}
 		},
 	}
@@ -61,14 +66,14 @@ type differed struct {
 	Replayed []rollout.Decision `json:"replayed,omitempty"`
 }
 
-func replay(ctx context.Context, e *env, r reader, id, policy, output string) error {
+func replay(ctx context.Context, e *env, r reader, id, policy string, names *policies.Environment, output string) error {
 	plan, err := r.Plan(ctx, id)
 	if err != nil {
 		return err
 	}
 	other := plan
 	if policy != "" {
-		if other, err = planFrom(policy, plan); err != nil {
+		if other, err = planFrom(policy, names, plan); err != nil {
 			return err
 		}
 	}
@@ -84,14 +89,18 @@ func replay(ctx context.Context, e *env, r reader, id, policy, output string) er
 	return err
 }
 
-// planFrom compiles a policy's file for a recorded release.
-func planFrom(file string, recorded *rollout.Plan) (*rollout.Plan, error) {
-	p, ps := policies.Parse(os.DirFS(filepath.Dir(file)), filepath.Base(file), nil)
+// planFrom compiles a policy's file for a recorded release; names is what
+// belayd's config defines, nil without one.
+func planFrom(file string, names *policies.Environment, recorded *rollout.Plan) (*rollout.Plan, error) {
+	p, ps := policies.Parse(os.DirFS(filepath.Dir(file)), filepath.Base(file), names)
 	if p == nil {
 		return nil, &codeError{exitInvalid, fmt.Errorf("policy %s is not valid\n%w", file, ps.Err())}
 	}
 	plan, err := p.Compile(recorded.Release, recorded.ID)
 	if err != nil {
+		if names == nil {
+			err = fmt.Errorf("%w; what belayd's config defines is found with --config FILE", err)
+		}
 		return nil, &codeError{exitInvalid, fmt.Errorf("policy %s: %w", file, err)}
 	}
 	return plan, nil
