@@ -176,20 +176,15 @@ func (s *Server) answer(approve bool) func(http.ResponseWriter, *http.Request, A
 		if err != nil {
 			return err
 		}
-		snap, err := s.find(r, a, RoleApprove)
-		if err != nil {
-			return err
+		same := func(ev rollout.Event) bool {
+			return ev.Kind == rollout.EventAnswered && ev.Approve == approve && ev.Reason == in.Reason &&
+				(in.Gate == "" || in.Gate == ev.Gate) && (in.Nonce == "" || in.Nonce == ev.Nonce)
 		}
-		gate, question, err := openGate(snap, in.Gate)
-		if err != nil {
-			return err
-		}
-		if !s.member(a.Person, gate) {
-			return problem(http.StatusForbidden, TypeForbidden, "Not asked",
-				fmt.Sprintf("%s is not among those whom approval %s asks: %s", a.Person.ID, gate.Name, strings.Join(slices.Concat(gate.Users, gate.Groups), ", ")))
-		}
-		return s.deliver(w, r, a, snap, rollout.Event{
-			Kind: rollout.EventAnswered, Gate: gate.Name, Nonce: cmp.Or(in.Nonce, question.Nonce), Approve: approve, Reason: in.Reason,
+		return s.act(w, r, a, same, func(snap rollout.Snapshot) (rollout.Event, error) {
+			gate, question, err := openGate(snap, in.Gate)
+			return rollout.Event{
+				Kind: rollout.EventAnswered, Gate: gate.Name, Nonce: cmp.Or(in.Nonce, question.Nonce), Approve: approve, Reason: in.Reason,
+			}, err
 		})
 	}
 }
@@ -218,17 +213,6 @@ func openGate(snap rollout.Snapshot, name string) (rollout.Approval, rollout.Que
 	return rollout.Approval{}, rollout.Question{}, badRequest("gate: several approvals are open, name one: " + strings.Join(names, ", "))
 }
 
-// member reports whether a gate asks this person. A gate that names nobody asks
-// everybody with the role.
-func (s *Server) member(p rollout.Person, a rollout.Approval) bool {
-	if len(a.Users) == 0 && len(a.Groups) == 0 {
-		return true
-	}
-	// A policy may name a person as any messenger does.
-	named := func(u string) bool { return u == p.ID || s.canonical(u) == p.ID }
-	return slices.ContainsFunc(a.Users, named) || slices.ContainsFunc(a.Groups, func(g string) bool { return slices.Contains(p.Groups, g) })
-}
-
 // command is a person's order.
 func (s *Server) command(c rollout.Command) func(http.ResponseWriter, *http.Request, Actor) error {
 	return func(w http.ResponseWriter, r *http.Request, a Actor) error {
@@ -237,37 +221,51 @@ func (s *Server) command(c rollout.Command) func(http.ResponseWriter, *http.Requ
 			return err
 		}
 		ev := rollout.Event{Kind: rollout.EventCommanded, Command: c, Reason: in.Reason}
-		roles := []Role{RoleOperate}
-		switch c {
-		case rollout.CommandRollback:
-			roles = []Role{RoleStart, RoleApprove, RoleOperate}
-		case rollout.CommandExtend:
+		if c == rollout.CommandExtend {
 			ev.Extend, err = time.ParseDuration(in.Extend)
 			if err != nil || ev.Extend <= 0 || ev.Extend > extendMax {
 				return badRequest("extend: want a duration like 30m, at most 720h")
 			}
-		case rollout.CommandPause, rollout.CommandResume, rollout.CommandPromote:
-		}
-		if c != rollout.CommandExtend && in.Extend != "" {
+		} else if in.Extend != "" {
 			return badRequest("extend: only extend takes it")
 		}
-		snap, err := s.find(r, a, roles...)
-		if err != nil {
-			return err
+		same := func(was rollout.Event) bool {
+			return was.Kind == ev.Kind && was.Command == c && was.Reason == ev.Reason && was.Extend == ev.Extend
 		}
-		return s.deliver(w, r, a, snap, ev)
+		return s.act(w, r, a, same, func(rollout.Snapshot) (rollout.Event, error) { return ev, nil })
 	}
 }
 
-// deliver hands an act over and answers with what it led to.
-func (s *Server) deliver(w http.ResponseWriter, r *http.Request, a Actor, snap rollout.Snapshot, ev rollout.Event) error {
+// act hands over what the actor asks for, once they may, and answers with what it
+// led to. A request that repeats the key of one that was taken up is that one, as
+// same tells, whatever has become of the rollout since.
+func (s *Server) act(w http.ResponseWriter, r *http.Request, a Actor, same func(rollout.Event) bool, ask func(rollout.Snapshot) (rollout.Event, error)) error {
+	snap, err := s.find(r, a)
+	if err != nil {
+		return err
+	}
 	key, err := keyOf(r)
 	if err != nil {
 		return err
 	}
 	id := snap.Plan.ID
-	ev.By = &a.Person
-	after, err := s.c.Engine.Deliver(r.Context(), id, rollout.NewID("act:"+id+":"+a.Person.ID, cmp.Or(key, rand.Text())), ev)
+	act := rollout.NewID("act:"+id+":"+a.Person.ID, cmp.Or(key, rand.Text()))
+	ev, known, err := s.c.Engine.Delivered(r.Context(), id, act)
+	switch {
+	case err != nil:
+		return err
+	case known && !same(ev):
+		return fmt.Errorf("%s %q: %w", keyHeader, clip(key, 40), rollout.ErrDifferent)
+	case !known:
+		if ev, err = ask(snap); err != nil {
+			return err
+		}
+		if why := snap.Plan.Forbids(&snap.State, a, ev); why != "" {
+			return problem(http.StatusForbidden, TypeForbidden, "Not allowed", why)
+		}
+		ev.By = &a.Person
+	}
+	after, err := s.c.Engine.Deliver(r.Context(), id, act, ev)
 	if err != nil {
 		return err
 	}

@@ -162,8 +162,54 @@ func TestApprove(t *testing.T) {
 	if len(r.engine.acts) != 1 {
 		t.Errorf("answers that reached the engine: got %d, want 1", len(r.engine.acts))
 	}
+	if code, b := ask("token-of-ann-0b5d", "approve", `{"gate":"free"}`); code != 409 {
+		t.Errorf("approve of a gate that is not asked for: got %d %s", code, b)
+	}
 	if code, b := ask("token-of-ann-0b5d", "reject", `{"reason":"late"}`); code != 409 {
 		t.Errorf("reject after the gate was opened: got %d %s", code, b)
+	}
+}
+
+// A client whose connection broke repeats its request under the same key. The gate
+// is open, or the rollout over, by then: it is told that its answer counted, and
+// another answer under the key is refused. Nobody else gains by the key.
+func TestRepeatedAct(t *testing.T) {
+	r := serve(t, Config{Auth: actors()})
+	id := r.started(t, "k", "recs", "7")
+	ask := func(token, verb, body, key string) (int, string) {
+		t.Helper()
+		resp, b := r.ask(t, "POST", "/v1/rollouts/"+id+"/"+verb, token, body, "Idempotency-Key", key)
+		return resp.StatusCode, string(b)
+	}
+	r.engine.set(id, fullState)
+	const zoe, ann = "token-of-zoe-91c2", "token-of-ann-0b5d"
+	if code, b := ask(zoe, "approve", `{"reason":"good"}`, "k1"); code != 200 {
+		t.Fatalf("approve: got %d %s", code, b)
+	}
+	for _, phase := range []rollout.Phase{rollout.PhaseShifting, rollout.PhasePromoted} {
+		r.engine.set(id, func(s *rollout.State) { s.Phase = phase })
+		for _, c := range []struct {
+			story, token, verb, body, key string
+			want                          int
+		}{
+			{"the same again", zoe, "approve", `{"reason":"good"}`, "k1", 200},
+			{"the same again, and which gate", zoe, "approve", `{"reason":"good","gate":"owner","nonce":"n1"}`, "k1", 200},
+			{"another gate", zoe, "approve", `{"reason":"good","gate":"free"}`, "k1", 409},
+			{"another reason", zoe, "approve", `{"reason":"bad"}`, "k1", 409},
+			{"another asking", zoe, "approve", `{"reason":"good","nonce":"n2"}`, "k1", 409},
+			{"a no under the key of the yes", zoe, "reject", `{"reason":"good"}`, "k1", 409},
+			{"an order under the key of the yes", zoe, "rollback", `{"reason":"good"}`, "k1", 409},
+			{"a new key", zoe, "approve", `{"reason":"good"}`, "k2", 409},
+			{"somebody else's key", ann, "approve", `{"reason":"good"}`, "k1", 409},
+			{"somebody without the role", tokenOf(RoleView), "approve", `{"reason":"good"}`, "k1", 403},
+		} {
+			if code, b := ask(c.token, c.verb, c.body, c.key); code != c.want {
+				t.Errorf("%s while %s: got %d %s, want %d", c.story, phase, code, b, c.want)
+			}
+		}
+	}
+	if len(r.engine.acts) != 1 {
+		t.Errorf("acts that reached the engine: got %d, want 1", len(r.engine.acts))
 	}
 }
 

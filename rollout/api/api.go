@@ -37,6 +37,7 @@ type Engine interface {
 	Rollouts(ctx context.Context) iter.Seq2[rollout.Snapshot, error]
 	Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry, error]
 	Deliver(ctx context.Context, id, key string, ev rollout.Event) (rollout.Snapshot, error)
+	Delivered(ctx context.Context, id, key string) (ev rollout.Event, known bool, err error)
 	Changes(ctx context.Context, after uint64) iter.Seq2[rollout.Change, error]
 	Endpoint(ctx context.Context, ref rollout.EndpointRef) (rollout.EndpointRecord, error)
 	ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string, by rollout.Person) error
@@ -187,13 +188,13 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/rollouts/{id}/history", "getHistory", view, s.history},
 		{"GET", "/v1/rollouts/{id}/events", "streamRollout", view, s.streamOne},
 		{"GET", "/v1/events", "streamAll", view, s.streamAll},
-		{"POST", "/v1/rollouts/{id}/approve", "approveRollout", []Role{RoleApprove}, s.answer(true)},
-		{"POST", "/v1/rollouts/{id}/reject", "rejectRollout", []Role{RoleApprove}, s.answer(false)},
-		{"POST", "/v1/rollouts/{id}/pause", "pauseRollout", operate, s.command(rollout.CommandPause)},
-		{"POST", "/v1/rollouts/{id}/resume", "resumeRollout", operate, s.command(rollout.CommandResume)},
-		{"POST", "/v1/rollouts/{id}/rollback", "rollbackRollout", []Role{RoleStart, RoleApprove, RoleOperate}, s.command(rollout.CommandRollback)},
-		{"POST", "/v1/rollouts/{id}/promote", "promoteRollout", operate, s.command(rollout.CommandPromote)},
-		{"POST", "/v1/rollouts/{id}/extend", "extendRollout", operate, s.command(rollout.CommandExtend)},
+		{"POST", "/v1/rollouts/{id}/approve", "approveRollout", rollout.AnswerRoles(), s.answer(true)},
+		{"POST", "/v1/rollouts/{id}/reject", "rejectRollout", rollout.AnswerRoles(), s.answer(false)},
+		{"POST", "/v1/rollouts/{id}/pause", "pauseRollout", rollout.CommandPause.Roles(), s.command(rollout.CommandPause)},
+		{"POST", "/v1/rollouts/{id}/resume", "resumeRollout", rollout.CommandResume.Roles(), s.command(rollout.CommandResume)},
+		{"POST", "/v1/rollouts/{id}/rollback", "rollbackRollout", rollout.CommandRollback.Roles(), s.command(rollout.CommandRollback)},
+		{"POST", "/v1/rollouts/{id}/promote", "promoteRollout", rollout.CommandPromote.Roles(), s.command(rollout.CommandPromote)},
+		{"POST", "/v1/rollouts/{id}/extend", "extendRollout", rollout.CommandExtend.Roles(), s.command(rollout.CommandExtend)},
 		{"GET", "/v1/policies", "listPolicies", view, s.policies},
 		{"POST", "/v1/policies/check", "checkPolicy", view, s.check},
 		{"GET", "/v1/endpoints", "listEndpoints", view, s.endpoints},

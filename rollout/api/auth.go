@@ -10,82 +10,26 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/belayd/belay/rollout"
 )
 
-// Role is what an actor may do.
-type Role string
-
-// The roles. Every role may view; admin has all of them.
-const (
-	RoleView    Role = "view"
-	RoleStart   Role = "start"   // start rollouts, and roll back
-	RoleApprove Role = "approve" // answer approvals, and roll back
-	RoleOperate Role = "operate" // pause, resume, promote, extend, roll back, clear cooldowns
-	RoleAdmin   Role = "admin"   // everything; start with a policy of the request's own
+// The rights are the core's, under their own names for whoever builds a Server.
+type (
+	Role  = rollout.Role
+	Grant = rollout.Grant
+	Actor = rollout.Actor
 )
 
-// Roles lists all roles.
-var Roles = []Role{RoleView, RoleStart, RoleApprove, RoleOperate, RoleAdmin}
-
-// ParseRole returns the role with the name s.
-func ParseRole(s string) (Role, error) {
-	if r := Role(s); slices.Contains(Roles, r) {
-		return r, nil
-	}
-	return "", fmt.Errorf("want one of view, start, approve, operate, admin (got %q)", s)
-}
-
-// A Grant is what an actor may do, and to what.
-type Grant struct {
-	Roles []Role
-	// Labels limit the grant to rollouts and policies that have all of them; none:
-	// to everything.
-	Labels map[string]string
-}
-
-// An Actor is who asks.
-type Actor struct {
-	Person rollout.Person
-	Grants []Grant
-}
-
-// May reports whether the actor has one of the roles for something with these
-// labels.
-func (a Actor) May(labels map[string]string, roles ...Role) bool {
-	for _, g := range a.Grants {
-		if g.has(roles) && covers(g.Labels, labels) {
-			return true
-		}
-	}
-	return false
-}
-
-// mayAnywhere reports whether the actor has one of the roles for anything.
-func (a Actor) mayAnywhere(roles []Role) bool {
-	return slices.ContainsFunc(a.Grants, func(g Grant) bool { return g.has(roles) })
-}
-
-func (g Grant) has(roles []Role) bool {
-	if slices.Contains(g.Roles, RoleAdmin) {
-		return true
-	}
-	return slices.ContainsFunc(roles, func(r Role) bool {
-		return slices.Contains(g.Roles, r) || r == RoleView && len(g.Roles) > 0
-	})
-}
-
-func covers(want, have map[string]string) bool {
-	for k, v := range want {
-		if have[k] != v {
-			return false
-		}
-	}
-	return true
-}
+// The roles; see package rollout.
+const (
+	RoleView    = rollout.RoleView
+	RoleStart   = rollout.RoleStart
+	RoleApprove = rollout.RoleApprove
+	RoleOperate = rollout.RoleOperate
+	RoleAdmin   = rollout.RoleAdmin
+)
 
 // local is the actor where no authentication is configured.
 var local = Actor{Person: rollout.Person{ID: "local", Name: "local", Via: "loopback"}, Grants: []Grant{{Roles: []Role{RoleAdmin}}}}

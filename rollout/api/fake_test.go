@@ -141,8 +141,6 @@ func (e *fakeEngine) Deliver(_ context.Context, id, key string, ev rollout.Event
 		return rollout.Snapshot{}, rollout.ErrNotFound
 	case e.fail != nil:
 		return rollout.Snapshot{}, e.fail
-	case snap.State.Phase.Terminal():
-		return rollout.Snapshot{}, rollout.ErrEnded
 	}
 	if before, ok := e.acts[key]; ok {
 		if before.Reason != ev.Reason || before.Command != ev.Command {
@@ -150,9 +148,19 @@ func (e *fakeEngine) Deliver(_ context.Context, id, key string, ev rollout.Event
 		}
 		return *snap, nil
 	}
+	if snap.State.Phase.Terminal() {
+		return rollout.Snapshot{}, rollout.ErrEnded
+	}
 	e.acts[key] = ev
 	ev.Key, ev.At = key, snap.State.At.Add(time.Second)
 	return e.fold(id, ev), nil
+}
+
+func (e *fakeEngine) Delivered(_ context.Context, _, key string) (rollout.Event, bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ev, ok := e.acts[key]
+	return ev, ok, nil
 }
 
 func (e *fakeEngine) Changes(ctx context.Context, after uint64) iter.Seq2[rollout.Change, error] {
@@ -296,7 +304,7 @@ func actors() Tokens {
 	add := func(token string, p rollout.Person, g Grant) {
 		ts = append(ts, Token{SHA256: sha256.Sum256([]byte(token)), Actor: Actor{Person: p, Grants: []Grant{g}}})
 	}
-	for _, role := range Roles {
+	for _, role := range rollout.Roles {
 		add(tokenOf(role), rollout.Person{ID: "of-" + string(role)}, Grant{Roles: []Role{role}})
 	}
 	add("token-of-team-a-77aa", rollout.Person{ID: "bob"}, Grant{Roles: []Role{RoleOperate, RoleStart}, Labels: map[string]string{"team": "a"}})

@@ -49,7 +49,7 @@ func (s *Server) serve(rt route, foreign *http.CrossOriginProtection, w http.Res
 		p.retryAfter = wait
 		return p
 	}
-	if !actor.mayAnywhere(rt.roles) {
+	if !actor.MayAnywhere(rt.roles...) {
 		return forbidden(actor, rt.roles)
 	}
 	if r.Method == http.MethodPost {

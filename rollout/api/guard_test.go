@@ -121,7 +121,7 @@ func TestTokens(t *testing.T) {
 			t.Errorf("ParseSHA256(%q): got no error", s)
 		}
 	}
-	if _, err := ParseRole("root"); err == nil {
+	if _, err := rollout.ParseRole("root"); err == nil {
 		t.Error("ParseRole(root): got no error")
 	}
 }

@@ -38,8 +38,9 @@ type OIDCConfig struct {
 	GroupsClaim string
 	// Grants give rights to subjects and groups.
 	Grants []OIDCGrant
-	// Person maps a subject to who it is; nil takes "oidc:<subject>".
-	Person func(subject string) rollout.Person
+	// Person maps a subject to who it is and to the other names by which policies may
+	// name it; nil takes "oidc:<subject>".
+	Person func(subject string) (p rollout.Person, names []string)
 	// Client asks the issuer; required.
 	Client *http.Client
 }
@@ -155,7 +156,7 @@ func (o *OIDC) actor(claims jwt.MapClaims) (Actor, error) {
 	groups := texts(claims[o.c.GroupsClaim])
 	a := Actor{Person: rollout.Person{ID: "oidc:" + subject, Via: "oidc"}}
 	if o.c.Person != nil {
-		a.Person = o.c.Person(subject)
+		a.Person, a.Names = o.c.Person(subject)
 	}
 	a.Person.Groups = slices.Concat(a.Person.Groups, groups)
 	if a.Person.Name == "" {

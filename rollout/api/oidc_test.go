@@ -162,10 +162,12 @@ func TestOIDC(t *testing.T) {
 		t.Errorf("requests to the issuer: got %d, want 2: the configuration and the keys, once", n)
 	}
 	mapped := i.oidc(t, func(c *OIDCConfig) {
-		c.Person = func(sub string) rollout.Person { return rollout.Person{ID: "ann", Groups: []string{"board"}} }
+		c.Person = func(string) (rollout.Person, []string) {
+			return rollout.Person{ID: "ann", Groups: []string{"board"}}, []string{"U1"}
+		}
 	})
 	a, err := mapped.Authenticate(bearer(i.token(t, jwt.SigningMethodRS256, "rsa", i.rsa, nil)))
-	if err != nil || a.Person.ID != "ann" || !slices.Equal(a.Person.Groups, []string{"board", "owners", "sre"}) {
+	if err != nil || a.Person.ID != "ann" || !slices.Equal(a.Names, []string{"U1"}) || !slices.Equal(a.Person.Groups, []string{"board", "owners", "sre"}) {
 		t.Errorf("mapped person: got %+v, %v", a.Person, err)
 	}
 }
@@ -363,7 +365,7 @@ func FuzzOIDC(f *testing.F) {
 	f.Add("e30.e30.")
 	f.Add("eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.")
 	f.Add("eyJhbGciOiJSUzI1NiIsImtpZCI6MX0.e30.AA")
-	o, err := NewOIDC(OIDCConfig{Issuer: "https://login.example", Audience: "belay", Client: &http.Client{Transport: transport{&issuer{}}}, Grants: []OIDCGrant{{Grant: Grant{Roles: Roles}}}})
+	o, err := NewOIDC(OIDCConfig{Issuer: "https://login.example", Audience: "belay", Client: &http.Client{Transport: transport{&issuer{}}}, Grants: []OIDCGrant{{Grant: Grant{Roles: rollout.Roles}}}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -106,7 +106,7 @@ func TestAuthorizationTable(t *testing.T) {
 		if op.OperationID == "streamAll" {
 			continue // never ends; TestStreamAll asks it
 		}
-		for _, role := range append([]Role{""}, Roles...) {
+		for _, role := range append([]Role{""}, rollout.Roles...) {
 			token, body := "", ""
 			if role != "" {
 				token = tokenOf(role)
@@ -126,7 +126,7 @@ func TestAuthorizationTable(t *testing.T) {
 			checked++
 		}
 	}
-	if want := 23 * (len(Roles) + 1); checked != want {
+	if want := 23 * (len(rollout.Roles) + 1); checked != want {
 		t.Errorf("cells checked: got %d, want %d; a new operation needs its rule here", checked, want)
 	}
 	if strings.Contains(r.log.String(), "token-of-") {

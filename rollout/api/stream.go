@@ -24,7 +24,7 @@ const (
 // changes, each new journal entry as "entry", and "end" when nothing of it is
 // left to do. With Last-Event-ID the entries after that revision come first.
 func (s *Server) streamOne(w http.ResponseWriter, r *http.Request, a Actor) error {
-	snap, err := s.find(r, a, RoleView)
+	snap, err := s.find(r, a)
 	if err != nil {
 		return err
 	}

@@ -50,10 +50,14 @@ func (e *Engine) listen(ctx context.Context) {
 func (e *Engine) answer(ctx context.Context, via string, a notifier.Answer) (notifier.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, replyWithin)
 	defer cancel()
+	who := e.heardFrom(via, a)
 	if a.Command == "list" {
-		return e.listed(ctx)
+		return e.listed(ctx, who)
 	}
 	s, err := e.Rollout(ctx, a.Rollout)
+	if err == nil && !mayView(s.Plan, who) {
+		err = ErrNotFound
+	}
 	if errors.Is(err, ErrNotFound) {
 		return refused("There is no rollout %s.", a.Rollout), nil
 	}
@@ -63,17 +67,30 @@ func (e *Engine) answer(ctx context.Context, via string, a notifier.Answer) (not
 	if a.Command == "status" {
 		return notifier.Reply{Accepted: true, Text: statusLine(&s)}, nil
 	}
-	who := e.cfg.People(a.Who)
-	who.Via, who.Name = via, orElse(who.Name, a.Name)
-	who.Groups = slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(who.Groups), a.Groups...))))
-	ev, why := toEvent(s.Plan, a, who)
-	if why != "" {
-		return notifier.Reply{Text: why}, nil
+	key := actKey(via, a.ID)
+	ev, why := toEvent(s.Plan, a, who.Person)
+	if why == "" {
+		// What was taken up already is not judged by what became of the rollout since.
+		var known bool
+		if _, known, err = e.Delivered(ctx, a.Rollout, key); err != nil {
+			return notifier.Reply{}, err
+		}
+		if !known {
+			why = s.Plan.Forbids(&s.State, who, ev)
+		}
 	}
-	after, err := e.Deliver(ctx, a.Rollout, actKey(via, a.ID), ev)
+	if why != "" {
+		return refused("Not accepted: %s.", strings.TrimRight(why, ".")), nil
+	}
+	return e.delivered(ctx, &s, key, ev)
+}
+
+// delivered hands an act over and says what came of it.
+func (e *Engine) delivered(ctx context.Context, s *rollout.Snapshot, key string, ev rollout.Event) (notifier.Reply, error) {
+	after, err := e.Deliver(ctx, s.Plan.ID, key, ev)
 	switch {
 	case errors.Is(err, ErrEnded):
-		return refused("Rollout %s has ended: %s.", a.Rollout, s.State.Phase), nil
+		return refused("Rollout %s has ended: %s.", s.Plan.ID, s.State.Phase), nil
 	case errors.Is(err, ErrDifferent):
 		return refused("This was used for another answer before."), nil
 	case errors.Is(err, errPending):
@@ -86,6 +103,23 @@ func (e *Engine) answer(ctx context.Context, via string, a notifier.Answer) (not
 	return notifier.Reply{Accepted: true, Text: fmt.Sprintf("Recorded. %s", statusLine(&after))}, nil
 }
 
+// heardFrom is who spoke through a notifier and what they may do.
+func (e *Engine) heardFrom(via string, a notifier.Answer) rollout.Actor {
+	who := e.cfg.People(via, a.Who)
+	who.Heard = via
+	who.Names = append(slices.Clone(who.Names), rollout.ShortNames(a.Who)...)
+	p := &who.Person
+	p.Via, p.Name = via, orElse(p.Name, a.Name)
+	p.Groups = slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(p.Groups), a.Groups...))))
+	return who
+}
+
+// mayView reports whether a person who was heard may see a rollout: by a role, or
+// because one of its approvals asks them.
+func mayView(p *rollout.Plan, who rollout.Actor) bool {
+	return who.May(p.Policy.Labels, rollout.RoleView) || slices.ContainsFunc(p.Approvals, func(a rollout.Approval) bool { return a.Asks(who) })
+}
+
 func refused(format string, args ...any) notifier.Reply {
 	return notifier.Reply{Text: fmt.Sprintf(format, args...)}
 }
@@ -96,50 +130,25 @@ func actKey(via, id string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// toEvent makes an event of an answer, or says why the person may not give it.
+// toEvent makes an event of an answer, or says why there is none.
 func toEvent(p *rollout.Plan, a notifier.Answer, who rollout.Person) (rollout.Event, string) {
-	ev := rollout.Event{At: a.At.UTC().Round(0), By: &who, Reason: a.Reason}
+	ev := rollout.Event{Kind: rollout.EventCommanded, At: a.At.UTC().Round(0), By: &who, Reason: a.Reason}
 	switch a.Command {
 	case "approve", "reject":
-		i := slices.IndexFunc(p.Approvals, func(x rollout.Approval) bool { return x.Name == a.Gate })
-		if i < 0 {
-			return ev, fmt.Sprintf("The rollout has no gate %q.", a.Gate)
-		}
-		if !isMember(p.Approvals[i], who, a.Who) {
-			return ev, fmt.Sprintf("You are not among those who may answer for %s.", a.Gate)
+		if !slices.ContainsFunc(p.Approvals, func(x rollout.Approval) bool { return x.Name == a.Gate }) {
+			return ev, fmt.Sprintf("the rollout has no gate %q", a.Gate)
 		}
 		ev.Kind, ev.Gate, ev.Nonce, ev.Approve = rollout.EventAnswered, a.Gate, a.Nonce, a.Command == "approve"
-		return ev, ""
 	case "hold", "pause":
 		ev.Command = rollout.CommandPause
 	case "resume":
-		if !slices.ContainsFunc(p.Approvals, func(x rollout.Approval) bool { return isMember(x, who, a.Who) }) {
-			return ev, "Resuming is for those who may approve; others use the command line."
-		}
 		ev.Command = rollout.CommandResume
 	case "rollback":
 		ev.Command = rollout.CommandRollback
 	default:
-		return ev, fmt.Sprintf("%q is not a command.", a.Command)
+		return ev, fmt.Sprintf("%q is not a command", a.Command)
 	}
-	ev.Kind = rollout.EventCommanded
 	return ev, ""
-}
-
-// isMember reports whether a person is in a gate's `from`: named there, in the
-// notifier's terms or by who they are, or in one of its groups. A gate that names
-// nobody is open to those whom the configuration knows by another name than the
-// notifier's.
-func isMember(a rollout.Approval, who rollout.Person, said string) bool {
-	if len(a.Users) == 0 && len(a.Groups) == 0 {
-		return who.ID != said
-	}
-	for _, u := range a.Users {
-		if u == who.ID || u == said || strings.HasSuffix(said, "/"+u) {
-			return true
-		}
-	}
-	return slices.ContainsFunc(a.Groups, func(g string) bool { return slices.Contains(who.Groups, g) })
 }
 
 // statusLine is a rollout in one line.
@@ -151,12 +160,12 @@ func statusLine(s *rollout.Snapshot) string {
 	return strings.TrimSpace(line + " " + s.State.Sentence)
 }
 
-// listed answers with the open rollouts, at most twenty.
-func (e *Engine) listed(ctx context.Context) (notifier.Reply, error) {
+// listed answers with the open rollouts that the person may see, at most twenty.
+func (e *Engine) listed(ctx context.Context, who rollout.Actor) (notifier.Reply, error) {
 	var lines []string
 	more := 0
 	for s, err := range e.Rollouts(ctx) {
-		if err != nil || s.State.Phase.Terminal() {
+		if err != nil || s.State.Phase.Terminal() || !mayView(s.Plan, who) {
 			continue
 		}
 		if len(lines) == 20 {

@@ -199,7 +199,19 @@ func TestInboxRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		in := &flaky{}
-		w.tune = func(c *Config) { c.Inboxes = map[string]notifier.Inbox{"chat": in} }
+		w.tune = func(c *Config) {
+			c.Inboxes = map[string]notifier.Inbox{"chat": in}
+			c.People = func(via, who string) rollout.Actor {
+				a := rollout.Actor{Person: rollout.Person{ID: who}, Grants: []rollout.Grant{{Roles: []rollout.Role{rollout.RoleView}}}}
+				if via == "chat" && who == "slack:T1/U7" {
+					a.Grants[0].Roles = []rollout.Role{rollout.RoleStart}
+				}
+				if who == "slack:T1/U9" {
+					a.Grants = nil
+				}
+				return a
+			}
+		}
 		e := w.start("one")
 		defer w.endAll()
 		w.begin(e, plan("r1", "recs", false))
@@ -218,6 +230,17 @@ func TestInboxRestarts(t *testing.T) {
 		}
 		if r, err = in.deliver(t.Context(), notifier.Answer{ID: "3", Rollout: "r1", Command: "dance"}); err != nil || r.Accepted {
 			t.Errorf("dance: got %+v, err %v", r, err)
+		}
+		for _, c := range []struct{ who, command, want string }{
+			{"slack:T1/U8", "rollback", "none of the roles"}, {"slack:T1/U7", "pause", "none of the roles"},
+			{"slack:T1/U9", "status", "There is no rollout r1"}, {"slack:T1/U9", "rollback", "There is no rollout r1"},
+		} {
+			if r, err = in.deliver(t.Context(), notifier.Answer{ID: c.who + c.command, Rollout: "r1", Command: c.command, Who: c.who}); err != nil || r.Accepted || !strings.Contains(r.Text, c.want) {
+				t.Errorf("%s by %s: got %+v, err %v, want a refusal: %s", c.command, c.who, r, err, c.want)
+			}
+		}
+		if r, err = in.deliver(t.Context(), notifier.Answer{ID: "2", Command: "list", Who: "slack:T1/U9"}); err != nil || r.Text != "No rollout is open." {
+			t.Errorf("list by somebody who may view nothing: got %+v, err %v", r, err)
 		}
 		if r, err = in.deliver(t.Context(), notifier.Answer{ID: "4", Rollout: "r1", Command: "rollback", Who: "slack:T1/U7"}); err != nil || !r.Accepted {
 			t.Errorf("rollback: got %+v, err %v", r, err)

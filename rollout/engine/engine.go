@@ -67,9 +67,9 @@ type Config struct {
 	Sources   map[string]analysis.Source
 	Notifiers map[string]notifier.Notifier
 	Inboxes   map[string]notifier.Inbox
-	// People maps what a notifier calls a person to who it is; nil takes the name
-	// as it is.
-	People func(who string) rollout.Person
+	// People maps what a notifier calls a person to who it is and what they may do;
+	// nil takes the name as it is and lets everybody view.
+	People func(notifier, who string) rollout.Actor
 	// ExternalURL is where people can look at rollouts; "" when there is none.
 	ExternalURL string
 	Logger      *slog.Logger
@@ -149,7 +149,9 @@ func (c *Config) validate() error {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.People == nil {
-		c.People = func(who string) rollout.Person { return rollout.Person{ID: who} }
+		c.People = func(_, who string) rollout.Actor {
+			return rollout.Actor{Person: rollout.Person{ID: who}, Grants: []rollout.Grant{{Roles: []rollout.Role{rollout.RoleView}}}}
+		}
 	}
 	if c.Preflight == nil {
 		c.Preflight = preflight.Run

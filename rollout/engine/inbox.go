@@ -77,6 +77,16 @@ func (e *Engine) Deliver(ctx context.Context, id, key string, ev rollout.Event) 
 	return e.foldIn(ctx, id, ev)
 }
 
+// Delivered returns the act that was delivered to a rollout under the key; known
+// is false when there is none.
+func (e *Engine) Delivered(ctx context.Context, id, key string) (ev rollout.Event, known bool, err error) {
+	if !validID(key) {
+		key = actKey("", key)
+	}
+	a, known, err := e.act(ctx, id, key)
+	return a.event, known, err
+}
+
 // record creates the act, once.
 func (e *Engine) record(ctx context.Context, id string, ev rollout.Event) (rollout.Event, error) {
 	entry, err := json.Marshal(ev)
@@ -99,12 +109,22 @@ func (e *Engine) record(ctx context.Context, id string, ev rollout.Event) (rollo
 	return old.event, nil
 }
 
-// sameAct reports whether two events are one act: only their time may differ.
+// sameAct reports whether two events are one act: their time may differ, and what
+// is known of the person besides who it is.
 func sameAct(a, b rollout.Event) bool {
 	a.At, b.At = time.Time{}, time.Time{}
+	a.By, b.By = bare(a.By), bare(b.By)
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && string(x) == string(y)
+}
+
+// bare is a person by nothing but their id.
+func bare(p *rollout.Person) *rollout.Person {
+	if p == nil {
+		return nil
+	}
+	return &rollout.Person{ID: p.ID}
 }
 
 // foldIn folds an act in here, or waits a while for the replica that can.

@@ -115,6 +115,7 @@ func TestApproval(t *testing.T) {
 			{"a stale button", func(a *notifier.Answer) { a.ID, a.Who, a.Nonce = "click-2", "slack:T1/U1", "old" }, false, "Not accepted"},
 			{"the owner", func(a *notifier.Answer) { a.ID, a.Who = "click-3", "slack:T1/U1" }, true, "Recorded"},
 			{"the same click again", func(a *notifier.Answer) { a.ID, a.Who = "click-3", "slack:T1/U1" }, true, "Recorded"},
+			{"the same click, and Slack tells their groups now", func(a *notifier.Answer) { a.ID, a.Who, a.Groups = "click-3", "slack:T1/U1", []string{"S1"} }, true, "Recorded"},
 			{"an id used before", func(a *notifier.Answer) { a.ID, a.Who, a.Command = "click-3", "slack:T1/U1", "reject" }, false, "before"},
 			{"no such rollout", func(a *notifier.Answer) { a.ID, a.Rollout = "click-4", "r9" }, false, "no rollout"},
 		} {

@@ -86,13 +86,21 @@ func (c *Config) checkAuth() []error {
 	}
 	roles := func(field string, names []string) {
 		for _, r := range names {
-			if _, err := api.ParseRole(r); err != nil {
+			if _, err := rollout.ParseRole(r); err != nil {
 				errs = append(errs, fmt.Errorf("%s.roles: %w", field, err))
 			}
 		}
 	}
 	for i, t := range c.Auth.Tokens {
 		roles(fmt.Sprintf("auth.tokens[%d]", i), t.Roles)
+	}
+	for i, p := range c.People {
+		roles(fmt.Sprintf("people[%d]", i), p.Roles)
+	}
+	for _, name := range sortedKeys(c.Notifiers) {
+		if s := c.Notifiers[name].Slack; s != nil {
+			roles("notifiers."+name+".slack", s.Roles)
+		}
 	}
 	if o := c.Auth.OIDC; o != nil {
 		for i, g := range o.Grants {
@@ -187,7 +195,7 @@ func (c *Config) tokens() (api.Tokens, error) {
 		if err != nil {
 			return nil, fmt.Errorf("auth.tokens[%d].sha256: %w", i, err)
 		}
-		actor := api.Actor{Person: c.named("token", t.Name), Grants: []api.Grant{grant(t.Roles, t.Labels)}}
+		actor := api.Actor{Person: c.named("token", t.Name), Names: c.namesOf("token:" + t.Name), Grants: []api.Grant{grant(t.Roles, t.Labels)}}
 		tokens = append(tokens, api.Token{Actor: actor, SHA256: sum})
 	}
 	return tokens, nil
@@ -200,12 +208,13 @@ func (c *Config) oidc(o *OIDCConfig) (*api.OIDC, error) {
 	}
 	out := api.OIDCConfig{
 		Issuer: o.Issuer, Audience: o.Audience, Algorithms: o.Algorithms, JWKS: o.JWKS, GroupsClaim: o.GroupsClaim, Client: client,
-		Person: func(subject string) rollout.Person {
-			p := c.person("oidc:" + subject)
+		Person: func(subject string) (rollout.Person, []string) {
+			who := "oidc:" + subject
+			p := c.person(who)
 			if p.Via == "" {
 				p.Via = "oidc"
 			}
-			return p
+			return p, c.namesOf(who)
 		},
 	}
 	for _, g := range o.Grants {
@@ -218,7 +227,7 @@ func (c *Config) certificates(m *MTLSConfig) api.ClientCertificates {
 	var out api.ClientCertificates
 	for _, cl := range m.Clients {
 		out = append(out, api.ClientCertificate{URI: cl.URI, DNS: cl.DNS, CommonName: cl.CommonName,
-			Actor: api.Actor{Person: c.named("mtls", cl.Name), Grants: []api.Grant{grant(cl.Roles, cl.Labels)}}})
+			Actor: api.Actor{Person: c.named("mtls", cl.Name), Names: c.namesOf("mtls:" + cl.Name), Grants: []api.Grant{grant(cl.Roles, cl.Labels)}}})
 	}
 	return out
 }
@@ -235,7 +244,7 @@ func (c *Config) named(kind, name string) rollout.Person {
 func grant(roles []string, labels map[string]string) api.Grant {
 	g := api.Grant{Labels: labels}
 	for _, r := range roles {
-		g.Roles = append(g.Roles, api.Role(r))
+		g.Roles = append(g.Roles, rollout.Role(r))
 	}
 	return g
 }

@@ -54,6 +54,9 @@ type PersonConfig struct {
 	Token  string   `yaml:"token" doc:"Name of the person's token."`
 	MTLS   string   `yaml:"mtls" doc:"Name of the person's client certificate."`
 	Groups []string `yaml:"groups" doc:"Groups that approvals may name."`
+	// Roles and Labels are for those who come without a credential that has roles.
+	Roles  []string          `yaml:"roles" doc:"What the person may do through a notifier, besides what their credentials give: view, start, approve, operate, admin. Whom an approval names may answer it there without a role."`
+	Labels map[string]string `yaml:"labels" doc:"The roles hold only for policies with these labels."`
 }
 
 // TriggerConfig is one thing that starts rollouts; exactly one kind.

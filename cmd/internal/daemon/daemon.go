@@ -165,7 +165,7 @@ func (d *daemon) build() error {
 	}
 	config, err := withCrashPoints(engine.Config{
 		Store: d.store, Leaser: store.Always{}, Owner: replica, Version: d.o.Version,
-		Sources: srcs, Routers: rts, Notifiers: nots, Inboxes: inboxes, People: d.config.person, ExternalURL: d.config.ExternalURL,
+		Sources: srcs, Routers: rts, Notifiers: nots, Inboxes: inboxes, People: d.config.heard, ExternalURL: d.config.ExternalURL,
 		Logger: d.log, Registerer: d.registry, Retention: d.config.Retention,
 	})
 	if err != nil {

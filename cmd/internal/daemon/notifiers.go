@@ -37,6 +37,7 @@ type SlackNotifier struct {
 	Channel           string            `yaml:"channel" doc:"Where messages go that have no other place."`
 	Channels          map[string]string `yaml:"channels" doc:"Other places, by the policy's owner."`
 	PageMention       string            `yaml:"pageMention" doc:"Who is mentioned in a page: a user (U…), a user group (S…), or here."`
+	Roles             []string          `yaml:"roles" default:"[view]" doc:"What every full member of the workspace may do by /belay and buttons: view by default, [] nothing, start also rolling back. More comes from people and from an approval's from."`
 	NoCharts          bool              `yaml:"noCharts" doc:"Leave out the picture of the guardrails."`
 	Templates         map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
 	HTTP              policies.Raw      `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
