@@ -9,6 +9,13 @@ import (
 // preflightTries is how often a preflight that could not be made is tried.
 const preflightTries = 5
 
+// checksHold is for how long what a preflight found is believed while a gate of
+// the first step is closed. It is longer than the checks may take (two minutes)
+// and than a person needs who answers at once, and short beside the time in which
+// deployments, capacity and splits change under somebody's hands. The age counts
+// from the answer, so that slow or repeated checks are never asked for ever.
+const checksHold = 5 * time.Minute
+
 // started opens the history.
 func (m *machine) started() {
 	m.s.Created = m.now()
@@ -55,6 +62,8 @@ func (m *machine) queued() {
 
 // refuse ends the rollout before any traffic moved.
 func (m *machine) refuse(reason Reason, sentence string) {
+	m.s.Hold, m.s.Gates = nil, nil
+	m.resolvePage("Resolved: " + sentence)
 	m.enter(PhaseRefused, reason, sentence)
 	m.decide(Decision{Kind: DecisionRefuse, Reason: reason, Sentence: sentence})
 }
@@ -81,6 +90,10 @@ func (m *machine) preflighted() {
 	}
 	split := m.ev.Split.Clone()
 	m.s.Observed = &split
+	if was := m.s.Confirmed; was != nil && !was.Equal(split) {
+		m.movedMeanwhile(*was, split)
+		return
+	}
 	stable, err := Stable(split, m.p.Stable, m.p.Release.Candidate)
 	if err != nil {
 		m.refuse(ReasonPreflight, sentenceOf(err))
@@ -93,6 +106,31 @@ func (m *machine) preflighted() {
 	m.s.Stable = stable
 	m.s.Confirmed, m.s.ConfirmedAt = &split, m.now()
 	m.advance()
+}
+
+// movedMeanwhile refuses to start from another split than the one that the
+// rollout was checked, and perhaps approved, for: somebody else moved the traffic
+// while the first step waited.
+func (m *machine) movedMeanwhile(was, is Split) {
+	sentence := fmt.Sprintf("Somebody else changed the split from %s to %s while the first step waited. Start the release again if it shall begin there.", was, is)
+	m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &is, Sentence: sentence,
+		Rule: "a rollout begins from the split it was checked for"})
+	m.refuse(ReasonForeignChange, sentence)
+}
+
+// outdated reports whether the checks were made too long ago for the first
+// traffic to be moved on their word. ConfirmedAt is when they were answered, as
+// long as no step has begun.
+func (m *machine) outdated() bool {
+	return m.s.Step < 0 && m.s.Asked == nil && m.now().Sub(m.s.ConfirmedAt) > checksHold
+}
+
+// checkAgain makes the checks once more, right before the first step. The gates
+// stay as they are: an approval that was given is not asked for again.
+func (m *machine) checkAgain() {
+	m.s.Tries = 0
+	m.enter(PhasePreflight, ReasonPreflight,
+		fmt.Sprintf("The checks are %s old and are made again before any traffic moves.", m.now().Sub(m.s.ConfirmedAt).Round(time.Second)))
 }
 
 // failures are the failed checks' sentences, and whether all of them may pass

@@ -194,6 +194,8 @@ func (s *scenario) policy(text string) {
 				Expires: 20 * time.Minute, OnExpiry: rollout.ExpiryHold})
 		case "quorum":
 			p.Approvals[len(p.Approvals)-1].Quorum, _ = strconv.Atoi(v)
+		case "expires":
+			p.Approvals[len(p.Approvals)-1].Expires = s.duration(v)
 		case "onExpiry":
 			p.Approvals[len(p.Approvals)-1].OnExpiry = rollout.ExpiryPolicy(v)
 		case "onForeignChange":
@@ -412,6 +414,13 @@ func (f *scriptedFaults) Split(w *sim.World) *rollout.Failure {
 		return &rollout.Failure{Kind: rollout.FailureTransient, Message: "connection reset"}
 	}
 	return nil
+}
+
+// Checks find the candidate unready for a while.
+func (f *scriptedFaults) Checks(w *sim.World, _ *sim.Run) []rollout.CheckResult {
+	ok := !f.on(w, "unready")
+	found := map[bool]string{true: "2 instances, ready", false: "0 of 2 instances ready"}[ok]
+	return []rollout.CheckResult{{Check: "ready", OK: ok, Found: found, Expected: "green ready", Remedy: "look at its deployment log"}}
 }
 
 // Notify fails while the notifier is down.

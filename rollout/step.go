@@ -14,7 +14,11 @@ func (m *machine) advance() {
 		return
 	}
 	why, waitsFor := m.closed(next)
-	if why == "" {
+	switch {
+	case why == "" && m.outdated():
+		m.checkAgain()
+		return
+	case why == "":
 		m.enterStep(next)
 		return
 	}

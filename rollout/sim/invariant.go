@@ -38,6 +38,11 @@ type account struct {
 	foreign time.Time
 	// began is when the endpoint was first read for the rollout.
 	began time.Time
+	// clock is the latest instant that an event named; checked is when the checks
+	// were last made and passed, and moved is whether a step has begun since.
+	clock   time.Time
+	checked time.Time
+	moved   bool
 	// rollback is since when stable is to be put back.
 	rollback time.Time
 	ended    rollout.Phase
@@ -80,6 +85,7 @@ func (i *Invariants) check(w *World, r *Run, l Line) {
 	}
 	i.answers(r, a, l)
 	i.watch(r, a, l)
+	a.checks(l)
 	for _, d := range l.Decisions {
 		i.decision(w, r, a, l, d)
 	}
@@ -142,6 +148,29 @@ func required(r *Run, metric string) bool {
 	return false
 }
 
+// checksHold is for how long what the checks found may be acted on.
+const checksHold = 5 * time.Minute
+
+// checks keeps account of when the checks passed.
+func (a *account) checks(l Line) {
+	if l.Event.At.After(a.clock) {
+		a.clock = l.Event.At
+	}
+	failed := slices.ContainsFunc(l.Event.Checks, func(c rollout.CheckResult) bool { return !c.OK })
+	if l.Event.Kind == rollout.EventPreflighted && l.Ignored == "" && l.Event.Split != nil && !failed {
+		a.checked = a.clock
+	}
+}
+
+// checkFresh: I13: the first traffic moves on checks that passed a short while ago,
+// however long the first step waited.
+func (i *Invariants) checkFresh(w *World, r *Run, a *account, d rollout.Decision) {
+	if age := a.clock.Sub(a.checked); !a.moved && (a.checked.IsZero() || age > checksHold) {
+		i.fail(w, r, "I13", "step %s begins and the checks are %s old", d.Step, age)
+	}
+	a.moved = true
+}
+
 // decision looks at one thing that was decided.
 func (i *Invariants) decision(w *World, r *Run, a *account, l Line, d rollout.Decision) {
 	switch d.Kind {
@@ -169,6 +198,7 @@ func (i *Invariants) decision(w *World, r *Run, a *account, l Line, d rollout.De
 // no step begins on missing data, and bakes are watched in full.
 func (i *Invariants) checkForward(w *World, r *Run, a *account, l Line, d rollout.Decision) {
 	if d.Kind == rollout.DecisionStep {
+		i.checkFresh(w, r, a, d)
 		for _, gate := range r.Plan.Steps[r.State.Step].Requires {
 			if !a.passed[gate] {
 				i.fail(w, r, "I1", "step %s begins and gate %s was not opened", d.Step, gate)

@@ -83,6 +83,13 @@ var mutants = map[string]func(*rollout.Plan, rollout.State, rollout.Event) rollo
 		}
 		return n
 	},
+	// I13: what the checks found is believed however long ago it was.
+	"the checks never age": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		if s.Step < 0 && s.Confirmed != nil {
+			s.ConfirmedAt = ev.At
+		}
+		return rollout.Next(p, s, ev)
+	},
 	// I9: a write that was accepted counts as one that took effect.
 	"no read-back": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		if ev.Kind == rollout.EventTraffic && ev.Failure == nil && s.Shift != nil && s.Phase == rollout.PhaseRollingBack {

@@ -367,6 +367,17 @@ func (c *chaos) Read(w *sim.World, _ *sim.Run, q analysis.Query) *analysis.Readi
 	return &r
 }
 
+// Checks cannot be made, or find something to complain of.
+func (c *chaos) Checks(w *sim.World, _ *sim.Run) []rollout.CheckResult {
+	switch {
+	case c.hit(w, "check not made", c.router):
+		return []rollout.CheckResult{{Check: "ready", Found: "504", Expected: "an answer", Transient: true}}
+	case c.hit(w, "check failed", c.lost/4):
+		return []rollout.CheckResult{{Check: "ready", Found: "0 instances", Expected: "2 instances"}}
+	}
+	return []rollout.CheckResult{{Check: "ready", OK: true}}
+}
+
 // Notify fails.
 func (c *chaos) Notify(w *sim.World, _ string) *rollout.Failure {
 	if c.hit(w, "message lost", c.notify) {
