@@ -63,7 +63,7 @@ func (c *Client) click(ctx context.Context, ic slack.InteractionCallback, a slac
 		return say("This button is not one that Belay can read; nothing was decided.")
 	}
 	if a.ActionID == actionApprove {
-		return say(c.decide(ctx, ic.User.ID, true, notifier.Answer{
+		return say(c.decide(ctx, ic.User.ID, notifier.Answer{
 			ID:      actID("click", ic.User.ID, channel, ts, a.ActionID, orElse(a.ActionTs, ic.TriggerID)),
 			Rollout: v.Rollout, Gate: v.Gate, Nonce: v.Nonce, Command: "approve",
 		}).Text)
@@ -92,7 +92,7 @@ func (c *Client) submission(ctx context.Context, ic slack.InteractionCallback) o
 	if reason == "" {
 		return outcome{ack: inDialog("Please give a reason; it goes on record.")}
 	}
-	reply := c.decide(ctx, ic.User.ID, d.Command == "reject", notifier.Answer{
+	reply := c.decide(ctx, ic.User.ID, notifier.Answer{
 		// A dialog that was refused may be sent again, and that is another act.
 		ID:      actID("dialog", ic.User.ID, ic.View.ID, ic.View.Hash, ic.TriggerID, reason),
 		Rollout: d.Rollout, Gate: d.Gate, Nonce: d.Nonce, Command: d.Command, Reason: reason,

@@ -25,7 +25,7 @@ func (c *Client) command(sc slack.SlashCommand) *act {
 	a.ID = actID("command", sc.TeamID, sc.UserID, sc.ChannelID, sc.TriggerID, sc.Text)
 	return &act{
 		do: func(ctx context.Context) outcome {
-			text := escaper.Replace(notifier.Lines(c.decide(ctx, sc.UserID, a.Command == "resume", a).Text, maxSection))
+			text := escaper.Replace(notifier.Lines(c.decide(ctx, sc.UserID, a).Text, maxSection))
 			return outcome{ack: private(text), late: func(ctx context.Context) { c.respond(ctx, sc, text) }}
 		},
 		late: private("Heard. This takes a moment …"),

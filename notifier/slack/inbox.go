@@ -188,9 +188,10 @@ func bounded[T any](f func(context.Context) T) T {
 	return f(ctx)
 }
 
-// decide hands an answer to deliver and gives what the person is to be told. groups
-// says whether their user groups matter.
-func (c *Client) decide(ctx context.Context, user string, groups bool, a notifier.Answer) notifier.Reply {
+// decide hands an answer to deliver, with the person's user groups: an approval may
+// ask one of them, and that is also the right to pause and to roll back. It gives
+// what the person is to be told.
+func (c *Client) decide(ctx context.Context, user string, a notifier.Answer) notifier.Reply {
 	c.inbox.mu.Lock()
 	deliver := c.inbox.deliver
 	c.inbox.mu.Unlock()
@@ -207,11 +208,9 @@ func (c *Client) decide(ctx context.Context, user string, groups bool, a notifie
 	}
 	a.Who, a.Name, a.At = p.who, notifier.Line(p.name, 80), time.Now()
 	note := ""
-	if groups {
-		if a.Groups, err = c.people.memberOf(ctx, user); err != nil {
-			c.log.WarnContext(ctx, "user groups not known", "rollout", a.Rollout, "outcome", c.classify(err).Error())
-			note = " (Slack did not tell all user groups; if you may answer as a member of one, try again in a moment.)"
-		}
+	if a.Groups, err = c.people.memberOf(ctx, user); err != nil {
+		c.log.WarnContext(ctx, "user groups not known", "rollout", a.Rollout, "outcome", c.classify(err).Error())
+		note = " (Slack did not tell all user groups; if you may act as a member of one, try again in a moment.)"
 	}
 	reply, err := deliver(ctx, a)
 	if err != nil {

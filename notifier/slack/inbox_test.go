@@ -92,7 +92,7 @@ func TestAnswer(t *testing.T) {
 			Groups: []string{"@product-owners", "S0PRODUCT", "product-owners"},
 		}},
 		{"hold", sent("U0OTHER", "hold", "n0nce-5be1", "let me look", "t1"), notifier.Answer{
-			Rollout: "r-7f3a", Gate: "product-owner", Nonce: "n0nce-5be1", Command: "hold", Reason: "let me look", Who: "slack:T0TEAM/U0OTHER", Name: "Name of U0OTHER",
+			Rollout: "r-7f3a", Gate: "product-owner", Nonce: "n0nce-5be1", Command: "hold", Reason: "let me look", Who: "slack:T0TEAM/U0OTHER", Name: "Name of U0OTHER", Groups: []string{"@others", "S0OTHERS", "others"},
 		}},
 	} {
 		w, l := newWorkspace(t), &ledger{}

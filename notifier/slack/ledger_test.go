@@ -52,7 +52,7 @@ func (l *ledger) deliver(ctx context.Context, a notifier.Answer) (notifier.Reply
 	case a.Who == "slack:"+team+"/U0REQUESTER":
 		return notifier.Reply{Text: "Not accepted: the requester may not approve."}, nil
 	case a.Who != "slack:"+team+"/U0APPROVER" && !slices.Contains(a.Groups, "product-owners"):
-		return notifier.Reply{Text: "You are not among those who may answer for product-owner."}, nil
+		return notifier.Reply{Text: "Not accepted: " + a.Who + " is not among those whom approval product-owner asks: U0APPROVER, S0OWNERS."}, nil
 	case a.Nonce == "expired":
 		return notifier.Reply{Text: "Not accepted: the request has expired."}, nil
 	case a.Nonce != "n0nce-5be1":

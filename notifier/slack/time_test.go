@@ -19,7 +19,7 @@ func TestInTime(t *testing.T) {
 		for _, test := range []struct{ name, payload, ack, whisper string }{
 			{"click", clicked("U0APPROVER", actionApprove, "n0nce-5be1", "1.1"), "null", "U0APPROVER: Recorded."},
 			{"accepted dialog", sent("U0APPROVER", "hold", "n0nce-5be1", "look", "t1"), `"response_action":"clear"`, "U0APPROVER: Recorded."},
-			{"refused dialog", sent("U0OTHER", "reject", "n0nce-5be1", "no", "t2"), `"response_action":"clear"`, "U0OTHER: You are not among those"},
+			{"refused dialog", sent("U0OTHER", "reject", "n0nce-5be1", "no", "t2"), `"response_action":"clear"`, "U0OTHER: Not accepted: slack:T0TEAM/U0OTHER is not among those"},
 		} {
 			w.set(func() { w.whispers = nil })
 			began := time.Now()
