@@ -206,7 +206,7 @@ func (m *machine) stepName() string {
 
 // clone returns a copy of which Next may change everything it changes.
 func (s State) clone() State {
-	s.Messages, s.Outbox = slices.Clone(s.Messages), slices.Clone(s.Outbox)
+	s.Messages, s.Outbox, s.PageFailures = slices.Clone(s.Messages), slices.Clone(s.Outbox), slices.Clone(s.PageFailures)
 	s.Gates, s.Refs = maps.Clone(s.Gates), maps.Clone(s.Refs)
 	s.Shift, s.Hold, s.Page = clonePtr(s.Shift), clonePtr(s.Hold), clonePtr(s.Page)
 	return s

@@ -238,6 +238,9 @@ func (m *machine) delivered() {
 		}
 	}
 	m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
+	if e.Kind == EffectPage {
+		m.paged(e.Notifiers[0])
+	}
 }
 
 // keepRef remembers what a notifier returned for a message.
@@ -262,6 +265,7 @@ func (m *machine) lateDelivered() {
 	}
 	m.keepRef(m.ev.Notifier, m.ev.Key)
 	if page {
+		m.paged(m.ev.Notifier)
 		m.s.PagedTo = m.ev.Notifier
 		if m.s.Page != nil {
 			m.s.Page.Notifier = m.ev.Notifier
@@ -281,6 +285,9 @@ func (m *machine) undelivered() {
 	if m.ev.Failure != nil {
 		f = *m.ev.Failure
 	}
+	if e.Kind == EffectPage {
+		m.notPaged(e, f)
+	}
 	wait := max(backoff(e.Attempt, time.Second, time.Minute), min(f.RetryAfter, 10*time.Minute))
 	switch {
 	case e.Kind == EffectTell && f.Kind == FailurePermanent:
@@ -288,6 +295,7 @@ func (m *machine) undelivered() {
 		return
 	case e.Kind == EffectPage && e.Notice.Resolve && (f.Kind == FailurePermanent || e.Attempt > 20):
 		m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
+		m.forgetPage()
 		return
 	case e.Kind == EffectAsk && e.Notice.Question.State != QuestionOpen && (f.Kind == FailurePermanent || e.Attempt > 20):
 		m.s.Messages = slices.Delete(m.s.Messages, i, i+1)

@@ -75,8 +75,10 @@ type State struct {
 
 	Page *OpenPage `json:"page,omitempty"`
 	// PagedTo is the notifier that took the last page.
-	PagedTo  string   `json:"pagedTo,omitempty"`
-	Messages []Effect `json:"messages,omitempty"`
+	PagedTo string `json:"pagedTo,omitempty"`
+	// PageFailures are the notifiers that did not take the page, or its end.
+	PageFailures []PageFailure `json:"pageFailures,omitempty"`
+	Messages     []Effect      `json:"messages,omitempty"`
 	// Refs hold what notifiers returned, by notifier and notice key.
 	Refs map[string]string `json:"refs,omitempty"`
 

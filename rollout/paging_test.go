@@ -1,0 +1,87 @@
+package rollout_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/sim"
+)
+
+// told runs a story whose page opens at 8m0.1s and ends at 9m0.1s, opens again at
+// 12m0.1s and ends at 13m0.1s, and says at the given instants what did not reach people.
+func told(t *testing.T, story string, at ...time.Duration) []string {
+	t.Helper()
+	s := newScenario(t)
+	for line := range strings.SplitSeq(`policy onNoData=page
+model green from=7m gone=1
+model green from=9m failures=0.1%
+model green from=11m gone=1
+model green from=13m failures=0.1%
+`+story+"\nbegin", "\n") {
+		s.line(line)
+	}
+	var got []string
+	for _, after := range at {
+		s.world.At(s.start.Add(after), func(w *sim.World) {
+			u, ok := w.Runs[0].State.UndeliveredPage()
+			line := fmt.Sprintf("%s: nothing", after)
+			if ok {
+				line = fmt.Sprintf("%s: taken by %q, ended %v:", after, u.TakenBy, u.Ended)
+			}
+			for _, f := range u.Failures {
+				line += fmt.Sprintf(" %s since %s (end %v)", f.Notifier, s.since(f.Since), f.End)
+				if f.Tries < 1 || f.Last.Before(f.Since) || f.Why != "503" {
+					t.Errorf("%s: got %+v, want tries, the last of them and the reason", after, f)
+				}
+			}
+			got = append(got, line)
+		})
+	}
+	s.line("run 1h")
+	return got
+}
+
+// TestUndeliveredPage follows a page whose first notifier, or all of them, are away
+// when it opens, when it ends, or both. What the state says of it is what a person
+// needs to know whom to call: who failed since when, and who took it instead.
+func TestUndeliveredPage(t *testing.T) {
+	for _, c := range []struct {
+		name, story string
+		at          []time.Duration
+		want        []string
+	}{
+		{"all is well", "policy page=oncall,backup", []time.Duration{8*time.Minute + 30*time.Second, 11 * time.Minute}, []string{
+			"8m30s: nothing", "11m0s: nothing"}},
+		{"the first is down", "policy page=oncall,backup\nfault oncall from=0s to=9m", []time.Duration{8*time.Minute + 30*time.Second, 11 * time.Minute, 12*time.Minute + 30*time.Second}, []string{
+			`8m30s: taken by "backup", ended false: oncall since 8m0.1s (end false)`,
+			"11m0s: nothing", "12m30s: nothing"}},
+		{"all are down for a while", "policy page=oncall,backup\nfault oncall from=0s to=1h\nfault backup from=0s to=8m20s", []time.Duration{8*time.Minute + 15*time.Second, 8*time.Minute + 55*time.Second}, []string{
+			`8m15s: taken by "", ended false: oncall since 8m0.1s (end false) backup since 8m0.2s (end false)`,
+			`8m55s: taken by "backup", ended false: oncall since 8m0.1s (end false)`}},
+		{"nobody takes the page before it ends", "policy page=oncall\nfault oncall from=0s to=11m", []time.Duration{10*time.Minute + 40*time.Second, 11*time.Minute + 40*time.Second}, []string{
+			`10m40s: taken by "", ended false: oncall since 8m0.1s (end false)`, "11m40s: nothing"}},
+		{"the end is not taken", "policy page=oncall\nfault oncall from=8m30s to=11m", []time.Duration{10*time.Minute + 40*time.Second, 11*time.Minute + 40*time.Second}, []string{
+			`10m40s: taken by "oncall", ended true: oncall since 9m0.1s (end true)`, "11m40s: nothing"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, told(t, c.story, c.at...)); diff != "" {
+				t.Errorf("undelivered (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestUndeliveredPageSurvives: the state holds the failure in its JSON, so that a
+// restart shows it before anything is tried again.
+func TestUndeliveredPageSurvives(t *testing.T) {
+	s := rollout.State{Page: &rollout.OpenPage{Notifier: "backup"}, PageFailures: []rollout.PageFailure{{Notifier: "oncall", Tries: 2, Why: "HTTP status 503"}}}
+	u, ok := s.UndeliveredPage()
+	if !ok || u.TakenBy != "backup" || u.Failures[0].Why != "HTTP status 503" {
+		t.Errorf("got %+v, %v, want oncall's failure and that backup took it", u, ok)
+	}
+}
