@@ -83,6 +83,8 @@ type Config struct {
 	// TestNotifiers sends a test message to every notifier and says how that went;
 	// nil: there are none.
 	TestNotifiers func(ctx context.Context, by rollout.Person) []NotifierTest
+	// Triggers knows what starts rollouts by events; nil: nothing does.
+	Triggers Triggers
 	// Canonical is who a name in requestedBy is, so that whom a release was asked
 	// for is known by the same name when it comes to approving; nil takes the name
 	// as it is.
@@ -200,6 +202,8 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/endpoints", "listEndpoints", view, s.endpoints},
 		{"GET", "/v1/endpoints/{router}/{name}", "getEndpoint", view, s.endpoint},
 		{"GET", "/v1/sources", "lookAtSources", operate, s.sources},
+		{"GET", "/v1/triggers", "listTriggers", operate, s.triggers},
+		{"GET", "/v1/triggers/{name}/refused", "listRefused", operate, s.refused},
 		{"DELETE", "/v1/endpoints/{router}/{name}/cooldown", "clearCooldown", operate, s.clearCooldown},
 		{"POST", "/v1/notifiers/test", "testNotifiers", operate, s.testNotifiers},
 		{"GET", "/openapi.yaml", "getOpenAPI", nil, s.openapi},

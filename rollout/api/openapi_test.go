@@ -126,7 +126,7 @@ func TestAuthorizationTable(t *testing.T) {
 			checked++
 		}
 	}
-	if want := 23 * (len(rollout.Roles) + 1); checked != want {
+	if want := 25 * (len(rollout.Roles) + 1); checked != want {
 		t.Errorf("cells checked: got %d, want %d; a new operation needs its rule here", checked, want)
 	}
 	if strings.Contains(r.log.String(), "token-of-") {
@@ -181,7 +181,7 @@ func TestAnswersFitSchemas(t *testing.T) {
 	r := serve(t, Config{Auth: actors(), Ready: func(context.Context) []string { return []string{"nats: disconnected"} },
 		TestNotifiers: func(context.Context, rollout.Person) []NotifierTest {
 			return []NotifierTest{{Name: "pager", OK: true}, {Name: "slack", Error: "channel_not_found"}}
-		}})
+		}, Triggers: fakeTriggers{}})
 	schema := schemas(t)
 	id := r.started(t, "k", "recs", "7")
 	r.engine.set(id, fullState)
@@ -198,6 +198,10 @@ func TestAnswersFitSchemas(t *testing.T) {
 		{"GET", "/v1/endpoints/edge/nobody", "", "Problem"},
 		{"GET", "/v1/sources", "", "SourceList"},
 		{"GET", "/v1/sources?x=1", "", "Problem"},
+		{"GET", "/v1/triggers", "", "TriggerList"},
+		{"GET", "/v1/triggers/nats:RELEASES/refused", "", "RefusedList"},
+		{"GET", "/v1/triggers/nats:RELEASES/refused?cursor=9", "", "RefusedList"},
+		{"GET", "/v1/triggers/nobody/refused", "", "Problem"},
 		{"POST", "/v1/policies/check", `{"text":"bad"}`, "CheckResult"},
 		{"POST", "/v1/policies/check", `{"text":"good","file":"a.yaml"}`, "CheckResult"},
 		{"POST", "/v1/notifiers/test", "{}", "NotifierTests"},

@@ -259,5 +259,10 @@ func (t *Trigger) refuse(ctx context.Context, r Refusal) error {
 	if t.c.Refused != nil {
 		t.c.Refused(ctx, r)
 	}
+	if t.refused.Add(1)%pruneEvery == 1 {
+		if err := t.trail.prune(ctx); err != nil && ctx.Err() == nil {
+			t.c.Log.Warn("refusals not pruned", "trigger", t.c.Name, "err", err)
+		}
+	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"net/url"
 	"slices"
 	"strings"
@@ -56,10 +55,14 @@ type Refusal struct {
 	Published time.Time `json:"published"`
 }
 
-// keptMax bounds what a refusal keeps of a body, and of each header.
+// keptMax bounds what a refusal keeps of a body, keptHeaderMax of each header, and
+// keptRefusals how many refusals of one trigger are kept; pruneEvery is after how
+// many new ones that is looked at.
 const (
 	keptMax       = 64 << 10
 	keptHeaderMax = 1 << 10
+	keptRefusals  = 500
+	pruneEvery    = 50
 )
 
 func recordKey(source, id string) string {
@@ -110,7 +113,7 @@ func (t trail) create(ctx context.Context, r Record) (Record, error) {
 // keep writes a refusal; it reports false when this very message was kept
 // before.
 func (t trail) keep(ctx context.Context, r Refusal) (bool, error) {
-	key := refusedPrefix(t.name) + fmt.Sprintf("%s-%020d", url.PathEscape(r.Stream), r.Sequence)
+	key := refusedPrefix(t.name) + place(r)
 	b, err := json.Marshal(r)
 	if err != nil {
 		return false, fmt.Errorf("encode refusal: %w", err)
@@ -133,25 +136,58 @@ func (t trail) keep(ctx context.Context, r Refusal) (bool, error) {
 	return true, nil
 }
 
-func refusedPrefix(name string) string { return "trigger/" + url.PathEscape(name) + "/refused/" }
-
-// Refusals yields what the trigger refused and still keeps, by stream sequence.
-func (t *Trigger) Refusals(ctx context.Context) iter.Seq2[Refusal, error] {
-	return func(yield func(Refusal, error) bool) {
-		for head, err := range t.c.Store.Heads(ctx, refusedPrefix(t.c.Name)) {
-			var r Refusal
-			if err == nil {
-				err = json.Unmarshal(head.Entry, &r)
-			}
-			if err != nil {
-				yield(Refusal{}, fmt.Errorf("read refusals: %w", err))
-				return
-			}
-			if !yield(r, nil) {
-				return
-			}
+// prune deletes the oldest refusals beyond the newest keptRefusals: a producer that
+// sends nothing else does not fill the store.
+func (t trail) prune(ctx context.Context) error {
+	var all []store.Record // keys and revisions only
+	for head, err := range t.store.Heads(ctx, refusedPrefix(t.name)) {
+		if err != nil {
+			return fmt.Errorf("read refusals: %w", err)
+		}
+		all = append(all, store.Record{Key: head.Key, Revision: head.Revision})
+	}
+	if len(all) <= keptRefusals {
+		return nil
+	}
+	slices.SortFunc(all, func(a, b store.Record) int { return cmp.Compare(a.Revision, b.Revision) })
+	for _, old := range all[:len(all)-keptRefusals] {
+		if err := t.store.Delete(ctx, old.Key, old.Revision); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("delete refusal: %w", err)
 		}
 	}
+	return nil
+}
+
+func refusedPrefix(name string) string { return "trigger/" + url.PathEscape(name) + "/refused/" }
+
+// place is where a refusal stands among those of its trigger.
+func place(r Refusal) string { return fmt.Sprintf("%s-%020d", url.PathEscape(r.Stream), r.Sequence) }
+
+// Refusals returns a page of what the trigger refused and still keeps, the last of
+// the stream first, at most limit of them. before is the next of the page before,
+// "" for the first one; next is "" where nothing is left.
+func (t *Trigger) Refusals(ctx context.Context, before string, limit int) (page []Refusal, next string, err error) {
+	more := false
+	for head, err := range t.c.Store.Heads(ctx, refusedPrefix(t.c.Name)) {
+		if err == nil && before != "" && strings.TrimPrefix(head.Key, refusedPrefix(t.c.Name)) >= before {
+			continue // heads may come in any order
+		}
+		var r Refusal
+		if err == nil {
+			err = json.Unmarshal(head.Entry, &r)
+		}
+		if err != nil {
+			return nil, "", fmt.Errorf("read refusals of %s: %w", t.c.Name, err)
+		}
+		i, _ := slices.BinarySearchFunc(page, r, func(a, b Refusal) int { return cmp.Compare(place(b), place(a)) })
+		if page = slices.Insert(page, i, r); len(page) > limit {
+			page, more = page[:limit], true
+		}
+	}
+	if more && len(page) > 0 {
+		next = place(page[len(page)-1])
+	}
+	return page, next, nil
 }
 
 // refusal describes a message that is to be terminated.

@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -85,6 +86,8 @@ type Trigger struct {
 	c     Config
 	trail trail
 	state atomic.Pointer[health]
+	// refused counts what was refused since the start.
+	refused atomic.Uint64
 }
 
 // health is what Err reports.
@@ -135,6 +138,22 @@ func (t *Trigger) Err() error {
 		return fmt.Errorf("trigger %s: %w", t.c.Name, err)
 	}
 	return nil
+}
+
+// A Status is what a trigger consumes and how it does.
+type Status struct {
+	Name, Stream, Durable string
+	Subjects              []string
+	// Refused counts the messages refused since the start.
+	Refused uint64
+	// Err is why no events are consumed at the moment; nil when they are. It holds
+	// no secret.
+	Err error
+}
+
+// Status says what the trigger consumes and how it does.
+func (t *Trigger) Status() Status {
+	return Status{Name: t.c.Name, Stream: t.c.Stream, Durable: t.c.Durable, Subjects: slices.Clone(t.c.Subjects), Refused: t.refused.Load(), Err: t.state.Load().err}
 }
 
 // note keeps how the trigger does and logs a change of it.

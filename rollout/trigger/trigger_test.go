@@ -267,10 +267,7 @@ func TestPoison(t *testing.T) {
 		t.Fatalf("told about: got %d, want %d: %v", len(told), len(bad), told)
 	}
 	i := 0
-	for kept, err := range r.Refusals(t.Context()) {
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, kept := range allKept(t, r.Trigger, 3) {
 		if !strings.Contains(kept.Reason, bad[i].reason) {
 			t.Errorf("%.40s: got reason %q, want it to say %q", bad[i].body, kept.Reason, bad[i].reason)
 		}
@@ -281,6 +278,53 @@ func TestPoison(t *testing.T) {
 	}
 	if i != len(bad) {
 		t.Errorf("kept: got %d, want %d", i, len(bad))
+	}
+}
+
+// allKept reads what a trigger keeps, oldest first, in pages.
+func allKept(t *testing.T, tr *Trigger, limit int) (all []Refusal) {
+	t.Helper()
+	before := ""
+	for {
+		page, next, err := tr.Refusals(t.Context(), before, limit)
+		if err != nil || len(page) > limit {
+			t.Fatalf("refusals before %q: got %d, %v, want at most %d", before, len(page), err, limit)
+		}
+		all = append(all, page...)
+		if before = next; next == "" {
+			slices.Reverse(all)
+			return all
+		}
+	}
+}
+
+// A producer that sends nothing but poison does not fill the store: the newest
+// refusals are kept, and pages of them do not overlap.
+func TestRefusalsAreBounded(t *testing.T) {
+	st := mem.New()
+	tr, err := New(Config{URL: "nats://127.0.0.1:1", Stream: "RELEASES", Durable: "belay", Store: st, Log: slog.New(slog.DiscardHandler),
+		Map:   Map{Policy: "policy", Candidate: "candidate", Version: "version"},
+		Start: func(context.Context, rollout.Release, string, string) (string, error) { return "", ErrRefused }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const sent = keptRefusals + 3*pruneEvery + 7
+	for i := range sent {
+		if err := tr.refuse(t.Context(), Refusal{Trigger: tr.Name(), Stream: "RELEASES", Sequence: uint64(i + 1), Published: time.Unix(int64(i), 0), Reason: "x"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := allKept(t, tr, 64)
+	if len(all) < keptRefusals || len(all) > keptRefusals+pruneEvery {
+		t.Errorf("kept: got %d, want %d to %d", len(all), keptRefusals, keptRefusals+pruneEvery)
+	}
+	for i, r := range all {
+		if want := uint64(sent - len(all) + i + 1); r.Sequence != want {
+			t.Fatalf("kept[%d]: got message %d, want %d: the newest, each once", i, r.Sequence, want)
+		}
+	}
+	if got := tr.Status(); got.Refused != sent || got.Stream != "RELEASES" || got.Err == nil {
+		t.Errorf("status: got %+v, want %d refused and not connected", got, sent)
 	}
 }
 

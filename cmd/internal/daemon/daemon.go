@@ -287,7 +287,8 @@ func (d *daemon) server() (*api.Server, error) {
 	if d.certs != nil {
 		d.runners["certificates"] = d.certs
 	}
-	s, err := api.New(api.Config{Engine: d.engine, Catalog: d.catalog, Log: d.log, Auth: auth, Ready: d.problems, TestNotifiers: d.testNotifiers, Canonical: d.config.canonical, Version: d.o.Version})
+	s, err := api.New(api.Config{Engine: d.engine, Catalog: d.catalog, Log: d.log, Auth: auth, Ready: d.problems, TestNotifiers: d.testNotifiers,
+		Triggers: triggerList(func() []*trigger.Trigger { return d.triggers }), Canonical: d.config.canonical, Version: d.o.Version})
 	if err != nil {
 		return nil, fmt.Errorf("start api: %w", err)
 	}
