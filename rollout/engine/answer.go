@@ -17,35 +17,6 @@ import (
 // replyWithin bounds what an inbox waits for, so that people hear at once.
 const replyWithin = 2 * time.Second
 
-// listen hears people's answers until ctx ends. An inbox that fails is started
-// again, at most once a second at first and once a minute later.
-func (e *Engine) listen(ctx context.Context) {
-	for name, inbox := range e.cfg.Inboxes {
-		e.spawn(func(context.Context) {
-			wait := time.Second
-			for {
-				began := time.Now()
-				err := inbox.Run(ctx, func(ctx context.Context, a notifier.Answer) (notifier.Reply, error) { return e.answer(ctx, name, a) })
-				if ctx.Err() != nil {
-					return
-				}
-				if time.Since(began) > time.Minute {
-					wait = time.Second
-				}
-				e.log.Warn("inbox ended", "notifier", name, "outcome", fmt.Sprint(err))
-				timer := time.NewTimer(wait)
-				select {
-				case <-timer.C:
-				case <-ctx.Done():
-					timer.Stop()
-					return
-				}
-				wait = min(2*wait, time.Minute)
-			}
-		})
-	}
-}
-
 // answer decides what becomes of what a person said through a notifier.
 func (e *Engine) answer(ctx context.Context, via string, a notifier.Answer) (notifier.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, replyWithin)

@@ -63,6 +63,8 @@ type Config struct {
 	Owner   string
 	Version string
 
+	// Routers, Sources, Notifiers, Inboxes, ExternalURL and Retention are those to
+	// begin with; see Reconfigure.
 	Routers   map[string]traffic.Router
 	Sources   map[string]analysis.Source
 	Notifiers map[string]notifier.Notifier
@@ -175,13 +177,17 @@ type Engine struct {
 	outage  *outage
 	// hurry counts rollbacks that were decided and not sent yet: whoever has much
 	// to do on the processor lets them pass.
-	hurry   atomic.Int64
-	clock   clock
-	said    said
-	routers map[string]*router
-	outlets map[string]*outlet
-	reader  *reader
-	news    *news
+	hurry  atomic.Int64
+	clock  clock
+	said   said
+	reader *reader
+	news   *news
+
+	// reach is what the engine reaches the outside world with; starts is held by
+	// those who start a rollout, all at once, and by whoever replaces reach, alone.
+	reach   atomic.Pointer[reach]
+	starts  sync.RWMutex
+	hearing hearing
 
 	// mu guards what follows; it is never held while a live's mu is taken.
 	mu sync.Mutex
@@ -195,6 +201,8 @@ type Engine struct {
 	// open are the endpoints of the rollouts that this engine knows to be open,
 	// whoever carries them.
 	open map[string]rollout.EndpointRef
+	// recovered: open has all of them.
+	recovered bool
 	// acts are the rollouts in whose inbox something may wait.
 	acts map[string]bool
 	// held are rollouts that this code cannot read, with the reason.
@@ -219,8 +227,7 @@ func New(cfg Config) (*Engine, error) {
 	e := &Engine{
 		cfg: cfg, log: cfg.Logger, news: newNews(),
 		endpoints: map[rollout.EndpointRef]*endpoint{}, lives: map[string]*live{}, open: map[string]rollout.EndpointRef{}, acts: map[string]bool{}, held: map[string]string{},
-		routers: map[string]*router{}, outlets: map[string]*outlet{}, broken: make(chan struct{}),
-		loads: make(chan struct{}, 64),
+		broken: make(chan struct{}), loads: make(chan struct{}, 64),
 	}
 	m, err := newMetrics(cfg.Registerer)
 	if err != nil {
@@ -230,12 +237,9 @@ func New(cfg Config) (*Engine, error) {
 	e.clock.wall = cfg.wall
 	e.reader = newReader(e)
 	e.outage = &outage{e: e, paged: map[string]bool{}}
-	for name, r := range cfg.Routers {
-		e.routers[name] = &router{name: name, Router: r, slots: make(chan struct{}, cfg.RouterCalls)}
-	}
-	for name, n := range cfg.Notifiers {
-		e.outlets[name] = &outlet{name: name, Notifier: n, slots: make(chan struct{}, cfg.Deliveries)}
-	}
+	e.reach.Store(newReach(&cfg, Adapters{Routers: cfg.Routers, Sources: cfg.Sources, Notifiers: cfg.Notifiers, Inboxes: cfg.Inboxes,
+		ExternalURL: cfg.ExternalURL, Retention: cfg.Retention}, &reach{}))
+	e.metrics.keep(e.reach.Load(), nil)
 	if cfg.Registerer != nil {
 		if err := cfg.Registerer.Register(e); err != nil {
 			return nil, fmt.Errorf("new engine: register metrics: %w", err)

@@ -19,11 +19,15 @@ import (
 // about the same instant.
 const linger = 10 * time.Millisecond
 
+// A source is an analysis.Source with its share of concurrent reads.
+type source struct {
+	analysis.Source
+	slots chan struct{}
+}
+
 // A reader merges what all rollouts ask of a source at one instant into one Read.
 type reader struct {
 	e *Engine
-	// slots bound the reads under way per source.
-	slots map[string]chan struct{}
 
 	mu     sync.Mutex
 	rounds map[roundKey]*round
@@ -49,11 +53,7 @@ type ask struct {
 }
 
 func newReader(e *Engine) *reader {
-	r := &reader{e: e, slots: map[string]chan struct{}{}, rounds: map[roundKey]*round{}}
-	for name := range e.cfg.Sources {
-		r.slots[name] = make(chan struct{}, e.cfg.SourceReads)
-	}
-	return r
+	return &reader{e: e, rounds: map[roundKey]*round{}}
 }
 
 // add asks a source about an instant that comes in a while.
@@ -76,7 +76,7 @@ func (r *reader) add(source string, at time.Time, in time.Duration, a *ask) {
 }
 
 // read asks a source once for everybody and hands out the answers.
-func (r *reader) read(ctx context.Context, source string, asks []*ask) {
+func (r *reader) read(ctx context.Context, name string, asks []*ask) {
 	asks = slices.DeleteFunc(asks, func(a *ask) bool { return a.ctx.Err() != nil })
 	if len(asks) == 0 {
 		return
@@ -95,7 +95,7 @@ func (r *reader) read(ctx context.Context, source string, asks []*ask) {
 			where[i] = append(where[i], n)
 		}
 	}
-	rs := r.ask(ctx, source, qs)
+	rs := r.ask(ctx, name, qs)
 	received := time.Now()
 	// Judging is what takes time here: all processors share it, so that a breach
 	// does not wait for its turn among thousands.
@@ -138,21 +138,24 @@ func (r *reader) ask(ctx context.Context, name string, qs []analysis.Query) []an
 		for i, q := range qs {
 			rs[i] = analysis.ErrorReading(q, why)
 		}
-		r.e.metrics.sourceReads.WithLabelValues(name, "error").Inc()
+		r.e.metrics.sourceRead(name, "error")
 		return rs
 	}
-	source := r.e.cfg.Sources[name]
-	if source == nil {
+	from := r.e.reach.Load().sources[name]
+	if from == nil {
 		return fail(fmt.Sprintf("Source %q is not configured.", name))
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.e.cfg.ReadTimeout)
 	defer cancel()
-	if !acquire(ctx, r.slots[name]) {
+	if !acquire(ctx, from.slots) {
 		return fail(fmt.Sprintf("Source %s was busy for %s.", name, r.e.cfg.ReadTimeout))
 	}
-	defer func() { <-r.slots[name] }()
-	r.e.metrics.sourceQueries.WithLabelValues(name).Add(float64(len(qs)))
-	rs, err := source.Read(ctx, qs)
+	defer func() { <-from.slots }()
+	if from = r.e.reach.Load().sources[name]; from == nil { // It went while this waited.
+		return fail(fmt.Sprintf("Source %q is not configured.", name))
+	}
+	r.e.metrics.sourceAsked(name, len(qs))
+	rs, err := from.Read(ctx, qs)
 	switch {
 	case err != nil:
 		return fail(fmt.Sprintf("Source %s could not be asked: %v.", name, err))
@@ -168,7 +171,7 @@ func (r *reader) ask(ctx context.Context, name string, qs []analysis.Query) []an
 			outcome = "partial"
 		}
 	}
-	r.e.metrics.sourceReads.WithLabelValues(name, outcome).Inc()
+	r.e.metrics.sourceRead(name, outcome)
 	return rs
 }
 

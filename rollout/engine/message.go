@@ -22,7 +22,7 @@ func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (
 		return undelivered("", rollout.FailurePermanent, "the message has no notifier"), true
 	}
 	name := e.Notifiers[0]
-	o := l.e.outlets[name]
+	o := l.e.outlet(name)
 	if o == nil {
 		return undelivered(name, rollout.FailurePermanent, fmt.Sprintf("notifier %q is not configured", name)), true
 	}
@@ -30,9 +30,12 @@ func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (
 		return rollout.Event{}, false
 	}
 	defer func() { <-o.slots }()
+	if o = l.e.outlet(name); o == nil { // It went while this waited.
+		return undelivered(name, rollout.FailurePermanent, fmt.Sprintf("notifier %q is not configured", name)), true
+	}
 	call, cancel := context.WithTimeout(ctx, l.e.cfg.NotifyTimeout)
 	defer cancel()
-	ref, err := o.Notify(call, notice(l.plan, &s, e, l.e.cfg.ExternalURL, l.now()))
+	ref, err := o.Notify(call, notice(l.plan, &s, e, l.e.external(), l.now()))
 	if ctx.Err() != nil && err != nil {
 		return rollout.Event{}, false
 	}

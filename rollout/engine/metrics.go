@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +23,8 @@ type metrics struct {
 	routerCalls   *prometheus.CounterVec
 	notifications *prometheus.CounterVec
 	append        prometheus.Histogram
+	// known says whose calls are counted: those of adapters that there are.
+	known atomic.Pointer[reach]
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -67,7 +70,9 @@ func (m *metrics) routerCall(name string, err error) {
 	default:
 		outcome = "transient"
 	}
-	m.routerCalls.WithLabelValues(name, outcome).Inc()
+	if m.known.Load().routers[name] != nil {
+		m.routerCalls.WithLabelValues(name, outcome).Inc()
+	}
 }
 
 // notified counts a delivery by its outcome.
@@ -82,7 +87,23 @@ func (m *metrics) notified(name string, err error) {
 	case errors.As(err, &later):
 		outcome = "throttled"
 	}
-	m.notifications.WithLabelValues(name, outcome).Inc()
+	if m.known.Load().outlets[name] != nil {
+		m.notifications.WithLabelValues(name, outcome).Inc()
+	}
+}
+
+// sourceRead counts a read of a source by its outcome.
+func (m *metrics) sourceRead(name, outcome string) {
+	if m.known.Load().sources[name] != nil {
+		m.sourceReads.WithLabelValues(name, outcome).Inc()
+	}
+}
+
+// sourceAsked counts the questions put to a source.
+func (m *metrics) sourceAsked(name string, questions int) {
+	if m.known.Load().sources[name] != nil {
+		m.sourceQueries.WithLabelValues(name).Add(float64(questions))
+	}
 }
 
 // The gauges are read from the rollouts in memory when they are scraped.

@@ -27,6 +27,10 @@ const (
 	mutantNotices
 	// mutantBlind reads nothing back after a traffic call.
 	mutantBlind
+	// mutantForsake takes adapters away that open rollouts need.
+	mutantForsake
+	// mutantDeaf stops an inbox before the one in its place is heard.
+	mutantDeaf
 )
 
 // has reports whether the protection is removed.

@@ -35,6 +35,8 @@ func TestMutants(t *testing.T) {
 		{"an act folded in again", mutantTwice, (*world).killedAtAct, 80},
 		{"a rollback behind its messages", mutantNotices, (*world).slowNeighbours, 1},
 		{"no read-back", mutantBlind, (*world).neverApplied, 1},
+		{"a router taken away from its rollout", mutantForsake, (*world).forsaken, 1},
+		{"an inbox that stops before the next one hears", mutantDeaf, (*world).deaf, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

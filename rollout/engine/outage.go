@@ -103,7 +103,7 @@ func (o *outage) relieve(ctx context.Context, who *live) {
 
 // send delivers the page, or its end, and reports whether that worked.
 func (o *outage) send(ctx context.Context, who *live, name, summary string, resolve bool) bool {
-	to := o.e.outlets[name]
+	to := o.e.outlet(name)
 	if to == nil || !acquire(ctx, to.slots) {
 		return false
 	}
@@ -117,7 +117,7 @@ func (o *outage) send(ctx context.Context, who *live, name, summary string, reso
 	}
 	key := "store/" + o.e.cfg.Owner
 	n := notice(who.plan, &s, rollout.Effect{ID: key, Notice: &rollout.Notice{
-		Key: key, Topic: rollout.TopicPage, Severity: severity, Summary: summary, Resolve: resolve}}, o.e.cfg.ExternalURL, o.e.clock.now())
+		Key: key, Topic: rollout.TopicPage, Severity: severity, Summary: summary, Resolve: resolve}}, o.e.external(), o.e.clock.now())
 	ctx, cancel := context.WithTimeout(ctx, o.e.cfg.NotifyTimeout)
 	defer cancel()
 	_, err := to.Notify(ctx, n)

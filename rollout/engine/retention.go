@@ -14,6 +14,10 @@ import (
 // every sink has seen. The rollout's own record goes last, so that a sweep that is
 // cut off is finished by the next one.
 func (e *Engine) sweep(ctx context.Context) {
+	retention := e.reach.Load().retention
+	if retention <= 0 {
+		return // It was given up meanwhile.
+	}
 	seen, err := e.seen(ctx)
 	if err != nil {
 		e.log.Warn("old rollouts not deleted", "outcome", err.Error())
@@ -25,7 +29,7 @@ func (e *Engine) sweep(ctx context.Context) {
 			break
 		}
 		s, _, err := decodeHead(rec)
-		if err != nil || !isClosed(&s) || e.clock.now().Sub(s.At) < e.cfg.Retention || rec.Revision > seen {
+		if err != nil || !isClosed(&s) || e.clock.now().Sub(s.At) < retention || rec.Revision > seen {
 			continue
 		}
 		if err := e.erase(ctx, strings.TrimPrefix(rec.Key, rolloutPrefix), rec.Revision); err != nil {

@@ -32,6 +32,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer stopAux()
 	cursor, err := e.recoverSoon(aux)
 	if err == nil {
+		e.mu.Lock()
+		e.recovered = true
+		e.mu.Unlock()
 		e.listen(aux)
 		hint := make(chan struct{}, 1)
 		e.spawn(func(context.Context) { e.watch(aux, hint) })
@@ -171,7 +174,7 @@ func (e *Engine) attend(ctx context.Context, cursor store.Revision, hint <-chan 
 		case <-ticker.C:
 			e.tendAll()
 			e.outage.look()
-			if e.cfg.Retention > 0 && !time.Now().Before(sweep) {
+			if e.reach.Load().retention > 0 && !time.Now().Before(sweep) {
 				sweep = time.Now().Add(time.Hour)
 				e.spawn(e.sweep)
 			}

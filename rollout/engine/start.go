@@ -16,6 +16,9 @@ import (
 // false), one of another release or policy is ErrDifferent. A replica that does
 // not run only writes.
 func (e *Engine) Start(ctx context.Context, p *rollout.Plan) (snapshot rollout.Snapshot, created bool, err error) {
+	// What a rollout needs does not go between its first record and its being known.
+	e.starts.RLock()
+	defer e.starts.RUnlock()
 	if !validID(p.ID) {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout: %q cannot be an id: %w", p.ID, ErrDifferent)
 	}

@@ -50,6 +50,7 @@ func (e *Engine) stop() {
 	clear(e.endpoints)
 	clear(e.lives)
 	clear(e.open)
+	e.recovered = false
 	e.mu.Unlock()
 	// What failed to return in time is left behind: the process is about to end.
 	done := make(chan struct{})

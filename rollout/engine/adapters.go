@@ -1,0 +1,240 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/traffic"
+)
+
+// Adapters are the part of a Config that Reconfigure replaces while Run runs; the
+// fields mean what those of Config mean.
+type Adapters struct {
+	Routers     map[string]traffic.Router
+	Sources     map[string]analysis.Source
+	Notifiers   map[string]notifier.Notifier
+	Inboxes     map[string]notifier.Inbox
+	ExternalURL string
+	Retention   time.Duration
+}
+
+// AdapterKind says which of the maps of Adapters a name is in.
+type AdapterKind string
+
+// The kinds of adapters that a rollout may need.
+const (
+	KindRouter   AdapterKind = "router"
+	KindSource   AdapterKind = "source"
+	KindNotifier AdapterKind = "notifier"
+)
+
+// An AdapterName is one adapter of an engine.
+type AdapterName struct {
+	Kind AdapterKind
+	Name string
+}
+
+// An InUseError refuses adapters without one that open rollouts need.
+type InUseError struct {
+	// Rollouts are the ids of the rollouts that need an adapter, in order.
+	Rollouts map[AdapterName][]string
+}
+
+// Error names the adapters and, of each, the first few rollouts.
+func (e *InUseError) Error() string {
+	const few = 5
+	var parts []string
+	names := slices.SortedFunc(maps.Keys(e.Rollouts), func(a, b AdapterName) int {
+		return strings.Compare(string(a.Kind)+a.Name, string(b.Kind)+b.Name)
+	})
+	for _, n := range names {
+		ids := e.Rollouts[n]
+		text := strings.Join(ids[:min(few, len(ids))], ", ")
+		if len(ids) > few {
+			text += fmt.Sprintf(" and %d more", len(ids)-few)
+		}
+		parts = append(parts, fmt.Sprintf("%s %s is used by %s", n.Kind, n.Name, text))
+	}
+	return strings.Join(parts, "; ") + "; keep it as it was until they have ended, or roll them back"
+}
+
+// errUnrecovered: which rollouts are open is not known yet.
+var errUnrecovered = errors.New("the open rollouts are not known yet; try again in a moment")
+
+// A reach is what an engine reaches the outside world with, at one time. It is
+// never changed: Reconfigure puts another in its place.
+type reach struct {
+	routers   map[string]*router
+	sources   map[string]*source
+	outlets   map[string]*outlet
+	inboxes   map[string]notifier.Inbox
+	external  string
+	retention time.Duration
+}
+
+// newReach makes a reach of adapters. An adapter that follows another of its name
+// shares the limit of concurrent calls with it.
+func newReach(cfg *Config, a Adapters, before *reach) *reach {
+	r := &reach{routers: map[string]*router{}, sources: map[string]*source{}, outlets: map[string]*outlet{},
+		inboxes: maps.Clone(a.Inboxes), external: a.ExternalURL, retention: a.Retention}
+	for name, x := range a.Routers {
+		slots := make(chan struct{}, cfg.RouterCalls)
+		if old := before.routers[name]; old != nil {
+			slots = old.slots
+		}
+		r.routers[name] = &router{name: name, Router: x, slots: slots}
+	}
+	for name, x := range a.Sources {
+		slots := make(chan struct{}, cfg.SourceReads)
+		if old := before.sources[name]; old != nil {
+			slots = old.slots
+		}
+		r.sources[name] = &source{Source: x, slots: slots}
+	}
+	for name, x := range a.Notifiers {
+		slots := make(chan struct{}, cfg.Deliveries)
+		if old := before.outlets[name]; old != nil {
+			slots = old.slots
+		}
+		r.outlets[name] = &outlet{name: name, Notifier: x, slots: slots}
+	}
+	return r
+}
+
+// without lists the adapters that after does not have.
+func (r *reach) without(after *reach) []AdapterName {
+	var out []AdapterName
+	for name := range r.routers {
+		if after.routers[name] == nil {
+			out = append(out, AdapterName{KindRouter, name})
+		}
+	}
+	for name := range r.sources {
+		if after.sources[name] == nil {
+			out = append(out, AdapterName{KindSource, name})
+		}
+	}
+	for name := range r.outlets {
+		if after.outlets[name] == nil {
+			out = append(out, AdapterName{KindNotifier, name})
+		}
+	}
+	return out
+}
+
+// router returns the router of that name as it is now, nil when there is none. A
+// caller asks right before its call, after it has waited for whatever it waits
+// for.
+func (e *Engine) router(name string) *router { return e.reach.Load().routers[name] }
+
+// outlet returns the notifier of that name as it is now, nil when there is none.
+func (e *Engine) outlet(name string) *outlet { return e.reach.Load().outlets[name] }
+
+// external is where people can look at rollouts; "" when there is none.
+func (e *Engine) external() string { return e.reach.Load().external }
+
+// Reconfigure replaces all adapters at once. A call under way ends on the adapter
+// it began on, the next one is the new adapter's, and so is every try of a
+// rollback; the limits of concurrent calls go on by name. An inbox that is replaced
+// is heard for a while beside the new one, so that no answer is lost while that
+// one connects; what both hear is one act.
+//
+// An adapter that an open rollout needs must not go: neither be missing nor be
+// among strangers, which are those that keep their name and become something else
+// altogether. Reconfigure then changes nothing and returns an *InUseError. It does
+// not keep the old adapter for as long as it is needed instead, because a config
+// that is in force but cannot carry its rollouts loses them, and their way back,
+// with the next restart: that has to be seen before, while it can be put right.
+func (e *Engine) Reconfigure(ctx context.Context, a Adapters, strangers ...AdapterName) error {
+	e.starts.Lock()
+	defer e.starts.Unlock()
+	before := e.reach.Load()
+	after := newReach(&e.cfg, a, before)
+	gone := before.without(after)
+	if leaving := append(slices.Clone(gone), strangers...); len(leaving) > 0 && !e.cfg.mutant.has(mutantForsake) {
+		used, err := e.using(ctx, leaving)
+		if err != nil {
+			return fmt.Errorf("reconfigure engine: %w", err)
+		}
+		if len(used) > 0 {
+			return &InUseError{Rollouts: used}
+		}
+	}
+	e.reach.Store(after)
+	e.metrics.keep(after, gone)
+	e.tune(after.inboxes)
+	return nil
+}
+
+// using returns the ids of the open rollouts that need one of the adapters, in
+// order. A rollout that has ended needs none: what it still has to tell fails for
+// good and is journalled. Nor does one that this version cannot read.
+func (e *Engine) using(ctx context.Context, names []AdapterName) (map[AdapterName][]string, error) {
+	e.mu.Lock()
+	recovered := e.recovered && !e.stopping
+	ids := slices.Sorted(maps.Keys(e.open))
+	e.mu.Unlock()
+	if !recovered {
+		return nil, errUnrecovered
+	}
+	used := map[AdapterName][]string{}
+	for _, id := range ids {
+		s, err := e.Rollout(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if s.State.Phase.Terminal() {
+			continue
+		}
+		for _, n := range names {
+			if needs(s.Plan, n) {
+				used[n] = append(used[n], id)
+			}
+		}
+	}
+	return used, nil
+}
+
+// needs reports whether a rollout cannot be carried without the adapter.
+func needs(p *rollout.Plan, n AdapterName) bool {
+	switch n.Kind {
+	case KindRouter:
+		return p.Endpoint.Router == n.Name
+	case KindSource:
+		return slices.ContainsFunc(p.Panel.Metrics, func(m analysis.Metric) bool { return m.Source == n.Name })
+	case KindNotifier:
+		return slices.Contains(p.Page, n.Name) || slices.Contains(p.Notify, n.Name) ||
+			slices.ContainsFunc(p.Approvals, func(a rollout.Approval) bool { return a.Notifier == n.Name })
+	}
+	return false
+}
+
+// keep ends the series of adapters that are gone. What one of them answers later
+// is not counted any more.
+func (m *metrics) keep(now *reach, gone []AdapterName) {
+	m.known.Store(now)
+	for _, n := range gone {
+		switch n.Kind {
+		case KindRouter:
+			m.routerCalls.DeletePartialMatch(prometheus.Labels{"router": n.Name})
+		case KindSource:
+			m.sourceReads.DeletePartialMatch(prometheus.Labels{"source": n.Name})
+			m.sourceQueries.DeletePartialMatch(prometheus.Labels{"source": n.Name})
+		case KindNotifier:
+			m.notifications.DeletePartialMatch(prometheus.Labels{"notifier": n.Name})
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/belayd/belay/notifier"
+)
+
+// hearOn is for how long an inbox that was replaced is heard beside the new one:
+// longer than a new one takes to connect.
+const hearOn = 15 * time.Second
+
+// A hearing is what the engine hears people with.
+type hearing struct {
+	mu sync.Mutex
+	// ctx is the context of all inboxes while Run runs; nil otherwise.
+	ctx  context.Context
+	ears map[string]ear
+}
+
+// An ear is one inbox that is heard, until stop.
+type ear struct {
+	inbox notifier.Inbox
+	stop  context.CancelFunc
+}
+
+// listen hears people's answers until ctx ends.
+func (e *Engine) listen(ctx context.Context) {
+	e.hearing.mu.Lock()
+	e.hearing.ctx, e.hearing.ears = ctx, map[string]ear{}
+	e.hearing.mu.Unlock()
+	e.tune(e.reach.Load().inboxes)
+}
+
+// tune hears these inboxes and no others: what is new is heard before what it
+// replaces is not, and what has gone is not heard any more. It does nothing while
+// Run does not run.
+func (e *Engine) tune(inboxes map[string]notifier.Inbox) {
+	h := &e.hearing
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ctx == nil || h.ctx.Err() != nil {
+		return
+	}
+	for name, old := range h.ears {
+		if _, ok := inboxes[name]; !ok {
+			old.stop()
+			delete(h.ears, name)
+		}
+	}
+	for name, inbox := range inboxes {
+		old, replaced := h.ears[name]
+		if replaced && same(old.inbox, inbox) {
+			continue
+		}
+		if replaced && e.cfg.mutant.has(mutantDeaf) {
+			old.stop()
+		}
+		ctx, stop := context.WithCancel(h.ctx)
+		h.ears[name] = ear{inbox, stop}
+		e.spawn(func(context.Context) { e.hearFrom(ctx, name, inbox) })
+		if replaced {
+			e.spawn(func(context.Context) {
+				defer old.stop()
+				timer := time.NewTimer(hearOn)
+				defer timer.Stop()
+				select {
+				case <-timer.C:
+				case <-ctx.Done():
+				}
+			})
+		}
+	}
+}
+
+// same reports whether two inboxes are one.
+func same(a, b notifier.Inbox) bool {
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
+}
+
+// hearFrom hears one inbox until ctx ends. An inbox that fails is started again,
+// at most once a second at first and once a minute later.
+func (e *Engine) hearFrom(ctx context.Context, name string, inbox notifier.Inbox) {
+	wait := time.Second
+	for {
+		began := time.Now()
+		err := inbox.Run(ctx, func(ctx context.Context, a notifier.Answer) (notifier.Reply, error) { return e.answer(ctx, name, a) })
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > time.Minute {
+			wait = time.Second
+		}
+		e.log.Warn("inbox ended", "notifier", name, "outcome", fmt.Sprint(err))
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		wait = min(2*wait, time.Minute)
+	}
+}
