@@ -66,7 +66,7 @@ func commands() []*command {
 		explainCommand(), historyCommand(), replayCommand(), auditCommand(),
 		approveCommand(), rejectCommand(), pauseCommand(), resumeCommand(), rollbackCommand(), promoteCommand(), extendCommand(),
 		policyCommand(), planCommand(), backtestCommand(),
-		cooldownCommand(), endpointCommand(), routerCommand(), doctorCommand(), contextCommand(), completionCommand(), versionCommand(),
+		cooldownCommand(), endpointCommand(), triggerCommand(), routerCommand(), doctorCommand(), contextCommand(), completionCommand(), versionCommand(),
 	}
 }
 

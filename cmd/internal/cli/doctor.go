@@ -48,7 +48,7 @@ type finding struct {
 
 func doctor(ctx context.Context, e *env, c *api.Client, notify bool, output string) error {
 	var all []finding
-	looks := []func(context.Context, *api.Client) []finding{lookReady, lookPolicies, lookEndpoints, lookRollouts, lookSources}
+	looks := []func(context.Context, *api.Client) []finding{lookReady, lookPolicies, lookEndpoints, lookRollouts, lookTriggers, lookSources}
 	if notify {
 		looks = append(looks, lookNotifiers)
 	}
@@ -167,6 +167,30 @@ func lookRollouts(ctx context.Context, c *api.Client) []finding {
 	}
 	if len(out) == 0 {
 		out = append(out, finding{OK: true, What: "rollouts", Found: fmt.Sprintf("%d open, none calls a person", n)})
+	}
+	return out
+}
+
+// lookTriggers names the triggers that refused events: somebody waits for a
+// rollout that does not come.
+func lookTriggers(ctx context.Context, c *api.Client) []finding {
+	l, err := c.Triggers(ctx)
+	if p, ok := errors.AsType[*api.Problem](err); ok && p.Status == 403 {
+		return nil // lookSources says what the token lacks
+	}
+	if err != nil {
+		return []finding{{What: "triggers", Found: sentence(err)}}
+	}
+	var out []finding
+	for _, t := range l.Triggers {
+		f := finding{OK: true, What: "trigger", Found: t.Name + " consumes " + t.Stream}
+		switch {
+		case t.Refused > 0:
+			f = finding{What: "trigger", Found: fmt.Sprintf("%s refused %d events since belayd started", t.Name, t.Refused), Remedy: "belay trigger refused " + t.Name}
+		case t.Error != "":
+			continue // what is not ready has said so
+		}
+		out = append(out, f)
 	}
 	return out
 }

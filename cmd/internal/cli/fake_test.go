@@ -188,6 +188,13 @@ func (d *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.endpoint(w, strings.TrimPrefix(r.URL.Path, "/v1/endpoints/"))
 	case r.URL.Path == "/v1/policies":
 		answer(api.PolicyList{SchemaVersion: 1, Policies: []api.Policy{{Name: "recommendations", Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}}, {Name: "lost", Endpoint: rollout.EndpointRef{Router: "edge", Name: "gone"}}}})
+	case r.URL.Path == "/v1/triggers":
+		answer(api.TriggerList{SchemaVersion: 1, Triggers: []api.Trigger{
+			{Name: "nats:RELEASES", Kind: "nats", Stream: "RELEASES", Subjects: []string{"models.approved.>"}, Durable: "belay", Error: "disconnected", Refused: 3},
+			{Name: "nats:NIGHTLY", Kind: "nats", Stream: "NIGHTLY", Subjects: []string{"a", "b"}, Durable: "belay"},
+		}})
+	case strings.HasPrefix(r.URL.Path, "/v1/triggers/"):
+		answer(refusedPage(strings.Split(r.URL.Path, "/")[3], r.URL.Query()))
 	case r.URL.Path == "/v1/sources":
 		answer(api.SourceList{SchemaVersion: 1, Sources: sourceLooks()})
 	case r.URL.Path == "/readyz":
