@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
@@ -14,6 +15,8 @@ type outlet struct {
 	notifier.Notifier
 	name  string
 	slots chan struct{}
+	// took is when it last took a page, in nanoseconds since the Unix epoch.
+	took atomic.Int64
 }
 
 // deliver hands one message to one notifier.
@@ -41,6 +44,9 @@ func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (
 	}
 	l.e.metrics.notified(name, err)
 	if err == nil {
+		if e.Kind == rollout.EffectPage {
+			l.e.PageTaken(name)
+		}
 		return rollout.Event{Kind: rollout.EventDelivered, Notifier: name, Ref: ref, Key: e.Notice.Key}, true
 	}
 	l.warn(ctx, "message not delivered", err, "notifier", name)

@@ -116,7 +116,9 @@ var (
 	verdictDesc   = prometheus.NewDesc("belay_guardrail_verdict", "1 for the guardrail's present verdict.", []string{"endpoint", "guardrail", "deployment", "verdict"}, nil)
 	evidenceDesc  = prometheus.NewDesc("belay_guardrail_evidence", "Natural logarithm of the evidence for a breach.", []string{"endpoint", "guardrail", "deployment"}, nil)
 	limitDesc     = prometheus.NewDesc("belay_guardrail_limit", "A guardrail's limit: an absolute figure, or the factor on stable's.", []string{"endpoint", "guardrail", "deployment"}, nil)
-	engineMetrics = []*prometheus.Desc{rolloutsDesc, weightDesc, trustedDesc, heldDesc, valueDesc, verdictDesc, evidenceDesc, limitDesc}
+	unpagedDesc   = prometheus.NewDesc("belay_pages_undelivered", "Pages of rollouts carried here, and ends of pages, that the notifier did not take when it was last tried.", []string{"notifier"}, nil)
+	untakenDesc   = prometheus.NewDesc("belay_pages_untaken", "Pages of rollouts carried here that no notifier has taken.", nil, nil)
+	engineMetrics = []*prometheus.Desc{unpagedDesc, untakenDesc, rolloutsDesc, weightDesc, trustedDesc, heldDesc, valueDesc, verdictDesc, evidenceDesc, limitDesc}
 )
 
 // Describe implements prometheus.Collector.
@@ -148,6 +150,7 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 		gauge(trustedDesc, trusted.Seconds())
 	}
 	gauge(heldDesc, float64(held))
+	e.collectPages(func(name string, pages int) { gauge(unpagedDesc, float64(pages), name) }, func(pages int) { gauge(untakenDesc, float64(pages)) })
 	phases := map[rollout.Phase]int{}
 	shown := map[rollout.EndpointRef]bool{}
 	for _, l := range lives {

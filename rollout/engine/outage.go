@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,15 +29,30 @@ type outage struct {
 	// paged are the notifiers that took the call; calling: one is under way.
 	paged   map[string]bool
 	calling bool
+	// failures are the notifiers that did not take the call, or its end; after so
+	// many rounds in vain the next one comes at again.
+	failures []rollout.PageFailure
+	rounds   int
+	again    time.Time
+	// began is when the last outage began; refs are what notifiers returned.
+	began time.Time
+	refs  map[string]string
 }
+
+// callEvery is the longest time between two rounds of calls.
+const callEvery = 30 * time.Second
 
 // failed notes a failed append. It is called with the live's lock held.
 func (o *outage) failed(l *live, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.cause = err.Error()
+	if o.who != nil && len(o.who.plan.Page) == 0 && len(o.paged) == 0 {
+		o.who = l // Who waits and has nobody to call makes way.
+	}
 	if o.since.IsZero() {
-		o.since, o.who = time.Now(), l
+		o.since, o.who, o.rounds, o.again = time.Now(), l, 0, time.Time{}
+		o.began = o.since
 		o.e.log.Error("store takes no appends", "rollout", l.id, "outcome", err.Error())
 	}
 }
@@ -46,8 +63,22 @@ func (o *outage) over() {
 	defer o.mu.Unlock()
 	if !o.since.IsZero() {
 		o.e.log.Info("store takes appends again", "outcome", fmt.Sprintf("after %s", time.Since(o.since).Round(time.Millisecond)))
-		o.since = time.Time{}
+		o.since, o.rounds, o.again = time.Time{}, 0, time.Time{}
+		if len(o.paged) == 0 {
+			o.failures = nil
+		}
 	}
+}
+
+// undelivered says which notifiers did not take the call, or its end.
+func (o *outage) undelivered() (u rollout.UndeliveredPage, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for name := range o.paged {
+		u.TakenBy = name
+	}
+	u.Since, u.Ended, u.Failures = o.since, o.since.IsZero(), slices.Clone(o.failures)
+	return u, len(u.Failures) > 0
 }
 
 // look calls people when the store has been away for long, and relieves them when
@@ -56,9 +87,11 @@ func (o *outage) look() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	away := !o.since.IsZero() && time.Since(o.since) >= outageAfter
-	if o.calling || o.who == nil || away == (len(o.paged) > 0) || !o.since.IsZero() && !away {
+	if o.calling || o.who == nil || away == (len(o.paged) > 0) || !o.since.IsZero() && !away || time.Now().Before(o.again) {
 		return
 	}
+	o.rounds++
+	o.again = time.Now().Add(min(time.Second<<min(o.rounds-1, 10), callEvery))
 	who, cause, since := o.who, o.cause, o.since
 	o.calling = o.e.spawn(func(ctx context.Context) {
 		defer func() {
@@ -89,41 +122,84 @@ func (o *outage) call(ctx context.Context, who *live, summary string) {
 
 // relieve resolves the page wherever it was opened.
 func (o *outage) relieve(ctx context.Context, who *live) {
-	for _, name := range who.plan.Page {
-		o.mu.Lock()
-		paged := o.paged[name]
-		o.mu.Unlock()
-		if paged && o.send(ctx, who, name, "Belay's store takes appends again.", true) {
+	o.mu.Lock()
+	paged := slices.Sorted(maps.Keys(o.paged))
+	o.mu.Unlock()
+	for _, name := range paged {
+		if o.send(ctx, who, name, "Belay's store takes appends again.", true) {
 			o.mu.Lock()
 			delete(o.paged, name)
+			if len(o.paged) == 0 {
+				o.failures = nil
+			}
 			o.mu.Unlock()
 		}
 	}
 }
 
 // send delivers the page, or its end, and reports whether that worked.
-func (o *outage) send(ctx context.Context, who *live, name, summary string, resolve bool) bool {
+func (o *outage) send(ctx context.Context, who *live, name, summary string, end bool) bool {
 	to := o.e.outlet(name)
-	if to == nil || !acquire(ctx, to.slots) {
+	if to == nil {
+		o.sent(name, "", fmt.Errorf("notifier %q is not configured", name), end)
+		return false
+	}
+	if !acquire(ctx, to.slots) {
 		return false
 	}
 	defer func() { <-to.slots }()
 	who.mu.Lock()
 	s := who.s
 	who.mu.Unlock()
-	severity := "critical"
-	if resolve {
-		severity = "info"
-	}
-	key := "store/" + o.e.cfg.Owner
-	n := notice(who.plan, &s, rollout.Effect{ID: key, Notice: &rollout.Notice{
-		Key: key, Topic: rollout.TopicPage, Severity: severity, Summary: summary, Resolve: resolve}}, o.e.external(), o.e.clock.now())
 	ctx, cancel := context.WithTimeout(ctx, o.e.cfg.NotifyTimeout)
 	defer cancel()
-	_, err := to.Notify(ctx, n)
+	ref, err := to.Notify(ctx, notice(who.plan, &s, o.effect(name, summary, end), o.e.external(), o.e.clock.now()))
 	o.e.metrics.notified(name, err)
-	if err != nil {
-		o.e.log.Warn("page not delivered", "notifier", name, "outcome", err.Error())
+	o.sent(name, ref, err, end)
+	if err == nil {
+		o.e.PageTaken(name)
 	}
 	return err == nil
+}
+
+// effect is the page, or its end, as a message. Every outage is another delivery
+// of the same key, and so is its end.
+func (o *outage) effect(name, summary string, end bool) rollout.Effect {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := &rollout.Notice{Key: "store/" + o.e.cfg.Owner, Topic: rollout.TopicPage, Severity: "critical", Summary: summary, Resolve: end, Ref: o.refs[name]}
+	id := fmt.Sprintf("%s/%d", n.Key, o.began.UnixNano())
+	if end {
+		n.Severity = "info"
+		id += "/end"
+	}
+	return rollout.Effect{ID: id, Kind: rollout.EffectPage, Notice: n}
+}
+
+// sent notes how a delivery went.
+func (o *outage) sent(name, ref string, err error, end bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	i := slices.IndexFunc(o.failures, func(f rollout.PageFailure) bool { return f.Notifier == name })
+	if err == nil {
+		if i >= 0 {
+			o.failures = slices.Delete(o.failures, i, i+1)
+		}
+		if o.refs == nil {
+			o.refs = map[string]string{}
+		}
+		o.refs[name] = ref
+		return
+	}
+	if i < 0 {
+		o.e.log.Warn("page not delivered", "notifier", name, "outcome", err.Error())
+		o.failures = append(o.failures, rollout.PageFailure{Notifier: name})
+		i = len(o.failures) - 1
+	}
+	f := &o.failures[i]
+	f.Last = o.e.clock.now()
+	if f.Tries == 0 || f.End != end {
+		f.Since, f.Tries, f.End = f.Last, 0, end
+	}
+	f.Tries, f.Why = f.Tries+1, clip(err.Error(), 200)
 }

@@ -332,6 +332,7 @@ func (d *daemon) problems(context.Context) []string {
 	if p := d.catalog.Problem(); p != "" {
 		out = append(out, p)
 	}
+	out = append(out, d.engine.PageProblems()...)
 	for _, t := range d.triggers {
 		if err := t.Err(); err != nil {
 			out = append(out, err.Error())

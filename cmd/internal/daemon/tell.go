@@ -47,6 +47,7 @@ func (d *daemon) testNotifier(ctx context.Context, name string, by rollout.Perso
 	if err != nil {
 		return err
 	}
+	d.engine.PageTaken(name)
 	n.Delivery, n.Ref, n.Resolve = fmt.Sprintf("test/%d/2", at.UnixNano()), ref, true
 	_, err = d.notifiers[name].Notify(ctx, n)
 	return err

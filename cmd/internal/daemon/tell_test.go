@@ -13,7 +13,10 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/webhook"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/trigger"
+	"github.com/belayd/belay/store"
+	"github.com/belayd/belay/store/mem"
 )
 
 // TestTell: a test message reaches the receiver, is resolved, and a notifier that
@@ -41,7 +44,11 @@ func TestTell(t *testing.T) {
 		}
 		return n
 	}
-	d := &daemon{config: &Config{Tell: []string{"hook"}}, log: slog.New(slog.DiscardHandler),
+	e, err := engine.New(engine.Config{Store: mem.New(), Leaser: store.Always{}, Owner: "one"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{engine: e, config: &Config{Tell: []string{"hook"}}, log: slog.New(slog.DiscardHandler),
 		notifiers: map[string]notifier.Notifier{"hook": open(server.URL), "away": open("http://127.0.0.1:1")}}
 	tests := d.testNotifiers(t.Context(), rollout.Person{ID: "ann"})
 	if len(tests) != 2 || tests[0].Name != "away" || tests[0].OK || tests[0].Error == "" || !tests[1].OK {
