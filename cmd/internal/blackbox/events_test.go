@@ -79,6 +79,16 @@ func TestThousandEvents(t *testing.T) {
 	if len(seen) != events {
 		t.Errorf("versions: got %d, want %d", len(seen), events)
 	}
+	// What cannot become a rollout is told and can be read, with its reason and body.
+	publisher("no release at all")
+	publisher(`{"specversion":"1.0","id":"e7","source":"/ci","type":"approved","data":{"policy":"recs7","deployment":"red","version":"7"}}`)
+	eventually(t, "two events to be refused", func() bool { return strings.Count(w.want(0, "", "trigger", "refused"), "nats:RELEASES") == 2 })
+	refused := w.want(0, "", "trigger", "refused", "nats:RELEASES", "--output", "json")
+	for _, want := range []string{"not JSON", "no release at all", "the same key came before with another body", `"id": "e7"`} {
+		if !strings.Contains(refused, want) {
+			t.Errorf("refused events: got %s, want %q in them", refused, want)
+		}
+	}
 	for _, n := range names {
 		if got := e.green(n); got != 5 {
 			t.Errorf("%s: got %d%%, want the 5%% of the one rollout that was not refused", n, got)
