@@ -44,10 +44,10 @@ routers:
   lb: {haproxy: {socket: /run/haproxy/admin.sock}}
   azureml-prod: {azureml: {subscription: 11111111-2222-3333-4444-555555555555, resourceGroup: g, workspace: w, credential: file, tokenFile: token}}
 notifiers:
-  hook: {webhook: {url: "http://127.0.0.1:1/pages", secretFile: secret}}
-  oncall: {pagerduty: {routingKeyFile: routing}}
-  am: {alertmanager: {url: "http://127.0.0.1:1"}}
-  mail: {email: {server: "127.0.0.1:25", from: belay@belay.example, to: [team@belay.example]}}
+  hook: {webhook: {url: "http://127.0.0.1:1/pages", secretFile: secret, source: /belay/prod}}
+  oncall: {pagerduty: {routingKeyFile: routing, templates: {page: "{{.Rollout.Endpoint}}: {{.Summary}}"}}}
+  am: {alertmanager: {url: "http://127.0.0.1:1", lasts: 24h}}
+  mail: {email: {server: "127.0.0.1:25", from: belay@belay.example, to: [team@belay.example], caFile: roots.pem, hello: belay.example}}
   slack: {slack: {botTokenFile: bot, appTokenFile: app, channel: "#releases"}}
 `
 
@@ -72,6 +72,7 @@ func home(t *testing.T) string {
 		"bot": "xoxb-" + canary, "app": "xapp-" + canary} {
 		write(name, text)
 	}
+	writePEM(t, filepath.Join(dir, "roots.pem"), "CERTIFICATE", newAuthority(t).cert.Raw)
 	return filepath.Join(dir, "belayd.yaml")
 }
 
@@ -92,6 +93,10 @@ func TestCheckConfig(t *testing.T) {
 		{"secretFile: secret", "secretFile: missing", "no such file"},
 		{"secretFile: secret", `secretFile: "${env:BELAY_TEST_NOT_SET}"`, "BELAY_TEST_NOT_SET is not set"},
 		{"policies/*.yaml", "polices/*.yaml", "matches no file"},
+		{"caFile: roots.pem", "caFile: secret", "notifiers.mail.email.caFile: there is no certificate in"},
+		{"caFile: roots.pem", "caFile: nowhere.pem", "notifiers.mail.email.caFile: open"},
+		{"{{.Summary}}", "{{.Sumary}}", "notifiers.oncall"},
+		{"lasts: 24h", "lasts: -1h", "notifiers.am"},
 		{"pods: {scrape", "poods: {scrape", "pods"},
 		{"webhook: {url: \"http://127.0.0.1:1\"}", "webhok: {url: x}", "did you mean"},
 	} {

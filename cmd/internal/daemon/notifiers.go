@@ -1,6 +1,9 @@
 package daemon
 
 import (
+	"crypto/tls"
+	"time"
+
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/alertmanager"
 	"github.com/belayd/belay/notifier/email"
@@ -45,14 +48,16 @@ type SlackNotifier struct {
 
 // PagerDutyNotifier pages.
 type PagerDutyNotifier struct {
-	RoutingKeyFile string       `yaml:"routingKeyFile" required:"true" doc:"File with the integration key."`
-	URL            string       `yaml:"url" doc:"Another region, or a proxy."`
-	HTTP           policies.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	RoutingKeyFile string            `yaml:"routingKeyFile" required:"true" doc:"File with the integration key."`
+	URL            string            `yaml:"url" doc:"Another region, or a proxy."`
+	Templates      map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
+	HTTP           policies.Raw      `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // AlertmanagerNotifier raises alerts.
 type AlertmanagerNotifier struct {
 	URL       string            `yaml:"url" required:"true" doc:"Alertmanager's address."`
+	Lasts     time.Duration     `yaml:"lasts" doc:"How long an alert stays open without being posted again; it is posted again several times in that time."`
 	Templates map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
 	HTTP      policies.Raw      `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
@@ -65,6 +70,8 @@ type EmailNotifier struct {
 	To           []string          `yaml:"to" required:"true" doc:"The receivers' addresses."`
 	Username     string            `yaml:"username" doc:"User at the mail server."`
 	PasswordFile string            `yaml:"passwordFile" doc:"File with the user's password."`
+	CAFile       string            `yaml:"caFile" doc:"Certificates that the server's must be signed by, PEM; those of the system when missing."`
+	Hello        string            `yaml:"hello" doc:"The name that Belay gives itself; some servers want a full one."`
 	Templates    map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
 }
 
@@ -72,6 +79,7 @@ type EmailNotifier struct {
 type WebhookNotifier struct {
 	URL        string       `yaml:"url" required:"true" doc:"Where the events go."`
 	SecretFile string       `yaml:"secretFile" required:"true" doc:"File with the signing secret."`
+	Source     string       `yaml:"source" doc:"The source of the CloudEvents, a URI reference; /belay when missing."`
 	HTTP       policies.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
@@ -115,7 +123,7 @@ func buildPagerDuty(b *builder, field string, c NotifierConfig) (notifier.Notifi
 	if err != nil {
 		return nil, err
 	}
-	return pagerduty.New(pagerduty.Config{RoutingKey: key.Reveal(), URL: c.PagerDuty.URL, Client: cl})
+	return pagerduty.New(pagerduty.Config{RoutingKey: key.Reveal(), URL: c.PagerDuty.URL, Templates: c.PagerDuty.Templates, Client: cl})
 }
 
 func buildAlertmanager(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
@@ -123,7 +131,7 @@ func buildAlertmanager(b *builder, field string, c NotifierConfig) (notifier.Not
 	if err != nil {
 		return nil, err
 	}
-	return alertmanager.New(alertmanager.Config{URL: c.Alertmanager.URL, Templates: c.Alertmanager.Templates, Client: cl, Log: b.log})
+	return alertmanager.New(alertmanager.Config{URL: c.Alertmanager.URL, Lasts: c.Alertmanager.Lasts, Templates: c.Alertmanager.Templates, Client: cl, Log: b.log})
 }
 
 func buildEmail(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
@@ -132,8 +140,16 @@ func buildEmail(b *builder, field string, c NotifierConfig) (notifier.Notifier, 
 	if err != nil {
 		return nil, err
 	}
-	return email.New(email.Config{Server: e.Server, Security: email.Security(e.Security), From: e.From, To: e.To,
-		Username: e.Username, Password: password.Reveal(), Templates: e.Templates})
+	out := email.Config{Server: e.Server, Security: email.Security(e.Security), From: e.From, To: e.To,
+		Username: e.Username, Password: password.Reveal(), Hello: e.Hello, Templates: e.Templates}
+	if e.CAFile != "" {
+		roots, err := b.config.roots(field+".caFile", e.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		out.TLSConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	}
+	return email.New(out)
 }
 
 func buildWebhookNotifier(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
@@ -145,5 +161,5 @@ func buildWebhookNotifier(b *builder, field string, c NotifierConfig) (notifier.
 	if err != nil {
 		return nil, err
 	}
-	return webhook.New(webhook.Config{URL: c.Webhook.URL, Secret: secret.Reveal(), Client: cl})
+	return webhook.New(webhook.Config{URL: c.Webhook.URL, Secret: secret.Reveal(), Source: c.Webhook.Source, Client: cl})
 }

@@ -130,17 +130,36 @@ func (k *certificates) load() error {
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{pair}}
 	if k.clients != "" {
-		pem, err := os.ReadFile(k.clients)
-		if err != nil {
+		config.ClientAuth = tls.VerifyClientCertIfGiven
+		if config.ClientCAs, err = readRoots(k.clients); err != nil {
 			return fmt.Errorf("read client authority: %w", err)
-		}
-		config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.VerifyClientCertIfGiven
-		if !config.ClientCAs.AppendCertsFromPEM(pem) {
-			return errors.New("read client authority: there is no certificate in " + k.clients)
 		}
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.config, k.version = config, version
 	return nil
+}
+
+// roots reads the certificates that a server's must be signed by; field names the
+// setting in errors.
+func (c *Config) roots(field, file string) (*x509.CertPool, error) {
+	pool, err := readRoots(c.path(file))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", field, err)
+	}
+	return pool, nil
+}
+
+// readRoots reads a PEM file of certificates.
+func readRoots(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, errors.New("there is no certificate in " + file)
+	}
+	return pool, nil
 }
