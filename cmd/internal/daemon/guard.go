@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -13,8 +14,12 @@ import (
 // errForbiddenAddress: an address that belayd does not call on anybody's word.
 var errForbiddenAddress = errors.New("address not allowed")
 
-// metadata6 is the cloud metadata address of IPv6.
-var metadata6 = netip.MustParseAddr("fd00:ec2::254")
+// metadata are the addresses of the clouds' metadata services that are not
+// link-local: of AWS, Google, Azure, Alibaba and Oracle.
+var metadata = []netip.Addr{
+	netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd00:ec2::23"), netip.MustParseAddr("fd20:ce::254"),
+	netip.MustParseAddr("168.63.129.16"), netip.MustParseAddr("100.100.100.200"), netip.MustParseAddr("192.0.0.192"),
+}
 
 // guardedDialer connects only to addresses that may be called on the word of an
 // endpoint or a policy: not to link-local ones (cloud metadata among them),
@@ -34,14 +39,57 @@ func guardedDialer(loopback bool) *net.Dialer {
 	}
 }
 
-// allowed reports why an address may not be called; nil when it may.
+// allowed reports why an address may not be called; nil when it may. An IPv4
+// address within an IPv6 one is judged as well, and is never this machine's
+// loopback.
 func allowed(a netip.Addr, loopback bool) error {
-	a = a.Unmap()
-	switch {
-	case a.IsLoopback() && loopback:
+	a = a.Unmap().WithZone("")
+	if a.IsLoopback() && loopback {
 		return nil
-	case a.IsLoopback(), a.IsUnspecified(), a.IsLinkLocalUnicast(), a.IsMulticast(), a.IsInterfaceLocalMulticast(), a == metadata6:
+	}
+	if forbidden(a) || slices.ContainsFunc(embedded(a), forbidden) {
 		return fmt.Errorf("dial %s: %w", a, errForbiddenAddress)
+	}
+	return nil
+}
+
+// forbidden reports whether an address by itself may not be called.
+func forbidden(a netip.Addr) bool {
+	return a.IsLoopback() || a.IsUnspecified() || a.IsLinkLocalUnicast() || a.IsMulticast() || slices.Contains(metadata, a)
+}
+
+// The prefixes under which an IPv6 address stands for an IPv4 one.
+var (
+	compatible = netip.MustParsePrefix("::/96")           // RFC 4291
+	translated = netip.MustParsePrefix("::ffff:0:0:0/96") // RFC 2765
+	nat64      = netip.MustParsePrefix("64:ff9b::/96")    // RFC 6052
+	localNAT64 = netip.MustParsePrefix("64:ff9b:1::/48")  // RFC 8215
+	sixToFour  = netip.MustParsePrefix("2002::/16")       // RFC 3056
+	teredo     = netip.MustParsePrefix("2001::/32")       // RFC 4380
+)
+
+// embedded are the IPv4 addresses to which a translator or a tunnel may take the
+// address. Where a form leaves open which bytes they are, all that it may mean.
+func embedded(a netip.Addr) []netip.Addr {
+	if !a.Is6() {
+		return nil
+	}
+	b := a.As16()
+	v4 := func(i, j, k, l int) netip.Addr { return netip.AddrFrom4([4]byte{b[i], b[j], b[k], b[l]}) }
+	last := v4(12, 13, 14, 15)
+	switch {
+	case compatible.Contains(a), translated.Contains(a), nat64.Contains(a):
+		return []netip.Addr{last}
+	case localNAT64.Contains(a):
+		// The network chooses the length of its prefix: 48, 56, 64 or 96 (RFC 6052,
+		// section 2.2). What is read at another length is often nothing but zeros.
+		return slices.DeleteFunc([]netip.Addr{v4(6, 7, 9, 10), v4(7, 9, 10, 11), v4(9, 10, 11, 12), last}, netip.Addr.IsUnspecified)
+	case sixToFour.Contains(a):
+		return []netip.Addr{v4(2, 3, 4, 5)}
+	case teredo.Contains(a):
+		return []netip.Addr{v4(4, 5, 6, 7), netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]})}
+	case b[8]&^2 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe: // ISATAP, RFC 5214
+		return []netip.Addr{last}
 	}
 	return nil
 }
