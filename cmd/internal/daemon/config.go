@@ -61,6 +61,7 @@ type PersonConfig struct {
 
 // TriggerConfig is one thing that starts rollouts; exactly one kind.
 type TriggerConfig struct {
+	Name string            `yaml:"name" doc:"Its name in records, which keys of plain JSON events begin with; nats:STREAM when missing."`
 	NATS *NATSTrigger      `yaml:"nats" oneof:"trigger" doc:"Messages on a JetStream stream."`
 	Map  map[string]string `yaml:"map" doc:"Where the fields of a release stand in the message: policy, candidate, version, requestedBy, artifact, environment, labels.NAME."`
 }
@@ -121,11 +122,7 @@ func (e *ProblemsError) Error() string { return strings.TrimRight(e.Problems.Tex
 func (c *Config) check() error {
 	var errs []error
 	errs = append(errs, c.checkAuth()...)
-	for i, t := range c.Triggers {
-		if t.NATS != nil && !isNATSAddress(t.NATS.URL) {
-			errs = append(errs, fmt.Errorf("triggers[%d].nats.url: want nats://HOST:PORT, or several with commas (what is there is not shown: it may hold a password)", i))
-		}
-	}
+	errs = append(errs, c.checkTriggers()...)
 	if c.Events != nil && c.Events.NATS != nil && !isNATSAddress(c.Events.NATS.URL) {
 		errs = append(errs, errors.New("events.nats.url: want nats://HOST:PORT, or several with commas (what is there is not shown: it may hold a password)"))
 	}
@@ -145,6 +142,40 @@ func (c *Config) check() error {
 		hooked = name
 	}
 	return errors.Join(errs...)
+}
+
+// checkTriggers looks at what would make two triggers one.
+func (c *Config) checkTriggers() []error {
+	var errs []error
+	names, consumers := map[string]int{}, map[[3]string]int{}
+	for i, t := range c.Triggers {
+		if t.NATS == nil {
+			continue
+		}
+		if !isNATSAddress(t.NATS.URL) {
+			errs = append(errs, fmt.Errorf("triggers[%d].nats.url: want nats://HOST:PORT, or several with commas (what is there is not shown: it may hold a password)", i))
+		}
+		if first, ok := names[t.name()]; ok {
+			errs = append(errs, fmt.Errorf("triggers[%d].name: triggers[%d] is called %s already; give this one a name of its own", i, first, t.name()))
+			continue
+		}
+		names[t.name()] = i
+		consumer := [3]string{t.NATS.URL, t.NATS.Stream, t.NATS.Durable}
+		if first, ok := consumers[consumer]; ok {
+			errs = append(errs, fmt.Errorf("triggers[%d].nats.durable: triggers[%d] consumes %s as %s already; give this one a durable name of its own", i, first, t.NATS.Stream, t.NATS.Durable))
+			continue
+		}
+		consumers[consumer] = i
+	}
+	return errs
+}
+
+// name is the trigger's name in records.
+func (t TriggerConfig) name() string {
+	if t.Name == "" && t.NATS != nil {
+		return "nats:" + t.NATS.Stream
+	}
+	return t.Name
 }
 
 // path makes a name of a file relative to the config's folder.

@@ -49,6 +49,9 @@ notifiers:
   am: {alertmanager: {url: "http://127.0.0.1:1", lasts: 24h}}
   mail: {email: {server: "127.0.0.1:25", from: belay@belay.example, to: [team@belay.example], caFile: roots.pem, hello: belay.example}}
   slack: {slack: {botTokenFile: bot, appTokenFile: app, channel: "#releases"}}
+triggers:
+  - {nats: {url: "nats://127.0.0.1:1", stream: RELEASES, subject: "models.>"}, map: {policy: policy, candidate: candidate, version: version}}
+  - {name: nightly, nats: {url: "nats://127.0.0.1:1", stream: RELEASES, subject: "nightly.>", durable: nightly}, map: {policy: policy, candidate: candidate, version: version}}
 `
 
 // canary is in every secret of the test: it may appear nowhere.
@@ -97,6 +100,8 @@ func TestCheckConfig(t *testing.T) {
 		{"caFile: roots.pem", "caFile: nowhere.pem", "notifiers.mail.email.caFile: open"},
 		{"{{.Summary}}", "{{.Sumary}}", "notifiers.oncall"},
 		{"lasts: 24h", "lasts: -1h", "notifiers.am"},
+		{"durable: nightly", "durable: belay", "triggers[1].nats.durable: triggers[0] consumes RELEASES as belay already"},
+		{"name: nightly, ", "", "triggers[1].name: triggers[0] is called nats:RELEASES already"},
 		{"pods: {scrape", "poods: {scrape", "pods"},
 		{"webhook: {url: \"http://127.0.0.1:1\"}", "webhok: {url: x}", "did you mean"},
 	} {

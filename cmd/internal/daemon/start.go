@@ -70,7 +70,7 @@ func (d *daemon) natsTrigger(c TriggerConfig) (*trigger.Trigger, error) {
 		*at = path
 	}
 	return trigger.New(trigger.Config{
-		URL: c.NATS.URL, Options: natsOptions(d.config, c.NATS.NATSConfig), Stream: c.NATS.Stream, Subjects: append([]string{c.NATS.Subject}, c.NATS.Subjects...), Durable: c.NATS.Durable,
+		Name: c.name(), URL: c.NATS.URL, Options: natsOptions(d.config, c.NATS.NATSConfig), Stream: c.NATS.Stream, Subjects: append([]string{c.NATS.Subject}, c.NATS.Subjects...), Durable: c.NATS.Durable,
 		Map: fields, Deliver: trigger.Deliver(c.NATS.Deliver), Refused: d.refused, Start: d.start, Store: d.store, Log: d.log,
 	})
 }
