@@ -124,88 +124,29 @@ func (m *machine) sayAsk(ap Approval, q Question) {
 	m.s.Messages = append(m.s.Messages, e)
 }
 
-// PageKey is the deduplication key of the rollout's one page.
-func (p *Plan) PageKey() string { return "rollout/" + p.Endpoint.Name + "/" + p.ID }
-
-// openPage calls a human, once: an open page is updated only when its reason
-// changes.
-func (m *machine) openPage(reason Reason, summary string) {
-	if m.s.Phase.Terminal() || m.s.Page != nil && m.s.Page.Reason == reason {
-		return
-	}
-	m.pageNow(reason, summary)
-}
-
-// pageNow opens the page, or updates the one that is open.
-func (m *machine) pageNow(reason Reason, summary string) {
-	opened := m.s.Page == nil
-	if opened {
-		m.s.Page = &OpenPage{Since: m.now()}
-	}
-	m.s.Page.Reason, m.s.Page.Summary = reason, clip(summary)
-	m.decide(Decision{Kind: DecisionPage, Reason: reason, Sentence: summary})
-	m.putPage(Notice{Key: m.p.PageKey(), Topic: TopicPage, Severity: "critical", Summary: clip(summary)})
-}
-
-// resolvePage relieves the human who was called.
-func (m *machine) resolvePage(summary string) {
-	if m.s.Page == nil {
-		return
-	}
-	m.s.PagedTo, m.s.Page = m.s.Page.Notifier, nil
-	m.putPage(Notice{Key: m.p.PageKey(), Topic: TopicPage, Severity: "info", Summary: clip(summary), Resolve: true})
-}
-
-// putPage queues a page. One that nobody has taken yet is told before its end;
-// otherwise a later text replaces an earlier one.
-func (m *machine) putPage(n Notice) {
-	if len(m.p.Page) == 0 {
-		return
-	}
-	to := m.p.Page[0]
-	if m.s.Page != nil && m.s.Page.Notifier != "" {
-		to = m.s.Page.Notifier
-	} else if n.Resolve && m.s.PagedTo != "" {
-		to = m.s.PagedTo
-	}
-	e := Effect{ID: m.mint(), Kind: EffectPage, Key: fmt.Sprintf("page/%d", m.s.Seq), Notifiers: []string{to}, Notice: &n}
-	for i, o := range slices.Backward(m.s.Messages) {
-		if o.Kind != EffectPage {
-			continue
-		}
-		if o.Notice.Resolve == n.Resolve {
-			e.NotBefore, e.Attempt, e.Notifiers = o.NotBefore, o.Attempt, o.Notifiers
-			m.s.Messages[i] = e
-			return
-		}
-		break
-	}
-	m.s.Messages = append(m.s.Messages, e)
-}
-
 // wantMessages are the messages that may be sent now: per notifier the first one
-// told, every question, and the first page.
+// told, every question, and the pages that may go.
 func (m *machine) wantMessages() []Effect {
 	var es []Effect
 	busy := map[string]bool{}
-	for _, kind := range []EffectKind{EffectPage, EffectAsk, EffectTell} {
+	for _, kind := range []EffectKind{EffectAsk, EffectTell} {
 		for _, e := range m.s.Messages {
 			lane := string(kind) + "/" + e.Notifiers[0]
 			if kind == EffectAsk {
 				lane = e.Key
 			}
-			if kind == EffectPage {
-				lane = "page"
-			}
 			if e.Kind != kind || busy[lane] {
 				continue
 			}
 			busy[lane] = true
-			n := *e.Notice
-			n.Ref, n.ThreadRef = m.s.Refs[e.Notifiers[0]+"|"+n.Key], m.s.Refs[e.Notifiers[0]+"|"+m.p.ID+"/status"]
-			e.Notice = &n
 			es = append(es, e)
 		}
+	}
+	es = append(m.wantPages(), es...)
+	for i, e := range es {
+		n := *e.Notice
+		n.Ref, n.ThreadRef = m.s.Refs[e.Notifiers[0]+"|"+n.Key], m.s.Refs[e.Notifiers[0]+"|"+m.p.ID+"/status"]
+		es[i].Notice = &n
 	}
 	return es
 }
@@ -225,20 +166,11 @@ func (m *machine) delivered() {
 	if e.Notice.Topic != TopicThread {
 		m.keepRef(e.Notifiers[0], e.Notice.Key)
 	}
-	if e.Kind == EffectPage && !e.Notice.Resolve {
-		m.s.PagedTo = e.Notifiers[0]
-		if m.s.Page != nil {
-			m.s.Page.Notifier = e.Notifiers[0]
-		}
-		// The end of the page goes where the page went.
-		for j, o := range m.s.Messages {
-			if o.Kind == EffectPage && o.Notice.Resolve {
-				m.s.Messages[j].Notifiers = e.Notifiers
-			}
-		}
-	}
 	m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
 	if e.Kind == EffectPage {
+		if !e.Notice.Resolve {
+			m.tookPage(e.Notifiers[0])
+		}
 		m.paged(e.Notifiers[0])
 	}
 }
@@ -265,11 +197,8 @@ func (m *machine) lateDelivered() {
 	}
 	m.keepRef(m.ev.Notifier, m.ev.Key)
 	if page {
+		m.tookPage(m.ev.Notifier)
 		m.paged(m.ev.Notifier)
-		m.s.PagedTo = m.ev.Notifier
-		if m.s.Page != nil {
-			m.s.Page.Notifier = m.ev.Notifier
-		}
 	}
 }
 
@@ -292,6 +221,11 @@ func (m *machine) undelivered() {
 	switch {
 	case e.Kind == EffectTell && f.Kind == FailurePermanent:
 		m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
+		return
+	case e.Kind == EffectPage && e.Notice.Resolve && m.overtaken(i):
+		// Its notifier still shows the page, and learns of the end of the next one.
+		m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
+		m.shows(e.Notifiers[0])
 		return
 	case e.Kind == EffectPage && e.Notice.Resolve && (f.Kind == FailurePermanent || e.Attempt > 20):
 		m.s.Messages = slices.Delete(m.s.Messages, i, i+1)

@@ -1,7 +1,9 @@
 package rollout
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -52,6 +54,164 @@ func (s *State) UndeliveredPage() (u UndeliveredPage, ok bool) {
 		}
 	}
 	return u, true
+}
+
+// PageKey is the deduplication key of the rollout's one page.
+func (p *Plan) PageKey() string { return "rollout/" + p.Endpoint.Name + "/" + p.ID }
+
+// openPage calls a human, once: an open page is updated only when its reason
+// changes.
+func (m *machine) openPage(reason Reason, summary string) {
+	if m.s.Phase.Terminal() || m.s.Page != nil && m.s.Page.Reason == reason {
+		return
+	}
+	m.pageNow(reason, summary)
+}
+
+// pageNow opens the page, or updates the one that is open.
+func (m *machine) pageNow(reason Reason, summary string) {
+	opened := m.s.Page == nil
+	if opened {
+		m.s.Page = &OpenPage{Since: m.now()}
+		m.hurryEnds()
+	}
+	m.s.Page.Reason, m.s.Page.Summary = reason, clip(summary)
+	m.decide(Decision{Kind: DecisionPage, Reason: reason, Sentence: summary})
+	m.putPage(Notice{Key: m.p.PageKey(), Topic: TopicPage, Severity: "critical", Summary: clip(summary)})
+}
+
+// untaken marks the end of a page that nobody had taken yet: it goes where the page
+// goes.
+const untaken = "/untaken"
+
+// resolvePage relieves the humans who were called, wherever the page or one of its
+// texts was taken.
+func (m *machine) resolvePage(summary string) {
+	page := m.s.Page
+	if page == nil {
+		return
+	}
+	m.s.PagedTo, m.s.Page = page.Notifier, nil
+	if len(m.p.Page) == 0 {
+		return
+	}
+	end := Notice{Key: m.p.PageKey(), Topic: TopicPage, Severity: "info", Summary: clip(summary), Resolve: true}
+	if page.Notifier == "" {
+		m.queuePage(end, m.p.Page[0], untaken)
+	} else {
+		m.queueEnd(end, page.Notifier)
+	}
+	for _, to := range page.Taken {
+		m.queueEnd(end, to)
+	}
+}
+
+// putPage queues a page. A later text replaces an earlier one that nobody has
+// taken.
+func (m *machine) putPage(n Notice) {
+	if len(m.p.Page) == 0 {
+		return
+	}
+	to := m.p.Page[0]
+	if m.s.Page.Notifier != "" {
+		to = m.s.Page.Notifier
+	}
+	for i, o := range slices.Backward(m.s.Messages) {
+		if o.Kind != EffectPage {
+			continue
+		}
+		if o.Notice.Resolve {
+			break
+		}
+		o.ID, o.Key, o.Notice = m.mint(), fmt.Sprintf("page/%d", m.s.Seq), &n
+		m.s.Messages[i] = o
+		return
+	}
+	m.queuePage(n, to, "")
+}
+
+func (m *machine) queuePage(n Notice, to, suffix string) {
+	m.s.Messages = append(m.s.Messages, Effect{ID: m.mint(), Kind: EffectPage, Key: fmt.Sprintf("page/%d", m.s.Seq) + suffix, Notifiers: []string{to}, Notice: &n})
+}
+
+// queueEnd queues the end of the page for a notifier, unless it waits for it
+// already.
+func (m *machine) queueEnd(end Notice, to string) {
+	for _, o := range slices.Backward(m.s.Messages) {
+		switch {
+		case o.Kind != EffectPage || o.Notifiers[0] != to && o.Notice.Resolve:
+		case o.Notice.Resolve:
+			return
+		default:
+			m.queuePage(end, to, "/"+to)
+			return
+		}
+	}
+	m.queuePage(end, to, "/"+to)
+}
+
+// tookPage notes that a notifier took the page, or a text of it. When the page is
+// over by then, its end goes there too.
+func (m *machine) tookPage(by string) {
+	m.s.PagedTo = by
+	if m.s.Page != nil {
+		m.s.Page.Notifier = by
+	}
+	for i, o := range m.s.Messages {
+		if o.Kind == EffectPage && strings.HasSuffix(o.Key, untaken) {
+			m.s.Messages[i].Key, m.s.Messages[i].Notifiers = strings.TrimSuffix(o.Key, untaken)+"/"+by, []string{by}
+		}
+	}
+	m.shows(by)
+}
+
+// shows notes that a notifier shows the page as open, so that it learns of its end.
+func (m *machine) shows(notifier string) {
+	if m.s.Page != nil {
+		if !slices.Contains(m.s.Page.Taken, notifier) {
+			m.s.Page.Taken = append(slices.Clip(m.s.Page.Taken), notifier)
+		}
+		return
+	}
+	m.queueEnd(Notice{Key: m.p.PageKey(), Topic: TopicPage, Severity: "info", Summary: m.headline(), Resolve: true}, notifier)
+}
+
+// hurryEnds tries the ends of an earlier page that wait for their next try once
+// more, at once, before the new page goes: where that works, the new page calls
+// people anew. Those that do not wait are being tried.
+func (m *machine) hurryEnds() {
+	for i, o := range m.s.Messages {
+		if o.Kind == EffectPage && o.Notice.Resolve && o.NotBefore.After(m.now()) {
+			m.s.Messages[i].Attempt, m.s.Messages[i].NotBefore = o.Attempt+1, m.now()
+		}
+	}
+}
+
+// overtaken reports whether a new page waits behind a message.
+func (m *machine) overtaken(i int) bool {
+	return slices.ContainsFunc(m.s.Messages[i+1:], func(e Effect) bool { return e.Kind == EffectPage && !e.Notice.Resolve })
+}
+
+// wantPages are the pages and the ends of pages that may be sent now: a page after
+// every end before it was tried, an end after the page was taken, and one end a
+// notifier.
+func (m *machine) wantPages() []Effect {
+	var es []Effect
+	ended := map[string]bool{}
+	for _, e := range m.s.Messages {
+		switch {
+		case e.Kind != EffectPage:
+		case !e.Notice.Resolve:
+			if len(ended) == 0 {
+				es = append(es, e)
+			}
+			return es
+		case !ended[e.Notifiers[0]]:
+			ended[e.Notifiers[0]] = true
+			es = append(es, e)
+		}
+	}
+	return es
 }
 
 // notPaged notes that the notifier did not take a page, or its end.

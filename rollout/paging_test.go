@@ -85,3 +85,53 @@ func TestUndeliveredPageSurvives(t *testing.T) {
 		t.Errorf("got %+v, %v, want oncall's failure and that backup took it", u, ok)
 	}
 }
+
+// pages runs a story and lists the pages as they arrived: when, where, and whether
+// it was an end.
+func pages(t *testing.T, story string) []string {
+	t.Helper()
+	s := newScenario(t)
+	for line := range strings.SplitSeq(story, "\n") {
+		s.line(line)
+	}
+	var got []string
+	for _, d := range s.world.Notices {
+		if d.Effect.Kind == rollout.EffectPage {
+			got = append(got, fmt.Sprintf("%s %s %s", s.since(d.At), d.Notifier, map[bool]string{false: "page", true: "end"}[d.Effect.Notice.Resolve]))
+		}
+	}
+	return got
+}
+
+// TestPageOvertakesEnd: the pager that took a page is down when the page ends, and
+// still when people must be called again. The new page does not wait for the end of
+// the old one.
+func TestPageOvertakesEnd(t *testing.T) {
+	got := pages(t, `policy page=oncall,backup onNoData=page
+model green from=7m gone=1
+model green from=9m failures=0.1%
+model green from=11m gone=1
+model green from=13m failures=0.1%
+fault oncall from=8m30s to=14m
+begin
+run 1h`)
+	want := []string{"8m0.1s oncall page", "12m0.2s backup page", "13m0.1s backup end", "14m3.4s oncall end"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("pages (-want +got):\n%s", diff)
+	}
+}
+
+// TestPageEndsEverywhere: a page is open at the first pager when its update can only
+// be told to the second. Both learn that it is over.
+func TestPageEndsEverywhere(t *testing.T) {
+	got := pages(t, `policy page=oncall,backup
+model green from=8m failures=25%
+fault router from=8m to=13m
+fault oncall from=9m to=12m
+begin
+run 1h`)
+	want := []string{"8m30.2s oncall page", "10m30.2s backup page", "13m0.8s backup end", "13m0.8s oncall end"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("pages (-want +got):\n%s", diff)
+	}
+}

@@ -178,8 +178,10 @@ type OpenPage struct {
 	Guardrail string `json:"guardrail,omitempty"`
 	// Told are the guardrails with onBreach: page that it told of.
 	Told []string `json:"told,omitempty"`
-	// Notifier is the one that took the page, "" while none did.
-	Notifier string `json:"notifier,omitempty"`
+	// Notifier is the one that took the page, "" while none did; Taken are all that
+	// show it as open, also with an earlier text.
+	Notifier string   `json:"notifier,omitempty"`
+	Taken    []string `json:"taken,omitempty"`
 }
 
 // Last is what one event led to.

@@ -2,13 +2,14 @@ package engine
 
 import (
 	"context"
+	"slices"
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
 )
 
-// OpenPages lists, as notices of now, the pages that the named notifier took and
-// that are still open, for notifiers whose pages end unless they are repeated.
+// OpenPages lists, as notices of now, the pages that the named notifier took, be it
+// with an earlier text, and that are still open, for notifiers whose pages end unless they are repeated.
 func (e *Engine) OpenPages(ctx context.Context, name string) ([]notifier.Notice, error) {
 	var open []notifier.Notice
 	for snap, err := range e.Rollouts(ctx) {
@@ -16,7 +17,7 @@ func (e *Engine) OpenPages(ctx context.Context, name string) ([]notifier.Notice,
 			return nil, err
 		}
 		page := snap.State.Page
-		if page == nil || page.Notifier != name {
+		if page == nil || page.Notifier != name && !slices.Contains(page.Taken, name) {
 			continue
 		}
 		effect := rollout.Effect{ID: snap.Plan.PageKey(), Kind: rollout.EffectPage,
