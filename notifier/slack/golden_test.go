@@ -80,8 +80,8 @@ func TestGoldenMessages(t *testing.T) {
 	} {
 		w := newWorkspace(t)
 		notify(t, w.open(func(c *Config) { c.PageMention = "S0ONCALL" }), n)
-		m := w.messages[0]
-		golden(t, name+".json", pretty(t, map[string]any{"text": m.text, "blocks": m.blocks, "metadata": m.metadata}))
+		m := w.Messages[0]
+		golden(t, name+".json", pretty(t, map[string]any{"text": m.Text, "blocks": m.Blocks, "metadata": m.Metadata}))
 	}
 }
 
@@ -116,11 +116,11 @@ func TestTemplates(t *testing.T) {
 		`:eyes: <https://belay.example/rollouts/r-7f3a|look> no link &lt;!channel&gt; &amp; co until <!date^1795536000^{date_short_pretty} {time}|2026-11-24 16:00 UTC>`,
 		"`'&lt;@U1&gt;'` :red_circle: <@U024BE7LH>",
 	} {
-		if got := string(pretty(t, w.messages[i].blocks)); !strings.Contains(got, string(bytes.Trim(pretty(t, want), "\"\n"))) {
+		if got := string(pretty(t, w.Messages[i].Blocks)); !strings.Contains(got, string(bytes.Trim(pretty(t, want), "\"\n"))) {
 			t.Errorf("message %d: got %s, want %s in it", i, got, want)
 		}
 	}
-	if got := string(w.messages[0].blocks); !strings.Contains(got, actionApprove) || !strings.Contains(got, "The evidence") {
+	if got := string(w.Messages[0].Blocks); !strings.Contains(got, actionApprove) || !strings.Contains(got, "The evidence") {
 		t.Errorf("request in a team's words: got %s, want the evidence and the buttons", got)
 	}
 }

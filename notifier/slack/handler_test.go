@@ -121,17 +121,17 @@ func TestHandlerInTime(t *testing.T) {
 		c := w.open(nil)
 		running(t, c, l)
 		began := time.Now()
-		rec := serve(c, signed(form("command", "/belay", "text", "rollback r-7f3a", "user_id", "U0OTHER", "trigger_id", "t1", "response_url", w.base+"respond"), signingSecret, began))
+		rec := serve(c, signed(form("command", "/belay", "text", "rollback r-7f3a", "user_id", "U0OTHER", "trigger_id", "t1", "response_url", w.Base+"respond"), signingSecret, began))
 		if took := time.Since(began); took > 3*time.Second || !strings.Contains(rec.Body.String(), "Heard.") {
 			t.Errorf("slow command: got %q after %s, want it acknowledged within 3s", rec.Body, took)
 		}
 		settle(c)
-		if got := w.heard(); len(got) != 1 || got[0] != "response: Recorded." {
+		if got := w.Heard(); len(got) != 1 || got[0] != "response: Recorded." {
 			t.Errorf("slow command: got %q, want the outcome at the response address", got)
 		}
 		serve(c, signed(form("command", "/belay", "text", "rollback r-7f3a", "user_id", "U0OTHER", "trigger_id", "t2", "response_url", "https://evil.example/"), signingSecret, time.Now()))
 		settle(c)
-		if got := w.heard(); len(got) != 1 {
+		if got := w.Heard(); len(got) != 1 {
 			t.Errorf("a response address that is not Slack's: got %q, want nothing sent there", got)
 		}
 	})
@@ -141,12 +141,12 @@ func TestHandlerInTime(t *testing.T) {
 // by the address that came with the click.
 func TestWhisperElsewhere(t *testing.T) {
 	w, l := newWorkspace(t), &ledger{}
-	w.refuse["chat.postEphemeral"] = "user_not_in_channel"
+	w.Refuse["chat.postEphemeral"] = "user_not_in_channel"
 	c := w.open(nil)
 	running(t, c, l)
 	say(t, c, clicked("U0OTHER", actionApprove, "n0nce-5be1", "1.1"))
 	settle(c)
-	if got := w.heard(); len(got) != 1 || !strings.HasPrefix(got[0], "response: Not accepted: slack:T0TEAM/U0OTHER is not among") {
+	if got := w.Heard(); len(got) != 1 || !strings.HasPrefix(got[0], "response: Not accepted: slack:T0TEAM/U0OTHER is not among") {
 		t.Errorf("whispers: got %q, want one by the response address", got)
 	}
 }
@@ -172,7 +172,7 @@ func TestCommands(t *testing.T) {
 // answer is escaped and seen by one person alone.
 func TestCommandPeople(t *testing.T) {
 	w, l := newWorkspace(t), &ledger{}
-	w.user("U0GUEST", map[string]any{"is_restricted": true})
+	w.User("U0GUEST", map[string]any{"is_restricted": true})
 	c := w.open(nil)
 	running(t, c, l)
 	said := func(user, text string) map[string]string {

@@ -42,15 +42,15 @@ func TestClicks(t *testing.T) {
 		{name: "a button of older evidence", user: "U0APPROVER", nonce: "older"},
 		{name: "an expired request", user: "U0APPROVER", nonce: "expired"},
 		{name: "a decided request", user: "U0APPROVER", before: func(_ *workspace, l *ledger) { l.decided = "reject" }},
-		{name: "while Slack does not know its users", user: "U0APPROVER", before: func(w *workspace, _ *ledger) { w.refuse["users.info"] = "internal_error" }},
-		{name: "while Slack does not know its workspace", user: "U0APPROVER", before: func(w *workspace, _ *ledger) { w.refuse["auth.test"] = "invalid_auth" }},
-		{name: "a member while the groups are not told", user: "U0MEMBER", before: func(w *workspace, _ *ledger) { w.refuse["usergroups.list"] = "plan_upgrade_required" }},
-		{name: "an approver while the groups are not told", user: "U0APPROVER", before: func(w *workspace, _ *ledger) { w.refuse["usergroups.list"] = "internal_error" }, want: true},
+		{name: "while Slack does not know its users", user: "U0APPROVER", before: func(w *workspace, _ *ledger) { w.Refuse["users.info"] = "internal_error" }},
+		{name: "while Slack does not know its workspace", user: "U0APPROVER", before: func(w *workspace, _ *ledger) { w.Refuse["auth.test"] = "invalid_auth" }},
+		{name: "a member while the groups are not told", user: "U0MEMBER", before: func(w *workspace, _ *ledger) { w.Refuse["usergroups.list"] = "plan_upgrade_required" }},
+		{name: "an approver while the groups are not told", user: "U0APPROVER", before: func(w *workspace, _ *ledger) { w.Refuse["usergroups.list"] = "internal_error" }, want: true},
 		{name: "while the store is away", user: "U0APPROVER", before: func(_ *workspace, l *ledger) { l.fail = errors.New("store: conflict " + botToken) }},
 	} {
 		w, l := newWorkspace(t), &ledger{}
 		if test.more != nil {
-			w.user(test.user, test.more)
+			w.User(test.user, test.more)
 		}
 		if test.before != nil {
 			test.before(w, l)
@@ -64,7 +64,7 @@ func TestClicks(t *testing.T) {
 		if got := l.decided == "approve"; got != test.want {
 			t.Errorf("%s: got decided = %t, want %t", test.name, got, test.want)
 		}
-		heard := w.heard()
+		heard := w.Heard()
 		if len(heard) != 1 || !strings.HasPrefix(heard[0], test.user+": ") {
 			t.Errorf("%s: got whispers %q, want one to %s", test.name, heard, test.user)
 			continue
@@ -155,10 +155,10 @@ func TestDialog(t *testing.T) {
 		t.Errorf("click on reject: got %s for Slack, want an empty acknowledgement", got)
 	}
 	settle(c)
-	if len(w.views) != 1 || len(l.answers()) != 0 {
-		t.Fatalf("click on reject: got %d dialogs and %d answers, want one dialog", len(w.views), len(l.answers()))
+	if len(w.Views) != 1 || len(l.answers()) != 0 {
+		t.Fatalf("click on reject: got %d dialogs and %d answers, want one dialog", len(w.Views), len(l.answers()))
 	}
-	if got := string(mustJSON(w.views[0])); !strings.Contains(got, "cannot be undone") || w.views[0].CallbackID != callbackReason {
+	if got := string(mustJSON(w.Views[0])); !strings.Contains(got, "cannot be undone") || w.Views[0].CallbackID != callbackReason {
 		t.Errorf("dialog: got %s, want a warning in it", got)
 	}
 	for _, test := range []struct{ name, payload, want string }{
@@ -180,7 +180,7 @@ func TestDialog(t *testing.T) {
 		t.Errorf("accepted: got %s, want the dialog closed", got)
 	}
 	settle(c)
-	if got := w.heard(); l.decided != "reject" || len(got) != 1 || got[0] != "U0APPROVER: Recorded." {
+	if got := w.Heard(); l.decided != "reject" || len(got) != 1 || got[0] != "U0APPROVER: Recorded." {
 		t.Errorf("accepted: got decided %q and whispers %q, want reject, recorded", l.decided, got)
 	}
 }
@@ -189,12 +189,12 @@ func TestDialog(t *testing.T) {
 func TestDialogNotOpened(t *testing.T) {
 	for code, want := range map[string]string{"expired_trigger_id": "use: belay pause r-7f3a", "exchanged_trigger_id": ""} {
 		w, l := newWorkspace(t), &ledger{}
-		w.refuse["views.open"] = code
+		w.Refuse["views.open"] = code
 		c := w.open(nil)
 		running(t, c, l)
 		say(t, c, clicked("U0APPROVER", actionHold, "n0nce-5be1", "1.1"))
 		settle(c)
-		if got := strings.Join(w.heard(), "; "); !strings.Contains(got, want) || (want == "") != (got == "") {
+		if got := strings.Join(w.Heard(), "; "); !strings.Contains(got, want) || (want == "") != (got == "") {
 			t.Errorf("%s: got whispers %q, want %q in them", code, got, want)
 		}
 	}
@@ -219,7 +219,7 @@ func TestNotBelays(t *testing.T) {
 		say(t, c, payload)
 		settle(c)
 	}
-	if got := w.heard(); len(got) != 5 || len(l.answers()) != 0 || !strings.Contains(got[0], "not one that Belay can read") {
+	if got := w.Heard(); len(got) != 5 || len(l.answers()) != 0 || !strings.Contains(got[0], "not one that Belay can read") {
 		t.Errorf("buttons nobody can read: got whispers %q and %d answers, want five and none", got, len(l.answers()))
 	}
 }

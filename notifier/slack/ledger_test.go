@@ -12,6 +12,7 @@ import (
 	"github.com/slack-go/slack"
 
 	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/notifier/slack/slacktest"
 )
 
 // A ledger stands for the engine: it keeps each act once, under its id, and decides
@@ -97,14 +98,10 @@ func running(t *testing.T, c *Client, l *ledger) {
 
 // clicked is what Slack sends for a click, as JSON.
 func clicked(user, action, nonce, ts string) string {
-	value := fmt.Sprintf(`{"r":"r-7f3a","g":"product-owner","n":%q}`, nonce)
-	return string(mustJSON(map[string]any{
-		"type": "block_actions", "team": map[string]string{"id": team}, "user": map[string]string{"id": user, "name": "display name"},
-		"trigger_id": "trigger-" + ts, "response_url": "http://slack.example/api/respond",
-		"channel":   map[string]string{"id": channelID, "name": "recs-release"},
-		"container": map[string]string{"type": "message", "message_ts": "1795521600.000001", "channel_id": channelID},
-		"actions":   []map[string]string{{"type": "button", "action_id": action, "block_id": "belay_buttons", "value": value, "action_ts": ts}},
-	}))
+	return slacktest.Click{
+		User: user, Action: action, Value: fmt.Sprintf(`{"r":"r-7f3a","g":"product-owner","n":%q}`, nonce),
+		Message: "1795521600.000001", At: ts, Respond: "http://slack.example/api/respond",
+	}.JSON()
 }
 
 // sent is what Slack sends for a dialog.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/notifiertest"
+	"github.com/belayd/belay/notifier/slack/slacktest"
 )
 
 // TestEvidence: many guardrails with long sentences are shown in as many sections
@@ -27,7 +28,7 @@ func TestEvidence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if problem := checkBlocks(data); problem != "" || len(blocks) < 5 {
+	if problem := slacktest.CheckBlocks(data); problem != "" || len(blocks) < 5 {
 		t.Errorf("evidence: got %d blocks, %s, want several that Slack takes", len(blocks), problem)
 	}
 	text := string(data)
@@ -49,7 +50,7 @@ func TestPageMention(t *testing.T) {
 		w := newWorkspace(t)
 		n := notifiertest.Notice(notifier.TopicPage)
 		notify(t, w.open(func(c *Config) { c.PageMention = mention }), n)
-		if got := string(pretty(t, w.messages[0].blocks)); !strings.Contains(got, `"text": "`+want) {
+		if got := string(pretty(t, w.Messages[0].Blocks)); !strings.Contains(got, `"text": "`+want) {
 			t.Errorf("page with mention %q: got %s, want it to begin with %q", mention, got, want)
 		}
 	}
@@ -67,8 +68,8 @@ func TestUnsayable(t *testing.T) {
 		w := newWorkspace(t)
 		n := asked("open")
 		change(&n)
-		if _, err := w.open(nil).Notify(t.Context(), n); !errors.Is(err, notifier.ErrPermanent) || len(w.messages) != 0 {
-			t.Errorf("Notify(%s): got %v and %d messages, want a permanent error and none", name, err, len(w.messages))
+		if _, err := w.open(nil).Notify(t.Context(), n); !errors.Is(err, notifier.ErrPermanent) || len(w.Messages) != 0 {
+			t.Errorf("Notify(%s): got %v and %d messages, want a permanent error and none", name, err, len(w.Messages))
 		}
 	}
 }

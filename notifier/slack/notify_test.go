@@ -28,13 +28,13 @@ func TestExercise(t *testing.T) {
 		w := newWorkspace(t)
 		return notifiertest.Subject{
 			Notifier: w.open(nil), Secrets: []string{botToken, signingSecret},
-			Messages: func(key string) int { return len(w.of(key)) },
-			Break:    func() { w.set(func() { w.down = fmt.Errorf("dial tcp: connection refused (token %s)", botToken) }) },
+			Messages: func(key string) int { return len(w.Of(key)) },
+			Break:    func() { w.Set(func() { w.Down = fmt.Errorf("dial tcp: connection refused (token %s)", botToken) }) },
 			Silence: func() <-chan struct{} {
-				w.set(func() { w.silent = make(chan struct{}) })
-				return w.arrived
+				w.Set(func() { w.Silent = make(chan struct{}) })
+				return w.Arrived
 			},
-			Heal: w.heal,
+			Heal: w.Heal,
 		}
 	})
 }
@@ -59,7 +59,7 @@ func TestRefusals(t *testing.T) {
 		"internal_error": {false, ""}, "fatal_error": {false, ""}, "service_unavailable": {false, ""}, "ratelimited": {false, ""}, "request_timeout": {false, ""},
 	} {
 		w := newWorkspace(t)
-		w.refuse["chat.postMessage"] = code
+		w.Refuse["chat.postMessage"] = code
 		_, err := w.open(nil).Notify(t.Context(), notifiertest.Notice(notifier.TopicPage))
 		if err == nil || errors.Is(err, notifier.ErrPermanent) != want.permanent || !strings.Contains(err.Error(), code) || !strings.Contains(err.Error(), want.remedy) {
 			t.Errorf("Notify refused with %s: got %v, want permanent = %t and %q in it", code, err, want.permanent, want.remedy)
@@ -76,15 +76,15 @@ func TestLostAnswer(t *testing.T) {
 		status := notify(t, c, notifiertest.Notice(notifier.TopicStatus))
 		n := notifiertest.Notice(topic)
 		n.Key, n.ThreadRef = n.Key+"/2", status
-		w.set(func() { w.lose["chat.postMessage"] = true })
+		w.Set(func() { w.Lose["chat.postMessage"] = true })
 		if _, err := c.Notify(t.Context(), n); err == nil || errors.Is(err, notifier.ErrPermanent) {
 			t.Fatalf("Notify(%s) with its answer lost: got %v, want an error that may pass", topic, err)
 		}
 		// Another replica tries again: what the first remembered is gone.
 		n.Summary = "told again"
 		ref := notify(t, w.open(nil), n)
-		ms := w.of(n.Key)
-		if len(ms) != 1 || ms[0].text != "told again" || ref != ms[0].channel+":"+ms[0].ts {
+		ms := w.Of(n.Key)
+		if len(ms) != 1 || ms[0].Text != "told again" || ref != ms[0].Channel+":"+ms[0].TS {
 			t.Errorf("messages of %s after a lost answer: got %d, reference %s, want one with the newest text", topic, len(ms), ref)
 		}
 	}
@@ -94,15 +94,15 @@ func TestLostAnswer(t *testing.T) {
 // posted all the same, and Slack is not asked again and again.
 func TestHistoryNotAllowed(t *testing.T) {
 	w := newWorkspace(t)
-	w.refuse["conversations.list"] = "missing_scope"
+	w.Refuse["conversations.list"] = "missing_scope"
 	c := w.open(nil)
 	for i := range 5 {
 		n := notifiertest.Notice(notifier.TopicThread)
 		n.Key = fmt.Sprint(n.Key, i)
 		notify(t, c, n)
 	}
-	if len(w.messages) != 5 || w.calls["conversations.list"] != 1 {
-		t.Errorf("without the scope: got %d messages and %d tries to look, want 5 and 1", len(w.messages), w.calls["conversations.list"])
+	if len(w.Messages) != 5 || w.Calls["conversations.list"] != 1 {
+		t.Errorf("without the scope: got %d messages and %d tries to look, want 5 and 1", len(w.Messages), w.Calls["conversations.list"])
 	}
 }
 
@@ -110,7 +110,7 @@ func TestHistoryNotAllowed(t *testing.T) {
 // anything else waits.
 func TestPageIsNotHeldUp(t *testing.T) {
 	w := newWorkspace(t)
-	w.refuse["conversations.history"] = "internal_error"
+	w.Refuse["conversations.history"] = "internal_error"
 	c := w.open(nil)
 	notify(t, c, notifiertest.Notice(notifier.TopicPage))
 	if _, err := c.Notify(t.Context(), notifiertest.Notice(notifier.TopicAsk)); err == nil || errors.Is(err, notifier.ErrPermanent) {
@@ -135,18 +135,18 @@ func TestPageAgain(t *testing.T) {
 	} {
 		n.Resolve = step.resolve
 		if step.lost != "" {
-			w.set(func() { w.lose[step.lost] = true })
+			w.Set(func() { w.Lose[step.lost] = true })
 			if _, err := c.Notify(t.Context(), n); err == nil {
 				t.Fatalf("step %d: got no error, want the answer lost", i)
 			}
 		}
 		n.Ref = notify(t, c, n)
-		if got := len(w.of(n.Key)); got != step.messages || strings.HasSuffix(n.Ref, "/over") != step.over {
+		if got := len(w.Of(n.Key)); got != step.messages || strings.HasSuffix(n.Ref, "/over") != step.over {
 			t.Errorf("step %d: got %d messages and reference %s, want %d, over = %t", i, got, n.Ref, step.messages, step.over)
 		}
 	}
-	for i, m := range w.of(n.Key) {
-		if got, want := strings.Contains(string(m.blocks), "*Over:*"), i < 2; got != want {
+	for i, m := range w.Of(n.Key) {
+		if got, want := strings.Contains(string(m.Blocks), "*Over:*"), i < 2; got != want {
 			t.Errorf("message %d: got over = %t, want %t", i, got, want)
 		}
 	}
@@ -158,9 +158,9 @@ func TestDeleted(t *testing.T) {
 	c := w.open(nil)
 	n := notifiertest.Notice(notifier.TopicStatus)
 	n.Ref = notify(t, c, n)
-	w.set(func() { w.messages = nil })
+	w.Set(func() { w.Messages = nil })
 	ref := notify(t, c, n)
-	if ms := w.of(n.Key); len(ms) != 1 || ref == n.Ref {
+	if ms := w.Of(n.Key); len(ms) != 1 || ref == n.Ref {
 		t.Errorf("after a deletion: got %d messages and reference %s, want one with another reference than %s", len(ms), ref, n.Ref)
 	}
 }
@@ -182,8 +182,8 @@ func TestPlaces(t *testing.T) {
 	other.Rollout.Owner = "team-other"
 	notify(t, c, other)
 	var got []string
-	for _, m := range w.messages {
-		got = append(got, fmt.Sprintf("%s in %s, thread %q", m.metadata.EventPayload["key"], m.channel, m.thread))
+	for _, m := range w.Messages {
+		got = append(got, fmt.Sprintf("%s in %s, thread %q", m.Metadata.EventPayload["key"], m.Channel, m.Thread))
 	}
 	_, ts, _ := parseRef(status.Ref)
 	want := []string{
@@ -216,20 +216,20 @@ func TestChartUpload(t *testing.T) {
 		notify(t, c, n)
 		_, ts, _ := parseRef(n.Ref)
 		want := topic == notifier.TopicAsk || topic == notifier.TopicPage
-		if got := len(w.files) == 1; got != want {
-			t.Errorf("files after %s: got %d, want one = %t", topic, len(w.files), want)
+		if got := len(w.Files) == 1; got != want {
+			t.Errorf("files after %s: got %d, want one = %t", topic, len(w.Files), want)
 		}
-		if want && (w.files[0].channel != channelID || w.files[0].thread != ts || !bytes.Contains(w.files[0].data, []byte("\x89PNG"))) {
-			t.Errorf("file of %s: got %s in %s, thread %s, want a PNG in the message's thread", topic, w.files[0].name, w.files[0].channel, w.files[0].thread)
+		if want && (w.Files[0].Channel != channelID || w.Files[0].Thread != ts || !bytes.Contains(w.Files[0].Data, []byte("\x89PNG"))) {
+			t.Errorf("file of %s: got %s in %s, thread %s, want a PNG in the message's thread", topic, w.Files[0].Name, w.Files[0].Channel, w.Files[0].Thread)
 		}
-		w.files = nil
+		w.Files = nil
 	}
 	off := w.open(func(c *Config) { c.NoCharts = true })
 	n := plotted(notifier.TopicAsk)
 	n.Key += "/2"
 	notify(t, off, n)
-	if len(w.files) != 0 {
-		t.Errorf("files with charts off: got %d, want none", len(w.files))
+	if len(w.Files) != 0 {
+		t.Errorf("files with charts off: got %d, want none", len(w.Files))
 	}
 }
 
@@ -237,15 +237,15 @@ func TestChartUpload(t *testing.T) {
 // message is delivered without its picture.
 func TestChartRefused(t *testing.T) {
 	w := newWorkspace(t)
-	w.refuse["files.getUploadURLExternal"] = "missing_scope"
+	w.Refuse["files.getUploadURLExternal"] = "missing_scope"
 	c := w.open(nil)
 	for i := range 3 {
 		n := plotted(notifier.TopicAsk)
 		n.Key = fmt.Sprint(n.Key, i)
 		notify(t, c, n)
 	}
-	if len(w.messages) != 3 || w.calls["files.getUploadURLExternal"] != 1 {
-		t.Errorf("without files: got %d messages and %d tries, want 3 and 1", len(w.messages), w.calls["files.getUploadURLExternal"])
+	if len(w.Messages) != 3 || w.Calls["files.getUploadURLExternal"] != 1 {
+		t.Errorf("without files: got %d messages and %d tries, want 3 and 1", len(w.Messages), w.Calls["files.getUploadURLExternal"])
 	}
 }
 
@@ -268,16 +268,16 @@ func TestOutage(t *testing.T) {
 			if summary == "quarter begins" {
 				switch try {
 				case 0:
-					w.set(func() { w.lose["chat.postMessage"], w.lose["chat.update"] = true, true })
+					w.Set(func() { w.Lose["chat.postMessage"], w.Lose["chat.update"] = true, true })
 				case 1:
-					w.set(func() { w.down = errors.New("connection refused") })
+					w.Set(func() { w.Down = errors.New("connection refused") })
 				case 8:
-					w.set(func() {
-						w.down = nil
-						w.refuse["chat.postMessage"], w.refuse["chat.update"] = "service_unavailable", "service_unavailable"
+					w.Set(func() {
+						w.Down = nil
+						w.Refuse["chat.postMessage"], w.Refuse["chat.update"] = "service_unavailable", "service_unavailable"
 					})
 				case 10:
-					w.set(func() { clear(w.refuse) })
+					w.Set(func() { clear(w.Refuse) })
 				}
 			}
 			tries++
@@ -299,14 +299,14 @@ func TestOutage(t *testing.T) {
 	tell(notifier.TopicStatus, "status", "majority begins")
 	tell(notifier.TopicThread, "entry/3", "majority begins")
 	var got []string
-	for _, m := range w.messages {
-		got = append(got, fmt.Sprintf("%s: %s", m.metadata.EventPayload["key"], m.text))
+	for _, m := range w.Messages {
+		got = append(got, fmt.Sprintf("%s: %s", m.Metadata.EventPayload["key"], m.Text))
 	}
 	want := []string{"status: majority begins", "entry/1: canary begins", "entry/2: quarter begins", "ask: majority?", "entry/3: majority begins"}
 	if diff := cmp.Diff(want, got); diff != "" || failures == 0 {
 		t.Errorf("messages after %d failures (-want +got):\n%s", failures, diff)
 	}
-	t.Logf("7 deliveries, %d tries, %d failures, %d messages", tries, failures, len(w.messages))
+	t.Logf("7 deliveries, %d tries, %d failures, %d messages", tries, failures, len(w.Messages))
 }
 
 func TestNew(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 // TestGroups: which groups hold whom, with everything that Slack may tell of them.
 func TestGroups(t *testing.T) {
 	w := newWorkspace(t)
-	w.groups = []map[string]any{
+	w.Groups = []map[string]any{
 		{"id": "S0WHOLE", "handle": "whole", "users": []string{"U0A", "U0B"}, "user_count": 2},
 		{"id": "S0PART", "handle": "part", "users": []string{"U0A"}, "user_count": 3},
 		{"id": "S0HIDDEN", "handle": "hidden", "user_count": 4},
@@ -24,7 +24,7 @@ func TestGroups(t *testing.T) {
 		{"id": "", "handle": "nameless", "users": []string{"U0A"}, "user_count": 1},
 		{"id": "S0EMPTY", "handle": "empty", "user_count": 0},
 	}
-	w.members["S0PART"] = []string{"U0A", "U0B", "U0C"}
+	w.Members["S0PART"] = []string{"U0A", "U0B", "U0C"}
 	c := w.open(nil)
 	for user, want := range map[string][]string{
 		"U0A": {"@part", "@whole", "S0PART", "S0TWIN1", "S0WHOLE", "part", "whole"},
@@ -52,10 +52,10 @@ func TestGroupsAge(t *testing.T) {
 			groups, _ := c.people.memberOf(t.Context(), "U0MEMBER")
 			return len(groups) > 0
 		}
-		if once, twice := in(), in(); !once || !twice || w.calls["usergroups.list"] != 1 {
-			t.Fatalf("asked twice: got %d calls, want 1 and a member", w.calls["usergroups.list"])
+		if once, twice := in(), in(); !once || !twice || w.Calls["usergroups.list"] != 1 {
+			t.Fatalf("asked twice: got %d calls, want 1 and a member", w.Calls["usergroups.list"])
 		}
-		w.groups[0]["users"] = []string{"U0SOMEBODY"}
+		w.Groups[0]["users"] = []string{"U0SOMEBODY"}
 		time.Sleep(groupsFor - time.Second)
 		if !in() {
 			t.Error("before five minutes: got no member, want what was told")
@@ -64,13 +64,13 @@ func TestGroupsAge(t *testing.T) {
 		if in() {
 			t.Error("after five minutes: got a member, want what is told now")
 		}
-		w.groups[0]["users"] = []string{"U0MEMBER"}
+		w.Groups[0]["users"] = []string{"U0MEMBER"}
 		time.Sleep(groupsFor + time.Second)
-		w.refuse["usergroups.list"] = "internal_error"
+		w.Refuse["usergroups.list"] = "internal_error"
 		if in() {
 			t.Error("while Slack does not tell: got a member, want none")
 		}
-		clear(w.refuse)
+		clear(w.Refuse)
 		if !in() {
 			t.Error("when Slack tells again: got no member, want one at once")
 		}
@@ -83,9 +83,9 @@ func TestEnterprise(t *testing.T) {
 	w := newWorkspace(t)
 	c := w.open(nil)
 	c.people.team, c.people.enterprise = team, "E1"
-	w.user("U0ORG", map[string]any{"team_id": "E1", "enterprise_user": map[string]any{"enterprise_id": "E1", "teams": []string{team}}})
-	w.user("U0ELSE", map[string]any{"team_id": "T0ELSE", "enterprise_user": map[string]any{"enterprise_id": "E1", "teams": []string{"T0ELSE"}}})
-	w.user("U0FOREIGN", map[string]any{"team_id": "T0ELSE", "enterprise_user": map[string]any{"enterprise_id": "E2", "teams": []string{team}}})
+	w.User("U0ORG", map[string]any{"team_id": "E1", "enterprise_user": map[string]any{"enterprise_id": "E1", "teams": []string{team}}})
+	w.User("U0ELSE", map[string]any{"team_id": "T0ELSE", "enterprise_user": map[string]any{"enterprise_id": "E1", "teams": []string{"T0ELSE"}}})
+	w.User("U0FOREIGN", map[string]any{"team_id": "T0ELSE", "enterprise_user": map[string]any{"enterprise_id": "E2", "teams": []string{team}}})
 	for user, want := range map[string]bool{"U0ORG": true, "U0ELSE": false, "U0FOREIGN": false} {
 		_, err := c.people.person(t.Context(), user)
 		if (err == nil) != want {
@@ -99,11 +99,11 @@ func TestEnterprise(t *testing.T) {
 func TestMentionOfGroups(t *testing.T) {
 	for code, want := range map[string]string{"": "<!subteam^S0PRODUCT>", "plan_upgrade_required": "the group product-owners"} {
 		w := newWorkspace(t)
-		w.refuse["usergroups.list"] = code
+		w.Refuse["usergroups.list"] = code
 		n := asked("open")
 		n.Question.Groups = []string{"@product-owners", "S0RAW"}
 		notify(t, w.open(nil), n)
-		got := strings.ReplaceAll(string(pretty(t, w.messages[0].blocks)), "@", "")
+		got := strings.ReplaceAll(string(pretty(t, w.Messages[0].Blocks)), "@", "")
 		if !strings.Contains(got, want) || !strings.Contains(got, "<!subteam^S0RAW>") {
 			t.Errorf("request with usergroups.list %q: got %s, want %s in it", code, got, want)
 		}
@@ -113,7 +113,7 @@ func TestMentionOfGroups(t *testing.T) {
 	}
 	w := newWorkspace(t)
 	notify(t, w.open(nil), asked("void", notifier.Voiced{}))
-	if w.calls["usergroups.list"] != 0 {
-		t.Errorf("calls for a request that is over: got %d, want none", w.calls["usergroups.list"])
+	if w.Calls["usergroups.list"] != 0 {
+		t.Errorf("calls for a request that is over: got %d, want none", w.Calls["usergroups.list"])
 	}
 }

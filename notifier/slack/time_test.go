@@ -21,7 +21,7 @@ func TestInTime(t *testing.T) {
 			{"accepted dialog", sent("U0APPROVER", "hold", "n0nce-5be1", "look", "t1"), `"response_action":"clear"`, "U0APPROVER: Recorded."},
 			{"refused dialog", sent("U0OTHER", "reject", "n0nce-5be1", "no", "t2"), `"response_action":"clear"`, "U0OTHER: Not accepted: slack:T0TEAM/U0OTHER is not among those"},
 		} {
-			w.set(func() { w.whispers = nil })
+			w.Set(func() { w.Whispers = nil })
 			began := time.Now()
 			if got := say(t, c, test.payload); !strings.Contains(got, test.ack) {
 				t.Errorf("%s: got %s for Slack, want %s", test.name, got, test.ack)
@@ -29,20 +29,20 @@ func TestInTime(t *testing.T) {
 			if took := time.Since(began); took > 3*time.Second {
 				t.Errorf("%s: acknowledged after %s, want at most 3s", test.name, took)
 			}
-			if got := w.heard(); len(got) != 0 {
+			if got := w.Heard(); len(got) != 0 {
 				t.Errorf("%s: got whispers %q before there was an outcome, want none", test.name, got)
 			}
 			settle(c)
-			if got := w.heard(); len(got) != 1 || !strings.HasPrefix(got[0], test.whisper) || time.Since(began) != 10*time.Second {
+			if got := w.Heard(); len(got) != 1 || !strings.HasPrefix(got[0], test.whisper) || time.Since(began) != 10*time.Second {
 				t.Errorf("%s: got whispers %q after %s, want %q after 10s", test.name, got, time.Since(began), test.whisper)
 			}
 		}
 		// A store that never answers: the act ends, and the person is told so.
 		l.delay = time.Hour
-		w.set(func() { w.whispers = nil })
+		w.Set(func() { w.Whispers = nil })
 		say(t, c, clicked("U0APPROVER", actionApprove, "n0nce-5be1", "1.9"))
 		settle(c)
-		if got := w.heard(); len(got) != 1 || !strings.Contains(got[0], "could not be recorded") {
+		if got := w.Heard(); len(got) != 1 || !strings.Contains(got[0], "could not be recorded") {
 			t.Errorf("a store that never answers: got whispers %q, want the person told", got)
 		}
 	})
@@ -96,7 +96,7 @@ func TestStop(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Errorf("Run: got %v, want nil", err)
 		}
-		if got := w.heard(); l.decided != "approve" || len(got) != 1 {
+		if got := w.Heard(); l.decided != "approve" || len(got) != 1 {
 			t.Errorf("act under way when Run returned: got decided %q, whispers %q, want it finished", l.decided, got)
 		}
 		if got := <-told; got != "null" {

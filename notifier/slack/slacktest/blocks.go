@@ -1,4 +1,4 @@
-package slack
+package slacktest
 
 import (
 	"encoding/json"
@@ -8,10 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// checkBlocks holds blocks against the documented limits of Block Kit and against
-// this package's own rule: mrkdwn is verbatim, and what it marks is what Belay may
+// CheckBlocks holds blocks against the documented limits of Block Kit and against
+// Belay's own rule: mrkdwn is verbatim, and what it marks is what Belay may
 // mark. It returns what is wrong, or "".
-func checkBlocks(data json.RawMessage) string {
+func CheckBlocks(data json.RawMessage) string {
 	var blocks []map[string]any
 	if err := json.Unmarshal(data, &blocks); err != nil {
 		return err.Error()
