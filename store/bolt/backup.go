@@ -54,7 +54,7 @@ func (s *Store) backup(ctx context.Context, path string) (err error) {
 // closed.
 func (s *Store) copyTo(ctx context.Context, w io.Writer) error {
 	check := func() error { return s.ready(ctx) }
-	return s.view(ctx, func(tx *bbolt.Tx, _ layout) error {
+	return s.transaction(ctx, func(tx *bbolt.Tx, _ layout) error {
 		_, err := tx.WriteTo(checkedWriter{w, check})
 		if over := check(); over != nil {
 			return over // bbolt keeps only the text of some errors.

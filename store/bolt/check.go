@@ -29,12 +29,9 @@ func checkFile(r io.ReaderAt, size int64) (summary, error) {
 	if err != nil {
 		return summary{}, err
 	}
-	m := metas[0]
-	if metas[1].txid > m.txid {
-		m = metas[1]
-	}
-	if m.pages < 4 || m.pages > uint64(size)/m.pageSize {
-		return summary{}, fmt.Errorf("%w: it has %d bytes, its %d pages of %d need %d", errShort, size, m.pages, m.pageSize, m.pages*m.pageSize)
+	m, err := newestMeta(metas, size)
+	if err != nil {
+		return summary{}, err
 	}
 	c := &checker{r: r, meta: m, use: make([]use, m.pages)}
 	c.use[0], c.use[1] = used, used
@@ -80,38 +77,18 @@ const treeDepth = 64
 
 // read reads the page and marks it and its overflow pages as used.
 func (c *checker) read(id uint64, depth int) (page, error) {
-	if id < 2 || id >= c.meta.pages {
-		return nil, fmt.Errorf("%w: page %d is outside of the file", errPage, id)
-	}
 	for len(c.pages) <= depth {
-		c.pages = append(c.pages, make(page, c.meta.pageSize))
+		c.pages = append(c.pages, nil)
 	}
-	offset := int64(id * c.meta.pageSize)
-	p := c.pages[depth][:c.meta.pageSize]
-	if _, err := c.r.ReadAt(p, offset); err != nil {
-		return nil, fmt.Errorf("read page %d: %w", id, err)
+	p, err := readPage(c.r, c.meta, id, c.pages[depth])
+	if err != nil {
+		return nil, err
 	}
-	if p.id() != id {
-		return nil, fmt.Errorf("page %d: %w: it calls itself page %d", id, errPage, p.id())
-	}
-	n := p.overflow() + 1
-	if n > c.meta.pages-id {
-		return nil, fmt.Errorf("page %d: %w: its %d overflow pages are outside of the file", id, errPage, n-1)
-	}
-	for i := id; i < id+n; i++ {
+	for i := id; i <= id+p.overflow(); i++ {
 		if c.use[i] != unknown {
 			return nil, fmt.Errorf("page %d: %w: page %d is used twice, or free", id, errPage, i)
 		}
 		c.use[i] = used
-	}
-	if n > 1 {
-		if uint64(cap(p)) < n*c.meta.pageSize {
-			p = make(page, n*c.meta.pageSize)
-		}
-		p = p[:n*c.meta.pageSize]
-		if _, err := c.r.ReadAt(p, offset); err != nil {
-			return nil, fmt.Errorf("read page %d: %w", id, err)
-		}
 	}
 	c.pages[depth] = p
 	return p, nil
@@ -193,6 +170,9 @@ func (c *checker) branches(p page, bucket []byte, b bounds, depth int) error {
 	if n == 0 {
 		return fmt.Errorf("%w: a branch with no leaf", errPage)
 	}
+	if err := p.packed(); err != nil {
+		return err
+	}
 	e, err := p.branch(0)
 	for i := range n {
 		if err != nil {
@@ -218,6 +198,9 @@ func (c *checker) branches(p page, bucket []byte, b bounds, depth int) error {
 }
 
 func (c *checker) leaves(p page, bucket []byte, b bounds, depth int) error {
+	if err := p.packed(); err != nil {
+		return err
+	}
 	for i := range p.count() {
 		e, err := p.leaf(i)
 		if err != nil {
@@ -305,22 +288,33 @@ func checkHeads(tx *bbolt.Tx) error {
 	if err != nil {
 		return err
 	}
-	return l.heads.ForEach(func(key, value []byte) error {
-		h, err := decodeHead(key, value)
+	for e, err := range l.heads.from(nil) {
 		if err != nil {
 			return err
 		}
-		last, err := l.linked(h.revision)
+		h, err := decodeHead(e.key, e.value)
 		if err != nil {
-			return fmt.Errorf("head of %q: %w", key, err)
+			return err
 		}
-		first, err := l.linked(h.first)
-		if err != nil {
-			return fmt.Errorf("head of %q: %w", key, err)
+		if _, err := l.own(e.key, h); err != nil {
+			return err
 		}
-		if last.first != h.first || !bytes.Equal(first.key, key) {
-			return fmt.Errorf("head of %q: %w: its records %d and %d are not its own", key, errRecord, h.first, h.revision)
-		}
-		return nil
-	})
+	}
+	return nil
+}
+
+// own returns the record of a head that names the key's own records.
+func (l layout) own(key []byte, h headRecord) (logRecord, error) {
+	last, err := l.linked(h.revision)
+	first := last
+	if err == nil && h.first != h.revision {
+		first, err = l.linked(h.first)
+	}
+	if err != nil {
+		return logRecord{}, fmt.Errorf("head of %q: %w", key, err)
+	}
+	if last.first != h.first || !bytes.Equal(first.key, key) {
+		return logRecord{}, fmt.Errorf("head of %q: %w: its records %d and %d are not its own", key, errRecord, h.first, h.revision)
+	}
+	return last, nil
 }

@@ -110,15 +110,20 @@ func (d *durable) wait(id int) <-chan struct{} {
 	}
 }
 
-// view calls fn with a read transaction on what is on disk. The error of fn is
-// returned as it is, unless it says that the file is damaged: then the store is
-// broken.
-func (s *Store) view(ctx context.Context, fn func(tx *bbolt.Tx, l layout) error) error {
+// view calls fn with what is on disk.
+func (s *Store) view(ctx context.Context, fn func(l layout) error) error {
+	return s.transaction(ctx, func(_ *bbolt.Tx, l layout) error { return fn(l) })
+}
+
+// transaction calls fn with a read transaction on what is on disk. The error of
+// fn is returned as it is, unless it says that the file is damaged: then the
+// store is broken.
+func (s *Store) transaction(ctx context.Context, fn func(tx *bbolt.Tx, l layout) error) error {
 	for {
 		if err := s.ready(ctx); err != nil {
 			return err
 		}
-		busy, err := s.viewOnce(fn)
+		busy, err := s.transactOnce(fn)
 		if busy == nil {
 			return err
 		}
@@ -130,8 +135,8 @@ func (s *Store) view(ctx context.Context, fn func(tx *bbolt.Tx, l layout) error)
 	}
 }
 
-// viewOnce is view, or the commit to wait for before the next try.
-func (s *Store) viewOnce(fn func(tx *bbolt.Tx, l layout) error) (busy <-chan struct{}, err error) {
+// transactOnce is transaction, or the commit to wait for before the next try.
+func (s *Store) transactOnce(fn func(tx *bbolt.Tx, l layout) error) (busy <-chan struct{}, err error) {
 	err = guard(func() error {
 		return s.db.View(func(tx *bbolt.Tx) error {
 			if busy = s.durable.wait(tx.ID()); busy != nil && !s.opts.hooks.readSoon {

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -70,20 +71,29 @@ func filled(t testing.TB) content {
 // dumped is everything a reader can see of the store.
 func dumped(t testing.TB, s *Store) string {
 	t.Helper()
+	all, err := dump(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// dump is everything a reader can see of a store, or why it cannot.
+func dump(ctx context.Context, s store.Store) (string, error) {
 	var b strings.Builder
-	for r, err := range s.Since(t.Context(), "", 0) {
+	for r, err := range s.Since(ctx, "", 0) {
 		if err != nil {
-			t.Fatal(err)
+			return "", err
 		}
 		fmt.Fprintf(&b, "%d %s %q %q\n", r.Revision, r.Key, r.Entry, r.State)
 	}
-	for r, err := range s.Heads(t.Context(), "") {
+	for r, err := range s.Heads(ctx, "") {
 		if err != nil {
-			t.Fatal(err)
+			return "", err
 		}
 		fmt.Fprintf(&b, "%s %d %q\n", r.Key, r.Revision, r.Entry)
 	}
-	return b.String()
+	return b.String(), nil
 }
 
 // refused writes the bytes to a file and expects that it is refused with the

@@ -44,6 +44,9 @@ func freeBytes(dir string) (n uint64, ok bool) {
 	return fs.Bavail * uint64(fs.Bsize), true
 }
 
+// lockable: a lock keeps other processes out of the file.
+const lockable = true
+
 // tryLock reports whether the file is locked for this process, without waiting.
 func tryLock(f *os.File, exclusive bool) (bool, error) {
 	how := syscall.LOCK_SH

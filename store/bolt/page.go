@@ -62,6 +62,28 @@ func (p page) slice(offset, n uint64) ([]byte, error) {
 	return p[offset : offset+n], nil
 }
 
+// packed checks the number of elements of a leaf or branch page: the first one's
+// key stands right behind the last of them. (Of a leaf's element the place is the
+// second number, of a branch's the first.)
+func (p page) packed() error {
+	n := p.count()
+	if n == 0 {
+		return nil
+	}
+	e, err := p.slice(pageHeaderLen, elementLen)
+	if err != nil {
+		return err
+	}
+	at := native.Uint32(e)
+	if p.flags() == flagLeaf {
+		at = native.Uint32(e[4:])
+	}
+	if int(at) != n*elementLen {
+		return fmt.Errorf("%w: it says it has %d elements, the first is for %d", errPage, n, at/elementLen)
+	}
+	return nil
+}
+
 // A leaf is an element of a leaf page.
 type leaf struct {
 	bucket     bool
@@ -164,4 +186,50 @@ func readMetas(r io.ReaderAt) ([2]meta, error) {
 		offset = int64(m.pageSize)
 	}
 	return metas, nil
+}
+
+// newestMeta returns the meta of the last commit, whose pages must all be in a
+// file of that size.
+func newestMeta(metas [2]meta, size int64) (meta, error) {
+	m := metas[0]
+	if metas[1].txid > m.txid {
+		m = metas[1]
+	}
+	if m.pages < 4 || m.pages > uint64(size)/m.pageSize {
+		return meta{}, fmt.Errorf("%w: it has %d bytes, its %d pages of %d need %d", errShort, size, m.pages, m.pageSize, m.pages*m.pageSize)
+	}
+	return m, nil
+}
+
+// readPage reads a page with its overflow pages, into p if it is large enough.
+func readPage(r io.ReaderAt, m meta, id uint64, p page) (page, error) {
+	if id < 2 || id >= m.pages {
+		return nil, fmt.Errorf("%w: page %d is outside of the file", errPage, id)
+	}
+	offset := int64(id * m.pageSize)
+	if uint64(cap(p)) < m.pageSize {
+		p = make(page, m.pageSize)
+	}
+	p = p[:m.pageSize]
+	if _, err := r.ReadAt(p, offset); err != nil {
+		return nil, fmt.Errorf("read page %d: %w", id, err)
+	}
+	if p.id() != id {
+		return nil, fmt.Errorf("page %d: %w: it calls itself page %d", id, errPage, p.id())
+	}
+	n := p.overflow() + 1
+	if n > m.pages-id {
+		return nil, fmt.Errorf("page %d: %w: its %d overflow pages are outside of the file", id, errPage, n-1)
+	}
+	if n == 1 {
+		return p, nil
+	}
+	if uint64(cap(p)) < n*m.pageSize {
+		p = append(make(page, 0, n*m.pageSize), p...)
+	}
+	p = p[:n*m.pageSize]
+	if _, err := r.ReadAt(p[m.pageSize:], offset+int64(m.pageSize)); err != nil {
+		return nil, fmt.Errorf("read page %d: %w", id, err)
+	}
+	return p, nil
 }

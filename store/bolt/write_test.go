@@ -186,11 +186,11 @@ func TestReadsOnlyWhatIsOnDisk(t *testing.T) {
 			<-h.began // It is in the file, and Append has not returned.
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			busy, _ := s.viewOnce(func(*bbolt.Tx, layout) error { return nil })
+			busy, _ := s.transactOnce(func(*bbolt.Tx, layout) error { return nil })
 			if saw := busy == nil; saw != mutant {
 				t.Errorf("a read during the commit: got it at once %t, want %t", saw, mutant)
 			}
-			if err := s.view(ctx, func(*bbolt.Tx, layout) error { return nil }); !errors.Is(err, context.Canceled) {
+			if err := s.view(ctx, func(layout) error { return nil }); !errors.Is(err, context.Canceled) {
 				t.Errorf("a read that waits, its context ended: got error %v, want %v", err, context.Canceled)
 			}
 			h.release <- struct{}{}
