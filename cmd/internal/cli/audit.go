@@ -25,7 +25,7 @@ func auditCommand() *command {
 				from := f.source()
 				output := f.choice("output", "how to print", "table", "json", "yaml")
 				return func(ctx context.Context, e *env, args []string) error {
-					r, done, err := from.open(e)
+					r, done, err := from.openWhole(e)
 					if err != nil {
 						return err
 					}

@@ -1,13 +1,17 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
@@ -18,22 +22,38 @@ import (
 
 // A storeReader reads a store's file, read-only and without a daemon.
 type storeReader struct {
-	store  *bolt.Store
+	store store.Store
+	// states yields heads whose entries may be missing.
+	states func(ctx context.Context, prefix string) iter.Seq2[store.Record, error]
 	engine *engine.Engine
 }
 
-// openStore opens the file. A file that a belayd has open cannot be read beside
-// it: ask that belayd.
-func openStore(file string) (*storeReader, error) {
+// lookAt opens the file to read some of it: what is read is checked, the rest is
+// not looked at, so that it takes no longer for a large file. A file that a
+// belayd has open cannot be read beside it: ask that belayd.
+func lookAt(file string) (*storeReader, error) {
+	k, err := bolt.OpenLook(file, 0)
+	if err != nil {
+		return nil, err // it names the file
+	}
+	return newStoreReader(k, k.States)
+}
+
+// openWhole opens the file and checks all of it first.
+func openWhole(file string) (*storeReader, error) {
 	s, err := bolt.Open(file, bolt.Options{ReadOnly: true})
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", file, err)
+		return nil, err // it names the file
 	}
+	return newStoreReader(s, s.Heads)
+}
+
+func newStoreReader(s store.Store, states func(context.Context, string) iter.Seq2[store.Record, error]) (*storeReader, error) {
 	e, err := engine.New(engine.Config{Store: s, Leaser: store.Always{}, Owner: "belay", Version: version()})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open store %s: %w", file, err), s.Close())
+		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.Close())
 	}
-	return &storeReader{s, e}, nil
+	return &storeReader{s, states, e}, nil
 }
 
 func (s *storeReader) close() error { return s.store.Close() }
@@ -52,22 +72,17 @@ func (s *storeReader) Rollout(ctx context.Context, id string) (api.Rollout, erro
 // made: only what is yielded needs to be decoded.
 func (s *storeReader) Rollouts(ctx context.Context, f api.Filter) iter.Seq2[api.Rollout, error] {
 	return func(yield func(api.Rollout, error) bool) {
-		type made struct {
-			id       string
-			revision store.Revision
+		ids, err := s.newestFirst(ctx)
+		if err == nil && len(f.Phases) > 0 {
+			ids, err = s.inPhases(ctx, ids, f.Phases)
 		}
-		var all []made
-		for rec, err := range s.store.Heads(ctx, "plan/") {
-			if err != nil {
-				yield(api.Rollout{}, fmt.Errorf("list rollouts: %w", err))
-				return
-			}
-			all = append(all, made{strings.TrimPrefix(rec.Key, "plan/"), rec.Revision})
+		if err != nil {
+			yield(api.Rollout{}, fmt.Errorf("list rollouts: %w", err))
+			return
 		}
-		slices.SortFunc(all, func(a, b made) int { return cmp.Compare(b.revision, a.revision) })
 		n := 0
-		for _, m := range all {
-			r, err := s.Rollout(ctx, m.id)
+		for id := range s.planned(ctx, ids, f) {
+			r, err := s.Rollout(ctx, id)
 			if errors.Is(err, rollout.ErrNotFound) {
 				continue // a crash between the two records: there is no rollout
 			}
@@ -81,20 +96,126 @@ func (s *storeReader) Rollouts(ctx context.Context, f api.Filter) iter.Seq2[api.
 	}
 }
 
+// newestFirst lists the rollouts that have a plan.
+func (s *storeReader) newestFirst(ctx context.Context) ([]string, error) {
+	type made struct {
+		id       string
+		revision store.Revision
+	}
+	var all []made
+	for rec, err := range s.states(ctx, "plan/") {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, made{strings.TrimPrefix(rec.Key, "plan/"), rec.Revision})
+	}
+	slices.SortFunc(all, func(a, b made) int { return cmp.Compare(b.revision, a.revision) })
+	ids := make([]string, len(all))
+	for i, m := range all {
+		ids[i] = m.id
+	}
+	return ids, nil
+}
+
+// inPhases leaves out the rollouts that are certainly in another phase; of their
+// states it reads only that. One whose phase it cannot read stays: who decodes it
+// will say what is wrong.
+func (s *storeReader) inPhases(ctx context.Context, ids, phases []string) ([]string, error) {
+	others := make(map[string]bool)
+	for rec, err := range s.states(ctx, "rollout/") {
+		if err != nil {
+			return nil, err
+		}
+		if p := phaseOf(rec.State); p != "" && !isIn(p, phases) {
+			others[strings.TrimPrefix(rec.Key, "rollout/")] = true
+		}
+	}
+	return slices.DeleteFunc(ids, func(id string) bool { return others[id] }), nil
+}
+
+// phaseOf reads the phase of a state without decoding it; "" where it cannot
+// tell. A quote within a string is escaped, so the bytes are a name; that of the
+// state itself, if no object has begun before.
+func phaseOf(state []byte) rollout.Phase {
+	const name = `"phase":"`
+	before, after, found := bytes.Cut(state, []byte(name))
+	phase, _, ends := bytes.Cut(after, []byte(`"`))
+	if !found || !ends || bytes.LastIndexByte(before, '{') != 0 || !slices.Contains(rollout.Phases, rollout.Phase(phase)) {
+		return ""
+	}
+	return rollout.Phase(phase)
+}
+
+// planned leaves out the rollouts whose plan is certainly for another endpoint or
+// of another owner; of the plans it reads only that. It looks at more and more of
+// them at a time, because the first may be all that is asked for.
+func (s *storeReader) planned(ctx context.Context, ids []string, f api.Filter) iter.Seq[string] {
+	if f.Endpoint == "" && len(f.Owners) == 0 {
+		return slices.Values(ids)
+	}
+	f.Phases = nil
+	return func(yield func(string) bool) {
+		for size := 128; len(ids) > 0; size = min(2*size, 2048) {
+			some := ids[:min(size, len(ids))]
+			ids = ids[len(some):]
+			other := make([]bool, len(some))
+			workers := min(runtime.GOMAXPROCS(0), 4)
+			var wg sync.WaitGroup
+			for w := range workers {
+				wg.Go(func() {
+					for i := w; i < len(some); i += workers {
+						other[i] = s.plannedOtherwise(ctx, some[i], f)
+					}
+				})
+			}
+			wg.Wait()
+			for i, id := range some {
+				if !other[i] && !yield(id) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// plannedOtherwise reports whether a rollout's plan says that the filter does not
+// choose it. One that cannot be read is left to who decodes it.
+func (s *storeReader) plannedOtherwise(ctx context.Context, id string, f api.Filter) bool {
+	rec, err := s.store.Head(ctx, "plan/"+id)
+	if err != nil {
+		return false
+	}
+	var r api.Rollout
+	return named(rec.Entry, `"endpoint":`, &r.Endpoint) && named(rec.Entry, `"owner":`, &r.Owner) && !chosen(r, f)
+}
+
+// named decodes the value of the first member so named in a plan's JSON, whatever
+// object it is in: a quote within a string is escaped, so the bytes are a name.
+// Before a plan's own endpoint and owner there is none whose value is of their
+// kind.
+func named(plan []byte, name string, v any) bool {
+	_, rest, found := bytes.Cut(plan, []byte(name))
+	return found && json.NewDecoder(bytes.NewReader(rest)).Decode(v) == nil
+}
+
+// isIn reports whether a phase is one of those asked for.
+func isIn(p rollout.Phase, phases []string) bool {
+	return slices.Contains(phases, string(p)) || slices.Contains(phases, "open") && !p.Terminal()
+}
+
 // chosen reports whether a filter chooses a rollout, as the daemon's list does.
 func chosen(r api.Rollout, f api.Filter) bool {
 	router, name, both := strings.Cut(f.Endpoint, "/")
 	if !both {
 		router, name = "", f.Endpoint
 	}
-	inPhase := func(p string) bool { return p == string(r.Phase) || p == "open" && !r.Phase.Terminal() }
 	switch {
 	case name != "" && name != r.Endpoint.Name, router != "" && router != r.Endpoint.Router:
 		return false
 	case len(f.Owners) > 0 && !slices.Contains(f.Owners, r.Owner):
 		return false
 	}
-	return len(f.Phases) == 0 || slices.ContainsFunc(f.Phases, inPhase)
+	return len(f.Phases) == 0 || isIn(r.Phase, f.Phases)
 }
 
 // Journal implements reader.
