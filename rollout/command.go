@@ -132,10 +132,13 @@ func (m *machine) override(by string) {
 	m.unhold(by)
 	m.s.Overridden = true
 	sentence := fmt.Sprintf("The wait of step %s is ended by %s.", m.stepName(), by)
+	if m.s.Looks > 0 {
+		sentence += " Nobody watched for a while: the rollout goes on when its guardrails were read again."
+	}
 	m.decide(Decision{Kind: DecisionResume, Reason: ReasonOverride, Sentence: sentence, Verdicts: m.s.Verdicts})
 	m.resolvePage("Resolved: " + sentence)
 	m.enter(PhaseBaking, ReasonOverride, sentence)
-	m.advance()
+	m.stepEnd()
 }
 
 // extend lengthens the current step's bake.

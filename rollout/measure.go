@@ -15,6 +15,9 @@ func (m *machine) measured() {
 		m.ignore("nothing is judged now")
 		return
 	}
+	if m.s.Looks > 0 && !m.effect().NotBefore.Before(m.s.Back) {
+		m.s.Looks--
+	}
 	at := m.moment()
 	evidence, vs := analysis.Judge(m.p.Panel, m.s.Evidence, at, m.ev.Readings)
 	before := m.s.Verdicts
@@ -235,6 +238,9 @@ func (m *machine) stepEnd() {
 		return
 	}
 	b := &m.s.Bake
+	if m.s.Looks > 0 {
+		return
+	}
 	if m.s.Overridden || (m.s.Waived && !m.unreadable()) {
 		m.advance()
 		return
@@ -291,12 +297,18 @@ func (m *machine) undecided() {
 // which nobody watched.
 const unwatchedAfter = 30 * time.Second
 
+// looksAgain is how many readings follow a time in which nobody watched before a
+// step ends: one reading, however long and bad, is capped, and what was good
+// before the time has to be outweighed.
+const looksAgain = 3
+
 // unwatched makes the step bake on for a few readings after a time in which
 // nothing was folded in: what was seen before ends no step, and one long reading
 // is one look, however bad it is.
 func (m *machine) unwatched(gap time.Duration) {
 	if m.s.Reached >= 0 && gap > max(2*m.p.Interval, unwatchedAfter) {
-		m.s.Bake.Needs = max(m.s.Bake.Needs, m.s.Bake.Watched+max(m.p.Settle, 3*m.p.Interval))
+		m.s.Looks, m.s.Back = looksAgain, m.now()
+		m.s.Bake.Needs = max(m.s.Bake.Needs, m.s.Bake.Watched+max(m.p.Settle, looksAgain*m.p.Interval))
 	}
 }
 

@@ -68,10 +68,14 @@ type State struct {
 	Gates    map[string]Question `json:"gates,omitempty"`
 	// Overridden: a person ended this step's wait with a reason. Waived: the rule
 	// onUndecided: promote did; it never does where data are missing.
-	Overridden bool  `json:"overridden,omitempty"`
-	Waived     bool  `json:"waived,omitempty"`
-	Hold       *Hold `json:"hold,omitempty"`
-	Restored   bool  `json:"restored,omitempty"`
+	Overridden bool `json:"overridden,omitempty"`
+	Waived     bool `json:"waived,omitempty"`
+	// Looks is how many readings must come before the step ends, on anybody's word
+	// or by itself: nobody watched until Back.
+	Looks    int       `json:"looks,omitempty"`
+	Back     time.Time `json:"back,omitzero"`
+	Hold     *Hold     `json:"hold,omitempty"`
+	Restored bool      `json:"restored,omitempty"`
 
 	Page *OpenPage `json:"page,omitempty"`
 	// PagedTo is the notifier that took the last page.

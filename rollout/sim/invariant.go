@@ -43,6 +43,12 @@ type account struct {
 	clock   time.Time
 	checked time.Time
 	moved   bool
+	// looks is how many readings of the time after back are still to come: there was
+	// no event for a while until then.
+	looks int
+	back  time.Time
+	// reached: a step has been reached.
+	reached bool
 	// rollback is since when stable is to be put back.
 	rollback time.Time
 	ended    rollout.Phase
@@ -85,6 +91,7 @@ func (i *Invariants) check(w *World, r *Run, l Line) {
 	}
 	i.answers(r, a, l)
 	i.watch(r, a, l)
+	a.looksAgain(r, l)
 	a.checks(l)
 	for _, d := range l.Decisions {
 		i.decision(w, r, a, l, d)
@@ -148,29 +155,6 @@ func required(r *Run, metric string) bool {
 	return false
 }
 
-// checksHold is for how long what the checks found may be acted on.
-const checksHold = 5 * time.Minute
-
-// checks keeps account of when the checks passed.
-func (a *account) checks(l Line) {
-	if l.Event.At.After(a.clock) {
-		a.clock = l.Event.At
-	}
-	failed := slices.ContainsFunc(l.Event.Checks, func(c rollout.CheckResult) bool { return !c.OK })
-	if l.Event.Kind == rollout.EventPreflighted && l.Ignored == "" && l.Event.Split != nil && !failed {
-		a.checked = a.clock
-	}
-}
-
-// checkFresh: I13: the first traffic moves on checks that passed a short while ago,
-// however long the first step waited.
-func (i *Invariants) checkFresh(w *World, r *Run, a *account, d rollout.Decision) {
-	if age := a.clock.Sub(a.checked); !a.moved && (a.checked.IsZero() || age > checksHold) {
-		i.fail(w, r, "I13", "step %s begins and the checks are %s old", d.Step, age)
-	}
-	a.moved = true
-}
-
 // decision looks at one thing that was decided.
 func (i *Invariants) decision(w *World, r *Run, a *account, l Line, d rollout.Decision) {
 	switch d.Kind {
@@ -204,6 +188,9 @@ func (i *Invariants) checkForward(w *World, r *Run, a *account, l Line, d rollou
 				i.fail(w, r, "I1", "step %s begins and gate %s was not opened", d.Step, gate)
 			}
 		}
+	}
+	if done := r.State.Step > 0 || d.Kind == rollout.DecisionPromote; done && a.looks > 0 {
+		i.fail(w, r, "I14", "%s %s before the guardrails were read again", d.Kind, d.Step)
 	}
 	done := r.State.Step - 1
 	if d.Kind == rollout.DecisionPromote {

@@ -90,6 +90,15 @@ var mutants = map[string]func(*rollout.Plan, rollout.State, rollout.Event) rollo
 		}
 		return rollout.Next(p, s, ev)
 	},
+	// I14: an order from before an outage, or right after it, acts on what was seen
+	// before.
+	"promote acts blindly": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		s.Looks = 0
+		if s.Overridden || ev.Kind == rollout.EventCommanded {
+			s.At = ev.At
+		}
+		return rollout.Next(p, s, ev)
+	},
 	// I9: a write that was accepted counts as one that took effect.
 	"no read-back": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		if ev.Kind == rollout.EventTraffic && ev.Failure == nil && s.Shift != nil && s.Phase == rollout.PhaseRollingBack {

@@ -327,9 +327,16 @@ func (c *chaos) Append(w *sim.World, _ *sim.Run, _ int) sim.Crash {
 	return sim.NoCrash
 }
 
-// Restart takes from a second to five minutes.
-func (c *chaos) Restart(*sim.World) time.Duration {
-	return time.Duration(1+c.random.IntN(300)) * time.Second
+// Restart takes from a second to five minutes; now and then somebody impatient
+// promotes as soon as the daemon is back.
+func (c *chaos) Restart(w *sim.World) time.Duration {
+	d := time.Duration(1+c.random.IntN(300)) * time.Second
+	if c.hit(w, "promote after a crash", 0.3) {
+		w.At(w.Now.Add(d+time.Second), func(w *sim.World) {
+			w.Fold(w.Runs[0], rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandPromote, By: &rollout.Person{ID: "ann"}, Reason: "at once"})
+		})
+	}
+	return d
 }
 
 // Shift refuses, loses answers, is late, or never applies.

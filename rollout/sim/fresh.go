@@ -1,0 +1,45 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+)
+
+// checksHold is for how long what the checks found may be acted on.
+const checksHold = 5 * time.Minute
+
+// looksAgain keeps account of how often the guardrails were read since nothing
+// was heard for a while.
+func (a *account) looksAgain(r *Run, l Line) {
+	if gap := l.Event.At.Sub(a.clock); a.reached && gap > max(2*r.Plan.Interval, 30*time.Second) {
+		a.looks, a.back = 3, l.Event.At
+	}
+	a.reached = r.State.Reached >= 0
+	old := slices.ContainsFunc(l.Event.Readings, func(rd analysis.Reading) bool { return rd.To.Before(a.back) })
+	if l.Event.Kind == rollout.EventMeasured && l.Ignored == "" && !old {
+		a.looks--
+	}
+}
+
+// checks keeps account of when the checks passed.
+func (a *account) checks(l Line) {
+	if l.Event.At.After(a.clock) {
+		a.clock = l.Event.At
+	}
+	failed := slices.ContainsFunc(l.Event.Checks, func(c rollout.CheckResult) bool { return !c.OK })
+	if l.Event.Kind == rollout.EventPreflighted && l.Ignored == "" && l.Event.Split != nil && !failed {
+		a.checked = a.clock
+	}
+}
+
+// checkFresh: I13: the first traffic moves on checks that passed a short while ago,
+// however long the first step waited.
+func (i *Invariants) checkFresh(w *World, r *Run, a *account, d rollout.Decision) {
+	if age := a.clock.Sub(a.checked); !a.moved && (a.checked.IsZero() || age > checksHold) {
+		i.fail(w, r, "I13", "step %s begins and the checks are %s old", d.Step, age)
+	}
+	a.moved = true
+}
