@@ -101,18 +101,8 @@ var (
 // present: from then on no record is deleted before it was published. Nothing is
 // connected before Run.
 func Open(ctx context.Context, c Config) (*Publisher, error) {
-	var errs []error
-	want := func(ok bool, what string) {
-		if !ok {
-			errs = append(errs, errors.New(what))
-		}
-	}
-	want(sinkName.MatchString(c.Sink), "sink: want a name of letters, digits and hyphens")
-	want(c.URL != "" && !slices.ContainsFunc(strings.Split(c.URL, ","), unreadable), "url: want the addresses of nats servers")
-	want(subject.MatchString(c.SubjectPrefix), fmt.Sprintf("subjectPrefix: want a NATS subject without wildcards (got %q)", c.SubjectPrefix))
-	want(c.Rollouts != nil && c.Store != nil && c.Log != nil, "rollouts, store and log: want all three")
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("events: %w", errors.Join(errs...))
+	if err := c.Check(); err != nil {
+		return nil, err
 	}
 	if c.Source == "" {
 		c.Source = "/belay"
@@ -128,6 +118,25 @@ func Open(ctx context.Context, c Config) (*Publisher, error) {
 	}
 	p.state.Store(&health{errors.New("not connected yet")})
 	return p, nil
+}
+
+// Check reports what is wrong with the configuration, all at once. Nothing is
+// opened.
+func (c Config) Check() error {
+	var errs []error
+	want := func(ok bool, what string) {
+		if !ok {
+			errs = append(errs, errors.New(what))
+		}
+	}
+	want(sinkName.MatchString(c.Sink), "sink: want a name of letters, digits and hyphens")
+	want(c.URL != "" && !slices.ContainsFunc(strings.Split(c.URL, ","), unreadable), "url: want the addresses of nats servers")
+	want(subject.MatchString(c.SubjectPrefix), fmt.Sprintf("subjectPrefix: want a NATS subject without wildcards (got %q)", c.SubjectPrefix))
+	want(c.Rollouts != nil && c.Store != nil && c.Log != nil, "rollouts, store and log: want all three")
+	if len(errs) > 0 {
+		return fmt.Errorf("events: %w", errors.Join(errs...))
+	}
+	return nil
 }
 
 // unreadable reports whether an address is none. What is wrong with it is not
