@@ -102,11 +102,11 @@ func newReach(cfg *Config, a Adapters, before *reach) *reach {
 		r.sources[name] = &source{Source: x, slots: slots}
 	}
 	for name, x := range a.Notifiers {
-		slots := make(chan struct{}, cfg.Deliveries)
+		r.outlets[name] = &outlet{name: name, Notifier: x, slots: make(chan struct{}, cfg.Deliveries)}
 		if old := before.outlets[name]; old != nil {
-			slots = old.slots
+			r.outlets[name].slots = old.slots
+			r.outlets[name].took.Store(old.took.Load())
 		}
-		r.outlets[name] = &outlet{name: name, Notifier: x, slots: slots}
 	}
 	return r
 }
