@@ -4,6 +4,8 @@
 //	belayd check-config FILE
 //	belayd backup --config FILE TO
 //
+// SIGHUP takes a changed config and what it names over; see package daemon.
+//
 // It exits with 0 after a graceful stop, 1 on an error, 2 on wrong usage, 3 when
 // the config or a policy is invalid, and 75 when the store can no longer be
 // trusted: start it again.
@@ -38,6 +40,9 @@ const (
 const usage = `usage: belayd --config FILE [--log-format text|json] [--log-level debug|info|warn|error]
        belayd check-config FILE
        belayd backup FILE --config FILE
+
+A changed config, policy or secret is taken over while belayd runs, within 5 s or
+at once on SIGHUP: whole, or not at all when anything is wrong with it.
 `
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

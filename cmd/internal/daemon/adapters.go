@@ -31,7 +31,7 @@ func OpenAdapters(configFile string) (*Adapters, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{config: c, log: slog.New(slog.DiscardHandler)}
+	b := newBuilder(c, slog.New(slog.DiscardHandler))
 	srcs, err1 := build(b, "sources", sources, c.Sources)
 	rts, err2 := build(b, "routers", routers, c.Routers)
 	if err := errors.Join(err1, err2); err != nil {

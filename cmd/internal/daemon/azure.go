@@ -37,7 +37,8 @@ func (b *builder) azure(field string, l AzureLogin) (azcore.TokenCredential, err
 	case "cli":
 		credential, err = azidentity.NewAzureCLICredential(nil)
 	case "file":
-		if _, err := b.secret(field+".tokenFile", l.TokenFile); err != nil {
+		// It is read at every use: another content is not another adapter.
+		if _, err := b.config.secret(field+".tokenFile", l.TokenFile); err != nil {
 			return nil, err
 		}
 		return &tokenFile{path: b.config.path(l.TokenFile)}, nil

@@ -21,7 +21,7 @@ func controlPath(storePath string) string { return storePath + ".ctl" }
 
 // control serves GET /backup on the control socket until ctx ends.
 func (d *daemon) control(ctx context.Context) error {
-	path := controlPath(d.config.path(d.config.Store.Bolt.Path))
+	path := controlPath(d.storePath())
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("open control socket: %w", err)
 	}
@@ -47,7 +47,7 @@ func (d *daemon) control(ctx context.Context) error {
 
 // serveBackup sends a consistent copy of the store.
 func (d *daemon) serveBackup(w http.ResponseWriter, r *http.Request) {
-	dir, err := os.MkdirTemp(filepath.Dir(d.config.path(d.config.Store.Bolt.Path)), ".backup-*")
+	dir, err := os.MkdirTemp(filepath.Dir(d.storePath()), ".backup-*")
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

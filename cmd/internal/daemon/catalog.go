@@ -5,16 +5,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
-	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
@@ -24,19 +21,12 @@ import (
 // endpointsTimeout bounds the listing of all endpoints.
 const endpointsTimeout = 10 * time.Second
 
-// A Catalog knows the policies in force and the endpoints. Reload replaces the
-// whole set, or keeps the old one when the new one has an error. It is safe for
+// A Catalog knows the policies in force and the endpoints. It is safe for
 // concurrent use.
 type Catalog struct {
-	config  *Config
-	env     *policies.Environment
-	routers map[string]traffic.Router
-	sources map[string]analysis.Source
+	// now is the set in force.
+	now     func() *set
 	records func(context.Context, rollout.EndpointRef) (rollout.EndpointRecord, error)
-	log     *slog.Logger
-	set     atomic.Pointer[policySet]
-	// bad is why the last reload kept the old set; "" when it did not.
-	bad atomic.Pointer[string]
 	// looks are the looks at the sources.
 	looks looks
 }
@@ -86,61 +76,12 @@ func (c *Config) readPolicies(env *policies.Environment) (*policySet, policies.P
 	return set, all, errors.Join(errs...)
 }
 
-// Reload reads the policies again. When one of them has an error the set in
-// force stays, and the error says why.
-func (c *Catalog) Reload() error {
-	set, ps, err := c.config.readPolicies(c.env)
-	if err == nil && ps.HasErrors() {
-		err = &ProblemsError{Problems: ps.Errors()}
-	}
-	if err != nil {
-		text := err.Error()
-		if old := c.bad.Swap(&text); old == nil || *old != text {
-			c.log.Error("policies not taken over", "outcome", text)
-		}
-		return err
-	}
-	c.bad.Store(nil)
-	if old := c.set.Load(); old != nil && old.sum == set.sum {
-		return nil
-	}
-	c.set.Store(set)
-	c.log.Info("policies in force", "policies", strings.Join(slices.Sorted(maps.Keys(set.byName)), ", "))
-	for _, p := range ps.Warnings() {
-		c.log.Warn("policy warning", "outcome", p.String())
-	}
-	return nil
-}
-
-// Watch reloads when a file changed, looking every few seconds, and at every
-// signal, until ctx ends.
-func (c *Catalog) Watch(ctx context.Context, every time.Duration, signal <-chan struct{}) {
-	t := time.NewTicker(every)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		case <-signal:
-		}
-		_ = c.Reload() // it has logged why, and Problem says it on /readyz
-	}
-}
-
-// Problem says why the last reload kept the old set; "" when it did not.
-func (c *Catalog) Problem() string {
-	if p := c.bad.Load(); p != nil {
-		return "policies: " + *p
-	}
-	return ""
-}
-
 // Plan compiles the policy that r names.
 func (c *Catalog) Plan(_ context.Context, id string, r rollout.Release) (*rollout.Plan, error) {
-	p, ok := c.set.Load().byName[r.Policy]
+	set := c.now().policies
+	p, ok := set.byName[r.Policy]
 	if !ok {
-		return nil, fmt.Errorf("policy %q: %w (there are: %s)", r.Policy, api.ErrNoPolicy, strings.Join(slices.Sorted(maps.Keys(c.set.Load().byName)), ", "))
+		return nil, fmt.Errorf("policy %q: %w (there are: %s)", r.Policy, api.ErrNoPolicy, strings.Join(slices.Sorted(maps.Keys(set.byName)), ", "))
 	}
 	return p.Compile(r, id)
 }
@@ -148,7 +89,7 @@ func (c *Catalog) Plan(_ context.Context, id string, r rollout.Release) (*rollou
 // PlanText compiles a policy that came with a request. It may name no files.
 func (c *Catalog) PlanText(_ context.Context, id string, r rollout.Release, text []byte) (*rollout.Plan, policies.Problems) {
 	const file = "policy.yaml"
-	p, ps := policies.Parse(oneFile{file, text}, file, c.env)
+	p, ps := policies.Parse(oneFile{file, text}, file, c.now().env)
 	if p == nil {
 		return nil, ps
 	}
@@ -162,7 +103,7 @@ func (c *Catalog) PlanText(_ context.Context, id string, r rollout.Release, text
 
 // Policies lists the policies in force, by name.
 func (c *Catalog) Policies(context.Context) []api.Policy {
-	set := c.set.Load()
+	set := c.now().policies
 	var out []api.Policy
 	for _, name := range slices.Sorted(maps.Keys(set.byName)) {
 		p := set.byName[name]
@@ -176,7 +117,7 @@ func (c *Catalog) Policies(context.Context) []api.Policy {
 // Check says what is wrong with a policy's text.
 func (c *Catalog) Check(_ context.Context, file string, text []byte) policies.Problems {
 	file = filepath.Base(file)
-	_, ps := policies.Parse(oneFile{file, text}, file, c.env)
+	_, ps := policies.Parse(oneFile{file, text}, file, c.now().env)
 	return ps
 }
 
@@ -185,8 +126,9 @@ func (c *Catalog) Endpoints(ctx context.Context) []api.Endpoint {
 	ctx, cancel := context.WithTimeout(ctx, endpointsTimeout)
 	defer cancel()
 	var out []api.Endpoint
-	for _, router := range slices.Sorted(maps.Keys(c.routers)) {
-		r := c.routers[router]
+	routers := c.now().routers
+	for _, router := range slices.Sorted(maps.Keys(routers)) {
+		r := routers[router]
 		for name, err := range r.Endpoints(ctx) {
 			e := api.Endpoint{Router: router, Name: name}
 			if err != nil {

@@ -32,8 +32,9 @@ type Config struct {
 	Retention   time.Duration              `yaml:"retention" default:"2160h" doc:"How long finished rollouts are kept."`
 	Replica     string                     `yaml:"replica" doc:"This replica's name in the journal; the host's name when missing."`
 
-	// dir is the folder of the file: relative names are relative to it.
-	dir string
+	// file is the file, look what it looked like before it was read; dir is its
+	// folder: relative names are relative to it.
+	file, look, dir string
 }
 
 // StoreConfig says where the records are kept; exactly one kind.
@@ -97,11 +98,12 @@ type NATSEvents struct {
 // ReadConfig reads and checks the config file. The error lists every problem as
 // file:line:col.
 func ReadConfig(file string) (*Config, error) {
+	look := appearance(file)
 	data, err := os.ReadFile(file) //nolint:gosec // the operator names the file
 	if err != nil {
 		return nil, fmt.Errorf("read config: %w", err)
 	}
-	c := &Config{dir: filepath.Dir(file)}
+	c := &Config{file: file, look: look, dir: filepath.Dir(file)}
 	ps := policies.Decode(file, data, c)
 	if ps.HasErrors() {
 		return nil, &ProblemsError{Problems: ps}

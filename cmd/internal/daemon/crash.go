@@ -45,39 +45,47 @@ type crashPoints struct {
 }
 
 // withCrashPoints puts a point before and after everything that the engine makes
-// durable or does outside.
-func withCrashPoints(c engine.Config) (engine.Config, error) {
+// durable or does outside, now and with the adapters that later take the place of
+// these.
+func withCrashPoints(c engine.Config) (engine.Config, func(engine.Adapters) engine.Adapters, error) {
 	p := &crashPoints{passed: map[string]int{}}
 	if at := os.Getenv(crashEnv); at != "" {
 		i := strings.LastIndexByte(at, ':')
 		if i < 0 {
-			return c, fmt.Errorf("%s: want NAME:N (got %q)", crashEnv, at)
+			return c, nil, fmt.Errorf("%s: want NAME:N (got %q)", crashEnv, at)
 		}
 		n, err := strconv.Atoi(at[i+1:])
 		if err != nil || n < 1 {
-			return c, fmt.Errorf("%s: want NAME:N with N of at least 1 (got %q)", crashEnv, at)
+			return c, nil, fmt.Errorf("%s: want NAME:N with N of at least 1 (got %q)", crashEnv, at)
 		}
 		p.name, p.nth = at[:i], n
 	}
 	if file := os.Getenv(crashLogEnv); file != "" {
 		f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // a test's own file; the build is a test's own too
 		if err != nil {
-			return c, fmt.Errorf("%s: %w", crashLogEnv, err)
+			return c, nil, fmt.Errorf("%s: %w", crashLogEnv, err)
 		}
 		p.log = f // open until the process ends, however that happens
 	}
 	c.Store = &crashStore{c.Store, p}
-	c.Routers, c.Sources, c.Notifiers = maps.Clone(c.Routers), maps.Clone(c.Sources), maps.Clone(c.Notifiers)
-	for name, r := range c.Routers {
-		c.Routers[name] = &crashRouter{r, p}
+	a := p.around(engine.Adapters{Routers: c.Routers, Sources: c.Sources, Notifiers: c.Notifiers})
+	c.Routers, c.Sources, c.Notifiers = a.Routers, a.Sources, a.Notifiers
+	return c, p.around, nil
+}
+
+// around puts points around the calls of adapters.
+func (p *crashPoints) around(a engine.Adapters) engine.Adapters {
+	a.Routers, a.Sources, a.Notifiers = maps.Clone(a.Routers), maps.Clone(a.Sources), maps.Clone(a.Notifiers)
+	for name, r := range a.Routers {
+		a.Routers[name] = &crashRouter{r, p}
 	}
-	for name, s := range c.Sources {
-		c.Sources[name] = &crashSource{s, p}
+	for name, s := range a.Sources {
+		a.Sources[name] = &crashSource{s, p}
 	}
-	for name, n := range c.Notifiers {
-		c.Notifiers[name] = &crashNotifier{n, p}
+	for name, n := range a.Notifiers {
+		a.Notifiers[name] = &crashNotifier{n, p}
 	}
-	return c, nil
+	return a
 }
 
 // pass passes a point. It returns only if this is not where the process dies;

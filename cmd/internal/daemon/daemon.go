@@ -13,6 +13,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,17 +30,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
 
-	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
-	"github.com/belayd/belay/rollout/events"
 	"github.com/belayd/belay/rollout/trigger"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/bolt"
 )
 
 const (
-	// reloadEvery is how often the policy files are looked at.
+	// reloadEvery is how often the files of the config and the policies are looked
+	// at.
 	reloadEvery = 5 * time.Second
 	// hookMax bounds the body of a call of a hook.
 	hookMax = 1 << 20
@@ -55,7 +57,7 @@ type Options struct {
 	ConfigFile string
 	Version    string
 	Logger     *slog.Logger
-	// Reload, when it delivers, makes the policies be read again.
+	// Reload, when it delivers, makes the config and all it names be read again.
 	Reload <-chan struct{}
 	// Ready is called once, when requests are served, with the address.
 	Ready func(addr string)
@@ -68,21 +70,26 @@ type Options struct {
 // A daemon is everything that Run starts.
 type daemon struct {
 	o       Options
-	config  *Config
 	log     *slog.Logger
 	store   *bolt.Store
 	engine  *engine.Engine
 	catalog *Catalog
-	// notifiers are those that the engine has, by name.
-	notifiers map[string]notifier.Notifier
-	triggers  []*trigger.Trigger
-	runners   map[string]runner
-	// hooks are what notifiers hear over HTTP, by path.
-	hooks    map[string]http.Handler
-	registry *prometheus.Registry
-	// events publishes lifecycle events; certs are the server's. Both may be nil.
-	events *events.Publisher
-	certs  *certificates
+	// current is the set in force; see now. tasks are what runs because of it.
+	current   atomic.Pointer[set]
+	tasks     tasks
+	reloading reloading
+	registry  *prometheus.Registry
+	// wrap puts crash points around adapters, in a build that has them.
+	wrap func(engine.Adapters) engine.Adapters
+}
+
+// now is the set in force.
+func (d *daemon) now() *set { return d.current.Load() }
+
+// storePath is the file of the store.
+func (d *daemon) storePath() string {
+	c := d.now().config
+	return c.path(c.Store.Bolt.Path)
 }
 
 // Run reads the config, recovers what is open and serves until ctx ends. It
@@ -97,15 +104,18 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	d := &daemon{o: o, config: config, log: o.Logger, registry: prometheus.NewRegistry(), runners: map[string]runner{}, hooks: map[string]http.Handler{}}
+	d := &daemon{o: o, log: o.Logger, registry: prometheus.NewRegistry()}
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := registerBuildInfo(d.registry, o.Version); err != nil {
+		return err
+	}
+	if d.reloading.metrics, err = newReloadMetrics(d.registry); err != nil {
 		return err
 	}
 	if d.store, err = bolt.Open(config.path(config.Store.Bolt.Path), bolt.Options{Logger: d.log}); err != nil {
 		return err // it says what and which file
 	}
-	err = d.run(ctx)
+	err = d.run(ctx, config)
 	if cerr := d.store.Close(); cerr != nil && err == nil {
 		err = fmt.Errorf("close store: %w", cerr)
 	}
@@ -113,95 +123,62 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // run builds what stands on the store and runs it.
-func (d *daemon) run(ctx context.Context) error {
-	if err := d.build(); err != nil {
+func (d *daemon) run(ctx context.Context, config *Config) error {
+	if err := d.build(config); err != nil {
 		return err
 	}
-	if err := d.buildEvents(ctx); err != nil {
+	if s := d.now().sink; s != nil {
+		if err := s.open(ctx); err != nil {
+			return err
+		}
+	}
+	if err := d.forget(ctx); err != nil {
 		return err
 	}
 	server, err := d.server()
 	if err != nil {
 		return err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", d.config.Listen)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", config.Listen)
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w", d.config.Listen, err)
+		return fmt.Errorf("listen on %s: %w", config.Listen, err)
 	}
 	return d.serve(ctx, server, netutil.LimitListener(listener, connectionsMax))
 }
 
-// build makes the adapters, the engine and the triggers.
-func (d *daemon) build() error {
-	b := &builder{config: d.config, log: d.log}
-	srcs, err1 := build(b, "sources", sources, d.config.Sources)
-	rts, err2 := build(b, "routers", routers, d.config.Routers)
-	nots, err3 := build(b, "notifiers", notifiers, d.config.Notifiers)
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return fmt.Errorf("%s: %w", d.o.ConfigFile, err)
+// build makes the first set and the engine.
+func (d *daemon) build(c *Config) error {
+	s, ps, err := d.assemble(c)
+	if err != nil {
+		return err
 	}
-	d.notifiers = nots
-	inboxes := map[string]notifier.Inbox{}
-	for name, n := range nots {
-		if in, ok := n.(notifier.Inbox); ok {
-			inboxes[name] = in
-		}
-		if h, ok := n.(http.Handler); ok {
-			d.hooks[d.config.Notifiers[name].hook()] = h
-		}
-		if r, ok := n.(refresher); ok {
-			d.runners["notifier "+name] = refreshing{r, func(ctx context.Context) ([]notifier.Notice, error) { return d.engine.OpenPages(ctx, name) }}
-		}
-	}
-	collectRunners(d.runners, "source", srcs)
-	collectRunners(d.runners, "router", rts)
-	collectRunners(d.runners, "notifier", nots)
-	replica := d.config.Replica
+	replica := c.Replica
 	if replica == "" {
 		replica, _ = os.Hostname()
 	}
 	if replica == "" {
 		replica = "belayd"
 	}
-	config, err := withCrashPoints(engine.Config{
+	a := s.adapters()
+	config, wrap, err := withCrashPoints(engine.Config{
 		Store: d.store, Leaser: store.Always{}, Owner: replica, Version: d.o.Version,
-		Sources: srcs, Routers: rts, Notifiers: nots, Inboxes: inboxes, People: d.config.heard, ExternalURL: d.config.ExternalURL,
-		Logger: d.log, Registerer: d.registry, Retention: d.config.Retention,
+		Sources: a.Sources, Routers: a.Routers, Notifiers: a.Notifiers, Inboxes: a.Inboxes, ExternalURL: a.ExternalURL, Retention: a.Retention,
+		People: func(notifier, who string) rollout.Actor { return d.now().config.heard(notifier, who) },
+		Logger: d.log, Registerer: d.registry,
 	})
 	if err != nil {
 		return err
 	}
+	d.wrap = wrap
+	d.current.Store(s)
 	if d.engine, err = engine.New(config); err != nil {
 		return fmt.Errorf("start engine: %w", err)
 	}
-	d.catalog = &Catalog{config: d.config, env: d.config.environment(), routers: rts, sources: srcs, records: d.engine.Endpoint, log: d.log}
-	if err := d.catalog.Reload(); err != nil {
-		return err
-	}
-	return d.buildTriggers()
-}
-
-// A refresher repeats the pages that are open, until ctx ends.
-type refresher interface {
-	Run(ctx context.Context, open func(context.Context) ([]notifier.Notice, error)) error
-}
-
-// refreshing is a refresher with the list of what is open.
-type refreshing struct {
-	refresher
-	open func(context.Context) ([]notifier.Notice, error)
-}
-
-// Run repeats until ctx ends.
-func (r refreshing) Run(ctx context.Context) error { return r.refresher.Run(ctx, r.open) }
-
-// collectRunners keeps the adapters that have work of their own.
-func collectRunners[A any](into map[string]runner, kind string, as map[string]A) {
-	for name, a := range as {
-		if r, ok := any(a).(runner); ok {
-			into[kind+" "+name] = r
-		}
-	}
+	d.catalog = &Catalog{now: d.now, records: d.engine.Endpoint}
+	d.judged("config", nil)
+	d.reloading.metrics.taken()
+	d.logPolicies(s.policies, ps)
+	return nil
 }
 
 // serve runs everything until ctx ends or something that must not end does.
@@ -220,8 +197,8 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)}
 	spawn("http", func(context.Context) error {
 		serve := hs.Serve
-		if d.certs != nil {
-			hs.TLSConfig = d.certs.server()
+		if d.now().certs != nil {
+			hs.TLSConfig = d.tls()
 			serve = func(l net.Listener) error { return hs.ServeTLS(l, "", "") }
 		}
 		if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -231,22 +208,15 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 	})
 	spawn("api", server.Run)
 	spawn("control", d.control)
-	for _, t := range d.triggers {
-		spawn("trigger "+t.Name(), t.Run)
-	}
-	for name, r := range d.runners {
-		spawn(name, r.Run)
-	}
-	spawn("policies", func(ctx context.Context) error {
-		d.catalog.Watch(ctx, reloadEvery, d.o.Reload)
-		return nil
-	})
+	d.tasks.start(ctx, func(err error) { stop(err) })
+	d.tasks.set(d.now().tasks(d))
+	spawn("config", func(ctx context.Context) error { return d.watch(ctx, reloadEvery) })
 	if d.o.Beat != nil && d.o.BeatEvery > 0 {
 		spawn("heart", heart{every: d.o.BeatEvery, beat: d.o.Beat, check: func() {
 			_, _ = d.registry.Gather() // that it comes to an end is what counts
 		}}.Run)
 	}
-	d.log.Info("serving", "address", listener.Addr().String(), "outcome", d.config.exposure(d.log))
+	d.log.Info("serving", "address", listener.Addr().String(), "outcome", d.now().config.exposure(d.log))
 	if d.o.Ready != nil {
 		d.o.Ready(listener.Addr().String())
 	}
@@ -266,6 +236,7 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 	stop(err)
 	<-ended
 	wg.Wait()
+	d.tasks.wait()
 	if err != nil {
 		return err
 	}
@@ -277,33 +248,45 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 
 // server makes the API.
 func (d *daemon) server() (*api.Server, error) {
-	auth, err := d.config.authenticator()
-	if err != nil {
-		return nil, err
-	}
-	if d.certs, err = d.config.newCertificates(d.log); err != nil {
-		return nil, err
-	}
-	if d.certs != nil {
-		d.runners["certificates"] = d.certs
-	}
-	s, err := api.New(api.Config{Engine: d.engine, Catalog: d.catalog, Log: d.log, Auth: auth, Ready: d.problems, TestNotifiers: d.testNotifiers,
-		Triggers: triggerList(func() []*trigger.Trigger { return d.triggers }), Canonical: d.config.canonical, Version: d.o.Version})
+	s, err := api.New(api.Config{Engine: d.engine, Catalog: d.catalog, Log: d.log, Auth: authentication(d.now), Ready: d.problems, TestNotifiers: d.testNotifiers,
+		Triggers:  triggerList(func() []*trigger.Trigger { return d.now().triggers }),
+		Canonical: func(name string) string { return d.now().config.canonical(name) }, Version: d.o.Version})
 	if err != nil {
 		return nil, fmt.Errorf("start api: %w", err)
 	}
 	return s, nil
 }
 
+// An authentication asks the set in force who it is that asks.
+type authentication func() *set
+
+// Authenticate implements api.Authenticator.
+func (a authentication) Authenticate(r *http.Request) (api.Actor, error) {
+	if auth := a().auth; auth != nil {
+		return auth.Authenticate(r)
+	}
+	return api.Loopback{}.Authenticate(r)
+}
+
+// tls is what the server is configured with: each handshake uses the certificates
+// of the set in force.
+func (d *daemon) tls() *tls.Config {
+	c := d.now().certs.server()
+	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) { return d.now().certs.server().GetConfigForClient(h) }
+	return c
+}
+
 // handler adds /metrics and the notifiers' hooks to the API.
 func (d *daemon) handler(s *api.Server) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: 4}))
-	for path, h := range d.hooks {
-		if path != "" {
-			mux.Handle("POST "+path, http.MaxBytesHandler(h, hookMax))
+	mux.Handle("POST /hooks/", http.MaxBytesHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h := d.now().hooks[r.URL.Path]; h != nil {
+			h.ServeHTTP(w, r)
+			return
 		}
-	}
+		s.ServeHTTP(w, r)
+	}), hookMax))
 	mux.Handle("/", s)
 	return hurried(mux, bodyTimeout)
 }
@@ -329,22 +312,23 @@ func (d *daemon) problems(context.Context) []string {
 	if space, err := d.store.Space(); err == nil && !space.Reserved {
 		out = append(out, "store: the disk is full: free some space; rollbacks and deletes still work")
 	}
-	if p := d.catalog.Problem(); p != "" {
+	if p := d.reloading.refusal(); p != "" {
 		out = append(out, p)
 	}
 	out = append(out, d.engine.PageProblems()...)
-	for _, t := range d.triggers {
+	now := d.now()
+	for _, t := range now.triggers {
 		if err := t.Err(); err != nil {
 			out = append(out, err.Error())
 		}
 	}
-	if d.events != nil {
-		if err := d.events.Err(); err != nil {
+	if now.sink != nil {
+		if err := now.sink.Err(); err != nil {
 			out = append(out, err.Error())
 		}
 	}
-	if d.certs != nil {
-		if err := d.certs.Err(); err != nil {
+	if now.certs != nil {
+		if err := now.certs.Err(); err != nil {
 			out = append(out, err.Error())
 		}
 	}
@@ -358,22 +342,18 @@ func CheckConfig(file string) (report string, ok bool) {
 	if err != nil {
 		return err.Error(), false
 	}
-	b := &builder{config: c, log: slog.New(slog.DiscardHandler)}
-	_, err1 := build(b, "sources", sources, c.Sources)
-	_, err2 := build(b, "routers", routers, c.Routers)
-	_, err3 := build(b, "notifiers", notifiers, c.Notifiers)
-	_, err4 := c.authenticator()
-	_, err6 := c.newCertificates(b.log)
-	set, ps, err5 := c.readPolicies(c.environment())
+	d := &daemon{log: slog.New(slog.DiscardHandler)} // it never runs
+	set, ps, err := d.assemble(c)
 	text := strings.TrimRight(ps.Text(), "\n")
-	if err := errors.Join(err1, err2, err3, err4, err6, err5); err != nil {
+	var bad *ProblemsError
+	switch {
+	case errors.As(err, &bad):
+		return text, false
+	case err != nil:
 		return strings.TrimLeft(text+"\n"+err.Error(), "\n"), false
 	}
-	if ps.HasErrors() {
-		return text, false
-	}
 	summary := fmt.Sprintf("%s: ok: %d policies, %d sources, %d routers, %d notifiers, %d triggers",
-		file, len(set.byName), len(c.Sources), len(c.Routers), len(c.Notifiers), len(c.Triggers))
+		file, len(set.policies.byName), len(c.Sources), len(c.Routers), len(c.Notifiers), len(c.Triggers))
 	return strings.TrimLeft(text+"\n"+summary, "\n"), true
 }
 

@@ -14,7 +14,7 @@ import (
 // Endpoint shows one endpoint with what its router tells of it; false when no
 // router of that name shows it.
 func (c *Catalog) Endpoint(ctx context.Context, ref rollout.EndpointRef) (api.Endpoint, bool) {
-	r, ok := c.routers[ref.Router]
+	r, ok := c.now().routers[ref.Router]
 	if !ok {
 		return api.Endpoint{}, false
 	}

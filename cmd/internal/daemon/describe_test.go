@@ -35,7 +35,9 @@ func TestCatalogShowsEndpoint(t *testing.T) {
 		return r
 	}
 	c := &Catalog{
-		routers: map[string]traffic.Router{"azure": open(arm.Token), "locked": open("tok-wrong")},
+		now: func() *set {
+			return &set{routers: map[string]traffic.Router{"azure": open(arm.Token), "locked": open("tok-wrong")}}
+		},
 		records: func(_ context.Context, ref rollout.EndpointRef) (rollout.EndpointRecord, error) {
 			return rollout.EndpointRecord{Active: "r1", Cooldowns: map[string]time.Time{"6": time.Unix(1, 0)}}, nil
 		},

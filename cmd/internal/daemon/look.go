@@ -46,8 +46,11 @@ type underWay struct {
 
 // Sources reads every source once for the policies in force.
 func (c *Catalog) Sources(ctx context.Context) []api.SourceLook {
-	l := looker{sources: c.sources, routers: c.routers, kinds: c.env.Sources}
-	return c.looks.share(ctx, func(ctx context.Context) []api.SourceLook { return l.look(ctx, c.set.Load()) })
+	return c.looks.share(ctx, func(ctx context.Context) []api.SourceLook {
+		s := c.now()
+		l := looker{sources: s.sources, routers: s.routers, kinds: s.env.Sources}
+		return l.look(ctx, s.policies)
+	})
 }
 
 // share looks, or waits for the look that is under way. Nothing is returned when

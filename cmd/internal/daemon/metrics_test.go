@@ -76,6 +76,9 @@ func TestMetricsGolden(t *testing.T) {
 	if err := registerBuildInfo(&d, "v1"); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := newReloadMetrics(&d); err != nil {
+		t.Fatal(err)
+	}
 	s := mem.New()
 	e, err := engine.New(engine.Config{Store: s, Leaser: store.Always{}, Owner: "one", Logger: slog.New(slog.DiscardHandler), Registerer: &d})
 	if err != nil {

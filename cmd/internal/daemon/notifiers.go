@@ -143,7 +143,7 @@ func buildEmail(b *builder, field string, c NotifierConfig) (notifier.Notifier, 
 	out := email.Config{Server: e.Server, Security: email.Security(e.Security), From: e.From, To: e.To,
 		Username: e.Username, Password: password.Reveal(), Hello: e.Hello, Templates: e.Templates}
 	if e.CAFile != "" {
-		roots, err := b.config.roots(field+".caFile", e.CAFile)
+		roots, err := b.roots(field+".caFile", e.CAFile)
 		if err != nil {
 			return nil, err
 		}

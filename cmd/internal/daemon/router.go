@@ -14,7 +14,7 @@ func (c *Config) OpenRouter(name string) (traffic.Router, error) {
 	if !ok {
 		return nil, fmt.Errorf("routers.%s: is missing", name)
 	}
-	all, err := build(&builder{config: c, log: slog.New(slog.DiscardHandler)}, "routers", routers, map[string]RouterConfig{name: rc})
+	all, err := build(newBuilder(c, slog.New(slog.DiscardHandler)), "routers", routers, map[string]RouterConfig{name: rc})
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ import (
 // start makes a release that an event asked for a durable rollout. The same
 // source and key are the same rollout, whatever has become of the policy since.
 func (d *daemon) start(ctx context.Context, r rollout.Release, source, key string) (string, error) {
-	r.OnBehalfOf = d.config.canonical(r.OnBehalfOf)
+	r.OnBehalfOf = d.now().config.canonical(r.OnBehalfOf)
 	if len(r.Labels) == 0 {
 		r.Labels = nil // as it reads back
 	}
@@ -44,22 +44,23 @@ func (d *daemon) start(ctx context.Context, r rollout.Release, source, key strin
 	return id, nil
 }
 
-// buildTriggers makes what starts rollouts.
-func (d *daemon) buildTriggers() error {
+// newTriggers makes what starts rollouts, and connects to nothing.
+func (d *daemon) newTriggers(c *Config) ([]*trigger.Trigger, error) {
+	var out []*trigger.Trigger
 	var errs []error
-	for i, c := range d.config.Triggers {
-		t, err := d.natsTrigger(c)
+	for i, tc := range c.Triggers {
+		t, err := d.natsTrigger(c, tc)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("triggers[%d]: %w", i, err))
 			continue
 		}
-		d.triggers = append(d.triggers, t)
+		out = append(out, t)
 	}
-	return errors.Join(errs...)
+	return out, errors.Join(errs...)
 }
 
 // natsTrigger makes one JetStream consumer.
-func (d *daemon) natsTrigger(c TriggerConfig) (*trigger.Trigger, error) {
+func (d *daemon) natsTrigger(config *Config, c TriggerConfig) (*trigger.Trigger, error) {
 	var fields trigger.Map
 	for name, path := range c.Map {
 		at, ok := map[string]*string{"policy": &fields.Policy, "candidate": &fields.Candidate, "version": &fields.Version, "requestedBy": &fields.RequestedBy,
@@ -70,7 +71,7 @@ func (d *daemon) natsTrigger(c TriggerConfig) (*trigger.Trigger, error) {
 		*at = path
 	}
 	return trigger.New(trigger.Config{
-		Name: c.name(), URL: c.NATS.URL, Options: natsOptions(d.config, c.NATS.NATSConfig), Stream: c.NATS.Stream, Subjects: append([]string{c.NATS.Subject}, c.NATS.Subjects...), Durable: c.NATS.Durable,
+		Name: c.name(), URL: c.NATS.URL, Options: natsOptions(config, c.NATS.NATSConfig), Stream: c.NATS.Stream, Subjects: append([]string{c.NATS.Subject}, c.NATS.Subjects...), Durable: c.NATS.Durable,
 		Map: fields, Deliver: trigger.Deliver(c.NATS.Deliver), Refused: d.refused, Start: d.start, Store: d.store, Log: d.log,
 	})
 }

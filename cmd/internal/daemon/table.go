@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,13 +31,47 @@ type adapter[C, A any] struct {
 type builder struct {
 	config *Config
 	log    *slog.Logger
+
+	// origins say what each adapter was made of, by section and name; files are what
+	// the files that were read for good looked like before.
+	origins map[string]origin
+	files   map[string]string
+	// read are the secrets and files of the adapter that is being made, by field.
+	read map[string]string
+}
+
+func newBuilder(c *Config, log *slog.Logger) *builder {
+	return &builder{config: c, log: log, origins: map[string]origin{}, files: map[string]string{}}
 }
 
 func (b *builder) client(field string, raw policies.Raw) (*http.Client, error) {
 	return b.config.client(field, raw)
 }
 
-func (b *builder) secret(field, ref string) (Secret, error) { return b.config.secret(field, ref) }
+// secret reads a secret for good: what is made of it is made anew when it changes.
+func (b *builder) secret(field, ref string) (Secret, error) {
+	if ref != "" && !envRef.MatchString(ref) {
+		b.look(ref)
+	}
+	s, err := b.config.secret(field, ref)
+	if err == nil {
+		b.read[field] = fmt.Sprintf("%x", sha256.Sum256([]byte(s.Reveal())))
+	}
+	return s, err
+}
+
+// roots reads certificates for good.
+func (b *builder) roots(field, file string) (*x509.CertPool, error) {
+	b.read[field] = b.look(file)
+	return b.config.roots(field, file)
+}
+
+// look notes what a file looks like, before it is read.
+func (b *builder) look(file string) string {
+	name := b.config.path(file)
+	b.files[name] = appearance(name)
+	return b.files[name]
+}
 
 // optional is a secret that may be missing.
 func (b *builder) optional(field, ref string) (Secret, error) {
@@ -96,12 +132,14 @@ func build[C, A any](b *builder, section string, table []adapter[C, A], configs 
 			continue
 		}
 		field := fmt.Sprintf("%s.%s.%s", section, name, table[i].kind)
+		b.read = map[string]string{}
 		a, err := table[i].build(b, field, c)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", field, err))
 			continue
 		}
 		out[name] = a
+		b.origins[section+"."+name] = origin{kind: table[i].kind, config: c, read: b.read}
 	}
 	return out, errors.Join(errs...)
 }

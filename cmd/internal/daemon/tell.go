@@ -18,13 +18,14 @@ const tellTimeout = 20 * time.Second
 // testNotifiers sends a marked test message through every notifier, all at once,
 // and resolves what it opened.
 func (d *daemon) testNotifiers(ctx context.Context, by rollout.Person) []api.NotifierTest {
-	names := sortedKeys(d.notifiers)
+	notifiers := d.now().notifiers
+	names := sortedKeys(notifiers)
 	out := make([]api.NotifierTest, len(names))
 	var wg sync.WaitGroup
 	for i, name := range names {
 		out[i].Name = name
 		wg.Go(func() {
-			if err := d.testNotifier(ctx, name, by); err != nil {
+			if err := d.testNotifier(ctx, name, notifiers[name], by); err != nil {
 				out[i].Error = err.Error()
 				return
 			}
@@ -35,7 +36,7 @@ func (d *daemon) testNotifiers(ctx context.Context, by rollout.Person) []api.Not
 	return out
 }
 
-func (d *daemon) testNotifier(ctx context.Context, name string, by rollout.Person) error {
+func (d *daemon) testNotifier(ctx context.Context, name string, to notifier.Notifier, by rollout.Person) error {
 	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
 	defer cancel()
 	at := time.Now().UTC()
@@ -43,21 +44,22 @@ func (d *daemon) testNotifier(ctx context.Context, name string, by rollout.Perso
 		Key: fmt.Sprintf("test/%s/%d", name, at.UnixNano()), Delivery: fmt.Sprintf("test/%d/1", at.UnixNano()), Topic: notifier.TopicTest,
 		Severity: notifier.SeverityInfo, At: at, Summary: fmt.Sprintf("TEST: belayd can reach %s. %s asked for this message; nobody needs to act.", name, by.ID),
 	}
-	ref, err := d.notifiers[name].Notify(ctx, n)
+	ref, err := to.Notify(ctx, n)
 	if err != nil {
 		return err
 	}
 	d.engine.PageTaken(name)
 	n.Delivery, n.Ref, n.Resolve = fmt.Sprintf("test/%d/2", at.UnixNano()), ref, true
-	_, err = d.notifiers[name].Notify(ctx, n)
+	_, err = to.Notify(ctx, n)
 	return err
 }
 
 // refused tells whoever the config's `tell` names of a release event that was
 // refused for good. It is kept in the store whether or not that arrives.
 func (d *daemon) refused(ctx context.Context, r trigger.Refusal) {
-	for _, name := range d.config.Tell {
-		n, ok := d.notifiers[name]
+	now := d.now()
+	for _, name := range now.config.Tell {
+		n, ok := now.notifiers[name]
 		if !ok {
 			continue
 		}

@@ -48,8 +48,9 @@ func TestTell(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{engine: e, config: &Config{Tell: []string{"hook"}}, log: slog.New(slog.DiscardHandler),
-		notifiers: map[string]notifier.Notifier{"hook": open(server.URL), "away": open("http://127.0.0.1:1")}}
+	d := &daemon{engine: e, log: slog.New(slog.DiscardHandler)}
+	d.current.Store(&set{config: &Config{Tell: []string{"hook"}},
+		notifiers: map[string]notifier.Notifier{"hook": open(server.URL), "away": open("http://127.0.0.1:1")}})
 	tests := d.testNotifiers(t.Context(), rollout.Person{ID: "ann"})
 	if len(tests) != 2 || tests[0].Name != "away" || tests[0].OK || tests[0].Error == "" || !tests[1].OK {
 		t.Fatalf("tests: got %+v, want away to fail and hook to be reached", tests)

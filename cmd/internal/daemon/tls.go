@@ -102,6 +102,15 @@ func (k *certificates) Err() error {
 	return nil
 }
 
+// sameFiles reports whether the certificates are read from the same files; both may
+// be nil.
+func (k *certificates) sameFiles(other *certificates) bool {
+	if k == nil || other == nil {
+		return k == other
+	}
+	return k.cert == other.cert && k.key == other.key && k.clients == other.clients
+}
+
 // stamp tells one version of the files from another. Kubernetes replaces a whole
 // folder by one link: size and time of what the names lead to are looked at.
 func (k *certificates) stamp() string {

@@ -1,0 +1,265 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/rollout/events"
+)
+
+// A reloading is how the reading of the config goes on. One goroutine reloads.
+type reloading struct {
+	metrics *reloadMetrics
+	// again: the last reading was refused, for reasons that may lie outside of the
+	// files; it is tried at every look.
+	again bool
+
+	mu sync.Mutex
+	// problem is why the files as they are now are not in force; "" when they are.
+	problem string
+	// waiting are the fields that a restart would take over.
+	waiting []string
+}
+
+// watch reloads when a file changed, looking every few seconds, and at every
+// signal, until ctx ends.
+func (d *daemon) watch(ctx context.Context, every time.Duration) error {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		asked := false
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		case <-d.o.Reload:
+			asked = true
+		}
+		d.look(ctx, asked)
+	}
+}
+
+// look reads again what may have changed: everything when the config's file, a
+// secret's file or the operator says so, else the policies.
+func (d *daemon) look(ctx context.Context, asked bool) {
+	if asked || d.reloading.again || d.now().moved() {
+		err := d.reload(ctx, asked)
+		d.reloading.again = err != nil
+		d.judged(d.blamed(err), err)
+		return
+	}
+	d.judged("policies", d.reloadPolicies())
+}
+
+// blamed is what an error of a reading is about: the policies, when all else is
+// right.
+func (d *daemon) blamed(err error) string {
+	var bad *ProblemsError
+	if errors.As(err, &bad) && len(bad.Problems) > 0 && bad.Problems[0].File != d.o.ConfigFile {
+		return "policies"
+	}
+	return "config"
+}
+
+// reload reads the config and everything it names, checks it whole, and puts it
+// in force at once. When anything is wrong the set in force stays, whole, and the
+// error says why.
+func (d *daemon) reload(ctx context.Context, asked bool) error {
+	before := d.now()
+	c, err := ReadConfig(d.o.ConfigFile)
+	if err != nil {
+		return err
+	}
+	c, waiting, err := c.running(before.config)
+	if err != nil {
+		return err
+	}
+	next, ps, err := d.assemble(c)
+	if err != nil {
+		return err
+	}
+	changes := next.keep(before)
+	if err := d.engine.Reconfigure(ctx, d.wrap(next.adapters()), next.strangers(before)...); err != nil {
+		return fmt.Errorf("%s: %w", d.o.ConfigFile, err)
+	}
+	d.current.Store(next)
+	d.tasks.set(next.tasks(d))
+	d.reloading.metrics.taken()
+	if before.sink != nil && next.sink == nil {
+		d.forgetSinks(ctx)
+	}
+	d.await(waiting)
+	if asked || len(changes) > 0 {
+		d.log.Info("config in force", "outcome", orUnchanged(changes))
+	}
+	if next.policies.sum != before.policies.sum {
+		d.logPolicies(next.policies, ps)
+	}
+	return nil
+}
+
+// reloadPolicies reads the policies again, by the config in force.
+func (d *daemon) reloadPolicies() error {
+	now := d.now()
+	read, ps, err := now.config.readPolicies(now.env)
+	if err == nil && ps.HasErrors() {
+		err = &ProblemsError{Problems: ps.Errors()}
+	}
+	if err != nil || read.sum == now.policies.sum {
+		return err
+	}
+	next := *now
+	next.policies = read
+	d.current.Store(&next)
+	d.reloading.metrics.taken()
+	d.logPolicies(read, ps)
+	return nil
+}
+
+// running is the config as this process can run it: with what a restart alone
+// would take over as it was, and the names of those fields. What is left must be
+// right without them, or the error says that it is not.
+func (c *Config) running(old *Config) (now *Config, waiting []string, err error) {
+	next := *c
+	if c.Listen != old.Listen {
+		waiting, next.Listen = append(waiting, "listen"), old.Listen
+	}
+	if c.path(c.Store.Bolt.Path) != old.path(old.Store.Bolt.Path) {
+		waiting, next.Store = append(waiting, "store"), old.Store
+	}
+	if c.Replica != old.Replica {
+		waiting, next.Replica = append(waiting, "replica"), old.Replica
+	}
+	if (c.Auth.TLS == nil) != (old.Auth.TLS == nil) {
+		waiting, next.Auth.TLS = append(waiting, "auth.tls"), old.Auth.TLS
+	}
+	if err := next.check(); err != nil {
+		return nil, nil, fmt.Errorf("%s: %s needs a restart, and the rest cannot be taken over before it: %w", c.file, strings.Join(waiting, " and "), err)
+	}
+	return &next, waiting, nil
+}
+
+// await notes what waits for a restart, and says it once.
+func (d *daemon) await(fields []string) {
+	r := &d.reloading
+	r.mu.Lock()
+	known := slices.Equal(r.waiting, fields)
+	r.waiting = fields
+	r.mu.Unlock()
+	r.metrics.await(fields)
+	if !known && len(fields) > 0 {
+		d.log.Warn("config waits for a restart", "outcome", strings.Join(fields, ", ")+": the rest is in force; restart belayd to take this over")
+	}
+}
+
+// judged notes how a reading went, and says a refusal once.
+func (d *daemon) judged(what string, err error) {
+	r := &d.reloading
+	problem := ""
+	if err != nil {
+		problem = what + ": " + err.Error()
+	}
+	r.mu.Lock()
+	known := r.problem == problem
+	r.problem = problem
+	r.mu.Unlock()
+	r.metrics.judged(err == nil)
+	if err != nil && !known {
+		d.log.Error(what+" not taken over", "outcome", err.Error()) //nolint:sloglint // one of two constants
+	}
+}
+
+// refusal is why the files as they are now are not in force; "" when they are.
+func (r *reloading) refusal() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.problem
+}
+
+// forgetSinks deletes the cursors of sinks that are not configured any more, so
+// that old rollouts do not wait for them. What fails is done by the next start.
+func (d *daemon) forgetSinks(ctx context.Context) {
+	if err := d.forget(ctx); err != nil {
+		d.log.Warn("sink not forgotten", "outcome", err.Error())
+	}
+}
+
+// forget deletes the cursors of all sinks but the one in force.
+func (d *daemon) forget(ctx context.Context) error {
+	var sinks []string
+	if d.now().sink != nil {
+		sinks = append(sinks, eventsSink)
+	}
+	gone, err := events.Forget(ctx, d.store, sinks...)
+	if err != nil {
+		return fmt.Errorf("forget sinks: %w", err)
+	}
+	for _, sink := range gone {
+		d.log.Info("sink forgotten", "sink", sink)
+	}
+	return nil
+}
+
+func (d *daemon) logPolicies(s *policySet, ps policies.Problems) {
+	d.log.Info("policies in force", "policies", strings.Join(slices.Sorted(maps.Keys(s.byName)), ", "))
+	for _, p := range ps.Warnings() {
+		d.log.Warn("policy warning", "outcome", p.String())
+	}
+}
+
+func orUnchanged(changes []string) string {
+	if len(changes) == 0 {
+		return "unchanged"
+	}
+	return strings.Join(changes, ", ")
+}
+
+// reloadMetrics are what the reloads are watched by.
+type reloadMetrics struct {
+	successful, at prometheus.Gauge
+	waits          *prometheus.GaugeVec
+}
+
+func newReloadMetrics(reg prometheus.Registerer) (*reloadMetrics, error) {
+	m := &reloadMetrics{
+		successful: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "belay", Name: "config_last_reload_successful",
+			Help: "1 when the config and the policies as their files are now are in force, 0 when an older set is."}),
+		at: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "belay", Name: "config_last_reload_success_timestamp_seconds",
+			Help: "When the config or the policies were last taken over."}),
+		waits: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "belay", Name: "config_restart_required",
+			Help: "1 for a field of the config that was changed and that only a restart takes over."}, []string{"field"}),
+	}
+	if err := errors.Join(reg.Register(m.successful), reg.Register(m.at), reg.Register(m.waits)); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	return m, nil
+}
+
+// judged notes how a reading went.
+func (m *reloadMetrics) judged(ok bool) {
+	if ok {
+		m.successful.Set(1)
+	} else {
+		m.successful.Set(0)
+	}
+}
+
+// taken notes that a set came into force.
+func (m *reloadMetrics) taken() { m.at.SetToCurrentTime() }
+
+// await notes what waits for a restart.
+func (m *reloadMetrics) await(fields []string) {
+	m.waits.Reset()
+	for _, f := range fields {
+		m.waits.WithLabelValues(f).Set(1)
+	}
+}

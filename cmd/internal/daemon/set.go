@@ -1,0 +1,259 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/engine"
+	"github.com/belayd/belay/rollout/traffic"
+	"github.com/belayd/belay/rollout/trigger"
+)
+
+// A set is everything that one reading of the config file leads to. Once it is in
+// force it is never changed: a reload puts another in its place, whole. Whoever
+// does one thing by it takes it once.
+type set struct {
+	config   *Config
+	env      *policies.Environment
+	policies *policySet
+
+	sources   map[string]analysis.Source
+	routers   map[string]traffic.Router
+	notifiers map[string]notifier.Notifier
+	// hooks are what notifiers hear over HTTP, by path.
+	hooks    map[string]http.Handler
+	triggers []*trigger.Trigger
+	// sink publishes lifecycle events; auth tells who asks, nil where nobody has to
+	// say it; certs are the server's. Each may be nil.
+	sink  *sink
+	auth  api.Authenticator
+	certs *certificates
+
+	// origins say what each adapter was made of, by section and name.
+	origins map[string]origin
+	// files are what the config's file and those that were read for good looked like
+	// before they were read.
+	files map[string]string
+}
+
+// An origin is what an adapter was made of: two of equal origin are the same, so
+// that the older one can stay, with its connections and what it remembers. read is
+// what was read for good, by field; of secrets only the SHA-256 is kept.
+type origin struct {
+	kind   string
+	config any
+	read   map[string]string
+}
+
+// assemble builds everything that a config names, and connects to nothing. The
+// error is all that is wrong; problems are those of the policies, warnings too.
+func (d *daemon) assemble(c *Config) (*set, policies.Problems, error) {
+	b := newBuilder(c, d.log)
+	s := &set{config: c, env: c.environment(), hooks: map[string]http.Handler{}}
+	errs := make([]error, 7)
+	s.sources, errs[0] = build(b, "sources", sources, c.Sources)
+	s.routers, errs[1] = build(b, "routers", routers, c.Routers)
+	s.notifiers, errs[2] = build(b, "notifiers", notifiers, c.Notifiers)
+	s.triggers, errs[3] = d.newTriggers(c)
+	s.sink, errs[4] = d.newSink(c)
+	s.auth, errs[5] = c.authenticator()
+	s.certs, errs[6] = c.newCertificates(d.log)
+	s.origins, s.files = b.origins, b.files
+	s.files[c.file] = c.look
+	var ps policies.Problems
+	var err error
+	s.policies, ps, err = c.readPolicies(s.env)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return nil, ps, fmt.Errorf("%s: %w", c.file, err)
+	}
+	if ps.HasErrors() {
+		return nil, ps, &ProblemsError{Problems: ps.Errors()}
+	}
+	s.findHooks()
+	return s, ps, nil
+}
+
+// findHooks lists who hears over HTTP.
+func (s *set) findHooks() {
+	clear(s.hooks)
+	for name, n := range s.notifiers {
+		if h, ok := n.(http.Handler); ok && s.config.Notifiers[name].hook() != "" {
+			s.hooks[s.config.Notifiers[name].hook()] = h
+		}
+	}
+}
+
+// keep takes from the set before what is made of the same. It reports what has
+// changed, in words, in order.
+func (s *set) keep(before *set) []string {
+	changes := slices.Concat(
+		keep("sources", s, before, s.sources, before.sources),
+		keep("routers", s, before, s.routers, before.routers),
+		keep("notifiers", s, before, s.notifiers, before.notifiers),
+	)
+	s.findHooks()
+	c, old := s.config, before.config
+	note := func(changed bool, what string) {
+		if changed {
+			changes = append(changes, what+" changed")
+		}
+	}
+	differ := func(a, b any) bool { return !reflect.DeepEqual(a, b) }
+	if differ(c.Auth, old.Auth) || differ(c.People, old.People) {
+		note(true, "auth or people")
+	} else {
+		s.auth = before.auth
+	}
+	if s.certs.sameFiles(before.certs) {
+		s.certs = before.certs
+	}
+	used := make([]bool, len(old.Triggers))
+	for i, t := range c.Triggers {
+		j := slices.IndexFunc(old.Triggers, func(o TriggerConfig) bool { return !differ(o, t) })
+		if j >= 0 && !used[j] {
+			s.triggers[i], used[j] = before.triggers[j], true
+		}
+	}
+	note(!slices.EqualFunc(c.Triggers, old.Triggers, func(a, b TriggerConfig) bool { return !differ(a, b) }), "triggers")
+	if !differ(c.Events, old.Events) && c.ExternalURL == old.ExternalURL {
+		s.sink = before.sink
+	} else {
+		note(differ(c.Events, old.Events), "events")
+	}
+	note(c.ExternalURL != old.ExternalURL, "externalURL")
+	note(c.Retention != old.Retention, "retention")
+	note(differ(c.Tell, old.Tell), "tell")
+	note(differ(c.Metrics, old.Metrics), "metrics")
+	note(differ(c.Policies, old.Policies), "the list of policies")
+	return changes
+}
+
+// keep takes the adapters of one section that are made of the same.
+func keep[A any](section string, s, before *set, now, old map[string]A) []string {
+	var changes []string
+	names := maps.Clone(now)
+	maps.Copy(names, old)
+	for _, name := range sortedKeys(names) {
+		key := section + "." + name
+		a, was := old[name]
+		_, is := now[name]
+		switch {
+		case !was:
+			changes = append(changes, key+" added")
+		case !is:
+			changes = append(changes, key+" removed")
+		case reflect.DeepEqual(s.origins[key], before.origins[key]):
+			now[name] = a
+		default:
+			changes = append(changes, key+" changed")
+		}
+	}
+	return changes
+}
+
+// strangers are the adapters that keep their name and become another kind: what a
+// rollout wants of the one, the other does not understand.
+func (s *set) strangers(before *set) []engine.AdapterName {
+	var out []engine.AdapterName
+	for section, kind := range map[string]engine.AdapterKind{"sources": engine.KindSource, "routers": engine.KindRouter, "notifiers": engine.KindNotifier} {
+		for key, o := range s.origins {
+			old, ok := before.origins[key]
+			if name, in := strings.CutPrefix(key, section+"."); in && ok && old.kind != o.kind {
+				out = append(out, engine.AdapterName{Kind: kind, Name: name})
+			}
+		}
+	}
+	return out
+}
+
+// adapters are what the engine has of the set.
+func (s *set) adapters() engine.Adapters {
+	a := engine.Adapters{Routers: s.routers, Sources: s.sources, Notifiers: s.notifiers, Inboxes: map[string]notifier.Inbox{},
+		ExternalURL: s.config.ExternalURL, Retention: s.config.Retention}
+	for name, n := range s.notifiers {
+		if in, ok := n.(notifier.Inbox); ok {
+			a.Inboxes[name] = in
+		}
+	}
+	return a
+}
+
+// appearance tells one content of a file from another, and a readable file from
+// one that is not. Nothing of the content can be told from it.
+func appearance(name string) string {
+	f, err := os.Open(name) //nolint:gosec // the operator names the file
+	if err != nil {
+		return err.Error()
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return err.Error()
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%04o %x", info.Mode().Perm(), h.Sum(nil))
+}
+
+// moved reports whether one of the files does not look as it did.
+func (s *set) moved() bool {
+	for name, look := range s.files {
+		if appearance(name) != look {
+			return true
+		}
+	}
+	return false
+}
+
+// tasks are what runs because of the set.
+func (s *set) tasks(d *daemon) []task {
+	var out []task
+	for _, name := range sortedKeys(s.notifiers) {
+		if r, ok := s.notifiers[name].(refresher); ok {
+			open := func(ctx context.Context) ([]notifier.Notice, error) { return d.engine.OpenPages(ctx, name) }
+			out = append(out, task{name: "notifier " + name, of: r, run: func(ctx context.Context) error { return r.Run(ctx, open) }})
+		}
+	}
+	out = slices.Concat(out, runners("source", s.sources), runners("router", s.routers), runners("notifier", s.notifiers))
+	if s.certs != nil {
+		out = append(out, task{name: "certificates", of: s.certs, run: s.certs.Run})
+	}
+	for _, t := range s.triggers {
+		out = append(out, task{name: "trigger " + t.Name(), of: t, run: t.Run, alone: true})
+	}
+	if s.sink != nil {
+		out = append(out, task{name: "events " + eventsSink, of: s.sink, run: s.sink.Run, alone: true})
+	}
+	return out
+}
+
+// runners are the adapters of one kind that have work of their own.
+func runners[A any](kind string, as map[string]A) []task {
+	var out []task
+	for _, name := range sortedKeys(as) {
+		if r, ok := any(as[name]).(runner); ok {
+			out = append(out, task{name: kind + " " + name, of: r, run: r.Run})
+		}
+	}
+	return out
+}
+
+// A refresher repeats the pages that are open, until ctx ends.
+type refresher interface {
+	Run(ctx context.Context, open func(context.Context) ([]notifier.Notice, error)) error
+}

@@ -1,0 +1,110 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/belayd/belay/rollout/events"
+)
+
+// eventsSink names the cursor of the events on NATS.
+const eventsSink = "nats"
+
+// openAgain is after how long a sink that could not be opened is opened again.
+const openAgain = 5 * time.Second
+
+// A sink publishes lifecycle events. It is opened once the sink before it has
+// ended: both have one cursor.
+type sink struct {
+	config   func() events.Config
+	registry prometheus.Registerer
+
+	mu        sync.Mutex
+	publisher *events.Publisher
+	metrics   *loan
+	err       error
+}
+
+// newSink checks what publishes lifecycle events; nil when nothing does.
+func (d *daemon) newSink(c *Config) (*sink, error) {
+	if c.Events == nil || c.Events.NATS == nil {
+		return nil, nil //nolint:nilnil // no events is a configuration, not an error
+	}
+	n := c.Events.NATS
+	s := &sink{registry: d.registry, config: func() events.Config {
+		return events.Config{
+			Sink: eventsSink, URL: n.URL, Options: natsOptions(c, n.NATSConfig), SubjectPrefix: n.SubjectPrefix, Source: c.ExternalURL,
+			Rollouts: d.engine, Store: d.store, Log: d.log,
+		}
+	}}
+	return s, s.config().Check()
+}
+
+// open finds the cursor, or makes it: from then on no record is deleted before it
+// was published. It does nothing when that was done.
+func (s *sink) open(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.publisher != nil {
+		return nil
+	}
+	s.metrics = &loan{Registerer: s.registry}
+	c := s.config()
+	c.Registerer = s.metrics
+	s.publisher, s.err = events.Open(ctx, c)
+	if s.err != nil {
+		s.publisher = nil
+		s.metrics.giveBack()
+	}
+	return s.err
+}
+
+// Run publishes until ctx ends.
+func (s *sink) Run(ctx context.Context) error {
+	for s.open(ctx) != nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(openAgain):
+		}
+	}
+	defer s.metrics.giveBack()
+	return s.publisher.Run(ctx)
+}
+
+// Err says why nothing is published at the moment; nil when it is.
+func (s *sink) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.publisher == nil {
+		return s.err
+	}
+	return s.publisher.Err()
+}
+
+// A loan is a Registerer that can give back all that was registered through it.
+type loan struct {
+	prometheus.Registerer
+
+	taken []prometheus.Collector
+}
+
+// Register implements prometheus.Registerer.
+func (l *loan) Register(c prometheus.Collector) error {
+	err := l.Registerer.Register(c)
+	if err == nil {
+		l.taken = append(l.taken, c)
+	}
+	return err
+}
+
+// giveBack unregisters what was registered.
+func (l *loan) giveBack() {
+	for _, c := range l.taken {
+		l.Unregister(c)
+	}
+	l.taken = nil
+}
