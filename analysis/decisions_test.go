@@ -49,22 +49,18 @@ type sizes struct {
 // last is exactly at every limit.
 func healthyClimates() []climate {
 	return []climate{
-		{name: "a constant rate", ratio: 1, watch: 1, rate: 0.005, history: 40, instances: true},
-		{name: "a common drift (sd 35%)", ratio: 1, watch: 1, rate: 0.005, drift: 0.35, history: 40, instances: true},
-		{name: "a common incident (× 5 for two minutes)", ratio: 1, watch: 1, rate: 0.005, incident: true, history: 40, instances: true},
+		{name: "a constant rate", ratio: 1, watch: 1, rate: 0.005, instances: true},
+		{name: "a common drift (sd 35%)", ratio: 1, watch: 1, rate: 0.005, drift: 0.35, instances: true},
+		{name: "a common incident (× 5 for two minutes)", ratio: 1, watch: 1, rate: 0.005, incident: true, instances: true},
 		{name: "bursts (clusters of 3 failures on average, φ = 5)", ratio: 1, watch: 1, rate: 0.005, burst: 3, instances: true},
-		{name: "no instances told apart, no history", ratio: 1, watch: 1, rate: 0.005},
-		{name: "exactly at all three limits", ratio: 1.2, watch: 0.98, rate: 0.01 / 1.2, history: 40, instances: true},
+		{name: "no instances told apart", ratio: 1, watch: 1, rate: 0.005},
+		{name: "exactly at all three limits", ratio: 1.2, watch: 0.98, rate: 0.01 / 1.2, instances: true},
 	}
 }
 
-// withTraffic sets the climate's traffic; bursts get the history that holds 200
-// failures.
+// withTraffic sets the climate's traffic.
 func (c climate) withTraffic(rps float64) climate {
 	c.rps = rps
-	if c.burst > 0 {
-		c.history = max(40, int(200/(rps*simTick.Seconds()*c.rate))+1)
-	}
 	return c
 }
 
@@ -138,7 +134,7 @@ func (g *goals) note(what, format string, most, reached float64) {
 // from Wald's bound and the planner, beside the rules that people use now.
 // Small by default; -decisions=full -update writes the tables into README.md.
 func TestDecisions(t *testing.T) {
-	size := sizes{rollouts: 150, effects: 40, wald: 250, planner: 60, traffics: []float64{50, 500}}
+	size := sizes{rollouts: 150, effects: 100, wald: 250, planner: 60, traffics: []float64{50, 500}}
 	if *decisions == "full" {
 		size = sizes{rollouts: 5000, effects: 500, wald: 20000, planner: 400, traffics: traffics}
 	}
@@ -150,6 +146,7 @@ func TestDecisions(t *testing.T) {
 	lateOnset(&doc, &reached, size)
 	waldTable(&doc, &reached, size)
 	plannerTable(&doc, &reached, size)
+	historyTable(&doc, size)
 	for _, g := range reached {
 		most := g.most
 		if *decisions != "full" {
@@ -244,7 +241,7 @@ func detections(doc *strings.Builder, reached *goals, size sizes) {
 		header(doc, fmt.Sprintf("%v × stable's failures", effect), size.traffics)
 		cells := make([][]string, len(cs))
 		for _, rps := range size.traffics {
-			c := climate{rps: rps, rate: 0.005, ratio: effect, watch: 1, history: 40, instances: true}
+			c := climate{rps: rps, rate: 0.005, ratio: effect, watch: 1, instances: true}
 			outs := simulate(c, cs, size.effects)
 			for j := range cs {
 				found, median, worst, bad := caught(outs, j)
@@ -279,6 +276,37 @@ func caught(outs [][]outcome, j int) (found, median, most, bad float64) {
 	n := float64(len(ticks))
 	middle := min(len(outs)/2, len(ticks)-1)
 	return n / float64(len(outs)), ticks[middle], ticks[int(0.95*(n-1))], bad / n
+}
+
+// historyTable is what it would buy to take stable's past in before a rollout.
+func historyTable(doc *strings.Builder, size sizes) {
+	fmt.Fprintf(doc, "\n### (5) What stable's history would buy\n\n"+
+		"Belay starts a rollout without history: the first minutes of the first step teach it stable's rate and dispersion. The same with 40 and 120 intervals (10 and 30 minutes) of stable alone taken in before; "+
+		"three guardrails, instances told apart. Bursts: share of %d healthy rollouts rolled back by mistake (clusters of 3 failures on average); otherwise the median time and the failures met by then (%d rollouts).\n", size.rollouts, size.effects)
+	header(doc, "History", size.traffics)
+	cs := contenders()[:1]
+	for _, history := range []int{0, 40, 120} {
+		cells := []string{}
+		for _, rps := range size.traffics {
+			c := climate{ratio: 1, watch: 1, rate: 0.005, burst: 3, instances: true, history: history, rps: rps}
+			cells = append(cells, figureShare(shareOf(simulate(c, cs, size.rollouts), 0, "rollback")))
+		}
+		fmt.Fprintf(doc, "| bursts, %d intervals | %s |\n", history, strings.Join(cells, " | "))
+	}
+	for _, effect := range []float64{2, 5, 10} {
+		for _, history := range []int{0, 40, 120} {
+			cells := []string{}
+			for _, rps := range size.traffics {
+				c := climate{rps: rps, rate: 0.005, ratio: effect, watch: 1, history: history, instances: true}
+				cell := "–"
+				if found, median, _, bad := caught(simulate(c, cs, size.effects), 0); found >= 0.5 {
+					cell = clock(median) + " · " + grouped(bad)
+				}
+				cells = append(cells, cell)
+			}
+			fmt.Fprintf(doc, "| %v × stable's failures, %d intervals | %s |\n", effect, history, strings.Join(cells, " | "))
+		}
+	}
 }
 
 func header(doc *strings.Builder, title string, traffics []float64) {

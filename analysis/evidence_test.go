@@ -34,8 +34,8 @@ func TestSegmentsSumToOne(t *testing.T) {
 	}
 }
 
-// What was learnt of stable before the rollout is used from the first interval
-// on, and is no evidence.
+// What is learnt of stable alone is used from the next interval on, and is no
+// evidence.
 func TestLearn(t *testing.T) {
 	p := errorsPanel(atMost12x, 2)
 	var rs []Reading
@@ -47,19 +47,16 @@ func TestLearn(t *testing.T) {
 		}
 		rs = append(rs, x)
 	}
-	e := Evidence{}.Learn(p, rs)
+	e := Evidence{}.clone(len(p.Guardrails))
+	for i := range rs {
+		e.teach(&p, &rs[i])
+	}
 	s := e.Standings[0]
 	if rate, ok := s.Pilot.Rate(); !ok || math.Abs(rate-0.005) > 1e-4 {
 		t.Errorf("got a pilot of %v, want 0.5%%", rate)
 	}
 	if phi := s.Dispersion.Phi(); phi != 1 {
 		t.Errorf("got a dispersion of %v, want 1", phi)
-	}
-	if !e.Cursor("failures").Equal(rs[len(rs)-1].To) {
-		t.Errorf("got the cursor at %v, want the end of what was learnt", e.Cursor("failures"))
-	}
-	if again := e.Learn(p, rs); again.Standings[0].Pilot != s.Pilot {
-		t.Error("learning the same again changed the pilot")
 	}
 	_, v := Judge(p, e, moment(0), nil)
 	if math.Abs(v.Each[0].LogE)+math.Abs(v.Each[0].LogEPass) > 1e-12 {

@@ -24,33 +24,6 @@ func Judge(p Panel, e Evidence, at Moment, rs []Reading) (Evidence, Verdicts) {
 	return e, e.verdicts(&p, at, read)
 }
 
-// Learn takes readings of stable alone in, from before any traffic moved: they
-// teach the pilot and the dispersion, and are no evidence for or against
-// anything. Cursors move as they do in Judge.
-func (e Evidence) Learn(p Panel, rs []Reading) Evidence {
-	e = e.clone(len(p.Guardrails))
-	for i := range rs {
-		e.learn(&p, &rs[i])
-	}
-	return e
-}
-
-// learn takes one reading of stable alone in; e must be a clone.
-func (e *Evidence) learn(p *Panel, r *Reading) {
-	m := p.metric(r.Metric)
-	cursor := e.Cursors[r.Metric]
-	if m == nil || r.Status != StatusOK || !r.Stable.Fresh || !r.To.After(cursor) || r.From.Before(cursor) ||
-		r.Stable.check(m.Kind()) != "" {
-		return
-	}
-	for j := range p.Guardrails {
-		if g := &p.Guardrails[j]; g.Metric == r.Metric {
-			e.Standings[j].learn(g, m, &r.Stable)
-		}
-	}
-	e.Cursors[r.Metric] = r.To
-}
-
 // take takes one reading in; e must be a clone.
 func (e *Evidence) take(p *Panel, at Moment, r *Reading, read []bool) {
 	m := p.metric(r.Metric)

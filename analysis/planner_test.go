@@ -106,7 +106,8 @@ func (c plannerCase) detect(p Panel, which int, seed uint64, limit int) int {
 // plannerTable is the table of forecasts against simulation.
 func plannerTable(doc *strings.Builder, reached *goals, size sizes) {
 	fmt.Fprintf(doc, "\n### (4) The planner against simulation\n\n"+
-		"The regression that must be caught, from a step's start, in a policy with three guardrails; bake 30 minutes; forecast / simulated (%d runs). φ = 2: the source does not tell instances apart.\n\n"+
+		"The regression that must be caught, from a step's start, in a policy with three guardrails; bake 30 minutes; forecast / simulated (%d runs). φ = 2: the source does not tell instances apart. "+
+		"φ = 1: they do, and 100 minutes of stable's history are known, as the planner takes for granted; in a rollout's first minutes φ is still being learnt, and what is found within them takes up to a third longer.\n\n"+
 		"| guardrail | step | requests/s | φ | mean | 90%% | found in the bake | grade |\n|---|---|---|---|---|---|---|---|\n", size.planner)
 	var cases []plannerCase
 	for _, g := range []string{"failures", "absolute", "watched"} {

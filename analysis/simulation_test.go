@@ -35,8 +35,9 @@ type climate struct {
 	incident bool
 	// burst is the mean size of the clusters that failures come in; 0: none.
 	burst float64
-	// history is how many intervals of stable are known before; instances tells
-	// whether the source tells instances apart.
+	// history is how many intervals of stable alone are taken in before the rollout,
+	// which the daemon does not do; instances tells whether the source tells
+	// instances apart.
 	history   int
 	instances bool
 }
@@ -259,9 +260,19 @@ func (b *belay) readings(x *interval) []Reading {
 	return b.rs[:]
 }
 
+// learn takes an interval of stable alone in: it teaches the pilot and the
+// dispersion, and is no evidence for or against anything.
 func (b *belay) learn(x *interval) {
 	for _, r := range b.readings(x) {
-		b.e.learn(&b.panel, &r)
+		b.e.teach(&b.panel, &r)
+	}
+}
+
+func (e *Evidence) teach(p *Panel, r *Reading) {
+	for j := range p.Guardrails {
+		if g := &p.Guardrails[j]; g.Metric == r.Metric {
+			e.Standings[j].learn(g, p.metric(r.Metric), &r.Stable)
+		}
 	}
 }
 

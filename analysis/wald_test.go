@@ -90,9 +90,9 @@ func lateOnset(doc *strings.Builder, reached *goals, size sizes) {
 		if rps < 50 {
 			continue // nothing is found within the step
 		}
-		late := meanDelay(climate{rps: rps, rate: 0.005, ratio: 2, watch: 1, from: 2, history: 40, instances: true}, size.effects, false, 0)
-		fresh := meanDelay(climate{rps: rps, rate: 0.005, ratio: 2, watch: 1, from: 2, history: 40, instances: true}, size.effects, true, 0)
-		middle := meanDelay(climate{rps: rps, rate: 0.005, ratio: 2, watch: 1, from: 2, history: 40, instances: true}, size.effects, false, simTicks)
+		late := meanDelay(climate{rps: rps, rate: 0.005, ratio: 2, watch: 1, from: 2, instances: true}, size.effects, false, 0)
+		fresh := meanDelay(climate{rps: rps, rate: 0.005, ratio: 2, watch: 1, from: 2, instances: true}, size.effects, true, 0)
+		middle := meanDelay(climate{rps: rps, rate: 0.005, ratio: 2, watch: 1, from: 2, instances: true}, size.effects, false, simTicks)
 		fmt.Fprintf(doc, "| %s | %.0f s | %.0f s | %.2f | %.0f s |\n", grouped(rps), late, fresh, late/fresh, middle)
 		reached.note("delay of a regression that starts with a later step, × a test started there", "%.2f", 1.5, late/fresh)
 	}
