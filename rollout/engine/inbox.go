@@ -14,8 +14,13 @@ import (
 	"github.com/belayd/belay/store"
 )
 
-// foldPatience is how long Deliver waits for another replica to fold an act in.
-const foldPatience = 2 * time.Second
+// foldPatience is how long Deliver waits for another replica to fold an act in, but
+// at least foldMargin less than its caller does: who waits for the answer must
+// learn that the act is recorded.
+const (
+	foldPatience = 2 * time.Second
+	foldMargin   = 250 * time.Millisecond
+)
 
 // errPending: the act is recorded and will be folded in; the caller did not wait.
 var errPending = errors.New("recorded, and not yet folded in")
@@ -136,16 +141,25 @@ func (e *Engine) foldIn(ctx context.Context, id string, ev rollout.Event) (rollo
 		}
 	}
 	deadline := time.Now().Add(foldPatience)
+	if end, ok := ctx.Deadline(); ok && end.Add(-foldMargin).Before(deadline) {
+		deadline = end.Add(-foldMargin)
+	}
+	pending := func(err error) (rollout.Snapshot, error) {
+		return rollout.Snapshot{}, fmt.Errorf("deliver %s to rollout %s: %w: %w", ev.Kind, id, errPending, err)
+	}
 	for {
 		changed := e.news.next()
 		old, _, err := e.act(ctx, id, ev.Key)
 		if err != nil {
-			return rollout.Snapshot{}, fmt.Errorf("deliver %s to rollout %s: %w", ev.Kind, id, err)
+			return pending(err)
 		}
 		snapshot, err := e.Rollout(ctx, id)
-		if err != nil || old.mark.Folded > 0 {
+		if err != nil {
+			return pending(err)
+		}
+		if old.mark.Folded > 0 {
 			snapshot.State.Last = rollout.Last{Ignored: old.mark.Ignored}
-			return snapshot, err
+			return snapshot, nil
 		}
 		left := time.Until(deadline)
 		if left <= 0 || ctx.Err() != nil {
@@ -303,7 +317,12 @@ func (l *live) waitFor(ctx context.Context, w *waiter) (rollout.Snapshot, error)
 	}
 	if w.err != nil {
 		// The act is recorded; whoever carries the rollout now folds it in.
-		return l.e.Rollout(ctx, l.id)
+		s, err := l.e.Rollout(ctx, l.id)
+		if err != nil {
+			return rollout.Snapshot{}, fmt.Errorf("deliver to rollout %s: %w: %w", l.id, errPending, err)
+		}
+		s.State.Last = rollout.Last{}
+		return s, nil
 	}
 	return rollout.Snapshot{Plan: l.plan, State: w.state, Revision: uint64(w.revision)}, nil
 }

@@ -167,6 +167,33 @@ func TestOrderElsewhere(t *testing.T) {
 	})
 }
 
+// An order reaches a replica while the one that carries the rollout is dead. Nobody
+// can fold it in before the lease ends, and the caller waits for two seconds: they
+// learn that it is recorded, not that it failed; and it is done when it can be.
+func TestOrderWhileTheOwnerIsDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.endAll()
+		l := &leasing{names: map[string]*held{}}
+		one := w.startLeased("one", l)
+		w.begin(one, plan("r1", "recs", false))
+		two := w.startLeased("two", l)
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
+		one.kill()
+		order := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}, Reason: "look"}
+		ctx, cancel := context.WithTimeout(t.Context(), replyWithin)
+		defer cancel()
+		s, err := two.Deliver(ctx, "r1", "rollback 1", order)
+		if err != nil || s.Plan == nil || s.State.Last.Ignored != "" {
+			t.Errorf("rollback: got %q, err %v, want it recorded", s.State.Last.Ignored, err)
+		}
+		if s := w.ended("r1", time.Minute); s.Phase != rollout.PhaseStopped {
+			t.Errorf("got %s, want stopped by the order", s.Phase)
+		}
+		w.clean("r1")
+	})
+}
+
 // A replica loses its lease for good while a forward call is wanted: it sends
 // nothing any more.
 func TestLeaseLost(t *testing.T) {
