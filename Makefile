@@ -18,8 +18,9 @@ test:            ## every test once, shuffled
 race:            ## every test under the race detector
 	$(GO) test -race -shuffle=on ./...
 
-lint: $(BIN)/golangci-lint   ## the linters of .golangci.yml
+lint: $(BIN)/golangci-lint   ## the linters of .golangci.yml, with and without the tag crashpoints
 	$(BIN)/golangci-lint run ./...
+	$(BIN)/golangci-lint run --build-tags crashpoints $$(grep -rlE --include='*.go' '^//go:build .*crashpoints' cmd | xargs -n1 dirname | sort -u | sed 's,^,./,')
 
 $(BIN)/golangci-lint: .tools/go.mod
 	cd .tools && $(GO) build -o ../$(BIN)/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
