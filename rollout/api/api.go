@@ -39,6 +39,9 @@ type Engine interface {
 	Deliver(ctx context.Context, id, key string, ev rollout.Event) (rollout.Snapshot, error)
 	Delivered(ctx context.Context, id, key string) (ev rollout.Event, known bool, err error)
 	Changes(ctx context.Context, after uint64) iter.Seq2[rollout.Change, error]
+	// Erased yields the rollouts that are deleted from the call on, until ctx ends;
+	// it may miss some, and those that other processes delete.
+	Erased(ctx context.Context) iter.Seq[string]
 	Endpoint(ctx context.Context, ref rollout.EndpointRef) (rollout.EndpointRecord, error)
 	ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string, by rollout.Person) error
 }

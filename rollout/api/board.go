@@ -36,20 +36,35 @@ type board struct {
 	// loaded is closed when the board first knows every rollout.
 	loaded chan struct{}
 
+	// reading is held from reading one rollout until it is on the board, and while
+	// one is taken off, so that what was deleted does not come back.
+	reading sync.Mutex
+
 	mu       sync.RWMutex
 	cards    []card // sorted by before
 	at       map[string]time.Time
 	revision uint64
+	// loading: all rollouts are being read; those deleted meanwhile are in erased.
+	loading bool
+	erased  []string
 }
 
 func newBoard() *board { return &board{loaded: make(chan struct{}), at: map[string]time.Time{}} }
 
-// resync is how often the board is made anew: it then forgets rollouts that
-// retention has deleted.
+// resync is how often the board is made anew: it then forgets rollouts that the
+// retention of another process has deleted and that nobody has asked for since.
 const resync = time.Hour
 
 // run keeps the board up to date until ctx ends.
 func (b *board) run(ctx context.Context, e Engine, log *slog.Logger) {
+	erased := e.Erased(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		for id := range erased {
+			b.forget(id)
+		}
+	})
 	for ctx.Err() == nil {
 		if err := b.load(ctx, e); err != nil {
 			if ctx.Err() == nil {
@@ -72,6 +87,9 @@ func (b *board) run(ctx context.Context, e Engine, log *slog.Logger) {
 // pass is in the second, and what is committed during the second has a revision
 // above all that the first has seen.
 func (b *board) load(ctx context.Context, e Engine) error {
+	b.mu.Lock()
+	b.loading, b.erased = true, nil
+	b.mu.Unlock()
 	revision := uint64(0)
 	for snap, err := range e.Rollouts(ctx) {
 		if err == nil {
@@ -96,8 +114,13 @@ func (b *board) load(ctx context.Context, e Engine) error {
 	}
 	slices.SortFunc(cards, before)
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.cards, b.at, b.revision = cards, at, revision
+	erased := b.erased
+	b.loading, b.erased = false, nil
+	b.mu.Unlock()
+	for _, id := range erased { // it may have been read before
+		b.doubt(ctx, e, id)
+	}
 	select {
 	case <-b.loaded:
 	default:
@@ -115,24 +138,58 @@ func (b *board) follow(ctx context.Context, e Engine) error {
 		if err != nil {
 			return err
 		}
-		snap, err := e.Rollout(ctx, change.Rollout)
-		switch {
-		case errors.Is(err, rollout.ErrNotFound):
-			b.remove(change.Rollout)
-		case err != nil:
+		if err := b.refresh(ctx, e, change.Rollout); err != nil {
 			return err
-		default:
-			c, err := cardOf(snap)
-			if err != nil {
-				return err
-			}
-			b.put(c)
 		}
 		b.mu.Lock()
 		b.revision = change.Revision
 		b.mu.Unlock()
 	}
 	return nil
+}
+
+// refresh reads a rollout and puts it on the board, or takes it off.
+func (b *board) refresh(ctx context.Context, e Engine, id string) error {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	snap, err := e.Rollout(ctx, id)
+	switch {
+	case errors.Is(err, rollout.ErrNotFound):
+		b.remove(id)
+		return nil
+	case err != nil:
+		return err
+	}
+	c, err := cardOf(snap)
+	if err != nil {
+		return err
+	}
+	b.put(c)
+	return nil
+}
+
+// forget takes a rollout that was deleted off the board, and off the one that is
+// being made.
+func (b *board) forget(id string) {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	b.mu.Lock()
+	if b.loading {
+		b.erased = append(b.erased, id)
+	}
+	b.mu.Unlock()
+	b.remove(id)
+}
+
+// doubt looks again at a rollout that somebody has not found, if it is on the
+// board: another process may have deleted it.
+func (b *board) doubt(ctx context.Context, e Engine, id string) {
+	b.mu.RLock()
+	_, listed := b.at[id]
+	b.mu.RUnlock()
+	if listed {
+		_ = b.refresh(ctx, e, id) // what cannot be read stays as it was
+	}
 }
 
 // cardOf renders a rollout for the board.

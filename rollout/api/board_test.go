@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -115,6 +116,71 @@ func FuzzBodies(f *testing.F) {
 			t.Errorf("POST %s %q: got %d %s", path, body, w.Code, w.Body)
 		}
 	})
+}
+
+// A rollout that retention deletes is off the list at once, also when it is
+// deleted while the list is being read; one that another process deletes, when
+// somebody has asked for it in vain. What is deleted and started again stays.
+func TestBoardForgetsTheDeleted(t *testing.T) {
+	e := newFakeEngine()
+	s, err := New(Config{Engine: e, Catalog: fakeCatalog{}, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := func(id string) {
+		t.Helper()
+		if _, _, err := e.Start(t.Context(), fakePlan(id, rollout.Release{Policy: "recs", Candidate: "green", Version: "1"}, "")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 6 {
+		start("r" + strconv.Itoa(i))
+	}
+	passes := 0
+	e.read = func() { // what the list is made of has been read
+		if passes++; passes != 2 {
+			return
+		}
+		e.erase("r0", true)
+		e.erase("r1", true)
+		start("r1")
+		eventually(t, "the news of two deletions", func() bool { return len(e.erased) == 0 })
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	listed := func() string {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/v1/rollouts", nil))
+		var l List
+		if err := json.Unmarshal(w.Body.Bytes(), &l); err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, r := range l.Rollouts {
+			ids = append(ids, r.ID)
+		}
+		slices.Sort(ids)
+		return strings.Join(ids, " ")
+	}
+	want := func(ids string) {
+		t.Helper()
+		eventually(t, "the list "+ids, func() bool { return listed() == ids })
+	}
+	want("r1 r2 r3 r4 r5")
+	e.erase("r2", true)
+	want("r1 r3 r4 r5")
+	e.erase("r3", false)
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/v1/rollouts/r3/history", nil))
+	if w.Code != http.StatusNotFound {
+		t.Errorf("history of what is gone: got %d, want 404", w.Code)
+	}
+	want("r1 r4 r5")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
 
 // BenchmarkList is GET /v1/rollouts with 10,000 rollouts, a page of 100.

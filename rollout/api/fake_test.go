@@ -35,11 +35,13 @@ type fakeEngine struct {
 	cooldown map[string]string // endpoint key to who cleared it
 	changed  chan struct{}
 	fail     error // of Start and Deliver
+	erased   chan string
+	read     func() // called when all rollouts have been read, before they are yielded
 	scans    int
 }
 
 func newFakeEngine() *fakeEngine {
-	return &fakeEngine{rollouts: map[string]*rollout.Snapshot{}, acts: map[string]rollout.Event{}, cooldown: map[string]string{}, changed: make(chan struct{})}
+	return &fakeEngine{rollouts: map[string]*rollout.Snapshot{}, acts: map[string]rollout.Event{}, cooldown: map[string]string{}, changed: make(chan struct{}), erased: make(chan string, 64)}
 }
 
 // fold commits one event; with the lock held.
@@ -101,11 +103,15 @@ func (e *fakeEngine) Rollouts(context.Context) iter.Seq2[rollout.Snapshot, error
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.scans++
+	read := e.read
 	var all []rollout.Snapshot
 	for _, id := range slices.Sorted(maps.Keys(e.rollouts)) {
 		all = append(all, *e.rollouts[id])
 	}
 	return func(yield func(rollout.Snapshot, error) bool) {
+		if read != nil {
+			read()
+		}
 		for _, s := range all {
 			if !yield(s, nil) {
 				return
@@ -186,6 +192,31 @@ func (e *fakeEngine) Changes(ctx context.Context, after uint64) iter.Seq2[rollou
 				case <-changed:
 				case <-ctx.Done():
 				}
+			}
+		}
+	}
+}
+
+// erase deletes a rollout as retention does; told: as this process does.
+func (e *fakeEngine) erase(id string, told bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.rollouts, id)
+	if told {
+		e.erased <- id
+	}
+}
+
+func (e *fakeEngine) Erased(ctx context.Context) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for {
+			select {
+			case id := <-e.erased:
+				if !yield(id) {
+					return
+				}
+			case <-ctx.Done():
+				return
 			}
 		}
 	}

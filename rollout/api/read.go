@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -130,6 +131,9 @@ func parseCursor(s string) (*card, error) {
 // found.
 func (s *Server) find(r *http.Request, a Actor) (rollout.Snapshot, error) {
 	snap, err := s.c.Engine.Rollout(r.Context(), r.PathValue("id"))
+	if errors.Is(err, rollout.ErrNotFound) {
+		s.board.doubt(r.Context(), s.c.Engine, r.PathValue("id"))
+	}
 	if err != nil {
 		return rollout.Snapshot{}, err
 	}

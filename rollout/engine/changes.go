@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -133,10 +134,31 @@ func (e *Engine) Changes(ctx context.Context, after uint64) iter.Seq2[Change, er
 	}
 }
 
-// news tells whoever waits that the store has changed.
+// erasedMax bounds the deleted rollouts that one listener has not heard of yet;
+// those beyond it he misses.
+const erasedMax = 4096
+
+// Erased yields the rollouts that this process deletes from the call on, until
+// ctx ends. Whoever is slow misses some.
+func (e *Engine) Erased(ctx context.Context) iter.Seq[string] {
+	ch := e.news.listen()
+	stop := context.AfterFunc(ctx, func() { e.news.leave(ch) })
+	return func(yield func(string) bool) {
+		for id := range ch {
+			if !yield(id) {
+				stop()
+				e.news.leave(ch)
+				return
+			}
+		}
+	}
+}
+
+// news tells whoever waits that the store has changed, and what was deleted.
 type news struct {
-	mu sync.Mutex
-	ch chan struct{}
+	mu        sync.Mutex
+	ch        chan struct{}
+	listeners []chan string
 }
 
 func newNews() *news { return &news{ch: make(chan struct{})} }
@@ -146,6 +168,37 @@ func (n *news) next() <-chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.ch
+}
+
+// listen returns a channel of the rollouts that are deleted from now on.
+func (n *news) listen() chan string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ch := make(chan string, erasedMax)
+	n.listeners = append(n.listeners, ch)
+	return ch
+}
+
+// leave ends a listener, once.
+func (n *news) leave(ch chan string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if i := slices.Index(n.listeners, ch); i >= 0 {
+		n.listeners = slices.Delete(n.listeners, i, i+1)
+		close(ch)
+	}
+}
+
+// erased tells of a rollout that was deleted.
+func (n *news) erased(id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, ch := range n.listeners {
+		select {
+		case ch <- id:
+		default:
+		}
+	}
 }
 
 // tell wakes everybody who waits.

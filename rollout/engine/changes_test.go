@@ -117,7 +117,8 @@ func (w *world) down(fault func(mem.Op) (bool, error), d time.Duration) {
 }
 
 // A finished rollout is deleted when it is old enough and every sink has seen it:
-// journal, plan and acts; one that a sink has not seen stays.
+// journal, plan and acts, and whoever listens is told; one that a sink has not
+// seen stays.
 func TestRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -134,6 +135,10 @@ func TestRetention(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var erased []string
+		listening := e.Erased(ctx)
 		time.Sleep(30 * time.Hour)
 		if _, err := e.Rollout(t.Context(), "r1"); err != nil {
 			t.Errorf("not seen by the sink: got %v, want it kept", err)
@@ -149,6 +154,13 @@ func TestRetention(t *testing.T) {
 			if strings.Contains(rec.Key, "r1") {
 				t.Errorf("got %s, want it deleted", rec.Key)
 			}
+		}
+		cancel()
+		for id := range listening {
+			erased = append(erased, id)
+		}
+		if len(erased) != 1 || erased[0] != "r1" {
+			t.Errorf("told of deletions: got %v, want r1", erased)
 		}
 	})
 }

@@ -83,5 +83,9 @@ func (e *Engine) erase(ctx context.Context, id string, rev store.Revision) error
 			return err
 		}
 	}
-	return e.cfg.Store.Delete(ctx, rolloutKey(id), rev)
+	err := e.cfg.Store.Delete(ctx, rolloutKey(id), rev)
+	if err == nil {
+		e.news.erased(id)
+	}
+	return err
 }
