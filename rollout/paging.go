@@ -36,15 +36,11 @@ type UndeliveredPage struct {
 }
 
 // UndeliveredPage says which notifiers did not take the rollout's page, or its end,
-// and who did instead; ok is false when nothing is missing. It is derived from the
-// state alone, so that it is the same after a restart.
+// and who did instead; ok is false when nothing is missing. Once the page is over
+// only the ends that were not taken count. It is derived from the state alone, so
+// that it is the same after a restart.
 func (s *State) UndeliveredPage() (u UndeliveredPage, ok bool) {
-	if len(s.PageFailures) == 0 {
-		return UndeliveredPage{}, false
-	}
-	u.Failures = s.PageFailures
-	u.Ended = s.Page == nil
-	u.TakenBy = s.PagedTo
+	u.Ended, u.TakenBy = s.Page == nil, s.PagedTo
 	if s.Page != nil {
 		u.Since, u.TakenBy = s.Page.Since, s.Page.Notifier
 	}
@@ -53,7 +49,12 @@ func (s *State) UndeliveredPage() (u UndeliveredPage, ok bool) {
 			u.TakenBy, u.Ended = "", false
 		}
 	}
-	return u, true
+	for _, f := range s.PageFailures {
+		if !u.Ended || f.End {
+			u.Failures = append(u.Failures, f)
+		}
+	}
+	return u, len(u.Failures) > 0
 }
 
 // PageKey is the deduplication key of the rollout's one page.

@@ -65,6 +65,8 @@ func TestUndeliveredPage(t *testing.T) {
 			`8m55s: taken by "backup", ended false: oncall since 8m0.1s (end false)`}},
 		{"nobody takes the page before it ends", "policy page=oncall\nfault oncall from=0s to=11m", []time.Duration{10*time.Minute + 40*time.Second, 11*time.Minute + 40*time.Second}, []string{
 			`10m40s: taken by "", ended false: oncall since 8m0.1s (end false)`, "11m40s: nothing"}},
+		{"the end is not taken by the second", "policy page=oncall,backup\nfault oncall from=0s to=1h\nfault backup from=8m30s to=11m", []time.Duration{10*time.Minute + 40*time.Second, 11*time.Minute + 40*time.Second}, []string{
+			`10m40s: taken by "backup", ended true: backup since 9m0.1s (end true)`, "11m40s: nothing"}},
 		{"the end is not taken", "policy page=oncall\nfault oncall from=8m30s to=11m", []time.Duration{10*time.Minute + 40*time.Second, 11*time.Minute + 40*time.Second}, []string{
 			`10m40s: taken by "oncall", ended true: oncall since 9m0.1s (end true)`, "11m40s: nothing"}},
 	} {

@@ -64,9 +64,7 @@ func (o *outage) over() {
 	if !o.since.IsZero() {
 		o.e.log.Info("store takes appends again", "outcome", fmt.Sprintf("after %s", time.Since(o.since).Round(time.Millisecond)))
 		o.since, o.rounds, o.again = time.Time{}, 0, time.Time{}
-		if len(o.paged) == 0 {
-			o.failures = nil
-		}
+		o.failures = slices.DeleteFunc(o.failures, func(f rollout.PageFailure) bool { return !f.End })
 	}
 }
 
