@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/traffic"
+	"github.com/belayd/belay/rollout/traffic/traffictest"
+)
+
+// The first step waits most of an hour for its approval. The checks are made again
+// by whoever carries the rollout then: what has become unready meanwhile gets no
+// traffic, and what is still well goes on with the approval it was given, also
+// when the process dies between the answer and the checks.
+func TestChecksAgain(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		unready, killed bool
+		want            rollout.Phase
+	}{
+		{"unready meanwhile", true, false, rollout.PhaseRefused},
+		{"unready meanwhile, killed", true, true, rollout.PhaseRefused},
+		{"still well", false, false, rollout.PhasePromoted},
+		{"still well, killed", false, true, rollout.PhasePromoted},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				e := w.start("one")
+				defer w.endAll()
+				p := plan("r1", "recs", true)
+				p.Steps[0].Requires, p.Steps[1].Requires = []string{"owner"}, nil
+				p.Preflight = []rollout.Check{{Kind: "ready"}}
+				w.begin(e, p)
+				s := w.await("r1", time.Minute, func(s *rollout.State) bool { return s.Gates["owner"].State == rollout.QuestionOpen })
+				time.Sleep(50 * time.Minute)
+				if c.unready {
+					w.router.Set("recs", traffic.Split{Weights: map[string]int{"blue": 100}}, traffic.Description{
+						Deployments: map[string]traffic.Deployment{"blue": {Ready: true, Instances: 2}, "green": {Instances: 2, Version: "v2"}}})
+				}
+				a := notifier.Answer{ID: "click", Rollout: "r1", Gate: "owner", Nonce: s.Gates["owner"].Nonce, Command: "approve", Who: "slack:T1/U1", At: time.Now()}
+				if r, err := e.answer(t.Context(), "chat", a); err != nil || !r.Accepted {
+					t.Fatalf("approve: got %+v, %v", r, err)
+				}
+				if c.killed {
+					e.kill()
+					time.Sleep(time.Second)
+					w.start("one")
+				}
+				final := w.ended("r1", time.Hour)
+				if final.Phase != c.want {
+					t.Errorf("got phase %s (%s), want %s\n%s", final.Phase, final.Sentence, c.want, w.journal("r1"))
+				}
+				writes := 0
+				for _, call := range w.router.Calls() {
+					if call.Op == traffictest.OpShift {
+						writes++
+					}
+				}
+				if c.unready && (writes > 0 || !strings.Contains(final.Sentence, "ready")) {
+					t.Errorf("got %d writes and %q, want none and why", writes, final.Sentence)
+				}
+				if asks := w.chat.all(notifier.TopicAsk); len(asks) == 0 || asks[0].Question.Nonce != asks[len(asks)-1].Question.Nonce {
+					t.Errorf("got %d messages of the approval, want one question and how it ended", len(asks))
+				}
+				w.clean("r1")
+			})
+		})
+	}
+}
