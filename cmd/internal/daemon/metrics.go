@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 
@@ -18,4 +19,45 @@ func registerBuildInfo(reg prometheus.Registerer, version string) error {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	return nil
+}
+
+// reloadMetrics are what the reloads are watched by.
+type reloadMetrics struct {
+	successful, at prometheus.Gauge
+	waits          *prometheus.GaugeVec
+}
+
+func newReloadMetrics(reg prometheus.Registerer) (*reloadMetrics, error) {
+	m := &reloadMetrics{
+		successful: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "belay", Name: "config_last_reload_successful",
+			Help: "1 when the config and the policies as their files are now are in force, 0 when an older set is."}),
+		at: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "belay", Name: "config_last_reload_success_timestamp_seconds",
+			Help: "When the config or the policies were last taken over."}),
+		waits: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "belay", Name: "config_restart_required",
+			Help: "1 for a field of the config that was changed and that only a restart takes over."}, []string{"field"}),
+	}
+	if err := errors.Join(reg.Register(m.successful), reg.Register(m.at), reg.Register(m.waits)); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	return m, nil
+}
+
+// judged notes how a reading went.
+func (m *reloadMetrics) judged(ok bool) {
+	if ok {
+		m.successful.Set(1)
+	} else {
+		m.successful.Set(0)
+	}
+}
+
+// taken notes that a set came into force.
+func (m *reloadMetrics) taken() { m.at.SetToCurrentTime() }
+
+// await notes what waits for a restart.
+func (m *reloadMetrics) await(fields []string) {
+	m.waits.Reset()
+	for _, f := range fields {
+		m.waits.WithLabelValues(f).Set(1)
+	}
 }

@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout/events"
 )
@@ -51,13 +49,50 @@ func (d *daemon) watch(ctx context.Context, every time.Duration) error {
 // look reads again what may have changed: everything when the config's file, a
 // secret's file or the operator says so, else the policies.
 func (d *daemon) look(ctx context.Context, asked bool) {
-	if asked || d.reloading.again || d.now().moved() {
+	if asked || d.due(ctx) {
 		err := d.reload(ctx, asked)
 		d.reloading.again = err != nil
 		d.judged(d.blamed(err), err)
 		return
 	}
-	d.judged("policies", d.reloadPolicies())
+	d.judged("policies", d.reloadPolicies(ctx))
+}
+
+// steady is how long files must look the same before they are read unasked.
+const steady = 300 * time.Millisecond
+
+// due reports whether the config is to be read again: one of its files does not
+// look as it did, or what it said was refused, and nobody is writing any of them
+// at the moment: the first half of a config may be one that is right and lets
+// everybody in.
+func (d *daemon) due(ctx context.Context) bool {
+	s := d.now()
+	before := s.looks()
+	if maps.Equal(before, s.files) && !d.reloading.again {
+		return false
+	}
+	for {
+		if !pause(ctx, steady) {
+			return false
+		}
+		after := s.looks()
+		if maps.Equal(before, after) {
+			return true
+		}
+		before = after
+	}
+}
+
+// pause waits; it reports false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // blamed is what an error of a reading is about: the policies, when all else is
@@ -107,15 +142,18 @@ func (d *daemon) reload(ctx context.Context, asked bool) error {
 	return nil
 }
 
-// reloadPolicies reads the policies again, by the config in force.
-func (d *daemon) reloadPolicies() error {
+// reloadPolicies reads the policies again, by the config in force. What has
+// changed must read the same twice: somebody may be writing it.
+func (d *daemon) reloadPolicies(ctx context.Context) error {
 	now := d.now()
-	read, ps, err := now.config.readPolicies(now.env)
-	if err == nil && ps.HasErrors() {
-		err = &ProblemsError{Problems: ps.Errors()}
-	}
+	read, ps, err := now.config.soundPolicies(now.env)
 	if err != nil || read.sum == now.policies.sum {
 		return err
+	}
+	pause(ctx, steady)
+	again, _, err := now.config.soundPolicies(now.env)
+	if err != nil || again.sum != read.sum {
+		return err // the next look sees it whole
 	}
 	next := *now
 	next.policies = read
@@ -123,6 +161,15 @@ func (d *daemon) reloadPolicies() error {
 	d.reloading.metrics.taken()
 	d.logPolicies(read, ps)
 	return nil
+}
+
+// soundPolicies are the policies where none has an error.
+func (c *Config) soundPolicies(env *policies.Environment) (*policySet, policies.Problems, error) {
+	read, ps, err := c.readPolicies(env)
+	if err == nil && ps.HasErrors() {
+		err = &ProblemsError{Problems: ps.Errors()}
+	}
+	return read, ps, err
 }
 
 // running is the config as this process can run it: with what a restart alone
@@ -221,45 +268,4 @@ func orUnchanged(changes []string) string {
 		return "unchanged"
 	}
 	return strings.Join(changes, ", ")
-}
-
-// reloadMetrics are what the reloads are watched by.
-type reloadMetrics struct {
-	successful, at prometheus.Gauge
-	waits          *prometheus.GaugeVec
-}
-
-func newReloadMetrics(reg prometheus.Registerer) (*reloadMetrics, error) {
-	m := &reloadMetrics{
-		successful: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "belay", Name: "config_last_reload_successful",
-			Help: "1 when the config and the policies as their files are now are in force, 0 when an older set is."}),
-		at: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "belay", Name: "config_last_reload_success_timestamp_seconds",
-			Help: "When the config or the policies were last taken over."}),
-		waits: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "belay", Name: "config_restart_required",
-			Help: "1 for a field of the config that was changed and that only a restart takes over."}, []string{"field"}),
-	}
-	if err := errors.Join(reg.Register(m.successful), reg.Register(m.at), reg.Register(m.waits)); err != nil {
-		return nil, fmt.Errorf("register metrics: %w", err)
-	}
-	return m, nil
-}
-
-// judged notes how a reading went.
-func (m *reloadMetrics) judged(ok bool) {
-	if ok {
-		m.successful.Set(1)
-	} else {
-		m.successful.Set(0)
-	}
-}
-
-// taken notes that a set came into force.
-func (m *reloadMetrics) taken() { m.at.SetToCurrentTime() }
-
-// await notes what waits for a restart.
-func (m *reloadMetrics) await(fields []string) {
-	m.waits.Reset()
-	for _, f := range fields {
-		m.waits.WithLabelValues(f).Set(1)
-	}
 }

@@ -210,14 +210,13 @@ func appearance(name string) string {
 	return fmt.Sprintf("%04o %x", info.Mode().Perm(), h.Sum(nil))
 }
 
-// moved reports whether one of the files does not look as it did.
-func (s *set) moved() bool {
-	for name, look := range s.files {
-		if appearance(name) != look {
-			return true
-		}
+// looks are what the set's files look like now.
+func (s *set) looks() map[string]string {
+	now := map[string]string{}
+	for name := range s.files {
+		now[name] = appearance(name)
 	}
-	return false
+	return now
 }
 
 // tasks are what runs because of the set.

@@ -65,10 +65,8 @@ func (s *sink) open(ctx context.Context) error {
 // Run publishes until ctx ends.
 func (s *sink) Run(ctx context.Context) error {
 	for s.open(ctx) != nil {
-		select {
-		case <-ctx.Done():
+		if !pause(ctx, openAgain) {
 			return nil
-		case <-time.After(openAgain):
 		}
 	}
 	defer s.metrics.giveBack()

@@ -1,0 +1,119 @@
+package daemon
+
+import (
+	"crypto/tls"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A config that is being written is not read before its writer has let go of it:
+// its first half, without auth, would be right by itself. A signal is the
+// operator's word that it is whole.
+func TestReloadWaitsForWriter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "belayd.yaml")
+		write := func(text string) {
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write("old")
+		d := &daemon{log: discard()}
+		d.current.Store(&set{files: map[string]string{file: appearance(file)}})
+		if d.due(t.Context()) {
+			t.Error("nothing changed: got due")
+		}
+		whole := time.Now().Add(900 * time.Millisecond)
+		go func() {
+			for text := ""; time.Now().Before(whole); time.Sleep(100 * time.Millisecond) {
+				text += "line\n"
+				write(text)
+			}
+			write("whole")
+		}()
+		time.Sleep(time.Millisecond)
+		if due := d.due(t.Context()); !due || time.Now().Before(whole) {
+			t.Errorf("while it is written: got %v %s before it is whole", due, time.Until(whole))
+		}
+		// What was refused is looked at again, and not while it is written either.
+		d.current.Store(&set{files: map[string]string{file: appearance(file)}})
+		d.reloading.again = true
+		if !d.due(t.Context()) {
+			t.Error("after a refusal: got not due")
+		}
+	})
+}
+
+// Who hears over HTTP follows the config.
+func TestReloadHooks(t *testing.T) {
+	p := newEstate().place(t)
+	b := run(t, at(p))
+	b.write("bot", "xoxb-"+canary)
+	hook := func() int {
+		code, _ := b.ask("POST", "/hooks/slack", "", "payload={}")
+		return code
+	}
+	if got := hook(); got != http.StatusNotFound {
+		t.Errorf("before: got %d, want 404", got)
+	}
+	s := at(p)
+	with := strings.Replace(s.config(), "notifiers: {hook:", "notifiers: {slack: {slack: {botTokenFile: bot, signingSecretFile: secret, url: '"+p.URL+"', channel: '#x'}}, hook:", 1)
+	b.write("belayd.yaml", with)
+	b.hup()
+	if got := hook(); got != http.StatusUnauthorized {
+		t.Errorf("with slack: got %d, want 401 to what is not signed", got)
+	}
+	b.take(s)
+	if got := hook(); got != http.StatusNotFound {
+		t.Errorf("without slack: got %d, want 404", got)
+	}
+}
+
+// Certificates of other files are served from the next connection on; that there
+// is TLS at all waits for a restart.
+func TestReloadCertificates(t *testing.T) {
+	p := newEstate().place(t)
+	first, second := t.TempDir(), t.TempDir()
+	ca := newAuthority(t)
+	one, two := ca.server(t, first), ca.server(t, second)
+	s := at(p, "ann")
+	in := func(dir string) settings {
+		s.people = "  tls: {certFile: '" + dir + "/tls.crt', keyFile: '" + dir + "/tls.key'}\n"
+		return s
+	}
+	b := run(t, in(first))
+	serial := func() string {
+		conn, err := tls.Dial("tcp", b.address, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}) //nolint:gosec // the test looks at the certificate itself
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		return conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
+	}
+	if got, want := serial(), one.SerialNumber.String(); got != want {
+		t.Fatalf("got certificate %s, want %s", got, want)
+	}
+	b.take(in(second))
+	if got, want := serial(), two.SerialNumber.String(); got != want {
+		t.Errorf("other files: got certificate %s, want %s", got, want)
+	}
+	b.take(at(p, "ann"))
+	if got, want := serial(), two.SerialNumber.String(); got != want {
+		t.Errorf("no TLS: got certificate %s, want %s until a restart", got, want)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}}} //nolint:gosec // see above
+	resp, err := client.Get("https://" + b.address + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if text, err := io.ReadAll(resp.Body); err != nil || !strings.Contains(string(text), `belay_config_restart_required{field="auth.tls"} 1`) {
+		t.Errorf("metrics: %v, want auth.tls to wait for a restart", err)
+	}
+}
