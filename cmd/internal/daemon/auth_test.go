@@ -346,7 +346,8 @@ func TestAuthConfig(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(file, append(text, line...), 0o600); err != nil {
+		before, _, _ := strings.Cut(string(text), "triggers:")
+		if err := os.WriteFile(file, []byte(before+line), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if report, ok := CheckConfig(file); ok || strings.Contains(report, canary) || !strings.Contains(report, "nats.url: want") {

@@ -248,8 +248,12 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 
 // server makes the API.
 func (d *daemon) server() (*api.Server, error) {
+	triggers := triggerList(func() []*trigger.Trigger { return d.now().triggers })
+	if err := d.registry.Register(triggers); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
 	s, err := api.New(api.Config{Engine: d.engine, Catalog: d.catalog, Log: d.log, Auth: authentication(d.now), Ready: d.problems, TestNotifiers: d.testNotifiers,
-		Triggers:  triggerList(func() []*trigger.Trigger { return d.now().triggers }),
+		Triggers:  triggers,
 		Canonical: func(name string) string { return d.now().config.canonical(name) }, Version: d.o.Version})
 	if err != nil {
 		return nil, fmt.Errorf("start api: %w", err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/events"
+	"github.com/belayd/belay/rollout/trigger"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
@@ -52,6 +53,9 @@ func (d *described) Register(c prometheus.Collector) error {
 			}
 		}
 		slices.Sort(labels)
+		if strings.HasSuffix(m[1], "_total") {
+			kind = "counter" // of a collector of several
+		}
 		d.lines = append(d.lines, fmt.Sprintf("%s %s{%s} %s", kind, m[1], strings.Join(labels, ","), m[2]))
 	}
 	return nil
@@ -79,6 +83,7 @@ func TestMetricsGolden(t *testing.T) {
 	if _, err := newReloadMetrics(&d); err != nil {
 		t.Fatal(err)
 	}
+	d.MustRegister(triggerList(func() []*trigger.Trigger { return nil }))
 	s := mem.New()
 	e, err := engine.New(engine.Config{Store: s, Leaser: store.Always{}, Owner: "one", Logger: slog.New(slog.DiscardHandler), Registerer: &d})
 	if err != nil {

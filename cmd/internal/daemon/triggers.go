@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/trigger"
@@ -53,4 +55,31 @@ func (l triggerList) Refused(ctx context.Context, name, cursor string, limit int
 	return nil, "", fmt.Errorf("trigger %s: %w", name, rollout.ErrNotFound)
 }
 
-var _ api.Triggers = triggerList(nil)
+// The metrics of triggers; the set of names is the config's.
+var (
+	triggerUpDesc      = prometheus.NewDesc("belay_trigger_consuming", "1 while the trigger consumes events, 0 while it cannot.", []string{"trigger"}, nil)
+	triggerRefusedDesc = prometheus.NewDesc("belay_trigger_refused_total", "Events that could not become rollouts and are kept with the reason.", []string{"trigger"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (l triggerList) Describe(ch chan<- *prometheus.Desc) {
+	ch <- triggerUpDesc
+	ch <- triggerRefusedDesc
+}
+
+// Collect implements prometheus.Collector.
+func (l triggerList) Collect(ch chan<- prometheus.Metric) {
+	for _, t := range l() {
+		s, up := t.Status(), 0.0
+		if s.Err == nil {
+			up = 1
+		}
+		ch <- prometheus.MustNewConstMetric(triggerUpDesc, prometheus.GaugeValue, up, s.Name)
+		ch <- prometheus.MustNewConstMetric(triggerRefusedDesc, prometheus.CounterValue, float64(s.Refused), s.Name)
+	}
+}
+
+var (
+	_ api.Triggers         = triggerList(nil)
+	_ prometheus.Collector = triggerList(nil)
+)
