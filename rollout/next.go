@@ -33,6 +33,7 @@ func Next(p *Plan, s State, ev Event) State {
 	m.unwatched(m.ev.At.Sub(s.At))
 	m.fold()
 	m.timers()
+	m.relieveAsked()
 	m.tell()
 	m.settleOutbox()
 	if err := m.s.check(p); err != nil {

@@ -241,7 +241,7 @@ func (m *machine) undelivered() {
 		if next != 0 {
 			wait = 0
 		}
-	case e.Kind == EffectAsk && e.Attempt == 3 && e.Notice.Question.State == QuestionOpen:
+	case e.Kind == EffectAsk && e.Attempt == mute && e.Notice.Question.State == QuestionOpen:
 		m.openPage(ReasonApproval, fmt.Sprintf("Approval %s of %s could not be asked at %s: %s. Answer with `belay approve %s --gate %s`.",
 			e.Notice.Question.Gate, m.p.ID, e.Notifiers[0], f.Message, m.p.ID, e.Notice.Question.Gate))
 		i = m.message()

@@ -73,7 +73,7 @@ func (m *machine) openPage(reason Reason, summary string) {
 func (m *machine) pageNow(reason Reason, summary string) {
 	opened := m.s.Page == nil
 	if opened {
-		m.s.Page = &OpenPage{Since: m.now()}
+		m.s.Page = &OpenPage{Since: m.now(), Began: reason}
 		m.hurryEnds()
 	}
 	m.s.Page.Reason, m.s.Page.Summary = reason, clip(summary)
@@ -104,6 +104,23 @@ func (m *machine) resolvePage(summary string) {
 	}
 	for _, to := range page.Taken {
 		m.queueEnd(end, to)
+	}
+}
+
+// mute is after how many tries a question that cannot be asked is paged.
+const mute = 3
+
+// relieveAsked ends a page that was about nothing but a question that could not be
+// asked, once it was asked or needs no answer any more.
+func (m *machine) relieveAsked() {
+	p := m.s.Page
+	if p == nil || p.Began != ReasonApproval || p.Reason != ReasonApproval || len(p.Told) > 0 {
+		return
+	}
+	if !slices.ContainsFunc(m.s.Messages, func(e Effect) bool {
+		return e.Kind == EffectAsk && e.Attempt >= mute && e.Notice.Question.State == QuestionOpen
+	}) {
+		m.resolvePage("Resolved: no question waits to be asked any more.")
 	}
 }
 

@@ -137,3 +137,23 @@ run 1h`)
 		t.Errorf("pages (-want +got):\n%s", diff)
 	}
 }
+
+// TestPageAboutQuestionEnds: the messenger is down when an approval is to be asked, so
+// people are called. They are relieved when it was asked after all, or when somebody
+// answered over another way; a page that was open before is left open.
+func TestPageAboutQuestionEnds(t *testing.T) {
+	for _, c := range []struct{ name, story, want string }{
+		{"asked after all", "fault slack from=4m to=14m\nbegin\nat 25m approve=product-owner by=ann", "[10m23.3s oncall page 14m23.6s oncall end]"},
+		{"answered otherwise", "fault slack from=4m to=14m\nbegin\nat 12m approve=product-owner by=ann", "[10m23.3s oncall page 12m0.1s oncall end]"},
+		{"a page before", "policy onBreach=page\nmodel green from=6m failures=25%\nmodel green from=7m failures=0.1%\nfault slack from=4m to=14m\nbegin\nat 25m command=rollback by=ann", ""},
+	} {
+		got := fmt.Sprint(pages(t, "policy requires=2:product-owner\n"+c.story+"\nrun 1h"))
+		if c.want == "" {
+			if strings.Contains(got, "14m") || !strings.HasSuffix(got, "25m0.1s oncall end]") {
+				t.Errorf("%s: got %s, want it open until the rollback", c.name, got)
+			}
+		} else if got != c.want {
+			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
+		}
+	}
+}

@@ -177,7 +177,9 @@ type Hold struct {
 type OpenPage struct {
 	Since   time.Time `json:"since"`
 	Summary string    `json:"summary"`
-	Reason  Reason    `json:"reason"`
+	// Reason is why people are called now, Began why they were called first.
+	Reason Reason `json:"reason"`
+	Began  Reason `json:"began,omitempty"`
 	// Guardrail is whose breach opened it, where onBreach is page.
 	Guardrail string `json:"guardrail,omitempty"`
 	// Told are the guardrails with onBreach: page that it told of.
