@@ -289,6 +289,9 @@ func (c *Client) unreachable(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
+	if remedy := c.mistrust(err); remedy != "" {
+		return fmt.Errorf("%w with %s: %w; %s", ErrTLS, c.base.Redacted(), err, remedy)
+	}
 	return fmt.Errorf("%w at %s (is it running? is --server right?): %w", ErrUnreachable, c.base.Redacted(), err)
 }
 

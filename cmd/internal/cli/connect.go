@@ -3,17 +3,12 @@ package cli
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
-	"net"
-	"net/http"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
@@ -36,6 +31,7 @@ type reader interface {
 // connection is how a command reaches belayd.
 type connection struct {
 	server, tokenFile, context *string
+	certFile, keyFile, caFile  *string
 }
 
 // connection declares the flags with which belayd is reached.
@@ -43,12 +39,16 @@ func (f *flags) connection() *connection {
 	return &connection{
 		server:    f.String("server", "", "`URL` of belayd (BELAY_SERVER, else the context's, else "+defaultServer+")"),
 		tokenFile: f.file("token-file", "`FILE` that holds a token (BELAY_TOKEN_FILE, else the context's)"),
+		certFile:  f.file("cert-file", "`FILE` of a client certificate, for a belayd with auth.mtls (BELAY_CERT_FILE, else the context's)"),
+		keyFile:   f.file("key-file", "`FILE` of its private key, if that is not in --cert-file (BELAY_KEY_FILE, else the context's)"),
+		caFile:    f.file("ca-file", "`FILE` of certificates that the server's must be signed by (BELAY_CA_FILE, else the context's)"),
 		context:   f.String("context", "", "`NAME` of a context (BELAY_CONTEXT, else the current one)"),
 	}
 }
 
 // client connects by the flags, the environment and the context, in this order.
-// A token is sent only to the server that it was named with or for.
+// A token and a client certificate are shown only to the server that they were
+// named with or for.
 func (c *connection) client(e *env) (*api.Client, error) {
 	chosen, err := e.chosenContext(*c.context)
 	if err != nil {
@@ -56,8 +56,16 @@ func (c *connection) client(e *env) (*api.Client, error) {
 	}
 	server := cmp.Or(*c.server, e.getenv("BELAY_SERVER"))
 	tokenFile := cmp.Or(*c.tokenFile, e.getenv("BELAY_TOKEN_FILE"))
+	files := tlsFiles{ca: cmp.Or(*c.caFile, e.getenv("BELAY_CA_FILE"), chosen.CAFile), cert: cmp.Or(*c.certFile, e.getenv("BELAY_CERT_FILE")), key: cmp.Or(*c.keyFile, e.getenv("BELAY_KEY_FILE"))}
 	if server == "" || server == chosen.Server {
 		tokenFile = cmp.Or(tokenFile, chosen.TokenFile)
+		if files.cert == "" && files.key == "" {
+			files.cert, files.key = chosen.CertFile, chosen.KeyFile
+		}
+	}
+	server = cmp.Or(server, chosen.Server, defaultServer)
+	if err := files.check(server); err != nil {
+		return nil, err
 	}
 	token := ""
 	if tokenFile != "" {
@@ -65,38 +73,11 @@ func (c *connection) client(e *env) (*api.Client, error) {
 			return nil, err
 		}
 	}
-	h, err := httpClient(chosen.CAFile)
+	h, err := files.client()
 	if err != nil {
 		return nil, err
 	}
-	return api.NewClient(cmp.Or(server, chosen.Server, defaultServer), h, token)
-}
-
-// httpClient returns a client that follows no redirects and bounds what does not
-// answer, but not streams.
-func httpClient(caFile string) (*http.Client, error) {
-	t := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   5 * time.Second,
-		ResponseHeaderTimeout: 30 * time.Second,
-		ForceAttemptHTTP2:     true,
-	}
-	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
-		if err != nil {
-			return nil, fmt.Errorf("read CA file: %w", err)
-		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read CA file %s: no certificate in it", caFile)
-		}
-		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	}
-	return &http.Client{
-		Transport:     t,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, nil
+	return api.NewClient(server, h, token)
 }
 
 // readToken reads a token file; what is wrong is said without what is in it.

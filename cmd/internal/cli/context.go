@@ -21,10 +21,13 @@ type contexts struct {
 	Contexts map[string]aServer `yaml:"contexts" json:"contexts"`
 }
 
-// An aServer is one context. It names the token's file, never the token.
+// An aServer is one context. It names the files of the token and of the key, never
+// what is in them.
 type aServer struct {
 	Server    string `yaml:"server" json:"server"`
 	TokenFile string `yaml:"tokenFile,omitempty" json:"tokenFile,omitempty"`
+	CertFile  string `yaml:"certFile,omitempty" json:"certFile,omitempty"`
+	KeyFile   string `yaml:"keyFile,omitempty" json:"keyFile,omitempty"`
 	CAFile    string `yaml:"caFile,omitempty" json:"caFile,omitempty"`
 }
 
@@ -141,13 +144,13 @@ func contextList() *command {
 				names := slices.Sorted(maps.Keys(all.Contexts))
 				return e.print(*output, all, func(w io.Writer) error {
 					t := &table{}
-					t.add("", "NAME", "SERVER", "TOKEN FILE")
+					t.add("", "NAME", "SERVER", "TOKEN FILE", "CERTIFICATE")
 					for _, n := range names {
 						mark := ""
 						if n == all.Current {
 							mark = "*"
 						}
-						t.add(mark, n, all.Contexts[n].Server, orDash(all.Contexts[n].TokenFile))
+						t.add(mark, n, all.Contexts[n].Server, orDash(all.Contexts[n].TokenFile), orDash(all.Contexts[n].CertFile))
 					}
 					return t.print(w)
 				}, func(w io.Writer) error {
@@ -164,11 +167,16 @@ func contextList() *command {
 func contextSet() *command {
 	return &command{
 		name: "set", args: "NAME", short: "Add a context, or change one.", min: 1, max: 1,
-		long:     "The first context becomes the current one. Files are kept by their full name.",
-		examples: []string{"belay context set prod --server https://belay.example --token-file ~/.belay-prod"},
+		long: "The first context becomes the current one. Files are kept by their full name.",
+		examples: []string{
+			"belay context set prod --server https://belay.example --token-file ~/.belay-prod",
+			"belay context set prod --server https://belay.example --ca-file ca.pem --cert-file ann.crt --key-file ann.key",
+		},
 		setup: func(f *flags) run {
 			server := f.String("server", "", "`URL` of belayd")
 			tokenFile := f.file("token-file", "`FILE` that holds a token")
+			certFile := f.file("cert-file", "`FILE` of a client certificate, for a belayd with auth.mtls")
+			keyFile := f.file("key-file", "`FILE` of its private key, if that is not in --cert-file")
 			caFile := f.file("ca-file", "`FILE` of certificates that the server's must be signed by")
 			return func(_ context.Context, e *env, args []string) error {
 				all, err := e.readContexts()
@@ -180,16 +188,22 @@ func contextSet() *command {
 				if c.Server == "" {
 					return usageError("--server: a new context needs one")
 				}
+				if *certFile != "" {
+					c.KeyFile = "" // the key of another certificate
+				}
 				for _, x := range []struct {
 					given string
 					to    *string
-				}{{*tokenFile, &c.TokenFile}, {*caFile, &c.CAFile}} {
+				}{{*tokenFile, &c.TokenFile}, {*certFile, &c.CertFile}, {*keyFile, &c.KeyFile}, {*caFile, &c.CAFile}} {
 					if x.given == "" {
 						continue
 					}
 					if *x.to, err = filepath.Abs(x.given); err != nil {
 						return err
 					}
+				}
+				if err := (tlsFiles{cert: c.CertFile, key: c.KeyFile}).check(c.Server); err != nil {
+					return err
 				}
 				all.Contexts[args[0]] = c
 				all.Current = cmp.Or(all.Current, args[0])

@@ -51,7 +51,7 @@ func routerConformCommand() *command {
 // endpointClient is an HTTP client for an endpoint of the caller's, which is no
 // belayd.
 func endpointClient(tokenFile, caFile string) (*http.Client, error) {
-	client, err := httpClient(caFile)
+	client, err := tlsFiles{ca: caFile}.client()
 	if err != nil || tokenFile == "" {
 		return client, err
 	}
