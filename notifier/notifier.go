@@ -190,6 +190,10 @@ type Question struct {
 	// FromWeight and ToWeight are the candidate's share before and after.
 	FromWeight int `json:"fromWeight"`
 	ToWeight   int `json:"toWeight"`
+	// FromMirror and ToMirror are the shares of stable's requests of which the
+	// candidate gets a copy, before and after.
+	FromMirror int `json:"fromMirror,omitempty"`
+	ToMirror   int `json:"toMirror,omitempty"`
 	// RequestsPerHour is what the candidate would serve; 0 when unknown.
 	RequestsPerHour float64   `json:"requestsPerHour,omitempty"`
 	Expires         time.Time `json:"expires"`
@@ -197,6 +201,20 @@ type Question struct {
 	// State is open, approved, rejected, expired or void.
 	State   string   `json:"state"`
 	Answers []Voiced `json:"answers,omitempty"`
+}
+
+// Before is the candidate's share as it is: "25%", or "a copy of 10%" where it
+// serves nobody.
+func (q Question) Before() string { return share(q.FromWeight, q.FromMirror) }
+
+// After is the candidate's share that is asked for, in the form of Before.
+func (q Question) After() string { return share(q.ToWeight, q.ToMirror) }
+
+func share(weight, mirror int) string {
+	if weight == 0 && mirror > 0 {
+		return fmt.Sprintf("a copy of %d%%", mirror)
+	}
+	return fmt.Sprintf("%d%%", weight)
 }
 
 // Voiced is an answer as a message shows it.

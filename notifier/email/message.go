@@ -20,7 +20,7 @@ var defaults = map[string]string{
 	"page-subject":     `[Belay PAGE] {{.Summary}}`,
 	"resolved-subject": `[Belay RESOLVED] {{.Summary}}`,
 	"status-subject":   `[Belay] {{.Rollout.Endpoint}}: {{.Rollout.Candidate}} {{.Rollout.Version}}`,
-	"ask-subject":      `[Belay] {{.Rollout.Endpoint}}: approval {{.Question.Gate}}, {{.Question.FromWeight}}% to {{.Question.ToWeight}}%`,
+	"ask-subject":      `[Belay] {{.Rollout.Endpoint}}: approval {{.Question.Gate}}, {{.Question.Before}} to {{.Question.After}}`,
 	"test-subject":     `[Belay TEST] {{.Summary}}`,
 
 	"page":     `{{.Summary}}` + "\n" + whatToDo + evidence + about,
@@ -45,7 +45,7 @@ What to do
     {{.}}
 {{end}}`
 	question = `
-{{if eq .Question.State "open"}}Should {{.Rollout.Candidate}} {{.Rollout.Version}} go from {{.Question.FromWeight}}% to {{.Question.ToWeight}}%?
+{{if eq .Question.State "open"}}Should {{.Rollout.Candidate}} {{.Rollout.Version}} go from {{.Question.Before}} to {{.Question.After}}?
 {{with .Question.RequestsPerHour}}It would serve about {{count .}} requests an hour.
 {{end}}
   approve: belay approve {{.Rollout.ID}} --gate {{.Question.Gate}}

@@ -60,6 +60,8 @@ func TestGoldenMessages(t *testing.T) {
 	no := notifier.Voiced{Who: "Robin", When: notifiertest.Noon.Add(12 * time.Minute), Reason: "wrong week <!channel>"}
 	two := asked("open", yes)
 	two.Question.Quorum, two.Question.Groups = 2, []string{"S0PRODUCT"}
+	mirror := asked("open")
+	mirror.Question.Step, mirror.Question.FromWeight, mirror.Question.ToWeight, mirror.Question.ToMirror, mirror.Question.RequestsPerHour = "shadow", 0, 0, 10, 0
 	void := asked("void")
 	void.Rollout.Sentence = "watch-through broke its limit while people were asked."
 	over := notifiertest.Notice(notifier.TopicStatus)
@@ -72,7 +74,8 @@ func TestGoldenMessages(t *testing.T) {
 	for name, n := range map[string]notifier.Notice{
 		"status": notifiertest.Notice(notifier.TopicStatus), "status-over": over,
 		"thread": notifiertest.Notice(notifier.TopicThread), "thread-warning": warned,
-		"page": notifiertest.Notice(notifier.TopicPage), "page-resolved": resolved,
+		"ask-mirror": mirror,
+		"page":       notifiertest.Notice(notifier.TopicPage), "page-resolved": resolved,
 		"test": notifiertest.Notice(notifier.TopicTest),
 		"ask":  asked("open"), "ask-one-of-two": two,
 		"ask-approved": asked("approved", yes), "ask-rejected": asked("rejected", no),

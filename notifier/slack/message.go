@@ -90,7 +90,7 @@ func (c *Client) page(n notifier.Notice) []slack.Block {
 
 func (c *Client) ask(n notifier.Notice) ([]slack.Block, error) {
 	q, r := n.Question, n.Rollout
-	change := fmt.Sprintf("%d%% → %d%%", q.FromWeight, q.ToWeight)
+	change := q.Before() + " → " + q.After()
 	if q.State != "open" {
 		if !slices.Contains([]string{"approved", "rejected", "expired", "void"}, q.State) {
 			return nil, fmt.Errorf("%w: unknown state %q of a question", notifier.ErrPermanent, q.State)
@@ -117,8 +117,8 @@ func (c *Client) ask(n notifier.Notice) ([]slack.Block, error) {
 // outcomes says what each answer leads to.
 func outcomes(n notifier.Notice) string {
 	q, r := n.Question, n.Rollout
-	return fmt.Sprintf("*What happens*\n*Approve:* step %s begins, %s gets %d%%.\n*Reject:* all traffic goes back to %s and the rollout ends.\n*Hold:* nothing moves until somebody resumes.\n*No answer until %s:* %s.",
-		clean(q.Step), clean(r.Candidate), q.ToWeight, clean(orElse(r.Stable, "the stable deployment")), date(q.Expires), clean(orElse(q.OnExpiry, "hold")))
+	return fmt.Sprintf("*What happens*\n*Approve:* step %s begins, %s gets %s.\n*Reject:* all traffic goes back to %s and the rollout ends.\n*Hold:* nothing moves until somebody resumes.\n*No answer until %s:* %s.",
+		clean(q.Step), clean(r.Candidate), q.After(), clean(orElse(r.Stable, "the stable deployment")), date(q.Expires), clean(orElse(q.OnExpiry, "hold")))
 }
 
 // who says who may answer, how many must, and who has.
@@ -179,7 +179,7 @@ func buttons(n notifier.Notice) (slack.Block, error) {
 	}
 	confirm := slack.NewConfirmationBlockObject(
 		plain("Approve?", 100),
-		plain(fmt.Sprintf("%s gets %d%% of %s (it has %d%%).", n.Rollout.Candidate, n.Question.ToWeight, n.Rollout.Endpoint, n.Question.FromWeight), maxConfirm),
+		plain(fmt.Sprintf("%s gets %s of %s (it has %s).", n.Rollout.Candidate, n.Question.After(), n.Rollout.Endpoint, n.Question.Before()), maxConfirm),
 		plain("Approve", 30), plain("Not yet", 30),
 	)
 	return slack.NewActionBlock("belay_buttons",

@@ -22,12 +22,12 @@ var defaults = map[string]string{
 	"page":     `:rotating_light: *{{.Summary}}*` + "\n" + `{{.Rollout.Sentence}}`,
 	"resolved": `:white_check_mark: *Over:* {{.Summary}}`,
 	"test":     `*Test.* Nothing is wrong and nothing needs to be done.` + "\n" + `{{.Summary}}`,
-	"ask": `*{{.Rollout.Candidate}} {{.Rollout.Version}}* has *{{.Question.FromWeight}}%* of {{code .Rollout.Endpoint}} and asks for *{{.Question.ToWeight}}%* (step {{.Question.Step}}).
+	"ask": `*{{.Rollout.Candidate}} {{.Rollout.Version}}* has *{{.Question.Before}}* of {{code .Rollout.Endpoint}} and asks for *{{.Question.After}}* (step {{.Question.Step}}).
 Released by {{mention .Rollout.Requester}}{{with .Rollout.OnBehalfOf}} on behalf of {{mention .}}{{end}}.{{with .Question.RequestsPerHour}} It would serve about *{{count .}} requests an hour*.{{end}}
 {{.Rollout.Sentence}}`,
-	"approved": `:white_check_mark: *Approved:* {{.Rollout.Candidate}} {{.Rollout.Version}} may go from {{.Question.FromWeight}}% to {{.Question.ToWeight}}% of {{code .Rollout.Endpoint}}.`,
-	"rejected": `:no_entry: *Rejected:* {{.Rollout.Candidate}} {{.Rollout.Version}} does not go from {{.Question.FromWeight}}% to {{.Question.ToWeight}}% of {{code .Rollout.Endpoint}}; its traffic goes back to {{.Rollout.Stable}}.`,
-	"expired":  `:hourglass: *Expired:* nobody decided by {{date .Question.Expires}} about {{.Question.FromWeight}}% to {{.Question.ToWeight}}% of {{code .Rollout.Endpoint}}. What follows: *{{.Question.OnExpiry}}*.`,
+	"approved": `:white_check_mark: *Approved:* {{.Rollout.Candidate}} {{.Rollout.Version}} may go from {{.Question.Before}} to {{.Question.After}} of {{code .Rollout.Endpoint}}.`,
+	"rejected": `:no_entry: *Rejected:* {{.Rollout.Candidate}} {{.Rollout.Version}} does not go from {{.Question.Before}} to {{.Question.After}} of {{code .Rollout.Endpoint}}; its traffic goes back to {{.Rollout.Stable}}.`,
+	"expired":  `:hourglass: *Expired:* nobody decided by {{date .Question.Expires}} about {{.Question.Before}} to {{.Question.After}} of {{code .Rollout.Endpoint}}. What follows: *{{.Question.OnExpiry}}*.`,
 	"void": `:warning: *Void:* the evidence changed after this was asked; answers to it do not count any more. It is asked again when the guardrails allow.
 {{.Rollout.Sentence}}`,
 }

@@ -90,6 +90,7 @@ func question(p *rollout.Plan, s *rollout.State, q rollout.Question, at time.Tim
 	out := &notifier.Question{
 		Gate: q.Gate, Nonce: q.Nonce, Quorum: q.Quorum, Step: q.Step, Expires: q.Expires, State: string(q.State),
 		FromWeight: q.From.Weights[candidate], ToWeight: q.To.Weights[candidate],
+		FromMirror: q.From.Mirror[candidate], ToMirror: q.To.Mirror[candidate],
 	}
 	for _, a := range p.Approvals {
 		if a.Name == q.Gate {

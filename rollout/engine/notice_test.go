@@ -67,6 +67,17 @@ func TestNotice(t *testing.T) {
 	}
 }
 
+// An approval before a step that mirrors asks for the copy.
+func TestNoticeMirror(t *testing.T) {
+	p := plan("r1", "recs", true)
+	q := rollout.Question{Gate: "owner", From: rollout.Split{Weights: map[string]int{"blue": 100}},
+		To: rollout.Split{Weights: map[string]int{"blue": 100}, Mirror: map[string]int{"green": 10}}}
+	n := notice(p, &rollout.State{}, rollout.Effect{Notice: &rollout.Notice{Question: &q}}, "", time.Time{})
+	if got := n.Question.Before() + " to " + n.Question.After(); got != "0% to a copy of 10%" {
+		t.Errorf("got %s, want 0%% to a copy of 10%%", got)
+	}
+}
+
 // golden compares with a file in testdata, or rewrites it with -update.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
