@@ -62,13 +62,14 @@ func ParseTemplates(defaults, overrides map[string]string, clean func(string) st
 	all := maps.Clone(defaults)
 	maps.Copy(all, overrides)
 	t.words = parse(all)
-	if problems == nil {
-		for _, name := range slices.Sorted(maps.Keys(all)) {
-			for _, n := range samples() {
-				if _, err := t.execute(t.words, name, n); err != nil {
-					problems = append(problems, fmt.Errorf("template %s: %w", name, err))
-					break
-				}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if t.words.Lookup(name) == nil {
+			continue // it is a problem already
+		}
+		for _, n := range samples() {
+			if _, err := t.execute(t.words, name, n); err != nil {
+				problems = append(problems, fmt.Errorf("template %s: %w", name, err))
+				break
 			}
 		}
 	}

@@ -54,7 +54,7 @@ func TestTemplateMistakes(t *testing.T) {
 	if err == nil {
 		t.Fatal("ParseTemplates of mistakes: got no error, want one")
 	}
-	for _, want := range []string{"template ask: ", "template paeg: no message has this name; there are ask, page, status", "template status: want at most 16384 bytes"} {
+	for _, want := range []string{"template page: ", "template ask: ", "template paeg: no message has this name; there are ask, page, status", "template status: want at most 16384 bytes"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("ParseTemplates: got %v, want %q in it", err, want)
 		}
