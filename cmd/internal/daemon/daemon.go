@@ -6,6 +6,8 @@
 //   - table.go is the list of adapters; nothing else names them.
 //   - What adapters share (HTTP clients, secrets) is built here and handed in.
 //   - Whoever is started here is waited for here, in the reverse order.
+//   - What the config leads to is one set (set.go) that never changes and is
+//     swapped in one place (reload.go): whoever does one thing takes it once.
 //
 // It does not read flags and handles no signals: see cmd/belayd. Tests and the
 // demo embed it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -17,9 +18,6 @@ import (
 // A reloading is how the reading of the config goes on. One goroutine reloads.
 type reloading struct {
 	metrics *reloadMetrics
-	// again: the last reading was refused, for reasons that may lie outside of the
-	// files; it is tried at every look.
-	again bool
 
 	mu sync.Mutex
 	// problem is why the files as they are now are not in force; "" when they are.
@@ -51,7 +49,6 @@ func (d *daemon) watch(ctx context.Context, every time.Duration) error {
 func (d *daemon) look(ctx context.Context, asked bool) {
 	if asked || d.due(ctx) {
 		err := d.reload(ctx, asked)
-		d.reloading.again = err != nil
 		d.judged(d.blamed(err), err)
 		return
 	}
@@ -61,14 +58,14 @@ func (d *daemon) look(ctx context.Context, asked bool) {
 // steady is how long files must look the same before they are read unasked.
 const steady = 300 * time.Millisecond
 
-// due reports whether the config is to be read again: one of its files does not
-// look as it did, or what it said was refused, and nobody is writing any of them
-// at the moment: the first half of a config may be one that is right and lets
-// everybody in.
+// due reports whether the config is to be read: one of its files does not look as
+// it did when what is in force was read, and nobody is writing any of them at the
+// moment: the first half of a config may be one that is right and lets everybody
+// in. What was refused is due again at every look: the reason may have gone.
 func (d *daemon) due(ctx context.Context) bool {
 	s := d.now()
 	before := s.looks()
-	if maps.Equal(before, s.files) && !d.reloading.again {
+	if maps.Equal(before, s.files) {
 		return false
 	}
 	for {
@@ -135,6 +132,9 @@ func (d *daemon) reload(ctx context.Context, asked bool) error {
 	d.await(waiting)
 	if asked || len(changes) > 0 {
 		d.log.Info("config in force", "outcome", orUnchanged(changes))
+	}
+	if !reflect.DeepEqual(c.Auth, before.config.Auth) {
+		d.log.Info("auth in force", "outcome", c.exposure(d.log))
 	}
 	if next.policies.sum != before.policies.sum {
 		d.logPolicies(next.policies, ps)

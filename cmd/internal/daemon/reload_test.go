@@ -94,6 +94,11 @@ func TestReloadTokens(t *testing.T) {
 			}
 		}
 	}
+	for _, said := range []string{"auth is configured: tokens", "no auth is configured: loopback only"} {
+		if !strings.Contains(b.log.String(), "auth in force\" outcome=\""+said) {
+			t.Errorf("the log does not say %q", said)
+		}
+	}
 	id := b.release("ann")
 	lines := bufio.NewScanner(stream.Body)
 	for lines.Scan() {
