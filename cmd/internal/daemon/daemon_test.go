@@ -90,6 +90,15 @@ func TestCheckConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, security := range []string{"starttls", "tls", "plain"} {
+		text := strings.Replace(string(good), "caFile: roots.pem", "caFile: roots.pem, security: "+security, 1)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if report, ok := CheckConfig(file); !ok {
+			t.Errorf("mail with security: %s: got %v:\n%s", security, ok, report)
+		}
+	}
 	for _, c := range []struct{ old, new, says string }{
 		{"listen: 127.0.0.1:0", "listen: 0.0.0.0:7070", "not a loopback address and no auth is configured"},
 		{"listen:", "lisen:", "did you mean listen"},

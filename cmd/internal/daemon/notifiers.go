@@ -65,7 +65,7 @@ type AlertmanagerNotifier struct {
 // EmailNotifier mails.
 type EmailNotifier struct {
 	Server       string            `yaml:"server" required:"true" doc:"host:port of the mail server."`
-	Security     string            `yaml:"security" default:"starttls" enum:"starttls,tls,none" doc:"How the connection is protected."`
+	Security     string            `yaml:"security" default:"starttls" enum:"starttls,tls,plain" doc:"How the connection is protected."`
 	From         string            `yaml:"from" required:"true" doc:"The sender's address."`
 	To           []string          `yaml:"to" required:"true" doc:"The receivers' addresses."`
 	Username     string            `yaml:"username" doc:"User at the mail server."`
