@@ -286,13 +286,7 @@ func (d *daemon) tls() *tls.Config {
 func (d *daemon) handler(s *api.Server) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: 4}))
-	mux.Handle("POST /hooks/", http.MaxBytesHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if h := d.now().hooks[r.URL.Path]; h != nil {
-			h.ServeHTTP(w, r)
-			return
-		}
-		s.ServeHTTP(w, r)
-	}), hookMax))
+	mux.Handle("POST /hooks/", http.MaxBytesHandler(hooks{d.now, s}, hookMax))
 	mux.Handle("/", s)
 	return hurried(mux, bodyTimeout)
 }

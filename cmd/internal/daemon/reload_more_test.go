@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,6 +72,62 @@ func TestReloadHooks(t *testing.T) {
 		t.Errorf("without slack: got %d, want 404", got)
 	}
 }
+
+// A click between two notifiers is heard: by the one before while the new one is
+// not ready, whole, and by the new one alone once it is.
+func TestHooksBetweenTwo(t *testing.T) {
+	heard := map[string]string{}
+	ready := false
+	hear := func(name string, ok func() bool) http.Handler {
+		return &listener{func(w http.ResponseWriter, r *http.Request) {
+			if err := r.ParseForm(); err != nil || !ok() {
+				w.Header().Set("Retry-After", "1")
+				http.Error(w, "starting", http.StatusServiceUnavailable)
+				return
+			}
+			heard[name] = r.PostForm.Get("payload")
+			w.WriteHeader(http.StatusOK)
+		}}
+	}
+	s := &set{
+		hooks:  map[string]http.Handler{"/hooks/slack": hear("new", func() bool { return ready })},
+		elders: map[string]http.Handler{"/hooks/slack": hear("old", func() bool { return true })},
+	}
+	h := hooks{func() *set { return s }, http.NotFoundHandler()}
+	click := func(path, payload string) int {
+		t.Helper()
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("POST", path, strings.NewReader("payload="+payload))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		h.ServeHTTP(w, r)
+		if w.Code == http.StatusOK && w.Header().Get("Retry-After") != "" {
+			t.Errorf("%s: got %v, want nothing of the answer that was held back", payload, w.Header())
+		}
+		return w.Code
+	}
+	if code := click("/hooks/slack", "one"); code != http.StatusOK || heard["old"] != "one" {
+		t.Errorf("while the new one is not ready: got %d, heard %v, want the old one to hear", code, heard)
+	}
+	ready = true
+	if code := click("/hooks/slack", "two"); code != http.StatusOK || heard["new"] != "two" || heard["old"] != "one" {
+		t.Errorf("when it is: got %d, heard %v, want the new one to hear, alone", code, heard)
+	}
+	s.elders = nil
+	ready = false
+	if code := click("/hooks/slack", "three"); code != http.StatusServiceUnavailable {
+		t.Errorf("with none before: got %d, want 503", code)
+	}
+	if code := click("/hooks/other", "four"); code != http.StatusNotFound {
+		t.Errorf("where nobody hears: got %d, want 404", code)
+	}
+}
+
+// A listener is a handler that is comparable, as notifiers are.
+type listener struct {
+	do func(http.ResponseWriter, *http.Request)
+}
+
+func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) { l.do(w, r) }
 
 // Certificates of other files are served from the next connection on; that there
 // is TLS at all waits for a restart.

@@ -33,8 +33,10 @@ type set struct {
 	sources   map[string]analysis.Source
 	routers   map[string]traffic.Router
 	notifiers map[string]notifier.Notifier
-	// hooks are what notifiers hear over HTTP, by path.
+	// hooks are what notifiers hear over HTTP, by path; elders those whose place they
+	// took, which the engine still hears for a while.
 	hooks    map[string]http.Handler
+	elders   map[string]http.Handler
 	triggers []*trigger.Trigger
 	// sink publishes lifecycle events; auth tells who asks, nil where nobody has to
 	// say it; certs are the server's. Each may be nil.
@@ -105,6 +107,7 @@ func (s *set) keep(before *set) []string {
 		keep("notifiers", s, before, s.notifiers, before.notifiers),
 	)
 	s.findHooks()
+	s.elders = before.hooks
 	c, old := s.config, before.config
 	note := func(changed bool, what string) {
 		if changed {
