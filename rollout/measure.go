@@ -293,25 +293,6 @@ func (m *machine) undecided() {
 	}
 }
 
-// unwatchedAfter is the shortest time without any event that counts as a time in
-// which nobody watched.
-const unwatchedAfter = 30 * time.Second
-
-// looksAgain is how many readings follow a time in which nobody watched before a
-// step ends: one reading, however long and bad, is capped, and what was good
-// before the time has to be outweighed.
-const looksAgain = 3
-
-// unwatched makes the step bake on for a few readings after a time in which
-// nothing was folded in: what was seen before ends no step, and one long reading
-// is one look, however bad it is.
-func (m *machine) unwatched(gap time.Duration) {
-	if m.s.Reached >= 0 && gap > max(2*m.p.Interval, unwatchedAfter) {
-		m.s.Looks, m.s.Back = looksAgain, m.now()
-		m.s.Bake.Needs = max(m.s.Bake.Needs, m.s.Bake.Watched+max(m.p.Settle, looksAgain*m.p.Interval))
-	}
-}
-
 // unreadable reports whether a guardrail of the step has no data: that is never
 // promoted by a rule.
 func (m *machine) unreadable() bool {

@@ -84,9 +84,11 @@ func (m *machine) keep(e Effect) Effect {
 	return e
 }
 
-// wantShift is the next call of a change under way: the write, or a read-back.
+// wantShift is the next call of a change under way: the write, or a read-back. After
+// a time in which nobody watched only a rollback is written before the guardrails
+// were read again.
 func (m *machine) wantShift(sh *Shift) Effect {
-	if sh.Sent || sh.Withheld {
+	if sh.Sent || sh.Withheld || (m.s.Looks > 0 && sh.Why != ShiftRollback) {
 		return Effect{Kind: EffectReadTraffic, Key: fmt.Sprintf("poll/%d/%d/%d", sh.Serial, sh.Attempt, sh.Polls), NotBefore: sh.NotBefore}
 	}
 	from, to := sh.From.Clone(), sh.To.Clone()

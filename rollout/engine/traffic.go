@@ -116,12 +116,21 @@ func (l *live) raise(ctx context.Context, r *router, e rollout.Effect) (rollout.
 }
 
 // proven reports whether this engine has appended to the journal since it loaded
-// it: only then is what it knows certainly the head. It appends when it has not.
+// it: only then is what it knows certainly the head. It appends when it has not. It
+// also tells the core when nobody watched for a while, which may then want the call
+// no longer.
 func (l *live) proven() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ours || l.gone {
-		return l.ours && !l.gone
+	if l.gone {
+		return false
+	}
+	silent := l.now().Sub(l.s.At) > l.plan.UnwatchedAfter()
+	if silent {
+		l.fold(rollout.Event{Kind: rollout.EventWoken, At: l.now()})
+	}
+	if l.ours {
+		return !silent
 	}
 	if len(l.batches) == 0 {
 		l.batches = append(l.batches, &batch{since: time.Now(), after: l.s})

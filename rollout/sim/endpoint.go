@@ -32,6 +32,8 @@ type Write struct {
 	From    rollout.Split
 	To      rollout.Split
 	Applied bool
+	// Sent is when it was sent; it may land later.
+	Sent time.Time
 	// Over is what held before the write.
 	Over Held
 }

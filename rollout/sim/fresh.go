@@ -14,6 +14,7 @@ const checksHold = 5 * time.Minute
 // looksAgain keeps account of how often the guardrails were read since nothing
 // was heard for a while.
 func (a *account) looksAgain(r *Run, l Line) {
+	a.before = a.clock
 	if gap := l.Event.At.Sub(a.clock); a.reached && gap > max(2*r.Plan.Interval, 30*time.Second) {
 		a.looks, a.back = 3, l.Event.At
 	}
@@ -42,4 +43,14 @@ func (i *Invariants) checkFresh(w *World, r *Run, a *account, d rollout.Decision
 		i.fail(w, r, "I13", "step %s begins and the checks are %s old", d.Step, age)
 	}
 	a.moved = true
+}
+
+// checkSeen: I14: nothing is written that gives the candidate more before the
+// guardrails were read again.
+func (i *Invariants) checkSeen(w *World, a *account, wr Write) {
+	cand := wr.Run.Plan.Release.Candidate
+	after := wr.Sent.Sub(a.before) > max(2*wr.Run.Plan.Interval, 30*time.Second)
+	if a.looks > 0 && after && wr.To.Weights[cand] > wr.Over.Split.Weights[cand] {
+		i.fail(w, wr.Run, "I14", "a write of %s before the guardrails were read again", wr.To)
+	}
 }

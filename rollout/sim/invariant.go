@@ -47,6 +47,8 @@ type account struct {
 	// no event for a while until then.
 	looks int
 	back  time.Time
+	// before is what clock was before this event.
+	before time.Time
 	// reached: a step has been reached.
 	reached bool
 	// rollback is since when stable is to be put back.
@@ -270,6 +272,7 @@ func (i *Invariants) checkWrites(w *World) {
 		if top := i.allowed(wr.Run, a); cand > top {
 			i.fail(w, wr.Run, "I1", "a write of %s while the gates allow %d%%", wr.To, top)
 		}
+		i.checkSeen(w, a, wr)
 		if wr.Over.Foreign && a.foreign.Before(wr.Over.Since) && a.began.Before(wr.Over.Since) {
 			i.fail(w, wr.Run, "I6", "a write of %s over somebody else's %s, which was never reported", wr.To, wr.Over.Split)
 		}

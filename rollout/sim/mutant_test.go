@@ -99,6 +99,14 @@ var mutants = map[string]func(*rollout.Plan, rollout.State, rollout.Event) rollo
 		}
 		return rollout.Next(p, s, ev)
 	},
+	// I14: the shell sends what the journal wants before the core hears how long
+	// nobody watched.
+	"a step from before an outage is written": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		if ev.Kind == rollout.EventWoken && ev.Effect == "" {
+			return s
+		}
+		return rollout.Next(p, s, ev)
+	},
 	// I9: a write that was accepted counts as one that took effect.
 	"no read-back": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		if ev.Kind == rollout.EventTraffic && ev.Failure == nil && s.Shift != nil && s.Phase == rollout.PhaseRollingBack {

@@ -125,7 +125,7 @@ func (w *World) reclaim(but *Run) {
 // setTraffic sends one write and reads back once. What the fault says decides
 // whether and when it lands, and what is heard of it.
 func (w *World) setTraffic(r *Run, e rollout.Effect, token int) {
-	wr := Write{At: w.Now, Run: r, From: *e.From, To: *e.To, Effect: e.ID}
+	wr := Write{At: w.Now, Sent: w.Now, Run: r, From: *e.From, To: *e.To, Effect: e.ID}
 	f := w.faults.Shift(w, wr)
 	var failure *rollout.Failure
 	if f.Failure != nil {

@@ -16,6 +16,7 @@ package sim
 import (
 	"container/heap"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/belayd/belay/analysis"
@@ -202,9 +203,18 @@ func (w *World) Away(d time.Duration) {
 				w.Fold(r, rollout.Event{Kind: rollout.EventStarted})
 				continue
 			}
+			if raises(r.State.Outbox) { // as the engine: the core hears how long it was away
+				w.Fold(r, rollout.Event{Kind: rollout.EventWoken})
+				continue
+			}
 			w.start(r)
 		}
 	})
+}
+
+// raises reports whether a forward write is wanted.
+func raises(es []rollout.Effect) bool {
+	return slices.ContainsFunc(es, func(e rollout.Effect) bool { return e.Kind == rollout.EffectSetTraffic && e.Forward })
 }
 
 // Down reports whether the daemon is away.
