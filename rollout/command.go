@@ -129,9 +129,13 @@ func (m *machine) override(by string) {
 		m.ignore("the endpoint does not show the step's split; resume or roll back first")
 		return
 	}
+	atGate := m.s.Phase == PhaseWaiting
 	m.unhold(by)
 	m.s.Overridden = true
 	sentence := fmt.Sprintf("The wait of step %s is ended by %s.", m.stepName(), by)
+	if atGate {
+		sentence += " That opens no approval and no window: what the next step waits for stays."
+	}
 	if m.s.Looks > 0 {
 		sentence += " Nobody watched for a while: the rollout goes on when its guardrails were read again."
 	}
@@ -141,7 +145,8 @@ func (m *machine) override(by string) {
 	m.stepEnd()
 }
 
-// extend lengthens the current step's bake.
+// extend lengthens the current step's bake; one that is over goes on from now. It
+// ends no hold.
 func (m *machine) extend(by string) {
 	if m.s.Reached < 0 || m.s.Reached != m.s.Step || m.s.Phase == PhaseRollingBack {
 		m.ignore("no step bakes now")
@@ -151,9 +156,16 @@ func (m *machine) extend(by string) {
 	if d <= 0 {
 		d = m.p.Steps[m.s.Step].Bake
 	}
-	m.s.Bake.Needs += min(d, 30*24*time.Hour)
+	m.s.Bake.Needs = max(m.s.Bake.Needs, m.s.Bake.Watched) + min(d, 30*24*time.Hour)
 	m.s.Bake.FullSince, m.s.Bake.Extended, m.s.Overridden, m.s.Waived = time.Time{}, false, false, false
-	m.decide(Decision{Kind: DecisionExtend, Reason: ReasonCommand, Sentence: fmt.Sprintf("The bake of step %s is %s longer, by %s.", m.stepName(), d, by)})
+	sentence := fmt.Sprintf("The bake of step %s is %s longer, by %s.", m.stepName(), d, by)
+	switch {
+	case m.s.Phase == PhaseHeld && m.s.Hold != nil && m.s.Hold.Self:
+		sentence += " The rollout stays held until the readings are back."
+	case m.s.Phase == PhaseHeld, m.s.Phase == PhasePaused, m.s.Phase == PhaseSuspect:
+		sentence += fmt.Sprintf(" The rollout stays %s until somebody resumes it.", m.s.Phase)
+	}
+	m.decide(Decision{Kind: DecisionExtend, Reason: ReasonCommand, Sentence: sentence})
 	if m.s.Phase == PhaseWaiting {
 		m.enter(PhaseBaking, ReasonCommand, "The bake was extended.")
 	}
