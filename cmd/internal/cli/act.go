@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 )
 
@@ -47,7 +48,21 @@ func promoteCommand() *command {
 }
 
 func extendCommand() *command {
-	return actCommand(act{verb: "extend", short: "Lengthen this step's bake.", reason: true, extend: true, example: "belay extend ID --by 30m --reason 'wait for the batch job'"})
+	return actCommand(act{verb: "extend", short: "Lengthen this step's bake.", reason: true, extend: true,
+		long: "A bake that is over goes on from now. It ends no hold and no pause: see resume.", example: "belay extend ID --by 30m --reason 'wait for the batch job'"})
+}
+
+// left says what an order has not done that one may have hoped for.
+func left(verb string, r api.Rollout) string {
+	switch {
+	case verb == "promote" && r.Phase == rollout.PhaseWaiting:
+		return "it opens no approval and no window; the rollout still waits for " + safe(r.WaitingFor)
+	case verb != "extend" || r.Phase != rollout.PhaseHeld && r.Phase != rollout.PhasePaused && r.Phase != rollout.PhaseSuspect:
+		return ""
+	case r.WaitingFor != "a person":
+		return fmt.Sprintf("the bake is longer; the rollout stays %s and waits for %s", r.Phase, safe(r.WaitingFor))
+	}
+	return fmt.Sprintf("the bake is longer, but the rollout stays %s: belay resume %s --reason '…' lets it go on", r.Phase, r.ID)
 }
 
 func actCommand(a act) *command {
@@ -85,6 +100,9 @@ func actCommand(a act) *command {
 				r, err := c.Act(ctx, args[0], a.verb, *key, in)
 				if err != nil {
 					return err
+				}
+				if note := left(a.verb, r); note != "" {
+					fmt.Fprintf(e.stderr, "belay %s: %s\n", a.verb, note)
 				}
 				return e.print(*output, r, func(w io.Writer) error {
 					_, err := fmt.Fprintf(w, "%s is %s: %s\n", r.ID, e.phase(r.Phase), safe(r.Sentence))

@@ -172,7 +172,7 @@ func (s *screen) lines(r api.Rollout, notes []string) []string {
 	head = append(head, "")
 	head = append(head, s.state(r)...)
 	var foot []string
-	if (r.Phase == rollout.PhaseRollingBack || r.Phase == rollout.PhaseSuspect) && r.ManualRollback != "" {
+	if byHand(r.Phase) && r.ManualRollback != "" {
 		label := e.paint(faint, "by hand    ")
 		for _, l := range wrap(safe(r.ManualRollback), s.width-11, 4) {
 			foot = append(foot, label+l)
@@ -194,6 +194,11 @@ func (s *screen) lines(r api.Rollout, notes []string) []string {
 		head = head[:max(s.height-1-len(foot), 0)]
 	}
 	return append(head, foot...)
+}
+
+// byHand reports whether somebody may have to put the traffic back without Belay.
+func byHand(p rollout.Phase) bool {
+	return p == rollout.PhaseHeld || p == rollout.PhaseRollingBack || p == rollout.PhaseSuspect
 }
 
 func onBehalf(r api.Rollout) string {
