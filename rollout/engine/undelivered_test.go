@@ -229,3 +229,43 @@ func TestStoreOutagePages(t *testing.T) {
 		w.clean("r1")
 	})
 }
+
+// A page is open at the pager when its update can only be told to the chat. Both are
+// asked to repeat it, and both learn of its end.
+func TestPageOpenTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.endAll()
+		e := w.start("one")
+		p := pagingPlan("r1", "recs", "pager", "chat")
+		p.OnSourceError = rollout.MissingPolicy{After: 30 * time.Second, Then: analysis.ActionPage}
+		w.begin(e, p)
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
+		w.vanish(true)
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page != nil && s.Page.Notifier == "pager" })
+		w.pager.down("HTTP status 503")
+		w.source.set(func() { w.source.down = func([]analysis.Query) error { return errors.New("connection refused") } })
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page != nil && s.Page.Notifier == "chat" })
+		for _, name := range []string{"pager", "chat"} {
+			open, err := e.OpenPages(t.Context(), name)
+			if err != nil || len(open) != 1 || open[0].Key != "rollout/recs/r1" || open[0].Topic != notifier.TopicPage || !strings.Contains(open[0].Summary, "source") {
+				t.Errorf("open pages of %s: got %+v, err %v, want the one about the source", name, open, err)
+			}
+		}
+		w.pager.down("")
+		if _, err := e.Deliver(t.Context(), "r1", "stop", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}}); err != nil {
+			t.Fatal(err)
+		}
+		w.ended("r1", time.Hour)
+		for name, who := range map[string]*people{"pager": w.pager, "chat": w.chat} {
+			told := who.all(notifier.TopicPage)
+			if len(told) == 0 || !told[len(told)-1].Resolve {
+				t.Errorf("%s was told %d pages, want an end as the last", name, len(told))
+			}
+			if open, err := e.OpenPages(t.Context(), name); err != nil || len(open) != 0 {
+				t.Errorf("open pages of %s afterwards: got %+v, err %v, want none", name, open, err)
+			}
+		}
+		w.clean("r1")
+	})
+}
