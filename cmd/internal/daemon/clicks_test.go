@@ -140,10 +140,16 @@ func (w *town) oneClick() []string {
 	w.chat.Send(one.conn, "e2", "interactive", click)
 	w.chat.Acked("e1")
 	w.chat.Acked("e2")
-	w.hear("U0MEMBER", "Recorded. r1: green v2", "Recorded. r1: green v2")
+	w.hear("U0MEMBER", "Recorded.", "Recorded.")
 	w.chat.Envelope(two.conn, "e3", "interactive", click)
-	w.hear("U0MEMBER", "Recorded. r1: green v2", "Recorded. r1: green v2", "Recorded. r1: green v2")
+	w.hear("U0MEMBER", "Recorded.", "Recorded.", "Recorded.")
 
+	if !w.until("the decision", func() bool {
+		s, err := two.Rollout(context.Background(), "r1")
+		return err == nil && s.State.Step == 1
+	}) {
+		return w.wrong
+	}
 	w.chat.Envelope(two.conn, "e4", "interactive", w.click(m, "U0APPROVER", "1.2"))
 	w.hear("U0APPROVER", "Not accepted: ")
 	w.decided(two, "U0MEMBER", "one")
@@ -165,7 +171,7 @@ func (w *town) heardByTheDying() []string {
 	w.chat.Send(one.conn, "e1", "interactive", click)
 	<-heard
 	w.chat.Envelope(two.conn, "e2", "interactive", click)
-	w.hear("U0MEMBER", "Recorded. r1: green v2")
+	w.hear("U0MEMBER", "Recorded.")
 	w.decided(two, "U0MEMBER", "two")
 	return w.wrong
 }
