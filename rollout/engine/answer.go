@@ -65,7 +65,7 @@ func (e *Engine) delivered(ctx context.Context, s *rollout.Snapshot, key string,
 	case errors.Is(err, ErrDifferent):
 		return refused("This was used for another answer before."), nil
 	case errors.Is(err, errPending):
-		return notifier.Reply{Accepted: true, Text: "Recorded. The rollout takes it up as soon as its store answers."}, nil
+		return notifier.Reply{Accepted: true, Text: "Recorded. It is taken up as soon as the store, or the replica that carries the rollout, answers."}, nil
 	case err != nil:
 		return notifier.Reply{}, err
 	case after.State.Last.Ignored != "":

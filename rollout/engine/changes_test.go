@@ -228,10 +228,16 @@ func TestInboxRestarts(t *testing.T) {
 		defer w.endAll()
 		w.begin(e, plan("r1", "recs", false))
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
-		time.Sleep(10 * time.Second)
+		if got := e.InboxProblems(); len(got) != 1 || !strings.Contains(got[0], "notifier chat: nobody can answer by it since 2000-01-01T00:00:00Z: connection lost") {
+			t.Errorf("while the connection breaks: got problems %q, want one that names it", got)
+		}
+		time.Sleep(20 * time.Second)
 		synctest.Wait()
 		if in.runs != 3 {
 			t.Errorf("got %d runs, want 3", in.runs)
+		}
+		if got := e.InboxProblems(); len(got) != 0 {
+			t.Errorf("once it is heard: got problems %q, want none", got)
 		}
 		r, err := in.deliver(t.Context(), notifier.Answer{ID: "1", Rollout: "r1", Command: "status"})
 		if err != nil || !strings.Contains(r.Text, "is baking") {

@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +22,50 @@ type hearing struct {
 	// ctx is the context of all inboxes while Run runs; nil otherwise.
 	ctx  context.Context
 	ears map[string]ear
+	// deaf are the inboxes that ended by themselves and have not been heard since.
+	deaf map[string]silence
+}
+
+// A silence is an inbox by which nobody is heard.
+type silence struct {
+	since time.Time
+	why   string
+}
+
+// hearsAfter is how long an inbox runs before it is believed to hear.
+const hearsAfter = 10 * time.Second
+
+// InboxProblems names, a line each, the inboxes by which nobody can answer now,
+// since when and why.
+func (e *Engine) InboxProblems() []string {
+	h := &e.hearing
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(h.deaf)) {
+		s := h.deaf[name]
+		lines = append(lines, fmt.Sprintf("notifier %s: nobody can answer by it since %s: %s", name, s.since.UTC().Format(time.RFC3339), s.why))
+	}
+	return lines
+}
+
+// fell notes that an inbox ended by itself.
+func (h *hearing) fell(name, why string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s, ok := h.deaf[name]
+	if !ok {
+		s.since = time.Now()
+	}
+	s.why = why
+	h.deaf[name] = s
+}
+
+// hears notes that an inbox hears.
+func (h *hearing) hears(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.deaf, name)
 }
 
 // An ear is one inbox that is heard, until stop.
@@ -31,7 +77,7 @@ type ear struct {
 // listen hears people's answers until ctx ends.
 func (e *Engine) listen(ctx context.Context) {
 	e.hearing.mu.Lock()
-	e.hearing.ctx, e.hearing.ears = ctx, map[string]ear{}
+	e.hearing.ctx, e.hearing.ears, e.hearing.deaf = ctx, map[string]ear{}, map[string]silence{}
 	e.hearing.mu.Unlock()
 	e.tune(e.reach.Load().inboxes)
 }
@@ -50,6 +96,7 @@ func (e *Engine) tune(inboxes map[string]notifier.Inbox) {
 		if _, ok := inboxes[name]; !ok {
 			old.stop()
 			delete(h.ears, name)
+			delete(h.deaf, name)
 		}
 	}
 	for name, inbox := range inboxes {
@@ -88,10 +135,13 @@ func (e *Engine) hearFrom(ctx context.Context, name string, inbox notifier.Inbox
 	wait := time.Second
 	for {
 		began := time.Now()
+		steady := time.AfterFunc(hearsAfter, func() { e.hearing.hears(name) })
 		err := inbox.Run(ctx, func(ctx context.Context, a notifier.Answer) (notifier.Reply, error) { return e.answer(ctx, name, a) })
+		steady.Stop()
 		if ctx.Err() != nil {
 			return
 		}
+		e.hearing.fell(name, fmt.Sprint(err))
 		if time.Since(began) > time.Minute {
 			wait = time.Second
 		}

@@ -316,6 +316,7 @@ func (d *daemon) problems(context.Context) []string {
 		out = append(out, p)
 	}
 	out = append(out, d.engine.PageProblems()...)
+	out = append(out, d.engine.InboxProblems()...)
 	now := d.now()
 	for _, t := range now.triggers {
 		if err := t.Err(); err != nil {

@@ -42,7 +42,7 @@ func (d *daemon) testNotifier(ctx context.Context, name string, to notifier.Noti
 	at := time.Now().UTC()
 	n := notifier.Notice{
 		Key: fmt.Sprintf("test/%s/%d", name, at.UnixNano()), Delivery: fmt.Sprintf("test/%d/1", at.UnixNano()), Topic: notifier.TopicTest,
-		Severity: notifier.SeverityInfo, At: at, Summary: fmt.Sprintf("TEST: belayd can reach %s. %s asked for this message; nobody needs to act.", name, by.ID),
+		Severity: notifier.SeverityInfo, At: at, Summary: fmt.Sprintf("This is a test: belayd can reach %s. %s asked for this message; nobody needs to act.", name, by.ID),
 	}
 	ref, err := to.Notify(ctx, n)
 	if err != nil {

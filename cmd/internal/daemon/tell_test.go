@@ -55,7 +55,7 @@ func TestTell(t *testing.T) {
 	if len(tests) != 2 || tests[0].Name != "away" || tests[0].OK || tests[0].Error == "" || !tests[1].OK {
 		t.Fatalf("tests: got %+v, want away to fail and hook to be reached", tests)
 	}
-	if len(got) != 2 || !strings.Contains(got[0], "TEST: belayd can reach hook. ann asked") || !strings.Contains(got[1], `"resolve":true`) {
+	if len(got) != 2 || !strings.Contains(got[0], "This is a test: belayd can reach hook. ann asked") || !strings.Contains(got[1], `"resolve":true`) {
 		t.Errorf("the receiver got %q, want a test and its end", got)
 	}
 	got = nil
