@@ -146,14 +146,15 @@ func (d *daemon) reload(ctx context.Context, asked bool) error {
 // changed must read the same twice: somebody may be writing it.
 func (d *daemon) reloadPolicies(ctx context.Context) error {
 	now := d.now()
-	read, ps, err := now.config.soundPolicies(now.env)
-	if err != nil || read.sum == now.policies.sum {
-		return err
+	first, _, err := now.config.soundPolicies(now.env)
+	if err == nil && first.sum == now.policies.sum {
+		return nil
 	}
+	bad := err != nil
 	pause(ctx, steady)
-	again, _, err := now.config.soundPolicies(now.env)
-	if err != nil || again.sum != read.sum {
-		return err // the next look sees it whole
+	read, ps, err := now.config.soundPolicies(now.env)
+	if err != nil || bad || read.sum != first.sum {
+		return err // what was good only now is seen whole by the next look
 	}
 	next := *now
 	next.policies = read

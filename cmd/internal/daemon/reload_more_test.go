@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // A config that is being written is not read before its writer has let go of it:
@@ -44,6 +47,46 @@ func TestReloadWaitsForWriter(t *testing.T) {
 		}
 		if !d.due(t.Context()) {
 			t.Error("not taken over: got not due")
+		}
+	})
+}
+
+// Nor is a policy, whose first half may be one without a guardrail.
+func TestReloadWaitsForPolicy(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("policies/recs.yaml", swift)
+	write("secret", canary)
+	write("belayd.yaml", settings{router: "http://127.0.0.1:1", pages: "http://127.0.0.1:1", scraped: "http://127.0.0.1:1"}.config())
+	c, err := ReadConfig(filepath.Join(dir, "belayd.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{log: discard()}
+	s, _, err := d.assemble(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.reloading.metrics, err = newReloadMetrics(prometheus.NewRegistry()); err != nil {
+		t.Fatal(err)
+	}
+	d.current.Store(s)
+	half, whole := strings.Replace(swift, "  rollback: {verifyWithin: 30s, cooldown: 1h}\n", "", 1), strings.Replace(swift, "cooldown: 1h", "cooldown: 2h", 1)
+	synctest.Test(t, func(t *testing.T) {
+		for _, first := range []string{half, "apiVersion: bel"} {
+			write("policies/recs.yaml", first)
+			time.AfterFunc(100*time.Millisecond, func() { write("policies/recs.yaml", whole) })
+			if err := d.reloadPolicies(t.Context()); err != nil || d.now() != s {
+				t.Errorf("while it is written: got %v and another set: %v, want nothing", err, d.now() != s)
+			}
+		}
+		if err := d.reloadPolicies(t.Context()); err != nil || d.now() == s || d.now().policies.sum == s.policies.sum {
+			t.Errorf("when it is whole: got %v and the old set, want the new one", err)
 		}
 	})
 }

@@ -319,7 +319,11 @@ func TestSetKeeps(t *testing.T) {
 		"  mail:", "  post:", "logs: {loganalytics: {workspace: 1", "logs: {loganalytics: {workspace: 2").Replace(configText))
 	edit(t, file, "token", canary+"-new")
 	third := read()
+	second.hooks["/hooks/slack"] = http.NotFoundHandler()
 	changes := third.keep(second)
+	if len(third.elders) != 1 || len(third.hooks) != 0 {
+		t.Errorf("who hears over HTTP: got %v, and %v before, want nobody and the one of the set before", third.hooks, third.elders)
+	}
 	want := "sources.logs changed, routers.lb changed, notifiers.mail removed, notifiers.oncall changed, notifiers.post added, triggers changed"
 	if got := strings.Join(changes, ", "); got != want {
 		t.Errorf("changes: got %s, want %s", got, want)
