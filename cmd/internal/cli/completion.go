@@ -74,15 +74,15 @@ func completions(path string, table []*command) []completed {
 // bashScript prints a completion for bash 4 and later.
 func bashScript(w io.Writer, table []*command) error {
 	var b strings.Builder
-	b.WriteString("# bash completion for belay\n_belay() {\n  local cur prev path w\n  cur=${COMP_WORDS[COMP_CWORD]}\n  prev=${COMP_WORDS[COMP_CWORD-1]}\n  path=\n")
+	b.WriteString("# bash completion for belay\n_belay() {\n  local cur prev at w\n  cur=${COMP_WORDS[COMP_CWORD]}\n  prev=${COMP_WORDS[COMP_CWORD-1]}\n  at=\n")
 	all := completions("", table)
-	b.WriteString("  for w in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n    case \"${path:+$path }$w\" in\n")
+	b.WriteString("  for w in \"${COMP_WORDS[@]:1:$((COMP_CWORD-1))}\"; do\n    case \"${at:+$at }$w\" in\n")
 	var paths []string
 	for _, c := range all[1:] {
 		paths = append(paths, "\""+c.path+"\"")
 	}
-	fmt.Fprintf(&b, "      %s) path=\"${path:+$path }$w\" ;;\n    esac\n  done\n", strings.Join(paths, "|"))
-	b.WriteString("  case \"$path:$prev\" in\n")
+	fmt.Fprintf(&b, "      %s) at=\"${at:+$at }$w\" ;;\n    esac\n  done\n", strings.Join(paths, "|"))
+	b.WriteString("  case \"$at:$prev\" in\n")
 	for _, c := range all {
 		for _, f := range c.flags {
 			switch {
@@ -95,7 +95,7 @@ func bashScript(w io.Writer, table []*command) error {
 			}
 		}
 	}
-	b.WriteString("  esac\n  case \"$path\" in\n")
+	b.WriteString("  esac\n  case \"$at\" in\n")
 	for _, c := range all {
 		words := slices.Clone(c.words)
 		for _, f := range c.flags {
@@ -109,7 +109,8 @@ func bashScript(w io.Writer, table []*command) error {
 }
 
 // zshScript prints a completion for zsh: that of bash, by zsh's own adapter, so
-// that both are one.
+// that both are one. It is sourced, or found in fpath as _belay; then its first
+// run is a completion itself.
 func zshScript(w io.Writer, table []*command) error {
 	if _, err := io.WriteString(w, "#compdef belay\nautoload -U +X bashcompinit && bashcompinit\n"); err != nil {
 		return err
@@ -117,24 +118,37 @@ func zshScript(w io.Writer, table []*command) error {
 	if err := bashScript(w, table); err != nil {
 		return err
 	}
-	_, err := io.WriteString(w, "_bash_complete -F _belay belay\n")
+	_, err := io.WriteString(w, "[[ $funcstack[1] = _belay ]] && _bash_complete -F _belay\ntrue\n")
 	return err
 }
 
 // fishScript prints a completion for fish.
 func fishScript(w io.Writer, table []*command) error {
 	var b strings.Builder
-	b.WriteString("# fish completion for belay\ncomplete -c belay -f\n")
 	all := completions("", table)
 	short := map[string]string{}
+	var paths []string
 	for _, c := range all {
 		short[c.path] = c.short
-	}
-	for _, c := range all {
-		seen := "__fish_use_subcommand"
 		if c.path != "" {
-			seen = "__fish_seen_subcommand_from " + strings.Join(strings.Fields(c.path), "; and __fish_seen_subcommand_from ")
+			paths = append(paths, quoted(c.path))
 		}
+	}
+	// The words before the cursor that are a command, as the command line finds it.
+	fmt.Fprintf(&b, `# fish completion for belay
+complete -c belay -f
+function __belay_at
+  set -l path
+  for w in (commandline -opc)[2..-1]
+    set -l longer (string trim -- "$path $w")
+    contains -- "$longer" %s
+    and set path "$longer"
+  end
+  test "$path" = "$argv"
+end
+`, strings.Join(paths, " "))
+	for _, c := range all {
+		seen := strings.TrimSpace("__belay_at " + c.path)
 		for _, word := range c.words {
 			at := strings.TrimSpace(c.path + " " + word)
 			fmt.Fprintf(&b, "complete -c belay -n %s -a %s -d %s\n", quoted(seen), word, quoted(short[at]))

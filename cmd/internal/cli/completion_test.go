@@ -100,3 +100,61 @@ func TestCompletionScripts(t *testing.T) {
 		}
 	}
 }
+
+// A real zsh, with the options under which its adapter of bash's completions calls
+// the function, offers what bash does at the same place. (What of it begins with
+// the word, zsh chooses itself.)
+func TestZshCompletion(t *testing.T) {
+	zsh := real(t, "zsh")
+	s := newShell(t)
+	script := filepath.Join(t.TempDir(), "belay.zsh")
+	if err := os.WriteFile(script, []byte(s.want(exitOK, "completion", "zsh")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const run = `autoload -U compinit && compinit -u -D; source "$1"; shift
+		go() { emulate -L sh; setopt kshglob noshglob braceexpand nokshautoload ksharrays; COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _belay; print -rl -- "${COMPREPLY[@]}"; }
+		go "$@"`
+	for _, c := range []struct{ line, offers, not string }{
+		{"belay re", "resume", "--output"},
+		{"belay context us", "use", "status"},
+		{"belay context use -", "", "list"},
+		{"belay status ID --out", "--output", "status"},
+		{"belay status --output y", "yaml", "--store"},
+		{"belay policy test --conf", "--config", "schema"},
+		{"belay list --cert-file a", "act.go", "--output"},
+	} {
+		cmd := exec.CommandContext(t.Context(), zsh, append([]string{"-f", "-c", run, "zsh", script}, strings.Fields(c.line)...)...)
+		out, err := cmd.CombinedOutput()
+		got := strings.Fields(string(out))
+		if err != nil || c.offers != "" && !slices.Contains(got, c.offers) || slices.Contains(got, c.not) {
+			t.Errorf("complete %q: got %q, %v, want it to offer %q, not %q", c.line, got, err, c.offers, c.not)
+		}
+	}
+}
+
+// A real fish completes commands, those below them and flags, each in its place
+// alone.
+func TestFishCompletion(t *testing.T) {
+	fish := real(t, "fish")
+	s := newShell(t)
+	script := filepath.Join(t.TempDir(), "belay.fish")
+	if err := os.WriteFile(script, []byte(s.want(exitOK, "completion", "fish")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]string{
+		"belay re": "reject replay resume", "belay context ": "delete list set use", "belay context use ": "", "belay status ID --out": "--output",
+		"belay --server x list --ph": "--phase", "belay status --output y": "yaml", "belay context set --cert": "--cert-file",
+	} {
+		cmd := exec.CommandContext(t.Context(), fish, "--no-config", "-c", `source $argv[1]; complete -C $argv[2]`, script, line)
+		out, err := cmd.CombinedOutput()
+		var got []string
+		for l := range strings.Lines(string(out)) {
+			word, _, _ := strings.Cut(strings.TrimSpace(l), "\t")
+			got = append(got, word)
+		}
+		slices.Sort(got)
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("complete %q: got %q, %v, want %q", line, got, err, want)
+		}
+	}
+}
