@@ -252,6 +252,9 @@ func TestCommands(t *testing.T) {
 	if _, err := op.Act(t.Context(), "nobody", "pause", "", Act{Reason: "r"}); !errors.Is(err, rollout.ErrNotFound) {
 		t.Errorf("pause of no rollout: got %v, want ErrNotFound", err)
 	}
+	if err := op.ClearCooldown(t.Context(), rollout.EndpointRef{Router: "edge", Name: "none"}, "6"); err == nil || !strings.Contains(err.Error(), "no such cooldown is under way at edge/none") {
+		t.Errorf("clear a cooldown that there is none of: got %v, want that said", err)
+	}
 	if err := op.ClearCooldown(t.Context(), rollout.EndpointRef{Router: "edge", Name: "recs"}, "6"); err != nil || r.engine.cooldown["endpoint/edge/recs 6"] != "of-operate" {
 		t.Errorf("clear cooldown: got %v %v", err, r.engine.cooldown)
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	_ "embed"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -77,7 +78,11 @@ func (s *Server) clearCooldown(w http.ResponseWriter, r *http.Request, a Actor) 
 		return forbidden(a, []Role{RoleOperate})
 	}
 	ref := rollout.EndpointRef{Router: r.PathValue("router"), Name: r.PathValue("name")}
-	if err := s.c.Engine.ClearCooldown(r.Context(), ref, q["version"], a.Person); err != nil {
+	err = s.c.Engine.ClearCooldown(r.Context(), ref, q["version"], a.Person)
+	if errors.Is(err, rollout.ErrNotFound) {
+		return problem(http.StatusNotFound, TypeNotFound, "Not found", "no such cooldown is under way at "+clip(ref.Router+"/"+ref.Name, 100))
+	}
+	if err != nil {
 		return err
 	}
 	s.c.Log.Info("cooldown cleared", "endpoint", ref.Router+"/"+ref.Name, "version", q["version"], "by", a.Person.ID)

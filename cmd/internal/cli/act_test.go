@@ -54,6 +54,18 @@ func TestActsSayWhatIsLeft(t *testing.T) {
 	}
 }
 
+// A phase that there is none of is a mistake, of a daemon's list as of a file's.
+func TestListKnowsThePhases(t *testing.T) {
+	s := newShell(t)
+	d := newFakeDaemon(t, baking())
+	for _, from := range []string{"--server " + d.URL, "--store /nowhere"} {
+		s.want(exitUsage, append([]string{"list", "--phase", "open,bakign"}, strings.Fields(from)...)...)
+		if got := s.err.String(); !strings.Contains(got, `there is no phase "bakign"; there are open, `) {
+			t.Errorf("list %s: got %q, want the phases that there are", from, got)
+		}
+	}
+}
+
 // Whoever is called to a held rollout finds the command that puts the traffic
 // back without Belay wherever the rollout is shown.
 func TestHeldShowsTheWayBackByHand(t *testing.T) {

@@ -219,6 +219,10 @@ func TestStart(t *testing.T) {
 	late := rollingBack()
 	d.set(func() { d.stream = []api.Event{{Rollout: &late}} })
 	s.want(exitUnconfirmed, append(base, "--policy", "recs", "--wait", "--timeout", "200ms")...)
+	// It has ended, and a notifier that is away keeps its last word.
+	d.set(func() { d.stream = []api.Event{{Rollout: new(promoted())}} })
+	s.want(exitOK, append(base, "--policy", "recs", "--wait", "--timeout", "200ms")...)
+	s.want(exitOK, append(base, "--policy", "recs", "--wait")...)
 	s.want(exitUsage, append(base, "--policy", "recs", "--labels", "x")...)
 	s.want(exitError, append(base, "--policy", "./nothing.yaml")...)
 }

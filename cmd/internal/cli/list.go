@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
+	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 )
 
@@ -28,10 +30,24 @@ func listCommand() *command {
 				if *limit < 0 {
 					return usageError("--limit: want 0 or more (got %d)", *limit)
 				}
+				for _, p := range words(*phase) {
+					if p != "open" && !slices.Contains(rollout.Phases, rollout.Phase(p)) {
+						return usageError("--phase: there is no phase %q; there are open, %s", p, phaseNames())
+					}
+				}
 				return list(ctx, e, from, api.Filter{Endpoint: *endpoint, Phases: words(*phase), Owners: words(*owner)}, *limit, *output)
 			}
 		},
 	}
+}
+
+// phaseNames lists the phases.
+func phaseNames() string {
+	var names []string
+	for _, p := range rollout.Phases {
+		names = append(names, string(p))
+	}
+	return strings.Join(names, ", ")
 }
 
 func words(s string) []string {

@@ -36,7 +36,7 @@ func watch(ctx context.Context, e *env, c *api.Client, id string, timeout time.D
 	last, err := follow(ctx, c, id, s, timeout)
 	s.end()
 	switch {
-	case err == nil:
+	case err == nil, last.Phase.Terminal():
 		return ended(last)
 	case ctx.Err() != nil:
 		fmt.Fprintf(e.stderr, "detached; the rollout goes on. Back: belay watch %s · roll back: belay rollback %s --reason '…'\n", id, id)
@@ -53,14 +53,30 @@ func watch(ctx context.Context, e *env, c *api.Client, id string, timeout time.D
 // errTimeout: the time that a person gave is over.
 var errTimeout = errors.New("timeout")
 
+// errEnded: the rollout has ended, whatever is left to be told about it.
+var errEnded = errors.New("ended")
+
+// lastWords is how long after the end of a rollout its stream may go on: the last
+// entries of the journal come, but not what waits for a notifier that is away.
+const lastWords = 3 * time.Second
+
 // follow feeds a screen with a rollout's stream and returns the rollout as it was
-// last seen.
+// last seen. The error is nil when the stream ended, which it does when nothing of
+// the rollout is left to do.
 func follow(ctx context.Context, c *api.Client, id string, s *screen, timeout time.Duration) (last api.Rollout, err error) {
 	if timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, errTimeout)
 		defer cancel()
 	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	var ending *time.Timer
+	defer func() {
+		if ending != nil {
+			ending.Stop()
+		}
+	}()
 	ticking, stop := context.WithCancel(ctx)
 	var ticker sync.WaitGroup
 	defer ticker.Wait()
@@ -93,7 +109,9 @@ func follow(ctx context.Context, c *api.Client, id string, s *screen, timeout ti
 		}
 		switch {
 		case ev.Rollout != nil:
-			last = *ev.Rollout
+			if last = *ev.Rollout; last.Phase.Terminal() && ending == nil {
+				ending = time.AfterFunc(lastWords, func() { end(errEnded) })
+			}
 		case ev.Entry.Entry.Seq <= seen:
 			continue
 		}
