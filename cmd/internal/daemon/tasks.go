@@ -45,8 +45,8 @@ func (t *tasks) start(ctx context.Context, fail func(error)) {
 func (t *tasks) wait() { t.wg.Wait() }
 
 // set makes these the tasks: those that go on are left alone. Of those that are
-// over, the ones that must be alone end before anything begins, and the others are
-// stopped after what is new has begun.
+// over, the ones that must be alone end before anything begins, and the others
+// wind up beside what is new.
 func (t *tasks) set(want []task) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

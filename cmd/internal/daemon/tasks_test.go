@@ -12,8 +12,8 @@ import (
 )
 
 // What must be alone begins after the one before has ended, however long that
-// takes; everything else begins before the one before is stopped; what goes on is
-// left alone; and one that ends by itself is told of.
+// takes; everything else begins while the one before winds up; what goes on is left
+// alone; and one that ends by itself is told of.
 func TestTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
