@@ -20,7 +20,7 @@ const checksHold = 5 * time.Minute
 func (m *machine) started() {
 	m.s.Created = m.now()
 	m.decide(Decision{Kind: DecisionStart, Sentence: fmt.Sprintf("%s asked for %s (version %s) on %s/%s, policy %s.",
-		orNobody(m.p.Release.Requester.ID), m.p.Release.Candidate, m.p.Release.Version, m.p.Endpoint.Router, m.p.Endpoint.Name, m.p.Policy.Name)})
+		m.p.Release.Requester, m.p.Release.Candidate, m.p.Release.Version, m.p.Endpoint.Router, m.p.Endpoint.Name, m.p.Policy.Name)})
 	if len(m.p.Steps) == 0 {
 		m.refuse(ReasonPreflight, "The plan has no steps.")
 		return
@@ -176,13 +176,6 @@ func Stable(split Split, named, candidate string) (string, error) {
 		return "", fmt.Errorf("the candidate %q already gets %d%% of mirrored traffic; end the mirroring first", candidate, n)
 	}
 	return full, nil
-}
-
-func orNobody(id string) string {
-	if id == "" {
-		return "nobody named"
-	}
-	return id
 }
 
 // sentenceOf makes a sentence of an error.

@@ -12,7 +12,7 @@ func (m *machine) commanded() {
 		m.ignore("the command names no person")
 		return
 	}
-	by := m.ev.By.ID + because(m.ev.Reason)
+	by := m.ev.By.String() + because(m.ev.Reason)
 	switch m.ev.Command {
 	case CommandPause:
 		m.pause(by)

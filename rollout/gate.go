@@ -59,7 +59,7 @@ func (m *machine) answered() {
 	} else if approvals(q) >= q.Quorum {
 		q.State = QuestionApproved
 	}
-	sentence := fmt.Sprintf("%s %s step %s (%d of %d)%s.", by.ID, verb, q.Step, approvals(q), q.Quorum, because(m.ev.Reason))
+	sentence := fmt.Sprintf("%s %s step %s (%d of %d)%s.", by, verb, q.Step, approvals(q), q.Quorum, because(m.ev.Reason))
 	m.setGate(q)
 	m.decide(Decision{Kind: DecisionAnswer, Gate: q.Gate, Reason: ReasonApproval, Sentence: sentence})
 	m.sayAsk(m.p.approval(q.Gate), q)
@@ -100,7 +100,7 @@ func (m *machine) inadmissible(q Question, asked bool) string {
 	case ap.NotByRequester && m.isRequester(*by):
 		return "the requester may not approve"
 	case slices.ContainsFunc(q.Answers, func(a GateAnswer) bool { return a.By.ID == by.ID }):
-		return by.ID + " has already answered"
+		return by.String() + " has already answered"
 	}
 	return ""
 }

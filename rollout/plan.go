@@ -82,6 +82,18 @@ type Person struct {
 	Groups []string `json:"groups,omitempty"`
 }
 
+// String is the person for people: the name, where there is one, and the id that
+// stands in records.
+func (p Person) String() string {
+	switch {
+	case p.ID == "":
+		return "nobody named"
+	case p.Name == "" || p.Name == p.ID:
+		return p.ID
+	}
+	return p.Name + " (" + p.ID + ")"
+}
+
 // EndpointRef names an endpoint of a router.
 type EndpointRef struct {
 	Router string `json:"router"`

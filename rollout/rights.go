@@ -146,7 +146,7 @@ func (p *Plan) Forbids(s *State, who Actor, ev Event) string {
 		ap := p.approval(ev.Gate)
 		switch asked := ap.Asks(who); {
 		case !asked && (who.Heard != "" || who.May(labels, RoleApprove)):
-			return fmt.Sprintf("%s is not among those whom approval %s asks: %s", orNobody(who.Person.ID), ev.Gate, ap.whom())
+			return fmt.Sprintf("%s is not among those whom approval %s asks: %s", who.Person, ev.Gate, ap.whom())
 		case asked && who.Heard != "", who.May(labels, AnswerRoles()...):
 			return ""
 		}
@@ -165,7 +165,7 @@ func (p *Plan) Forbids(s *State, who Actor, ev Event) string {
 
 // lacks says which roles are missing.
 func lacks(who Actor, roles []Role) string {
-	return fmt.Sprintf("%s has none of the roles %v here", orNobody(who.Person.ID), append(slices.Clip(roles), RoleAdmin))
+	return fmt.Sprintf("%s has none of the roles %v here", who.Person, append(slices.Clip(roles), RoleAdmin))
 }
 
 // whom are the people and groups that the approval names.

@@ -91,3 +91,14 @@ func TestShortNames(t *testing.T) {
 		}
 	}
 }
+
+// People read names; records keep ids.
+func TestPersonString(t *testing.T) {
+	for p, want := range map[*Person]string{
+		{ID: "slack:T1/U2", Name: "Ann"}: "Ann (slack:T1/U2)", {ID: "ann", Name: "ann"}: "ann", {ID: "ci"}: "ci", {}: "nobody named",
+	} {
+		if got := p.String(); got != want {
+			t.Errorf("%+v: got %q, want %q", *p, got, want)
+		}
+	}
+}
