@@ -338,6 +338,40 @@ func TestReconfigureLateCall(t *testing.T) {
 	}
 }
 
+// An app whose token was revoked is replaced by one that hears: what the old one
+// says while it is heard for the last time names the new one no more.
+func TestReconfigureHealsInbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for wait := range 20 {
+			w := newWorld(t)
+			w.tune = func(c *Config) { c.Inboxes = map[string]notifier.Inbox{"chat": &revoked{}} }
+			e := w.start("one")
+			time.Sleep(time.Duration(wait+2) * time.Second)
+			if p := e.InboxProblems(); len(p) != 1 {
+				t.Fatalf("with a revoked token: got %q, want the inbox named", p)
+			}
+			a := w.adapters(e)
+			a.Inboxes = map[string]notifier.Inbox{"chat": &line{}}
+			if err := e.Reconfigure(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+			if p := e.InboxProblems(); len(p) != 0 {
+				t.Errorf("replaced after %d s: got %q, want nothing", wait+2, p)
+			}
+			w.endAll()
+		}
+	})
+}
+
+// revoked is an inbox that ends at once.
+type revoked struct{ runs int }
+
+func (r *revoked) Run(context.Context, func(context.Context, notifier.Answer) (notifier.Reply, error)) error {
+	r.runs++
+	return errors.New("invalid_auth")
+}
+
 // Before the open rollouts are known nothing may go; what stays may be replaced.
 func TestReconfigureBeforeRecovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

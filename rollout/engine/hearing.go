@@ -49,10 +49,14 @@ func (e *Engine) InboxProblems() []string {
 	return lines
 }
 
-// fell notes that an inbox ended by itself.
-func (h *hearing) fell(name, why string) {
+// fell notes that an inbox ended by itself. One that was replaced says nothing any
+// more.
+func (h *hearing) fell(name string, inbox notifier.Inbox, why string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if !same(h.ears[name].inbox, inbox) {
+		return
+	}
 	s, ok := h.deaf[name]
 	if !ok {
 		s.since = time.Now()
@@ -62,10 +66,12 @@ func (h *hearing) fell(name, why string) {
 }
 
 // hears notes that an inbox hears.
-func (h *hearing) hears(name string) {
+func (h *hearing) hears(name string, inbox notifier.Inbox) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.deaf, name)
+	if same(h.ears[name].inbox, inbox) {
+		delete(h.deaf, name)
+	}
 }
 
 // An ear is one inbox that is heard, until stop.
@@ -124,9 +130,9 @@ func (e *Engine) tune(inboxes map[string]notifier.Inbox) {
 	}
 }
 
-// same reports whether two inboxes are one.
+// same reports whether two inboxes are one; nil is none.
 func same(a, b notifier.Inbox) bool {
-	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
+	return a != nil && b != nil && reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
 // hearFrom hears one inbox until ctx ends. An inbox that fails is started again,
@@ -135,13 +141,13 @@ func (e *Engine) hearFrom(ctx context.Context, name string, inbox notifier.Inbox
 	wait := time.Second
 	for {
 		began := time.Now()
-		steady := time.AfterFunc(hearsAfter, func() { e.hearing.hears(name) })
+		steady := time.AfterFunc(hearsAfter, func() { e.hearing.hears(name, inbox) })
 		err := inbox.Run(ctx, func(ctx context.Context, a notifier.Answer) (notifier.Reply, error) { return e.answer(ctx, name, a) })
 		steady.Stop()
 		if ctx.Err() != nil {
 			return
 		}
-		e.hearing.fell(name, fmt.Sprint(err))
+		e.hearing.fell(name, inbox, fmt.Sprint(err))
 		if time.Since(began) > time.Minute {
 			wait = time.Second
 		}
