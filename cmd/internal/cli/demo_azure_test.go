@@ -46,7 +46,7 @@ func TestDemoAsks(t *testing.T) {
 	binary := filepath.Join(dir, "belay")
 	execute(t, real(t, "go"), "build", "-o", binary, "github.com/belayd/belay/cmd/belay")
 	session := []string{"-S", filepath.Join(dir, "tmux.sock"), "-f", "/dev/null"}
-	script := binary + " demo --approve ask --speed 5 --keep " + filepath.Join(dir, "demo") + "; echo code $?; sleep 60"
+	script := binary + " demo --approve ask --speed 5 --keep " + filepath.Join(dir, "demo") + "; echo code $?; sleep 600"
 	execute(t, tmux, append(session, "new-session", "-d", "-x", "80", "-y", "40", "sh", "-c", script)...)
 	defer execute(t, tmux, append(session, "kill-server")...)
 	var screen string

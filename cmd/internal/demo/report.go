@@ -35,7 +35,7 @@ func (w *World) report(screen io.Writer, r api.Rollout) error {
 		}
 	}
 	fmt.Fprintf(screen, "pages    %d, of which %d resolved\n", sent, resolved)
-	run := "go run ./cmd/belay"
+	run := program()
 	fmt.Fprintf(screen, "kept in  %s\n", w.Dir)
 	for _, c := range []string{"explain " + r.ID, "history " + r.ID, "audit verify " + r.ID} {
 		fmt.Fprintf(screen, "look     %s %s --store %s\n", run, c, w.Store)
