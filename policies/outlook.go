@@ -74,8 +74,8 @@ type JudgeAhead struct {
 	Grade  string `json:"grade,omitempty"`
 	Reason string `json:"reason,omitempty"`
 	// Median and T90 are when the regression is detected with chance ½ and 0.9,
-	// Pass when a release as good as stable passes with chance 0.9; negative is
-	// never.
+	// Pass when a release as good as stable passes with chance 0.9; all count from
+	// the step's start, settling included, and negative is never.
 	Median Span    `json:"median,omitempty"`
 	T90    Span    `json:"t90,omitempty"`
 	Pass   Span    `json:"pass,omitempty"`
@@ -137,59 +137,6 @@ func afterWindow(w *rollout.Windows, t time.Time) (time.Time, time.Duration) {
 	return next, next.Sub(t)
 }
 
-// load is the traffic of a step with a weight of its own choosing; a weight of 0
-// is the step's.
-func load(s rollout.Step, i, weight int, bake time.Duration) analysis.Load {
-	l := analysis.Load{Step: i, Bake: bake, Stable: 1, Candidate: float64(s.Mirror) / 100}
-	if s.Mirror == 0 {
-		if weight == 0 {
-			weight = s.Weight
-		}
-		l.Candidate, l.Stable = float64(weight)/100, 1-float64(weight)/100
-	}
-	return l
-}
-
-func (o *Outlook) judge(p *Policy, plan *rollout.Plan, base map[string]analysis.Baseline, i int) {
-	for _, f := range forecast(plan, base, i, 0) {
-		g := plan.Panel.Guardrails[slices.IndexFunc(plan.Panel.Guardrails, func(g analysis.Guardrail) bool { return g.Name == f.Guardrail })]
-		j := JudgeAhead{Guardrail: f.Guardrail, Limit: g.Limit.Text, Detect: p.detectText(g.Name), Reason: f.Reason,
-			Median: Span(f.Median), T90: Span(f.T90), Pass: Span(f.PassT90), Power: math.Round(f.Power*1e4) / 1e4, Excess: math.Round(f.Excess), hold: f.Hold}
-		if f.Reason == "" {
-			j.Grade = string(f.Grade)
-		}
-		o.Steps[i].Judges = append(o.Steps[i].Judges, j)
-	}
-}
-
-// forecast asks the judge about one step. What cannot be judged while settling
-// has so much less time.
-func forecast(plan *rollout.Plan, base map[string]analysis.Baseline, i, weight int) []analysis.Forecast {
-	s := plan.Steps[i]
-	whole := plan.Panel.Forecast([]analysis.Load{load(s, i, weight, s.Bake)}, base)
-	rest := plan.Panel.Forecast([]analysis.Load{load(s, i, weight, max(s.Bake-plan.Settle, 0))}, base)
-	for k := range whole {
-		g := slices.IndexFunc(plan.Panel.Guardrails, func(g analysis.Guardrail) bool { return g.Name == whole[k].Guardrail })
-		m := slices.IndexFunc(plan.Panel.Metrics, func(m analysis.Metric) bool { return m.Name == plan.Panel.Guardrails[g].Metric })
-		if m >= 0 && plan.Panel.Metrics[m].Kind() != analysis.KindCounts {
-			whole[k] = rest[k]
-		}
-	}
-	return whole
-}
-
-func (p *Policy) detectText(guardrail string) string {
-	for _, g := range p.Document.Spec.Guardrails {
-		if g.Name == guardrail {
-			if g.Quantile > 0 && g.Detect.Unit == UnitShare {
-				return g.Detect.Text + " slower"
-			}
-			return g.Detect.Text
-		}
-	}
-	return ""
-}
-
 // capacity compares what the step sends with what the candidate can take.
 func (o *Outlook) capacity(facts Facts, base map[string]analysis.Baseline, i int) {
 	if facts.Instances == 0 || facts.PerSecond == 0 {
@@ -234,8 +181,8 @@ func (o *Outlook) advise(plan *rollout.Plan, base map[string]analysis.Baseline) 
 			if j.Grade == "" || j.Grade == "OK" {
 				continue
 			}
-			text := fmt.Sprintf("Step %s cannot be relied on to detect %s beyond %s on %s: within %s it is found in %s of cases.",
-				s.Name, orNone(j.Detect), j.Limit, j.Guardrail, s.Bake, percentOf(j.Power))
+			text := fmt.Sprintf("Step %s cannot be relied on to detect %s on %s (limit %s): within %s it is found in %s of cases.",
+				s.Name, orNone(j.Detect), j.Guardrail, j.Limit, s.Bake, percentOf(j.Power))
 			if help := o.help(plan, base, i, j); help != "" {
 				text += " " + help
 			}

@@ -64,3 +64,36 @@ func TestOutlookFromReadings(t *testing.T) {
 		t.Error("got a baseline from a failed reading")
 	}
 }
+
+// Nothing passes while a new weight settles, and latencies and means are not
+// judged at all then: the plan of a policy that settles for ten minutes says the
+// times from the step's start, not from the moment at which judging begins.
+func TestOutlookCountsSettling(t *testing.T) {
+	p := mustParse(t, strings.Replace(smallest, "  bake: 30m\n", "  bake: 30m\n  settle: 10m\n", 1))
+	plan, err := p.Compile(rollout.Release{Candidate: "green"}, "r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan.Settle != 10*time.Minute {
+		t.Fatalf("got settle %s, want 10m", plan.Settle)
+	}
+	o := Foresee(p, plan, Facts{Start: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), PerSecond: 2000})
+	judged := 0
+	for _, s := range o.Steps {
+		for _, j := range s.Judges {
+			if j.Reason != "" {
+				continue
+			}
+			judged++
+			if j.Pass >= 0 && j.Pass <= Span(plan.Settle) {
+				t.Errorf("step %s: got %s passing in %s, want later than settle %s", s.Name, j.Guardrail, j.Pass, plan.Settle)
+			}
+			if late := j.Guardrail == "p95"; late != (j.Median > Span(plan.Settle)) {
+				t.Errorf("step %s: got %s detected in %s, want beyond settle %s only for latencies", s.Name, j.Guardrail, j.Median, plan.Settle)
+			}
+		}
+	}
+	if judged == 0 {
+		t.Error("got no judged guardrail, want some")
+	}
+}
