@@ -92,6 +92,15 @@ func NewOIDC(c OIDCConfig) (*OIDC, error) {
 	}, nil
 }
 
+// ShareKeys makes o use, and renew, the keys that before knows, where both ask the
+// same issuer: the issuer need not be there at the moment at which what its tokens
+// are worth changes. Both must ask by equal clients. It is called before o is used.
+func (o *OIDC) ShareKeys(before *OIDC) {
+	if o.c.Issuer == before.c.Issuer && o.c.JWKS == before.c.JWKS {
+		o.keys = before.keys
+	}
+}
+
 // Authenticate implements Authenticator. A bearer token that is no JWT is not of
 // its kind.
 func (o *OIDC) Authenticate(r *http.Request) (Actor, error) {

@@ -117,6 +117,7 @@ func (s *set) keep(before *set) []string {
 	differ := func(a, b any) bool { return !reflect.DeepEqual(a, b) }
 	if differ(c.Auth, old.Auth) || differ(c.People, old.People) {
 		note(true, "auth or people")
+		s.shareKeys(before)
 	} else {
 		s.auth = before.auth
 	}
