@@ -268,8 +268,8 @@ type authentication func() *set
 
 // Authenticate implements api.Authenticator.
 func (a authentication) Authenticate(r *http.Request) (api.Actor, error) {
-	if auth := a().auth; auth != nil {
-		return auth.Authenticate(r)
+	if s := a(); s.auth != nil {
+		return s.auth.Authenticate(s.certs.doubt(r))
 	}
 	return api.Loopback{}.Authenticate(r)
 }

@@ -1,8 +1,12 @@
 package daemon
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -54,5 +58,56 @@ func TestReloadKeepsIssuerKeys(t *testing.T) {
 	}
 	if code, body := ask("GET", "/v1/rollouts", other); code != http.StatusOK {
 		t.Errorf("a token of the new issuer: got %d %s, want 200", code, body)
+	}
+}
+
+// An authority that is believed no more lets nobody in: not by a connection that
+// was opened before, nor by one that resumes it.
+func TestReloadAuthority(t *testing.T) {
+	p := newEstate().place(t)
+	dir := t.TempDir()
+	first, second := newAuthority(t), newAuthority(t)
+	first.server(t, dir)
+	writePEM(t, filepath.Join(dir, "first.pem"), "CERTIFICATE", first.cert.Raw)
+	writePEM(t, filepath.Join(dir, "second.pem"), "CERTIFICATE", second.cert.Raw)
+	s := at(p, "ann")
+	believing := func(file string) settings {
+		s.people = "  tls: {certFile: '" + dir + "/tls.crt', keyFile: '" + dir + "/tls.key'}\n" +
+			"  mtls: {clientCAFile: '" + dir + "/" + file + "', clients: [{name: robot, commonName: robot, roles: [view]}]}\n"
+		return s
+	}
+	b := run(t, believing("first.pem"))
+	roots := x509.NewCertPool()
+	roots.AddCert(first.cert)
+	cert, key := first.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "robot"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	config := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(4),
+		Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}}
+	open := &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
+	ask := func(c *http.Client) int {
+		t.Helper()
+		resp, err := c.Get("https://" + b.address + "/v1/rollouts")
+		if err != nil {
+			return 0 // the handshake was refused
+		}
+		defer func() { _ = resp.Body.Close() }()
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode
+	}
+	if got := ask(open); got != http.StatusOK {
+		t.Fatalf("before: got %d, want 200", got)
+	}
+	b.take(believing("first.pem"))
+	if got := ask(open); got != http.StatusOK {
+		t.Fatalf("nothing changed: got %d, want 200", got)
+	}
+	b.take(believing("second.pem"))
+	if got := ask(open); got != http.StatusUnauthorized {
+		t.Errorf("the open connection: got %d, want 401", got)
+	}
+	resumed := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
+	if got := ask(resumed); got == http.StatusOK {
+		t.Error("a resumed connection: got 200")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -148,6 +149,40 @@ func (k *certificates) load() error {
 	defer k.mu.Unlock()
 	k.config, k.version = config, version
 	return nil
+}
+
+// doubt gives the request without what its connection proved about the client when
+// the authority of clients, as it is now, does not stand for that: a connection may
+// be older than the authority, and so may one that it resumes.
+func (k *certificates) doubt(r *http.Request) *http.Request {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 || k.vouches(r.TLS.PeerCertificates) {
+		return r
+	}
+	state := *r.TLS
+	state.VerifiedChains = nil
+	r = r.WithContext(r.Context())
+	r.TLS = &state
+	return r
+}
+
+// vouches reports whether the authority of clients signed the first certificate,
+// over the others, and all of them hold now.
+func (k *certificates) vouches(shown []*x509.Certificate) bool {
+	if k == nil || len(shown) == 0 {
+		return false
+	}
+	k.mu.Lock()
+	roots := k.config.ClientCAs
+	k.mu.Unlock()
+	if roots == nil {
+		return false // no authority; without roots the system's would be taken
+	}
+	between := x509.NewCertPool()
+	for _, c := range shown[1:] {
+		between.AddCert(c)
+	}
+	_, err := shown[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	return err == nil
 }
 
 // roots reads the certificates that a server's must be signed by; field names the
