@@ -58,6 +58,8 @@ type regression struct {
 	expect  []string
 	outage  time.Time
 	highest int
+	// shown is the split that the endpoint showed last, whoever made it.
+	shown *rollout.Split
 }
 
 func (r *regression) since(t time.Time) string {
@@ -66,6 +68,7 @@ func (r *regression) since(t time.Time) string {
 
 // event keeps what the world did.
 func (r *regression) event(ev rollout.Event) {
+	r.shown = cmp.Or(ev.Split, r.shown)
 	switch ev.Kind { //nolint:exhaustive // the others follow from these
 	case rollout.EventMeasured:
 		failed := false
@@ -188,7 +191,7 @@ func (r *regression) text(policy string) string {
 		b.WriteString("      - " + e + "\n")
 	}
 	weight := 0
-	if shown := cmp.Or(r.last.Observed, r.last.Confirmed); shown != nil {
+	if shown := cmp.Or(r.shown, r.last.Confirmed); shown != nil {
 		weight = shown.Weights[r.plan.Release.Candidate]
 	}
 	fmt.Fprintf(&b, "      - {finally: %s, weight: %d%%}\n", cmp.Or(string(r.last.Phase), "baking"), weight)
