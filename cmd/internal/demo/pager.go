@@ -14,8 +14,10 @@ import (
 	"github.com/belayd/belay/notifier/webhook"
 )
 
-// A Page is a message that reached the demo's pager.
+// A Page is a message that reached the demo's pager. Messages with the same Key
+// are about one page: opened, told anew, resolved.
 type Page struct {
+	Key      string
 	At       time.Time
 	Severity string
 	Summary  string
@@ -64,7 +66,7 @@ func (p *pager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if n := event.Data; n.Topic == notifier.TopicPage {
-		p.take(event.ID, Page{At: time.Now(), Severity: string(n.Severity), Summary: n.Summary, Resolve: n.Resolve})
+		p.take(event.ID, Page{Key: n.Key, At: time.Now(), Severity: string(n.Severity), Summary: n.Summary, Resolve: n.Resolve})
 	}
 	w.WriteHeader(http.StatusNoContent)
 }

@@ -26,21 +26,29 @@ func (w *World) report(screen io.Writer, r api.Rollout) error {
 		}
 		fmt.Fprintf(screen, "arm      %s\nwrites   %s\n", text, w.Writes)
 	}
-	sent, resolved := 0, 0
-	for _, p := range w.PagesReceived() {
-		if p.Resolve {
-			resolved++
-		} else {
-			sent++
-		}
-	}
-	fmt.Fprintf(screen, "pages    %d, of which %d resolved\n", sent, resolved)
+	opened, resolved := countPages(w.PagesReceived())
+	fmt.Fprintf(screen, "pages    %d, of which %d resolved\n", opened, resolved)
 	run := program()
 	fmt.Fprintf(screen, "kept in  %s\n", w.Dir)
 	for _, c := range []string{"explain " + r.ID, "history " + r.ID, "audit verify " + r.ID} {
 		fmt.Fprintf(screen, "look     %s %s --store %s\n", run, c, w.Store)
 	}
 	return nil
+}
+
+// countPages counts what somebody was called for, however often it was told
+// anew, and how much of it is over.
+func countPages(pages []Page) (opened, resolved int) {
+	over := map[string]bool{}
+	for _, p := range pages {
+		over[p.Key] = p.Resolve
+	}
+	for _, done := range over {
+		if done {
+			resolved++
+		}
+	}
+	return len(over), resolved
 }
 
 // reportFault says what the fault cost.
