@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -84,8 +85,24 @@ func TestOutagePage(t *testing.T) {
 		defer w.endAll()
 		w.begin(e, plan("r1", "recs", true))
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Phase == rollout.PhaseWaiting })
+		open := func() (keys []string) {
+			ns, err := e.OpenPages(t.Context(), "pager")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range ns {
+				keys = append(keys, n.Key)
+			}
+			return keys
+		}
 		w.down(func(mem.Op) (bool, error) { return false, store.ErrFull }, 2*time.Minute)
+		if got := open(); !slices.Equal(got, []string{"store/one"}) {
+			t.Errorf("pages to repeat while the store is away: got %q, want that about the store", got)
+		}
 		time.Sleep(30 * time.Second)
+		if got := open(); len(got) != 0 {
+			t.Errorf("pages to repeat after it: got %q, want none", got)
+		}
 		var pages []notifier.Notice
 		for _, n := range w.pager.all(notifier.TopicPage) {
 			if n.Key == "store/one" {

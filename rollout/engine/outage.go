@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
 )
 
@@ -26,8 +27,10 @@ type outage struct {
 	// who waits: a rollout that shows what is at stake.
 	who   *live
 	cause string
-	// paged are the notifiers that took the call; calling: one is under way.
+	// paged are the notifiers that took a call and not its end, of this outage or an
+	// earlier one; called: one took that of the last outage; calling: one is told.
 	paged   map[string]bool
+	called  bool
 	calling bool
 	// failures are the notifiers that did not take the call, or its end; after so
 	// many rounds in vain the next one comes at again.
@@ -47,12 +50,12 @@ func (o *outage) failed(l *live, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.cause = err.Error()
-	if o.who != nil && len(o.who.plan.Page) == 0 && len(o.paged) == 0 {
+	if o.who != nil && len(o.who.plan.Page) == 0 && !o.called {
 		o.who = l // Who waits and has nobody to call makes way.
 	}
 	if o.since.IsZero() {
 		o.since, o.who, o.rounds, o.again = time.Now(), l, 0, time.Time{}
-		o.began = o.since
+		o.began, o.called = o.since, false
 		o.e.log.Error("store takes no appends", "rollout", l.id, "outcome", err.Error())
 	}
 }
@@ -73,7 +76,9 @@ func (o *outage) undelivered() (u rollout.UndeliveredPage, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for name := range o.paged {
-		u.TakenBy = name
+		if o.called {
+			u.TakenBy = name
+		}
 	}
 	u.Since, u.Ended, u.Failures = o.since, o.since.IsZero(), slices.Clone(o.failures)
 	return u, len(u.Failures) > 0
@@ -84,8 +89,9 @@ func (o *outage) undelivered() (u rollout.UndeliveredPage, ok bool) {
 func (o *outage) look() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	away := !o.since.IsZero() && time.Since(o.since) >= outageAfter
-	if o.calling || o.who == nil || away == (len(o.paged) > 0) || !o.since.IsZero() && !away || time.Now().Before(o.again) {
+	away := !o.since.IsZero() && time.Since(o.since) >= outageAfter && !o.called
+	back := o.since.IsZero() && len(o.paged) > 0
+	if o.calling || o.who == nil || !away && !back || time.Now().Before(o.again) {
 		return
 	}
 	o.rounds++
@@ -98,20 +104,42 @@ func (o *outage) look() {
 			o.mu.Unlock()
 		}()
 		if away {
-			o.call(ctx, who, fmt.Sprintf("Belay's store takes no appends since %s: rollouts are frozen, rollbacks still work. %s",
-				since.UTC().Format(time.RFC3339), cause))
+			o.call(ctx, who, since, wordsOf(since, cause))
 			return
 		}
 		o.relieve(ctx, who)
 	})
 }
 
-// call pages the first notifier of the rollout's list that takes it.
-func (o *outage) call(ctx context.Context, who *live, summary string) {
+// wordsOf are what people are told of an outage.
+func wordsOf(since time.Time, cause string) string {
+	return fmt.Sprintf("Belay's store takes no appends since %s: rollouts are frozen, rollbacks still work. %s", since.UTC().Format(time.RFC3339), cause)
+}
+
+// open is the call as it is open at the named notifier, for one that ends pages
+// unless they are repeated; ok is false when there is none.
+func (o *outage) open(name string) (n notifier.Notice, ok bool) {
+	o.mu.Lock()
+	who, since, cause := o.who, o.since, o.cause
+	ok = !since.IsZero() && o.called && o.paged[name]
+	o.mu.Unlock()
+	if !ok {
+		return n, false
+	}
+	who.mu.Lock()
+	s := who.s
+	who.mu.Unlock()
+	return notice(who.plan, &s, o.effect(name, wordsOf(since, cause), false), o.e.external(), o.e.clock.now()), true
+}
+
+// call pages the first notifier of the rollout's list that takes it, about the
+// outage since then.
+func (o *outage) call(ctx context.Context, who *live, since time.Time, summary string) {
 	for _, name := range who.plan.Page {
 		if o.send(ctx, who, name, summary, false) {
 			o.mu.Lock()
 			o.paged[name] = true
+			o.called = o.called || o.began.Equal(since)
 			o.mu.Unlock()
 			return
 		}
@@ -124,7 +152,8 @@ func (o *outage) relieve(ctx context.Context, who *live) {
 	paged := slices.Sorted(maps.Keys(o.paged))
 	o.mu.Unlock()
 	for _, name := range paged {
-		if o.send(ctx, who, name, "Belay's store takes appends again.", true) {
+		// One that is not configured any more cannot be told.
+		if o.e.outlet(name) == nil || o.send(ctx, who, name, "Belay's store takes appends again.", true) {
 			o.mu.Lock()
 			delete(o.paged, name)
 			if len(o.paged) == 0 {

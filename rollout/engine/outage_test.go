@@ -148,3 +148,56 @@ func (u *unreadable) Heads(ctx context.Context, prefix string) iter.Seq2[store.R
 	}
 	return u.Store.Heads(ctx, prefix)
 }
+
+// The pager took the page about the store and then not its end. People have closed
+// it by hand when the store goes away again, hours later: they are called again.
+// Once the pager is well, one end closes what it shows.
+func TestStoreAwayAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.endAll()
+		e := w.start("one")
+		w.begin(e, plan("r1", "recs", true))
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Phase == rollout.PhaseWaiting })
+		stuck := true
+		w.pager.set(func() {
+			w.pager.fail = func(_ context.Context, n notifier.Notice) error {
+				if n.Resolve && stuck {
+					return errors.New("HTTP status 502 Bad Gateway")
+				}
+				return nil
+			}
+		})
+		count := func() (calls, ends int) {
+			for _, n := range w.pager.all(notifier.TopicPage) {
+				switch {
+				case n.Key != "store/one":
+				case n.Resolve:
+					ends++
+				default:
+					calls++
+				}
+			}
+			return calls, ends
+		}
+		full := func(mem.Op) (bool, error) { return false, store.ErrFull }
+		w.down(full, 2*time.Minute)
+		time.Sleep(3 * time.Hour)
+		if calls, ends := count(); calls != 1 || ends != 0 {
+			t.Fatalf("after one outage: got %d calls and %d ends, want one call", calls, ends)
+		}
+		w.down(full, 2*time.Minute)
+		if calls, _ := count(); calls != 2 {
+			t.Errorf("the store is away again: got %d calls, want another", calls)
+		}
+		w.pager.set(func() { stuck = false })
+		time.Sleep(time.Minute)
+		if calls, ends := count(); calls != 2 || ends != 1 {
+			t.Errorf("the pager is well: got %d calls and %d ends, want two calls and one end", calls, ends)
+		}
+		time.Sleep(time.Hour)
+		if lines := e.PageProblems(); len(lines) != 0 {
+			t.Errorf("got page problems %q, want none", lines)
+		}
+	})
+}

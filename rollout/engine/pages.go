@@ -9,7 +9,8 @@ import (
 )
 
 // OpenPages lists, as notices of now, the pages that the named notifier took, be it
-// with an earlier text, and that are still open, for notifiers whose pages end unless they are repeated.
+// with an earlier text, and that are still open, for notifiers whose pages end
+// unless they are repeated. The engine's own about its store is among them.
 func (e *Engine) OpenPages(ctx context.Context, name string) ([]notifier.Notice, error) {
 	var open []notifier.Notice
 	for snap, err := range e.Rollouts(ctx) {
@@ -23,6 +24,9 @@ func (e *Engine) OpenPages(ctx context.Context, name string) ([]notifier.Notice,
 		effect := rollout.Effect{ID: snap.Plan.PageKey(), Kind: rollout.EffectPage,
 			Notice: &rollout.Notice{Key: snap.Plan.PageKey(), Topic: rollout.TopicPage, Severity: "critical", Summary: page.Summary}}
 		open = append(open, notice(snap.Plan, &snap.State, effect, e.external(), e.clock.now()))
+	}
+	if n, ok := e.outage.open(name); ok {
+		open = append(open, n)
 	}
 	return open, nil
 }
