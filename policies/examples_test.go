@@ -193,3 +193,38 @@ func TestExamplesAreTested(t *testing.T) {
 		})
 	}
 }
+
+// The index leads through every example, and what it quotes stands in the file.
+func TestExamplesIndex(t *testing.T) {
+	data, err := os.ReadFile("examples/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := string(data)
+	for _, file := range examples(t) {
+		if name := filepath.Base(file); !strings.Contains(index, "["+name+"]("+name+")") {
+			t.Errorf("%s: got no section in the index, want one", name)
+		}
+	}
+	quotes := 0
+	for _, section := range strings.Split(index, "\n## ")[1:] {
+		_, rest, _ := strings.Cut(section, "](")
+		name, _, _ := strings.Cut(rest, ")")
+		text, err := os.ReadFile(filepath.Join("examples", name))
+		if err != nil {
+			t.Errorf("section %.30q: %v", section, err)
+			continue
+		}
+		_, quote, _ := strings.Cut(section, "```yaml\n")
+		quote, _, _ = strings.Cut(quote, "```")
+		for line := range strings.Lines(quote) {
+			quotes++
+			if !strings.Contains(string(text), strings.TrimRight(line, "\n")) {
+				t.Errorf("%s: got no line %q, which the index quotes", name, line)
+			}
+		}
+	}
+	if quotes < 10 {
+		t.Errorf("got %d quoted lines, want at least 10", quotes)
+	}
+}
