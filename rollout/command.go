@@ -50,6 +50,10 @@ func (m *machine) resume(by string) {
 		m.ignore(fmt.Sprintf("a rollout that is %s cannot be resumed", m.s.Phase))
 		return
 	}
+	if h := m.s.Hold; h != nil && !m.ev.Hold.IsZero() && !m.ev.Hold.Equal(h.Since) {
+		m.ignore(fmt.Sprintf("it is %s for another reason since: %s Resume it again to go on after that", m.s.Phase, h.Sentence))
+		return
+	}
 	sentence := fmt.Sprintf("Resumed by %s.", by)
 	m.unhold(by)
 	m.decide(Decision{Kind: DecisionResume, Reason: ReasonCommand, Sentence: sentence})

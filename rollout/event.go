@@ -71,7 +71,8 @@ const (
 	// Reason. The shell has checked that By is who they say and is in the gate's
 	// `from`; the core checks everything else.
 	EventAnswered EventKind = "answered"
-	// EventCommanded is a person's command: Command, By, Reason, Extend.
+	// EventCommanded is a person's command: Command, By, Reason, Extend, and Hold of a
+	// resume.
 	EventCommanded EventKind = "commanded"
 	// EventSuperseded: a newer release (Ahead) takes the endpoint.
 	EventSuperseded EventKind = "superseded"
@@ -107,6 +108,9 @@ type Event struct {
 	Approve bool          `json:"approve,omitempty"`
 	Command Command       `json:"command,omitempty"`
 	Extend  time.Duration `json:"extend,omitempty"`
+	// Hold is the Since of the hold that a resume is to end, and that it was allowed
+	// for; zero is any.
+	Hold time.Time `json:"hold,omitzero"`
 
 	Code     Reason `json:"code,omitempty"`
 	Reason   string `json:"reason,omitempty"`

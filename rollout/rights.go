@@ -163,6 +163,15 @@ func (p *Plan) Forbids(s *State, who Actor, ev Event) string {
 	return ""
 }
 
+// For is the event as it was allowed in the state s: a resume ends the hold that
+// there was then and no later one, for which other rules may hold.
+func (ev Event) For(s *State) Event {
+	if ev.Command == CommandResume && s.Hold != nil {
+		ev.Hold = s.Hold.Since
+	}
+	return ev
+}
+
 // lacks says which roles are missing.
 func lacks(who Actor, roles []Role) string {
 	return fmt.Sprintf("%s has none of the roles %v here", who.Person, append(slices.Clip(roles), RoleAdmin))

@@ -263,6 +263,7 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, a Actor, same func(
 		if why := snap.Plan.Forbids(&snap.State, a, ev); why != "" {
 			return problem(http.StatusForbidden, TypeForbidden, "Not allowed", why)
 		}
+		ev = ev.For(&snap.State)
 		ev.By = &a.Person
 	}
 	after, err := s.c.Engine.Deliver(r.Context(), id, act, ev)

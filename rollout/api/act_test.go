@@ -241,6 +241,15 @@ func TestCommands(t *testing.T) {
 	if _, err := op.Act(t.Context(), id, "resume", "", Act{Reason: "r", Extend: "5m"}); err == nil {
 		t.Error("resume with extend: got no error")
 	}
+	resumed, err := op.Act(t.Context(), id, "resume", "key-2", Act{Reason: "back"})
+	if err != nil || resumed.Phase == rollout.PhasePaused {
+		t.Errorf("resume: got phase %s, %v", resumed.Phase, err)
+	}
+	for _, ev := range r.engine.acts {
+		if ev.Hold.IsZero() != (ev.Command == rollout.CommandPause) {
+			t.Errorf("%s: got hold %v, want a resume alone to name the hold that it ends", ev.Command, ev.Hold)
+		}
+	}
 	var p *Problem
 	if _, err := op.Act(t.Context(), r.started(t, "k2", "recs", "8"), "extend", "", Act{Reason: "r", Extend: "5m"}); !errors.As(err, &p) || p.Type != TypeNoEffect || p.Detail == "" {
 		t.Errorf("extend before there is a step: got %v, want a no-effect problem that says why", err)

@@ -72,3 +72,38 @@ func TestChecksAgain(t *testing.T) {
 		})
 	}
 }
+
+// Somebody who may end a pause and nothing else orders it by Slack. The act that is
+// written down, heard by whichever replica, names the pause that it ends; Slack's
+// second try is the same act, whatever has become of the rollout by then.
+func TestResumeNamesHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		e := w.start("one")
+		defer w.endAll()
+		p := plan("r1", "recs", true)
+		w.begin(e, p)
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Phase == rollout.PhaseBaking })
+		say := func(id, command string) {
+			t.Helper()
+			r, err := e.answer(t.Context(), "chat", notifier.Answer{ID: id, Rollout: "r1", Command: command, Who: "slack:T1/U1", Reason: "why", At: time.Now()})
+			if err != nil || !r.Accepted {
+				t.Fatalf("%s: got %+v, %v", command, r, err)
+			}
+		}
+		say("a", "pause")
+		since := w.await("r1", time.Minute, func(s *rollout.State) bool { return s.Phase == rollout.PhasePaused }).Hold.Since
+		time.Sleep(time.Minute)
+		say("b", "resume")
+		ev, known, err := e.Delivered(t.Context(), "r1", actKey("chat", "b"))
+		if err != nil || !known || !ev.Hold.Equal(since) {
+			t.Errorf("the act: got hold %v, known %v, %v, want %v", ev.Hold, known, err, since)
+		}
+		say("b", "resume")
+		say("c", "pause")
+		say("b", "resume")
+		if s, err := e.Rollout(t.Context(), "r1"); err != nil || s.State.Phase != rollout.PhasePaused {
+			t.Errorf("after the second pause: got %s, %v, want paused", s.State.Phase, err)
+		}
+	})
+}

@@ -47,7 +47,7 @@ func (e *Engine) answer(ctx context.Context, via string, a notifier.Answer) (not
 			return notifier.Reply{}, err
 		}
 		if !known {
-			why = s.Plan.Forbids(&s.State, who, ev)
+			why, ev = s.Plan.Forbids(&s.State, who, ev), ev.For(&s.State)
 		}
 	}
 	if why != "" {

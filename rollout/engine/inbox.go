@@ -114,10 +114,10 @@ func (e *Engine) record(ctx context.Context, id string, ev rollout.Event) (rollo
 	return old.event, nil
 }
 
-// sameAct reports whether two events are one act: their time may differ, and what
-// is known of the person besides who it is.
+// sameAct reports whether two events are one act: their time may differ, the hold
+// that was found, and what is known of the person besides who it is.
 func sameAct(a, b rollout.Event) bool {
-	a.At, b.At = time.Time{}, time.Time{}
+	a.At, b.At, a.Hold, b.Hold = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	a.By, b.By = bare(a.By), bare(b.By)
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
