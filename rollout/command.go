@@ -81,7 +81,12 @@ func (m *machine) unhold(by string) {
 	if h.Reason == ReasonUndecided {
 		m.s.Bake.FullSince, m.s.Bake.Extended = time.Time{}, false
 	}
-	m.s.Missing = Missing{}
+	if h.Paused {
+		// A pause says nothing about readings: what is missing goes on to be missing.
+		m.s.Missing.NoDataTold, m.s.Missing.ErrorTold = false, false
+	} else {
+		m.s.Missing = Missing{}
+	}
 	for _, name := range sortedKeys(m.s.Gates) {
 		if q := m.s.Gates[name]; q.State == QuestionExpired {
 			delete(m.s.Gates, name)
