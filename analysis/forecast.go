@@ -31,8 +31,12 @@ type Baseline struct {
 	// Sample is a past of stable, for histograms (N, Buckets) and means (N, Sum,
 	// SumSq).
 	Sample Sample
-	// Phi is the dispersion; 0 when it is not known.
+	// Phi is the dispersion; 0 when it is not known and cannot be learnt.
 	Phi float64
+	// Instances is how many of stable's instances the source tells apart. With
+	// several the rollout learns the dispersion anew, and its first intervals count
+	// for less; with 0 it is taken to be known from the start.
+	Instances int
 }
 
 // A Forecast says what one guardrail can detect in one step, before anything
@@ -104,8 +108,8 @@ func (p *Panel) forecast(g *Guardrail, l Load, b Baseline, known bool) Forecast 
 	}
 	at := slices.Index(g.Steps, l.Step)
 	segment := sequential.RestartWeight(sequential.StepWeight(len(g.Steps), at), 0)
-	breach := sequential.BreachWalk(x.breach, p.share(), segment)
-	pass := sequential.PassWalk(x.pass, p.beta())
+	breach := sequential.BreachWalk(x.breach, p.share(), segment, x.pace)
+	pass := sequential.PassWalk(x.pass, p.beta(), x.pace)
 	looks := int(l.Bake / x.every)
 	f.Power = breach.Look(looks)
 	f.Median, f.T90 = after(breach.Looks(0.5), x.every), after(breach.Looks(0.9), x.every)
@@ -134,6 +138,7 @@ type outlook struct {
 	every  time.Duration // how long an interval is after merging
 	breach sequential.Drift[sequential.Increments]
 	pass   sequential.Drift[[sequential.PassPoints]float64]
+	pace   sequential.Pace
 	excess float64 // bad events beyond the limit, a second
 	reason string
 }
@@ -166,6 +171,7 @@ func (p *Panel) outlook(g *Guardrail, m *Metric, l Load, b Baseline) outlook {
 	}
 	o := outlook{every: time.Duration(merge) * every}
 	if g.method(m) == methodMean {
+		o.pace = b.pace(merge, math.Inf(1))
 		o.means(g, x, b)
 		return o
 	}
@@ -174,6 +180,7 @@ func (p *Panel) outlook(g *Guardrail, m *Metric, l Load, b Baseline) outlook {
 		o.reason = why
 		return o
 	}
+	o.pace = b.pace(merge, perB*stable)
 	bad, good := x, x
 	bad.PB, good.PB = stable, stable
 	limit := test.Limit
@@ -190,6 +197,16 @@ func (p *Panel) outlook(g *Guardrail, m *Metric, l Load, b Baseline) outlook {
 	o.breach, o.pass = test.BreachDrift(bad), test.PassDrift(good)
 	o.excess = math.Abs(bad.PC-limit) * perC / every.Seconds()
 	return o
+}
+
+// pace is how fast evidence grows while the dispersion is learnt; events is how many
+// counted ones stable is expected to have in an interval: one without any teaches
+// nothing.
+func (b Baseline) pace(merge, events float64) sequential.Pace {
+	if b.Instances < 2 || b.Phi <= 0 {
+		return nil
+	}
+	return sequential.Learning(float64(b.Instances-1)*merge*-math.Expm1(-events), b.Phi)
 }
 
 // expectation is the test of a guardrail on counted events with the rates of

@@ -9,6 +9,60 @@ type Walk struct {
 	Distance float64
 	Mean     float64
 	Variance float64
+	// begin are the sums of what the first steps add, in mean and variance, where those
+	// differ from the later ones; empty where they do not.
+	begin []moments
+}
+
+type moments struct{ mean, variance float64 }
+
+// A Pace is by how much increments are divided in each step while the dispersion is
+// still being learnt, relative to what they are divided by once it is known: its
+// upper bound is wide at first.
+type Pace []float64
+
+// paceSteps is after how many steps a pace stays what it is.
+const paceSteps = 400
+
+// Learning is the pace of evidence from a start at which nothing is known of the
+// dispersion: every step teaches freedom degrees of freedom, and events really
+// cluster by dispersion. It is the expected course of Dispersion.Phi.
+func Learning(freedom, dispersion float64) Pace {
+	p := make(Pace, paceSteps)
+	for i := range p {
+		phi := Unknown
+		if df := float64(i) * freedom; df >= 5 {
+			phi = math.Max(1, dispersion*df/chiSquareLow(df))
+		}
+		p[i] = phi / dispersion
+	}
+	return p
+}
+
+// paced is the walk whose first steps add what step says for their pace.
+func (w Walk) paced(p Pace, step func(phi float64) (mean, variance float64)) Walk {
+	if len(p) == 0 {
+		return w
+	}
+	w.begin = make([]moments, len(p)+1)
+	for i, phi := range p {
+		m, v := step(phi)
+		w.begin[i+1] = moments{w.begin[i].mean + m, w.begin[i].variance + v}
+	}
+	last := w.begin[len(p)]
+	w.Mean, w.Variance = last.mean-w.begin[len(p)-1].mean, last.variance-w.begin[len(p)-1].variance
+	return w
+}
+
+// after is what n steps add, in mean and variance.
+func (w Walk) after(n float64) (mean, variance float64) {
+	last := len(w.begin) - 1
+	if last < 1 {
+		return w.Mean * n, w.Variance * n
+	}
+	i := min(int(n), last-1)
+	a, b, rest := w.begin[i], w.begin[i+1], n-float64(i)
+	return a.mean + rest*(b.mean-a.mean), a.variance + rest*(b.variance-a.variance)
 }
 
 // Crossed is the chance that the threshold was reached within n steps.
@@ -19,17 +73,18 @@ func (w Walk) Crossed(n float64) float64 {
 	if w.Distance <= 0 {
 		return 1
 	}
-	if w.Variance <= 0 {
-		if w.Mean*n >= w.Distance {
+	mean, variance := w.after(n)
+	if variance <= 0 {
+		if mean >= w.Distance {
 			return 1
 		}
 		return 0
 	}
-	s := math.Sqrt(w.Variance * n)
+	s := math.Sqrt(variance)
 	// The product of a huge exponential with a tiny probability is taken in
 	// logarithms.
-	p := math.Exp(logPhi((w.Mean*n-w.Distance)/s)) +
-		math.Exp(2*w.Mean*w.Distance/w.Variance+logPhi(-(w.Distance+w.Mean*n)/s))
+	p := math.Exp(logPhi((mean-w.Distance)/s)) +
+		math.Exp(2*mean*w.Distance/variance+logPhi(-(w.Distance+mean)/s))
 	return math.Min(1, p)
 }
 
@@ -86,8 +141,9 @@ func (w Walk) MeanLooks() float64 {
 		return math.Inf(1)
 	}
 	w.Distance += overshoot * math.Sqrt(w.Variance)
-	if w.Distance/w.Mean > 200 {
-		return w.Distance/w.Mean + 0.5
+	if far := w.Distance / w.Mean; far > 200 {
+		mean, _ := w.after(far)
+		return far + (w.Distance-mean)/w.Mean + 0.5
 	}
 	sum := 1.0
 	for n := 1; n < 20000; n++ {

@@ -55,23 +55,25 @@ func (x Expected) moments(mean, c, b float64) (m, v float64) {
 
 // BreachWalk is the walk of the effect that will cross first, counted in
 // intervals: share is the guardrail's weight times α, segment the weight of the
-// segment that is expected to find the regression.
-func BreachWalk(d Drift[Increments], share, segment float64) Walk {
+// segment that is expected to find the regression. pace may be nil.
+func BreachWalk(d Drift[Increments], share, segment float64, pace Pace) Walk {
 	limit := Cap(share, segment)
 	best := Walk{Distance: math.Inf(1)}
 	for j := range d.Mean {
-		m, v := capped(d.Mean[j], d.Variance[j], limit)
-		best = best.sooner(Walk{Distance: -math.Log(share) - math.Log(segment) - logPrior[j], Mean: m, Variance: v})
+		step := func(phi float64) (m, v float64) { return capped(d.Mean[j]/phi, d.Variance[j]/(phi*phi), limit) }
+		m, v := step(1)
+		best = best.sooner(Walk{Distance: -math.Log(share) - math.Log(segment) - logPrior[j], Mean: m, Variance: v}.paced(pace, step))
 	}
 	return best
 }
 
 // PassWalk is the walk of the effect that will pass first; beta is the chance
-// of a false pass.
-func PassWalk(d Drift[[PassPoints]float64], beta float64) Walk {
+// of a false pass. pace may be nil.
+func PassWalk(d Drift[[PassPoints]float64], beta float64, pace Pace) Walk {
 	best := Walk{Distance: math.Inf(1)}
 	for j := range d.Mean {
-		best = best.sooner(Walk{Distance: -math.Log(beta) - passLogPrior[j], Mean: d.Mean[j], Variance: d.Variance[j]})
+		w := Walk{Distance: -math.Log(beta) - passLogPrior[j], Mean: d.Mean[j], Variance: d.Variance[j]}
+		best = best.sooner(w.paced(pace, func(phi float64) (m, v float64) { return d.Mean[j] / phi, d.Variance[j] / (phi * phi) }))
 	}
 	return best
 }

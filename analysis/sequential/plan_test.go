@@ -169,3 +169,39 @@ func TestGradeOf(t *testing.T) {
 		}
 	}
 }
+
+// While the dispersion is learnt, evidence is divided by more than it will be: the
+// first step by the assumption, then by an upper bound that narrows. A walk at that
+// pace is later than one whose dispersion is known, and no later than one that
+// keeps the assumption.
+func TestLearning(t *testing.T) {
+	for _, freedom := range []float64{0.3, 1, 7, 40} {
+		p := Learning(freedom, 1)
+		if p[0] != Unknown || p[len(p)-1] < 1 || p[len(p)-1] > 1.3 {
+			t.Errorf("freedom %g: got %g at first and %g at last, want %g and about 1", freedom, p[0], p[len(p)-1], Unknown)
+		}
+		for i := 1; i < len(p); i++ {
+			if p[i] > p[i-1]+0.2 || p[i] < 1 { // from the assumption to a bound on five degrees it may rise a little
+				t.Fatalf("freedom %g: got %g after %g at step %d, want it to narrow", freedom, p[i], p[i-1], i)
+			}
+		}
+		known := Walk{Distance: 8, Mean: 0.2, Variance: 0.4}
+		step := func(phi float64) (m, v float64) { return known.Mean / phi, known.Variance / (phi * phi) }
+		m, v := step(Unknown)
+		assumed := Walk{Distance: known.Distance, Mean: m, Variance: v}
+		learnt := known.paced(p, step)
+		for what, at := range map[string]func(Walk) float64{
+			"mean": Walk.MeanLooks, "90%": func(w Walk) float64 { return w.Looks(0.9) }, "median": func(w Walk) float64 { return w.Looks(0.5) },
+		} {
+			if a, b, c := at(known), at(learnt), at(assumed); a > b || b > c*1.01 {
+				t.Errorf("freedom %g, %s: got %g looks, want %g to %g", freedom, what, b, a, c)
+			}
+		}
+	}
+	if got := (Walk{Distance: 3, Mean: 1}).paced(nil, nil); got.begin != nil {
+		t.Errorf("no pace: got %+v, want the walk as it is", got)
+	}
+	if p := Learning(7, 5); p[0] != Unknown/5 || p[20] < 1 {
+		t.Errorf("clusters of 5: got %g at first and %g then, want less than 1, as they are not known, and more", p[0], p[20])
+	}
+}
