@@ -11,6 +11,7 @@ import (
 // ask puts the approval for step i before people, with the present evidence.
 func (m *machine) ask(i int, name string) Question {
 	ap := m.p.approval(name)
+	m.forgetQuestion(ap, m.s.Gates[name])
 	q := Question{
 		Gate: name, Step: m.p.Steps[i].Name, AskedAt: m.now(), Expires: m.now().Add(ap.Expires), Quorum: max(ap.Quorum, 1), State: QuestionOpen,
 		To: m.p.target(i, m.s.Stable), Evidence: evidenceHash(m.s.Verdicts), Passed: passing(m.s.Verdicts),
@@ -25,6 +26,18 @@ func (m *machine) ask(i int, name string) Question {
 	m.sayAsk(ap, q)
 	return q
 }
+
+// forgetQuestion drops where a question stands that another one replaces: its message
+// changes no more, unless it still waits to be told how it ended.
+func (m *machine) forgetQuestion(ap Approval, old Question) {
+	key := m.p.askKey(old)
+	if !slices.ContainsFunc(m.s.Messages, func(e Effect) bool { return e.Kind == EffectAsk && e.Notice.Key == key }) {
+		delete(m.s.Refs, ap.Notifier+"|"+key)
+	}
+}
+
+// askKey is the key of the message that asks a question.
+func (p *Plan) askKey(q Question) string { return fmt.Sprintf("%s/ask/%s/%s", p.ID, q.Gate, q.Nonce) }
 
 // approval is the plan's approval with the name.
 func (p *Plan) approval(name string) Approval {

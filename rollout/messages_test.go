@@ -1,11 +1,14 @@
 package rollout_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/sim"
 )
 
 // TestMessengerAway: the messenger is down for ten minutes in the middle of a
@@ -96,5 +99,56 @@ run 1h`, "\n") {
 	}
 	if opened == 0 || resolved != 1 {
 		t.Errorf("got %d openings or updates and %d ends, want at least one and one", opened, resolved)
+	}
+}
+
+// TestVoidForHours: the candidate's series come and go for half a day while an approval
+// waits: each time it is void, and asked again. Whether the messenger takes all of it
+// or none, the state stays small, and the last question stands.
+func TestVoidForHours(t *testing.T) {
+	for _, fault := range []string{"", "fault slack from=5m to=12h"} {
+		s := newScenario(t)
+		s.line("policy requires=1:product-owner")
+		s.plan.Approvals[0].Expires = 48 * time.Hour
+		for at := 6 * time.Minute; at < 12*time.Hour; at += 6 * time.Minute {
+			s.line(fmt.Sprintf("model green from=%s gone=1", at))
+			s.line(fmt.Sprintf("model green from=%s failures=0.1%%", at+2*time.Minute))
+		}
+		s.line(fault)
+		s.line("begin")
+		size := 0
+		for at := time.Hour; at < 12*time.Hour; at += time.Hour {
+			s.world.At(s.start.Add(at), func(w *sim.World) {
+				b, err := json.Marshal(w.Runs[0].State)
+				if err != nil {
+					t.Error(err)
+				}
+				size = max(size, len(b))
+			})
+		}
+		s.line("run 13h")
+		voids, shown := 0, ""
+		for _, l := range s.world.Journal {
+			for _, d := range l.Decisions {
+				if d.Kind == rollout.DecisionVoid {
+					voids++
+				}
+			}
+		}
+		if voids < 50 {
+			t.Fatalf("%q: the approval was void %d times; the story is not what it says", fault, voids)
+		}
+		if most := 17 << 10; size > most {
+			t.Errorf("%q: got a state of %d bytes after %d voids, want at most %d", fault, size, voids, most)
+		}
+		nonce := s.world.Runs[0].State.Gates["product-owner"].Nonce
+		for _, d := range s.world.Notices {
+			if q := d.Effect.Notice.Question; q != nil && q.Nonce == nonce {
+				shown = string(q.State)
+			}
+		}
+		if want := string(s.world.Runs[0].State.Gates["product-owner"].State); shown != want || nonce == "" {
+			t.Errorf("%q: the last question is shown as %q, want %q", fault, shown, want)
+		}
 	}
 }

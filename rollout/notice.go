@@ -110,7 +110,7 @@ func (m *machine) sayAsk(ap Approval, q Question) {
 	if ap.Notifier == "" {
 		return
 	}
-	n := Notice{Key: fmt.Sprintf("%s/ask/%s/%s", m.p.ID, q.Gate, q.Nonce), Topic: TopicAsk, Severity: "info",
+	n := Notice{Key: m.p.askKey(q), Topic: TopicAsk, Severity: "info",
 		Summary:  clip(fmt.Sprintf("%s: approval %s for step %s of %s %s: %s", m.p.Endpoint.Name, q.Gate, q.Step, m.p.Release.Candidate, m.p.Release.Version, q.State)),
 		Question: &q}
 	e := Effect{ID: m.mint(), Kind: EffectAsk, Key: "ask/" + n.Key, Notifiers: []string{ap.Notifier}, Notice: &n}
