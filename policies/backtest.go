@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ func Record(ctx context.Context, source func(name string) (analysis.Source, bool
 	every := plan.Interval
 	from = from.Truncate(every)
 	rec := Recording{Interval: every, From: from, To: to, Readings: map[string][]analysis.Reading{}}
+	if !to.After(from) {
+		return rec, fmt.Errorf("record metrics: the end, %s, must come after the beginning, %s", to.Format(time.RFC3339), from.Format(time.RFC3339))
+	}
 	if n := to.Sub(from) / every; n <= 0 || n > maxRecorded {
 		return rec, fmt.Errorf("record metrics: from %s to %s are %d intervals of %s; at least 1, at most %d", from.Format(time.RFC3339), to.Format(time.RFC3339), n, every, maxRecorded)
 	}
@@ -83,6 +87,9 @@ type BacktestReport struct {
 	Trials     []Trial      `json:"trials"`
 	RolledBack int          `json:"rolledBack"`
 	Promoted   int          `json:"promoted"`
+	// Untested are the guardrails that were left out, in the mode instances: the
+	// recording does not tell the same instances of their metrics apart.
+	Untested []string `json:"untested,omitempty"`
 }
 
 // A Trial is one rollout that began at an instant of the past.
@@ -106,14 +113,29 @@ var ErrNoInstances = errors.New("policies: the recording has fewer than two inst
 // schedule and preflight checks are left out, gates are approved after a minute.
 func Backtest(p *Policy, plan *rollout.Plan, rec Recording, mode BacktestMode, every time.Duration) (BacktestReport, error) {
 	rep := BacktestReport{Policy: plan.Policy.Name, Mode: mode, From: rec.From, To: rec.To}
-	instances := []string{""}
-	if mode == BacktestInstances {
-		if instances = rec.instances(); len(instances) < 2 {
-			return rep, ErrNoInstances
-		}
+	if why := rec.unread(); why != "" {
+		return rep, fmt.Errorf("backtest policy %s: none of the readings succeeded: %s", rep.Policy, why)
 	}
 	free := *plan
 	free.Windows, free.Schedule, free.Preflight = nil, nil, nil
+	instances := []string{""}
+	if mode == BacktestInstances {
+		instances = nil
+		free.Panel, rep.Untested = answered(plan.Panel, func(m analysis.Metric) bool {
+			shared := rec.instances(m.Name)
+			if instances != nil {
+				shared = slices.DeleteFunc(shared, func(name string) bool { return !slices.Contains(instances, name) })
+			}
+			if len(shared) < 2 {
+				return false
+			}
+			instances = shared
+			return true
+		})
+		if len(free.Panel.Guardrails) == 0 {
+			return rep, ErrNoInstances
+		}
+	}
 	n := 0
 	for start := rec.From; start.Add(plan.Interval).Before(rec.To); start = start.Add(max(every, plan.Interval)) {
 		instance := instances[n%len(instances)]
@@ -130,14 +152,26 @@ func Backtest(p *Policy, plan *rollout.Plan, rec Recording, mode BacktestMode, e
 	return rep, nil
 }
 
-// instances are the names of stable's instances.
-func (r Recording) instances() []string {
-	seen := map[string]bool{}
-	for _, rs := range r.Readings {
-		for _, x := range rs {
-			for _, i := range x.Stable.Instances {
-				seen[i.Name] = true
+// unread says why nothing at all could be read; "" when something was.
+func (r Recording) unread() string {
+	why := ""
+	for _, name := range slices.Sorted(maps.Keys(r.Readings)) {
+		for _, x := range r.Readings[name] {
+			if x.Status == analysis.StatusOK {
+				return ""
 			}
+			why = cmp.Or(why, x.Reason)
+		}
+	}
+	return cmp.Or(why, "there is none")
+}
+
+// instances are the names of stable's instances, as one metric tells them apart.
+func (r Recording) instances(metric string) []string {
+	seen := map[string]bool{}
+	for _, x := range r.Readings[metric] {
+		for _, i := range x.Stable.Instances {
+			seen[i.Name] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(seen))
@@ -262,6 +296,9 @@ func (r BacktestReport) Text() string {
 	ended, held := r.RolledBack+r.Promoted, r.held()
 	fmt.Fprintf(&b, "%d rollouts: %d promoted, %d rolled back, %d held, %d not finished when the recording ended\n",
 		len(r.Trials), r.Promoted, r.RolledBack, held, len(r.Trials)-ended-held)
+	if len(r.Untested) > 0 {
+		fmt.Fprintf(&b, "untested guardrails (their metrics do not tell instances apart): %s\n", strings.Join(r.Untested, ", "))
+	}
 	if r.Mode == BacktestInstances && ended > 0 {
 		fmt.Fprintf(&b, "Every one was healthy: %s of those that ended were rolled back.\n", Share(float64(r.RolledBack)/float64(ended)))
 	}

@@ -140,3 +140,55 @@ func TestBacktestHeld(t *testing.T) {
 		t.Errorf("got:\n%swant %q, and some", rep.Text(), want)
 	}
 }
+
+// A plain value knows no instances. Its guardrail cannot be played by one, and
+// without its answers no healthy release is said to be rolled back.
+func TestBacktestLeavesOutWhatKnowsNoInstances(t *testing.T) {
+	p := mustParse(t, strings.Replace(backtested, "  approvals:", "    - {name: cpu, metric: cpu, limit: \"<= 85%\"}\n  metrics:\n    cpu: {source: prom, value: {query: 'cpu{d=\"${deployment}\"}'}}\n  approvals:", 1))
+	plan, err := p.Compile(rollout.Release{Candidate: "green"}, "r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	rec, err := Record(t.Context(), func(string) (analysis.Source, bool) { return past{stable: 0.003, candidate: 0.003}, true }, plan, analysis.Names{Stable: "blue", Candidate: "green"}, from, from.Add(6*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range rec.Readings["cpu"] {
+		rec.Readings["cpu"][i].Stable = analysis.Sample{Fresh: true, Value: 0.4}
+	}
+	rep, err := Backtest(p, plan, rec, BacktestInstances, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rep.RolledBack != 0 || rep.Promoted == 0 || !strings.Contains(rep.Text(), "untested guardrails (their metrics do not tell instances apart): cpu\n") {
+		t.Errorf("got:\n%swant promotions, and cpu untested", rep.Text())
+	}
+}
+
+// silent is a source that answers nothing but errors.
+type silent struct{}
+
+func (silent) Read(_ context.Context, qs []analysis.Query) ([]analysis.Reading, error) {
+	out := make([]analysis.Reading, len(qs))
+	for i, q := range qs {
+		out[i] = analysis.ErrorReading(q, "connection refused")
+	}
+	return out, nil
+}
+
+// Where the source was away all the time, that is what is said: not that no
+// instance was found, nor that the release would have been held.
+func TestBacktestOfNothing(t *testing.T) {
+	p, plan, _ := recorded(t, past{})
+	from := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	rec, err := Record(t.Context(), func(string) (analysis.Source, bool) { return silent{}, true }, plan, analysis.Names{Stable: "blue", Candidate: "green"}, from, from.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []BacktestMode{BacktestInstances, BacktestDeployments} {
+		if rep, err := Backtest(p, plan, rec, mode, time.Hour); err == nil || !strings.Contains(err.Error(), "connection refused") {
+			t.Errorf("mode %s: got error %v and\n%swant the source's", mode, err, rep.Text())
+		}
+	}
+}

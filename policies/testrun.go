@@ -62,24 +62,34 @@ func testPlan(p *Policy, has func(analysis.Metric) bool) (*rollout.Plan, []strin
 	if err != nil {
 		return nil, nil, err
 	}
+	var silent []string
+	plan.Panel, silent = answered(plan.Panel, has)
+	left = append(left, silent...)
+	if len(plan.Panel.Guardrails) == 0 {
+		return nil, left, fmt.Errorf("test policy %s: no guardrail has series", p.Document.Metadata.Name)
+	}
+	return plan, left, nil
+}
+
+// answered is a panel without the metrics that have no answers, and without the
+// guardrails and the budget that need them; it returns the guardrails' names.
+func answered(p analysis.Panel, has func(analysis.Metric) bool) (analysis.Panel, []string) {
 	given := map[string]bool{}
-	plan.Panel.Metrics = slices.DeleteFunc(plan.Panel.Metrics, func(m analysis.Metric) bool {
+	p.Metrics = slices.DeleteFunc(slices.Clone(p.Metrics), func(m analysis.Metric) bool {
 		given[m.Name] = has(m)
 		return !given[m.Name]
 	})
-	plan.Panel.Guardrails = slices.DeleteFunc(plan.Panel.Guardrails, func(g analysis.Guardrail) bool {
+	var left []string
+	p.Guardrails = slices.DeleteFunc(slices.Clone(p.Guardrails), func(g analysis.Guardrail) bool {
 		if !given[g.Metric] {
 			left = append(left, g.Name)
 		}
 		return !given[g.Metric]
 	})
-	if plan.Panel.Budget != nil && !given[plan.Panel.Budget.Metric] {
-		plan.Panel.Budget = nil
+	if p.Budget != nil && !given[p.Budget.Metric] {
+		p.Budget = nil
 	}
-	if len(plan.Panel.Guardrails) == 0 {
-		return nil, left, fmt.Errorf("test policy %s: no guardrail has series", p.Document.Metadata.Name)
-	}
-	return plan, left, nil
+	return p, left
 }
 
 // resolvedOnly is the policy without the guardrails whose metrics only a config
