@@ -15,6 +15,9 @@ const (
 	assumedSuccess  = 0.9
 	assumedP95      = 0.2
 	assumedPast     = 1e6
+	// assumedInstances is how many of stable's instances a source tells apart, where
+	// it can.
+	assumedInstances = 2
 )
 
 // assume completes the baselines, and says what it assumed.
@@ -27,12 +30,38 @@ func (o *Outlook) assume(p *Policy, plan *rollout.Plan, facts Facts) map[string]
 		}
 		if !known && facts.PerSecond > 0 {
 			if text := guess(&b, m, p); text != "" {
+				if instanceLabel(m) != "" {
+					apart(&b, assumedInstances)
+					text += fmt.Sprintf(", on %d instances, without bursts", assumedInstances)
+				}
 				o.Assumed = append(o.Assumed, text)
 			}
 		}
 		base[m.Name] = b
 	}
 	return base
+}
+
+// apart notes how many instances of stable the source tells apart: from several the
+// rollout learns whether events cluster, and it is assumed that they do not.
+func apart(b *analysis.Baseline, instances int) {
+	if instances > 1 {
+		b.Instances, b.Phi = instances, 1
+	}
+}
+
+// instanceLabel is the label that tells a metric's instances apart, "" for none.
+func instanceLabel(m analysis.Metric) string {
+	switch m.Kind() {
+	case analysis.KindCounts:
+		return m.Counts.Instance
+	case analysis.KindHistogram:
+		return m.Histogram.Instance
+	case analysis.KindMean:
+		return m.Mean.Instance
+	case analysis.KindValue:
+	}
+	return ""
 }
 
 // guess fills in how stable does: well within an absolute limit, and at a usual
@@ -101,5 +130,6 @@ func BaselineOf(m analysis.Metric, r analysis.Reading) (analysis.Baseline, bool)
 	if m.Kind() == analysis.KindCounts {
 		b.Share = r.Stable.K / r.Stable.N
 	}
+	apart(&b, len(r.Stable.Instances))
 	return b, true
 }

@@ -97,3 +97,18 @@ func TestOutlookCountsSettling(t *testing.T) {
 		t.Error("got no judged guardrail, want some")
 	}
 }
+
+// Where the source tells instances apart, the rollout learns that events do not
+// cluster: what can be detected is found sooner than where that is assumed for good.
+func TestBaselineTellsInstances(t *testing.T) {
+	m := analysis.Metric{Name: "failures", Counts: &analysis.Counts{Total: "t", Bad: "b", Deployment: "d", Instance: "i"}}
+	at := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
+	r := analysis.Reading{Status: analysis.StatusOK, From: at, To: at.Add(time.Minute), Stable: analysis.Sample{Fresh: true, N: 600, K: 3}}
+	if b, ok := BaselineOf(m, r); !ok || b.Instances != 0 || b.Phi != 0 {
+		t.Errorf("no instances: got %+v, want the dispersion unknown", b)
+	}
+	r.Stable.Instances = []analysis.Instance{{Name: "1"}, {Name: "2"}, {Name: "3"}}
+	if b, ok := BaselineOf(m, r); !ok || b.Instances != 3 || b.Phi != 1 {
+		t.Errorf("three instances: got %+v, want them, and no clusters", b)
+	}
+}

@@ -210,6 +210,9 @@ func figuresOf(m analysis.Metric, b analysis.Baseline, r analysis.Reading) strin
 	}
 	span := r.To.Sub(r.From).Round(time.Second)
 	text += fmt.Sprintf("%s events in %s", quantity(b.Sample.N), span)
+	if b.Instances > 1 {
+		text += fmt.Sprintf(", on %d instances, taken to be without bursts", b.Instances)
+	}
 	if span < time.Minute {
 		text += ", too short a time to rely on"
 	}
