@@ -43,7 +43,8 @@ type Actor struct {
 	// credential or a notifier vouches for.
 	Person Person
 	Grants []Grant
-	// Names are other names of the person by which a policy may name it.
+	// Names are other names of the person by which a policy may name it; of whom a
+	// notifier hears also the full one that it gives them.
 	Names []string
 	// Heard is the notifier through which the person spoke; "" for a request with a
 	// credential of its own.
@@ -97,10 +98,14 @@ func (c Command) Roles() []Role {
 }
 
 // Asks reports whether the approval's `from` names the actor: the person, one of
-// their groups, or another of their names. One that names nobody asks nobody.
+// their groups, or another of their names. One that names nobody asks nobody. Of
+// whom a notifier hears the workspace is known, and must be the one that `from`
+// names, where it names one.
 func (a Approval) Asks(who Actor) bool {
 	named := func(u string) bool {
-		return u == who.Person.ID || slices.ContainsFunc(who.Names, func(n string) bool { return strings.EqualFold(n, u) || strings.EqualFold(n, unscoped(u)) })
+		return u == who.Person.ID || slices.ContainsFunc(who.Names, func(n string) bool {
+			return strings.EqualFold(n, u) || who.Heard == "" && strings.EqualFold(n, unscoped(u))
+		})
 	}
 	return who.Person.ID != "" &&
 		(slices.ContainsFunc(a.Users, named) || slices.ContainsFunc(a.Groups, func(g string) bool { return slices.Contains(who.Person.Groups, g) }))

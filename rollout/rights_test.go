@@ -51,7 +51,9 @@ func TestForbids(t *testing.T) {
 
 		{"heard and named", slack("ann"), yes, PhaseWaiting, ""},
 		{"heard, named as the notifier does", named(slack("slack:T1/U7"), ShortNames("slack:T1/U7")...), yes, PhaseWaiting, ""},
-		{"heard, the same user of another workspace", named(slack("slack:T2/U8"), ShortNames("slack:T2/U8")...), yes, PhaseWaiting, "not among"},
+		{"heard, mapped, named as the notifier does", named(slack("dora"), append(ShortNames("slack:T1/U7"), "slack:T1/U7")...), yes, PhaseWaiting, ""},
+		{"heard, the same user of another workspace", named(slack("slack:T2/U7"), append(ShortNames("slack:T2/U7"), "slack:T2/U7")...), yes, PhaseWaiting, "not among"},
+		{"heard, mapped, the same user of another workspace", named(slack("dora"), append(ShortNames("slack:T2/U7"), "slack:T2/U7")...), yes, PhaseWaiting, "not among"},
 		{"heard and of a group that the notifier verified", in(slack("slack:T1/U1"), "owners"), no, PhaseWaiting, ""},
 		{"heard, of another group", in(slack("slack:T1/U1"), "sales"), yes, PhaseWaiting, "not among"},
 		{"heard, known as an operator, not asked", slack("sre", RoleOperate, RoleApprove), yes, PhaseWaiting, "not among"},

@@ -78,7 +78,7 @@ func (e *Engine) delivered(ctx context.Context, s *rollout.Snapshot, key string,
 func (e *Engine) heardFrom(via string, a notifier.Answer) rollout.Actor {
 	who := e.cfg.People(via, a.Who)
 	who.Heard = via
-	who.Names = append(slices.Clone(who.Names), rollout.ShortNames(a.Who)...)
+	who.Names = slices.Concat(who.Names, []string{a.Who}, rollout.ShortNames(a.Who))
 	p := &who.Person
 	p.Via, p.Name = via, orElse(p.Name, a.Name)
 	p.Groups = slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(p.Groups), a.Groups...))))
