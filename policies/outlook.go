@@ -25,14 +25,19 @@ type Facts struct {
 	Instances, Concurrency int
 	// Known are sentences on what was read, and from where.
 	Known []string
+	// Checks are the preflight checks that were made ahead, without moving or
+	// sending anything.
+	Checks []rollout.CheckResult
 }
 
 // An Outlook says what a rollout by a plan would be, before anything moves.
 type Outlook struct {
-	Policy    string        `json:"policy"`
-	Endpoint  string        `json:"endpoint"`
-	Candidate string        `json:"candidate"`
-	PerSecond float64       `json:"perSecond"`
+	Policy    string  `json:"policy"`
+	Endpoint  string  `json:"endpoint"`
+	Candidate string  `json:"candidate"`
+	PerSecond float64 `json:"perSecond"`
+	// Preflight are the checks that are made before any traffic moves.
+	Preflight []CheckAhead  `json:"preflight"`
 	Steps     []StepOutlook `json:"steps"`
 	// Known says what was read of the endpoint, and from where.
 	Known []string `json:"known,omitempty"`
@@ -92,6 +97,7 @@ func Foresee(p *Policy, plan *rollout.Plan, facts Facts) Outlook {
 	o := Outlook{Policy: plan.Policy.Name, Endpoint: plan.Endpoint.Router + "/" + plan.Endpoint.Name,
 		Candidate: plan.Release.Candidate, PerSecond: facts.PerSecond, Rollback: facts.Rollback, Known: facts.Known}
 	base := o.assume(p, plan, facts)
+	o.preflight(plan, facts.Checks)
 	o.times(plan, facts.Start)
 	for i := range o.Steps {
 		o.judge(p, plan, base, i)

@@ -112,3 +112,38 @@ func TestBaselineTellsInstances(t *testing.T) {
 		t.Errorf("three instances: got %+v, want them, and no clusters", b)
 	}
 }
+
+// What a plan was able to check ahead it says, with the remedy of what would
+// refuse the release; what sends requests waits for the rollout.
+func TestOutlookChecks(t *testing.T) {
+	p, ps := Parse(os.DirFS("examples"), "recommendations.yaml", config())
+	if p == nil {
+		t.Fatal(ps.Text())
+	}
+	plan, err := p.Compile(rollout.Release{Candidate: "green"}, "r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Foresee(p, plan, Facts{Start: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), PerSecond: 2000, Checks: []rollout.CheckResult{
+		{Check: "ready", OK: true, Found: "green is ready"},
+		{Check: "capacity", Found: "green takes 8", Expected: "at least 16", Remedy: "Scale green out."},
+		{Check: "fresh-metrics", Found: "prom did not answer", Expected: "samples", Remedy: "See that it answers.", Transient: true},
+	}})
+	var b strings.Builder
+	if err := o.Text(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"     ready            OK     green is ready\n",
+		"     capacity         FAILS  green takes 8\n",
+		"     fresh-metrics    ?      prom did not answer\n",
+		"     invoke           -      invoke (POST, status 200 within 450ms, as its schema says): made when the rollout starts\n",
+		"     mirror           -      mirror: made when the rollout starts\n",
+		"! Check capacity would refuse the release now: found green takes 8, want at least 16. Scale green out.\n",
+		"! Check fresh-metrics could not be made now: found prom did not answer, want samples. See that it answers.\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("got:\n%swant %q in it", b.String(), want)
+		}
+	}
+}

@@ -15,6 +15,7 @@ func (o Outlook) Text(w io.Writer) error {
 		fmt.Fprintf(&b, " at %s requests/s", formatNumber(o.PerSecond))
 	}
 	b.WriteString("\nNothing is changed by this.\n\n")
+	o.checks(&b)
 	for i, s := range o.Steps {
 		o.step(&b, i, s)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/belayd/belay/cmd/internal/daemon"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/traffic"
 )
 
 const (
@@ -37,6 +38,8 @@ type planner struct {
 	source func(name string) (analysis.Source, bool)
 	// past is how far back stable's figures are read.
 	past time.Duration
+	// described is what the router told of the endpoint; nil when it told nothing.
+	described *traffic.Description
 }
 
 // fromConfig asks the config's routers and sources. What they do not tell is
@@ -62,6 +65,9 @@ func (e *env) fromConfig(ctx context.Context, p *planner, config string) {
 	if err := p.askSources(ctx, e); err != nil {
 		fmt.Fprintln(e.stderr, safe(err.Error()))
 	}
+	if p.described != nil {
+		p.checkAhead(ctx, *p.described)
+	}
 }
 
 // askRouter takes over who serves, the candidate's capacity and the command that
@@ -73,6 +79,7 @@ func (p *planner) askRouter(ctx context.Context, a *daemon.Adapters) error {
 	if err != nil {
 		return err
 	}
+	p.described = &s.Description
 	at := p.plan.Endpoint.Router + "/" + p.plan.Endpoint.Name
 	weights := make([]string, 0, len(s.Split.Weights))
 	for _, d := range slices.Sorted(maps.Keys(s.Split.Weights)) {

@@ -21,7 +21,8 @@ func planCommand() *command {
 		name: "plan", args: "FILE", short: "Say what a rollout would be: steps, times, gates, and what can be detected by when. Changes nothing.", min: 1, max: 1,
 		long: "With --config the policy's own router and sources are asked: who serves, the candidate's capacity, the command\n" +
 			"that rolls back by hand, the load of the last minutes, and stable's failure rates and latencies of the last\n" +
-			"hour. What they do not tell is assumed, and said; --offline asks nobody. --rps then scales what was read.\n" +
+			"hour. What they do not tell is assumed, and said; --offline asks nobody. --rps then scales what was read. The\n" +
+			"preflight checks are made as they would turn out now, but for those that send the candidate a request.\n" +
 			"--source names another Prometheus to ask instead, and needs --stable where no router says who serves.",
 		examples: []string{
 			"belay plan recs.yaml --candidate green --config belayd.yaml",
