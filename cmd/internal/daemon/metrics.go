@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -54,10 +55,15 @@ func (m *reloadMetrics) judged(ok bool) {
 // taken notes that a set came into force.
 func (m *reloadMetrics) taken() { m.at.SetToCurrentTime() }
 
-// await notes what waits for a restart.
-func (m *reloadMetrics) await(fields []string) {
-	m.waits.Reset()
+// await notes what waits for a restart now, and what waited before. A field that
+// goes on waiting is there all the while.
+func (m *reloadMetrics) await(fields, before []string) {
 	for _, f := range fields {
 		m.waits.WithLabelValues(f).Set(1)
+	}
+	for _, f := range before {
+		if !slices.Contains(fields, f) {
+			m.waits.DeleteLabelValues(f)
+		}
 	}
 }

@@ -200,11 +200,11 @@ func (c *Config) running(old *Config) (now *Config, waiting []string, err error)
 func (d *daemon) await(fields []string) {
 	r := &d.reloading
 	r.mu.Lock()
-	known := slices.Equal(r.waiting, fields)
+	before := r.waiting
 	r.waiting = fields
 	r.mu.Unlock()
-	r.metrics.await(fields)
-	if !known && len(fields) > 0 {
+	r.metrics.await(fields, before)
+	if !slices.Equal(before, fields) && len(fields) > 0 {
 		d.log.Warn("config waits for a restart", "outcome", strings.Join(fields, ", ")+": the rest is in force; restart belayd to take this over")
 	}
 }

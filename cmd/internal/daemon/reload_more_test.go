@@ -91,6 +91,48 @@ func TestReloadWaitsForPolicy(t *testing.T) {
 	})
 }
 
+// A field that waits for a restart is shown at every instant, also while the config
+// is read again.
+func TestRestartRequiredStays(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	m, err := newReloadMetrics(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{log: discard()}
+	d.reloading.metrics = m
+	d.await([]string{"listen", "store"})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 2000 {
+			d.await([]string{"listen", "store"})
+		}
+	}()
+	shown := func() (fields int) {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == "belay_config_restart_required" {
+				fields = len(f.GetMetric())
+			}
+		}
+		return fields
+	}
+	for range 500 {
+		if got := shown(); got != 2 {
+			t.Fatalf("while the config is read again: got %d fields, want 2", got)
+		}
+	}
+	<-done
+	d.await([]string{"store"})
+	if got := shown(); got != 1 {
+		t.Errorf("one was put back: got %d fields, want 1", got)
+	}
+}
+
 // Who hears over HTTP follows the config.
 func TestReloadHooks(t *testing.T) {
 	p := newEstate().place(t)
