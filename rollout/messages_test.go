@@ -152,3 +152,59 @@ func TestVoidForHours(t *testing.T) {
 		}
 	}
 }
+
+// TestEndsAfterLongOutage: the messenger and the pager are away for hours when a
+// question is decided and a page is over. When they are back both learn of it: nobody
+// is left with a page that is over, or with buttons that decide nothing.
+func TestEndsAfterLongOutage(t *testing.T) {
+	s := newScenario(t)
+	for line := range strings.SplitSeq(`policy requires=1:product-owner onNoData=page
+model green from=2m gone=1
+model green from=4m failures=0.1%
+begin
+fault oncall from=3m30s to=6h
+fault slack from=8m to=6h
+at 10m approve=product-owner by=ann
+run 8h`, "\n") {
+		s.line(line)
+	}
+	if r := s.world.Runs[0]; !r.State.Closed() {
+		t.Errorf("got phase %s with %d effects, want it over", r.State.Phase, len(r.State.Outbox))
+	}
+	var pages, asks []string
+	for _, d := range s.world.Notices {
+		n := d.Effect.Notice
+		switch {
+		case n.Topic == rollout.TopicPage:
+			pages = append(pages, fmt.Sprintf("end %v %s", n.Resolve, d.At.Sub(s.start).Truncate(time.Hour)))
+		case n.Question != nil:
+			asks = append(asks, fmt.Sprintf("%s %s", n.Question.State, d.At.Sub(s.start).Truncate(time.Hour)))
+		}
+	}
+	if got, want := strings.Join(pages, ", "), "end false 0s, end true 6h0m0s"; got != want {
+		t.Errorf("pages: got %s, want %s", got, want)
+	}
+	if got, want := strings.Join(asks, ", "), "open 0s, approved 6h0m0s"; got != want {
+		t.Errorf("questions: got %s, want %s", got, want)
+	}
+}
+
+// TestAnswerLateInOutage: nobody could be asked for five hours when somebody answers
+// over another way. How that ended is told when the messenger is back.
+func TestAnswerLateInOutage(t *testing.T) {
+	s := newScenario(t)
+	s.line("policy requires=1:product-owner")
+	s.plan.Approvals[0].Expires = 24 * time.Hour
+	for _, line := range []string{"fault slack from=4m to=6h", "begin", "at 5h approve=product-owner by=ann", "run 8h"} {
+		s.line(line)
+	}
+	var asks []string
+	for _, d := range s.world.Notices {
+		if q := d.Effect.Notice.Question; q != nil {
+			asks = append(asks, string(q.State))
+		}
+	}
+	if got := strings.Join(asks, ", "); got != "approved" {
+		t.Errorf("questions: got %q, want that it was approved", got)
+	}
+}

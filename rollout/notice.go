@@ -116,7 +116,15 @@ func (m *machine) sayAsk(ap Approval, q Question) {
 	e := Effect{ID: m.mint(), Kind: EffectAsk, Key: "ask/" + n.Key, Notifiers: []string{ap.Notifier}, Notice: &n}
 	for i, o := range m.s.Messages {
 		if o.Kind == EffectAsk && o.Key == e.Key {
+			if q.State == QuestionVoid && m.s.Refs[ap.Notifier+"|"+n.Key] == "" && o.NotBefore.After(m.now()) {
+				// Nobody was asked, and nobody needs to know.
+				m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
+				return
+			}
 			e.NotBefore, e.Attempt = o.NotBefore, o.Attempt
+			if e.closing() {
+				e.Attempt = min(e.Attempt, closingOften) // how it ended has a day of its own
+			}
 			m.s.Messages[i] = e
 			return
 		}
@@ -202,6 +210,18 @@ func (m *machine) lateDelivered() {
 	}
 }
 
+// What closes a page or a question is tried often for a quarter of an hour, and every
+// ten minutes for a day.
+const (
+	closingOften = 20
+	closingTries = closingOften + 24*6
+)
+
+// closing reports whether the message is the end of a page, or how a question ended.
+func (e Effect) closing() bool {
+	return e.Kind == EffectPage && e.Notice.Resolve || e.Kind == EffectAsk && e.Notice.Question.State != QuestionOpen
+}
+
 // undelivered tries again later; a page tries the next notifier at once.
 func (m *machine) undelivered() {
 	i := m.message()
@@ -218,6 +238,9 @@ func (m *machine) undelivered() {
 		m.notPaged(e, f)
 	}
 	wait := max(backoff(e.Attempt, time.Second, time.Minute), min(f.RetryAfter, 10*time.Minute))
+	if e.closing() && e.Attempt > closingOften {
+		wait = max(wait, 10*time.Minute)
+	}
 	switch {
 	case e.Kind == EffectTell && f.Kind == FailurePermanent:
 		m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
@@ -227,12 +250,11 @@ func (m *machine) undelivered() {
 		m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
 		m.shows(e.Notifiers[0])
 		return
-	case e.Kind == EffectPage && e.Notice.Resolve && (f.Kind == FailurePermanent || e.Attempt > 20):
+	case e.closing() && (f.Kind == FailurePermanent || e.Attempt > closingTries):
 		m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
-		m.forgetPage()
-		return
-	case e.Kind == EffectAsk && e.Notice.Question.State != QuestionOpen && (f.Kind == FailurePermanent || e.Attempt > 20):
-		m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
+		if e.Kind == EffectPage {
+			m.forgetPage()
+		}
 		return
 	case e.Kind == EffectPage && !e.Notice.Resolve:
 		next := (slices.Index(m.p.Page, e.Notifiers[0]) + 1) % max(len(m.p.Page), 1)
