@@ -39,16 +39,17 @@ type Grant struct {
 
 // An Actor is who asks for something, over whichever way.
 type Actor struct {
-	// Person is who it is; its Groups are those that the configuration, the
-	// credential or a notifier vouches for.
+	// Person is who it is; its Groups are those that the configuration or the
+	// credential vouches for.
 	Person Person
 	Grants []Grant
 	// Names are other names of the person by which a policy may name it; of whom a
 	// notifier hears also the full one that it gives them.
 	Names []string
 	// Heard is the notifier through which the person spoke; "" for a request with a
-	// credential of its own.
+	// credential of its own. In are the groups that this notifier vouches for.
 	Heard string
+	In    []string
 }
 
 // May reports whether the actor has one of the roles for something with these
@@ -100,15 +101,18 @@ func (c Command) Roles() []Role {
 // Asks reports whether the approval's `from` names the actor: the person, one of
 // their groups, or another of their names. One that names nobody asks nobody. Of
 // whom a notifier hears the workspace is known, and must be the one that `from`
-// names, where it names one.
+// names, where it names one. The groups that a notifier vouches for count where
+// `from` names that notifier: another's may be called the same.
 func (a Approval) Asks(who Actor) bool {
 	named := func(u string) bool {
 		return u == who.Person.ID || slices.ContainsFunc(who.Names, func(n string) bool {
 			return strings.EqualFold(n, u) || who.Heard == "" && strings.EqualFold(n, unscoped(u))
 		})
 	}
-	return who.Person.ID != "" &&
-		(slices.ContainsFunc(a.Users, named) || slices.ContainsFunc(a.Groups, func(g string) bool { return slices.Contains(who.Person.Groups, g) }))
+	member := func(g string) bool {
+		return slices.Contains(who.Person.Groups, g) || who.Heard != "" && who.Heard == a.Notifier && slices.Contains(who.In, g)
+	}
+	return who.Person.ID != "" && (slices.ContainsFunc(a.Users, named) || slices.ContainsFunc(a.Groups, member))
 }
 
 // ShortNames are the other ways in which a policy may write the name that a

@@ -22,7 +22,15 @@ func TestForbids(t *testing.T) {
 		a.Heard = "slack"
 		return a
 	}
-	in := func(a Actor, group string) Actor { a.Person.Groups = []string{group}; return a }
+	in := func(a Actor, group string) Actor {
+		if a.Heard != "" {
+			a.In = []string{group}
+		} else {
+			a.Person.Groups = []string{group}
+		}
+		return a
+	}
+	elsewhere := func(a Actor) Actor { a.Heard = "slack-partners"; return a }
 	named := func(a Actor, names ...string) Actor { a.Names = names; return a }
 	limited := func(team string) Actor {
 		return Actor{Person: Person{ID: "ann"}, Grants: holds(map[string]string{"team": team}, RoleApprove)}
@@ -55,6 +63,8 @@ func TestForbids(t *testing.T) {
 		{"heard, the same user of another workspace", named(slack("slack:T2/U7"), append(ShortNames("slack:T2/U7"), "slack:T2/U7")...), yes, PhaseWaiting, "not among"},
 		{"heard, mapped, the same user of another workspace", named(slack("dora"), append(ShortNames("slack:T2/U7"), "slack:T2/U7")...), yes, PhaseWaiting, "not among"},
 		{"heard and of a group that the notifier verified", in(slack("slack:T1/U1"), "owners"), no, PhaseWaiting, ""},
+		{"heard by another notifier, of a group of that name", elsewhere(in(slack("slack:T2/U1"), "owners")), yes, PhaseWaiting, "not among"},
+		{"heard by another notifier, known to the config by that group", elsewhere(Actor{Person: Person{ID: "dia", Groups: []string{"owners"}}}), yes, PhaseWaiting, ""},
 		{"heard, of another group", in(slack("slack:T1/U1"), "sales"), yes, PhaseWaiting, "not among"},
 		{"heard, known as an operator, not asked", slack("sre", RoleOperate, RoleApprove), yes, PhaseWaiting, "not among"},
 		{"a gate that names nobody asks nobody, heard", slack("ann", RoleApprove), unasked, PhaseWaiting, "asks: nobody"},

@@ -39,7 +39,7 @@ func (e *Engine) answer(ctx context.Context, via string, a notifier.Answer) (not
 		return notifier.Reply{Accepted: true, Text: statusLine(&s)}, nil
 	}
 	key := actKey(via, a.ID)
-	ev, why := toEvent(s.Plan, a, who.Person)
+	ev, why := toEvent(s.Plan, a, onRecord(who))
 	if why == "" {
 		// What was taken up already is not judged by what became of the rollout since.
 		var known bool
@@ -79,10 +79,16 @@ func (e *Engine) heardFrom(via string, a notifier.Answer) rollout.Actor {
 	who := e.cfg.People(via, a.Who)
 	who.Heard = via
 	who.Names = slices.Concat(who.Names, []string{a.Who}, rollout.ShortNames(a.Who))
-	p := &who.Person
-	p.Via, p.Name = via, orElse(p.Name, a.Name)
-	p.Groups = slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(p.Groups), a.Groups...))))
+	who.In = slices.Clone(a.Groups)
+	who.Person.Via, who.Person.Name = via, orElse(who.Person.Name, a.Name)
 	return who
+}
+
+// onRecord is the person as the journal names them, with every group that counted.
+func onRecord(who rollout.Actor) rollout.Person {
+	p := who.Person
+	p.Groups = slices.Compact(slices.Sorted(slices.Values(slices.Concat(p.Groups, who.In))))
+	return p
 }
 
 // mayView reports whether a person who was heard may see a rollout: by a role, or
