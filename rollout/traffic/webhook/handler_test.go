@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -225,6 +226,54 @@ func TestConformFinds(t *testing.T) {
 				t.Errorf("in the end: got %s, want %s", got.String(), all.String())
 			}
 		})
+	}
+}
+
+// An endpoint that takes whatever it is sent, weights that sum to 99 included, is
+// told so, every other rule is tried all the same, and it gets its split back.
+func TestConformPutsBackWhatShouldHaveBeenRefused(t *testing.T) {
+	var mu sync.Mutex
+	weights, version := map[string]int{"blue": 100}, 1
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Method == http.MethodPut {
+			if r.Header.Get("If-Match") != fmt.Sprintf(`"%d"`, version) {
+				w.WriteHeader(http.StatusPreconditionFailed)
+				return
+			}
+			var to struct{ Weights map[string]int }
+			_ = json.NewDecoder(r.Body).Decode(&to)
+			weights, version = to.Weights, version+1
+		}
+		body, _ := json.Marshal(map[string]any{"weights": weights, "version": fmt.Sprint(version), "deployments": map[string]any{"green": map[string]any{}}})
+		switch r.URL.Path {
+		case "/endpoints":
+			answer("application/json", `{"endpoints":["recs"]}`)(w, r)
+		case "/endpoints/recs":
+			answer("application/json", string(body))(w, r)
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	defer server.Close()
+	got := map[string]webhook.Verdict{}
+	for _, f := range webhook.Conform(t.Context(), server.Client(), server.URL, "recs") {
+		t.Logf("%-24s %-8s %s", f.Rule, f.Verdict, f.Found)
+		got[f.Rule] = f.Verdict
+	}
+	for rule, want := range map[string]webhook.Verdict{
+		"stale version": webhook.Pass, "invalid sum": webhook.Advice, "unknown deployment": webhook.Advice,
+		"write": webhook.Pass, "two writers": webhook.Pass, "split put back": webhook.Pass,
+	} {
+		if got[rule] != want {
+			t.Errorf("%s: got %q, want %q", rule, got[rule], want)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if weights["blue"] != 100 {
+		t.Errorf("in the end: got %v, want blue 100", weights)
 	}
 }
 
