@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -198,11 +199,15 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request, a Actor) error 
 	return send(w, http.StatusOK, out)
 }
 
-// query returns the query's parameters; unknown and repeated ones are errors, so
-// that a misspelt filter does not silently match everything.
+// query returns the query's parameters; malformed, unknown and repeated ones are
+// errors, so that a misspelt filter does not silently match everything.
 func query(r *http.Request, known ...string) (map[string]string, error) {
+	all, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, badRequest("query: " + clip(err.Error(), 100))
+	}
 	out := map[string]string{}
-	for k, v := range r.URL.Query() {
+	for k, v := range all {
 		if !slices.Contains(known, k) {
 			return nil, badRequest(fmt.Sprintf("query: there is no parameter %q; there are %s", clip(k, 40), strings.Join(known, ", ")))
 		}

@@ -269,7 +269,7 @@ func TestListPages(t *testing.T) {
 			t.Errorf("%+v: got %d rollouts, want %d", c.f, got, c.want)
 		}
 	}
-	for _, q := range []string{"phase=done", "limit=0", "limit=1001", "cursor=%21", "endpiont=x", "limit=1&limit=2"} {
+	for _, q := range []string{"phase=done", "limit=0", "limit=1001", "cursor=%21", "endpiont=x", "limit=1&limit=2", "phase=%zz", "phase=open;owner=x", "%zz"} {
 		if resp, b := r.ask(t, "GET", "/v1/rollouts?"+q, "", ""); resp.StatusCode != 400 {
 			t.Errorf("?%s: got %d %s, want 400", q, resp.StatusCode, b)
 		}

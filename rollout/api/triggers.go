@@ -2,10 +2,14 @@ package api
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/belayd/belay/rollout"
 )
 
 // Triggers knows what starts rollouts by events.
@@ -106,7 +110,11 @@ func (s *Server) refused(w http.ResponseWriter, r *http.Request, a Actor) error 
 		return problem(http.StatusNotFound, TypeNotFound, "No such trigger", "belayd has no triggers")
 	}
 	out := RefusedList{SchemaVersion: SchemaVersion, Trigger: name}
-	if out.Refused, out.Next, err = s.c.Triggers.Refused(r.Context(), name, q["cursor"], min(n, refusedMax)); err != nil {
+	out.Refused, out.Next, err = s.c.Triggers.Refused(r.Context(), name, q["cursor"], min(n, refusedMax))
+	switch {
+	case errors.Is(err, rollout.ErrNotFound):
+		return problem(http.StatusNotFound, TypeNotFound, "No such trigger", fmt.Sprintf("there is no trigger %q", clip(name, 100)))
+	case err != nil:
 		return err
 	}
 	if out.Refused == nil {

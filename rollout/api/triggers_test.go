@@ -54,6 +54,9 @@ func TestRefused(t *testing.T) {
 	if _, err := op.Refused(t.Context(), "nobody", "", 5); !errors.Is(err, rollout.ErrNotFound) {
 		t.Errorf("a trigger that there is not: got %v, want ErrNotFound", err)
 	}
+	if resp, b := r.ask(t, "GET", "/v1/triggers/nobody/refused", tokenOf(RoleOperate), ""); resp.StatusCode != 404 || !bytes.Contains(b, []byte(`there is no trigger \"nobody\"`)) {
+		t.Errorf("a trigger that there is not: got %d %s, want 404 and the trigger named", resp.StatusCode, b)
+	}
 	if _, err := op.Refused(t.Context(), "nats:RELEASES", "", 0); err == nil {
 		t.Error("a page of nothing: got no error")
 	}
