@@ -13,6 +13,8 @@ import (
 	"slices"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/belayd/belay/rollout/api"
 )
 
 // contexts is the file of contexts: named servers with how to reach them.
@@ -142,7 +144,11 @@ func contextList() *command {
 					return err
 				}
 				names := slices.Sorted(maps.Keys(all.Contexts))
-				return e.print(*output, all, func(w io.Writer) error {
+				shown := struct {
+					SchemaVersion int `json:"schemaVersion"`
+					contexts
+				}{api.SchemaVersion, all}
+				return e.print(*output, shown, func(w io.Writer) error {
 					t := &table{}
 					t.add("", "NAME", "SERVER", "TOKEN FILE", "CERTIFICATE")
 					for _, n := range names {

@@ -46,6 +46,11 @@ func TestContexts(t *testing.T) {
 	if !strings.Contains(list, "*  other") || strings.Contains(list, "s3cret") {
 		t.Errorf("list: got %s", list)
 	}
+	for output, want := range map[string]string{"json": `"schemaVersion": 1`, "yaml": "schemaVersion: 1"} {
+		if got := s.want(exitOK, "context", "list", "--output", output); !strings.Contains(got, want) || !strings.Contains(got, other.URL) {
+			t.Errorf("list as %s: got %s, want %s and the servers", output, got, want)
+		}
+	}
 	s.want(exitOK, "context", "delete", "other")
 	s.want(exitError, "context", "use", "other")
 	s.want(exitError, "status", id, "--context", "other")
