@@ -246,15 +246,19 @@ func (t *Trigger) repeated(m message, e event, there Record) *Refusal {
 	return new(t.refusal(m, e, fmt.Sprintf("the same key came before with another body, as rollout %s", there.Rollout)))
 }
 
-// refuse keeps a refusal and tells about it, once.
+// refuse keeps a refusal and tells about it. A message comes again when it was not
+// terminated: whether it was told about is then known only to the process that did,
+// so that another one tells again.
 func (t *Trigger) refuse(ctx context.Context, r Refusal) error {
 	fresh, err := t.trail.keep(ctx, r)
 	if err != nil {
 		return err
 	}
-	if !fresh {
+	told := place(r) + " " + r.Published.UTC().Format(time.RFC3339Nano)
+	if !fresh && t.told == told {
 		return nil
 	}
+	t.told = told
 	t.c.Log.Error("event refused", "trigger", t.c.Name, "stream", r.Stream, "sequence", r.Sequence, "source", r.Source, "id", r.ID, "reason", r.Reason)
 	if t.c.Refused != nil {
 		t.c.Refused(ctx, r)

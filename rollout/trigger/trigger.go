@@ -75,8 +75,9 @@ type Config struct {
 
 	Start Start
 	Store store.Store
-	// Refused is told about each message that was kept and terminated. It may be
-	// nil; it must not block for long.
+	// Refused is told about each message that was kept and is to be terminated;
+	// twice when the process ends in between. It may be nil; it must not block for
+	// long.
 	Refused func(context.Context, Refusal)
 	Log     *slog.Logger
 }
@@ -88,6 +89,9 @@ type Trigger struct {
 	state atomic.Pointer[health]
 	// refused counts what was refused since the start.
 	refused atomic.Uint64
+	// told names the message that was told about last. Messages come one at a time,
+	// and only Run handles them.
+	told string
 }
 
 // health is what Err reports.

@@ -281,6 +281,48 @@ func TestPoison(t *testing.T) {
 	}
 }
 
+// A refusal is told about also when the process died, or the store's answer was
+// lost, after it was kept; and once where it comes again because NATS did not hear
+// that it was terminated.
+func TestRefusalIsTold(t *testing.T) {
+	message := Refusal{Trigger: "nats:RELEASES", Stream: "RELEASES", Sequence: 7, Reason: "not JSON", Published: time.Unix(1764000000, 0)}
+	for _, c := range []struct {
+		name   string
+		before func(*mem.Store, *Trigger)
+	}{
+		{"kept by a process that died", func(_ *mem.Store, tr *Trigger) {
+			if _, err := tr.trail.keep(t.Context(), message); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"the store's answer was lost", func(st *mem.Store, tr *Trigger) {
+			st.Fault = func(mem.Op) (bool, error) { return true, store.ErrUnknown }
+			if err := tr.refuse(t.Context(), message); err == nil {
+				t.Fatal("got no error, want the message put back")
+			}
+			st.Fault = nil
+		}},
+		{"nothing before", func(*mem.Store, *Trigger) {}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			st, told := mem.New(), &refusals{}
+			tr, err := New(Config{URL: "nats://127.0.0.1:1", Stream: "RELEASES", Durable: "belay", Start: (&starter{}).start, Store: st, Refused: told.tell, Log: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.before(st, tr)
+			for range 3 {
+				if err := tr.refuse(t.Context(), message); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := told.list(); len(got) != 1 || tr.Status().Refused != 1 {
+				t.Errorf("told about: got %d and a count of %d, want 1 of each", len(got), tr.Status().Refused)
+			}
+		})
+	}
+}
+
 // allKept reads what a trigger keeps, oldest first, in pages.
 func allKept(t *testing.T, tr *Trigger, limit int) (all []Refusal) {
 	t.Helper()
