@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/config"
@@ -34,7 +37,7 @@ func (c *Config) newClient(field string, raw policies.Raw, options ...config.HTT
 	hc.FollowRedirects = false
 	if raw != "" {
 		if err := yamlv2.UnmarshalStrict([]byte(raw), &hc); err != nil {
-			return nil, fmt.Errorf("%s: %w", field, err)
+			return nil, fmt.Errorf("%s: %w", field, plainly(err))
 		}
 		hc.FollowRedirects = false
 		hc.SetDirectory(c.dir)
@@ -49,4 +52,26 @@ func (c *Config) newClient(field string, raw policies.Raw, options ...config.HTT
 	cl.Timeout = clientTimeout
 	cl.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return cl, nil
+}
+
+// unknownField is how the library says that it does not know a field, with the
+// line of the text that it was given and its own type's name.
+var unknownField = regexp.MustCompile(`line \d+: field (\S+) not found in type \S+`)
+
+// plainly says what is wrong with an HTTPClientConfig without the library's words.
+func plainly(err error) error {
+	bad, ok := errors.AsType[*yamlv2.TypeError](err)
+	if !ok {
+		return err
+	}
+	var why []string
+	for _, e := range bad.Errors {
+		e = unknownField.ReplaceAllString(e, "there is no field $1")
+		_, after, cut := strings.Cut(e, ": ")
+		if cut && strings.HasPrefix(e, "line ") {
+			e = after
+		}
+		why = append(why, e)
+	}
+	return fmt.Errorf("%s; it takes basic_auth, authorization, oauth2, tls_config, proxy_url and http_headers", strings.Join(why, "; "))
 }

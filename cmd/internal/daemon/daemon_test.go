@@ -37,7 +37,7 @@ sources:
   pods: {scrape: {targets: {recs: {blue: ["http://127.0.0.1:1/metrics"], green: ["http://127.0.0.1:1/metrics"]}}}}
   prom: {prometheus: {url: "http://127.0.0.1:1", http: {basic_auth: {username: belay, password_file: password}}}}
   logs: {loganalytics: {workspace: 11111111-2222-3333-4444-555555555555, credential: file, tokenFile: token}}
-  azure: {azuremonitor: {region: westeurope, subscription: 11111111-2222-3333-4444-555555555555, resourceGroup: g, workspace: w, credential: file, tokenFile: token}}
+  azure: {azuremonitor: {region: westeurope, credential: file, tokenFile: token}}
   warehouse: {httpjson: {url: "http://127.0.0.1:1/q?e=${endpoint}"}}
 routers:
   edge: {webhook: {url: "http://127.0.0.1:1"}}
@@ -109,6 +109,11 @@ func TestCheckConfig(t *testing.T) {
 		{"caFile: roots.pem", "caFile: nowhere.pem", "notifiers.mail.email.caFile: open"},
 		{"{{.Summary}}", "{{.Sumary}}", "notifiers.oncall"},
 		{"lasts: 24h", "lasts: -1h", "notifiers.am"},
+		{"azureml-prod: {azureml", "a2: {azureml: {subscription: 22222222-2222-3333-4444-555555555555, resourceGroup: g, workspace: w, credential: file, tokenFile: token}}\n  azureml-prod: {azureml",
+			"sources.azure.azuremonitor: subscription: is missing, and the azureml routers name several"},
+		{"azureml-prod: {azureml: {subscription: 11111111-2222-3333-4444-555555555555, resourceGroup: g, workspace: w, credential: file, tokenFile: token}}", "other: {webhook: {url: \"http://127.0.0.1:1\"}}",
+			"subscription: is missing, and there is no azureml router"},
+		{"password_file: password", "pasword_file: password", "sources.prom.prometheus.http: there is no field pasword_file; it takes basic_auth"},
 		{"durable: nightly", "durable: belay", "triggers[1].nats.durable: triggers[0] consumes RELEASES as belay already"},
 		{"name: nightly, ", "", "triggers[1].name: triggers[0] is called nats:RELEASES already"},
 		{"pods: {scrape", "poods: {scrape", "pods"},

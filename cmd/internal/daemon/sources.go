@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/belayd/belay/analysis"
@@ -52,9 +53,9 @@ type LogAnalyticsSource struct {
 type AzureMonitorSource struct {
 	AzureLogin
 	Region        string        `yaml:"region" required:"true" doc:"Where the workspace is: westeurope."`
-	Subscription  string        `yaml:"subscription" required:"true" doc:"The subscription's id."`
-	ResourceGroup string        `yaml:"resourceGroup" required:"true" doc:"The workspace's resource group."`
-	Workspace     string        `yaml:"workspace" required:"true" doc:"The Azure ML workspace."`
+	Subscription  string        `yaml:"subscription" doc:"The subscription's id; that of the azureml routers when missing."`
+	ResourceGroup string        `yaml:"resourceGroup" doc:"The workspace's resource group; that of the azureml routers when missing."`
+	Workspace     string        `yaml:"workspace" doc:"The Azure ML workspace; that of the azureml routers when missing."`
 	Endpoint      string        `yaml:"endpoint" doc:"The service's address in other clouds."`
 	Audience      string        `yaml:"audience" doc:"The token's audience in other clouds."`
 	Lag           time.Duration `yaml:"lag" doc:"How long a minute's figure may take to arrive; 3m when missing."`
@@ -131,8 +132,38 @@ func buildAzureMonitor(b *builder, field string, c SourceConfig) (analysis.Sourc
 	if err != nil {
 		return nil, err
 	}
-	return azuremonitor.New(azuremonitor.Config{Region: a.Region, Subscription: a.Subscription, ResourceGroup: a.ResourceGroup, Workspace: a.Workspace,
+	place := [3]string{a.Subscription, a.ResourceGroup, a.Workspace}
+	for i, name := range []string{"subscription", "resourceGroup", "workspace"} {
+		if place[i] == "" {
+			if place[i], err = b.config.azurePlace(name, i); err != nil {
+				return nil, err
+			}
+			b.read[name] = place[i]
+		}
+	}
+	return azuremonitor.New(azuremonitor.Config{Region: a.Region, Subscription: place[0], ResourceGroup: place[1], Workspace: place[2],
 		Credential: credential, Client: cl, Endpoint: a.Endpoint, Audience: a.Audience, Lag: a.Lag})
+}
+
+// azurePlace is the one subscription, resource group or workspace of all azureml
+// routers.
+func (c *Config) azurePlace(name string, i int) (string, error) {
+	found := ""
+	for _, router := range sortedKeys(c.Routers) {
+		r := c.Routers[router].AzureML
+		if r == nil {
+			continue
+		}
+		at := [3]string{r.Subscription, r.ResourceGroup, r.Workspace}[i]
+		if found != "" && at != found {
+			return "", fmt.Errorf("%s: is missing, and the azureml routers name several; name the one that is meant", name)
+		}
+		found = at
+	}
+	if found == "" {
+		return "", fmt.Errorf("%s: is missing, and there is no azureml router to take it from", name)
+	}
+	return found, nil
 }
 
 func buildHTTPJSON(b *builder, field string, c SourceConfig) (analysis.Source, error) {

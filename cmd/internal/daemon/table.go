@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout/traffic"
@@ -135,7 +136,10 @@ func build[C, A any](b *builder, section string, table []adapter[C, A], configs 
 		b.read = map[string]string{}
 		a, err := table[i].build(b, field, c)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", field, err))
+			if !strings.HasPrefix(err.Error(), field) {
+				err = fmt.Errorf("%s: %w", field, err)
+			}
+			errs = append(errs, err)
 			continue
 		}
 		out[name] = a
