@@ -5,10 +5,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -307,22 +305,4 @@ func keyOf(r *http.Request) (string, error) {
 		return "", badRequest(fmt.Sprintf("%s: want one, of 1 to %d printable characters", keyHeader, nameMax))
 	}
 	return keys[0], nil
-}
-
-// read decodes a body strictly: one JSON object, no field that is not known.
-func read(r *http.Request, into any, limit int64) error {
-	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, limit))
-	d.DisallowUnknownFields()
-	err := d.Decode(into)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return err
-	case err != nil:
-		return badRequest("body: " + clip(strings.TrimPrefix(err.Error(), "json: "), 200))
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return badRequest("body: something follows the JSON object")
-	}
-	return nil
 }
