@@ -126,3 +126,20 @@ func TestBuiltins(t *testing.T) {
 		}
 	}
 }
+
+// A place in a document is found by the path that a problem names, as far as the
+// path leads.
+func TestLocate(t *testing.T) {
+	text := []byte("a: 1\nb:\n  c-d: {e: 2}\n  list: [x, {f: 3}]\n")
+	for path, want := range map[string][3]any{
+		"a": {1, 1, true}, "b.c-d.e": {3, 9, true}, "b.c-d.nothing": {3, 3, true}, "b.list[1].f": {4, 14, true}, "b.list[1]": {4, 13, true},
+		"b.list[7]": {4, 3, true}, "b.list[x]": {4, 3, true}, "a.b": {1, 1, true}, "z": {0, 0, false}, "": {0, 0, false},
+	} {
+		if line, col, ok := Locate(text, path); line != want[0] || col != want[1] || ok != want[2] {
+			t.Errorf("Locate(%q): got %d:%d %v, want %v", path, line, col, ok, want)
+		}
+	}
+	if _, _, ok := Locate([]byte("a: ["), "a"); ok {
+		t.Error("a text that is not YAML: got a place")
+	}
+}

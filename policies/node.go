@@ -277,3 +277,24 @@ func join(path, key string) string {
 	}
 	return path + "." + key
 }
+
+// Locate says where a document that Decode reads has the value at a path, written
+// as problems name it ("routers.edge", "triggers[1].nats.url"); where there is none,
+// the nearest value around it. ok is false when not even the path's first part is
+// there.
+func Locate(data []byte, path string) (line, col int, ok bool) {
+	n, _ := readTree("", data)
+	for part := range strings.SplitSeq(strings.ReplaceAll(path, "[", ".["), ".") {
+		k, v := n.entry(part)
+		if index, list := strings.CutPrefix(part, "["); list {
+			if i, err := strconv.Atoi(strings.TrimSuffix(index, "]")); err == nil && n != nil && n.shape == sequence && i >= 0 && i < len(n.items) {
+				k, v = n.items[i], n.items[i]
+			}
+		}
+		if v == nil {
+			break
+		}
+		n, line, col, ok = v, k.line, k.col, true
+	}
+	return line, col, ok
+}

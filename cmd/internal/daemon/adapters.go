@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 
 	"github.com/belayd/belay/analysis"
@@ -35,7 +34,7 @@ func OpenAdapters(configFile string) (*Adapters, error) {
 	srcs, err1 := build(b, "sources", sources, c.Sources)
 	rts, err2 := build(b, "routers", routers, c.Routers)
 	if err := errors.Join(err1, err2); err != nil {
-		return nil, fmt.Errorf("%s: %w", configFile, err)
+		return nil, c.located(err)
 	}
 	return &Adapters{Sources: srcs, Routers: rts, Environment: c.environment(), config: c}, nil
 }

@@ -35,6 +35,8 @@ type Config struct {
 	// file is the file, look what it looked like before it was read; dir is its
 	// folder: relative names are relative to it.
 	file, look, dir string
+	// text is what the file says.
+	text []byte
 }
 
 // StoreConfig says where the records are kept; exactly one kind.
@@ -103,15 +105,32 @@ func ReadConfig(file string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read config: %w", err)
 	}
-	c := &Config{file: file, look: look, dir: filepath.Dir(file)}
+	c := &Config{file: file, look: look, dir: filepath.Dir(file), text: data}
 	ps := policies.Decode(file, data, c)
 	if ps.HasErrors() {
 		return nil, &ProblemsError{Problems: ps}
 	}
 	if err := c.check(); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, c.located(err)
 	}
 	return c, nil
+}
+
+// located says of every error that begins with the name of a field where that
+// stands, as file:line:col, and of any other in which file it is.
+func (c *Config) located(err error) error {
+	if all, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // errors.Join's own
+		var out []error
+		for _, e := range all.Unwrap() {
+			out = append(out, c.located(e))
+		}
+		return errors.Join(out...)
+	}
+	field, _, _ := strings.Cut(err.Error(), ": ")
+	if line, col, ok := policies.Locate(c.text, field); ok {
+		return fmt.Errorf("%s:%d:%d: %w", c.file, line, col, err)
+	}
+	return fmt.Errorf("%s: %w", c.file, err)
 }
 
 // A ProblemsError is a file with problems.

@@ -79,7 +79,7 @@ func (d *daemon) assemble(c *Config) (*set, policies.Problems, error) {
 	var err error
 	s.policies, ps, err = c.readPolicies(s.env)
 	if err := errors.Join(append(errs, err)...); err != nil {
-		return nil, ps, fmt.Errorf("%s: %w", c.file, err)
+		return nil, ps, c.located(err)
 	}
 	if ps.HasErrors() {
 		return nil, ps, &ProblemsError{Problems: ps.Errors()}
