@@ -49,15 +49,13 @@ func (m *machine) foreign(seen Split) {
 			m.holdForeign(sentence, rule)
 			return
 		}
-		to := before
-		if m.s.Shift != nil {
-			to = m.s.Shift.To
+		// Only a step's own write makes the step reached, and a hold stops that: what
+		// was confirmed before is put back as what it was.
+		why, to := ShiftRestore, before
+		if m.s.Shift != nil && !m.s.Shift.Stopping {
+			why, to = m.s.Shift.Why, m.s.Shift.To
 		}
 		m.s.Restored = true
-		why := ShiftRestore
-		if m.s.Reached < m.s.Step {
-			why = ShiftForward
-		}
 		m.shift(why, to)
 		m.enter(PhaseShifting, ReasonForeignChange, sentence+" The step's split is put back once.")
 		m.openPage(ReasonForeignChange, sentence+" The step's split is put back once.")

@@ -168,7 +168,11 @@ func (m *machine) confirm(sh *Shift, seen Split) {
 	if sh.Why == ShiftForward && m.s.Reached < m.s.Step {
 		m.beginBake()
 	}
-	if m.s.Hold != nil {
+	if h := m.s.Hold; h != nil {
+		if m.s.Phase == PhaseShifting { // somebody else's split was put back amid a hold that ends by itself
+			m.enter(PhaseHeld, h.Reason, h.Sentence)
+			m.openPage(h.Reason, fmt.Sprintf("%s is held: %s", m.p.Endpoint.Name, h.Sentence))
+		}
 		return
 	}
 	if m.s.Page != nil && m.s.Page.Reason == ReasonForeignChange {
@@ -195,14 +199,14 @@ func (m *machine) beginBake() {
 }
 
 // stopShift sends no forward write any more. One that may be on its way is read
-// back until it is known what became of it.
+// back until it is known what became of it; one that waits is never sent.
 func (m *machine) stopShift() {
 	sh := m.s.Shift
 	if sh == nil || sh.Why == ShiftRollback {
 		return
 	}
 	sh.Stopping = true
-	if !sh.Sent && sh.Attempt > 0 && sh.NotBefore.After(m.now()) {
+	if waits := m.s.Looks > 0 || sh.Attempt > 0 && sh.NotBefore.After(m.now()); waits && !sh.Sent {
 		sh.Sent, sh.SentAt = true, m.now()
 	}
 }

@@ -30,6 +30,9 @@ func (m *machine) unwatched(gap time.Duration) {
 	}
 	if sh := m.s.Shift; sh != nil && sh.Why != ShiftRollback {
 		sh.Since = sh.Since.Add(gap)
+		if sh.Stopping {
+			m.stopShift()
+		}
 		if m.s.Phase == PhaseShifting {
 			m.s.Sentence = fmt.Sprintf("Nobody watched for %s: the change to %s is sent when the guardrails were read again.", gap.Round(time.Second), sh.To)
 		}
