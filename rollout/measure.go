@@ -160,7 +160,7 @@ func (m *machine) missing(vs analysis.Verdicts) {
 	if vs.NoData == "" && vs.SourceError == "" {
 		was := ms.NoDataTold || ms.ErrorTold
 		*ms = Missing{}
-		if was && m.s.Hold != nil && m.s.Hold.Self {
+		if was && m.s.Hold != nil && m.s.Hold.Self && m.s.Hold.Reason != ReasonRouter {
 			m.resumeSelf("The readings are back; what was watched before still counts.")
 		}
 		if p := m.s.Page; was && p != nil && m.s.Hold == nil && (p.Reason == ReasonNoData || p.Reason == ReasonSourceError) {

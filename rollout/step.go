@@ -109,6 +109,9 @@ func (m *machine) hold(h Hold, rule string) {
 	if m.s.Hold != nil && m.s.Hold.Paused && h.Self {
 		return
 	}
+	if h.Group != "" { // whoever ended the wait before did not know of the breach
+		m.s.Overridden, m.s.Waived = false, false
+	}
 	if o := m.s.Hold; o != nil {
 		h.Also = slices.Clone(o.Also)
 		if o.Group != "" && o.Group != h.Group {
@@ -118,12 +121,14 @@ func (m *machine) hold(h Hold, rule string) {
 	m.s.Hold = &h
 	m.decide(Decision{Kind: DecisionHold, Guardrail: h.Guardrail, Reason: h.Reason, Rule: rule, Sentence: h.Sentence, Verdicts: m.s.Verdicts})
 	m.enter(PhaseHeld, h.Reason, h.Sentence)
-	m.openPage(h.Reason, fmt.Sprintf("%s is held: %s", m.p.Endpoint.Name, h.Sentence))
+	m.pageNow(h.Reason, fmt.Sprintf("%s is held: %s", m.p.Endpoint.Name, h.Sentence))
 }
 
-// resumeSelf ends a hold that ends by itself.
+// resumeSelf ends a hold that ends by itself. Readings that went missing meanwhile
+// are acted on from now.
 func (m *machine) resumeSelf(sentence string) {
 	m.s.Hold = nil
+	m.s.Missing.NoDataTold, m.s.Missing.ErrorTold = false, false
 	m.decide(Decision{Kind: DecisionResume, Reason: ReasonDataBack, Sentence: sentence})
 	m.resolvePage("Resolved: " + sentence)
 	m.resumeWork(ReasonDataBack, sentence)
@@ -132,6 +137,7 @@ func (m *machine) resumeSelf(sentence string) {
 // resumeWork takes up what a hold or a pause had stopped. A split that is not the
 // step's is put back to it: a person ordered to go on, or the shift was cut short.
 func (m *machine) resumeWork(reason Reason, sentence string) {
+	m.s.Foreign = nil
 	if m.s.Shift != nil && m.s.Shift.Stopping {
 		m.s.Shift.Stopping = false
 		m.enter(PhaseShifting, reason, sentence)
@@ -149,7 +155,6 @@ func (m *machine) resumeWork(reason Reason, sentence string) {
 		m.advance()
 		return
 	}
-	m.s.Foreign = nil
 	to := m.p.target(m.s.Step, m.s.Stable)
 	if open, _ := m.p.Windows.OpenAt(m.now()); !open && m.s.Reached < m.s.Step {
 		// The forward step did not take effect and may not start now: it waits again.
