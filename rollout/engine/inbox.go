@@ -282,12 +282,17 @@ func (e *Engine) unfolded(ctx context.Context, id string) ([]rollout.Event, erro
 	return left, nil
 }
 
-// act folds an act in, with the lock held, unless it was here before.
+// act folds an act in, with the lock held, unless it was here before. One that was
+// heard by a clock that is ahead happens now: were the rollout's time put forward by
+// it, nothing would be read until the clock here has caught up.
 func (l *live) act(ev rollout.Event) *waiter {
 	if l.gone || l.acts[ev.Key] {
 		return nil
 	}
 	l.acts[ev.Key] = true
+	if now := l.now(); ev.At.After(now) {
+		ev.At = now
+	}
 	if !l.fold(ev) {
 		return nil
 	}

@@ -1,0 +1,38 @@
+package engine
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/belayd/belay/rollout"
+)
+
+// An order reaches a replica whose clock is an hour ahead, and is folded in by the one
+// that carries the rollout. The rollout's time does not jump: its guardrails are read
+// on, and a candidate that breaks right afterwards is rolled back as soon as ever.
+func TestOrderFromFastClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.endAll()
+		l := &leasing{names: map[string]*held{}}
+		one := w.startLeased("one", l)
+		w.begin(one, plan("r1", "recs", false))
+		w.tune = func(c *Config) { c.wall = func() time.Time { return time.Now().Add(time.Hour) } }
+		two := w.startLeased("two", l)
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
+		s, err := two.Deliver(t.Context(), "r1", "extend 1", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandExtend,
+			Extend: 10 * time.Minute, By: &rollout.Person{ID: "sre"}})
+		if err != nil || s.State.Last.Ignored != "" {
+			t.Fatalf("extend: got %q, err %v, want it folded in", s.State.Last.Ignored, err)
+		}
+		if ahead := time.Until(s.State.At); ahead > 0 {
+			t.Errorf("the rollout's time is %s ahead, want that of the replica that carries it", ahead)
+		}
+		w.failAt(5)
+		if s := w.ended("r1", 5*time.Minute); s.Phase != rollout.PhaseRolledBack {
+			t.Errorf("got %s, want rolled-back\n%s", s.Phase, w.journal("r1"))
+		}
+		w.clean("r1")
+	})
+}
