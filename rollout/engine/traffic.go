@@ -90,6 +90,10 @@ func (l *live) raise(ctx context.Context, r *router, e rollout.Effect) (rollout.
 	if !l.proven() || !l.stillOurs(ctx) {
 		return rollout.Event{}, false
 	}
+	if l.stopping() {
+		return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailureTransient,
+			Message: "not sent: the rollout was paused or held meanwhile"}}, true
+	}
 	if !l.e.cfg.mutant.has(mutantUnclaimed) {
 		rec, _, err := l.e.endpointRecord(ctx, l.plan.Endpoint)
 		if err != nil {
@@ -139,6 +143,14 @@ func (l *live) proven() bool {
 	l.save()
 	l.flush = false
 	return false
+}
+
+// stopping reports whether the rollout was paused or held since its forward call was
+// first wanted. A call that is under way then is waited for; none begins.
+func (l *live) stopping() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.s.Shift != nil && l.s.Shift.Stopping
 }
 
 // stillOurs looks at the journal's head right before a forward call: nobody else
