@@ -122,7 +122,9 @@ type Rollout struct {
 	// Weights are the confirmed weights by deployment.
 	Weights    map[string]int `json:"weights,omitempty"`
 	Guardrails []Guardrail    `json:"guardrails,omitempty"`
-	WaitingFor string         `json:"waitingFor,omitempty"`
+	// Checks are what preflight found, until the first step's traffic is there.
+	Checks     []Check `json:"checks,omitempty"`
+	WaitingFor string  `json:"waitingFor,omitempty"`
 	// ManualRollback is the command that rolls back without Belay; BelayRollback
 	// the one that does it with Belay.
 	ManualRollback string `json:"manualRollback,omitempty"`
@@ -139,6 +141,16 @@ func (r Rollout) Over() bool {
 		return true
 	}
 	return false
+}
+
+// A Check is one of the checks before any traffic moves.
+type Check struct {
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+	// Found and Expected are for people; Remedy says what to do where it failed.
+	Found    string `json:"found,omitempty"`
+	Expected string `json:"expected,omitempty"`
+	Remedy   string `json:"remedy,omitempty"`
 }
 
 // A Guardrail is one guardrail's line in a message; figures are already text

@@ -67,12 +67,16 @@ func TestGoldenMessages(t *testing.T) {
 	over := notifiertest.Notice(notifier.TopicStatus)
 	over.Rollout.Phase, over.Rollout.WaitingFor, over.Rollout.Weights = "rolled-back", "", map[string]int{"blue": 100}
 	over.Rollout.Sentence = "failures broke its limit; blue has 100% again, confirmed."
+	unready := notifiertest.Notice(notifier.TopicStatus)
+	unready.Rollout.Phase, unready.Rollout.Sentence, unready.Rollout.Guardrails = "refused", "Check capacity: found 1 instance, expected 3.", nil
+	unready.Rollout.Checks = []notifier.Check{{Name: "ready", OK: true}, {Name: "tags", OK: true},
+		{Name: "capacity", Found: "1 instance <!channel>", Expected: "3", Remedy: "Scale green out."}}
 	resolved := notifiertest.Notice(notifier.TopicPage)
 	resolved.Resolve, resolved.Summary = true, "recs: blue has 100% again, confirmed"
 	warned := notifiertest.Notice(notifier.TopicThread)
 	warned.Severity, warned.Summary = notifier.SeverityWarning, "held: no data for p95 & failures since 11:58"
 	for name, n := range map[string]notifier.Notice{
-		"status": notifiertest.Notice(notifier.TopicStatus), "status-over": over,
+		"status": notifiertest.Notice(notifier.TopicStatus), "status-over": over, "status-refused": unready,
 		"thread": notifiertest.Notice(notifier.TopicThread), "thread-warning": warned,
 		"ask-mirror": mirror,
 		"page":       notifiertest.Notice(notifier.TopicPage), "page-resolved": resolved,

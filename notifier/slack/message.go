@@ -59,6 +59,7 @@ func (c *Client) status(n notifier.Notice) []slack.Block {
 		section(c.words.Text("status", n)),
 		fields(n.Rollout),
 	}
+	blocks = append(blocks, checks(n.Rollout.Checks)...)
 	blocks = append(blocks, evidence("Guardrails", n.Rollout.Guardrails)...)
 	if !n.Rollout.Over() {
 		blocks = append(blocks, wayBack(n.Rollout)...)
@@ -103,6 +104,7 @@ func (c *Client) ask(n notifier.Notice) ([]slack.Block, error) {
 		return append(blocks, about(n)), nil
 	}
 	blocks := []slack.Block{header(fmt.Sprintf("%s: %s?", r.Endpoint, change)), section(c.words.Text("ask", n))}
+	blocks = append(blocks, checks(r.Checks)...)
 	blocks = append(blocks, evidence("The evidence", r.Guardrails)...)
 	blocks = append(blocks, section(outcomes(n)), section(who(q)))
 	buttons, err := buttons(n)
@@ -212,6 +214,35 @@ func evidence(title string, gs []notifier.Guardrail) []slack.Block {
 		}
 	}
 	return append(blocks, section(text))
+}
+
+// maxChecks bounds the checks that a message lists.
+const maxChecks = 20
+
+// checks lists what preflight found: what passed on one line, what failed with its
+// remedy.
+func checks(cs []notifier.Check) []slack.Block {
+	var passed, lines []string
+	for i, c := range cs {
+		name := clean(notifier.Line(c.Name, 80))
+		switch {
+		case i == maxChecks:
+			lines = append(lines, fmt.Sprintf("… and %d more.", len(cs)-i))
+		case i > maxChecks:
+		case c.OK:
+			passed = append(passed, name)
+		default:
+			lines = append(lines, strings.TrimSpace(fmt.Sprintf(":x: *%s:* found %s, expected %s. %s", name,
+				clean(notifier.Line(c.Found, 150)), clean(notifier.Line(c.Expected, 150)), clean(notifier.Line(c.Remedy, 200)))))
+		}
+	}
+	if len(passed) > 0 {
+		lines = append([]string{":white_check_mark: " + strings.Join(passed, ", ")}, lines...)
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	return []slack.Block{section(cut("*Checks before any traffic moves*\n"+strings.Join(lines, "\n"), maxSection))}
 }
 
 func guardrail(g notifier.Guardrail) string {

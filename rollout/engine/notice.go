@@ -45,6 +45,11 @@ func view(p *rollout.Plan, s *rollout.State, external string) notifier.Rollout {
 	if external != "" {
 		r.URL = strings.TrimRight(external, "/") + "/rollouts/" + p.ID
 	}
+	if s.Reached < 0 {
+		for _, c := range s.Checks {
+			r.Checks = append(r.Checks, notifier.Check{Name: c.Check, OK: c.OK, Found: c.Found, Expected: c.Expected, Remedy: c.Remedy})
+		}
+	}
 	for _, v := range s.Verdicts {
 		r.Guardrails = append(r.Guardrails, notifier.Guardrail{
 			Plot: plot(p, v),

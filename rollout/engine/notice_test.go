@@ -46,7 +46,10 @@ func TestNotice(t *testing.T) {
 	answered.Answers = []rollout.GateAnswer{{By: rollout.Person{ID: "u1", Name: "Owner"}, At: noon, Approve: true, Reason: "fine"}}
 	rolling := s
 	rolling.Phase, rolling.Reason, rolling.Sentence, rolling.Gates = rollout.PhaseRollingBack, rollout.ReasonBreach, "failures broke its limit.", nil
-	queued := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseQueued, Step: -1, Ahead: "r0"}
+	queued := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseQueued, Step: -1, Reached: -1, Ahead: "r0"}
+	refused := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseRefused, Reason: rollout.ReasonPreflight, Step: -1, Reached: -1,
+		Sentence: "Check capacity: found 1 instance, expected 3.", Checks: []rollout.CheckResult{{Check: "ready", OK: true, Found: "ready", Expected: "ready"},
+			{Check: "capacity", Found: "1 instance", Expected: "3", Remedy: "Scale green out."}}}
 	for _, c := range []struct {
 		name   string
 		state  rollout.State
@@ -55,6 +58,7 @@ func TestNotice(t *testing.T) {
 		{"ask", s, rollout.Notice{Key: "r1/ask/owner/n1", Topic: rollout.TopicAsk, Severity: "info", Summary: "may green have 25%?", Question: &q}},
 		{"approved", s, rollout.Notice{Key: "r1/ask/owner/n1", Topic: rollout.TopicAsk, Severity: "info", Summary: "approved", Ref: "C1/17", ThreadRef: "C1/16", Question: &answered}},
 		{"page", rolling, rollout.Notice{Key: "rollout/recs/r1", Topic: rollout.TopicPage, Severity: "critical", Summary: "recs is rolled back"}},
+		{"refused", refused, rollout.Notice{Key: "r1/status", Topic: rollout.TopicStatus, Severity: "warning", Summary: "refused"}},
 		{"queued", queued, rollout.Notice{Key: "r1/status", Topic: rollout.TopicStatus, Severity: "info", Summary: "waits"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

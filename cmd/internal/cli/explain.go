@@ -158,6 +158,9 @@ func explainText(e *env, w io.Writer, x explanation) error {
 	if x.At != nil {
 		when = "at " + e.clock(*x.At)
 	}
+	if text := checksText(x.Rollout.Checks); text != "" {
+		fmt.Fprintf(&b, "\nchecks before any traffic moved: %s\n", text)
+	}
 	fmt.Fprintf(&b, "\n%s:\n", when)
 	s := screen{env: e, width: e.textWidth()}
 	for _, l := range s.lines(x.Rollout, nil) {
@@ -165,6 +168,27 @@ func explainText(e *env, w io.Writer, x explanation) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// checksText names what preflight found to be right; what it did not is said with
+// where the rollout stands.
+func checksText(checks []rollout.CheckResult) string {
+	var passed, failed []string
+	for _, c := range checks {
+		if c.OK {
+			passed = append(passed, safe(c.Check))
+		} else {
+			failed = append(failed, safe(c.Check))
+		}
+	}
+	var parts []string
+	if len(passed) > 0 {
+		parts = append(parts, strings.Join(passed, ", ")+" passed")
+	}
+	if len(failed) > 0 {
+		parts = append(parts, strings.Join(failed, ", ")+" failed")
+	}
+	return strings.Join(parts, "; ")
 }
 
 // verdictLines say what one verdict rested on.
