@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"math"
+	"strings"
 
 	"github.com/belayd/belay/analysis/sequential"
 )
@@ -12,7 +13,7 @@ func (s *Standing) estimates(g *Guardrail, m *Metric) (unit string, candidate, s
 	phi := s.Dispersion.Phi()
 	switch g.method(m) {
 	case methodThreshold:
-		return s.marked(m)
+		return s.marked(g, m)
 	case methodQuantile:
 		return "s", s.Shape.estimate(g.Quantile, true, phi), s.Shape.estimate(g.Quantile, false, phi)
 	case methodMean:
@@ -40,9 +41,14 @@ func share(g *Guardrail, k, n, phi float64) Estimate {
 }
 
 // marked are a threshold's last figures: they have no interval.
-func (s *Standing) marked(m *Metric) (unit string, candidate, stable Estimate) {
+// A plain number under a limit in percent is shown as one, so that 85 is not taken
+// for 85%.
+func (s *Standing) marked(g *Guardrail, m *Metric) (unit string, candidate, stable Estimate) {
 	units := map[Kind]string{KindCounts: "share", KindHistogram: "s", KindMean: "mean", KindValue: "value"}
 	unit = units[m.Kind()]
+	if m.Kind() == KindValue && strings.HasSuffix(g.Limit.Text, "%") {
+		unit = "share"
+	}
 	k := s.Marks
 	if k == nil || s.Step.NC <= 0 {
 		return unit, Estimate{}, Estimate{}

@@ -41,6 +41,10 @@ func TestThresholdRule(t *testing.T) {
 					t.Errorf("reading %d (%v): got %s, want %s: %s", i+1, f, got.Outcome, c.want[i], got.Sentence)
 				}
 			}
+			// The metric may give 85 where the limit means 0.85: the figure shows which.
+			if got := v.Each[0]; c.name == "three of five" && (got.Unit != "share" || !strings.Contains(got.Sentence, "<= 85%: 90.0%, stable 50.0%;")) {
+				t.Errorf("got unit %q and %q, want a plain number in the limit's percent", got.Unit, got.Sentence)
+			}
 			if v.Each[0].Cause != c.cause {
 				t.Errorf("got cause %q, want %q", v.Each[0].Cause, c.cause)
 			}

@@ -66,7 +66,7 @@ func figures(g *Guardrail, v *Verdict, m *Metric) string {
 	if v.Candidate.Low < v.Candidate.High {
 		text += fmt.Sprintf(" (%s to %s)", show(v.Candidate.Low), show(v.Candidate.High))
 	}
-	if v.Unit != "value" {
+	if m.Kind() != KindValue {
 		text += " of " + grouped(math.Round(v.Candidate.N)) + " " + events(m)
 	}
 	if v.Stable.Known {
