@@ -137,7 +137,7 @@ func (c *checker) times() {
 	if _, ok := c.policy.at["spec.interval"]; ok && s.Interval < time.Second {
 		c.reportGot("spec.interval", CodeValue, "must be at least 1s")
 	}
-	if s.FalseRollback <= 0 || s.FalseRollback > 0.5 {
+	if n := c.policy.at["spec.falseRollback"]; n != nil && (s.FalseRollback <= 0 || s.FalseRollback > 0.5) {
 		c.reportGot("spec.falseRollback", CodeValue, "must lie above 0% and at most at 50%")
 	}
 	if n := c.policy.at["spec.rollback.verifyWithin"]; n != nil && s.Rollback.VerifyWithin <= 0 {

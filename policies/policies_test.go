@@ -267,3 +267,12 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+// A file without a spec is told that alone, and nothing of defaults that nobody
+// wrote.
+func TestNoSpec(t *testing.T) {
+	_, ps := Parse(fstest.MapFS{"a.yaml": {Data: []byte("apiVersion: belay/v1\nkind: RolloutPolicy\nmetadata: {name: a, owner: b}\n")}}, "a.yaml", nil)
+	if text := ps.Errors().Text(); len(ps.Errors()) != 1 || !strings.Contains(text, "spec: is required and missing") {
+		t.Errorf("got %d problems, want that the spec is missing:\n%s", len(ps.Errors()), text)
+	}
+}

@@ -286,3 +286,18 @@ func TestInternalErrorsStayInside(t *testing.T) {
 		t.Errorf("log: got %q, want the cause under the request's id", log)
 	}
 }
+
+// An endpoint whose traffic somebody turned off shows that: an empty split is not
+// the same as one that is not known.
+func TestTrafficOffIsShown(t *testing.T) {
+	s := rollout.Start(fakePlan("r1", rollout.Release{Policy: "recs"}, ""), begun)
+	s.Confirmed, s.Observed = &rollout.Split{Weights: map[string]int{"blue": 95, "green": 5}}, &rollout.Split{}
+	b, err := json.Marshal(Render(fakePlan("r1", rollout.Release{Policy: "recs"}, ""), s))
+	if err != nil || !strings.Contains(string(b), `"observed":{}`) {
+		t.Errorf("traffic off: got %s, %v, want observed to be empty", b, err)
+	}
+	s.Observed = nil
+	if b, err = json.Marshal(Render(fakePlan("r1", rollout.Release{Policy: "recs"}, ""), s)); err != nil || strings.Contains(string(b), "observed") {
+		t.Errorf("nothing else observed: got %s, %v, want no observed", b, err)
+	}
+}

@@ -94,7 +94,7 @@ type Weights struct {
 	Confirmed map[string]int `json:"confirmed"`
 	// Observed is what the endpoint last showed, where that is not confirmed as
 	// Belay's.
-	Observed    map[string]int `json:"observed,omitempty"`
+	Observed    map[string]int `json:"observed,omitzero"`
 	ConfirmedAt time.Time      `json:"confirmedAt,omitzero"`
 }
 

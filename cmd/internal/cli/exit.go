@@ -132,6 +132,9 @@ func sentence(err error) string {
 	if p.Detail != "" {
 		b.WriteString(": " + p.Detail)
 	}
+	if p.Type == api.TypeNotFound && strings.Contains(p.Detail, "rollout") {
+		b.WriteString("; belay list --limit 0 shows all that there are")
+	}
 	if p.Status == http.StatusUnauthorized {
 		b.WriteString("; name a token with --token-file, or a client certificate with --cert-file, or both in a context (belay context set)")
 	}

@@ -42,6 +42,9 @@ func planCommand() *command {
 			concurrency := f.Int("concurrency", 0, "requests that each instance takes at a time, `N` (default: as the router tells, else 1)")
 			output := f.choice("output", "how to print", "table", "json", "yaml")
 			return func(ctx context.Context, e *env, args []string) error {
+				if *rps < 0 || *instances < 0 || *concurrency < 0 || *past <= 0 {
+					return usageError("--rps, --instances, --concurrency and --past: want more than 0")
+				}
 				p, plan, err := e.compiled(args[0], *config, *candidate)
 				if err != nil {
 					return err

@@ -93,7 +93,7 @@ func refusedBy(ctx context.Context, c *api.Client, names []string, limit int) ([
 func (e *env) printTriggers(output string, l api.TriggerList) error {
 	return e.print(output, l, func(w io.Writer) error {
 		t := &table{}
-		t.add("TRIGGER", "STREAM", "SUBJECTS", "DURABLE", "REFUSED", "")
+		t.add("TRIGGER", "STREAM", "SUBJECTS", "DURABLE", "REFUSED SINCE START", "")
 		for _, x := range l.Triggers {
 			how := "consumes"
 			if x.Error != "" {

@@ -66,7 +66,7 @@ type PersonConfig struct {
 type TriggerConfig struct {
 	Name string            `yaml:"name" doc:"Its name in records, which keys of plain JSON events begin with; nats:STREAM when missing."`
 	NATS *NATSTrigger      `yaml:"nats" oneof:"trigger" doc:"Messages on a JetStream stream."`
-	Map  map[string]string `yaml:"map" doc:"Where the fields of a release stand in the message: policy, candidate, version, requestedBy, artifact, environment, labels.NAME."`
+	Map  map[string]string `yaml:"map" doc:"Where the fields of a release stand in the message: policy, candidate, version, requestedBy, artifact, environment, labels (an object)."`
 }
 
 // NATSTrigger is a JetStream consumer.
