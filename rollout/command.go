@@ -165,7 +165,8 @@ func (m *machine) extend(by string) {
 	if d <= 0 {
 		d = m.p.Steps[m.s.Step].Bake
 	}
-	m.s.Bake.Needs = max(m.s.Bake.Needs, m.s.Bake.Watched) + min(d, 30*24*time.Hour)
+	d = min(d, 30*24*time.Hour)
+	m.s.Bake.Needs = max(m.s.Bake.Needs, m.s.Bake.Watched) + d
 	m.s.Bake.FullSince, m.s.Bake.Extended, m.s.Overridden, m.s.Waived = time.Time{}, false, false, false
 	sentence := fmt.Sprintf("The bake of step %s is %s longer, by %s.", m.stepName(), d, by)
 	switch {

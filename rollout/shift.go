@@ -206,7 +206,8 @@ func (m *machine) stopShift() {
 		return
 	}
 	sh.Stopping = true
-	if waits := m.s.Looks > 0 || sh.Attempt > 0 && sh.NotBefore.After(m.now()); waits && !sh.Sent {
+	wanted := slices.ContainsFunc(m.s.Outbox, func(e Effect) bool { return e.Kind == EffectSetTraffic })
+	if waits := !wanted || m.s.Looks > 0 || sh.Attempt > 0 && sh.NotBefore.After(m.now()); waits && !sh.Sent {
 		sh.Sent, sh.SentAt = true, m.now()
 	}
 }

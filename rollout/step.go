@@ -144,6 +144,9 @@ func (m *machine) resumeWork(reason Reason, sentence string) {
 		return
 	}
 	switch {
+	case m.s.Stable == "" && !m.s.Claimed && m.now().Before(m.s.StartAt):
+		m.enter(PhaseScheduled, ReasonSchedule, fmt.Sprintf("%s Waits for the schedule: starts at %s.", sentence, m.s.StartAt.UTC().Format(time.RFC3339)))
+		return
 	case m.s.Stable == "" && !m.s.Claimed:
 		m.enter(PhaseQueued, reason, sentence)
 		return

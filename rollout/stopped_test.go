@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/sim"
 )
@@ -41,25 +42,28 @@ func kind(s rollout.State, k rollout.EffectKind) (rollout.Effect, bool) {
 // TestStoppedWhileUnwatched: the daemon dies right before it writes the second step
 // and is away for an hour, so that the write waits until the guardrails were read
 // again. A person pauses the rollout meanwhile, or had paused it before the daemon
-// died: when the guardrails were read, nothing is written any more.
+// died, or the last of these readings holds it: when the guardrails were read, nothing
+// is written any more.
 func TestStoppedWhileUnwatched(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		before bool
-	}{{"paused while the guardrails are read again", false}, {"paused before the daemon died", true}} {
+		held   bool
+	}{{"paused while the guardrails are read again", false, false}, {"paused before the daemon died", true, false}, {"held by the last reading", false, true}} {
 		t.Run(c.name, func(t *testing.T) {
 			sc := newScenario(t)
+			sc.plan.OnNoData.After, sc.plan.OnSourceError.After = 20*time.Second, 20*time.Second
 			s := stateAt(t, sc, func(s rollout.State) bool { return s.Step == 1 && s.Shift != nil && !s.Shift.Sent })
 			pause := rollout.Event{Kind: rollout.EventCommanded, At: s.At.Add(time.Second), Command: rollout.CommandPause, By: &rollout.Person{ID: "ann"}}
 			if c.before {
 				s = rollout.Next(sc.plan, s, pause)
 			}
 			s = rollout.Next(sc.plan, s, rollout.Event{Kind: rollout.EventWoken, At: s.At.Add(time.Hour)})
-			if !c.before {
+			if !c.before && !c.held {
 				pause.At = s.At.Add(time.Second)
 				s = rollout.Next(sc.plan, s, pause)
 			}
-			if s.Phase != rollout.PhasePaused || s.Looks == 0 {
+			if (s.Phase == rollout.PhasePaused) == c.held || s.Looks == 0 {
 				t.Fatalf("the story is another one: %s, %d looks to come", s.Phase, s.Looks)
 			}
 			for s.Looks > 0 {
@@ -67,10 +71,20 @@ func TestStoppedWhileUnwatched(t *testing.T) {
 				if !ok {
 					t.Fatalf("no reading is wanted: %+v", s.Outbox)
 				}
-				s = rollout.Next(sc.plan, s, rollout.Event{Kind: rollout.EventMeasured, At: e.NotBefore.Add(time.Millisecond), Effect: e.ID, Attempt: e.Attempt})
+				if c.held && s.Phase == rollout.PhaseHeld {
+					t.Fatalf("the story is another one: held with %d looks to come", s.Looks)
+				}
+				ev := rollout.Event{Kind: rollout.EventMeasured, At: e.NotBefore.Add(time.Millisecond), Effect: e.ID, Attempt: e.Attempt}
+				for name, from := range e.Since {
+					ev.Readings = append(ev.Readings, analysis.ErrorReading(analysis.Query{Metric: analysis.Metric{Name: name}, From: from, To: e.NotBefore}, "down"))
+				}
+				s = rollout.Next(sc.plan, s, ev)
+			}
+			if (s.Phase == rollout.PhaseHeld) != c.held {
+				t.Fatalf("the story is another one: %s", s.Phase)
 			}
 			if e, ok := kind(s, rollout.EffectSetTraffic); ok {
-				t.Errorf("a paused rollout (%s) got %s, want no write", s.Phase, e.To)
+				t.Errorf("a stopped rollout (%s) got %s, want no write", s.Phase, e.To)
 			}
 		})
 	}
@@ -116,5 +130,18 @@ func TestResumeAmidSuspicion(t *testing.T) {
 		Failure: &rollout.Failure{Kind: rollout.FailureForeign, Message: "another split"}})
 	if s.Phase != rollout.PhaseHeld || s.Page == nil {
 		t.Errorf("got %s with page %+v, want held with a page: %s", s.Phase, s.Page, s.Sentence)
+	}
+}
+
+// TestResumeBeforeSchedule: a rollout that waits for its schedule and is suspect goes
+// on waiting for it when a person resumes it.
+func TestResumeBeforeSchedule(t *testing.T) {
+	sc := newScenario(t)
+	sc.line(`policy schedule="0 12 * * *"`)
+	s := stateAt(t, sc, func(s rollout.State) bool { return s.Phase == rollout.PhaseScheduled })
+	s = rollout.Next(sc.plan, s, rollout.Event{Kind: rollout.EventSuspected, At: s.At, Reason: "records were lost"})
+	s = rollout.Next(sc.plan, s, rollout.Event{Kind: rollout.EventCommanded, At: s.At.Add(time.Second), Command: rollout.CommandResume, By: &rollout.Person{ID: "ann"}})
+	if e, ok := kind(s, rollout.EffectClaim); s.Phase != rollout.PhaseScheduled || !ok || !e.Wait {
+		t.Errorf("got %s with %+v, want scheduled until %s", s.Phase, s.Outbox, s.StartAt)
 	}
 }
