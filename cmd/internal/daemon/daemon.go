@@ -195,7 +195,7 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 			}
 		})
 	}
-	hs := &http.Server{Handler: d.handler(server), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
+	hs := &http.Server{Handler: d.handler(server), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10, ConnState: newCrowd(connectionsMax).state,
 		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)}
 	spawn("http", func(context.Context) error {
 		serve := hs.Serve
