@@ -47,7 +47,7 @@ type Engine interface {
 }
 
 // ErrNoPolicy: the catalog has no policy of that name.
-var ErrNoPolicy = errors.New("api: no such policy")
+var ErrNoPolicy = errors.New("no such policy")
 
 // A Catalog knows the policies and the endpoints that can be reached.
 type Catalog interface {

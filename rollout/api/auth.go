@@ -39,7 +39,7 @@ var (
 	// ErrNoCredentials: the request carries none of the authenticator's kind.
 	ErrNoCredentials = errors.New("api: no credentials")
 	// ErrCredentials: they are not valid.
-	ErrCredentials = errors.New("api: credentials not valid")
+	ErrCredentials = errors.New("the credentials are not valid")
 )
 
 // An Authenticator tells who sent a request: ErrNoCredentials when the request

@@ -48,6 +48,10 @@ func (e *Engine) PageTaken(name string) {
 	}
 }
 
+// Notified counts a message of nobody's rollout that was handed to a notifier, with
+// how that went.
+func (e *Engine) Notified(name string, err error) { e.metrics.notified(name, err) }
+
 // undeliveredPages gathers them, those that nobody took first, then by age.
 func (e *Engine) undeliveredPages() []unpaged {
 	e.mu.Lock()

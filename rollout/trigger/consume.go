@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -222,7 +223,7 @@ func (t *Trigger) take(ctx context.Context, m message) (*Refusal, error) {
 	id, err := t.c.Start(ctx, r, e.source, e.id)
 	switch {
 	case errors.Is(err, ErrRefused), errors.Is(err, rollout.ErrDifferent):
-		return new(t.refusal(m, e, err.Error())), nil
+		return new(t.refusal(m, e, strings.TrimPrefix(err.Error(), ErrRefused.Error()+": "))), nil
 	case err != nil:
 		return nil, fmt.Errorf("start rollout: %w", err)
 	}

@@ -45,6 +45,7 @@ func (d *daemon) testNotifier(ctx context.Context, name string, to notifier.Noti
 		Severity: notifier.SeverityInfo, At: at, Summary: fmt.Sprintf("This is a test: belayd can reach %s. %s asked for this message; nobody needs to act.", name, by.ID),
 	}
 	ref, err := to.Notify(ctx, n)
+	d.engine.Notified(name, err)
 	if err != nil {
 		return err
 	}
@@ -70,6 +71,7 @@ func (d *daemon) refused(ctx context.Context, r trigger.Refusal) {
 			Summary: notifier.Truncate(fmt.Sprintf("A release event on %s (message %d) was refused: %s", r.Subject, r.Sequence, r.Reason), 200),
 		})
 		cancel()
+		d.engine.Notified(name, err)
 		if err != nil {
 			d.log.Warn("refusal not told", "outcome", err.Error())
 		}

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/webhook"
 	"github.com/belayd/belay/rollout"
@@ -44,13 +47,14 @@ func TestTell(t *testing.T) {
 		}
 		return n
 	}
-	e, err := engine.New(engine.Config{Store: mem.New(), Leaser: store.Always{}, Owner: "one"})
+	outlets := map[string]notifier.Notifier{"hook": open(server.URL), "away": open("http://127.0.0.1:1")}
+	registry := prometheus.NewRegistry()
+	e, err := engine.New(engine.Config{Store: mem.New(), Leaser: store.Always{}, Owner: "one", Registerer: registry, Notifiers: outlets})
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := &daemon{engine: e, log: slog.New(slog.DiscardHandler)}
-	d.current.Store(&set{config: &Config{Tell: []string{"hook"}},
-		notifiers: map[string]notifier.Notifier{"hook": open(server.URL), "away": open("http://127.0.0.1:1")}})
+	d.current.Store(&set{config: &Config{Tell: []string{"hook"}}, notifiers: outlets})
 	tests := d.testNotifiers(t.Context(), rollout.Person{ID: "ann"})
 	if len(tests) != 2 || tests[0].Name != "away" || tests[0].OK || tests[0].Error == "" || !tests[1].OK {
 		t.Fatalf("tests: got %+v, want away to fail and hook to be reached", tests)
@@ -62,5 +66,12 @@ func TestTell(t *testing.T) {
 	d.refused(t.Context(), trigger.Refusal{Trigger: "nats:RELEASES", Sequence: 7, Subject: "models.approved.x", Reason: "no such policy", At: time.Now()})
 	if len(got) != 1 || !strings.Contains(got[0], "message 7) was refused: no such policy") {
 		t.Errorf("the receiver got %q, want the refusal", got)
+	}
+	rec := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	for _, line := range []string{`belay_notifications_total{notifier="away",outcome="failed"} 1`, `belay_notifications_total{notifier="hook",outcome="delivered"} `} {
+		if !strings.Contains(rec.Body.String(), line) {
+			t.Errorf("metrics: got %s, want %s", rec.Body, line)
+		}
 	}
 }
