@@ -43,7 +43,7 @@ type TestAction struct {
 	By            string         `yaml:"by" doc:"Who does it."`
 	Approve       string         `yaml:"approve" oneof:"act" doc:"The gate that is approved."`
 	Reject        string         `yaml:"reject" oneof:"act" doc:"The gate that is rejected."`
-	Command       string         `yaml:"command" oneof:"act" enum:"pause,resume,rollback,promote,extend" doc:"A command."`
+	Command       string         `yaml:"command" oneof:"act" enum:"pause,resume,rollback,promote,extend,ack" doc:"A command."`
 	ExternalWrite map[string]int `yaml:"externalWrite" oneof:"act" doc:"Somebody else sets the weights; blue is stable, green the candidate."`
 	SourceDown    time.Duration  `yaml:"sourceDown" oneof:"act" doc:"The metric sources do not answer for this long."`
 	Restart       time.Duration  `yaml:"restart" oneof:"act" doc:"The daemon is away for this long."`
@@ -53,8 +53,8 @@ type TestAction struct {
 
 // Expectation is what must have happened.
 type Expectation struct {
-	Event     rollout.DecisionKind `yaml:"event" oneof:"what" enum:"start,queue,refuse,step,confirm,ask,answer,void,hold,resume,extend,breach,rollback,page,promote,foreign-change,no-data,source-error,budget" doc:"A decision that must be among those made."`
-	Never     rollout.DecisionKind `yaml:"never" oneof:"what" enum:"start,queue,refuse,step,confirm,ask,answer,void,hold,resume,extend,breach,rollback,page,promote,foreign-change,no-data,source-error,budget" doc:"A decision that must not be made."`
+	Event     rollout.DecisionKind `yaml:"event" oneof:"what" enum:"start,queue,refuse,step,confirm,ask,answer,void,hold,resume,extend,breach,rollback,page,promote,foreign-change,no-data,source-error,budget,ack" doc:"A decision that must be among those made."`
+	Never     rollout.DecisionKind `yaml:"never" oneof:"what" enum:"start,queue,refuse,step,confirm,ask,answer,void,hold,resume,extend,breach,rollback,page,promote,foreign-change,no-data,source-error,budget,ack" doc:"A decision that must not be made."`
 	Finally   rollout.Phase        `yaml:"finally" oneof:"what" enum:"promoted,rolled-back,stopped,refused,held,paused,waiting,baking,rolling-back,suspect,queued,scheduled,preflight,shifting" doc:"The phase in which the rollout is at the end."`
 	Notified  string               `yaml:"notified" oneof:"what" doc:"A notifier that must have got a message."`
 	Guardrail string               `yaml:"guardrail" doc:"With event or never: the guardrail to blame."`

@@ -24,6 +24,8 @@ func (m *machine) commanded() {
 		m.override(by)
 	case CommandExtend:
 		m.extend(by)
+	case CommandAck:
+		m.acknowledge(by)
 	default:
 		m.ignore(fmt.Sprintf("unknown command %q", m.ev.Command))
 	}
@@ -179,6 +181,17 @@ func (m *machine) extend(by string) {
 	if m.s.Phase == PhaseWaiting {
 		m.enter(PhaseBaking, ReasonCommand, "The bake was extended.")
 	}
+}
+
+// acknowledge takes charge of the open page. It moves nothing and ends no hold.
+func (m *machine) acknowledge(by string) {
+	if m.s.Page == nil {
+		m.ignore("nobody is called: the rollout has no open page")
+		return
+	}
+	m.s.Acked = &Acknowledgement{By: *m.ev.By, At: m.now(), Reason: m.ev.Reason}
+	m.decide(Decision{Kind: DecisionAck, Reason: ReasonCommand, Sentence: fmt.Sprintf("The page is acknowledged by %s.", by)})
+	m.putPage(Notice{Key: m.p.PageKey(), Topic: TopicPage, Severity: "critical", Summary: m.s.Page.Summary})
 }
 
 // superseded gives way to a newer release.

@@ -129,6 +129,9 @@ const (
 	CommandRollback Command = "rollback"
 	CommandPromote  Command = "promote"
 	CommandExtend   Command = "extend"
+	// CommandAck acknowledges the open page; it is the one command that an ended
+	// rollout takes, as long as its page is open.
+	CommandAck Command = "ack"
 )
 
 // A Failure is why a call did not do what it should.

@@ -106,11 +106,14 @@ func (m *machine) fold() {
 }
 
 // afterEnd reports whether the event may still be folded into an ended rollout:
-// the answers to its last messages and to the release of its endpoint.
+// the answers to its last messages and to the release of its endpoint, and the
+// acknowledgement of its page.
 func (m *machine) afterEnd() bool {
 	switch m.ev.Kind {
 	case EventReleased, EventDelivered, EventUndelivered:
 		return true
+	case EventCommanded:
+		return m.ev.Command == CommandAck
 	default:
 		return false
 	}

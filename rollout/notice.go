@@ -34,7 +34,7 @@ func told(k DecisionKind) bool {
 	case DecisionStart, DecisionConfirm, DecisionAsk, DecisionPage:
 		return false
 	case DecisionQueue, DecisionRefuse, DecisionStep, DecisionAnswer, DecisionVoid, DecisionHold, DecisionResume, DecisionExtend,
-		DecisionBreach, DecisionRollback, DecisionPromote, DecisionForeignChange, DecisionNoData, DecisionSourceError, DecisionBudget, DecisionEnd:
+		DecisionBreach, DecisionRollback, DecisionPromote, DecisionForeignChange, DecisionNoData, DecisionSourceError, DecisionBudget, DecisionAck, DecisionEnd:
 		return true
 	}
 	return true

@@ -13,8 +13,8 @@ type Role string
 const (
 	RoleView    Role = "view"
 	RoleStart   Role = "start"   // start rollouts, and roll back
-	RoleApprove Role = "approve" // answer approvals, pause and go on from there, and roll back
-	RoleOperate Role = "operate" // pause, resume, promote, extend, roll back, clear cooldowns
+	RoleApprove Role = "approve" // answer approvals, pause and go on from there, acknowledge pages, and roll back
+	RoleOperate Role = "operate" // pause, resume, promote, extend, acknowledge, roll back, clear cooldowns
 	RoleAdmin   Role = "admin"   // everything; start with a policy of the request's own
 )
 
@@ -90,7 +90,7 @@ func (c Command) Roles() []Role {
 	switch c {
 	case CommandRollback:
 		return []Role{RoleStart, RoleApprove, RoleOperate}
-	case CommandPause, CommandResume:
+	case CommandPause, CommandResume, CommandAck:
 		return []Role{RoleApprove, RoleOperate}
 	case CommandPromote, CommandExtend:
 		return []Role{RoleOperate}
@@ -148,7 +148,9 @@ func unscoped(name string) string {
 //     this rollout: their right is the policy's word, and there is no credential
 //     that could limit it;
 //   - the role approve alone resumes only what a person paused: to go on after
-//     anything else is an override, and an operator's.
+//     anything else is an override, and an operator's;
+//   - the role approve alone acknowledges only the pages of rollouts of which an
+//     approval asks the actor.
 func (p *Plan) Forbids(s *State, who Actor, ev Event) string {
 	labels := p.Policy.Labels
 	if ev.Kind == EventAnswered {
@@ -162,12 +164,15 @@ func (p *Plan) Forbids(s *State, who Actor, ev Event) string {
 		return lacks(who, AnswerRoles())
 	}
 	roles := ev.Command.Roles()
-	asked := who.Heard != "" && slices.Contains(roles, RoleApprove) && slices.ContainsFunc(p.Approvals, func(a Approval) bool { return a.Asks(who) })
+	named := slices.ContainsFunc(p.Approvals, func(a Approval) bool { return a.Asks(who) })
+	asked := named && who.Heard != "" && slices.Contains(roles, RoleApprove)
 	switch {
 	case !asked && !who.May(labels, roles...):
 		return lacks(who, roles)
 	case ev.Command == CommandResume && s.Phase != PhasePaused && !who.May(labels, RoleOperate):
 		return fmt.Sprintf("a rollout that is %s is resumed with the role operate; approve resumes only what a person paused", s.Phase)
+	case ev.Command == CommandAck && !named && !who.May(labels, RoleOperate):
+		return fmt.Sprintf("a page is acknowledged with the role operate, or by whom an approval of its policy asks; %s is neither", who.Person)
 	}
 	return ""
 }

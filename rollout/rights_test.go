@@ -84,6 +84,12 @@ func TestForbids(t *testing.T) {
 		{"an approver does not promote", http("ann", RoleApprove), order(CommandPromote), PhaseBaking, "none of the roles [operate admin]"},
 		{"whom the policy asks does not promote", slack("ann"), order(CommandPromote), PhaseBaking, "none of the roles"},
 		{"an approver does not extend", http("ann", RoleApprove), order(CommandExtend), PhaseBaking, "none of the roles"},
+		{"an operator acknowledges", http("sre", RoleOperate), order(CommandAck), PhaseHeld, ""},
+		{"whom the policy asks acknowledges", http("ann", RoleApprove), order(CommandAck), PhaseRolledBack, ""},
+		{"whom the policy asks, heard", in(slack("slack:T1/U1"), "owners"), order(CommandAck), PhaseRolledBack, ""},
+		{"an approver of other policies does not", http("bob", RoleApprove), order(CommandAck), PhaseHeld, "with the role operate, or by whom"},
+		{"whom the policy asks, by a credential that only views", http("ann", RoleView), order(CommandAck), PhaseHeld, "none of the roles [approve operate admin]"},
+		{"a stranger acknowledges", slack("eve", RoleView), order(CommandAck), PhaseHeld, "none of the roles"},
 		{"an unknown command", http("sre", RoleOperate), order("dance"), PhaseBaking, "none of the roles [admin"},
 	} {
 		got := plan.Forbids(&State{Phase: c.phase}, c.who, c.ev)

@@ -78,6 +78,8 @@ type State struct {
 	Restored bool      `json:"restored,omitempty"`
 
 	Page *OpenPage `json:"page,omitempty"`
+	// Acked is the last acknowledgement of a page: see Acknowledged.
+	Acked *Acknowledgement `json:"acked,omitempty"`
 	// PagedTo is the notifier that took the last page.
 	PagedTo string `json:"pagedTo,omitempty"`
 	// PageFailures are the notifiers that did not take the page, or its end.
@@ -190,6 +192,23 @@ type OpenPage struct {
 	Taken    []string `json:"taken,omitempty"`
 }
 
+// An Acknowledgement is a person's word that they have taken charge of whatever
+// people had been called for by then.
+type Acknowledgement struct {
+	By     Person    `json:"by"`
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// Acknowledged is who has taken charge of the page that is open; nil when there is
+// none, or when nobody has since it was opened.
+func (s *State) Acknowledged() *Acknowledgement {
+	if s.Page == nil || s.Acked == nil || s.Acked.At.Before(s.Page.Since) {
+		return nil
+	}
+	return s.Acked
+}
+
 // Last is what one event led to.
 type Last struct {
 	// Quiet: nothing changed but evidence, counters and the next reading; the
@@ -244,6 +263,8 @@ const (
 	DecisionNoData        DecisionKind = "no-data"
 	DecisionSourceError   DecisionKind = "source-error"
 	DecisionBudget        DecisionKind = "budget"
+	// DecisionAck is a person's acknowledgement of the page.
+	DecisionAck DecisionKind = "ack"
 	// DecisionEnd is the terminal phase of a rollout that was not promoted.
 	DecisionEnd DecisionKind = "end"
 )

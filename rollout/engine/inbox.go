@@ -68,7 +68,7 @@ func (e *Engine) Deliver(ctx context.Context, id, key string, ev rollout.Event) 
 		return fail(ErrDifferent)
 	case known:
 		ev = old.event
-	case before.State.Phase.Terminal():
+	case before.State.Phase.Terminal() && (ev.Command != rollout.CommandAck || before.State.Page == nil):
 		return fail(ErrEnded)
 	default:
 		if ev, err = e.record(ctx, id, ev); err != nil {
