@@ -3,15 +3,53 @@ package rollout
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
-// check says which invariant the state breaks, or nil. It is always on: a state
-// that breaks one is never handed out (see suspect).
-func (s *State) check(p *Plan) error {
-	for _, f := range []func(*Plan) error{s.checkLadder, s.checkShift, s.checkPhase, s.checkOutbox} {
+// check says which invariant the state, or the step to it from the one before,
+// breaks, or nil. It is always on: a state that breaks one is never handed out (see
+// suspect).
+func (s *State) check(p *Plan, before *State) error {
+	for _, f := range []func(*Plan) error{s.checkLadder, s.checkShift, s.checkPhase, s.checkStopped, s.checkOutbox} {
 		if err := f(p); err != nil {
 			return err
 		}
+	}
+	return s.checkStep(p, before)
+}
+
+// checkStep: a step is reached at its own split only, and a rollout that is stopped
+// begins no forward write.
+func (s *State) checkStep(p *Plan, before *State) error {
+	if s.Reached > before.Reached {
+		if own := p.target(s.Reached, s.Stable); !s.Confirmed.Equal(own) {
+			return fmt.Errorf("step %d reached at %s, not at its own %s", s.Reached, s.Confirmed, own)
+		}
+	}
+	if !s.Phase.stopped() {
+		return nil
+	}
+	for _, e := range s.Outbox {
+		if e.Kind == EffectSetTraffic && e.Forward && !slices.ContainsFunc(before.Outbox, func(o Effect) bool { return o.ID == e.ID && o.Attempt == e.Attempt }) {
+			return fmt.Errorf("a forward write begins while %s", s.Phase)
+		}
+	}
+	return nil
+}
+
+// checkStopped: the phase, the hold and the change under way agree. Only somebody
+// else's split is put back while a hold stands.
+func (s *State) checkStopped(*Plan) error {
+	sh := s.Shift
+	switch {
+	case s.Phase == PhaseShifting && sh == nil:
+		return errors.New("shifting without a shift")
+	case s.Phase.stopped() && sh != nil && !sh.Stopping:
+		return fmt.Errorf("%s and a shift that goes on", s.Phase)
+	case (s.Phase == PhaseBaking || s.Phase == PhaseWaiting) && sh != nil:
+		return fmt.Errorf("%s during a shift", s.Phase)
+	case s.Hold != nil && !s.Phase.stopped() && (s.Phase != PhaseShifting || sh.Why != ShiftRestore):
+		return fmt.Errorf("%s with a hold", s.Phase)
 	}
 	return nil
 }

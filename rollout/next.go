@@ -36,7 +36,7 @@ func Next(p *Plan, s State, ev Event) State {
 	m.relieveAsked()
 	m.tell()
 	m.settleOutbox()
-	if err := m.s.check(p); err != nil {
+	if err := m.s.check(p, &before); err != nil {
 		return suspect(p, before, m.ev, err)
 	}
 	m.s.Last.Quiet = quiet(&before, &m.s)

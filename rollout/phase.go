@@ -41,6 +41,12 @@ func (p Phase) Terminal() bool {
 	return false
 }
 
+// stopped reports whether the ladder stands still until somebody or something lets it
+// go on: no forward write begins.
+func (p Phase) stopped() bool {
+	return p == PhaseHeld || p == PhasePaused || p == PhaseSuspect
+}
+
 // Reason is a rule or an act that led to a decision, for labels and filters;
 // the sentence beside it is for people.
 type Reason string

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/belayd/belay/analysis"
@@ -97,6 +98,9 @@ func (i *Invariants) check(w *World, r *Run, l Line) {
 	a.checks(l)
 	for _, d := range l.Decisions {
 		i.decision(w, r, a, l, d)
+	}
+	if strings.HasPrefix(l.Ignored, "internal: ") || slices.ContainsFunc(l.Decisions, func(d rollout.Decision) bool { return strings.HasPrefix(d.Sentence, "Internal: ") }) {
+		i.fail(w, r, "I15", "the machine broke an invariant of its own: %s%s", l.Ignored, r.State.Sentence)
 	}
 	i.checkWrites(w)
 	i.checkRollback(w, r, a)
