@@ -25,7 +25,8 @@ import (
 	"github.com/belayd/belay/analysis/analysistest"
 )
 
-func all(string) bool { return true }
+// every keeps all metrics.
+var every = filter{func(string) bool { return true }, 1000}
 
 // flat is what an exposition says, as one line a sample, for comparing.
 func flat(xs []sample) []string {
@@ -60,7 +61,7 @@ h_count 3
 
 // The text form is read as the library that defines it reads it.
 func TestParseTextAgreesWithExpfmt(t *testing.T) {
-	got, err := parseText(strings.NewReader(text), all, false)
+	got, err := parseText(strings.NewReader(text), every, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,7 @@ func TestParseTextAgreesWithExpfmt(t *testing.T) {
 	var want []sample
 	for name, f := range families {
 		for _, m := range f.GetMetric() {
-			if want, err = spread(want, name, m, all); err != nil {
+			if want, err = spread(want, name, m, every); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -95,10 +96,10 @@ h_bucket{le="+Inf"} 3
 h_count 3
 h_created 1520872608
 `
-	if _, err := parseText(strings.NewReader(in), all, true); err == nil || !strings.Contains(err.Error(), "# EOF") {
+	if _, err := parseText(strings.NewReader(in), every, true); err == nil || !strings.Contains(err.Error(), "# EOF") {
 		t.Errorf("without its end: got %v, want an error that says # EOF", err)
 	}
-	keeps := func(n string) bool { return n == "a_total" || n == "h_bucket" }
+	keeps := filter{func(n string) bool { return n == "a_total" || n == "h_bucket" }, 1000}
 	got, err := parseText(strings.NewReader(in+"# EOF\n"), keeps, true)
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +135,7 @@ func TestParseRefuses(t *testing.T) {
 		"a 3":                  "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=text",
 		"a 4":                  "///",
 	} {
-		if got, err := parse(strings.NewReader(in), http.Header{"Content-Type": {kind}}, all, "i"); err == nil {
+		if got, err := parse(strings.NewReader(in), http.Header{"Content-Type": {kind}}, every, "i", 0); err == nil {
 			t.Errorf("%q as %s: got %v, want an error", in, kind, got)
 		}
 	}
@@ -147,7 +148,7 @@ func FuzzParseText(f *testing.F) {
 	f.Add("a{b=\"c\"} 1 2 # {x=\"y\"} 3\n# EOF\n")
 	f.Add("{\"a.b\",c=\"d\"} 1\n")
 	f.Fuzz(func(t *testing.T, in string) {
-		got, err := parseText(strings.NewReader(in), all, false)
+		got, err := parseText(strings.NewReader(in), every, false)
 		if err != nil {
 			return
 		}
@@ -247,7 +248,7 @@ func TestSpreadNative(t *testing.T) {
 		PositiveDelta: []int64{2, 1, -2}, // 2 in (1/4, 1/2], 3 in (1/2, 1], 1 in (2, 4]
 		Bucket:        []*dto.Bucket{{UpperBound: fl(1), CumulativeCount: u(6)}},
 	}
-	xs, err := spread(nil, "h", &dto.Metric{Histogram: good}, all)
+	xs, err := spread(nil, "h", &dto.Metric{Histogram: good}, every)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,11 +267,11 @@ func TestSpreadNative(t *testing.T) {
 		t.Errorf("buckets (-want +got):\n%s", d)
 	}
 	bad := &dto.Histogram{SampleCount: u(1), Schema: i(0), PositiveSpan: []*dto.BucketSpan{{Offset: i(0), Length: new(uint32(1 << 30))}}, PositiveDelta: []int64{1}}
-	if _, err := spread(nil, "h", &dto.Metric{Histogram: bad}, all); err == nil {
+	if _, err := spread(nil, "h", &dto.Metric{Histogram: bad}, every); err == nil {
 		t.Error("spans that are longer than the buckets: got no error")
 	}
 	odd := &dto.Histogram{SampleCount: u(1), Schema: i(-53), ZeroThreshold: fl(1)}
-	if _, err := spread(nil, "h", &dto.Metric{Histogram: odd}, all); err == nil {
+	if _, err := spread(nil, "h", &dto.Metric{Histogram: odd}, every); err == nil {
 		t.Error("schema -53: got no error")
 	}
 }

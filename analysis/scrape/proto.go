@@ -1,6 +1,9 @@
 package scrape
 
 import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -9,45 +12,130 @@ import (
 	"strconv"
 
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/belayd/belay/analysis/internal/series"
 )
 
-// maxNative bounds the buckets of one native histogram.
-const maxNative = 10_000
+const (
+	// maxNative bounds the buckets of one native histogram.
+	maxNative = 10_000
+	// maxFamily and maxMetric bound one metric family and one of its metrics, in
+	// bytes on the wire.
+	maxFamily = 16 << 20
+	maxMetric = 256 << 10
+)
 
-// parseProto reads delimited protobuf.
-func parseProto(r io.Reader, keeps func(string) bool) ([]sample, error) {
-	// UTF-8 names are legal since Prometheus 3; what is in nobody's selector
-	// need not be refused.
-	dec := expfmt.NewDecoder(r, expfmt.Format(`application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; escaping=allow-utf-8`))
+// The fields of a MetricFamily that are read.
+const (
+	fieldName   protowire.Number = 1
+	fieldMetric protowire.Number = 4
+)
+
+// parseProto reads delimited protobuf. Who writes it is not trusted: a length is
+// what it says and no more, memory grows with what has come, and only metrics
+// that are asked for are taken apart.
+func parseProto(r io.Reader, f filter) ([]sample, error) {
+	in := bufio.NewReaderSize(r, 64<<10)
 	var flat []sample
+	var family bytes.Buffer
 	for {
-		var f dto.MetricFamily
-		err := dec.Decode(&f)
-		if errors.Is(err, io.EOF) {
+		size, err := binary.ReadUvarint(in)
+		switch {
+		case errors.Is(err, io.EOF):
 			return flat, nil
-		}
-		if err != nil {
+		case err != nil:
 			return nil, fmt.Errorf("read its protobuf: %w", err)
+		case size > maxFamily:
+			return nil, fmt.Errorf("read its protobuf: a metric family of %d bytes, more than %d", size, maxFamily)
 		}
-		for _, m := range f.GetMetric() {
-			if flat, err = spread(flat, f.GetName(), m, keeps); err != nil {
-				return nil, fmt.Errorf("%s: %w", f.GetName(), err)
-			}
+		family.Reset()
+		if _, err := io.CopyN(&family, in, int64(size)); err != nil { //nolint:gosec // bounded just above
+			return nil, errors.New("read its protobuf: it ends in the middle")
+		}
+		if flat, err = parseFamily(family.Bytes(), flat, f); err != nil {
+			return nil, err
 		}
 	}
 }
 
+// parseFamily adds the samples of one metric family, unless none of its names is
+// asked for.
+func parseFamily(in []byte, flat []sample, f filter) ([]sample, error) {
+	var name string
+	err := fields(in, func(n protowire.Number, value []byte) error {
+		if n == fieldName {
+			name = string(value)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc([]string{"", "_bucket", "_count", "_sum"}, func(suffix string) bool { return f.keeps(name + suffix) }) {
+		return flat, nil
+	}
+	metrics := 0
+	err = fields(in, func(n protowire.Number, value []byte) error {
+		if n != fieldMetric {
+			return nil
+		}
+		if metrics++; metrics > f.most {
+			return fmt.Errorf("%s: more than %d metrics", name, f.most)
+		}
+		if len(value) > maxMetric {
+			return fmt.Errorf("%s: a metric of %d bytes, more than %d", name, len(value), maxMetric)
+		}
+		var m dto.Metric
+		if err := proto.Unmarshal(value, &m); err != nil {
+			return fmt.Errorf("%s: read its protobuf: %w", name, err)
+		}
+		var err error
+		if flat, err = spread(flat, name, &m, f); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
+	})
+	return flat, err
+}
+
+// fields calls visit with every field of a message that has a length.
+func fields(in []byte, visit func(n protowire.Number, value []byte) error) error {
+	for len(in) > 0 {
+		num, kind, n := protowire.ConsumeTag(in)
+		if n < 0 {
+			return errors.New("read its protobuf: no message")
+		}
+		in = in[n:]
+		var value []byte
+		if kind == protowire.BytesType {
+			value, n = protowire.ConsumeBytes(in)
+		} else {
+			n = protowire.ConsumeFieldValue(num, kind, in)
+		}
+		if n < 0 {
+			return errors.New("read its protobuf: no message")
+		}
+		in = in[n:]
+		if kind == protowire.BytesType {
+			if err := visit(num, value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // spread adds the samples of one metric.
-func spread(flat []sample, name string, m *dto.Metric, keeps func(string) bool) ([]sample, error) {
+func spread(flat []sample, name string, m *dto.Metric, f filter) ([]sample, error) {
+	var err error
 	add := func(name string, value float64, created *timestamppb.Timestamp, le string) {
-		if !keeps(name) {
+		if err != nil || !f.keeps(name) {
 			return
 		}
-		flat = append(flat, sample{labels: labels(name, m, le), value: value, created: millis(created)})
+		flat, err = f.add(flat, sample{labels: labels(name, m, le), value: value, created: millis(created), at: m.GetTimestampMs()})
 	}
 	switch {
 	case m.GetCounter() != nil:
@@ -67,7 +155,10 @@ func spread(flat []sample, name string, m *dto.Metric, keeps func(string) bool) 
 		add(name+"_sum", h.GetSampleSum(), h.GetCreatedTimestamp(), "")
 		// The classic buckets beside a native histogram count the same events.
 		if isNative(h) {
-			return spreadNative(flat, name, m, keeps)
+			if err != nil {
+				return nil, err
+			}
+			return spreadNative(flat, name, m, f)
 		}
 		for _, b := range h.GetBucket() {
 			if !math.IsInf(b.GetUpperBound(), 1) {
@@ -77,11 +168,11 @@ func spread(flat []sample, name string, m *dto.Metric, keeps func(string) bool) 
 		}
 		add(name+"_bucket", n, h.GetCreatedTimestamp(), "+Inf")
 	}
-	return flat, nil
+	return flat, err
 }
 
-func spreadNative(flat []sample, name string, m *dto.Metric, keeps func(string) bool) ([]sample, error) {
-	if !keeps(name) {
+func spreadNative(flat []sample, name string, m *dto.Metric, f filter) ([]sample, error) {
+	if !f.keeps(name) {
 		return flat, nil
 	}
 	h := m.GetHistogram()
@@ -89,9 +180,9 @@ func spreadNative(flat []sample, name string, m *dto.Metric, keeps func(string) 
 	if err != nil {
 		return nil, err
 	}
-	return append(flat, sample{
-		labels: labels(name, m, ""), native: native, value: native.Count, created: millis(h.GetCreatedTimestamp()),
-	}), nil
+	return f.add(flat, sample{
+		labels: labels(name, m, ""), native: native, value: native.Count, created: millis(h.GetCreatedTimestamp()), at: m.GetTimestampMs(),
+	})
 }
 
 // millis is the timestamp in Unix milliseconds; 0 where there is none.

@@ -29,7 +29,8 @@
 //     exporter may speak for several).
 //   - A target is scraped when it is asked about, once for everybody who asks
 //     about the same instant. A scrape made within two seconds after the instant asked
-//     for is stamped with that instant. Timestamps in the exposition are ignored.
+//     for is stamped with that instant. A target whose exposition carries timestamps of its
+//     own that are more than five minutes old gives nothing new: it is not fresh.
 //   - It cannot look back. The samples of the last minutes are kept, of the
 //     metrics that are being asked for and no others. The first reading of a
 //     metric is empty (From equals To), and one that reaches back to before the first

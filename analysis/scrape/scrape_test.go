@@ -58,7 +58,7 @@ func newPages(t *testing.T, targets map[string][]string) (*pages, *Source) {
 }
 
 func counters(ok, bad int) string {
-	return fmt.Sprintf("# TYPE http_requests_total counter\nhttp_requests_total{code=\"200\"} %d\nhttp_requests_total{code=\"503\"} %d 1700000000000\n", ok, bad)
+	return fmt.Sprintf("# TYPE http_requests_total counter\nhttp_requests_total{code=\"200\"} %d\nhttp_requests_total{code=\"503\"} %d\n", ok, bad)
 }
 
 func read(t *testing.T, s *Source, q analysis.Query) analysis.Reading {

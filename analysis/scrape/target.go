@@ -164,7 +164,7 @@ func (t *target) at(ctx context.Context, cfg Config, stamp int64, want map[strin
 		t.wanted[n] = max(t.wanted[n], stamp)
 	}
 	if stamp > t.stamp {
-		flat, err := t.fetch(ctx, cfg)
+		flat, err := t.fetch(ctx, cfg, stamp)
 		if ctx.Err() != nil {
 			return snapshot{}, ctx.Err() // the next who asks shall not inherit this one's hurry
 		}
@@ -279,8 +279,8 @@ func (t *target) snapshot(want map[string]bool) snapshot {
 	return x
 }
 
-// fetch asks the target once.
-func (t *target) fetch(ctx context.Context, cfg Config) ([]sample, error) {
+// fetch asks the target once, at the instant of the stamp.
+func (t *target) fetch(ctx context.Context, cfg Config, stamp int64) ([]sample, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url, http.NoBody)
 	if err != nil {
 		return nil, errors.New("not a URL")
@@ -296,7 +296,7 @@ func (t *target) fetch(ctx context.Context, cfg Config) ([]sample, error) {
 			return fmt.Errorf("it answered %s", fetch.Status(resp.StatusCode))
 		}
 		var err error
-		flat, err = parse(body, resp.Header, t.keeps, t.name)
+		flat, err = parse(body, resp.Header, filter{t.keeps, cfg.MaxSeries}, t.name, stamp)
 		return err
 	})
 	return flat, err

@@ -15,10 +15,10 @@ import (
 // maxLine bounds one line of an exposition, in bytes.
 const maxLine = 1 << 20
 
-// parseText reads the text form 0.0.4 or OpenMetrics line by line. Comments,
-// timestamps and exemplars are passed over; an OpenMetrics answer without its
-// last line was cut off.
-func parseText(r io.Reader, keeps func(string) bool, openMetrics bool) ([]sample, error) {
+// parseText reads the text form 0.0.4 or OpenMetrics line by line. Comments and
+// exemplars are passed over; an OpenMetrics answer without its last line was cut
+// off.
+func parseText(r io.Reader, f filter, openMetrics bool) ([]sample, error) {
 	var flat []sample
 	born := map[string]int64{}
 	ended := false
@@ -35,21 +35,23 @@ func parseText(r io.Reader, keeps func(string) bool, openMetrics bool) ([]sample
 		}
 		name, rest := metricName(line)
 		base, isCreated := strings.CutSuffix(name, "_created")
-		useful := isCreated && (keeps(base+"_total") || keeps(base+"_bucket") || keeps(base+"_count"))
-		if !keeps(name) && !useful {
+		useful := isCreated && (f.keeps(base+"_total") || f.keeps(base+"_bucket") || f.keeps(base+"_count"))
+		if !f.keeps(name) && !useful {
 			continue
 		}
-		x, err := parseLine(name, rest)
+		x, err := parseLine(name, rest, openMetrics)
 		if err != nil {
 			return nil, fmt.Errorf("line %d of its answer: %w", n, err)
 		}
-		if isCreated && !keeps(name) {
-			if x.value > 0 && x.value < math.MaxInt64/1000 {
+		if isCreated && !f.keeps(name) {
+			if x.value > 0 && x.value < math.MaxInt64/1000 && len(born) < f.most {
 				born[createdKey(x.labels)] = int64(x.value * 1000)
 			}
 			continue
 		}
-		flat = append(flat, x)
+		if flat, err = f.add(flat, x); err != nil {
+			return nil, err
+		}
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read its answer: %w", err)
@@ -102,8 +104,9 @@ func metricName(line string) (name, rest string) {
 	return line[:i], line[i:]
 }
 
-// parseLine parses what follows the name: labels, value, and what is ignored.
-func parseLine(name, rest string) (sample, error) {
+// parseLine parses what follows the name: labels, value, timestamp, and what is
+// ignored. A timestamp is in seconds in OpenMetrics, else in milliseconds.
+func parseLine(name, rest string, openMetrics bool) (sample, error) {
 	x := sample{labels: series.Labels{{Name: series.NameLabel, Value: name}}}
 	rest = strings.TrimLeft(rest, " \t")
 	if strings.HasPrefix(rest, "{") {
@@ -125,9 +128,14 @@ func parseLine(name, rest string) (sample, error) {
 	}
 	x.value = v
 	if len(fields) > 1 && fields[1] != "#" {
-		if _, err := strconv.ParseFloat(fields[1], 64); err != nil {
+		at, err := strconv.ParseFloat(fields[1], 64)
+		if openMetrics {
+			at *= 1000
+		}
+		if err != nil || !(math.Abs(at) < math.MaxInt64/2) {
 			return sample{}, fmt.Errorf("%s has the timestamp %q", name, fields[1])
 		}
+		x.at = int64(at)
 	}
 	return x, nil
 }
