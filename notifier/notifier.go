@@ -99,6 +99,17 @@ type Notice struct {
 	Rollout Rollout   `json:"rollout"`
 	// Question is set for TopicAsk.
 	Question *Question `json:"question,omitempty"`
+	// Since is when the page was opened, Acknowledged who has taken charge of it
+	// since; for an open page.
+	Since        time.Time        `json:"since,omitzero"`
+	Acknowledged *Acknowledgement `json:"acknowledged,omitempty"`
+}
+
+// An Acknowledgement is a person's word that they have taken charge of a page.
+type Acknowledgement struct {
+	Who    string    `json:"who"`
+	When   time.Time `json:"when"`
+	Reason string    `json:"reason,omitempty"`
 }
 
 // Rollout is what a message may show of a rollout.
@@ -126,9 +137,11 @@ type Rollout struct {
 	Checks     []Check `json:"checks,omitempty"`
 	WaitingFor string  `json:"waitingFor,omitempty"`
 	// ManualRollback is the command that rolls back without Belay; BelayRollback
-	// the one that does it with Belay.
+	// the one that does it with Belay. BelayAck is the command that acknowledges the
+	// rollout's page.
 	ManualRollback string `json:"manualRollback,omitempty"`
 	BelayRollback  string `json:"belayRollback,omitempty"`
+	BelayAck       string `json:"belayAck,omitempty"`
 	// URL is where the rollout can be looked at; "" when there is no such place.
 	URL     string    `json:"url,omitempty"`
 	Started time.Time `json:"started"`
@@ -243,7 +256,7 @@ type Answer struct {
 	ID      string `json:"id"`
 	Rollout string `json:"rollout"`
 	// Gate and Nonce are set for approvals; Command for commands (approve,
-	// reject, hold, pause, resume, rollback, list, status).
+	// reject, hold, pause, resume, rollback, ack, list, status).
 	Gate    string `json:"gate,omitempty"`
 	Nonce   string `json:"nonce,omitempty"`
 	Command string `json:"command"`

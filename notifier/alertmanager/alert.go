@@ -123,6 +123,11 @@ func (c *Client) annotations(n notifier.Notice) map[string]string {
 		"on_behalf_of": notifier.Line(r.OnBehalfOf, maxAnnotation), "phase": notifier.Line(r.Phase, maxAnnotation), "reason": notifier.Line(r.Reason, maxAnnotation),
 		"step": notifier.Line(r.Step, maxAnnotation), "waiting_for": notifier.Line(r.WaitingFor, maxAnnotation), "weights": notifier.Line(notifier.Weights(r.Weights), maxAnnotation), "guardrails": guardrails(r.Guardrails),
 	}
+	if a := n.Acknowledged; a != nil {
+		as["acknowledged_by"] = notifier.Line(strings.TrimSuffix(fmt.Sprintf("%s at %s: %s", a.Who, a.When.UTC().Format("2006-01-02 15:04 UTC"), a.Reason), ": "), maxAnnotation)
+	} else {
+		as["acknowledge"] = notifier.Line(r.BelayAck, maxAnnotation)
+	}
 	if notifier.WebAddress(r.Runbook) {
 		as["runbook_url"] = r.Runbook
 	}

@@ -345,6 +345,7 @@ func TestGolden(t *testing.T) {
 		notice notifier.Notice
 	}{
 		{"page", notifiertest.Notice(notifier.TopicPage)},
+		{"acknowledged", notifiertest.Acknowledged()},
 		{"resolved", resolved},
 		{"status", notifiertest.Notice(notifier.TopicStatus)},
 		{"thread", notifiertest.Notice(notifier.TopicThread)},

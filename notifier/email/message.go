@@ -17,13 +17,17 @@ import (
 // defaults are the texts by name: a subject and a body for each kind of mail.
 // Templates in the configuration override them by these names.
 var defaults = map[string]string{
-	"page-subject":     `[Belay PAGE] {{.Summary}}`,
-	"resolved-subject": `[Belay RESOLVED] {{.Summary}}`,
-	"status-subject":   `[Belay] {{.Rollout.Endpoint}}: {{.Rollout.Candidate}} {{.Rollout.Version}}`,
-	"ask-subject":      `[Belay] {{.Rollout.Endpoint}}: approval {{.Question.Gate}}, {{.Question.Before}} to {{.Question.After}}`,
-	"test-subject":     `[Belay TEST] {{.Summary}}`,
+	"page-subject":         `[Belay PAGE] {{.Summary}}`,
+	"acknowledged-subject": `[Belay ACKNOWLEDGED] {{.Summary}}`,
+	"resolved-subject":     `[Belay RESOLVED] {{.Summary}}`,
+	"status-subject":       `[Belay] {{.Rollout.Endpoint}}: {{.Rollout.Candidate}} {{.Rollout.Version}}`,
+	"ask-subject":          `[Belay] {{.Rollout.Endpoint}}: approval {{.Question.Gate}}, {{.Question.Before}} to {{.Question.After}}`,
+	"test-subject":         `[Belay TEST] {{.Summary}}`,
 
-	"page":     `{{.Summary}}` + "\n" + whatToDo + evidence + about,
+	"page": `{{.Summary}}` + "\n" + whatToDo + evidence + about,
+	"acknowledged": `{{.Summary}}` + "\n" + `
+{{with .Acknowledged}}Acknowledged by {{.Who}} at {{time .When}}{{with .Reason}}: {{.}}{{end}}
+{{end}}` + whatToDo + evidence + about,
 	"resolved": `{{.Summary}}` + "\n\nThis ends the page; nothing needs to be done.\n" + evidence + about,
 	"status":   `{{.Summary}}` + "\n" + sentence + evidence + about,
 	"ask":      `{{.Summary}}` + "\n" + question + evidence + about,
@@ -39,7 +43,9 @@ const (
 What to do
 {{with .Rollout.Runbook}}  runbook: {{.}}
 {{end}}{{with .Rollout.URL}}  look:    {{.}}
-{{end}}{{with .Rollout.BelayRollback}}  roll back with Belay:
+{{end}}{{if not .Acknowledged}}{{with .Rollout.BelayAck}}  acknowledge, so that others know that somebody has it:
+    {{.}}
+{{end}}{{end}}{{with .Rollout.BelayRollback}}  roll back with Belay:
     {{.}}
 {{end}}{{with .Rollout.ManualRollback}}  roll back without Belay:
     {{.}}
@@ -86,6 +92,8 @@ func kind(n notifier.Notice) string {
 		return "test"
 	case n.Resolve:
 		return "resolved"
+	case n.Topic == notifier.TopicPage && n.Acknowledged != nil:
+		return "acknowledged"
 	case n.Topic == notifier.TopicPage:
 		return "page"
 	case n.Topic == notifier.TopicAsk && n.Question != nil:
@@ -114,7 +122,7 @@ func (c *Client) message(n notifier.Notice) []byte {
 	header("References", c.id("rollout", n.Rollout.ID)+"\r\n "+root)
 	header("Auto-Submitted", "auto-generated")
 	header("X-Belay-Rollout", headerValue(n.Rollout.ID))
-	if n.Topic == notifier.TopicPage && !n.Resolve {
+	if kind(n) == "page" {
 		header("Importance", "high")
 		header("X-Priority", "1")
 	}

@@ -79,7 +79,7 @@ func everyTopic(t *testing.T, s Subject) {
 	}
 }
 
-// sameKey tells of a page that is opened, gets worse and is resolved, and of a
+// sameKey tells of a page that is opened, gets worse, is acknowledged and resolved, and of a
 // question that is asked and decided: one message each, under one reference; that of
 // a page that is over may differ, since what opens after it is another page.
 func sameKey(t *testing.T, s Subject) {
@@ -94,6 +94,9 @@ func sameKey(t *testing.T, s Subject) {
 			n.Ref, n.Delivery = ref, fmt.Sprintf("%s/%d", n.Key, i+2)
 			n.Summary = fmt.Sprintf("%s (update %d)", n.Summary, i+1)
 			n.At = n.At.Add(time.Minute)
+			if topic == notifier.TopicPage && i == 1 {
+				n.Acknowledged = Acknowledged().Acknowledged
+			}
 			n.Resolve = topic == notifier.TopicPage && i == 2
 			if n.Question != nil && i == 2 {
 				q := *n.Question

@@ -59,6 +59,7 @@ func Notice(topic notifier.Topic) notifier.Notice {
 	switch topic {
 	case notifier.TopicPage:
 		n.Severity = notifier.SeverityCritical
+		n.Since, n.Rollout.BelayAck = Noon.Add(-time.Minute), "belay ack r-7f3a"
 		n.Summary = "recs: failures broke its limit on green; rolling back to blue"
 	case notifier.TopicTest:
 		n.Summary = "this is a test of the notifier; nothing is wrong"
@@ -66,6 +67,13 @@ func Notice(topic notifier.Topic) notifier.Notice {
 		n.Question = Question()
 	case notifier.TopicStatus, notifier.TopicThread:
 	}
+	return n
+}
+
+// Acknowledged is the page of Notice, of which somebody has taken charge.
+func Acknowledged() notifier.Notice {
+	n := Notice(notifier.TopicPage)
+	n.Acknowledged = &notifier.Acknowledgement{Who: "slack:T1/U2", When: Noon.Add(time.Minute), Reason: "looking at the new feature store"}
 	return n
 }
 

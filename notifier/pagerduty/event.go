@@ -86,8 +86,12 @@ const (
 
 func (c *Client) alert(n notifier.Notice) alertEvent {
 	e := alertEvent{RoutingKey: c.key, EventAction: "trigger", DedupKey: dedupKey(n.Key)}
-	if n.Resolve {
+	switch {
+	case n.Resolve:
 		e.EventAction = "resolve"
+		return e
+	case n.Acknowledged != nil:
+		e.EventAction = "acknowledge"
 		return e
 	}
 	r := n.Rollout

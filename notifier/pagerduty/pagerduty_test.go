@@ -188,6 +188,7 @@ func TestGolden(t *testing.T) {
 		notice notifier.Notice
 	}{
 		{"trigger", notifiertest.Notice(notifier.TopicPage)},
+		{"acknowledge", notifiertest.Acknowledged()},
 		{"resolve", resolve},
 		{"change", notifiertest.Notice(notifier.TopicStatus)},
 		{"test", notifiertest.Notice(notifier.TopicTest)},

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/slack-go/slack"
@@ -34,7 +35,7 @@ type dialog struct {
 func (c *Client) interaction(ic slack.InteractionCallback) *act {
 	if ic.Type == slack.InteractionTypeBlockActions {
 		for _, a := range ic.ActionCallback.BlockActions {
-			if a != nil && (a.ActionID == actionApprove || a.ActionID == actionReject || a.ActionID == actionHold) {
+			if a != nil && slices.Contains([]string{actionApprove, actionReject, actionHold, actionAck}, a.ActionID) {
 				return &act{do: func(ctx context.Context) outcome { return c.click(ctx, ic, *a) }}
 			}
 		}
@@ -48,7 +49,7 @@ func (c *Client) interaction(ic slack.InteractionCallback) *act {
 	return nil
 }
 
-// click decides an approval, and opens the dialog for what needs a reason. What
+// click decides an approval, acknowledges a page, and opens the dialog for what needs a reason. What
 // came of it is whispered, in time or not.
 func (c *Client) click(ctx context.Context, ic slack.InteractionCallback, a slack.BlockAction) outcome {
 	channel, ts := orElse(ic.Channel.ID, ic.Container.ChannelID), orElse(ic.Container.MessageTs, ic.Message.Timestamp)
@@ -62,13 +63,14 @@ func (c *Client) click(ctx context.Context, ic slack.InteractionCallback, a slac
 	if err != nil {
 		return say("This button is not one that Belay can read; nothing was decided.")
 	}
-	if a.ActionID == actionApprove {
+	command := strings.TrimPrefix(a.ActionID, "belay_")
+	if command == "approve" || command == "ack" {
 		return say(c.decide(ctx, ic.User.ID, notifier.Answer{
 			ID:      actID("click", ic.User.ID, channel, ts, a.ActionID, orElse(a.ActionTs, ic.TriggerID)),
-			Rollout: v.Rollout, Gate: v.Gate, Nonce: v.Nonce, Command: "approve",
+			Rollout: v.Rollout, Gate: v.Gate, Nonce: v.Nonce, Command: command,
 		}).Text)
 	}
-	d := dialog{value: v, Command: strings.TrimPrefix(a.ActionID, "belay_"), Channel: channel, Thread: ic.Container.ThreadTs}
+	d := dialog{value: v, Command: command, Channel: channel, Thread: ic.Container.ThreadTs}
 	err = c.open(ctx, ic.TriggerID, d)
 	if code, _ := refusal(err); err == nil || code == "exchanged_trigger_id" {
 		// The second try of the same click: the first has opened the dialog.

@@ -12,6 +12,7 @@ import (
 // usage is what /belay says when it is not told what to do.
 const usage = "`/belay list` — rollouts that are open\n" +
 	"`/belay status ID` — where one stands\n" +
+	"`/belay ack ID [reason]` — take charge of its page\n" +
 	"`/belay pause ID [reason]` — nothing moves until it is resumed\n" +
 	"`/belay resume ID [reason]`\n" +
 	"`/belay rollback ID [reason]` — all traffic back to the stable deployment; this cannot be undone"
@@ -56,7 +57,7 @@ func parseCommand(text string) (notifier.Answer, bool) {
 	switch a.Command {
 	case "list":
 		return a, rest == ""
-	case "status", "pause", "resume", "rollback":
+	case "status", "ack", "pause", "resume", "rollback":
 		a.Rollout, rest = word(rest)
 		a.Rollout = strings.Trim(a.Rollout, "`")
 		if a.Command == "status" {

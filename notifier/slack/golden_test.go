@@ -79,7 +79,7 @@ func TestGoldenMessages(t *testing.T) {
 		"status": notifiertest.Notice(notifier.TopicStatus), "status-over": over, "status-refused": unready,
 		"thread": notifiertest.Notice(notifier.TopicThread), "thread-warning": warned,
 		"ask-mirror": mirror,
-		"page":       notifiertest.Notice(notifier.TopicPage), "page-resolved": resolved,
+		"page":       notifiertest.Notice(notifier.TopicPage), "page-resolved": resolved, "page-acknowledged": notifiertest.Acknowledged(),
 		"test": notifiertest.Notice(notifier.TopicTest),
 		"ask":  asked("open"), "ask-one-of-two": two,
 		"ask-approved": asked("approved", yes), "ask-rejected": asked("rejected", no),

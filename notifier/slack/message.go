@@ -11,11 +11,12 @@ import (
 	"github.com/belayd/belay/notifier"
 )
 
-// The actions of a request's buttons.
+// The actions of the buttons of a request and of a page.
 const (
 	actionApprove = "belay_approve"
 	actionReject  = "belay_reject"
 	actionHold    = "belay_hold"
+	actionAck     = "belay_ack"
 )
 
 // maxGuardrails is how many are shown; a message takes fifty blocks.
@@ -80,13 +81,34 @@ func (c *Client) page(n notifier.Notice) []slack.Block {
 	case isGroup(m):
 		text = "<!subteam^" + m + "> " + text
 	}
-	blocks := []slack.Block{section(text), fields(n.Rollout)}
+	blocks := []slack.Block{section(text)}
+	if b := charge(n); b != nil {
+		blocks = append(blocks, b)
+	}
+	blocks = append(blocks, fields(n.Rollout))
 	if notifier.WebAddress(n.Rollout.Runbook) {
 		blocks = append(blocks, section("*Runbook:* "+link(clean(n.Rollout.Runbook), clean(n.Rollout.Runbook))))
 	}
 	blocks = append(blocks, wayBack(n.Rollout)...)
 	blocks = append(blocks, evidence("Guardrails", n.Rollout.Guardrails)...)
 	return append(blocks, about(n))
+}
+
+// charge says who has taken charge of a page, or has the button for it; nil where
+// the page is no rollout's.
+func charge(n notifier.Notice) slack.Block {
+	if a := n.Acknowledged; a != nil {
+		text := fmt.Sprintf(":raised_hand: *Acknowledged* by %s, %s", mention(clean(a.Who)), date(a.When))
+		if a.Reason != "" {
+			text += ": " + clean(notifier.Line(a.Reason, maxValue))
+		}
+		return section(text)
+	}
+	encoded, err := json.Marshal(value{Rollout: n.Rollout.ID, Nonce: n.Key})
+	if n.Rollout.BelayAck == "" || err != nil || len(encoded) > 2000 {
+		return nil
+	}
+	return slack.NewActionBlock("belay_buttons", slack.NewButtonBlockElement(actionAck, string(encoded), plain("Acknowledge", 75)).WithStyle(slack.StylePrimary))
 }
 
 func (c *Client) ask(n notifier.Notice) ([]slack.Block, error) {

@@ -107,6 +107,7 @@ func TestGoldenEvents(t *testing.T) {
 	for _, topic := range notifiertest.Topics() {
 		checkGolden(t, c, r, string(topic), notifiertest.Notice(topic))
 	}
+	checkGolden(t, c, r, "acknowledged", notifiertest.Acknowledged())
 	n := notifiertest.Notice(notifier.TopicPage)
 	n.Resolve, n.Delivery, n.Summary = true, n.Key+"/9", "recs: blue has 100% again"
 	checkGolden(t, c, r, "resolved", n)

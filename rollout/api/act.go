@@ -214,7 +214,7 @@ func openGate(snap rollout.Snapshot, name string) (rollout.Approval, rollout.Que
 // command is a person's order.
 func (s *Server) command(c rollout.Command) func(http.ResponseWriter, *http.Request, Actor) error {
 	return func(w http.ResponseWriter, r *http.Request, a Actor) error {
-		in, err := readAct(r, true)
+		in, err := readAct(r, c != rollout.CommandAck)
 		if err != nil {
 			return err
 		}

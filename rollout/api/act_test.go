@@ -257,7 +257,15 @@ func TestCommands(t *testing.T) {
 	if _, err := op.Act(t.Context(), r.started(t, "k2", "recs", "8"), "extend", "", Act{Reason: "r", Extend: "5m"}); !errors.As(err, &p) || p.Type != TypeNoEffect || p.Detail == "" {
 		t.Errorf("extend before there is a step: got %v, want a no-effect problem that says why", err)
 	}
-	r.engine.set(id, func(s *rollout.State) { s.Phase = rollout.PhasePromoted })
+	if _, err := op.Act(t.Context(), id, "ack", "", Act{}); !errors.As(err, &p) || !strings.Contains(p.Detail, "no open page") {
+		t.Errorf("acknowledge where nobody is called: got %v, want that said", err)
+	}
+	r.engine.set(id, func(s *rollout.State) { s.Page = &rollout.OpenPage{Since: s.At, Summary: "look"} })
+	acked, err := op.Act(t.Context(), id, "ack", "", Act{})
+	if err != nil || acked.Page == nil || acked.Page.Acknowledged == nil || acked.Page.Acknowledged.By != "of-operate" || acked.Page.Acknowledged.At.IsZero() {
+		t.Errorf("acknowledge without a reason: got page %+v, %v, want that it says who took it", acked.Page, err)
+	}
+	r.engine.set(id, func(s *rollout.State) { s.Phase, s.Page = rollout.PhasePromoted, nil })
 	if _, err := op.Act(t.Context(), id, "rollback", "", Act{Reason: "r"}); !errors.Is(err, rollout.ErrEnded) {
 		t.Errorf("rollback of an ended rollout: got %v, want ErrEnded", err)
 	}

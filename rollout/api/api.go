@@ -200,6 +200,7 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/rollouts/{id}/rollback", "rollbackRollout", rollout.CommandRollback.Roles(), s.command(rollout.CommandRollback)},
 		{"POST", "/v1/rollouts/{id}/promote", "promoteRollout", rollout.CommandPromote.Roles(), s.command(rollout.CommandPromote)},
 		{"POST", "/v1/rollouts/{id}/extend", "extendRollout", rollout.CommandExtend.Roles(), s.command(rollout.CommandExtend)},
+		{"POST", "/v1/rollouts/{id}/ack", "acknowledgeRollout", rollout.CommandAck.Roles(), s.command(rollout.CommandAck)},
 		{"GET", "/v1/policies", "listPolicies", view, s.policies},
 		{"POST", "/v1/policies/check", "checkPolicy", view, s.check},
 		{"GET", "/v1/endpoints", "listEndpoints", view, s.endpoints},

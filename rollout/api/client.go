@@ -138,7 +138,7 @@ func (c *Client) Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry
 }
 
 // Act orders something of a rollout: approve, reject, pause, resume, rollback,
-// promote or extend. The same key is the same act.
+// promote, extend or ack. The same key is the same act.
 func (c *Client) Act(ctx context.Context, id, verb, key string, in Act) (r Rollout, err error) {
 	_, err = c.call(ctx, call{method: "POST", path: "/v1/rollouts/" + url.PathEscape(id) + "/" + verb, key: key, in: in, out: &r})
 	return r, err

@@ -143,6 +143,15 @@ type Page struct {
 	Since   time.Time      `json:"since"`
 	Summary string         `json:"summary"`
 	Reason  rollout.Reason `json:"reason"`
+	// Acknowledged is who has taken charge of it; null while nobody has.
+	Acknowledged *Acknowledged `json:"acknowledged,omitempty"`
+}
+
+// Acknowledged is a person's word that they have taken charge of a page.
+type Acknowledged struct {
+	By     string    `json:"by"`
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason,omitempty"`
 }
 
 // Render is a rollout in JSON, from its plan and state alone.
@@ -163,6 +172,9 @@ func Render(p *rollout.Plan, s rollout.State) Rollout {
 	}
 	if s.Page != nil {
 		r.Page = &Page{Since: s.Page.Since.UTC(), Summary: s.Page.Summary, Reason: s.Page.Reason}
+		if a := s.Acknowledged(); a != nil {
+			r.Page.Acknowledged = &Acknowledged{By: a.By.ID, At: a.At.UTC(), Reason: a.Reason}
+		}
 	}
 	return r
 }

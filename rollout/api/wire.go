@@ -41,7 +41,7 @@ type StartRequest struct {
 
 // An Act orders something of a rollout.
 type Act struct {
-	// Reason is journalled; required but for approve.
+	// Reason is journalled; required but for approve and ack.
 	Reason string `json:"reason,omitempty"`
 	// Gate names the approval, for approve and reject; it may be left out when one
 	// is open.

@@ -122,6 +122,8 @@ func toEvent(p *rollout.Plan, a notifier.Answer, who rollout.Person) (rollout.Ev
 		ev.Command = rollout.CommandResume
 	case "rollback":
 		ev.Command = rollout.CommandRollback
+	case "ack":
+		ev.Command = rollout.CommandAck
 	default:
 		return ev, fmt.Sprintf("%q is not a command", a.Command)
 	}

@@ -23,6 +23,12 @@ func notice(p *rollout.Plan, s *rollout.State, e rollout.Effect, external string
 	if n.Question != nil {
 		out.Question = question(p, s, *n.Question, at)
 	}
+	if n.Topic == rollout.TopicPage && !n.Resolve && s.Page != nil {
+		out.Since, out.Rollout.BelayAck = s.Page.Since, "belay ack "+p.ID
+		if a := s.Acknowledged(); a != nil {
+			out.Acknowledged = &notifier.Acknowledgement{Who: orElse(a.By.Name, a.By.ID), When: a.At, Reason: a.Reason}
+		}
+	}
 	return out
 }
 

@@ -52,6 +52,11 @@ func extendCommand() *command {
 		long: "A bake that is over goes on from now. It ends no hold and no pause: see resume.", example: "belay extend ID --by 30m --reason 'wait for the batch job'"})
 }
 
+func ackCommand() *command {
+	return actCommand(act{verb: "ack", short: "Acknowledge a page: say that you have taken charge.",
+		long: "It moves nothing and ends no hold; everybody whom the page reached sees who has it.", example: "belay ack ID --reason 'looking into it'"})
+}
+
 // left says what an order has not done that one may have hoped for.
 func left(verb string, r api.Rollout) string {
 	switch {

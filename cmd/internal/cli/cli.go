@@ -64,7 +64,7 @@ func commands() []*command {
 		demoCommand(), initCommand(),
 		startCommand(), listCommand(), statusCommand(), watchCommand(),
 		explainCommand(), historyCommand(), replayCommand(), auditCommand(),
-		approveCommand(), rejectCommand(), pauseCommand(), resumeCommand(), rollbackCommand(), promoteCommand(), extendCommand(),
+		approveCommand(), rejectCommand(), pauseCommand(), resumeCommand(), rollbackCommand(), promoteCommand(), extendCommand(), ackCommand(),
 		policyCommand(), planCommand(), backtestCommand(),
 		cooldownCommand(), endpointCommand(), triggerCommand(), routerCommand(), doctorCommand(), contextCommand(), completionCommand(), versionCommand(),
 	}

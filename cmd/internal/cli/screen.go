@@ -179,6 +179,9 @@ func (s *screen) lines(r api.Rollout, notes []string) []string {
 			label = strings.Repeat(" ", 11)
 		}
 	}
+	if r.Page != nil && r.Page.Acknowledged == nil {
+		foot = append(foot, e.paint(faint, "ack        ")+"belay ack "+r.ID)
+	}
 	if r.RollbackCommand != "" {
 		foot = append(foot, e.paint(faint, "roll back  ")+safe(r.RollbackCommand))
 	}
@@ -307,6 +310,9 @@ func (s *screen) state(r api.Rollout) []string {
 	}
 	if r.Page != nil {
 		labelled(e.paint(red, "paged      "), e.ago(r.Page.Since)+": "+r.Page.Summary, 2)
+		if a := r.Page.Acknowledged; a != nil {
+			labelled(e.paint(faint, "taken by   "), strings.TrimSuffix(a.By+", "+e.ago(a.At)+": "+a.Reason, ": "), 1)
+		}
 	}
 	if r.Unconfirmed {
 		out = append(out, e.paint(red, "late       the rollback is not confirmed; Belay keeps trying"))

@@ -50,7 +50,9 @@ func TestScreenFits(t *testing.T) {
 }
 
 func TestScreenGoldens(t *testing.T) {
-	for name, r := range map[string]api.Rollout{"baking": baking(), "rolling-back": rollingBack(), "promoted": promoted()} {
+	taken := rollingBack()
+	taken.Page.Acknowledged = &api.Acknowledged{By: "ann", At: now.Add(-2 * time.Second), Reason: "looking into it"}
+	for name, r := range map[string]api.Rollout{"baking": baking(), "rolling-back": rollingBack(), "acknowledged": taken, "promoted": promoted()} {
 		s := newScreen(terminal(&bytes.Buffer{}, 80, 24))
 		var b strings.Builder
 		for _, l := range s.lines(r, []string{"10:00:18 confirm        The endpoint shows blue 75, green 25."}) {
