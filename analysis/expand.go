@@ -14,11 +14,14 @@ type Lang string
 
 // The languages of expressions.
 const (
-	LangPromQL Lang = "promql"
-	LangKQL    Lang = "kql"
+	LangKQL Lang = "kql"
 	// LangURL is a URL or a path with a query. Its host is never substituted.
 	LangURL  Lang = "url"
 	LangJSON Lang = "json"
+	// LangText is a text in which names stand as they are, and LangRegexp a
+	// regular expression in which they mean themselves.
+	LangText   Lang = "text"
+	LangRegexp Lang = "regexp"
 )
 
 // ErrUnsafe: a name cannot be put into an expression without changing its shape.
@@ -55,8 +58,8 @@ func Variables(expr string) ([]string, error) {
 // or query, a JSON string. Whatever a value holds, the expression keeps its
 // shape; where that cannot be, Expand returns an error that wraps ErrUnsafe.
 //
-// In PromQL and KQL names stand inside quotes; only ${window} may stand outside
-// of them, as a duration. Values are never empty and hold no control characters.
+// In KQL names stand inside quotes; only ${window} may stand outside
+// of them, as a duration. PromQL has its own package, which puts names into what was parsed. Values are never empty and hold no control characters.
 func Expand(expr string, lang Lang, vars map[string]string) (string, error) {
 	if !strings.Contains(expr, "${") {
 		return expr, nil
@@ -98,8 +101,10 @@ func Expand(expr string, lang Lang, vars map[string]string) (string, error) {
 
 func placer(lang Lang) (func(before, after, name, value string) (string, error), error) {
 	switch lang {
-	case LangPromQL:
-		return placePromQL, nil
+	case LangText:
+		return placeText, nil
+	case LangRegexp:
+		return placeRegexp, nil
 	case LangKQL:
 		return placeKQL, nil
 	case LangURL:
@@ -159,7 +164,7 @@ func wordByte(c byte) bool {
 }
 
 // quoted escapes a value for a string in single or double quotes with
-// backslash escapes, as PromQL, KQL and JSON have it.
+// backslash escapes, as KQL and JSON have it.
 func quoted(value string, quote byte) string {
 	var b strings.Builder
 	for i := range len(value) {

@@ -24,8 +24,6 @@ type quoting struct {
 	raw         bool
 }
 
-var promQuotes = []quoting{{`"`, `"`, false}, {`'`, `'`, false}, {"`", "`", true}, {"#", "\n", true}}
-
 var kqlQuotes = []quoting{
 	{"```", "```", true}, {"~~~", "~~~", true}, {`@"`, `"`, true}, {`@'`, `'`, true},
 	{`"`, `"`, false}, {`'`, `'`, false}, {"//", "\n", true},
@@ -64,19 +62,22 @@ func endOf(s string, start int, q quoting) int {
 	return -1
 }
 
-func placePromQL(before, after, name, value string) (string, error) {
-	l := lex(before, promQuotes)
-	switch l.open {
-	case "":
-		return bare(before, after, name, value)
-	case "#":
-		return value, nil
+// placeText leaves a value as it is.
+func placeText(_, _, _, value string) (string, error) { return value, nil }
+
+// placeRegexp makes a value mean itself in a regular expression.
+func placeRegexp(before, after, _, value string) (string, error) {
+	if escaped(before) || inNumericEscape(before) {
+		return "", fmt.Errorf("%w: the value continues an escape", ErrUnsafe)
 	}
-	head := strings.TrimRight(l.head, " \t\r\n")
-	if labelReplaceCall.MatchString(l.head) && !plainName.MatchString(value) {
-		return "", fmt.Errorf("%w: label_replace takes plain names only", ErrUnsafe)
+	if why := regexPlace(before); why != "" {
+		return "", fmt.Errorf("%w: %s", ErrUnsafe, why)
 	}
-	return l.place(value, after, strings.HasSuffix(head, "=~") || strings.HasSuffix(head, "!~"))
+	value = regexp.QuoteMeta(value)
+	if after != "" && strings.ContainsRune("*+?{", rune(after[0])) {
+		value = "(?:" + value + ")"
+	}
+	return value, nil
 }
 
 func placeKQL(before, after, name, value string) (string, error) {
@@ -108,10 +109,6 @@ var (
 	kqlRegexCall = regexp.MustCompile(`(?i)\b(extract|extract_all|replace_regex|split_regex|countof|parse_regex|parse|parse-where)\b[^|]*$`)
 )
 
-// labelReplaceCall matches what stands before an argument of a call whose
-// strings are regular expressions or refer to their groups.
-var labelReplaceCall = regexp.MustCompile(`\blabel_replace\s*\((.|\n)*,\s*$`)
-
 // place escapes a value for the literal.
 func (l literal) place(value, after string, isRegex bool) (string, error) {
 	if !l.raw && escaped(l.body) || strings.HasSuffix(l.body, `\`) {
@@ -121,12 +118,9 @@ func (l literal) place(value, after string, isRegex bool) (string, error) {
 		return "", fmt.Errorf("%w: the value continues an escape", ErrUnsafe)
 	}
 	if isRegex {
-		if why := regexPlace(l.body); why != "" {
-			return "", fmt.Errorf("%w: %s", ErrUnsafe, why)
-		}
-		value = regexp.QuoteMeta(value)
-		if after != "" && strings.ContainsRune("*+?{", rune(after[0])) {
-			value = "(?:" + value + ")"
+		var err error
+		if value, err = placeRegexp(l.body, after, "", value); err != nil {
+			return "", err
 		}
 	}
 	switch {

@@ -52,7 +52,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/internal/azure"
-	"github.com/belayd/belay/analysis/internal/series"
+	"github.com/belayd/belay/analysis/promql"
 )
 
 // Config says whose metrics to read.
@@ -223,7 +223,7 @@ type question struct {
 
 // A term is a selector and the request that answers it.
 type term struct {
-	selector   series.Selector
+	selector   promql.Selector
 	dimensions []string
 	ask        *ask
 }
@@ -259,7 +259,7 @@ func newQuestion(q analysis.Query) *question {
 }
 
 func (x *question) term(text string) (term, error) {
-	sel, err := series.ParseSelector(text)
+	sel, err := promql.ParseSelector(text)
 	if err != nil {
 		return term{}, err
 	}
@@ -271,7 +271,7 @@ func (x *question) term(text string) (term, error) {
 	}
 	t := term{selector: sel}
 	for _, m := range sel.Matchers {
-		t.dimensions = append(t.dimensions, m.Label)
+		t.dimensions = append(t.dimensions, m.Name)
 	}
 	if x.label != "" {
 		t.dimensions = append(t.dimensions, x.label)

@@ -140,6 +140,11 @@ func (a *ask) answered(out map[string][]timeseries, endpoint string) bool {
 	return false
 }
 
+// dimension reads a dimension's value, whatever the case of its name.
+func dimension(l series.Labels) func(string) string {
+	return func(name string) string { return l.Get(strings.ToLower(name)) }
+}
+
 // answer makes the reading of a question.
 func (s *Source) answer(x *question) analysis.Reading {
 	if x.err != nil {
@@ -177,14 +182,11 @@ func (s *Source) sample(x *question, deployment string) (analysis.Sample, error)
 		if err != nil {
 			return analysis.Sample{}, err
 		}
-		for j := range sel.Matchers {
-			sel.Matchers[j].Label = strings.ToLower(sel.Matchers[j].Label)
-		}
 		var values []float64
 		matched := 0
 		for _, y := range t.ask.found[strings.ToLower(s.resource(x.Names.Endpoint))] {
 			own := x.label == "" || strings.EqualFold(y.labels.Get(strings.ToLower(x.label)), deployment)
-			if own && sel.MatchesLabels(y.labels) && len(y.values) > 0 {
+			if own && sel.Matches(dimension(y.labels)) && len(y.values) > 0 {
 				matched++
 				values = append(values, y.values...)
 			}

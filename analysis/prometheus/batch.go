@@ -9,12 +9,14 @@ import (
 	"math/bits"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/belayd/belay/analysis/internal/fetch"
 	"github.com/belayd/belay/analysis/internal/series"
+	"github.com/belayd/belay/analysis/promql"
 )
 
 // A batch is the work of one Read.
@@ -135,7 +137,7 @@ func (r request) expr() string {
 
 // selector writes a selector of matchers that are written already.
 func selector(name string, matchers []string) string {
-	s := series.Selector{Name: name}.String()
+	s := promql.Selector{Name: name}.String()
 	body := strings.Join(matchers, ",")
 	if quoted, ok := strings.CutSuffix(s, "}"); ok {
 		return strings.TrimSuffix(quoted+","+body, ",") + "}"
@@ -146,13 +148,13 @@ func selector(name string, matchers []string) string {
 // alternatives is a matcher for any of the values, which are taken literally.
 func alternatives(label string, values []string) string {
 	if len(values) == 1 {
-		return series.Matcher{Label: label, Op: series.Equal, Value: values[0]}.String()
+		return promql.LabelName(label) + "=" + strconv.Quote(values[0])
 	}
 	quoted := make([]string, len(values))
 	for i, v := range values {
 		quoted[i] = regexp.QuoteMeta(v)
 	}
-	return series.Matcher{Label: label, Op: series.Like, Value: strings.Join(quoted, "|")}.String()
+	return promql.LabelName(label) + "=~" + strconv.Quote(strings.Join(quoted, "|"))
 }
 
 // fetch carries the requests out, some at a time, and hands their series out.

@@ -16,6 +16,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/analysistest"
 	"github.com/belayd/belay/analysis/internal/series"
+	"github.com/belayd/belay/analysis/promql"
 )
 
 // A server answers the three forms of query that a source asks, out of the
@@ -72,7 +73,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // matrix is the raw samples of a selector in [from, to].
 func (s *server) matrix(text string, from, to time.Time) ([]wire, error) {
-	sel, err := series.ParseSelector(text)
+	sel, err := promql.ParseSelector(text)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +92,7 @@ func (s *server) matrix(text string, from, to time.Time) ([]wire, error) {
 				ls = append(ls, series.Label{Name: y[0], Value: y[1]})
 				m[y[0]] = y[1]
 			}
-			if !sel.Matches(ls) {
+			if ls.Get(series.NameLabel) != sel.Name || !sel.Matches(ls.Get) {
 				continue
 			}
 			key := fmt.Sprint(ls)

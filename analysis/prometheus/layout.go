@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis/internal/series"
+	"github.com/belayd/belay/analysis/promql"
 )
 
 const (
@@ -189,11 +190,11 @@ func (b *batch) lookup(ctx context.Context, p *part, label string, when time.Tim
 	var by, ms []string
 	ms = append(ms, p.shared.fixed...)
 	if p.shared.index != "" {
-		by = append(by, series.LabelName(p.shared.index))
+		by = append(by, promql.LabelName(p.shared.index))
 		ms = append(ms, alternatives(p.shared.index, keys))
 	}
 	if label != "" && label != p.shared.index {
-		by = append(by, series.LabelName(label))
+		by = append(by, promql.LabelName(label))
 	}
 	classic, err := b.s.api.query(ctx, "group by ("+strings.Join(append(slices.Clone(by), "le"), ",")+") ("+selector(p.shared.name, ms)+")", when, 0)
 	if err != nil {

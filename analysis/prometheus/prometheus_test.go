@@ -356,19 +356,19 @@ func TestReadValues(t *testing.T) {
 		"scalar": `{"resultType":"scalar","result":[1,"0.7"]}`,
 		"empty":  `{"resultType":"vector","result":[]}`,
 		"two":    `{"resultType":"vector","result":[{"metric":{},"value":[1,"0.7"]},{"metric":{"a":"b"},"value":[1,"0.7"]}]}`,
-		"nan":    `{"resultType":"vector","result":[{"metric":{},"value":[1,"NaN"]}]}`,
+		"none":   `{"resultType":"vector","result":[{"metric":{},"value":[1,"NaN"]}]}`,
 		"matrix": `{"resultType":"matrix","result":[]}`,
 	}
 	h := func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
-			which, _, _ := strings.Cut(r.FormValue("query"), "(")
+			which, _, _ := strings.Cut(strings.TrimPrefix(r.FormValue("query"), "last_over_time("), "{")
 			_, _ = w.Write([]byte(`{"status":"success","data":` + answers[which] + `}`))
 		})
 	}
-	for which, want := range map[string]string{"one": "", "scalar": "", "empty": "gives nothing for blue", "two": "2 series", "nan": "NaN", "matrix": "matrix"} {
+	for which, want := range map[string]string{"one": "", "scalar": "", "empty": "gives nothing for blue", "two": "2 series", "none": "NaN", "matrix": "matrix"} {
 		s, rec := newTest(t, nil, h, Config{})
-		m := analysis.Metric{Name: "cpu", Value: &analysis.Value{Query: which + `(x{d="${deployment}"}[${window}])`}}
+		m := analysis.Metric{Name: "cpu", Value: &analysis.Value{Query: `last_over_time(` + which + `{d="${deployment}"}[${window}])`}}
 		q := analysis.Query{Metric: m, From: time.Now().Add(-time.Minute), To: time.Now(), Names: analysis.Names{Endpoint: "recs", Stable: "blue", Candidate: "green"}}
 		rs, err := s.Read(t.Context(), []analysis.Query{q, q})
 		if err != nil {
@@ -384,7 +384,7 @@ func TestReadValues(t *testing.T) {
 			t.Errorf("empty: got %s, fresh %t, want ok and not fresh", r.Status, r.Stable.Fresh)
 		}
 		exprs := rec.take()
-		if len(exprs) != 2 || !strings.Contains(strings.Join(exprs, ""), `(x{d="green"}[240000ms])`) {
+		if len(exprs) != 2 || !strings.Contains(strings.Join(exprs, ""), `{d="green"}[4m])`) {
 			t.Errorf("%s: got the expressions %q, want one for each deployment", which, exprs)
 		}
 	}

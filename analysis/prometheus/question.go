@@ -8,8 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/internal/series"
+	"github.com/belayd/belay/analysis/promql"
 )
 
 // A question is a query taken apart.
@@ -47,7 +50,7 @@ type part struct {
 	role       role
 	deployment string
 	// pick selects the series among those of the group.
-	pick series.Selector
+	pick promql.Selector
 	// shared is what all endpoints' questions of this form have in common.
 	shared shared
 	// key is where in its group the part's series stand: the value of the index.
@@ -84,13 +87,13 @@ func (s shared) holds(t shared) bool {
 
 // A selectorCache holds the selectors of one Read: many rollouts ask by the
 // same texts.
-type selectorCache map[string]series.Selector
+type selectorCache map[string]promql.Selector
 
-func (c selectorCache) parse(text string) (series.Selector, error) {
+func (c selectorCache) parse(text string) (promql.Selector, error) {
 	if s, ok := c[text]; ok {
 		return s, nil
 	}
-	s, err := series.ParseSelector(text)
+	s, err := promql.ParseSelector(text)
 	if err == nil {
 		c[text] = s
 	}
@@ -135,7 +138,7 @@ func (x *question) deployments() []string {
 
 // add parses the expressions and makes their parts.
 func (x *question) add(roles []role, texts []string) error {
-	sels := make([]series.Selector, len(texts))
+	sels := make([]promql.Selector, len(texts))
 	for i, text := range texts {
 		sel, err := x.cache.parse(text)
 		if err != nil {
@@ -170,7 +173,7 @@ func (x *question) add(roles []role, texts []string) error {
 	return nil
 }
 
-func newPart(r role, deployment string, sel series.Selector, vars map[string]string) (*part, error) {
+func newPart(r role, deployment string, sel promql.Selector, vars map[string]string) (*part, error) {
 	pick, err := sel.Expand(vars)
 	if err != nil {
 		return nil, err
@@ -179,12 +182,12 @@ func newPart(r role, deployment string, sel series.Selector, vars map[string]str
 	s := &p.shared
 	for i, m := range sel.Matchers {
 		switch {
-		case m.Op == series.Equal && strings.Contains(m.Value, "${endpoint}") && s.index == "":
-			s.index, p.key = m.Label, pick.Matchers[i].Value
-		case m.Op == series.Equal && m.Value == "${deployment}" && s.deployment == "":
-			s.deployment = m.Label
-		case m.Op == series.Like && slices.Contains(pairs, m.Value) && s.deployment == "":
-			s.deployment = m.Label
+		case m.Type == labels.MatchEqual && strings.Contains(m.Value, "${endpoint}") && s.index == "":
+			s.index, p.key = m.Name, pick.Matchers[i].Value
+		case m.Type == labels.MatchEqual && m.Value == "${deployment}" && s.deployment == "":
+			s.deployment = m.Name
+		case m.Type == labels.MatchRegexp && slices.Contains(pairs, m.Value) && s.deployment == "":
+			s.deployment = m.Name
 		default:
 			s.fixed = append(s.fixed, pick.Matchers[i].String())
 		}
@@ -217,5 +220,5 @@ func window(d time.Duration) string {
 
 // selects says whether the series is one of the part's.
 func (p *part) selects(l series.Labels, label string) bool {
-	return (label == "" || l.Get(label) == p.deployment) && p.pick.MatchesLabels(l)
+	return (label == "" || l.Get(label) == p.deployment) && p.pick.Matches(l.Get)
 }

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
-	"github.com/belayd/belay/analysis/internal/series"
+	"github.com/belayd/belay/analysis/promql"
 )
 
 // ScrapeInterval is how far apart the samples of a metric are: as configured, or
@@ -21,7 +21,7 @@ func (s *Source) ScrapeInterval(m analysis.Metric) time.Duration {
 		text = m.Mean.Count
 	case analysis.KindValue:
 	}
-	sel, err := series.ParseSelector(text)
+	sel, err := promql.ParseSelector(text)
 	if text == "" || err != nil {
 		return 0
 	}

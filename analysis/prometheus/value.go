@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/promql"
 )
 
 // An instant is one expression at one instant; many questions may share it.
@@ -57,7 +58,7 @@ func (b *batch) instant(q *question, deployment string) (*instant, error) {
 		length = max(length, 4*guess)
 	}
 	vars["window"] = window(length)
-	expr, err := analysis.Expand(q.Metric.Value.Query, analysis.LangPromQL, vars)
+	expr, err := promql.Expand(q.Metric.Value.Query, vars)
 	if err != nil {
 		return nil, err
 	}

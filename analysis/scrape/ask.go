@@ -8,6 +8,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/internal/series"
+	"github.com/belayd/belay/analysis/promql"
 )
 
 // An ask is a question with its expressions parsed.
@@ -16,7 +17,7 @@ type ask struct {
 	err error
 	// selectors are in the order that the metric's kind defines; ${…} stands in
 	// them, because ${deployment} differs.
-	selectors []series.Selector
+	selectors []promql.Selector
 	// label names the deployment, where series say it; instance the instance.
 	label, instance string
 	// fold is max, min, sum, avg or nothing, for a value.
@@ -49,7 +50,7 @@ func newAsk(q analysis.Query) ask {
 		a.err = fmt.Errorf("metric %s asks for nothing", m.Name)
 	}
 	for _, text := range texts {
-		sel, err := series.ParseSelector(text)
+		sel, err := promql.ParseSelector(text)
 		if err == nil {
 			_, err = sel.Expand(a.vars(q.Names.Stable))
 		}
@@ -152,7 +153,7 @@ func (a *ask) sample(deployment string, snaps []snapshot, from, to time.Time) (a
 
 // pick is the series of the deployment that the selector selects. One that names another
 // deployment is not among them.
-func (a *ask) pick(sel series.Selector, deployment string, snaps []snapshot) []*series.Series {
+func (a *ask) pick(sel promql.Selector, deployment string, snaps []snapshot) []*series.Series {
 	var out []*series.Series
 	for _, x := range snaps {
 		for _, s := range x.series[sel.Name] {
@@ -160,7 +161,7 @@ func (a *ask) pick(sel series.Selector, deployment string, snaps []snapshot) []*
 			if a.label != "" {
 				d = s.Labels.Get(a.label)
 			}
-			if (d == "" || d == deployment) && sel.MatchesLabels(s.Labels) {
+			if (d == "" || d == deployment) && sel.Matches(s.Labels.Get) {
 				out = append(out, s)
 			}
 		}

@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/belayd/belay/analysis/promql"
 )
 
 // A stream is one label set's counter: one number, or the several numbers of a
@@ -263,10 +267,10 @@ samples:
 
 // describe names a series for people. Labels hold no secrets, but may be long.
 func describe(l Labels) string {
-	s := Selector{Name: l.Get(NameLabel)}
+	s := promql.Selector{Name: l.Get(NameLabel)}
 	for _, x := range l {
 		if x.Name != NameLabel {
-			s.Matchers = append(s.Matchers, Matcher{Label: x.Name, Op: Equal, Value: x.Value})
+			s.Matchers = append(s.Matchers, labels.MustNewMatcher(labels.MatchEqual, x.Name, x.Value))
 		}
 	}
 	const most = 160
