@@ -327,10 +327,18 @@ func grep(text, word string) (out []string) {
 func TestAgreement(t *testing.T) {
 	unit, image, pod := read(t, "systemd/belayd.service"), read(t, "container/Containerfile"), read(t, "kubernetes/statefulset.yaml")
 	main := read(t, "../cmd/belayd/main.go")
-	for _, code := range []string{"exitUsage   = 2", "exitInvalid = 3", "exitBroken  = 75"} {
+	for _, code := range []string{"exitUsage   = 64", "exitBroken  = 75", "exitInvalid = 78"} {
 		if !strings.Contains(main, code) {
-			t.Errorf("cmd/belayd has no %s any more; the unit's Restart…ExitStatus is written against it", code)
+			t.Errorf("cmd/belayd has no %s any more; the unit's RestartPreventExitStatus is written against it", code)
 		}
+	}
+	// Wrong usage alone is no reason to come back: 2 is how the Go runtime ends a
+	// program that panics.
+	if got := grep(unit, "RestartPreventExitStatus="); !slices.Equal(got, []string{"RestartPreventExitStatus=64\n"}) || !strings.Contains(unit, "\nRestart=always\n") {
+		t.Errorf("the unit does not start belayd again after everything but wrong usage: %q", got)
+	}
+	if regexp.MustCompile(`= 2\b`).MatchString(main) {
+		t.Error("cmd/belayd exits with 2, which is how the Go runtime ends a program that panics")
 	}
 	if !strings.Contains(read(t, "../cmd/belayd/notify.go"), "WATCHDOG=1") || !strings.Contains(unit, "Type=notify") || !strings.Contains(unit, "WatchdogSec=") {
 		t.Error("unit and program do not agree about notify and watchdog")

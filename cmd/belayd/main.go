@@ -6,9 +6,10 @@
 //
 // SIGHUP takes a changed config and what it names over; see package daemon.
 //
-// It exits with 0 after a graceful stop, 1 on an error, 2 on wrong usage, 3 when
-// the config or a policy is invalid, and 75 when the store can no longer be
-// trusted: start it again.
+// It exits with 0 after a graceful stop, 1 on an error, 64 on wrong usage, 75 when
+// the store can no longer be trusted, and 78 when the config cannot be used at
+// all: it is no YAML, or names no store. Whatever the code but 64, start it again.
+// A Go program that panics exits with 2, which therefore stands for nothing else.
 package main
 
 import (
@@ -28,13 +29,15 @@ import (
 	"github.com/belayd/belay/store"
 )
 
-// The exit codes.
+// The exit codes: those of sysexits(3) where there is one. 2 is the Go runtime's,
+// for a panic: a supervisor that must not start belayd again on some code has to be
+// able to tell that from all of these.
 const (
 	exitOK      = 0
 	exitError   = 1
-	exitUsage   = 2
-	exitInvalid = 3
+	exitUsage   = 64
 	exitBroken  = 75
+	exitInvalid = 78
 )
 
 const usage = `usage: belayd --config FILE [--log-format text|json] [--log-level debug|info|warn|error]
