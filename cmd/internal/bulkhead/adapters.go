@@ -156,6 +156,6 @@ func (i inbox) behind() any { return i.Inbox }
 func (i inbox) Run(ctx context.Context, deliver func(context.Context, notifier.Answer) (notifier.Reply, error)) (err error) {
 	defer i.c.closed("run", &err)
 	return i.Inbox.Run(ctx, func(ctx context.Context, a notifier.Answer) (notifier.Reply, error) {
-		return core(func() (notifier.Reply, error) { return deliver(ctx, a) })
+		return Core(func() (notifier.Reply, error) { return deliver(ctx, a) })
 	})
 }

@@ -96,9 +96,9 @@ func (b *Bulkhead) Contain(kind, name string, run func(context.Context) error) f
 	}
 }
 
-// core runs what an adapter calls back. A panic of it is raised again where nobody
+// Core runs what an adapter calls back. A panic of it is raised again where nobody
 // recovers it.
-func core[A any](call func() (A, error)) (A, error) {
+func Core[A any](call func() (A, error)) (A, error) {
 	defer func() {
 		if thrown := recover(); thrown != nil {
 			stack := debug.Stack()

@@ -32,6 +32,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
 
+	"github.com/belayd/belay/cmd/internal/bulkhead"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
@@ -81,6 +82,8 @@ type daemon struct {
 	tasks     tasks
 	reloading reloading
 	registry  *prometheus.Registry
+	// bulkhead stands between the daemon and its adapters.
+	bulkhead *bulkhead.Bulkhead
 	// wrap puts crash points around adapters, in a build that has them.
 	wrap func(engine.Adapters) engine.Adapters
 }
@@ -109,6 +112,9 @@ func Run(ctx context.Context, o Options) error {
 	d := &daemon{o: o, log: o.Logger, registry: prometheus.NewRegistry()}
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := registerBuildInfo(d.registry, o.Version); err != nil {
+		return err
+	}
+	if d.bulkhead, err = bulkhead.New(d.log, d.registry); err != nil {
 		return err
 	}
 	if d.reloading.metrics, err = newReloadMetrics(d.registry); err != nil {
@@ -161,7 +167,7 @@ func (d *daemon) build(c *Config) error {
 	if replica == "" {
 		replica = "belayd"
 	}
-	a := s.adapters()
+	a := s.adapters(d.bulkhead)
 	config, wrap, err := withCrashPoints(engine.Config{
 		Store: d.store, Leaser: store.Always{}, Owner: replica, Version: d.o.Version,
 		Sources: a.Sources, Routers: a.Routers, Notifiers: a.Notifiers, Inboxes: a.Inboxes, ExternalURL: a.ExternalURL, Retention: a.Retention,
@@ -210,7 +216,7 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 	})
 	spawn("api", server.Run)
 	spawn("control", d.control)
-	d.tasks.start(ctx, func(err error) { stop(err) })
+	d.tasks.start(ctx, d.log)
 	d.tasks.set(d.now().tasks(d))
 	spawn("config", func(ctx context.Context) error { return d.watch(ctx, reloadEvery) })
 	if d.o.Beat != nil && d.o.BeatEvery > 0 {
@@ -317,6 +323,7 @@ func (d *daemon) problems(context.Context) []string {
 	}
 	out = append(out, d.engine.PageProblems()...)
 	out = append(out, d.engine.InboxProblems()...)
+	out = append(out, d.tasks.problems()...)
 	now := d.now()
 	for _, t := range now.triggers {
 		if err := t.Err(); err != nil {
@@ -344,6 +351,9 @@ func CheckConfig(file string) (report string, ok bool) {
 		return err.Error(), false
 	}
 	d := &daemon{log: slog.New(slog.DiscardHandler)} // it never runs
+	if d.bulkhead, err = bulkhead.New(d.log, nil); err != nil {
+		return err.Error(), false
+	}
 	set, ps, err := d.assemble(c)
 	text := strings.TrimRight(ps.Text(), "\n")
 	var bad *ProblemsError

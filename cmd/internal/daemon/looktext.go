@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/cmd/internal/bulkhead"
 	"github.com/belayd/belay/rollout/api"
 )
 
@@ -26,7 +27,7 @@ func (l *looker) metric(s *sight, now time.Time, failed string) api.MetricLook {
 	case failed != "":
 		m.Stable, m.Error = &api.DeploymentLook{Name: s.serving.Stable}, failed
 	default:
-		if i, ok := l.sources[s.metric.Source].(interval); ok {
+		if i, ok := bulkhead.As[interval](l.sources[s.metric.Source]); ok {
 			m.ScrapeInterval = shortDuration(i.ScrapeInterval(s.metric))
 		}
 		m.Stable = deployment(s.serving.Stable, r, r.Stable)

@@ -120,7 +120,7 @@ func (d *daemon) reload(ctx context.Context, asked bool) error {
 		return err
 	}
 	changes := next.keep(before)
-	if err := d.engine.Reconfigure(ctx, d.wrap(next.adapters()), next.strangers(before)...); err != nil {
+	if err := d.engine.Reconfigure(ctx, d.wrap(next.adapters(d.bulkhead)), next.strangers(before)...); err != nil {
 		return fmt.Errorf("%s: %w", d.o.ConfigFile, err)
 	}
 	d.current.Store(next)

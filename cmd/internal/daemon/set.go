@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/cmd/internal/bulkhead"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout/api"
@@ -84,15 +85,29 @@ func (d *daemon) assemble(c *Config) (*set, policies.Problems, error) {
 	if ps.HasErrors() {
 		return nil, ps, &ProblemsError{Problems: ps.Errors()}
 	}
+	s.contain(d.bulkhead)
 	s.findHooks()
 	return s, ps, nil
+}
+
+// contain puts the adapters behind the bulkhead.
+func (s *set) contain(b *bulkhead.Bulkhead) {
+	for name, a := range s.sources {
+		s.sources[name] = b.Source(name, a)
+	}
+	for name, a := range s.routers {
+		s.routers[name] = b.Router(name, a)
+	}
+	for name, a := range s.notifiers {
+		s.notifiers[name] = b.Notifier(name, a)
+	}
 }
 
 // findHooks lists who hears over HTTP.
 func (s *set) findHooks() {
 	clear(s.hooks)
 	for name, n := range s.notifiers {
-		if h, ok := n.(http.Handler); ok && s.config.Notifiers[name].hook() != "" {
+		if h, ok := bulkhead.As[http.Handler](n); ok && s.config.Notifiers[name].hook() != "" {
 			s.hooks[s.config.Notifiers[name].hook()] = h
 		}
 	}
@@ -184,12 +199,12 @@ func (s *set) strangers(before *set) []engine.AdapterName {
 }
 
 // adapters are what the engine has of the set.
-func (s *set) adapters() engine.Adapters {
+func (s *set) adapters(b *bulkhead.Bulkhead) engine.Adapters {
 	a := engine.Adapters{Routers: s.routers, Sources: s.sources, Notifiers: s.notifiers, Inboxes: map[string]notifier.Inbox{},
 		ExternalURL: s.config.ExternalURL, Retention: s.config.Retention}
 	for name, n := range s.notifiers {
-		if in, ok := n.(notifier.Inbox); ok {
-			a.Inboxes[name] = in
+		if in, ok := bulkhead.As[notifier.Inbox](n); ok {
+			a.Inboxes[name] = b.Inbox(name, in)
 		}
 	}
 	return a
@@ -227,7 +242,7 @@ func (s *set) looks() map[string]string {
 func (s *set) tasks(d *daemon) []task {
 	var out []task
 	for _, name := range sortedKeys(s.notifiers) {
-		if r, ok := s.notifiers[name].(refresher); ok {
+		if r, ok := bulkhead.As[refresher](s.notifiers[name]); ok {
 			open := func(ctx context.Context) ([]notifier.Notice, error) { return d.engine.OpenPages(ctx, name) }
 			out = append(out, task{name: "notifier " + name, of: r, run: func(ctx context.Context) error { return r.Run(ctx, open) }})
 		}
@@ -242,6 +257,10 @@ func (s *set) tasks(d *daemon) []task {
 	if s.sink != nil {
 		out = append(out, task{name: "events " + eventsSink, of: s.sink, run: s.sink.Run, alone: true})
 	}
+	for i := range out {
+		kind, name, _ := strings.Cut(out[i].name, " ")
+		out[i].run = d.bulkhead.Contain(kind, name, out[i].run)
+	}
 	return out
 }
 
@@ -249,7 +268,7 @@ func (s *set) tasks(d *daemon) []task {
 func runners[A any](kind string, as map[string]A) []task {
 	var out []task
 	for _, name := range sortedKeys(as) {
-		if r, ok := any(as[name]).(runner); ok {
+		if r, ok := bulkhead.As[runner](as[name]); ok {
 			out = append(out, task{name: kind + " " + name, of: r, run: r.Run})
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/belayd/belay/cmd/internal/bulkhead"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/trigger"
@@ -70,9 +71,12 @@ func (d *daemon) natsTrigger(config *Config, c TriggerConfig) (*trigger.Trigger,
 		}
 		*at = path
 	}
+	start := func(ctx context.Context, r rollout.Release, source, key string) (string, error) {
+		return bulkhead.Core(func() (string, error) { return d.start(ctx, r, source, key) })
+	}
 	return trigger.New(trigger.Config{
 		Name: c.name(), URL: c.NATS.URL, Options: natsOptions(config, c.NATS.NATSConfig), Stream: c.NATS.Stream, Subjects: append([]string{c.NATS.Subject}, c.NATS.Subjects...), Durable: c.NATS.Durable,
-		Map: fields, Deliver: trigger.Deliver(c.NATS.Deliver), Refused: d.refused, Start: d.start, Store: d.store, Log: d.log,
+		Map: fields, Deliver: trigger.Deliver(c.NATS.Deliver), Refused: d.refused, Start: start, Store: d.store, Log: d.log,
 	})
 }
 

@@ -2,17 +2,26 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"sync"
+	"time"
 )
 
+// taskRetryMax bounds how long a task that failed waits to be run again.
+const taskRetryMax = time.Minute
+
 // Tasks are what runs beside the engine because of the set in force: notifiers
-// that repeat themselves, certificates, triggers, events.
+// that repeat themselves, certificates, triggers, events. One that fails is run
+// again, after a second at first and a minute at last: none of them is worth the
+// rollouts that the daemon carries.
 type tasks struct {
 	mu sync.Mutex
-	// ctx is that of all tasks; fail is told of one that ended before its time.
+	// ctx is that of all tasks.
 	ctx     context.Context
-	fail    func(error)
+	log     *slog.Logger
 	wg      sync.WaitGroup
 	running map[any]*running
 }
@@ -32,13 +41,29 @@ type running struct {
 	task
 	stop context.CancelFunc
 	done chan struct{}
+	// err is why it does not run at the moment; the mu of tasks guards it.
+	err error
 }
 
-// start makes tasks be run until ctx ends; fail is called when one ends before.
-func (t *tasks) start(ctx context.Context, fail func(error)) {
+// start makes tasks be run until ctx ends.
+func (t *tasks) start(ctx context.Context, log *slog.Logger) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.ctx, t.fail, t.running = ctx, fail, map[any]*running{}
+	t.ctx, t.log, t.running = ctx, log, map[any]*running{}
+}
+
+// problems names the tasks that failed and wait to be run again, a line each.
+func (t *tasks) problems() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []string
+	for _, r := range t.running {
+		if r.err != nil {
+			out = append(out, fmt.Sprintf("%s: %v", r.name, r.err))
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // wait waits for all tasks; their context has ended.
@@ -68,12 +93,43 @@ func (t *tasks) set(want []task) {
 		t.wg.Go(func() {
 			defer close(r.done)
 			defer stop()
-			if err := r.run(ctx); err != nil && ctx.Err() == nil {
-				t.fail(fmt.Errorf("%s: %w", r.name, err))
-			}
+			t.keep(ctx, r)
 		})
 	}
 	t.end(wanted, false)
+}
+
+// errEnded: a task ended by itself and without an error.
+var errEnded = errors.New("it ended by itself")
+
+// keep runs a task until ctx ends, again and again where it fails.
+func (t *tasks) keep(ctx context.Context, r *running) {
+	for wait := time.Second; ; wait = min(2*wait, taskRetryMax) {
+		began := time.Now()
+		err := r.run(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			err = errEnded
+		}
+		if time.Since(began) > taskRetryMax {
+			wait = time.Second
+		}
+		t.note(r, err)
+		t.log.Error("task failed", "name", r.name, "outcome", err.Error())
+		if !pause(ctx, wait) {
+			return
+		}
+		t.note(r, nil)
+	}
+}
+
+// note says why a task does not run; nil that it does.
+func (t *tasks) note(r *running, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r.err = err
 }
 
 // end stops the tasks that are not wanted any more, and waits for those that are

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -13,7 +14,7 @@ import (
 
 // What must be alone begins after the one before has ended, however long that
 // takes; everything else begins while the one before winds up; what goes on is left
-// alone; and one that ends by itself is told of.
+// alone; and one that fails is named and run again.
 func TestTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -44,7 +45,7 @@ func TestTasks(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		var ts tasks
-		ts.start(ctx, func(err error) { say("failed: %v", err) })
+		ts.start(ctx, slog.New(slog.DiscardHandler))
 		stays, trigger, slack := work("stays", false), work("trigger1", true), work("slack1", false)
 		ts.set([]task{stays})
 		expect("the first", "+stays")
@@ -59,12 +60,23 @@ func TestTasks(t *testing.T) {
 		expect("another app", "+slack2")
 		time.Sleep(2 * time.Second)
 		expect("and the one before", "-slack1")
-		broken := task{name: "broken", of: &said, run: func(context.Context) error { return errors.New("no more") }}
+		broken := task{name: "broken", of: &said, run: func(context.Context) error { say("!broken"); return errors.New("no more") }}
 		ts.set([]task{stays, broken})
 		time.Sleep(2 * time.Second)
 		mu.Lock()
-		if got := strings.Join(said, ", "); !strings.Contains(got, "failed: broken: no more") || !strings.Contains(got, "-trigger2") {
-			t.Errorf("a task that ends by itself: got %q", got)
+		if got := strings.Join(said, ", "); strings.Count(got, "!broken") != 2 || !strings.Contains(got, "-trigger2") {
+			t.Errorf("a task that fails: got %q, want it to be run twice", got)
+		}
+		said = nil
+		mu.Unlock()
+		if got := ts.problems(); len(got) != 1 || got[0] != "broken: no more" {
+			t.Errorf("problems: got %q", got)
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		mu.Lock()
+		if n := len(said); n < 9 || n > 16 {
+			t.Errorf("tries of ten minutes: got %d, want one a minute at last", n)
 		}
 		said = nil
 		mu.Unlock()
