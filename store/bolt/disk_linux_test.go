@@ -130,12 +130,48 @@ func TestOpenOnFullDisk(t *testing.T) {
 	if err := ballast.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s := opened(t, path, Options{})
+	var log strings.Builder
+	s := opened(t, path, Options{Logger: textLogger(&log)})
 	if space, err := s.Space(); err != nil || space.Reserved {
 		t.Errorf("Space: got %+v, %v; want no reserve", space, err)
 	}
+	if !strings.Contains(log.String(), "store reserve missing") {
+		t.Errorf("got the log %q, want it to say that there is no reserve", &log)
+	}
 	if err := lastError(s.Since(t.Context(), "", 0)); err != nil {
 		t.Errorf("Since: %v", err)
+	}
+}
+
+// A quota lets nobody write the reserve although the disk has room. It is tried now
+// and then, not with every append.
+func TestReserveUnderQuota(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "belay.db")
+	if err := os.Symlink("/dev/full", path+".reserve"); err != nil {
+		t.Fatal(err)
+	}
+	s := opened(t, path, Options{Reserve: 1 << 20})
+	reserved := func() bool {
+		space, err := s.Space()
+		if err != nil {
+			t.Error(err)
+		}
+		return space.Reserved
+	}
+	// The try in vain took the link away: another one would write the reserve.
+	for i := range 30 {
+		if _, err := s.Append(t.Context(), fmt.Sprint("k/", i), nil, []byte("x"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if reserved() {
+		t.Error("30 appends later: got the reserve written again, want it left for a minute")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s = opened(t, path, Options{Reserve: 1 << 20}); !reserved() {
+		t.Error("a later try: got no reserve, want it")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 )
 
 // A reserve is a file of no use but its size. When the disk is full half of it
@@ -18,7 +19,16 @@ type reserve struct {
 	path string
 	size int64        // not positive: there is none
 	left atomic.Int64 // what is there of it, in bytes
+
+	// again is when a reserve that could not be written is tried again: a quota shows
+	// only in the writing, and that takes longer than all else. why is the reason that
+	// was logged last.
+	again time.Time
+	why   string
 }
+
+// reserveAgain is how long after a try in vain the reserve is written again.
+const reserveAgain = time.Minute
 
 // release cuts the file down to a size and reports whether that gave any space
 // back.
@@ -35,24 +45,25 @@ func (r *reserve) release(to int64) bool {
 }
 
 // take makes the file, or finds the one of an earlier process, whole or half.
-// It reports whether it is whole.
-func (r *reserve) take() (bool, error) {
+// The error says why it is not whole.
+func (r *reserve) take() error {
 	if info, err := os.Lstat(r.path); err == nil && info.Mode().IsRegular() && info.Size() <= r.size {
 		r.left.Store(info.Size())
 		if info.Size() == r.size {
-			return true, nil
+			return nil
 		}
 	}
 	room, ok := freeBytes(filepath.Dir(r.path))
 	if ok && room < 2*uint64(r.size) {
-		return false, nil
+		return fmt.Errorf("the disk has less than %d MiB free", 2*r.size>>20)
 	}
 	r.left.Store(0)
 	if err := r.fill(); err != nil {
-		return false, errors.Join(fmt.Errorf("write the reserve: %w", err), os.Remove(r.path))
+		r.again = time.Now().Add(reserveAgain)
+		return errors.Join(fmt.Errorf("write the reserve: %w", err), os.Remove(r.path))
 	}
 	r.left.Store(r.size)
-	return true, nil
+	return nil
 }
 
 // fill writes noise, which a file system that compresses cannot make smaller.
@@ -72,14 +83,18 @@ func (r *reserve) fill() error {
 // keepReserve sees to it that there is a reserve if there is room for one. It
 // belongs to the writer.
 func (s *Store) keepReserve() {
-	if s.reserve.size <= 0 || s.reserve.left.Load() == s.reserve.size {
+	r := &s.reserve
+	if r.size <= 0 || r.left.Load() == r.size || time.Now().Before(r.again) {
 		return
 	}
-	switch ok, err := s.reserve.take(); {
-	case ok:
-		s.log.Info("store reserve taken", "store", s.path, "reserve", s.reserve.size)
-	case err != nil:
-		s.log.Warn("store reserve missing", "store", s.path, "reserve", s.reserve.size, "cause", err.Error())
+	err := r.take()
+	switch {
+	case err == nil:
+		s.log.Info("store reserve taken", "store", s.path, "reserve", r.size)
+		r.why = ""
+	case err.Error() != r.why:
+		r.why = err.Error()
+		s.log.Warn("store reserve missing", "store", s.path, "reserve", r.size, "cause", r.why)
 	}
 }
 
