@@ -112,6 +112,11 @@ type Event struct {
 	// for; zero is any.
 	Hold time.Time `json:"hold,omitzero"`
 
+	// Known are the present ids of the names on record (State.Speakers) that people
+	// gives another one, of EventAnswered: who answered before may have been called
+	// otherwise then.
+	Known map[string]string `json:"known,omitempty"`
+
 	Code     Reason `json:"code,omitempty"`
 	Reason   string `json:"reason,omitempty"`
 	Ahead    string `json:"ahead,omitempty"`

@@ -69,10 +69,10 @@ func (m *machine) answered() {
 	if !m.ev.Approve {
 		verb = "rejects"
 		q.State = QuestionRejected
-	} else if approvals(q) >= q.Quorum {
+	} else if m.voices(q) >= q.Quorum {
 		q.State = QuestionApproved
 	}
-	sentence := fmt.Sprintf("%s %s step %s (%d of %d)%s.", by, verb, q.Step, approvals(q), q.Quorum, because(m.ev.Reason))
+	sentence := fmt.Sprintf("%s %s step %s (%d of %d)%s.", by, verb, q.Step, m.voices(q), q.Quorum, because(m.ev.Reason))
 	m.setGate(q)
 	m.decide(Decision{Kind: DecisionAnswer, Gate: q.Gate, Reason: ReasonApproval, Sentence: sentence})
 	m.sayAsk(m.p.approval(q.Gate), q)
@@ -112,28 +112,10 @@ func (m *machine) inadmissible(q Question, asked bool) string {
 		return "the question has expired"
 	case ap.NotByRequester && m.isRequester(*by):
 		return "the requester may not approve"
-	case slices.ContainsFunc(q.Answers, func(a GateAnswer) bool { return a.By.ID == by.ID }):
+	case m.hasAnswered(q, *by):
 		return by.String() + " has already answered"
 	}
 	return ""
-}
-
-// isRequester reports whether the person asked for the release, or is the one
-// it was asked for.
-func (m *machine) isRequester(by Person) bool {
-	r := m.p.Release
-	return by.ID == r.Requester.ID || (r.OnBehalfOf != "" && (strings.EqualFold(by.ID, r.OnBehalfOf) || strings.EqualFold(by.Name, r.OnBehalfOf)))
-}
-
-// approvals counts the distinct people who said yes.
-func approvals(q Question) int {
-	n := 0
-	for _, a := range q.Answers {
-		if a.Approve {
-			n++
-		}
-	}
-	return n
 }
 
 // voidGates voids what was asked or approved on evidence that has turned: a

@@ -68,6 +68,10 @@ func (m *machine) fold() {
 		m.ignore("answers an effect that is not wanted")
 		return
 	}
+	if m.repeated() {
+		m.ignore("it was taken up before")
+		return
+	}
 	switch m.ev.Kind {
 	case EventStarted:
 		m.started()

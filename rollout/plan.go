@@ -76,7 +76,10 @@ type Release struct {
 // A Person is who did something. ID is canonical: one person's Slack id, OIDC
 // subject and token map to one ID.
 type Person struct {
-	ID     string   `json:"id"`
+	ID string `json:"id"`
+	// As is the name that ID was resolved from, "" where it is the same: who a name is
+	// may change while what they said is on record.
+	As     string   `json:"as,omitempty"`
 	Name   string   `json:"name,omitempty"`
 	Via    string   `json:"via,omitempty"`
 	Groups []string `json:"groups,omitempty"`

@@ -21,6 +21,9 @@ type State struct {
 	Reason     Reason    `json:"reason,omitempty"`
 	Sentence   string    `json:"sentence,omitempty"`
 
+	// Acts are the keys of the last acts that were folded in, at most HeardMax.
+	Acts []string `json:"acts,omitempty"`
+
 	// StartAt is when the policy's schedule lets the rollout start.
 	StartAt time.Time `json:"startAt,omitzero"`
 

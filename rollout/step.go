@@ -38,7 +38,7 @@ func (m *machine) closed(i int) (Reason, string) {
 			q = m.ask(i, name)
 		}
 		if q.State != QuestionApproved && waits == "" {
-			waits = fmt.Sprintf("approval %s (%d of %d, until %s)", name, approvals(q), q.Quorum, q.Expires.UTC().Format(time.RFC3339))
+			waits = fmt.Sprintf("approval %s (%d of %d, until %s)", name, m.voices(q), q.Quorum, q.Expires.UTC().Format(time.RFC3339))
 		}
 	}
 	if waits != "" {

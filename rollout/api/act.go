@@ -247,7 +247,7 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, a Actor, same func(
 		return err
 	}
 	id := snap.Plan.ID
-	act := rollout.NewID("act:"+id+":"+a.Person.ID, cmp.Or(key, rand.Text()))
+	act := rollout.NewID("act:"+id+":"+cmp.Or(a.Person.As, a.Person.ID), cmp.Or(key, rand.Text()))
 	ev, known, err := s.c.Engine.Delivered(r.Context(), id, act)
 	switch {
 	case err != nil:

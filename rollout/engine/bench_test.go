@@ -83,7 +83,7 @@ func bake(b *testing.B, e *Engine, p *rollout.Plan) {
 	answer := func(kind rollout.EffectKind, ev rollout.Event) {
 		for _, x := range s.Outbox {
 			if x.Kind == kind {
-				ev.At, ev.Effect, ev.Attempt = e.clock.now(), x.ID, x.Attempt
+				ev.At, ev.Effect, ev.Attempt = e.now(), x.ID, x.Attempt
 				s = rollout.Next(p, s, ev)
 				return
 			}
@@ -93,12 +93,12 @@ func bake(b *testing.B, e *Engine, p *rollout.Plan) {
 	stable := rollout.Split{Weights: map[string]int{"blue": 100}}
 	first := rollout.Split{Weights: map[string]int{"blue": 95, "green": 5}}
 	answer(rollout.EffectClaim, rollout.Event{Kind: rollout.EventClaimed})
-	if _, err := e.admit(ctx, p.Endpoint, rollout.EndpointEvent{Kind: rollout.EndpointClaim, At: e.clock.now(), Rollout: p.ID}); err != nil {
+	if _, err := e.admit(ctx, p.Endpoint, rollout.EndpointEvent{Kind: rollout.EndpointClaim, At: e.now(), Rollout: p.ID}); err != nil {
 		b.Fatal(err)
 	}
 	answer(rollout.EffectPreflight, rollout.Event{Kind: rollout.EventPreflighted, Split: &stable})
 	answer(rollout.EffectSetTraffic, rollout.Event{Kind: rollout.EventTraffic, Split: &first})
-	entry, state, _, err := encode(rollout.Entry{Seq: h.seq + 1, Prev: h.hash, Epoch: h.epoch, Owner: "one", At: e.clock.now()}, s)
+	entry, state, _, err := encode(rollout.Entry{Seq: h.seq + 1, Prev: h.hash, Epoch: h.epoch, Owner: "one", At: e.now()}, s)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -134,7 +134,7 @@ func TestChaos(t *testing.T) {
 		if testing.Short() && seed > 5 {
 			break
 		}
-		violations, log := storm(t, seed, 0, total)
+		violations, log := storm(t, seed, nil, total)
 		for _, v := range violations {
 			t.Errorf("seed %d: %s", seed, v)
 		}
@@ -148,11 +148,11 @@ func TestChaos(t *testing.T) {
 
 // The same storm notices when a protection is missing.
 func TestChaosBites(t *testing.T) {
-	for name, m := range map[string]mutant{
-		"effects before their append":           mutantEager,
-		"an unknown append taken for a success": mutantAssume,
-		"an act folded in again":                mutantTwice,
-		"no read-back":                          mutantBlind,
+	for name, m := range map[string]func(*Config){
+		"effects before their append":           without(mutantEager),
+		"an unknown append taken for a success": without(mutantAssume),
+		"an act folded in again":                twice,
+		"no read-back":                          without(mutantBlind),
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(300) {
@@ -167,10 +167,10 @@ func TestChaosBites(t *testing.T) {
 }
 
 // storm plays one seed and returns what it violated, with the journal.
-func storm(t *testing.T, seed uint64, m mutant, total map[string]int) (violations []string, journal string) {
+func storm(t *testing.T, seed uint64, mutate func(*Config), total map[string]int) (violations []string, journal string) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.mutant = m
+		w.mutate = mutate
 		w.router.Exclusive = true
 		c := &chaos{w: w, until: time.Now().Add(20 * time.Minute), rand: rand.New(rand.NewPCG(seed, 1)), count: map[string]int{}} // #nosec G404 -- a test's own seed
 		w.store.Fault, w.router.Hook, w.source.down = c.append, c.router, c.source

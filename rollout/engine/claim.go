@@ -89,7 +89,7 @@ func (l *live) askAgain() {
 
 // claim asks for the endpoint.
 func (l *live) claim(ctx context.Context, e rollout.Effect) (rollout.Event, bool) {
-	rec, err := l.e.admit(ctx, l.plan.Endpoint, rollout.ClaimEvent(l.plan, e, l.e.clock.now()))
+	rec, err := l.e.admit(ctx, l.plan.Endpoint, rollout.ClaimEvent(l.plan, e, l.e.now()))
 	if err != nil {
 		l.warn(ctx, "claim waits", err)
 		return rollout.Event{}, false
@@ -116,7 +116,7 @@ func (e *Engine) supersede(ctx context.Context, active, by string) error {
 
 // release gives the endpoint, or the place in its queue, back.
 func (l *live) release(ctx context.Context, s rollout.State, e rollout.Effect) (rollout.Event, bool) {
-	if _, err := l.e.admit(ctx, l.plan.Endpoint, rollout.ReleaseEvent(l.plan, s, e, l.e.clock.now())); err != nil {
+	if _, err := l.e.admit(ctx, l.plan.Endpoint, rollout.ReleaseEvent(l.plan, s, e, l.e.now())); err != nil {
 		l.warn(ctx, "release waits", err)
 		return rollout.Event{}, false
 	}
@@ -141,7 +141,7 @@ func (e *Engine) ClearCooldown(ctx context.Context, ref rollout.EndpointRef, ver
 	if _, ok := rec.Cooldowns[version]; !ok && version != "" || len(rec.Cooldowns) == 0 {
 		return fmt.Errorf("clear cooldown of %s/%s: %w", ref.Router, ref.Name, ErrNotFound)
 	}
-	_, err = e.admit(ctx, ref, rollout.EndpointEvent{Kind: rollout.EndpointClear, At: e.clock.now(), Version: version, By: &by})
+	_, err = e.admit(ctx, ref, rollout.EndpointEvent{Kind: rollout.EndpointClear, At: e.now(), Version: version, By: &by})
 	if err != nil {
 		return fmt.Errorf("clear cooldown of %s/%s: %w", ref.Router, ref.Name, err)
 	}

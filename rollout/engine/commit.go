@@ -151,7 +151,7 @@ func (l *live) committed(b *batch, rev store.Revision) {
 	}
 	for _, w := range b.waiters {
 		if w.key != "" {
-			l.e.spawn(func(ctx context.Context) { l.e.mark(ctx, l.id, w.key, b.head.seq, w.state.Last.Ignored) })
+			l.e.spawn(func(ctx context.Context) { l.mark(ctx, w.key, b.head.seq, w.state.Last.Ignored) })
 		}
 	}
 	b.release(rev, nil)

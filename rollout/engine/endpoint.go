@@ -146,14 +146,8 @@ func (at *endpoint) load(ctx context.Context, id string) {
 	}
 	e.said.forget("load/" + id)
 	at.lives[id], e.lives[id] = l, l
-	waits := e.acts[id]
 	e.mu.Unlock()
-	if waits {
-		l.hear(ctx)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.step()
+	l.hear(ctx)
 }
 
 // read makes a live of the rollout's head; nil when it is closed.
@@ -247,7 +241,6 @@ func (e *Engine) closed(l *live) {
 	defer e.mu.Unlock()
 	delete(e.lives, l.id)
 	delete(e.open, l.id)
-	delete(e.acts, l.id)
 	delete(l.at.lives, l.id)
 	delete(l.at.open, l.id)
 	l.at.leave()

@@ -72,6 +72,9 @@ type Config struct {
 	// People maps what a notifier calls a person to who it is and what they may do;
 	// nil takes the name as it is and lets everybody view.
 	People func(notifier, who string) rollout.Actor
+	// Canonical is the id of whom a name on record belongs to at present; nil takes
+	// every name as it is.
+	Canonical func(name string) string
 	// ExternalURL is where people can look at rollouts; "" when there is none.
 	ExternalURL string
 	Logger      *slog.Logger
@@ -155,6 +158,9 @@ func (c *Config) validate() error {
 			return rollout.Actor{Person: rollout.Person{ID: who}, Grants: []rollout.Grant{{Roles: []rollout.Role{rollout.RoleView}}}}
 		}
 	}
+	if c.Canonical == nil {
+		c.Canonical = func(name string) string { return name }
+	}
 	if c.Preflight == nil {
 		c.Preflight = preflight.Run
 	}
@@ -178,7 +184,6 @@ type Engine struct {
 	// hurry counts rollbacks that were decided and not sent yet: whoever has much
 	// to do on the processor lets them pass.
 	hurry  atomic.Int64
-	clock  clock
 	said   said
 	reader *reader
 	news   *news
@@ -203,8 +208,6 @@ type Engine struct {
 	open map[string]rollout.EndpointRef
 	// recovered: open has all of them.
 	recovered bool
-	// acts are the rollouts in whose inbox something may wait.
-	acts map[string]bool
 	// held are rollouts that this code cannot read, with the reason.
 	held map[string]string
 
@@ -226,7 +229,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, log: cfg.Logger, news: newNews(),
-		endpoints: map[rollout.EndpointRef]*endpoint{}, lives: map[string]*live{}, open: map[string]rollout.EndpointRef{}, acts: map[string]bool{}, held: map[string]string{},
+		endpoints: map[rollout.EndpointRef]*endpoint{}, lives: map[string]*live{}, open: map[string]rollout.EndpointRef{}, held: map[string]string{},
 		broken: make(chan struct{}), loads: make(chan struct{}, 64),
 	}
 	m, err := newMetrics(cfg.Registerer)
@@ -234,7 +237,6 @@ func New(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("new engine: %w", err)
 	}
 	e.metrics = m
-	e.clock.wall = cfg.wall
 	e.reader = newReader(e)
 	e.outage = &outage{e: e, paged: map[string]bool{}}
 	e.reach.Store(newReach(&cfg, Adapters{Routers: cfg.Routers, Sources: cfg.Sources, Notifiers: cfg.Notifiers, Inboxes: cfg.Inboxes,

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,4 +36,40 @@ func TestOrderFromFastClock(t *testing.T) {
 		}
 		w.clean("r1")
 	})
+}
+
+// The host's clock is an hour ahead and is put right. Rollouts that start then, and
+// those that were under way, are read and judged as ever: a candidate that breaks is
+// rolled back within minutes.
+func TestClockPutBack(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		carry bool // the rollout starts before the clock is put right
+	}{{"a rollout that starts afterwards", false}, {"a rollout under way", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				defer w.endAll()
+				var ahead atomic.Int64
+				ahead.Store(int64(time.Hour))
+				w.tune = func(c *Config) { c.wall = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) } }
+				e := w.start("one")
+				w.endpoint("other")
+				w.begin(e, plan("r0", "other", false))
+				if c.carry {
+					w.begin(e, plan("r1", "recs", false))
+				}
+				time.Sleep(20 * time.Second)
+				ahead.Store(0)
+				if !c.carry {
+					w.begin(e, plan("r1", "recs", false))
+				}
+				w.await("r1", 10*time.Minute, func(s *rollout.State) bool { return s.Reached == 1 })
+				w.failAt(25)
+				if s := w.ended("r1", 5*time.Minute); s.Phase != rollout.PhaseRolledBack || s.Reason != rollout.ReasonBreach {
+					t.Errorf("got %s (%s), want rolled-back for the breach\n%s", s.Phase, s.Sentence, w.journal("r1"))
+				}
+			})
+		})
+	}
 }

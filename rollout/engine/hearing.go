@@ -119,12 +119,7 @@ func (e *Engine) tune(inboxes map[string]notifier.Inbox) {
 		if replaced {
 			e.spawn(func(context.Context) {
 				defer old.stop()
-				timer := time.NewTimer(hearOn)
-				defer timer.Stop()
-				select {
-				case <-timer.C:
-				case <-ctx.Done():
-				}
+				sleep(ctx, hearOn)
 			})
 		}
 	}
@@ -152,11 +147,7 @@ func (e *Engine) hearFrom(ctx context.Context, name string, inbox notifier.Inbox
 			wait = time.Second
 		}
 		e.log.Warn("inbox ended", "notifier", name, "outcome", fmt.Sprint(err))
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep(ctx, wait) {
 			return
 		}
 		wait = min(2*wait, time.Minute)

@@ -54,12 +54,14 @@ func (e *Engine) Deliver(ctx context.Context, id, key string, ev rollout.Event) 
 		return fail(errors.New("not an answer or a command"))
 	}
 	ev.Key, ev.Effect, ev.Attempt = key, "", 0
-	if at := e.clock.now(); ev.At.IsZero() || ev.At.After(at) {
+	if at := e.now(); ev.At.IsZero() || ev.At.After(at) {
 		ev.At = at
 	}
 	if ev, err = normal(ev); err != nil {
 		return fail(err)
 	}
+	l := e.live(id)
+	evicted, heard := l.forgotten()
 	old, known, err := e.act(ctx, id, key)
 	switch {
 	case err != nil:
@@ -79,7 +81,12 @@ func (e *Engine) Deliver(ctx context.Context, id, key string, ev rollout.Event) 
 		before.State.Last = rollout.Last{Ignored: old.mark.Ignored}
 		return before, nil
 	}
-	return e.foldIn(ctx, id, ev)
+	if heard {
+		if w := l.actAndWait(ev, evicted); w != nil {
+			return l.waitFor(ctx, w)
+		}
+	}
+	return e.foldedIn(ctx, id, ev)
 }
 
 // Delivered returns the act that was delivered to a rollout under the key; known
@@ -98,7 +105,6 @@ func (e *Engine) record(ctx context.Context, id string, ev rollout.Event) (rollo
 	if err != nil {
 		return ev, fmt.Errorf("encode event: %w", err)
 	}
-	e.heard(id)
 	_, err = e.append(ctx, inboxKey(id, ev.Key), entry, []byte(unfoldedState), 0)
 	if !errors.Is(err, store.ErrConflict) {
 		return ev, err
@@ -117,28 +123,29 @@ func (e *Engine) record(ctx context.Context, id string, ev rollout.Event) (rollo
 // sameAct reports whether two events are one act: their time may differ, the hold
 // that was found, and what is known of the person besides who it is.
 func sameAct(a, b rollout.Event) bool {
+	if !samePerson(a.By, b.By) {
+		return false
+	}
 	a.At, b.At, a.Hold, b.Hold = time.Time{}, time.Time{}, time.Time{}, time.Time{}
-	a.By, b.By = bare(a.By), bare(b.By)
+	a.By, b.By = nil, nil
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && string(x) == string(y)
 }
 
-// bare is a person by nothing but their id.
-func bare(p *rollout.Person) *rollout.Person {
-	if p == nil {
-		return nil
+// samePerson reports whether two people have one id, or were heard under one name.
+func samePerson(a, b *rollout.Person) bool {
+	if a == nil || b == nil {
+		return a == b
 	}
-	return &rollout.Person{ID: p.ID}
+	return a.ID == b.ID || orElse(a.As, a.ID) == orElse(b.As, b.ID)
 }
 
-// foldIn folds an act in here, or waits a while for the replica that can.
-func (e *Engine) foldIn(ctx context.Context, id string, ev rollout.Event) (rollout.Snapshot, error) {
+// foldedIn waits a while until an act that is recorded was taken up, here or by the
+// replica that carries the rollout.
+func (e *Engine) foldedIn(ctx context.Context, id string, ev rollout.Event) (rollout.Snapshot, error) {
 	if l := e.live(id); l != nil {
-		w, folded := l.actAndWait(ev)
-		if folded {
-			return l.waitFor(ctx, w)
-		}
+		e.spawn(l.hear)
 	}
 	deadline := time.Now().Add(foldPatience)
 	if end, ok := ctx.Deadline(); ok && end.Add(-foldMargin).Before(deadline) {
@@ -210,28 +217,36 @@ const unfoldedState = "{}"
 // isUnfolded reports whether the head of an act's key is the act itself.
 func isUnfolded(rec store.Record) bool { return string(rec.State) == unfoldedState }
 
-// heard notes that something may wait in a rollout's inbox.
-func (e *Engine) heard(id string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.acts[id] = true
+// mark notes, in the record of an act that is in the journal, that it was taken up:
+// only then may the state forget the act's key. A mark that cannot be written is
+// tried again when the inbox is read the next time.
+func (l *live) mark(ctx context.Context, key string, seq int, ignored string) {
+	rec, err := l.e.cfg.Store.Head(ctx, inboxKey(l.id, key))
+	if err == nil && isUnfolded(rec) {
+		var b []byte
+		if b, err = json.Marshal(mark{Folded: seq, Ignored: ignored}); err == nil {
+			_, err = l.e.append(ctx, rec.Key, b, b, rec.Revision)
+		}
+	}
+	switch {
+	case err == nil, errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound):
+		l.marked(key)
+	case ctx.Err() == nil:
+		l.warn(ctx, "act not marked", err)
+	}
+	l.e.news.tell()
 }
 
-// mark notes that an act is in the journal. When that fails the journal itself
-// still says so.
-func (e *Engine) mark(ctx context.Context, id, key string, seq int, ignored string) {
-	rec, err := e.cfg.Store.Head(ctx, inboxKey(id, key))
-	if err != nil || !isUnfolded(rec) {
-		return
+// marked notes that an act's record says that it was taken up: those that wait
+// because the state could not forget it yet are looked for again.
+func (l *live) marked(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.unmarked, key)
+	if l.waits {
+		l.waits = false
+		l.e.spawn(l.hear)
 	}
-	b, err := json.Marshal(mark{Folded: seq, Ignored: ignored})
-	if err != nil {
-		return // Unreachable: two plain fields.
-	}
-	if _, err := e.append(ctx, inboxKey(id, key), b, b, rec.Revision); err != nil && ctx.Err() == nil {
-		e.log.Warn("act not marked", "rollout", id, "outcome", err.Error())
-	}
-	e.news.tell()
 }
 
 // unfolded returns the acts of a rollout that its journal does not have yet.
@@ -256,42 +271,85 @@ func (e *Engine) unfolded(ctx context.Context, id string) ([]rollout.Event, erro
 		}
 		acts = append(acts, ev)
 	}
-	if len(acts) == 0 || e.cfg.mutant.has(mutantTwice) {
-		return acts, nil
-	}
-	// A crash between the journal's append and the mark: the journal knows.
-	had := map[string]int{}
-	for entry, err := range e.Journal(ctx, id) {
-		if err != nil {
-			return nil, err
-		}
-		for _, ev := range entry.Events {
-			if ev.Key != "" && ev.Effect == "" {
-				had[ev.Key] = entry.Seq
-			}
-		}
-	}
-	left := acts[:0]
-	for _, ev := range acts {
-		if seq, ok := had[ev.Key]; ok {
-			e.mark(ctx, id, ev.Key, seq, "")
-			continue
-		}
-		left = append(left, ev)
-	}
-	return left, nil
+	return acts, nil
 }
 
-// act folds an act in, with the lock held, unless it was here before. One that was
-// heard by a clock that is ahead happens now: were the rollout's time put forward by
-// it, nothing would be read until the clock here has caught up.
-func (l *live) act(ev rollout.Event) *waiter {
-	if l.gone || l.acts[ev.Key] {
-		return nil
+// hear folds in what waits in the rollout's inbox, as soon as that can be read.
+func (l *live) hear(ctx context.Context) {
+	for {
+		evicted, _ := l.forgotten()
+		acts, err := l.e.unfolded(ctx, l.id)
+		if l.take(acts, err == nil, evicted) {
+			return
+		}
+		if err == nil {
+			continue // What was read is older than what the state has forgotten.
+		}
+		l.warn(ctx, "inbox not read", err)
+		if !sleep(ctx, l.e.cfg.Poll) {
+			return
+		}
 	}
-	l.acts[ev.Key] = true
+}
+
+// take folds the acts of the inbox in, and marks those again that are in the journal.
+// It reports whether there is nothing left to do.
+func (l *live) take(acts []rollout.Event, read bool, evicted int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.step()
+	if l.gone || !read || evicted != l.evicted {
+		return l.gone
+	}
+	l.heard = true
+	var fresh []rollout.Event
+	for _, ev := range acts {
+		switch {
+		case l.saved.Heard(ev.Key):
+			l.unmarked[ev.Key] = true
+			seq := l.head.seq
+			l.e.spawn(func(ctx context.Context) { l.mark(ctx, ev.Key, seq, "") })
+		case !l.s.Heard(ev.Key):
+			fresh = append(fresh, ev)
+		}
+	}
+	for _, ev := range fresh {
+		l.act(ev)
+	}
+	return true
+}
+
+// forgotten counts the acts that the state has forgotten since it was loaded: what
+// was read of the inbox before it forgot one may be an act that it knew. heard is
+// false while it is not known which acts are unmarked.
+func (l *live) forgotten() (n int, heard bool) {
+	if l == nil {
+		return 0, false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.evicted, l.heard
+}
+
+// act folds an act in, with the lock held, that was not here before. One that was
+// heard by a clock that is ahead happens now: were the rollout's time put forward by
+// it, nothing would be read until the clock here has caught up. Where the state would
+// forget an act that is not marked, and might take it up twice, only a rollback is
+// folded in: any other act waits in the inbox.
+func (l *live) act(ev rollout.Event) *waiter {
+	if len(l.s.Acts) >= rollout.HeardMax {
+		if l.unmarked[l.s.Acts[0]] && ev.Command != rollout.CommandRollback {
+			l.waits = true
+			return nil
+		}
+		l.evicted++
+	}
+	l.unmarked[ev.Key] = true
 	if now := l.now(); ev.At.After(now) {
 		ev.At = now
+	}
+	if ev.Kind == rollout.EventAnswered {
+		ev.Known = l.known(ev.Gate)
 	}
 	if !l.fold(ev) {
 		return nil
@@ -303,14 +361,34 @@ func (l *live) act(ev rollout.Event) *waiter {
 	return w
 }
 
-// actAndWait folds an act in and returns whom to wait for; false when it was, or
-// is being, folded in elsewhere.
-func (l *live) actAndWait(ev rollout.Event) (*waiter, bool) {
+// actAndWait folds an act in that was just recorded and returns whom to wait for; nil
+// when it was, or is being, folded in elsewhere.
+func (l *live) actAndWait(ev rollout.Event, evicted int) *waiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.gone || l.s.Heard(ev.Key) || l.evicted != evicted {
+		return nil
+	}
 	w := l.act(ev)
 	l.step()
-	return w, w != nil
+	return w
+}
+
+// known is who the people on record are at present, where people gives them another
+// id than their own name; with the lock held.
+func (l *live) known(gate string) map[string]string {
+	var known map[string]string
+	for _, name := range l.s.Speakers(l.plan, gate) {
+		id := l.e.cfg.Canonical(name)
+		if id == "" || id == name {
+			continue
+		}
+		if known == nil {
+			known = map[string]string{}
+		}
+		known[name] = id
+	}
+	return known
 }
 
 // waitFor waits until the act is durable.

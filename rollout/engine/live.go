@@ -16,13 +16,12 @@ import (
 // its own: whatever happens takes mu, folds, and starts what is then wanted, so
 // that ten thousand idle rollouts cost memory and one timer each.
 type live struct {
-	e    *Engine
-	id   string
-	plan *rollout.Plan
-	at   *endpoint
-	log  *slog.Logger
-	// skew is how far the rollout's time is ahead of the engine's.
-	skew time.Duration
+	e     *Engine
+	id    string
+	plan  *rollout.Plan
+	at    *endpoint
+	log   *slog.Logger
+	clock clock
 
 	mu sync.Mutex
 	// gone: dropped; nothing may be folded, started or written any more.
@@ -52,7 +51,13 @@ type live struct {
 	jobs  map[jobKey]*job
 	done  map[jobKey]bool
 	later map[jobKey]time.Time
-	acts  map[string]bool
+	// unmarked are the acts folded in whose records do not say so yet.
+	unmarked map[string]bool
+	// evicted counts the acts that the state has forgotten since it was loaded; heard:
+	// the inbox was read since; waits: an act there could not be folded in yet.
+	evicted int
+	heard   bool
+	waits   bool
 	// refs are what notifiers returned, by notifier and key of the message.
 	refs map[string]string
 	// queued is the last answer to a claim that waits.
@@ -108,9 +113,9 @@ const (
 // newLive makes a live of what the store holds.
 func newLive(e *Engine, at *endpoint, p *rollout.Plan, s rollout.State, h head) *live {
 	return &live{
-		e: e, id: p.ID, plan: p, at: at, skew: e.skewOf(&s), s: s, saved: s, head: h,
+		e: e, id: p.ID, plan: p, at: at, clock: clock{wall: e.cfg.wall, last: s.At, at: time.Now()}, s: s, saved: s, head: h,
 		log:  e.log.With("rollout", p.ID, "endpoint", p.Endpoint.Router+"/"+p.Endpoint.Name),
-		jobs: map[jobKey]*job{}, done: map[jobKey]bool{}, later: map[jobKey]time.Time{}, acts: map[string]bool{}, refs: map[string]string{},
+		jobs: map[jobKey]*job{}, done: map[jobKey]bool{}, later: map[jobKey]time.Time{}, unmarked: map[string]bool{}, refs: map[string]string{},
 	}
 }
 

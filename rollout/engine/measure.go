@@ -198,12 +198,14 @@ func (l *live) measure(j *job, s rollout.State) {
 	if at.IsZero() {
 		at = l.now()
 	}
+	behind := l.clock.behind()
 	bySource := map[string][]int{}
 	queries := make([]analysis.Query, len(names))
 	readings := make([]analysis.Reading, len(names))
 	for i, name := range names {
 		m, ok := l.metric(name)
-		queries[i] = analysis.Query{Metric: m, From: j.effect.Since[name], To: at, Cuts: l.plan.Panel.Cuts(name, s.Evidence),
+		from, to := behind.asked(j.effect.Since[name], at)
+		queries[i] = analysis.Query{Metric: m, From: from, To: to, Cuts: l.plan.Panel.Cuts(name, s.Evidence),
 			Names: analysis.Names{Endpoint: l.plan.Endpoint.Name, Stable: s.Stable, Candidate: l.plan.Release.Candidate}}
 		if !ok {
 			readings[i] = analysis.ErrorReading(analysis.Query{Metric: analysis.Metric{Name: name}, From: j.effect.Since[name], To: at}, "The plan has no such metric.")
@@ -231,7 +233,7 @@ func (l *live) measure(j *job, s rollout.State) {
 		a.answer = func(rs []analysis.Reading, received time.Time) {
 			mu.Lock()
 			for n, i := range mine {
-				readings[i] = rs[n]
+				readings[i] = behind.told(rs[n])
 			}
 			left--
 			last := left == 0
@@ -240,7 +242,7 @@ func (l *live) measure(j *job, s rollout.State) {
 				finish(received)
 			}
 		}
-		l.e.reader.add(source, at, l.until(at), a)
+		l.e.reader.add(source, a.queries[0].To, l.until(at), a)
 	}
 }
 
@@ -255,6 +257,7 @@ func (l *live) measured(j *job, rs []analysis.Reading, received time.Time) {
 		l.received = received
 	}
 	l.mu.Unlock()
+	l.clock.answered(rs)
 	l.finish(j, rollout.Event{Kind: rollout.EventMeasured, Readings: rs}, true)
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -21,8 +21,6 @@ const (
 	mutantStuck
 	// mutantKeep does not cancel forward calls that are no longer wanted.
 	mutantKeep
-	// mutantTwice folds an answer in again although the journal has it.
-	mutantTwice
 	// mutantNotices lets rollbacks wait for the messages of their rollout.
 	mutantNotices
 	// mutantBlind reads nothing back after a traffic call.

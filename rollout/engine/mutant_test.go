@@ -19,32 +19,32 @@ import (
 func TestMutants(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		mutant mutant
+		mutant func(*Config)
 		scene  func(w *world)
 		// times repeats the scene, numbered from 1 in killAt or breakAt.
 		times int
 	}{
-		{"effects before their append", mutantEager, (*world).slowStore, 1},
-		{"a raise although the endpoint is another's", mutantUnclaimed, (*world).stolenEndpoint, 1},
-		{"a raise although the lease is not trusted", mutantUntrusted, (*world).untrustedLease, 1},
-		{"an unknown append taken for a success", mutantAssume, (*world).unknownAppend, 60},
-		{"an append over somebody else's", mutantOverwrite, (*world).twoOwners, 1},
-		{"a rollback in the router's queue", mutantQueued, (*world).slowNeighbours, 1},
-		{"a rollback that waits for the store", mutantStuck, func(w *world) { w.storeAwayAtBreach(awayFaults["full"]) }, 1},
-		{"a forward call that goes on", mutantKeep, (*world).forwardSuperseded, 1},
-		{"an act folded in again", mutantTwice, (*world).killedAtAct, 80},
-		{"a rollback behind its messages", mutantNotices, (*world).slowNeighbours, 1},
-		{"no read-back", mutantBlind, (*world).neverApplied, 1},
-		{"a router taken away from its rollout", mutantForsake, (*world).forsaken, 1},
-		{"an inbox that stops before the next one hears", mutantDeaf, (*world).deaf, 1},
+		{"effects before their append", without(mutantEager), (*world).slowStore, 1},
+		{"a raise although the endpoint is another's", without(mutantUnclaimed), (*world).stolenEndpoint, 1},
+		{"a raise although the lease is not trusted", without(mutantUntrusted), (*world).untrustedLease, 1},
+		{"an unknown append taken for a success", without(mutantAssume), (*world).unknownAppend, 60},
+		{"an append over somebody else's", without(mutantOverwrite), (*world).twoOwners, 1},
+		{"a rollback in the router's queue", without(mutantQueued), (*world).slowNeighbours, 1},
+		{"a rollback that waits for the store", without(mutantStuck), func(w *world) { w.storeAwayAtBreach(awayFaults["full"]) }, 1},
+		{"a forward call that goes on", without(mutantKeep), (*world).forwardSuperseded, 1},
+		{"an act folded in again", twice, (*world).killedAtAct, 80},
+		{"a rollback behind its messages", without(mutantNotices), (*world).slowNeighbours, 1},
+		{"no read-back", without(mutantBlind), (*world).neverApplied, 1},
+		{"a router taken away from its rollout", without(mutantForsake), (*world).forsaken, 1},
+		{"an inbox that stops before the next one hears", without(mutantDeaf), (*world).deaf, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			run := func(m mutant) (violations []string) {
+			run := func(m func(*Config)) (violations []string) {
 				for n := 1; n <= c.times && len(violations) == 0; n++ {
 					synctest.Test(t, func(t *testing.T) {
 						w := newWorld(t)
-						w.mutant, w.turn = m, n
+						w.mutate, w.turn = m, n
 						w.fatal = func(format string, args ...any) { w.violate(format, args...) }
 						c.scene(w)
 						w.endAll()
@@ -53,7 +53,7 @@ func TestMutants(t *testing.T) {
 				}
 				return violations
 			}
-			if v := run(0); len(v) > 0 {
+			if v := run(nil); len(v) > 0 {
 				t.Errorf("with the protection: got %q, want no violation", v)
 			}
 			if v := run(c.mutant); len(v) == 0 {
@@ -62,6 +62,17 @@ func TestMutants(t *testing.T) {
 				t.Logf("caught: %.200s", v[0])
 			}
 		})
+	}
+}
+
+// without takes one protection of the engine away.
+func without(m mutant) func(*Config) { return func(c *Config) { c.mutant = m } }
+
+// twice is a core that remembers no act.
+func twice(c *Config) {
+	c.next = func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		s.Acts = nil
+		return rollout.Next(p, s, ev)
 	}
 }
 

@@ -129,7 +129,7 @@ func (o *outage) open(name string) (n notifier.Notice, ok bool) {
 	who.mu.Lock()
 	s := who.s
 	who.mu.Unlock()
-	return notice(who.plan, &s, o.effect(name, wordsOf(since, cause), false), o.e.external(), o.e.clock.now()), true
+	return notice(who.plan, &s, o.effect(name, wordsOf(since, cause), false), o.e.external(), o.e.now()), true
 }
 
 // call pages the first notifier of the rollout's list that takes it, about the
@@ -180,7 +180,7 @@ func (o *outage) send(ctx context.Context, who *live, name, summary string, end 
 	who.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, o.e.cfg.NotifyTimeout)
 	defer cancel()
-	ref, err := to.Notify(ctx, notice(who.plan, &s, o.effect(name, summary, end), o.e.external(), o.e.clock.now()))
+	ref, err := to.Notify(ctx, notice(who.plan, &s, o.effect(name, summary, end), o.e.external(), o.e.now()))
 	o.e.metrics.notified(name, err)
 	o.sent(name, ref, err, end)
 	if err == nil {
@@ -224,7 +224,7 @@ func (o *outage) sent(name, ref string, err error, end bool) {
 		i = len(o.failures) - 1
 	}
 	f := &o.failures[i]
-	f.Last = o.e.clock.now()
+	f.Last = o.e.now()
 	if f.Tries == 0 || f.End != end {
 		f.Since, f.Tries, f.End = f.Last, 0, end
 	}

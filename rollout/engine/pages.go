@@ -23,7 +23,7 @@ func (e *Engine) OpenPages(ctx context.Context, name string) ([]notifier.Notice,
 		}
 		effect := rollout.Effect{ID: snap.Plan.PageKey(), Kind: rollout.EffectPage,
 			Notice: &rollout.Notice{Key: snap.Plan.PageKey(), Topic: rollout.TopicPage, Severity: "critical", Summary: page.Summary}}
-		open = append(open, notice(snap.Plan, &snap.State, effect, e.external(), e.clock.now()))
+		open = append(open, notice(snap.Plan, &snap.State, effect, e.external(), e.now()))
 	}
 	if n, ok := e.outage.open(name); ok {
 		open = append(open, n)

@@ -52,7 +52,9 @@ func (w *world) startWith(owner string, leaser store.Leaser) *running {
 		Routers:   map[string]traffic.Router{"edge": &cutRouter{Router: w.router, r: r}},
 		Sources:   map[string]analysis.Source{"prom": &cutSource{Source: w.source, r: r}},
 		Notifiers: map[string]notifier.Notifier{"chat": &cutNotifier{n: w.chat, r: r}, "pager": &cutNotifier{n: w.pager, r: r}},
-		mutant:    w.mutant,
+	}
+	if w.mutate != nil {
+		w.mutate(&cfg)
 	}
 	if w.tune != nil {
 		w.tune(&cfg)

@@ -29,7 +29,7 @@ func (e *Engine) sweep(ctx context.Context) {
 			break
 		}
 		s, _, err := decodeHead(rec)
-		if err != nil || !isClosed(&s) || e.clock.now().Sub(s.At) < retention || rec.Revision > seen {
+		if err != nil || !isClosed(&s) || e.now().Sub(s.At) < retention || rec.Revision > seen {
 			continue
 		}
 		if err := e.erase(ctx, strings.TrimPrefix(rec.Key, rolloutPrefix), rec.Revision); err != nil {

@@ -65,11 +65,7 @@ func (e *Engine) recoverSoon(ctx context.Context) (store.Revision, error) {
 		if e.said.fresh("recover", err.Error()) {
 			e.log.Error("store cannot be read", "outcome", err.Error())
 		}
-		timer := time.NewTimer(e.cfg.Poll)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep(ctx, e.cfg.Poll) {
 			return 0, err
 		}
 	}
@@ -110,16 +106,6 @@ func (e *Engine) recover(ctx context.Context) (store.Revision, error) {
 			return 0, fmt.Errorf("recover rollouts: %w", err)
 		}
 		open = append(open, found{id, ref})
-	}
-	// Acts are looked for after the rollouts: one that is committed meanwhile is
-	// either seen here or lies beyond the revision from which the news are read.
-	for rec, err := range e.cfg.Store.Heads(ctx, inboxPrefix) {
-		if err != nil {
-			return 0, fmt.Errorf("recover acts: %w", err)
-		}
-		if id, _, ok := splitInboxKey(rec.Key); ok && isUnfolded(rec) {
-			e.heard(id)
-		}
 	}
 	for _, f := range open {
 		e.adopt(f.id, f.ref)
@@ -218,12 +204,7 @@ func (e *Engine) watch(ctx context.Context, hint chan<- struct{}) {
 			}
 		}
 		// The watch ended by itself: the poll goes on meanwhile.
-		timer := time.NewTimer(e.cfg.Poll)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		sleep(ctx, e.cfg.Poll)
 	}
 }
 
@@ -254,9 +235,8 @@ func (e *Engine) tail(ctx context.Context, cursor store.Revision) store.Revision
 		}
 	}
 	for id := range heard {
-		e.heard(id)
 		if l := e.live(id); l != nil {
-			e.spawn(func(ctx context.Context) { l.hear(ctx) })
+			e.spawn(l.hear)
 		}
 	}
 	for ref := range changed {
@@ -297,17 +277,14 @@ func (e *Engine) noticeRollout(ctx context.Context, id string) {
 	e.adopt(id, p.Endpoint)
 }
 
-// hear folds in what waits in the rollout's inbox.
-func (l *live) hear(ctx context.Context) {
-	acts, err := l.e.unfolded(ctx, l.id)
-	if err != nil {
-		l.warn(ctx, "inbox not read", err)
-		return
+// sleep waits for d and reports false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, ev := range acts {
-		l.act(ev)
-	}
-	l.step()
 }

@@ -26,7 +26,7 @@ func (e *Engine) Start(ctx context.Context, p *rollout.Plan) (snapshot rollout.S
 	if err != nil {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
 	}
-	at := e.clock.now()
+	at := e.now()
 	hash, err := rollout.PlanHash(p)
 	if err != nil {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)

@@ -44,7 +44,7 @@ func (e *Engine) PageProblems() []string {
 // what it did not take before and another one did is no longer held against it.
 func (e *Engine) PageTaken(name string) {
 	if o := e.outlet(name); o != nil {
-		o.took.Store(e.clock.now().UnixNano())
+		o.took.Store(e.now().UnixNano())
 	}
 }
 

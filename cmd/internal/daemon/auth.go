@@ -261,7 +261,7 @@ func (c *Config) named(kind, name string) rollout.Person {
 	if p := c.person(kind + ":" + name); p.ID != kind+":"+name {
 		return p
 	}
-	return rollout.Person{ID: name, Name: name, Via: kind}
+	return rollout.Person{ID: name, As: kind + ":" + name, Name: name, Via: kind}
 }
 
 func grant(roles []string, labels map[string]string) api.Grant {

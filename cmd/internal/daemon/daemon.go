@@ -171,8 +171,9 @@ func (d *daemon) build(c *Config) error {
 	config, wrap, err := withCrashPoints(engine.Config{
 		Store: d.store, Leaser: store.Always{}, Owner: replica, Version: d.o.Version,
 		Sources: a.Sources, Routers: a.Routers, Notifiers: a.Notifiers, Inboxes: a.Inboxes, ExternalURL: a.ExternalURL, Retention: a.Retention,
-		People: func(notifier, who string) rollout.Actor { return d.now().config.heard(notifier, who) },
-		Logger: d.log, Registerer: d.registry,
+		People:    func(notifier, who string) rollout.Actor { return d.now().config.heard(notifier, who) },
+		Canonical: func(name string) string { return d.now().config.canonical(name) },
+		Logger:    d.log, Registerer: d.registry,
 	})
 	if err != nil {
 		return err

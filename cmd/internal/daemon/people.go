@@ -23,7 +23,7 @@ func (c *Config) known(who string) *PersonConfig {
 // of people claims is the person's id itself.
 func (c *Config) person(who string) rollout.Person {
 	if p := c.known(who); p != nil {
-		return rollout.Person{ID: p.ID, Name: p.ID, Via: who, Groups: p.Groups}
+		return rollout.Person{ID: p.ID, As: who, Name: p.ID, Via: who, Groups: p.Groups}
 	}
 	return rollout.Person{ID: who}
 }
