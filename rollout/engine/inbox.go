@@ -50,7 +50,7 @@ func (e *Engine) Deliver(ctx context.Context, id, key string, ev rollout.Event) 
 	if err != nil {
 		return fail(err)
 	}
-	if ev.Kind != rollout.EventAnswered && ev.Kind != rollout.EventCommanded && ev.Kind != rollout.EventSuperseded {
+	if !ev.IsAct() {
 		return fail(errors.New("not an answer or a command"))
 	}
 	ev.Key, ev.Effect, ev.Attempt = key, "", 0
