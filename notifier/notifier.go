@@ -62,9 +62,14 @@ const (
 	TopicAsk Topic = "ask"
 	// TopicPage calls a human who must act now.
 	TopicPage Topic = "page"
-	// TopicTest is a marked test message.
+	// TopicTest is a marked test of the way that a page takes. It ends after TestLasts.
 	TopicTest Topic = "test"
 )
+
+// TestLasts is how long a message of TopicTest stays open: longer than an
+// Alertmanager's usual group_wait (30 s) and group_interval (5 min) together, so
+// that whoever groups what it tells still tells of it.
+const TestLasts = 10 * time.Minute
 
 // Severity is how bad it is; PagerDuty's words.
 type Severity string

@@ -40,50 +40,53 @@ var defaults = map[string]string{
 // alertname is the alert of a topic; "" where it has none.
 func alertname(t notifier.Topic) string {
 	switch t {
-	case notifier.TopicPage:
+	case notifier.TopicPage, notifier.TopicTest:
 		return "BelayPage"
 	case notifier.TopicStatus:
 		return "BelayRollout"
 	case notifier.TopicAsk:
 		return "BelayApproval"
-	case notifier.TopicTest:
-		return "BelayTest"
 	case notifier.TopicThread:
 		return ""
 	}
 	return ""
 }
 
-// alerts are what a call posts for n: its alert and, unless the reference says that
-// there can be none, the end of those with another severity.
-func (c *Client) alerts(n notifier.Notice, now time.Time) []alert {
-	sev := severity(n.Severity)
-	end := now.Add(c.lasts)
-	if n.Topic == notifier.TopicTest {
-		end = now.Add(testLasts)
+// severityOf is the severity label of a topic's alert.
+func severityOf(t notifier.Topic) notifier.Severity {
+	if alertname(t) == "BelayPage" {
+		return notifier.SeverityCritical
 	}
-	if over(n) {
-		end = now
-	}
-	as := []alert{c.alert(n, sev, now, end)}
-	if n.Ref == string(sev) {
-		return as
-	}
-	for _, s := range []notifier.Severity{notifier.SeverityCritical, notifier.SeverityError, notifier.SeverityWarning, notifier.SeverityInfo} {
-		if s != sev {
-			as = append(as, c.alert(n, s, now, now))
-		}
-	}
-	return as
+	return notifier.SeverityInfo
 }
 
-func (c *Client) alert(n notifier.Notice, sev notifier.Severity, now, end time.Time) alert {
+// text is the name of the template of a topic's summary.
+func text(t notifier.Topic) string {
+	if t == notifier.TopicTest {
+		return "test"
+	}
+	return strings.ToLower(strings.TrimPrefix(alertname(t), "Belay"))
+}
+
+// alert is what a call posts for n. A page that was opened some time ago starts then:
+// an Alertmanager that has restarted tells of it at once.
+func (c *Client) alert(n notifier.Notice, now time.Time) alert {
+	end := now.Add(c.lasts)
+	switch {
+	case over(n):
+		end = now
+	case n.Topic == notifier.TopicTest:
+		end = now.Add(notifier.TestLasts)
+	}
 	start := n.At
-	if start.IsZero() || start.After(end) || start.After(now) {
+	if !n.Since.IsZero() {
+		start = n.Since
+	}
+	if start.IsZero() || start.After(now) {
 		start = now
 	}
 	a := alert{
-		Labels: labels(n, sev), Annotations: c.annotations(n),
+		Labels: labels(n), Annotations: c.annotations(n),
 		StartsAt: start.UTC().Format(time.RFC3339Nano), EndsAt: end.UTC().Format(time.RFC3339Nano),
 	}
 	if notifier.WebAddress(n.Rollout.URL) {
@@ -92,11 +95,14 @@ func (c *Client) alert(n notifier.Notice, sev notifier.Severity, now, end time.T
 	return a
 }
 
-func labels(n notifier.Notice, sev notifier.Severity) map[string]string {
+func labels(n notifier.Notice) map[string]string {
 	r := n.Rollout
 	ls := map[string]string{
-		"alertname": alertname(n.Topic), "severity": string(sev), "belay_key": key(n.Key),
+		"alertname": alertname(n.Topic), "severity": string(severityOf(n.Topic)), "belay_key": key(n.Key),
 		"rollout": r.ID, "endpoint": r.Endpoint, "router": r.Router, "policy": r.Policy, "owner": r.Owner, "candidate": r.Candidate,
+	}
+	if n.Topic == notifier.TopicTest {
+		ls["test"] = "true"
 	}
 	for k, v := range ls {
 		ls[k] = notifier.Line(v, maxLabel)
@@ -117,7 +123,8 @@ func labels(n notifier.Notice, sev notifier.Severity) map[string]string {
 func (c *Client) annotations(n notifier.Notice) map[string]string {
 	r := n.Rollout
 	as := map[string]string{
-		"summary": notifier.Line(c.words.Text(strings.ToLower(strings.TrimPrefix(alertname(n.Topic), "Belay")), n), maxAnnotation), "description": notifier.Line(r.Sentence, maxAnnotation),
+		"summary": notifier.Line(c.words.Text(text(n.Topic), n), maxAnnotation), "description": notifier.Line(r.Sentence, maxAnnotation),
+		"severity":    notifier.Line(string(n.Severity), maxAnnotation),
 		"runbook_url": "", "url": "", "rollback": notifier.Lines(r.BelayRollback, maxAnnotation), "manual_rollback": notifier.Lines(r.ManualRollback, maxAnnotation),
 		"version": notifier.Line(r.Version, maxAnnotation), "stable": notifier.Line(r.Stable, maxAnnotation), "requester": notifier.Line(r.Requester, maxAnnotation),
 		"on_behalf_of": notifier.Line(r.OnBehalfOf, maxAnnotation), "phase": notifier.Line(r.Phase, maxAnnotation), "reason": notifier.Line(r.Reason, maxAnnotation),

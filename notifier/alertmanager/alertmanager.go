@@ -3,16 +3,19 @@
 //
 // The rules of the package:
 //   - An alert is its label set: alertname, severity, rollout, endpoint, router,
-//     policy, owner, belay_key (the notice's Key) and the release's labels. All but
-//     the severity stay the same for a rollout's life; where the severity changes,
-//     the alert of the old one is resolved in the same call.
-//   - The topics are BelayPage (until it is resolved), BelayRollout (a status: as
-//     long as the rollout runs, so that other alerts can be inhibited by it),
-//     BelayApproval (as long as the question is open) and BelayTest (five minutes,
-//     or until it is resolved). Alertmanager knows states, not entries: those of
-//     the thread are accepted without being sent.
+//     policy, owner, belay_key (the notice's Key) and the release's labels. They stay
+//     the same for a rollout's life, so that one page is one alert: the severity
+//     label is that of the alert's name, and how bad things are now is an annotation.
+//   - The topics are BelayPage (critical, until it is resolved), BelayRollout (info, a
+//     status: as long as the rollout runs, so that other alerts can be inhibited by
+//     it) and BelayApproval (info, as long as the question is open). A test is a
+//     BelayPage with the label test="true", so that it takes the same route as a
+//     page, and ends after notifier.TestLasts. Alertmanager knows states, not
+//     entries: those of the thread are accepted without being sent.
 //   - An alert is posted with an end far ahead (Lasts), so that a page stays open
-//     when belayd is away; it is resolved by an end that has passed.
+//     when belayd is away; it is resolved by an end that has passed. Alertmanager
+//     tells nobody of an alert that is resolved before its group was told of
+//     (group_wait).
 //   - Alertmanager forgets its alerts when it restarts. Run posts again, every
 //     minute, what is open; what that is, it asks each time, so that it is right
 //     after a restart of belayd and with several replicas.
@@ -31,7 +34,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -42,11 +44,9 @@ import (
 // resolves it.
 const DefaultLasts = 7 * 24 * time.Hour
 
-// The pace of Run, the lengths of a test and of one call, and how many alerts one
-// call may hold.
+// The pace of Run, the length of one call, and how many alerts it may hold.
 const (
 	refreshEvery = time.Minute
-	testLasts    = 5 * time.Minute
 	timeout      = 15 * time.Second
 	batch        = 100
 )
@@ -119,11 +119,11 @@ func New(c Config) (*Client, error) {
 	}, nil
 }
 
-// Notify posts the alert of n, open or resolved. The reference is the severity it
-// has been posted with.
+// Notify posts the alert of n, open or resolved. There is no reference: the alert is
+// known by its labels.
 func (c *Client) Notify(ctx context.Context, n notifier.Notice) (string, error) {
 	if n.Topic == notifier.TopicThread {
-		return n.Ref, nil
+		return "", nil
 	}
 	if alertname(n.Topic) == "" {
 		return "", fmt.Errorf("post alert: %w: unknown topic %q", notifier.ErrPermanent, n.Topic)
@@ -132,10 +132,10 @@ func (c *Client) Notify(ctx context.Context, n notifier.Notice) (string, error) 
 	if over(n) {
 		c.remember(n, now)
 	}
-	if err := c.post(ctx, c.alerts(n, now)); err != nil {
+	if err := c.post(ctx, []alert{c.alert(n, now)}); err != nil {
 		return "", fmt.Errorf("post alert: %w", err)
 	}
-	return string(severity(n.Severity)), nil
+	return "", nil
 }
 
 // Run posts again, once a minute, what open returns: the notices that are open now
@@ -167,7 +167,7 @@ func (c *Client) refresh(ctx context.Context, open func(context.Context) ([]noti
 		if alertname(n.Topic) == "" || over(n) || c.isResolved(n, now) {
 			continue
 		}
-		as = append(as, c.alert(n, severity(n.Severity), now, now.Add(c.lasts)))
+		as = append(as, c.alert(n, now))
 	}
 	for len(as) > 0 {
 		k := min(len(as), batch)
@@ -231,15 +231,4 @@ func over(n notifier.Notice) bool {
 		return false
 	}
 	return false
-}
-
-// severity is the notice's; a word that is none of the four is an error.
-func severity(s notifier.Severity) notifier.Severity {
-	s = notifier.Severity(strings.TrimSpace(string(s)))
-	switch s {
-	case notifier.SeverityCritical, notifier.SeverityError, notifier.SeverityWarning, notifier.SeverityInfo:
-		return s
-	default:
-		return notifier.SeverityError
-	}
 }

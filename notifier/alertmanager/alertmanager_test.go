@@ -162,31 +162,30 @@ func TestRetryTable(t *testing.T) {
 	notifiertest.RetryTable(t, c, s, password)
 }
 
-// TestSeverity tells of a page that gets worse: the alert of the old severity ends
-// in the call that opens the new one; while it stays the same, only one is posted.
-func TestSeverity(t *testing.T) {
+// TestOneAlert: whatever becomes of the severity, of who has taken charge and of the
+// summary, a page is one alert of one label set, and no call posts another beside it.
+func TestOneAlert(t *testing.T) {
 	c, r, _ := open(t, nil)
-	n := notifiertest.Notice(notifier.TopicPage)
-	n.Severity = notifier.SeverityError
-	var err error
-	if n.Ref, err = c.Notify(t.Context(), n); err != nil {
-		t.Fatalf("Notify: got %v, want no error", err)
-	}
-	for _, sev := range []notifier.Severity{notifier.SeverityError, notifier.SeverityCritical, notifier.SeverityCritical} {
-		before := n.Ref
-		n.Severity = sev
-		if n.Ref, err = c.Notify(t.Context(), n); err != nil {
+	for i, sev := range []notifier.Severity{notifier.SeverityError, notifier.SeverityCritical, notifier.SeverityInfo, "", "odd"} {
+		n := notifiertest.Notice(notifier.TopicPage)
+		n.Severity, n.Summary = sev, fmt.Sprintf("update %d", i)
+		if i == 2 {
+			n.Acknowledged = notifiertest.Acknowledged().Acknowledged
+		}
+		n.Resolve = i == 4
+		if _, err := c.Notify(t.Context(), n); err != nil {
 			t.Fatalf("Notify(%s): got %v, want no error", sev, err)
 		}
-		now := time.Now()
-		for _, a := range r.last() {
-			if got, want := a.EndsAt.After(now), a.Labels["severity"] == string(sev); got != want {
-				t.Errorf("alert of severity %s: got open = %t, want %t", a.Labels["severity"], got, want)
-			}
+		posts := r.last()
+		if len(posts) != 1 || posts[0].Labels["severity"] != "critical" || posts[0].Annotations["severity"] != string(sev) {
+			t.Errorf("a page of severity %q: got %+v, want one alert with the label critical and the severity as an annotation", sev, posts)
 		}
-		if got, want := len(r.last()) == 1, before == string(sev); got != want {
-			t.Errorf("alerts posted for %s after %s: got %d, want one only if nothing changed", sev, before, len(r.last()))
+		if got := posts[0].Annotations["acknowledged_by"]; (got != "") != (i == 2) || i == 2 && got != "slack:T1/U2 at 2026-11-24 12:01 UTC: looking at the new feature store" {
+			t.Errorf("update %d: got acknowledged_by %q", i, got)
 		}
+	}
+	if len(r.alerts) != 1 {
+		t.Errorf("got %d alerts, want one", len(r.alerts))
 	}
 }
 
@@ -214,7 +213,7 @@ func TestStates(t *testing.T) {
 	}{
 		{"page", notifiertest.Notice(notifier.TopicPage), alertmanager.DefaultLasts},
 		{"page resolved", resolved(notifier.TopicPage), 0},
-		{"test", notifiertest.Notice(notifier.TopicTest), 5 * time.Minute},
+		{"test", notifiertest.Notice(notifier.TopicTest), notifier.TestLasts},
 		{"test resolved", resolved(notifier.TopicTest), 0},
 		{"rollout baking", status("baking"), alertmanager.DefaultLasts},
 		{"rollout rolling back", status("rolling-back"), alertmanager.DefaultLasts},
@@ -225,7 +224,6 @@ func TestStates(t *testing.T) {
 		{"question void", ask("void"), 0},
 	} {
 		c, r, _ := open(t, nil)
-		test.notice.Ref = string(test.notice.Severity)
 		before := time.Now()
 		if _, err := c.Notify(t.Context(), test.notice); err != nil {
 			t.Errorf("Notify(%s): got %v, want no error", test.name, err)
@@ -249,7 +247,10 @@ func TestGolden(t *testing.T) {
 				t.Fatalf("New: got %v, want no error", err)
 			}
 			n := notifiertest.Notice(topic)
-			n.At, n.Ref = time.Now().Add(-time.Minute), string(n.Severity)
+			n.At = time.Now().Add(-time.Minute)
+			if topic == notifier.TopicPage {
+				n.Since = n.At.Add(-time.Hour)
+			}
 			if _, err := c.Notify(t.Context(), n); err != nil {
 				t.Fatalf("Notify(%s): got %v, want no error", topic, err)
 			}

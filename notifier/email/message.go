@@ -122,7 +122,7 @@ func (c *Client) message(n notifier.Notice) []byte {
 	header("References", c.id("rollout", n.Rollout.ID)+"\r\n "+root)
 	header("Auto-Submitted", "auto-generated")
 	header("X-Belay-Rollout", headerValue(n.Rollout.ID))
-	if kind(n) == "page" {
+	if k := kind(n); k == "page" || k == "test" {
 		header("Importance", "high")
 		header("X-Priority", "1")
 	}

@@ -62,6 +62,7 @@ func Notice(topic notifier.Topic) notifier.Notice {
 		n.Since, n.Rollout.BelayAck = Noon.Add(-time.Minute), "belay ack r-7f3a"
 		n.Summary = "recs: failures broke its limit on green; rolling back to blue"
 	case notifier.TopicTest:
+		n.Severity = notifier.SeverityCritical
 		n.Summary = "this is a test of the notifier; nothing is wrong"
 	case notifier.TopicAsk:
 		n.Question = Question()

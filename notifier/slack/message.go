@@ -47,7 +47,7 @@ func (c *Client) message(n notifier.Notice) (message, error) {
 		m.chart = !n.Resolve
 		m.blocks = c.page(n)
 	case notifier.TopicTest:
-		m.blocks = []slack.Block{section(c.words.Text("test", n))}
+		m.blocks = []slack.Block{section(c.called(n, "test"))}
 	default:
 		return m, fmt.Errorf("%w: unknown topic %q", notifier.ErrPermanent, n.Topic)
 	}
@@ -72,16 +72,7 @@ func (c *Client) page(n notifier.Notice) []slack.Block {
 	if n.Resolve {
 		return []slack.Block{section(c.words.Text("resolved", n)), about(n)}
 	}
-	text := c.words.Text("page", n)
-	switch m := c.config.PageMention; {
-	case m == "here":
-		text = "<!here> " + text
-	case isUser(m):
-		text = "<@" + m + "> " + text
-	case isGroup(m):
-		text = "<!subteam^" + m + "> " + text
-	}
-	blocks := []slack.Block{section(text)}
+	blocks := []slack.Block{section(c.called(n, "page"))}
 	if b := charge(n); b != nil {
 		blocks = append(blocks, b)
 	}
@@ -92,6 +83,22 @@ func (c *Client) page(n notifier.Notice) []slack.Block {
 	blocks = append(blocks, wayBack(n.Rollout)...)
 	blocks = append(blocks, evidence("Guardrails", n.Rollout.Guardrails)...)
 	return append(blocks, about(n))
+}
+
+// called are the words of an open page or test, before whom it calls.
+func (c *Client) called(n notifier.Notice, words string) string {
+	text, m := c.words.Text(words, n), c.config.PageMention
+	switch {
+	case n.Resolve:
+		return text
+	case m == "here":
+		return "<!here> " + text
+	case isUser(m):
+		return "<@" + m + "> " + text
+	case isGroup(m):
+		return "<!subteam^" + m + "> " + text
+	}
+	return text
 }
 
 // charge says who has taken charge of a page, or has the button for it; nil where

@@ -180,7 +180,7 @@ func fits(t testing.TB, s *jsonschema.Schema, body []byte) {
 func TestAnswersFitSchemas(t *testing.T) {
 	r := serve(t, Config{Auth: actors(), Ready: func(context.Context) []string { return []string{"nats: disconnected"} },
 		TestNotifiers: func(context.Context, rollout.Person) []NotifierTest {
-			return []NotifierTest{{Name: "pager", OK: true}, {Name: "slack", Error: "channel_not_found"}}
+			return []NotifierTest{{Name: "pager", OK: true, Look: "an incident", Ends: begun}, {Name: "slack", Error: "channel_not_found"}}
 		}, Triggers: fakeTriggers{}})
 	schema := schemas(t)
 	id := r.started(t, "k", "recs", "7")

@@ -111,8 +111,11 @@ type EndpointList struct {
 type NotifierTest struct {
 	Name string `json:"name"`
 	OK   bool   `json:"ok"`
-	// Error says why it did not arrive; it holds no secret.
+	// Error says why it was not taken; it holds no secret.
 	Error string `json:"error,omitempty"`
+	// Look says what a person sees of it, and where; Ends is when it ends by itself.
+	Look string    `json:"look,omitempty"`
+	Ends time.Time `json:"ends,omitzero"`
 }
 
 // NotifierTests are those of all notifiers, by name.

@@ -18,7 +18,7 @@ func doctorCommand() *command {
 		examples: []string{"belay doctor", "belay doctor --config belayd.yaml        # before belayd runs", "belay doctor --notify                   # people get a marked test message", "belay doctor --context prod --output json"},
 		setup: func(f *flags) run {
 			conn := f.connection()
-			notify := f.Bool("notify", false, "also send a marked test message to every notifier")
+			notify := f.Bool("notify", false, "also send a marked test through every notifier, as a page goes there")
 			config := f.file("config", "look at belayd's config `FILE` and its sources from here, without a daemon")
 			output := f.choice("output", "how to print", "table", "json", "yaml")
 			return func(ctx context.Context, e *env, _ []string) error {
@@ -44,13 +44,15 @@ type finding struct {
 	What   string `json:"what"`
 	Found  string `json:"found"`
 	Remedy string `json:"remedy,omitempty"`
+	// Look says what only a person can see.
+	Look string `json:"look,omitempty"`
 }
 
 func doctor(ctx context.Context, e *env, c *api.Client, notify bool, output string) error {
 	var all []finding
 	looks := []func(context.Context, *api.Client) []finding{lookReady, lookPolicies, lookEndpoints, lookRollouts, lookTriggers, lookSources}
 	if notify {
-		looks = append(looks, lookNotifiers)
+		looks = append(looks, e.lookNotifiers)
 	}
 	for _, look := range looks {
 		found := look(ctx, c)
@@ -79,8 +81,10 @@ func (e *env) printFindings(all []finding, output string) error {
 				mark = e.paint(red, "WRONG")
 			}
 			fmt.Fprintf(w, "%s  %-11s %s\n", mark, f.What, safe(f.Found))
-			if f.Remedy != "" {
-				fmt.Fprintf(w, "       %-11s → %s\n", "", safe(f.Remedy))
+			for _, next := range []string{f.Remedy, f.Look} {
+				if next != "" {
+					fmt.Fprintf(w, "       %-11s → %s\n", "", safe(next))
+				}
 			}
 		}
 		return nil
@@ -195,8 +199,9 @@ func lookTriggers(ctx context.Context, c *api.Client) []finding {
 	return out
 }
 
-// lookNotifiers sends a test message to every notifier.
-func lookNotifiers(ctx context.Context, c *api.Client) []finding {
+// lookNotifiers sends a test through every notifier. Whether it arrived only a person
+// can say.
+func (e *env) lookNotifiers(ctx context.Context, c *api.Client) []finding {
 	l, err := c.TestNotifiers(ctx)
 	if err != nil {
 		return []finding{{What: "notifiers", Found: sentence(err)}}
@@ -206,7 +211,10 @@ func lookNotifiers(ctx context.Context, c *api.Client) []finding {
 	}
 	var out []finding
 	for _, n := range l.Notifiers {
-		f := finding{OK: n.OK, What: "notifier", Found: n.Name + " took a test message"}
+		f := finding{OK: n.OK, What: "notifier", Found: n.Name + " took a test"}
+		if n.Look != "" {
+			f.Look = fmt.Sprintf("look for %s; the test ends by itself at %s. If nothing came by then, nobody would be paged", n.Look, e.clock(n.Ends))
+		}
 		if !n.OK {
 			f.Found, f.Remedy = n.Name+": "+n.Error, "check its address and secret in belayd's config"
 		}

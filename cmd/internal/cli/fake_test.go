@@ -201,7 +201,7 @@ func (d *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		answer(api.Health{SchemaVersion: 1, Status: "not ready", Version: "1.0", Problems: []string{"trigger nats:RELEASES: disconnected"}})
 	case r.URL.Path == "/v1/notifiers/test":
-		answer(api.NotifierTests{SchemaVersion: 1, Notifiers: []api.NotifierTest{{Name: "pager", OK: true}, {Name: "slack", Error: "channel_not_found"}}})
+		answer(api.NotifierTests{SchemaVersion: 1, Notifiers: []api.NotifierTest{{Name: "pager", OK: true, Look: "an incident [TEST]", Ends: now.Add(10 * time.Minute)}, {Name: "slack", Error: "channel_not_found"}}})
 	case r.Method == "DELETE":
 		w.WriteHeader(http.StatusNoContent)
 	case i < 0:

@@ -33,6 +33,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/belayd/belay/cmd/internal/bulkhead"
+	"github.com/belayd/belay/cmd/internal/drill"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
@@ -81,6 +82,7 @@ type daemon struct {
 	current   atomic.Pointer[set]
 	tasks     tasks
 	reloading reloading
+	drill     drill.Drill
 	registry  *prometheus.Registry
 	// bulkhead stands between the daemon and its adapters.
 	bulkhead *bulkhead.Bulkhead
@@ -109,7 +111,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	d := &daemon{o: o, log: o.Logger, registry: prometheus.NewRegistry()}
+	d := &daemon{o: o, log: o.Logger, drill: drill.Drill{Log: o.Logger}, registry: prometheus.NewRegistry()}
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := registerBuildInfo(d.registry, o.Version); err != nil {
 		return err
@@ -217,6 +219,7 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 	})
 	spawn("api", server.Run)
 	spawn("control", d.control)
+	spawn("drill", d.drill.Run)
 	d.tasks.start(ctx, d.log)
 	d.tasks.set(d.now().tasks(d))
 	spawn("config", func(ctx context.Context) error { return d.watch(ctx, reloadEvery) })

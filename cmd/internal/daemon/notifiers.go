@@ -31,6 +31,25 @@ func (c NotifierConfig) hook() string {
 	return ""
 }
 
+// look says where somebody who sent a test looks for it.
+func (c NotifierConfig) look() string {
+	switch {
+	case c.Slack != nil && c.Slack.PageMention == "":
+		return "a message [Test] in the channel of pages; it mentions nobody, as a page does: set pageMention to call people"
+	case c.Slack != nil:
+		return "a message [Test] in the channel of pages that mentions whom a page mentions"
+	case c.PagerDuty != nil:
+		return "an incident [TEST] of severity critical on the phone of whoever is on call"
+	case c.Alertmanager != nil:
+		return "a notification of the alert BelayPage with severity=critical and test=true, where its route sends pages; it comes after the route's group_wait"
+	case c.Email != nil:
+		return "a mail [Belay TEST] of high importance in every receiver's inbox"
+	case c.Webhook != nil:
+		return "an event of type belay.notice.test at the receiver, and what it makes of it"
+	}
+	return ""
+}
+
 // SlackNotifier is a Slack app in one workspace.
 type SlackNotifier struct {
 	BotTokenFile      string            `yaml:"botTokenFile" required:"true" doc:"File with the bot token (xoxb-)."`

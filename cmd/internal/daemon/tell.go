@@ -15,44 +15,27 @@ import (
 // tellTimeout bounds one message that no rollout's outbox carries.
 const tellTimeout = 20 * time.Second
 
-// testNotifiers sends a marked test message through every notifier, all at once,
-// and resolves what it opened.
+// testNotifiers sends a marked test through every notifier, all at once, as a page
+// would go there. It says where to look for each and when it ends by itself.
 func (d *daemon) testNotifiers(ctx context.Context, by rollout.Person) []api.NotifierTest {
-	notifiers := d.now().notifiers
-	names := sortedKeys(notifiers)
+	now := d.now()
+	names := sortedKeys(now.notifiers)
 	out := make([]api.NotifierTest, len(names))
 	var wg sync.WaitGroup
 	for i, name := range names {
-		out[i].Name = name
 		wg.Go(func() {
-			if err := d.testNotifier(ctx, name, notifiers[name], by); err != nil {
-				out[i].Error = err.Error()
+			ends, err := d.drill.Send(ctx, name, now.notifiers[name], by.ID)
+			d.engine.Notified(name, err)
+			if err != nil {
+				out[i] = api.NotifierTest{Name: name, Error: err.Error()}
 				return
 			}
-			out[i].OK = true
+			d.engine.PageTaken(name)
+			out[i] = api.NotifierTest{Name: name, OK: true, Look: now.config.Notifiers[name].look(), Ends: ends}
 		})
 	}
 	wg.Wait()
 	return out
-}
-
-func (d *daemon) testNotifier(ctx context.Context, name string, to notifier.Notifier, by rollout.Person) error {
-	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
-	defer cancel()
-	at := time.Now().UTC()
-	n := notifier.Notice{
-		Key: fmt.Sprintf("test/%s/%d", name, at.UnixNano()), Delivery: fmt.Sprintf("test/%d/1", at.UnixNano()), Topic: notifier.TopicTest,
-		Severity: notifier.SeverityInfo, At: at, Summary: fmt.Sprintf("This is a test: belayd can reach %s. %s asked for this message; nobody needs to act.", name, by.ID),
-	}
-	ref, err := to.Notify(ctx, n)
-	d.engine.Notified(name, err)
-	if err != nil {
-		return err
-	}
-	d.engine.PageTaken(name)
-	n.Delivery, n.Ref, n.Resolve = fmt.Sprintf("test/%d/2", at.UnixNano()), ref, true
-	_, err = to.Notify(ctx, n)
-	return err
 }
 
 // refused tells whoever the config's `tell` names of a release event that was

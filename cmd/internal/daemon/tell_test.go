@@ -22,9 +22,9 @@ import (
 	"github.com/belayd/belay/store/mem"
 )
 
-// TestTell: a test message reaches the receiver, is resolved, and a notifier that
-// cannot be reached is named with its error; a refused event is told to whoever
-// the config names.
+// TestTell: a test reaches the receiver with the severity of a page and stays open,
+// and a notifier that cannot be reached is named with its error; a refused event is
+// told to whoever the config names.
 func TestTell(t *testing.T) {
 	secret := strings.Repeat("s", 32)
 	var mu sync.Mutex
@@ -54,13 +54,16 @@ func TestTell(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := &daemon{engine: e, log: slog.New(slog.DiscardHandler)}
-	d.current.Store(&set{config: &Config{Tell: []string{"hook"}}, notifiers: outlets})
+	d.current.Store(&set{config: &Config{Tell: []string{"hook"}, Notifiers: map[string]NotifierConfig{"hook": {Webhook: &WebhookNotifier{}}}}, notifiers: outlets})
 	tests := d.testNotifiers(t.Context(), rollout.Person{ID: "ann"})
 	if len(tests) != 2 || tests[0].Name != "away" || tests[0].OK || tests[0].Error == "" || !tests[1].OK {
 		t.Fatalf("tests: got %+v, want away to fail and hook to be reached", tests)
 	}
-	if len(got) != 2 || !strings.Contains(got[0], "This is a test: belayd can reach hook. ann asked") || !strings.Contains(got[1], `"resolve":true`) {
-		t.Errorf("the receiver got %q, want a test and its end", got)
+	if len(got) != 1 || !strings.Contains(got[0], "This is a test of hook, asked for by ann.") || !strings.Contains(got[0], `"severity":"critical"`) {
+		t.Errorf("the receiver got %q, want one test with the severity of a page", got)
+	}
+	if left := time.Until(tests[1].Ends); left <= notifier.TestLasts-time.Minute || left > notifier.TestLasts || !strings.Contains(tests[1].Look, "belay.notice.test") {
+		t.Errorf("the answer: got %+v, want where to look and an end in %s", tests[1], notifier.TestLasts)
 	}
 	got = nil
 	d.refused(t.Context(), trigger.Refusal{Trigger: "nats:RELEASES", Sequence: 7, Subject: "models.approved.x", Reason: "no such policy", At: time.Now()})
