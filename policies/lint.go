@@ -31,6 +31,10 @@ const (
 	WarnMissing        = "W114"
 	WarnManyFalse      = "W115"
 	WarnMirror         = "W116"
+	WarnNoCounter      = "W117"
+	WarnUnit           = "W118"
+	WarnInexact        = "W119"
+	WarnDialect        = "W124"
 	WarnQuorum         = "W120"
 	WarnUnusedGate     = "W121"
 	WarnSelfApproval   = "W122"
@@ -70,6 +74,10 @@ var descriptions = map[string]string{
 	WarnMissing:        "Missing readings neither hold nor roll back.",
 	WarnManyFalse:      "One release in twenty within all limits, or more, may be rolled back.",
 	WarnMirror:         "Azure ML mirrors at most 50%, and never on Kubernetes.",
+	WarnNoCounter:      "The name is that of a gauge or of a recorded rate, and what is counted must only rise.",
+	WarnUnit:           "The unit contradicts the series' name.",
+	WarnInexact:        "The query estimates what Belay can count; only a threshold can be judged on it.",
+	WarnDialect:        "The query is none of Prometheus', and what VictoriaMetrics takes beyond it is not checked.",
 	WarnQuorum:         "The gate needs more people than may answer.",
 	WarnUnusedGate:     "No step requires the approval.",
 	WarnSelfApproval:   "Who asked for the release may approve it.",
@@ -243,6 +251,7 @@ func (c *checker) lintMetrics(s *Spec) {
 			c.warn(at, WarnUnusedMetric, "", "")
 		}
 		m := s.Metrics[name]
+		c.lintQueries(at, m)
 		switch {
 		case m.Value != nil && !mentions(m.Value.Query, "deployment", "candidate"):
 			c.warn(at+".value.query", WarnSameForBoth, "", "put ${deployment} into it")

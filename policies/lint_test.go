@@ -42,7 +42,7 @@ func TestWarnings(t *testing.T) {
 		{WarnNearDetect, `">= 0.98x stable"`, `">= 0.98x stable", detect: "0.975x stable"`},
 		{WarnSameForBoth, `{deployment="${deployment}"}`, ``},
 		{WarnEveryEndpoint, "    cpu: {source: prom", "    failures: {source: prom, counts: {total: a, bad: b, deployment: d}}\n    cpu: {source: prom"},
-		{WarnUnusedMetric, "    cpu: {source: prom", "    mem: {source: prom, value: {query: '${deployment}'}}\n    cpu: {source: prom"},
+		{WarnUnusedMetric, "    cpu: {source: prom", "    mem: {source: prom, value: {query: 'm{d=''${deployment}''}'}}\n    cpu: {source: prom"},
 		{WarnShortBake, "bake: 30m", "bake: 90s"},
 		{WarnBigFirstStep, "weight: 5%", "weight: 50%"},
 		{WarnShortLadder, "weight: 100%", "weight: 90%"},
@@ -50,6 +50,11 @@ func TestWarnings(t *testing.T) {
 		{WarnMissing, "  bake:", "  onNoData: {then: page, rollbackAfter: never}\n  bake:"},
 		{WarnManyFalse, "  bake:", "  falseRollback: 5%\n  bake:"},
 		{WarnMirror, "steps: [", "steps: [{mirror: 60%}, "},
+		{WarnNoCounter, "    cpu: {source: prom", "    failures: {source: prom, counts: {total: 'job:requests:rate5m', bad: b, deployment: d}}\n    cpu: {source: prom"},
+		{WarnNoCounter, "    cpu: {source: prom", "    failures: {source: prom, counts: {total: 'requests_in_flight', bad: b, deployment: d}}\n    cpu: {source: prom"},
+		{WarnUnit, "    cpu: {source: prom", "    lat: {source: prom, histogram: {series: 'h_milliseconds', unit: s, deployment: d}}\n    cpu: {source: prom"},
+		{WarnInexact, `max(cpu{deployment="${deployment}"})`, `sum(rate(a{d="${deployment}",code="500"}[1m])) / sum(rate(a{d="${deployment}"}[1m]))`},
+		{WarnDialect, "max(cpu{", "1.5 default (cpu{"},
 		{WarnQuorum, "users: [a, b]}", "users: [a, b]}, quorum: 3"},
 		{WarnUnusedGate, ", requires: [po]", ""},
 		{WarnSelfApproval, "users: [a, b]}", "users: [a, b]}, notBy: []"},
@@ -69,6 +74,9 @@ func TestWarnings(t *testing.T) {
 			if tt.code == WarnNotJudged {
 				text = strings.Replace(text, "{name: canary, weight: 5%}", "{name: canary, weight: 5%, guardrails: [failures]}", 1)
 				text = strings.Replace(text, "guardrails: [failures, watch-through, cpu],", "guardrails: [failures, cpu],", 1)
+			}
+			if tt.code == WarnDialect {
+				env.Dialects = map[string]string{"prom": DialectMetricsQL}
 			}
 			p, ps := parse(t, text, env)
 			if p == nil {

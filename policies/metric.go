@@ -38,6 +38,7 @@ func (c *checker) metrics() {
 		}
 		c.policy.metrics[name] = c.define(name, m, at)
 		c.expressions(at)
+		c.queries(at, m)
 	}
 }
 
@@ -145,26 +146,4 @@ func (m Metric) metric(name string) analysis.Metric {
 		out.Value = &v
 	}
 	return out
-}
-
-// expressions checks the substitutions in every text of a metric.
-func (c *checker) expressions(at string) {
-	for _, path := range slices.Sorted(maps.Keys(c.policy.at)) {
-		n := c.policy.at[path]
-		if !strings.HasPrefix(path, at+".") || n.shape != scalar || !strings.Contains(n.value, "$") {
-			continue
-		}
-		names, err := analysis.Variables(n.value)
-		if err != nil {
-			c.reportGot(path, CodeValue, err.Error())
-			continue
-		}
-		for _, name := range names {
-			if slices.Contains(analysis.VariableNames, name) {
-				continue
-			}
-			p := c.report(path, CodeName, "there is no such substitution")
-			p.Got, p.Hint = "${"+shorten(name)+"}", suggestOrList(name, analysis.VariableNames)
-		}
-	}
 }

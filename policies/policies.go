@@ -33,6 +33,9 @@ type Environment struct {
 	Routers   map[string]string
 	Sources   map[string]string
 	Notifiers map[string]string
+	// Dialects are the languages of sources that differ from their kind's: "prom" to
+	// "metricsql".
+	Dialects map[string]string
 	// Metrics are the definitions that all policies share.
 	Metrics map[string]Metric
 }

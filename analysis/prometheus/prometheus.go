@@ -6,6 +6,7 @@
 //	    prometheus:
 //	      url: http://127.0.0.1:9090
 //	      scrapeInterval: 15s                                  # seen in the samples when missing
+//	      dialect: metricsql                                   # VictoriaMetrics: promql when missing
 //	      http: {authorization: {credentials_file: /etc/belay/prometheus-token}}
 //
 //	metrics:
@@ -107,6 +108,9 @@ type Config struct {
 	Chunk int
 	// Parallel is how many requests are under way for one Read; 4 when zero.
 	Parallel int
+	// MetricsQL: expressions that Prometheus' parser does not read are sent as they
+	// are, with plain names only put in.
+	MetricsQL bool
 	// Params are added to every request.
 	Params url.Values
 }

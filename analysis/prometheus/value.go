@@ -2,6 +2,7 @@ package prometheus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -59,6 +60,9 @@ func (b *batch) instant(q *question, deployment string) (*instant, error) {
 	}
 	vars["window"] = window(length)
 	expr, err := promql.Expand(q.Metric.Value.Query, vars)
+	if e, ok := errors.AsType[*promql.Error](err); ok && e.Syntax && b.s.cfg.MetricsQL {
+		expr, err = promql.ExpandUnread(q.Metric.Value.Query, vars)
+	}
 	if err != nil {
 		return nil, err
 	}

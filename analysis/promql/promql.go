@@ -43,6 +43,8 @@ type Error struct {
 	Why   string
 	// Hint is what to write instead; it may be empty.
 	Hint string
+	// Syntax: the text is no PromQL at all.
+	Syntax bool
 }
 
 // Error is the mistake with its place, "1:7: …", and the hint.
@@ -73,13 +75,13 @@ const (
 // parse reads an expression in which names are still to be put.
 func parse(text string) (parser.Expr, error) {
 	if len(text) > maxText {
-		return nil, &Error{Text: text, Why: fmt.Sprintf("it is longer than %d bytes", maxText)}
+		return nil, &Error{Text: text, Syntax: true, Why: fmt.Sprintf("it is longer than %d bytes", maxText)}
 	}
 	expr, err := parser.ParseExpr(strings.ReplaceAll(text, windowName, sampleWindow))
 	if err == nil {
 		return expr, nil
 	}
-	e := &Error{Text: text, Why: err.Error()}
+	e := &Error{Text: text, Why: err.Error(), Syntax: true}
 	if all, ok := errors.AsType[parser.ParseErrors](err); ok && len(all) > 0 {
 		e.Start, e.Why = int(all[0].PositionRange.Start), all[0].Err.Error()
 	}
@@ -123,4 +125,17 @@ func Check(text string) error {
 		return at(text, expr.PositionRange(), "it gives a range of samples, one number is wanted", "wrap it in a function such as rate() or max_over_time()")
 	}
 	return at(text, expr.PositionRange(), "it gives a "+string(expr.Type())+", one number is wanted", "")
+}
+
+// Fold takes max(…), min(…), sum(…) or avg(…) apart; fold is empty where there is none.
+func Fold(text string) (fold, inner string) {
+	text = strings.TrimSpace(text)
+	for _, f := range []string{"max", "min", "sum", "avg"} {
+		rest, ok := strings.CutPrefix(text, f)
+		rest = strings.TrimSpace(rest)
+		if ok && strings.HasPrefix(rest, "(") && strings.HasSuffix(rest, ")") {
+			return f, rest[1 : len(rest)-1]
+		}
+	}
+	return "", text
 }

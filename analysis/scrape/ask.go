@@ -3,7 +3,6 @@ package scrape
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/belayd/belay/analysis"
@@ -44,7 +43,7 @@ func newAsk(q analysis.Query) ask {
 		a.label, a.instance = m.Mean.Deployment, orInstance(m.Mean.Instance)
 	case m.Value != nil:
 		var text string
-		a.fold, text = folded(m.Value.Query)
+		a.fold, text = promql.Fold(m.Value.Query)
 		texts = []string{text}
 	default:
 		a.err = fmt.Errorf("metric %s asks for nothing", m.Name)
@@ -70,19 +69,6 @@ func orInstance(label string) string {
 		return "instance"
 	}
 	return label
-}
-
-// folded takes max(…) and its like apart.
-func folded(query string) (fold, selector string) {
-	query = strings.TrimSpace(query)
-	for _, f := range []string{"max", "min", "sum", "avg"} {
-		rest, ok := strings.CutPrefix(query, f)
-		rest = strings.TrimSpace(rest)
-		if ok && strings.HasPrefix(rest, "(") && strings.HasSuffix(rest, ")") {
-			return f, rest[1 : len(rest)-1]
-		}
-	}
-	return "", query
 }
 
 func (a *ask) vars(deployment string) map[string]string {

@@ -218,8 +218,7 @@ func checkDraft(dir string, d *draft.Draft) error {
 	if err != nil {
 		return err
 	}
-	env := &policies.Environment{Routers: kindsOf(c.Routers), Sources: kindsOf(c.Sources), Notifiers: kindsOf(c.Notifiers), Metrics: c.Metrics}
-	r, ps := policies.RunTests(os.DirFS(dir), d.Test, env, func(string) bool { return true })
+	r, ps := policies.RunTests(os.DirFS(dir), d.Test, c.Environment(), func(string) bool { return true })
 	if r == nil {
 		return fmt.Errorf("the drafted test is not valid; this is a mistake of belay's: %s", below(dir, ps).Text())
 	}

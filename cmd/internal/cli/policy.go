@@ -36,18 +36,7 @@ func (e *env) environment(file string) (*policies.Environment, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	return &policies.Environment{
-		Routers: kindsOf(c.Routers), Sources: kindsOf(c.Sources), Notifiers: kindsOf(c.Notifiers), Metrics: c.Metrics,
-	}, nil
-}
-
-// kindsOf maps names to the kind of adapter behind them.
-func kindsOf[T any](configs map[string]T) map[string]string {
-	out := map[string]string{}
-	for name, c := range configs {
-		out[name] = policies.Chosen(c)
-	}
-	return out
+	return c.Environment(), nil
 }
 
 // readPolicy parses one file; the problems name files as they were given.

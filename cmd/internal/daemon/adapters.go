@@ -36,7 +36,7 @@ func OpenAdapters(configFile string) (*Adapters, error) {
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, c.located(err)
 	}
-	return &Adapters{Sources: srcs, Routers: rts, Environment: c.environment(), config: c}, nil
+	return &Adapters{Sources: srcs, Routers: rts, Environment: c.Environment(), config: c}, nil
 }
 
 // Look reads every source once for the config's policies and says what it sees.

@@ -38,11 +38,18 @@ type policySet struct {
 	sum    [sha256.Size]byte
 }
 
-// environment is what policies may name.
-func (c *Config) environment() *policies.Environment {
-	return &policies.Environment{
-		Routers: kinds(routers, c.Routers), Sources: kinds(sources, c.Sources), Notifiers: kinds(notifiers, c.Notifiers), Metrics: c.Metrics,
+// Environment is what policies may name.
+func (c *Config) Environment() *policies.Environment {
+	e := &policies.Environment{
+		Routers: kinds(routers, c.Routers), Sources: kinds(sources, c.Sources), Notifiers: kinds(notifiers, c.Notifiers),
+		Dialects: map[string]string{}, Metrics: c.Metrics,
 	}
+	for name, s := range c.Sources {
+		if s.Prometheus != nil {
+			e.Dialects[name] = s.Prometheus.Dialect
+		}
+	}
+	return e
 }
 
 // readPolicies parses every policy file; the problems of all are returned.

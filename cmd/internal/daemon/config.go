@@ -144,6 +144,7 @@ func (c *Config) check() error {
 	var errs []error
 	errs = append(errs, c.checkAuth()...)
 	errs = append(errs, c.checkTriggers()...)
+	errs = append(errs, c.checkMetrics()...)
 	if c.Events != nil && c.Events.NATS != nil && !isNATSAddress(c.Events.NATS.URL) {
 		errs = append(errs, errors.New("events.nats.url: want nats://HOST:PORT, or several with commas (what is there is not shown: it may hold a password)"))
 	}
@@ -163,6 +164,26 @@ func (c *Config) check() error {
 		hooked = name
 	}
 	return errors.Join(errs...)
+}
+
+// checkMetrics looks at the queries of the shared metrics.
+func (c *Config) checkMetrics() []error {
+	var errs []error
+	env := c.Environment()
+	for _, name := range sortedKeys(c.Metrics) {
+		m := c.Metrics[name]
+		kind, known := env.Sources[m.Source]
+		if !known {
+			errs = append(errs, fmt.Errorf("metrics.%s.source: there is no source %q", name, m.Source))
+			continue
+		}
+		for _, f := range m.QueryFaults(kind, env.Dialects[m.Source]) {
+			if !f.Warning {
+				errs = append(errs, fmt.Errorf("metrics.%s.%s: %w", name, f.Field, f.Err))
+			}
+		}
+	}
+	return errs
 }
 
 // checkTriggers looks at what would make two triggers one.

@@ -110,6 +110,8 @@ func TestCheckConfig(t *testing.T) {
 		{"stream: RELEASES, subject: \"models.>\"", "stream: RELEASES, url: \"nats://127.0.0.1:1\", subject: \"models.>\"", "given twice"},
 		{"listen: 127.0.0.1:0", "tell: [nobody]\nlisten: 127.0.0.1:0", "belayd.yaml:1:8: tell[0]: there is no notifier"},
 		{"{{.Summary}}", "{{.Sumary}}", "notifiers.oncall"},
+		{"listen: 127.0.0.1:0", "metrics: {shared: {source: prom, counts: {total: 'rate(a[5m])', bad: b, deployment: d}}}\nlisten: 127.0.0.1:0", "belayd.yaml:1:43: metrics.shared.counts.total: 1:1: a plain selector is wanted: give the raw counter"},
+		{"listen: 127.0.0.1:0", "metrics: {shared: {source: prm, value: {query: a}}}\nlisten: 127.0.0.1:0", "metrics.shared.source: there is no source"},
 		{"lasts: 24h", "lasts: -1h", "notifiers.am"},
 		{"azureml-prod: {azureml", "a2: {azureml: {subscription: 22222222-2222-3333-4444-555555555555, resourceGroup: g, workspace: w, credential: file, tokenFile: token}}\n  azureml-prod: {azureml",
 			"sources.azure.azuremonitor: subscription: is missing, and the azureml routers name several"},

@@ -65,7 +65,7 @@ type origin struct {
 // error is all that is wrong; problems are those of the policies, warnings too.
 func (d *daemon) assemble(c *Config) (*set, policies.Problems, error) {
 	b := newBuilder(c, d.log)
-	s := &set{config: c, env: c.environment(), hooks: map[string]http.Handler{}}
+	s := &set{config: c, env: c.Environment(), hooks: map[string]http.Handler{}}
 	errs := make([]error, 7)
 	s.sources, errs[0] = build(b, "sources", sources, c.Sources)
 	s.routers, errs[1] = build(b, "routers", routers, c.Routers)

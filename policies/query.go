@@ -1,0 +1,235 @@
+package policies
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/promql"
+)
+
+// DialectMetricsQL is VictoriaMetrics' language: what its server takes and
+// Prometheus would refuse is a warning.
+const DialectMetricsQL = "metricsql"
+
+// A query is one expression of a metric: where it stands below the metric, and
+// whether it selects the series of a counter or gives a number.
+type query struct {
+	field, text string
+	value       bool
+}
+
+// texts are the expressions of a metric.
+func (m Metric) texts() []query {
+	var out []query
+	add := func(field, text string) {
+		if text != "" {
+			out = append(out, query{field: field, text: text})
+		}
+	}
+	switch {
+	case m.Counts != nil:
+		add("counts.total", m.Counts.Total)
+		add("counts.bad", m.Counts.Bad)
+		add("counts.good", m.Counts.Good)
+	case m.Histogram != nil:
+		add("histogram.series", m.Histogram.Series)
+	case m.Mean != nil:
+		add("mean.count", m.Mean.Count)
+		add("mean.sum", m.Mean.Sum)
+		add("mean.sumOfSquares", m.Mean.SumOfSquares)
+	case m.Value != nil:
+		out = append(out, query{"value.query", m.Value.Query, true})
+	}
+	return out
+}
+
+// A QueryFault is an expression that its source would refuse.
+type QueryFault struct {
+	// Field is where it stands below the metric: counts.total.
+	Field string
+	// Warning: the source's dialect is not read here, so it may be right after all.
+	Warning bool
+	Err     *promql.Error
+}
+
+// QueryFaults says which expressions of a metric a source of the kind would refuse. The
+// kind is empty where it is not known; then only what no source takes is told.
+func (m Metric) QueryFaults(kind, dialect string) []QueryFault {
+	var out []QueryFault
+	for _, q := range m.texts() {
+		e := q.fault(kind)
+		if e == nil {
+			continue
+		}
+		out = append(out, QueryFault{Field: q.field, Err: e, Warning: q.value && e.Syntax && dialect == DialectMetricsQL})
+	}
+	return out
+}
+
+// fault is why a source of the kind would refuse the expression.
+func (q query) fault(kind string) *promql.Error {
+	var err error
+	switch kind {
+	case "prometheus":
+		if q.value {
+			err = promql.Check(q.text)
+			break
+		}
+		_, err = promql.ParseSelector(q.text)
+	case "scrape":
+		text := q.text
+		if q.value {
+			_, text = promql.Fold(text)
+		}
+		_, err = promql.ParseSelector(text)
+	case "azuremonitor":
+		_, err = promql.ParseSelector(q.text)
+	case "":
+		if q.value {
+			return nil
+		}
+		// What reads as an expression of PromQL and selects no series is wrong in
+		// every language that there is.
+		_, err = promql.ParseSelector(q.text)
+		if e, ok := errors.AsType[*promql.Error](err); ok && e.Syntax {
+			return nil
+		}
+	}
+	if e, ok := errors.AsType[*promql.Error](err); ok {
+		return e
+	}
+	return nil
+}
+
+// speaksPromQL says whether expressions for a source of the kind may be PromQL.
+func speaksPromQL(kind string) bool { return kind == "" || kind == "prometheus" || kind == "scrape" }
+
+// kindOfSource is the kind of the adapter behind a source, and its dialect; empty
+// without a config.
+func (c *checker) kindOfSource(source string) (kind, dialect string) {
+	if c.env == nil {
+		return "", ""
+	}
+	return c.env.Sources[source], c.env.Dialects[source]
+}
+
+// queries checks that a metric's source will take its expressions.
+func (c *checker) queries(at string, m Metric) {
+	kind, dialect := c.kindOfSource(m.Source)
+	if c.env != nil && kind == "" {
+		return // there is no such source, which is told already
+	}
+	for _, f := range m.QueryFaults(kind, dialect) {
+		line, col := f.Err.Place()
+		path, code := at+"."+f.Field, CodeValue
+		if f.Warning {
+			code = WarnDialect
+		}
+		p := c.report(path, code, fmt.Sprintf("line %d, column %d of the query: %s", line, col, f.Err.Why))
+		p.Hint = f.Err.Hint
+		if n := c.policy.at[path]; n != nil {
+			p.Line, p.Col = within(n, f.Err)
+			p.excerpt = n.src.line(p.Line)
+		}
+	}
+}
+
+// within is where a mistake inside a value stands in the file; the value's own
+// place where the file writes it otherwise, with escapes or folded.
+func within(n *node, e *promql.Error) (line, col int) {
+	if n.src == nil {
+		return n.line, n.col
+	}
+	inner, at := e.Place()
+	want := strings.Split(e.Text, "\n")[inner-1]
+	if strings.TrimSpace(want) == "" {
+		return n.line, n.col
+	}
+	for l := n.line + inner - 1; l <= min(n.line+inner, len(n.src.lines)); l++ {
+		text, from := n.src.line(l), 0
+		if l == n.line {
+			from = len(string([]rune(text)[:min(n.col-1, len([]rune(text)))]))
+		}
+		if i := strings.Index(text[from:], want); i >= 0 {
+			return l, len([]rune(text[:from+i])) + at
+		}
+	}
+	return n.line, n.col
+}
+
+// expressions checks the substitutions in every text of a metric.
+func (c *checker) expressions(at string) {
+	for _, path := range slices.Sorted(maps.Keys(c.policy.at)) {
+		n := c.policy.at[path]
+		if !strings.HasPrefix(path, at+".") || n.shape != scalar || !strings.Contains(n.value, "$") {
+			continue
+		}
+		names, err := analysis.Variables(n.value)
+		if err != nil {
+			c.reportGot(path, CodeValue, err.Error())
+			continue
+		}
+		for _, name := range names {
+			if slices.Contains(analysis.VariableNames, name) {
+				continue
+			}
+			p := c.report(path, CodeName, "there is no such substitution")
+			p.Got, p.Hint = "${"+shorten(name)+"}", suggestOrList(name, analysis.VariableNames)
+		}
+	}
+}
+
+// lintQueries warns of what a source takes and does not mean what the metric says.
+func (c *checker) lintQueries(at string, m Metric) {
+	if kind, _ := c.kindOfSource(m.Source); !speaksPromQL(kind) {
+		return
+	}
+	for _, q := range m.texts() {
+		path := at + "." + q.field
+		if q.value {
+			if kind, definition, ok := promql.Exact(q.text); ok {
+				c.warn(path, WarnInexact, "", fmt.Sprintf("define the exact %s instead: %s", kind, definition))
+			}
+			continue
+		}
+		sel, err := promql.ParseSelector(q.text)
+		if err != nil {
+			continue
+		}
+		if why := noCounter(sel.Name); why != "" {
+			c.warn(path, WarnNoCounter, sel.Name, why)
+		}
+	}
+	if h := m.Histogram; h != nil {
+		sel, err := promql.ParseSelector(h.Series)
+		if err != nil {
+			return
+		}
+		if unit, known := promql.UnitOf(sel.Name); known && unit != h.Unit {
+			c.warn(at+".histogram.unit", WarnUnit, fmt.Sprintf("%s of %s", h.Unit, sel.Name), "write unit: "+unit)
+		}
+	}
+}
+
+// gauges are ends of names that no counter has.
+var gauges = []string{"_ratio", "_percent", "_percentage", "_utilization", "_in_flight", "_inflight", "_current", "_rate", "_per_second", "_per_minute", "_avg", "_average", "_p50", "_p90", "_p95", "_p99", "_info"}
+
+// noCounter says why a series of this name is no counter; "" where it may be one.
+func noCounter(name string) string {
+	lower := strings.ToLower(name)
+	if _, operations, recorded := strings.Cut(lower, ":"); recorded {
+		for _, word := range []string{"rate", "ratio", "increase", "avg", "mean", "quantile", "delta"} {
+			if strings.Contains(operations, word) {
+				return "name the raw counter that the rule records it from"
+			}
+		}
+	}
+	if i := slices.IndexFunc(gauges, func(end string) bool { return strings.HasSuffix(lower, end) }); i >= 0 || lower == "up" {
+		return "name a counter, whose name usually ends in _total"
+	}
+	return ""
+}
