@@ -64,7 +64,7 @@ func (e *Endpoint) shift(at time.Time, w Write, fenced bool) *rollout.Failure {
 	if e.Split.Equal(w.To) {
 		return nil
 	}
-	if fenced && !e.Split.Equal(w.From) {
+	if stale := w.From.Version != "" && w.From.Version != e.Split.Version; fenced && (stale || !e.Split.Equal(w.From)) {
 		return &rollout.Failure{Kind: rollout.FailureForeign, Message: "the split is " + e.Split.String() + ", not " + w.From.String()}
 	}
 	w.Applied = true

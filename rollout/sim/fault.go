@@ -19,11 +19,13 @@ type Faults interface {
 	Split(w *World) *rollout.Failure
 	// Read replaces a reading; nil leaves it.
 	Read(w *World, r *Run, q analysis.Query) *analysis.Reading
+	// Hangs is asked at every reading of the metrics: whether it is never answered.
+	Hangs(w *World, r *Run) bool
 	// Notify is asked at every message.
 	Notify(w *World, notifier string) *rollout.Failure
 	// Checks are the preflight's results.
 	Checks(w *World, r *Run) []rollout.CheckResult
-	// Clock is what the daemon's clock shows.
+	// Clock is what the daemon's wall clock shows.
 	Clock(w *World) time.Time
 }
 
@@ -37,6 +39,8 @@ const (
 	CrashBefore
 	// CrashAfter: the append happened and its answer was lost.
 	CrashAfter
+	// StoreAway: the append did not happen, and the daemon goes on without.
+	StoreAway
 )
 
 // A ShiftFault is what becomes of a write.
@@ -68,6 +72,9 @@ func (Fine) Split(*World) *rollout.Failure { return nil }
 
 // Read leaves every reading as it is.
 func (Fine) Read(*World, *Run, analysis.Query) *analysis.Reading { return nil }
+
+// Hangs answers every reading.
+func (Fine) Hangs(*World, *Run) bool { return false }
 
 // Notify delivers every message.
 func (Fine) Notify(*World, string) *rollout.Failure { return nil }

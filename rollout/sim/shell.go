@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/belayd/belay/analysis"
@@ -20,18 +21,54 @@ func (w *World) start(r *Run) {
 		}
 	}
 	for _, e := range r.State.Outbox {
-		if _, on := r.started[key(e)]; on {
+		if _, on := r.started[key(e)]; on || !w.may(r, e) {
 			continue
 		}
 		w.seq++
 		token := w.seq
 		r.started[key(e)] = token
-		w.schedule(e.NotBefore, func(w *World) {
-			if w.current(r, e, token) {
-				w.do(r, e, token)
-			}
-		})
+		w.await(r, e, token)
 	}
+}
+
+// may reports whether the effect may start: its intent is durable, or it needs none,
+// or it is a rollback that has waited for the store long enough.
+func (w *World) may(r *Run, e rollout.Effect) bool {
+	if r.behind.IsZero() || slices.ContainsFunc(r.durable.Outbox, func(o rollout.Effect) bool { return key(o) == key(e) }) {
+		return true
+	}
+	urgent := w.Now.Sub(r.behind) >= rollbackPatience
+	switch e.Kind {
+	case rollout.EffectWake, rollout.EffectReadTraffic, rollout.EffectMeasure:
+		return true
+	case rollout.EffectSetTraffic:
+		return urgent && !e.Forward
+	case rollout.EffectPage:
+		return urgent && r.State.Phase == rollout.PhaseRollingBack
+	case rollout.EffectClaim, rollout.EffectRelease, rollout.EffectPreflight, rollout.EffectAsk, rollout.EffectTell:
+		return false
+	}
+	return false
+}
+
+// await runs the effect when the rollout's time has come to its NotBefore.
+func (w *World) await(r *Run, e rollout.Effect, token int) {
+	wait := time.Duration(0)
+	if !e.NotBefore.IsZero() {
+		wait = max(0, e.NotBefore.Sub(w.time(r)))
+	}
+	if w.alarm > 0 {
+		wait = min(wait, w.alarm)
+	}
+	w.schedule(w.Now.Add(wait), func(w *World) {
+		switch {
+		case !w.current(r, e, token):
+		case e.NotBefore.After(w.time(r)):
+			w.await(r, e, token)
+		default:
+			w.do(r, e, token)
+		}
+	})
 }
 
 // current reports whether the effect, as started with the token, is still wanted.
@@ -46,7 +83,7 @@ func (w *World) answer(r *Run, e rollout.Effect, token int, after time.Duration,
 			return
 		}
 		out := ev(w)
-		out.Effect, out.Attempt, out.At = e.ID, e.Attempt, w.faults.Clock(w)
+		out.Effect, out.Attempt, out.At = e.ID, e.Attempt, w.time(r)
 		w.Fold(r, out)
 	})
 }
@@ -57,7 +94,7 @@ func (w *World) do(r *Run, e rollout.Effect, token int) {
 	case rollout.EffectClaim:
 		w.claim(r, e, token)
 	case rollout.EffectRelease:
-		w.Record = rollout.Admit(w.Record, rollout.ReleaseEvent(r.Plan, r.State, e, w.Now))
+		w.Record = rollout.Admit(w.Record, rollout.ReleaseEvent(r.Plan, r.State, e, w.time(r)))
 		w.answer(r, e, token, 0, func(*World) rollout.Event { return rollout.Event{Kind: rollout.EventReleased} })
 		w.reclaim(r)
 	case rollout.EffectPreflight:
@@ -88,7 +125,7 @@ func (w *World) do(r *Run, e rollout.Effect, token int) {
 // claim asks Admit, and again whenever the record changes.
 func (w *World) claim(r *Run, e rollout.Effect, token int) {
 	before := w.Record
-	w.Record = rollout.Admit(w.Record, rollout.ClaimEvent(r.Plan, e, w.Now))
+	w.Record = rollout.Admit(w.Record, rollout.ClaimEvent(r.Plan, e, w.time(r)))
 	if before.Active != w.Record.Active || before.Scheduled != w.Record.Scheduled || len(before.Queue) != len(w.Record.Queue) {
 		w.reclaim(r)
 	}
@@ -125,6 +162,9 @@ func (w *World) reclaim(but *Run) {
 // setTraffic sends one write and reads back once. What the fault says decides
 // whether and when it lands, and what is heard of it.
 func (w *World) setTraffic(r *Run, e rollout.Effect, token int) {
+	if e.Forward && !w.mayRaise(r, e, token) {
+		return
+	}
 	wr := Write{At: w.Now, Sent: w.Now, Run: r, From: *e.From, To: *e.To, Effect: e.ID}
 	f := w.faults.Shift(w, wr)
 	var failure *rollout.Failure
@@ -146,6 +186,26 @@ func (w *World) setTraffic(r *Run, e rollout.Effect, token int) {
 	})
 }
 
+// mayRaise looks once more right before a forward write, as the engine does: the core
+// hears first when nobody watched for a while, and nothing is sent for a rollout that
+// was stopped meanwhile.
+func (w *World) mayRaise(r *Run, e rollout.Effect, token int) bool {
+	if w.time(r).Sub(r.State.At) > r.Plan.UnwatchedAfter() {
+		delete(r.started, key(e))
+		w.Fold(r, rollout.Event{Kind: rollout.EventWoken})
+		return false
+	}
+	switch r.State.Phase {
+	case rollout.PhaseHeld, rollout.PhasePaused, rollout.PhaseSuspect:
+		w.answer(r, e, token, 0, func(*World) rollout.Event {
+			return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailureTransient, Message: "not sent: the rollout was stopped meanwhile"}}
+		})
+		return false
+	default:
+		return true
+	}
+}
+
 // read is what a read of the endpoint answers now.
 func (w *World) read() (*rollout.Split, *rollout.Failure) {
 	if f := w.faults.Split(w); f != nil {
@@ -157,6 +217,9 @@ func (w *World) read() (*rollout.Split, *rollout.Failure) {
 
 // measure asks the source, each metric from its cursor.
 func (w *World) measure(r *Run, e rollout.Effect, token int) {
+	if w.faults.Hangs(w, r) {
+		return
+	}
 	w.answer(r, e, token, w.latency, func(w *World) rollout.Event {
 		ev := rollout.Event{Kind: rollout.EventMeasured}
 		for _, m := range r.Plan.Panel.Metrics {
@@ -176,15 +239,21 @@ func (w *World) measure(r *Run, e rollout.Effect, token int) {
 	})
 }
 
-// deliver sends one message.
+// deliver sends one message. One that was taken arrives also when it is no longer
+// wanted, or when the daemon that sent it is gone.
 func (w *World) deliver(r *Run, e rollout.Effect, token int) {
-	to := e.Notifiers[0]
-	f := w.faults.Notify(w, to)
-	w.answer(r, e, token, w.latency, func(w *World) rollout.Event {
-		if f != nil {
+	to, life := e.Notifiers[0], w.life
+	if f := w.faults.Notify(w, to); f != nil {
+		w.answer(r, e, token, w.latency, func(*World) rollout.Event {
 			return rollout.Event{Kind: rollout.EventUndelivered, Notifier: to, Failure: f}
-		}
+		})
+		return
+	}
+	w.schedule(w.Now.Add(w.latency), func(w *World) {
 		w.Notices = append(w.Notices, Delivered{At: w.Now, Run: r, Notifier: to, Effect: e})
-		return rollout.Event{Kind: rollout.EventDelivered, Notifier: to, Ref: to + "/" + e.Notice.Key}
+		if w.down || w.life != life {
+			return
+		}
+		w.Fold(r, rollout.Event{Kind: rollout.EventDelivered, Effect: e.ID, Attempt: e.Attempt, Notifier: to, Ref: to + "/" + e.Notice.Key, Key: e.Notice.Key})
 	})
 }

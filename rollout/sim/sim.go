@@ -41,6 +41,9 @@ type Config struct {
 	Next func(*rollout.Plan, rollout.State, rollout.Event) rollout.State
 	// Latency of router, source and notifier calls; 0 is the default of 50 ms.
 	Latency time.Duration
+	// Alarm is the longest time until the daemon looks at its clock again, so that it
+	// notices one that jumped; 0 is for ever.
+	Alarm time.Duration
 }
 
 // A World is one endpoint, the rollouts on it, and everything around them. It is
@@ -61,12 +64,14 @@ type World struct {
 	faults  Faults
 	next    func(*rollout.Plan, rollout.State, rollout.Event) rollout.State
 	latency time.Duration
+	alarm   time.Duration
 	queue   agenda
 	seq     int
 	// scripted counts what At still has to do.
 	scripted int
-	// down: the daemon is away.
+	// down: the daemon is away; life counts its starts.
 	down bool
+	life int
 }
 
 // A Run is one rollout in the world.
@@ -80,6 +85,11 @@ type Run struct {
 	started map[string]int
 	// appends counts the appends, for faults.
 	appends int
+	// behind is since when the store is away and the state is not durable; zero when it
+	// is.
+	behind time.Time
+	// clock is what the rollout's time was at the world's instant seen.
+	clock, seen time.Time
 }
 
 // A Line is one event of one rollout with what it led to.
@@ -110,7 +120,7 @@ func New(c Config) *World {
 	if c.Next == nil {
 		c.Next = rollout.Next
 	}
-	w := &World{Now: c.Start, source: c.Source, faults: c.Faults, latency: c.Latency, next: c.Next}
+	w := &World{Now: c.Start, source: c.Source, faults: c.Faults, latency: c.Latency, alarm: c.Alarm, next: c.Next}
 	w.Endpoint = newEndpoint(c.Split, c.Start)
 	return w
 }
@@ -126,7 +136,8 @@ func (w *World) At(t time.Time, do func(*World)) {
 
 // Begin starts a rollout now. Its plan's ID must be unlike that of every other.
 func (w *World) Begin(p *rollout.Plan) *Run {
-	r := &Run{Plan: p, State: rollout.Start(p, w.Now), started: map[string]int{}}
+	r := &Run{Plan: p, started: map[string]int{}}
+	r.State = rollout.Start(p, w.time(r))
 	r.durable = r.State
 	w.Runs = append(w.Runs, r)
 	w.Record.Endpoint = p.Endpoint
@@ -140,7 +151,7 @@ func (w *World) Fold(r *Run, ev rollout.Event) {
 		return
 	}
 	if ev.At.IsZero() {
-		ev.At = w.Now
+		ev.At = w.time(r)
 	}
 	next := w.next(r.Plan, r.State, ev)
 	switch w.append(r, next) {
@@ -152,6 +163,8 @@ func (w *World) Fold(r *Run, ev rollout.Event) {
 		w.note(r, ev, next)
 		w.crash(CrashAfter)
 		return
+	case StoreAway:
+		w.fallBehind(r)
 	case NoCrash:
 	}
 	r.State = next
@@ -176,10 +189,52 @@ func (w *World) append(r *Run, next rollout.State) Crash {
 	}
 	r.appends++
 	c := w.faults.Append(w, r, r.appends)
-	if c != CrashBefore {
-		r.durable, r.began = next, true
+	if c == NoCrash || c == CrashAfter {
+		r.durable, r.began, r.behind = next, true, time.Time{}
 	}
 	return c
+}
+
+// storeRetry is how often a store that is away is tried, rollbackPatience how long a
+// rollback waits for it.
+const (
+	storeRetry       = time.Second
+	rollbackPatience = 2 * time.Second
+)
+
+// fallBehind keeps what was folded in memory and tries the store again until it is
+// back.
+func (w *World) fallBehind(r *Run) {
+	if !r.behind.IsZero() {
+		return
+	}
+	r.behind = w.Now
+	life := w.life
+	var again func(*World)
+	again = func(w *World) {
+		if w.life != life || r.behind.IsZero() {
+			return
+		}
+		r.appends++
+		if w.faults.Append(w, r, r.appends) == NoCrash {
+			r.durable, r.began, r.behind = r.State, true, time.Time{}
+		} else {
+			w.schedule(w.Now.Add(storeRetry), again)
+		}
+		w.start(r)
+	}
+	w.schedule(w.Now.Add(storeRetry), again)
+}
+
+// time is the time of the rollout's events: what the daemon's clock shows, but never
+// earlier than what it showed before and has passed since.
+func (w *World) time(r *Run) time.Time {
+	now := w.faults.Clock(w)
+	if on := r.clock.Add(w.Now.Sub(r.seen)); !r.seen.IsZero() && on.After(now) {
+		now = on
+	}
+	r.clock, r.seen = now, w.Now
+	return now
 }
 
 // crash takes the daemon away for a while and loses what was not appended.
@@ -191,15 +246,17 @@ func (w *World) crash(Crash) {
 // was not appended is forgotten.
 func (w *World) Away(d time.Duration) {
 	w.down = true
+	w.life++
 	for _, r := range w.Runs {
-		r.State = r.durable
+		r.State, r.behind = r.durable, time.Time{}
 		r.started = map[string]int{}
 	}
 	w.schedule(w.Now.Add(d), func(w *World) {
 		w.down = false
 		for _, r := range w.Runs {
+			r.clock, r.seen = r.State.At, w.Now // a new process knows no clock but the record's
 			if !r.began {
-				r.State = rollout.Start(r.Plan, w.Now)
+				r.State = rollout.Start(r.Plan, w.time(r))
 				w.Fold(r, rollout.Event{Kind: rollout.EventStarted})
 				continue
 			}
