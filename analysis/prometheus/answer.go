@@ -2,6 +2,7 @@ package prometheus
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/internal/series"
@@ -37,24 +38,28 @@ func (b *batch) answer(q *question) analysis.Reading {
 	if q.Metric.Value != nil {
 		return q.value()
 	}
-	from, to, step := b.interval(q)
-	r := analysis.Reading{Metric: q.Metric.Name, From: from, To: to, Status: analysis.StatusOK}
-	sets, err := q.sets()
+	pic, err := b.picture(q)
 	if err != nil {
 		return analysis.ErrorReading(q.Query, err.Error())
 	}
+	from, to, step := q.from, pic.to, pic.step
+	r := analysis.Reading{Metric: q.Metric.Name, From: from, To: to, Status: analysis.StatusOK}
 	if !to.After(from) {
+		b.remember(q)
 		return r
 	}
 	spec := series.Spec{
 		From: from.UnixMilli(), To: to.UnixMilli(), Instance: q.instance, Cuts: q.Cuts,
-		Gap: gap(step).Milliseconds(), Stale: stale(step).Milliseconds(),
+		Gap: gap(step).Milliseconds(), Stale: b.patience(q, step).Milliseconds(),
 	}
 	if q.Metric.Histogram != nil {
 		spec.Unit = q.Metric.Histogram.Unit
 	}
+	if err := q.apart(pic); err != nil {
+		return analysis.ErrorReading(q.Query, err.Error())
+	}
 	for _, d := range q.deployments() {
-		x, err := q.sample(d, sets, spec)
+		x, err := q.sample(pic.by[d], spec)
 		if err != nil {
 			return analysis.ErrorReading(q.Query, fmt.Sprintf("%s: %v", d, err))
 		}
@@ -68,47 +73,36 @@ func (b *batch) answer(q *question) analysis.Reading {
 			r.Candidate = x
 		}
 		if !x.Fresh && r.Reason == "" {
-			r.Reason = fmt.Sprintf("no series of %s has a sample in the last %s", d, stale(step))
+			r.Reason = fmt.Sprintf("no series of %s has a sample in the last %s", d, b.patience(q, step))
 		}
 	}
+	b.remember(q)
 	return r
 }
 
-// sets are the series of each group that the question needs, aligned all
-// together: the series of one target tell of each other, whatever their names.
-// They are copies, because several questions share a group and may see other
-// targets in it.
-func (x *question) sets() (map[*group][]*series.Series, error) {
-	if x.known != nil {
-		return x.known, nil
+// apart refuses series that count for both deployments. Where a label names the
+// deployment, none can.
+func (x *question) apart(pic *picture) error {
+	if x.label != "" {
+		return nil
 	}
-	out := map[*group][]*series.Series{}
-	seen := map[*group]bool{}
-	var all []*series.Series
+	stable, candidate := pic.by[x.Names.Stable], pic.by[x.Names.Candidate]
 	for _, p := range x.parts {
-		g := p.group
-		if g == nil || seen[g] {
-			continue
+		if err := series.Shared(stable[p.role], candidate[p.role], [2]string{x.Names.Stable, x.Names.Candidate}); err != nil {
+			return err
 		}
-		seen[g] = true
-		for _, k := range x.keys(g) {
-			if err := g.errs[k]; err != nil {
-				return nil, err
-			}
-			out[g] = append(out[g], copies(g.series[k])...)
-		}
-		all = append(all, out[g]...)
 	}
-	series.Align(all, x.identity)
-	x.known = out
-	return out, nil
+	return nil
 }
 
-// forget drops the sets of groups that are fetched again.
-func (x *question) forget(again map[*group]map[string]bool) {
-	for g := range x.known {
+// forget drops the picture if series of it are fetched again.
+func (x *question) forget(again map[*group]map[string]time.Duration) {
+	if x.known == nil {
+		return
+	}
+	for g := range x.known.sets {
 		for _, k := range x.keys(g) {
-			if again[g][k] {
+			if again[g][k] > 0 {
 				x.known = nil
 				return
 			}
@@ -117,18 +111,7 @@ func (x *question) forget(again map[*group]map[string]bool) {
 }
 
 // sample counts what one deployment's series say.
-func (x *question) sample(deployment string, sets map[*group][]*series.Series, spec series.Spec) (analysis.Sample, error) {
-	by := map[role][]*series.Series{}
-	for _, p := range x.parts {
-		if p.deployment != deployment || p.group == nil {
-			continue
-		}
-		for _, s := range sets[p.group] {
-			if p.selects(s.Labels, x.label) {
-				by[p.role] = append(by[p.role], s)
-			}
-		}
-	}
+func (x *question) sample(by map[role][]*series.Series, spec series.Spec) (analysis.Sample, error) {
 	switch x.Metric.Kind() {
 	case analysis.KindCounts:
 		return series.Counts(by[roleTotal], by[roleMarked], spec)

@@ -1,7 +1,6 @@
 package prometheus
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +42,8 @@ type group struct {
 	// series and errs are by key.
 	series map[string][]*series.Series
 	errs   map[string]error
+	// have is since when all samples were asked for.
+	have map[string]time.Time
 }
 
 // merge puts the parts of all questions into groups.
@@ -57,7 +58,7 @@ func (b *batch) merge() {
 				continue
 			}
 			step, known := b.s.step(p.shared.name)
-			back := stale(step)
+			back := b.patience(q, step)
 			if !known {
 				back = gap(step)
 			}
@@ -74,7 +75,7 @@ func (b *batch) join(p *part, q *question, les []string, reach time.Duration) {
 		g = &group{
 			shared: p.shared, les: les, to: q.To, reach: reach,
 			keys: map[string]bool{}, deployments: map[string]bool{},
-			series: map[string][]*series.Series{}, errs: map[string]error{},
+			series: map[string][]*series.Series{}, errs: map[string]error{}, have: map[string]time.Time{},
 		}
 		b.groups[key] = g
 	}
@@ -102,25 +103,38 @@ type request struct {
 }
 
 // requests are those of all groups, or of only the keys given, which are
-// asked about as far back as counters are carried.
-func (b *batch) requests(only map[*group]map[string]bool) []request {
+// asked about as much further back.
+func (b *batch) requests(only map[*group]map[string]time.Duration) []request {
 	var out []request
 	for _, key := range slices.Sorted(maps.Keys(b.groups)) {
 		g := b.groups[key]
-		keys, reach := g.keys, g.reach
+		keys, reach := slices.Sorted(maps.Keys(g.keys)), g.reach
 		if only != nil {
-			step, _ := b.s.step(g.shared.name)
-			keys, reach = only[g], g.reach+gap(step)
+			keys = slices.Sorted(maps.Keys(only[g]))
+			for _, d := range only[g] {
+				reach = max(reach, g.reach+d)
+			}
 		}
-		for c := range slices.Chunk(slices.Sorted(maps.Keys(keys)), b.s.chunk(g.shared.name)) {
+		for c := range slices.Chunk(keys, b.s.chunk(g.shared.name)) {
 			out = append(out, request{g, c, reach})
 		}
 	}
 	return out
 }
 
+// keyOf is where in the group a series stands.
+func (g *group) keyOf(s *series.Series) string {
+	if g.shared.index == "" {
+		return ""
+	}
+	return s.Labels.Get(g.shared.index)
+}
+
 // expr is the request in PromQL.
-func (r request) expr() string {
+func (r request) expr() string { return r.selector() + "[" + window(r.reach) + "]" }
+
+// selector is the request's selector in PromQL.
+func (r request) selector() string {
 	g := r.group
 	ms := slices.Clone(g.shared.fixed)
 	if g.shared.index != "" {
@@ -132,7 +146,7 @@ func (r request) expr() string {
 	if len(g.les) > 0 {
 		ms = append(ms, alternatives("le", g.les))
 	}
-	return selector(g.shared.name, ms) + "[" + window(r.reach) + "]"
+	return selector(g.shared.name, ms)
 }
 
 // selector writes a selector of matchers that are written already.
@@ -178,15 +192,13 @@ func (b *batch) fetch(ctx context.Context, rs []request) {
 		for _, k := range r.keys {
 			r.group.errs[k] = errs[i]
 			r.group.series[k] = nil
+			r.group.have[k] = r.group.to.Add(-r.reach)
 		}
 		if errs[i] != nil {
 			continue
 		}
 		for _, s := range results[i].series {
-			k := ""
-			if r.group.shared.index != "" {
-				k = s.Labels.Get(r.group.shared.index)
-			}
+			k := r.group.keyOf(s)
 			r.group.series[k] = append(r.group.series[k], s)
 		}
 	}
@@ -233,28 +245,36 @@ func (b *batch) learn() {
 	}
 }
 
-// lacking are the keys whose series began within the interval, for all that the
-// requests showed: whether they are new must be seen further back.
-func (b *batch) lacking() map[*group]map[string]bool {
-	out := map[*group]map[string]bool{}
+// lacking are the keys of which more must be seen to count the interval exactly,
+// and how much further back: whether a series that begins in it is new, what one
+// that falls in it did before, and where one that comes late was left.
+func (b *batch) lacking() map[*group]map[string]time.Duration {
+	out := map[*group]map[string]time.Duration{}
 	for _, q := range b.questions {
-		if q.err != nil {
+		if q.err != nil || q.Metric.Value != nil {
 			continue
 		}
-		_, to, step := b.interval(q)
-		sets, err := q.sets()
+		pic, err := b.picture(q)
 		if err != nil {
 			continue
 		}
-		for g, all := range sets {
-			if !series.NeedsPast(all, q.from.UnixMilli(), to.UnixMilli(), gap(step).Milliseconds()) {
+		from, to, most := q.from.UnixMilli(), pic.to.UnixMilli(), gap(pic.step).Milliseconds()
+		for g, all := range pic.sets {
+			keys := q.keys(g)
+			if !series.NeedsPast(all, from, to, most, g.have[keys[0]].UnixMilli()) {
 				continue
 			}
-			if out[g] == nil {
-				out[g] = map[string]bool{}
+			more := gap(pic.step)
+			for _, s := range all {
+				if s.Counted > series.Uncounted && s.Counted < from {
+					more = max(more, min(q.from.Sub(time.UnixMilli(s.Counted))+pic.step, b.s.cfg.MaxLookback))
+				}
 			}
-			for _, k := range q.keys(g) {
-				out[g][k] = true
+			if out[g] == nil {
+				out[g] = map[string]time.Duration{}
+			}
+			for _, k := range keys {
+				out[g][k] = max(out[g][k], more)
 			}
 		}
 	}
@@ -262,19 +282,4 @@ func (b *batch) lacking() map[*group]map[string]bool {
 		q.forget(out)
 	}
 	return out
-}
-
-// interval is what the question's reading covers, and its scrape interval.
-func (b *batch) interval(q *question) (from, to time.Time, step time.Duration) {
-	for _, p := range q.parts {
-		if d, known := b.s.step(p.shared.name); known {
-			step = max(step, d)
-		}
-	}
-	step = cmp.Or(step, guess)
-	from, to = q.from, b.s.watermark(q.To, b.now, step)
-	if to.Before(from) {
-		to = from
-	}
-	return from, to, step
 }

@@ -26,6 +26,17 @@ type server struct {
 	w       *analysistest.World
 	late    time.Duration
 	partial bool
+	// outage, where it is set, is how late an instance's sample of an instant comes.
+	outage func(instance string, at time.Time) time.Duration
+}
+
+// here says whether an instance's sample of the instant has come.
+func (s *server) here(instance string, at time.Time) bool {
+	late := s.late
+	if s.outage != nil {
+		late = max(late, s.outage(instance, at))
+	}
+	return time.Since(at) >= late
 }
 
 type wire struct {
@@ -56,6 +67,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else if m := grouped.FindStringSubmatch(expr); m != nil {
 		kind = "vector"
 		result, err = s.vector(m[3], strings.Split(m[2], ","), at)
+	} else if !strings.Contains(expr, "[") {
+		kind = "vector"
+		result, err = s.live(expr, at)
 	} else {
 		err = fmt.Errorf("1:1: parse error: unexpected %q", expr)
 	}
@@ -82,7 +96,7 @@ func (s *server) matrix(text string, from, to time.Time) ([]wire, error) {
 	}
 	found := map[string]*wire{}
 	for _, x := range s.w.Samples() {
-		if x.At.Before(from) || x.At.After(to) || time.Since(x.At) < s.late {
+		if x.At.Before(from) || x.At.After(to) || !s.here(x.Instance, x.At) {
 			continue
 		}
 		for _, l := range analysistest.Lines(x, false) {
@@ -107,6 +121,28 @@ func (s *server) matrix(text string, from, to time.Time) ([]wire, error) {
 		out = append(out, *found[k])
 	}
 	return out, nil
+}
+
+// live is the newest samples of the series whose marker has not come: an instance
+// is given one, as late as its samples are, at the first scrape that lacks it.
+func (s *server) live(text string, at time.Time) ([]wire, error) {
+	last, scrapes := map[string]time.Time{}, []time.Time{}
+	for _, x := range s.w.Samples() {
+		last[x.Instance] = x.At
+		scrapes = append(scrapes, x.At)
+	}
+	all, err := s.matrix(text, at.Add(-5*time.Minute), at)
+	var out []wire
+	for _, x := range all {
+		instance := x.Metric["instance"]
+		i := slices.IndexFunc(scrapes, func(t time.Time) bool { return t.After(last[instance]) })
+		if i >= 0 && s.here(instance, scrapes[i]) {
+			continue
+		}
+		x.Value, x.Values = &x.Values[len(x.Values)-1], nil
+		out = append(out, x)
+	}
+	return out, err
 }
 
 // vector groups the newest samples by labels; all values of the world that are

@@ -36,13 +36,23 @@
 //     total's answer, and of a histogram only the buckets next to the cuts are
 //     asked for. Answers are handed out by labels. What is under way is not asked
 //     again, and what does not fit into one answer is asked in halves.
-//   - A reading ends where the samples have surely arrived: Lag before now, by
-//     default one scrape interval and 5 s. The scrape interval is seen in the timestamps.
+//   - A reading ends where the data ends: at the newest instant that all live series
+//     of both deployments have reached. A series that has missed a sample is asked
+//     about: the server says whether it has ended. One that has not is waited for
+//     as long as such series took to come before, at first three scrape intervals and
+//     1 s; what comes later still counts when it comes, from the last sample
+//     that was counted. The scrape interval is seen in the timestamps.
 //   - Between two samples further apart than five minutes (or four scrape
 //     intervals) nothing is counted. A deployment without a sample for three
 //     scrape intervals is not fresh.
-//   - Series are told from missing ones by the labels job and instance. A series
-//     without an instance label that is new is counted from its second sample.
+//   - Series are told from missing ones by the labels job and instance. A new series
+//     counts from its second sample unless its birth is proved: its target
+//     was scraped without it just before, and other series of the target went on. One
+//     without an instance label never is.
+//   - What no counter does is an error that names its cause: one that falls at every
+//     other scrape (several workers behind one port, or a gauge), the same counter
+//     read by two servers, one series that counts for both deployments, a
+//     histogram whose name and bounds contradict its unit.
 //   - Warnings, an answer that is partial, too large, no JSON, cut off, or from
 //     a server whose clock is more than 30 s off, and numbers that are NaN,
 //     infinite or negative make the reading an error.
@@ -65,8 +75,9 @@
 // as well, those are used. Of a native histogram with custom bounds only the
 // bounds of buckets that hold something are known.
 //
-// The package writes nothing and keeps no cursor; what it remembers, scrape
-// intervals and bucket bounds, only saves questions.
+// The package writes nothing and keeps no cursor. It remembers scrape intervals and
+// bucket bounds, which saves questions, and up to which sample each series was
+// counted, so that late ones count: after a restart it counts from the cursor.
 package prometheus
 
 import (
@@ -94,8 +105,8 @@ type Config struct {
 	// ScrapeInterval is the longest scrape interval of the metrics; it is taken from the
 	// samples when zero.
 	ScrapeInterval time.Duration
-	// Lag is how long samples may take to arrive; one scrape interval and 5 s when
-	// zero.
+	// Lag is the least age of what is read, where the source is known to correct its
+	// samples afterwards. Without it a reading ends where the data does.
 	Lag time.Duration
 	// MaxBytes bounds one answer; 64 MiB when zero.
 	MaxBytes int64
@@ -127,6 +138,7 @@ type Source struct {
 	cfg     Config
 	api     *api
 	layouts *layouts
+	ledger  *ledger
 
 	mu sync.Mutex
 	// steps are the scrape intervals that were seen, by metric name.
@@ -157,6 +169,7 @@ func New(cfg Config) (*Source, error) {
 		cfg:     cfg,
 		api:     &api{cfg: cfg, base: u.JoinPath("api/v1/query"), flying: map[string]*flight{}},
 		layouts: newLayouts(),
+		ledger:  newLedger(),
 		steps:   map[string]time.Duration{},
 		chunks:  map[string]int{},
 	}, nil
@@ -169,12 +182,19 @@ func (s *Source) Read(ctx context.Context, qs []analysis.Query) ([]analysis.Read
 	b := &batch{s: s, now: now, groups: map[string]*group{}}
 	cache := selectorCache{}
 	for i := range qs {
-		b.questions = append(b.questions, newQuestion(qs[i], s.cfg.MaxLookback, cache))
+		x := newQuestion(qs[i], s.cfg.MaxLookback, cache)
+		if x.err == nil && x.Metric.Value == nil {
+			x.id = s.ledger.question(x)
+			x.counted = s.ledger.find(x.id, x.From)
+		}
+		b.questions = append(b.questions, x)
 	}
 	b.findLayouts(ctx)
 	b.merge()
 	b.fetch(ctx, b.requests(nil))
 	b.learn()
+	b.pictures()
+	b.markers(ctx)
 	if more := b.lacking(); len(more) > 0 {
 		b.fetch(ctx, b.requests(more))
 		b.learn()
@@ -238,15 +258,3 @@ func gap(step time.Duration) time.Duration { return max(minGap, 4*step) }
 
 // stale is how old a deployment's newest sample may be.
 func stale(step time.Duration) time.Duration { return 3*step + time.Second }
-
-// watermark is the instant up to which everything has arrived. It keeps whole
-// seconds from the instant asked for, so that rollouts which ask for the same
-// instant get the same interval.
-func (s *Source) watermark(to, now time.Time, step time.Duration) time.Time {
-	lag := cmp.Or(s.cfg.Lag, step+5*time.Second)
-	age := now.Sub(to).Truncate(time.Second)
-	if age >= lag {
-		return to
-	}
-	return to.Add(age - lag)
-}

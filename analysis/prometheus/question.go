@@ -26,8 +26,12 @@ type question struct {
 	label, instance string
 	// parts are the sets of series that are needed, by role and deployment.
 	parts []*part
-	// known are the sets, once they are made.
-	known map[*group][]*series.Series
+	// id names the question in the ledger; counted is what the reading before this
+	// one counted, nil where that is not known.
+	id      uint64
+	counted marks
+	// known is the picture, once it is made.
+	known *picture
 	// wants are the answers to a value's two expressions.
 	wants [2]*instant
 }

@@ -200,7 +200,7 @@ global: {scrape_interval: 1s, scrape_timeout: 1s}
 scrape_configs: [{job_name: demo, file_sd_configs: [{files: [%q], refresh_interval: 1s}]}]
 `, sd), t.TempDir(), "--enable-feature=native-histograms")
 
-	s, err := New(Config{URL: url, Client: &http.Client{}, Lag: 3 * time.Second})
+	s, err := New(Config{URL: url, Client: &http.Client{}})
 	if err != nil {
 		t.Fatal(err)
 	}

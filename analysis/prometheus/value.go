@@ -66,16 +66,28 @@ func (b *batch) instant(q *question, deployment string) (*instant, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := expr + "\xff" + q.To.String()
+	at := b.valueAt(q)
+	key := expr + "\xff" + at.String()
 	in := b.instants[key]
 	if in == nil {
-		in = &instant{expr: expr, at: q.To}
+		in = &instant{expr: expr, at: at}
 		if step > 0 {
 			in.lookback = stale(step)
 		}
 		b.instants[key] = in
 	}
 	return in, nil
+}
+
+// valueAt is the instant at which a value is asked for: the newest one for which
+// the server's samples, as late as those of its counters were, have come.
+func (b *batch) valueAt(q *question) time.Time {
+	late := max(b.s.cfg.Lag, b.s.late(b.now)).Truncate(time.Second)
+	at := q.To.Add(min(b.now.Sub(q.To).Truncate(time.Second)-late, 0))
+	if at.Before(q.From) {
+		return q.From
+	}
+	return at
 }
 
 // plain is the one number of a result; none is not fresh.
@@ -108,7 +120,7 @@ func (x *question) value() analysis.Reading {
 		}
 	}
 	r := analysis.Reading{
-		Metric: x.Metric.Name, From: x.From, To: x.To, Status: analysis.StatusOK,
+		Metric: x.Metric.Name, From: x.From, To: x.wants[0].at, Status: analysis.StatusOK,
 		Stable: x.wants[0].sample, Candidate: x.wants[1].sample,
 	}
 	for i, d := range []string{x.Names.Stable, x.Names.Candidate} {

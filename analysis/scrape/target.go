@@ -265,7 +265,7 @@ func (t *target) drop(cut int64) {
 // says how many there are.
 func (t *target) snapshot(want map[string]bool) snapshot {
 	x := snapshot{floor: t.floor, dynamic: t.dynamic, times: slices.Clip(t.times), series: map[string][]*series.Series{}}
-	known := &series.Target{Times: x.times}
+	var members []*series.Series
 	for n := range want {
 		x.since = max(x.since, t.since[n])
 		if t.since[n] == 0 {
@@ -273,8 +273,13 @@ func (t *target) snapshot(want map[string]bool) snapshot {
 		}
 		for _, k := range slices.Sorted(maps.Keys(t.series[n])) {
 			s := t.series[n][k]
-			x.series[n] = append(x.series[n], &series.Series{Labels: s.Labels, Points: slices.Clip(s.Points), Target: known})
+			c := &series.Series{Labels: s.Labels, Points: slices.Clip(s.Points)}
+			x.series[n], members = append(x.series[n], c), append(members, c)
 		}
+	}
+	known := series.NewTarget(x.times, members)
+	for _, m := range members {
+		m.Target = known
 	}
 	return x
 }

@@ -26,6 +26,9 @@ func Buckets(classic, native []*Series, spec Spec) (analysis.Sample, error) {
 	if !fresh(cs, spec) && !fresh(ns, spec) {
 		return analysis.Sample{}, nil
 	}
+	if err := proven(slices.Concat(cs, ns), spec); err != nil {
+		return analysis.Sample{}, err
+	}
 	r := findRestarts(slices.Concat(cs, ns), spec.Gap)
 	var parts []part
 	for i, s := range cs {
@@ -109,10 +112,23 @@ func classicStreams(all []*Series, spec Spec) ([]*stream, [][]float64, error) {
 		for i, b := range g {
 			members[i], bounds[i] = b.s, b.le
 		}
+		if n := len(bounds); n > 1 {
+			if err := UnitError(g[0].s.Labels.Get(NameLabel), spec.Unit, unscaled(bounds[n-2], spec.Unit)); err != nil {
+				return nil, nil, err
+			}
+		}
 		s := joint(members, len(members)-1, spec.Instance)
 		ss, les = append(ss, s), append(les, bounds)
 	}
 	return ss, les, nil
+}
+
+// unscaled is a bound in the unit of the series.
+func unscaled(seconds float64, unit string) float64 {
+	if unit == "ms" {
+		return seconds * 1000
+	}
+	return seconds
 }
 
 // classicPart makes disjoint buckets of cumulative increments. A bucket may not
@@ -151,8 +167,9 @@ func nativeStreams(all []*Series, spec Spec) ([]*stream, error) {
 
 func nativeParts(native *Series, s *stream, spec Spec, r restarts) ([]part, error) {
 	var out []part
+	after := s.after(spec)
 	for i, p := range native.Points {
-		if p.T <= spec.From || p.T > spec.To {
+		if p.T <= after || p.T > spec.To {
 			continue
 		}
 		how := s.origin(i, spec.Gap)
@@ -160,7 +177,7 @@ func nativeParts(native *Series, s *stream, spec Spec, r restarts) ([]part, erro
 			continue
 		}
 		x := p.H.whole()
-		if how == fromPrevious && !r[s.target][p.T] {
+		if how >= fromPrevious && !r.within(s.target, s.t[i-1], p.T) {
 			if d, ok := subtract(p.H, native.Points[i-1].H); ok {
 				x = d
 			}

@@ -69,6 +69,9 @@ func Counts(total, marked []*Series, spec Spec) (analysis.Sample, error) {
 	if !fresh(ts, spec) {
 		return analysis.Sample{}, nil
 	}
+	if err := proven(slices.Concat(ts, ms), spec); err != nil {
+		return analysis.Sample{}, err
+	}
 	r := findRestarts(slices.Concat(ts, ms), spec.Gap)
 	by := map[string]*analysis.Sample{}
 	for _, s := range ts {
@@ -112,6 +115,9 @@ func Mean(count, sum, squares []*Series, spec Spec) (analysis.Sample, error) {
 	}
 	if !fresh(ss, spec) {
 		return analysis.Sample{}, nil
+	}
+	if err := proven(ss, spec); err != nil {
+		return analysis.Sample{}, err
 	}
 	r := findRestarts(ss, spec.Gap)
 	by := map[string]*analysis.Sample{}

@@ -8,10 +8,16 @@
 //   - A counter that falls has been reset: its new value is the increment. The
 //     buckets of a histogram are reset together, and so are all series of a
 //     target whose largest counter fell: its process was restarted.
-//   - A series that was missing when its target was scraped has been born since
-//     (or born again), and counts from zero. Where the target itself is new, or
-//     is not known, the first sample is only the mark to count from: what it
-//     had counted before may be years old.
+//   - A series is born, and counts from zero, when its target was scraped without
+//     it just before and other series of the target went on across its first
+//     sample. Where the target is new, or not known, or all its series come under
+//     new labels at once, the first sample is only the mark to count from: what
+//     it had counted before may be years old. So is the first sample after a
+//     scrape that lacked it, unless it fell or its process was restarted.
+//   - An interval ends at the latest instant that all live series have reached:
+//     see Reach. What comes later than that is counted when it comes.
+//   - What is no counter, and what is counted twice, is an error with its cause:
+//     see proof.go.
 //   - Sums over instances are made after differencing, never before.
 //   - A number that is NaN, infinite or negative where it must not be is an
 //     error, never a value.
@@ -81,17 +87,69 @@ type Point struct {
 // that share a timestamp are an error of the caller's.
 type Series struct {
 	Labels Labels
+	// ID is the caller's name for the label set; the package does not look at it.
+	ID     uint64
 	Points []Point
 	// Target is what the series was scraped from; nil where that is not known.
 	Target *Target
+	// Ended: its source said that there will be no more samples.
+	Ended bool
+	// Counted is the timestamp of the newest sample that was counted already, where
+	// that is before the interval asked for; Uncounted when none was, 0 when that
+	// is not known.
+	Counted int64
+
+	// Writers names the identity that several writers share; see Align.
+	Writers string
 }
 
-// A Target is one scraped process. Its Times tell a series that was missing
+// Uncounted is Counted of a series of which nothing was counted yet.
+const Uncounted int64 = 1
+
+// Last is the timestamp of the newest sample at or before to; 0 where there is
+// none.
+func (s *Series) Last(to int64) int64 {
+	for i := len(s.Points) - 1; i >= 0; i-- {
+		if s.Points[i].T <= to {
+			return s.Points[i].T
+		}
+	}
+	return 0
+}
+
+// A Target is one scraped process. Its scrapes tell a series that was missing
 // from one that was not looked for.
 type Target struct {
-	// Times are the instants of its answered scrapes in Unix milliseconds,
-	// increasing.
-	Times []int64
+	// times are the instants of its answered scrapes in Unix milliseconds,
+	// increasing; goesOn says of each whether a series has samples at it and at
+	// the one before.
+	times  []int64
+	goesOn []bool
+}
+
+// NewTarget is the target that was scraped at the times, which increase, and
+// gave the members.
+func NewTarget(times []int64, members []*Series) *Target {
+	t := &Target{times: times, goesOn: make([]bool, len(times))}
+	for _, m := range members {
+		whole, before := len(m.Points) >= len(times), -2
+		for _, p := range m.Points {
+			i, ok := slices.BinarySearch(times, p.T)
+			if ok && i == before+1 {
+				t.goesOn[i] = true
+			} else {
+				whole = whole && i == 0
+			}
+			before = i
+			if !ok {
+				before = -2
+			}
+		}
+		if whole {
+			break // nothing is left to be shown by the others
+		}
+	}
+	return t
 }
 
 // between says whether the target was scraped in the open interval (a, b).
@@ -99,8 +157,19 @@ func (t *Target) between(a, b int64) bool {
 	if t == nil {
 		return false
 	}
-	i, _ := slices.BinarySearch(t.Times, a+1)
-	return i < len(t.Times) && t.Times[i] < b
+	i, _ := slices.BinarySearch(t.times, a+1)
+	return i < len(t.times) && t.times[i] < b
+}
+
+// proves says whether a series that has its first sample since after at the
+// instant b was born by then: the target was scraped in (after, b), and another
+// series went on from there to b.
+func (t *Target) proves(after, b int64) bool {
+	if t == nil {
+		return false
+	}
+	i, ok := slices.BinarySearch(t.times, b)
+	return ok && i > 0 && t.times[i-1] > after && t.goesOn[i]
 }
 
 // Align gives every series the target that its identity names, with the instants at
@@ -129,11 +198,15 @@ func Align(all []*Series, identity func(Labels) string) {
 			g.step = d
 		}
 	}
-	for _, g := range groups {
-		t := &Target{Times: union(g.members)}
-		if !regular(t.Times, g.step) {
+	for id, g := range groups {
+		times := union(g.members)
+		if !regular(times, g.step) {
+			for _, s := range g.members {
+				s.Writers = id
+			}
 			continue
 		}
+		t := NewTarget(times, g.members)
 		for _, s := range g.members {
 			s.Target = t
 		}

@@ -16,8 +16,11 @@ type stream struct {
 	labels   Labels
 	instance string
 	target   *Target
-	t        []int64
-	created  []int64
+	// counted and writers are the series'.
+	counted int64
+	writers string
+	t       []int64
+	created []int64
 	// own are the timestamps of the main number's series. A sample that another
 	// one lacks is left out of t, and is no sign that the counter was missing.
 	own []int64
@@ -73,23 +76,23 @@ const (
 	fromNothing  from = iota // it is only a mark: what it counted before is not known
 	fromZero                 // it was born, or reset, since the sample before
 	fromPrevious             // the sample before
+	fromEither               // it was missing since: from zero if it fell or was restarted
 )
 
 // origin says what the sample i is to be counted from. prev is the timestamp of
 // the sample before, where there is one.
 func origin(target *Target, created, t int64, prev int64, hasPrev bool, gap int64) from {
 	near := t - gap
-	if hasPrev && prev >= near && !target.between(prev, t) {
-		if created > prev {
+	if hasPrev && prev >= near {
+		switch {
+		case created > prev:
 			return fromZero
+		case target.between(prev, t):
+			return fromEither
 		}
 		return fromPrevious
 	}
-	after := near - 1
-	if hasPrev && prev > after {
-		after = prev
-	}
-	if target.between(after, t) || (created > 0 && created >= near) {
+	if target.proves(near-1, t) || (created > 0 && created >= near) {
 		return fromZero
 	}
 	return fromNothing
@@ -109,7 +112,7 @@ func (s *stream) origin(i int, gap int64) from {
 	if j > 0 && s.own[j-1] > prev && prev >= t-gap {
 		for k := j; k > 0 && s.own[k-1] >= prev; k-- {
 			if s.target.between(s.own[k-1], s.own[k]) {
-				return fromZero
+				return fromEither
 			}
 		}
 		return fromPrevious
@@ -117,20 +120,40 @@ func (s *stream) origin(i int, gap int64) from {
 	return origin(s.target, s.created[i], t, prev, true, gap)
 }
 
-// NeedsPast says whether a sample in (from, to] is the first of its series that
-// was given, and nothing shows that the series was born: to count it exactly,
-// one must know whether there are samples up to gap before.
-func NeedsPast(all []*Series, from, to, gap int64) bool {
+// NeedsPast says whether what was given does not reach back far enough to count
+// the interval exactly: a series has its first sample in it, or fell in it, or was
+// counted up to an instant before all that is given of it. have is since when, in
+// Unix milliseconds, all samples were given.
+func NeedsPast(all []*Series, from, to, gap, have int64) bool {
 	for _, s := range all {
 		if len(s.Points) == 0 {
 			continue
 		}
-		p := s.Points[0]
-		if p.T > from && p.T <= to && origin(s.Target, p.Created, p.T, 0, false, gap) == fromNothing {
+		p, since := s.Points[0], from
+		if s.Counted != 0 && s.Counted < from {
+			since = s.Counted
+		}
+		switch {
+		case p.T > since && p.T <= to && p.T-gap < have && !(p.Created > 0 && p.Created >= p.T-gap):
+			return true // whether it is new, one must see further back
+		case s.Counted > Uncounted && s.Counted < p.T && s.Counted < from:
 			return true
+		}
+		for i := 1; i < len(s.Points); i++ {
+			if t := s.Points[i].T; t > since && t <= to && t-gap < have && s.Points[i].value() < s.Points[i-1].value() {
+				return true
+			}
 		}
 	}
 	return false
+}
+
+// value is the number that tells a restart.
+func (p *Point) value() float64 {
+	if p.H != nil {
+		return p.H.Count
+	}
+	return p.V
 }
 
 // restarts are the instants at which targets came back as new processes: the
@@ -145,7 +168,7 @@ func findRestarts(ss []*stream, gap int64) restarts {
 			continue
 		}
 		for i := 1; i < len(s.t); i++ {
-			if s.origin(i, gap) == fromPrevious && s.row(i)[s.main] < s.row(i - 1)[s.main] {
+			if s.row(i)[s.main] < s.row(i - 1)[s.main] && s.origin(i, gap) >= fromPrevious {
 				if r == nil {
 					r = restarts{}
 				}
@@ -162,6 +185,16 @@ func findRestarts(ss []*stream, gap int64) restarts {
 		}
 	}
 	return r
+}
+
+// within says whether the target came back as a new process in (a, b].
+func (r restarts) within(target *Target, a, b int64) bool {
+	for t, restarted := range r[target] {
+		if restarted && t > a && t <= b {
+			return true
+		}
+	}
+	return false
 }
 
 func largestFell(ss []*stream, target *Target, t int64) bool {
@@ -181,22 +214,32 @@ func largestFell(ss []*stream, target *Target, t int64) bool {
 	return fell
 }
 
-// increase adds up what the stream counted in the interval.
+// after is the instant up to which the stream was counted before.
+func (s *stream) after(spec Spec) int64 {
+	if s.counted != 0 && s.counted < spec.From {
+		return s.counted
+	}
+	return spec.From
+}
+
+// increase adds up what the stream counted in the interval, and what came too
+// late for the ones before.
 func (s *stream) increase(spec Spec, r restarts) ([]float64, error) {
 	sum := make([]float64, s.width)
+	after := s.after(spec)
 	for i, t := range s.t {
-		if t <= spec.From || t > spec.To {
+		if t <= after || t > spec.To {
 			continue
 		}
 		if err := s.check(i); err != nil {
 			return nil, err
 		}
 		how := s.origin(i, spec.Gap)
-		if how == fromPrevious {
+		if how >= fromPrevious {
 			if err := s.check(i - 1); err != nil {
 				return nil, err
 			}
-			if r[s.target][t] || s.fell(i) {
+			if s.fell(i) || r.within(s.target, s.t[i-1], t) {
 				how = fromZero
 			}
 		}
@@ -206,7 +249,7 @@ func (s *stream) increase(spec Spec, r restarts) ([]float64, error) {
 			for j, x := range s.row(i) {
 				sum[j] += x
 			}
-		case fromPrevious:
+		case fromPrevious, fromEither:
 			before := s.row(i - 1)
 			for j, x := range s.row(i) {
 				sum[j] += x - before[j]
@@ -223,6 +266,7 @@ func single(all []*Series, instance string) []*stream {
 		n := len(s.Points)
 		x := &stream{
 			labels: s.Labels, instance: s.Labels.Get(instance), target: s.Target,
+			counted: s.Counted, writers: s.Writers,
 			t: make([]int64, n), created: make([]int64, n), v: make([]float64, n), width: 1, free: -1,
 		}
 		for i, p := range s.Points {
@@ -240,6 +284,7 @@ func joint(all []*Series, main int, instance string) *stream {
 	first := all[0]
 	x := &stream{
 		labels: first.Labels, instance: first.Labels.Get(instance), target: first.Target,
+		counted: all[main].Counted, writers: first.Writers,
 		width: len(all), free: -1, main: main,
 	}
 	for _, p := range all[main].Points {

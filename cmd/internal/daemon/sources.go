@@ -30,7 +30,7 @@ type PrometheusSource struct {
 	Azure          *AzureLogin   `yaml:"azure" doc:"Ask Azure Managed Prometheus with an Entra token."`
 	Timeout        time.Duration `yaml:"timeout" default:"10s" doc:"Bound of one request."`
 	ScrapeInterval time.Duration `yaml:"scrapeInterval" doc:"The longest scrape interval of the metrics; read from the samples when missing."`
-	Lag            time.Duration `yaml:"lag" doc:"How long samples may take to arrive; one scrape interval and 5s when missing."`
+	Lag            time.Duration `yaml:"lag" doc:"The least age of what is read, for a source that corrects its samples; without it a reading ends where the data ends."`
 }
 
 // ScrapeSource reads /metrics.
