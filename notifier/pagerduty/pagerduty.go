@@ -13,11 +13,13 @@
 //     and are accepted without being sent.
 //   - A test is an alert whose summary says so ("[TEST]"). It stays open until a
 //     notice of its key resolves it, so that whoever tests can see it arrive.
+//   - Whoever acknowledges or resolves an incident of Belay's in PagerDuty
+//     acknowledges the page, where a webhook subscription tells Belay of it. What a
+//     program does there, Belay's own events among it, is no person's word.
 //   - What is sent keeps to the documented limits; what is too long is cut, and
 //     what to do (the sentence, the runbook, the commands) is cut last.
 //
-// The package does not retry, hears no answers (acknowledging is PagerDuty's own
-// matter) and keeps no state.
+// The package does not retry and keeps no state.
 package pagerduty
 
 import (
@@ -27,6 +29,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -57,10 +60,15 @@ type Config struct {
 	RoutingKey string
 	// URL is where the API is: another region, or a proxy; "" is DefaultURL.
 	URL string
+	// WebhookSecret is that of the V3 webhook subscription which tells of what people
+	// do with incidents; "" for none.
+	WebhookSecret string
 	// Templates override the summaries: "page", "test" and "change".
 	Templates map[string]string
-	// Client sends the events; required.
+	// Client sends the events; required. Log is told what cannot be told anybody
+	// else; required.
 	Client *http.Client
+	Log    *slog.Logger
 }
 
 // A Client calls the people of one PagerDuty service. It is safe for concurrent
@@ -69,7 +77,10 @@ type Client struct {
 	key    string
 	base   string
 	client *http.Client
+	log    *slog.Logger
 	words  *notifier.Templates
+	secret []byte
+	inbox  inbox
 }
 
 // defaults are the summaries by name.
@@ -96,11 +107,18 @@ func New(c Config) (*Client, error) {
 	if c.Client == nil {
 		return nil, errors.New("pagerduty: client: want an HTTP client")
 	}
+	if c.Log == nil {
+		return nil, errors.New("pagerduty: log: want a logger")
+	}
+	secret, err := webhookSecret(c.WebhookSecret)
+	if err != nil {
+		return nil, err
+	}
 	words, err := notifier.ParseTemplates(defaults, c.Templates, func(s string) string { return notifier.Line(s, maxSummary) }, nil)
 	if err != nil {
 		return nil, fmt.Errorf("pagerduty: %w", err)
 	}
-	return &Client{key: key, base: strings.TrimSuffix(base, "/"), client: c.Client, words: words}, nil
+	return &Client{key: key, base: strings.TrimSuffix(base, "/"), client: c.Client, log: c.Log, words: words, secret: secret}, nil
 }
 
 // Notify triggers, updates or resolves an alert, or sends a change event. The

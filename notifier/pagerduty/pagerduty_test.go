@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -26,7 +27,7 @@ func open(t *testing.T) (*pagerduty.Client, *emulator, *notifiertest.Server) {
 	t.Helper()
 	e := &emulator{}
 	s := notifiertest.NewServer(t, e)
-	c, err := pagerduty.New(pagerduty.Config{RoutingKey: key, URL: s.URL, Client: notifiertest.Client()})
+	c, err := pagerduty.New(pagerduty.Config{RoutingKey: key, URL: s.URL, Client: notifiertest.Client(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatalf("New: got %v, want no error", err)
 	}
@@ -103,7 +104,7 @@ func TestPage(t *testing.T) {
 func TestTemplates(t *testing.T) {
 	e := &emulator{}
 	s := notifiertest.NewServer(t, e)
-	c, err := pagerduty.New(pagerduty.Config{RoutingKey: key, URL: s.URL, Client: notifiertest.Client(), Templates: map[string]string{
+	c, err := pagerduty.New(pagerduty.Config{RoutingKey: key, URL: s.URL, Client: notifiertest.Client(), Log: slog.New(slog.DiscardHandler), Templates: map[string]string{
 		"page": `P1 {{.Rollout.Owner}}: {{.Summary}} {{range 300}}long {{end}}`,
 	}})
 	if err != nil {
@@ -216,7 +217,7 @@ func TestGolden(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	good := pagerduty.Config{RoutingKey: key + "\n", Client: http.DefaultClient}
+	good := pagerduty.Config{RoutingKey: key + "\n", Client: http.DefaultClient, Log: slog.New(slog.DiscardHandler)}
 	for _, test := range []struct {
 		name   string
 		change func(*pagerduty.Config)
@@ -230,6 +231,7 @@ func TestNew(t *testing.T) {
 		{"no address", func(c *pagerduty.Config) { c.URL = "events" }, "url"},
 		{"a broken template", func(c *pagerduty.Config) { c.Templates = map[string]string{"page": "{{"} }, "template page"},
 		{"no client", func(c *pagerduty.Config) { c.Client = nil }, "client"},
+		{"no log", func(c *pagerduty.Config) { c.Log = nil }, "log"},
 	} {
 		config := good
 		test.change(&config)

@@ -101,6 +101,9 @@ func (c *Config) checkAuth() []error {
 		if s := c.Notifiers[name].Slack; s != nil {
 			roles("notifiers."+name+".slack", s.Roles)
 		}
+		if p := c.Notifiers[name].PagerDuty; p != nil {
+			roles("notifiers."+name+".pagerduty", p.Roles)
+		}
 	}
 	if o := c.Auth.OIDC; o != nil {
 		for i, g := range o.Grants {

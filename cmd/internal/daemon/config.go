@@ -51,12 +51,13 @@ type BoltConfig struct {
 
 // PersonConfig says which names are one person.
 type PersonConfig struct {
-	ID     string   `yaml:"id" required:"true" doc:"The person's name in the journal."`
-	Slack  string   `yaml:"slack" doc:"Slack user id."`
-	OIDC   string   `yaml:"oidc" doc:"OIDC subject."`
-	Token  string   `yaml:"token" doc:"Name of the person's token."`
-	MTLS   string   `yaml:"mtls" doc:"Name of the person's client certificate."`
-	Groups []string `yaml:"groups" doc:"Groups that approvals may name."`
+	ID        string   `yaml:"id" required:"true" doc:"The person's name in the journal."`
+	Slack     string   `yaml:"slack" doc:"Slack user id."`
+	PagerDuty string   `yaml:"pagerduty" doc:"PagerDuty user id (P…)."`
+	OIDC      string   `yaml:"oidc" doc:"OIDC subject."`
+	Token     string   `yaml:"token" doc:"Name of the person's token."`
+	MTLS      string   `yaml:"mtls" doc:"Name of the person's client certificate."`
+	Groups    []string `yaml:"groups" doc:"Groups that approvals may name."`
 	// Roles and Labels are for those who come without a credential that has roles.
 	Roles  []string          `yaml:"roles" doc:"What the person may do through a notifier, besides what their credentials give: view, start, approve, operate, admin. Whom an approval names may answer it there without a role."`
 	Labels map[string]string `yaml:"labels" doc:"The roles hold only for policies with these labels."`
@@ -153,15 +154,18 @@ func (c *Config) check() error {
 			errs = append(errs, fmt.Errorf("tell[%d]: there is no notifier %q", i, name))
 		}
 	}
-	hooked := ""
+	hooked := map[string]string{}
 	for _, name := range sortedKeys(c.Notifiers) {
-		if c.Notifiers[name].hook() == "" {
+		n := c.Notifiers[name]
+		switch first := hooked[n.hook()]; {
+		case n.hook() == "":
 			continue
+		case first != "" && n.Slack != nil:
+			errs = append(errs, fmt.Errorf("notifiers.%s.slack.signingSecretFile: %s hears /hooks/slack already; use Socket Mode (appTokenFile) for one of them", name, first))
+		case first != "":
+			errs = append(errs, fmt.Errorf("notifiers.%s.pagerduty.webhookSecretFile: %s hears /hooks/pagerduty already; one subscription can be for all services that Belay pages", name, first))
 		}
-		if hooked != "" {
-			errs = append(errs, fmt.Errorf("notifiers.%s.slack.signingSecretFile: %s hears /hooks/slack already; use Socket Mode (appTokenFile) for one of them", name, hooked))
-		}
-		hooked = name
+		hooked[n.hook()] = name
 	}
 	return errors.Join(errs...)
 }

@@ -28,7 +28,21 @@ func (c NotifierConfig) hook() string {
 	if c.Slack != nil && c.Slack.SigningSecretFile != "" {
 		return "/hooks/slack"
 	}
+	if c.PagerDuty != nil && c.PagerDuty.WebhookSecretFile != "" {
+		return "/hooks/pagerduty"
+	}
 	return ""
+}
+
+// roles are what everybody may do whom the notifier hears and vouches for.
+func (c NotifierConfig) roles() []string {
+	switch {
+	case c.Slack != nil:
+		return c.Slack.Roles
+	case c.PagerDuty != nil:
+		return c.PagerDuty.Roles
+	}
+	return nil
 }
 
 // look says where somebody who sent a test looks for it.
@@ -67,10 +81,12 @@ type SlackNotifier struct {
 
 // PagerDutyNotifier pages.
 type PagerDutyNotifier struct {
-	RoutingKeyFile string            `yaml:"routingKeyFile" required:"true" doc:"File with the integration key."`
-	URL            string            `yaml:"url" doc:"Another region, or a proxy."`
-	Templates      map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
-	HTTP           policies.Raw      `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	RoutingKeyFile    string            `yaml:"routingKeyFile" required:"true" doc:"File with the integration key."`
+	URL               string            `yaml:"url" doc:"Another region, or a proxy."`
+	WebhookSecretFile string            `yaml:"webhookSecretFile" doc:"File with the secret of a V3 webhook subscription to POST /hooks/pagerduty: whoever acknowledges an incident acknowledges the page."`
+	Roles             []string          `yaml:"roles" default:"[operate]" doc:"What everybody may do who acknowledges an incident there; nothing but acknowledging is heard. [] leaves it to people and to an approval's from."`
+	Templates         map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
+	HTTP              policies.Raw      `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // AlertmanagerNotifier raises alerts.
@@ -138,11 +154,16 @@ func buildPagerDuty(b *builder, field string, c NotifierConfig) (notifier.Notifi
 	if err != nil {
 		return nil, err
 	}
+	secret, err := b.optional(field+".webhookSecretFile", c.PagerDuty.WebhookSecretFile)
+	if err != nil {
+		return nil, err
+	}
 	cl, err := b.client(field+".http", c.PagerDuty.HTTP)
 	if err != nil {
 		return nil, err
 	}
-	return pagerduty.New(pagerduty.Config{RoutingKey: key.Reveal(), URL: c.PagerDuty.URL, Templates: c.PagerDuty.Templates, Client: cl})
+	return pagerduty.New(pagerduty.Config{RoutingKey: key.Reveal(), URL: c.PagerDuty.URL, WebhookSecret: secret.Reveal(),
+		Templates: c.PagerDuty.Templates, Client: cl, Log: b.log})
 }
 
 func buildAlertmanager(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {

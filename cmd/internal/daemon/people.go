@@ -12,7 +12,8 @@ import (
 // when none does.
 func (c *Config) known(who string) *PersonConfig {
 	for i, p := range c.People {
-		if (p.Slack != "" && slackUser(who) == p.Slack) || (p.Token != "" && who == "token:"+p.Token) || (p.OIDC != "" && who == "oidc:"+p.OIDC) || (p.MTLS != "" && who == "mtls:"+p.MTLS) {
+		if (p.Slack != "" && slackUser(who) == p.Slack) || (p.Token != "" && who == "token:"+p.Token) || (p.PagerDuty != "" && who == "pagerduty:"+p.PagerDuty) ||
+			(p.OIDC != "" && who == "oidc:"+p.OIDC) || (p.MTLS != "" && who == "mtls:"+p.MTLS) {
 			return &c.People[i]
 		}
 	}
@@ -32,8 +33,8 @@ func (c *Config) person(who string) rollout.Person {
 // may, and where people knows them, what their entry and their credentials give.
 func (c *Config) heard(notifier, who string) rollout.Actor {
 	a := rollout.Actor{Person: c.person(who), Names: c.namesOf(who)}
-	if s := c.Notifiers[notifier].Slack; s != nil && len(s.Roles) > 0 {
-		a.Grants = append(a.Grants, grant(s.Roles, nil))
+	if roles := c.Notifiers[notifier].roles(); len(roles) > 0 {
+		a.Grants = append(a.Grants, grant(roles, nil))
 	}
 	if p := c.known(who); p != nil {
 		a.Grants = append(a.Grants, c.grantsOf(p)...)
@@ -73,7 +74,7 @@ func (c *Config) grantsOf(p *PersonConfig) []rollout.Grant {
 // names are all the names by which a policy may name the person.
 func (p PersonConfig) names() []string {
 	names := []string{p.ID}
-	for _, n := range [][2]string{{"slack", p.Slack}, {"oidc", p.OIDC}, {"token", p.Token}, {"mtls", p.MTLS}} {
+	for _, n := range [][2]string{{"slack", p.Slack}, {"pagerduty", p.PagerDuty}, {"oidc", p.OIDC}, {"token", p.Token}, {"mtls", p.MTLS}} {
 		if n[1] != "" {
 			names = append(names, n[1], n[0]+":"+n[1])
 		}
