@@ -116,8 +116,8 @@ func (l *ledger) question(x *question) uint64 {
 		_ = h.WriteByte(byte(p.role))
 		write(p.pick.Name)
 		for _, m := range p.pick.Matchers {
-			write(m.Label)
-			write(string(m.Op))
+			write(m.Name)
+			write(m.Type.String())
 			write(m.Value)
 		}
 	}
