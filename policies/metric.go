@@ -37,7 +37,8 @@ func (c *checker) metrics() {
 			c.configName(at+".source", "source", m.Source, sourcesOf(c.env))
 		}
 		c.policy.metrics[name] = c.define(name, m, at)
-		c.expressions(at)
+		kind, _ := c.kindOfSource(m.Source)
+		c.expressions(at, kind)
 		c.queries(at, m)
 	}
 }

@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "rewrite golden files")
 func config() *Environment {
 	return &Environment{
 		Routers:   map[string]string{"azureml-prod": "azureml", "edge": "haproxy", "local": "webhook"},
-		Sources:   map[string]string{"prom": "prometheus", "logs": "loganalytics", "azure": "azuremonitor"},
+		Sources:   map[string]string{"prom": "prometheus", "logs": "loganalytics", "azure": "azuremonitor", "warehouse": "httpjson"},
 		Notifiers: map[string]string{"slack": "slack", "oncall": "pagerduty"},
 		Metrics: map[string]Metric{
 			"failures": {Source: "prom", Counts: &Counts{

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/jsonpath"
 	"github.com/belayd/belay/analysis/promql"
 )
 
@@ -53,7 +54,7 @@ type QueryFault struct {
 	Field string
 	// Warning: the source's dialect is not read here, so it may be right after all.
 	Warning bool
-	Err     *promql.Error
+	Err     *analysis.QueryError
 }
 
 // QueryFaults says which expressions of a metric a source of the kind would refuse. The
@@ -71,7 +72,7 @@ func (m Metric) QueryFaults(kind, dialect string) []QueryFault {
 }
 
 // fault is why a source of the kind would refuse the expression.
-func (q query) fault(kind string) *promql.Error {
+func (q query) fault(kind string) *analysis.QueryError {
 	var err error
 	switch kind {
 	case "prometheus":
@@ -88,6 +89,8 @@ func (q query) fault(kind string) *promql.Error {
 		_, err = promql.ParseSelector(text)
 	case "azuremonitor":
 		_, err = promql.ParseSelector(q.text)
+	case "httpjson":
+		return jsonpath.Check(q.text)
 	case "":
 		if q.value {
 			return nil
@@ -95,11 +98,11 @@ func (q query) fault(kind string) *promql.Error {
 		// What reads as an expression of PromQL and selects no series is wrong in
 		// every language that there is.
 		_, err = promql.ParseSelector(q.text)
-		if e, ok := errors.AsType[*promql.Error](err); ok && e.Syntax {
+		if e, ok := errors.AsType[*analysis.QueryError](err); ok && e.Syntax {
 			return nil
 		}
 	}
-	if e, ok := errors.AsType[*promql.Error](err); ok {
+	if e, ok := errors.AsType[*analysis.QueryError](err); ok {
 		return e
 	}
 	return nil
@@ -140,7 +143,7 @@ func (c *checker) queries(at string, m Metric) {
 
 // within is where a mistake inside a value stands in the file; the value's own
 // place where the file writes it otherwise, with escapes or folded.
-func within(n *node, e *promql.Error) (line, col int) {
+func within(n *node, e *analysis.QueryError) (line, col int) {
 	if n.src == nil {
 		return n.line, n.col
 	}
@@ -162,7 +165,7 @@ func within(n *node, e *promql.Error) (line, col int) {
 }
 
 // expressions checks the substitutions in every text of a metric.
-func (c *checker) expressions(at string) {
+func (c *checker) expressions(at, kind string) {
 	for _, path := range slices.Sorted(maps.Keys(c.policy.at)) {
 		n := c.policy.at[path]
 		if !strings.HasPrefix(path, at+".") || n.shape != scalar || !strings.Contains(n.value, "$") {
@@ -174,7 +177,7 @@ func (c *checker) expressions(at string) {
 			continue
 		}
 		for _, name := range names {
-			if slices.Contains(analysis.VariableNames, name) {
+			if slices.Contains(analysis.VariableNames, name) || (kind == "" || kind == "httpjson") && slices.Contains(jsonpath.IntervalNames, name) {
 				continue
 			}
 			p := c.report(path, CodeName, "there is no such substitution")

@@ -66,7 +66,7 @@ func TestExercise(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		row := `$.rows[?deployment=="${deployment}"]`
+		row := `$.rows[?@.deployment=="${deployment}"]`
 		return analysistest.Harness{
 			Source: s, Transport: tr, Secrets: []string{"hunter2", "s3cr3t"}, Lag: time.Minute, NoGaps: true,
 			Metrics: map[analysis.Kind]analysis.Metric{

@@ -8,8 +8,8 @@
 //     ${stable}, ${candidate} and ${window} stand where they are
 //     wanted. Values are escaped for the place; the host is never substituted.
 //   - A metric's expression is `query -> path`, or a path alone, which takes the
-//     configuration's query. A path selects numbers in the answer:
-//     $.rows[?deployment=="${deployment}"].n; if it may select several, it is
+//     configuration's query. A path, RFC 9535's, selects numbers in the answer:
+//     $.rows[?@.deployment=="${deployment}"].n; if it may select several, it is
 //     wrapped in sum(…), max(…), min(…) or last(…). A histogram's is
 //     buckets(path, $.le, $.n): in each selected value, its inclusive upper bound
 //     and the number of events between the bound before and it.
@@ -39,7 +39,7 @@
 //	url: https://api.newrelic.com/graphql
 //	body: '{"query":"query($q:Nrql!){actor{account(id:1){nrql(query:$q){results}}}}","variables":{"q":"${query}"}}'
 //	counts:
-//	  total: "SELECT count(*) AS n FROM Transaction WHERE endpoint='${endpoint}' FACET deployment SINCE ${fromMillis} UNTIL ${toMillis} -> sum($.data.actor.account.nrql.results[?deployment==\"${deployment}\"].n)"
+//	  total: "SELECT count(*) AS n FROM Transaction WHERE endpoint='${endpoint}' FACET deployment SINCE ${fromMillis} UNTIL ${toMillis} -> sum($.data.actor.account.nrql.results[?@.deployment==\"${deployment}\"].n)"
 //
 // It makes no connection that its client does not allow: the guard against
 // private addresses is the daemon's and looks at the address that is dialled.
@@ -57,6 +57,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/internal/fetch"
+	"github.com/belayd/belay/analysis/jsonpath"
 )
 
 // Config says what to ask.
@@ -173,7 +174,7 @@ func (s *Source) request(vars map[string]string) (*http.Request, error) {
 		req.Header.Set("Accept", "application/json")
 		return req, nil
 	}
-	body, err := replace(s.cfg.Body, vars, inJSON)
+	body, err := jsonpath.Replace(s.cfg.Body, vars, inJSON)
 	if err != nil {
 		return nil, fmt.Errorf("body: %w", err)
 	}
@@ -201,7 +202,7 @@ func address(template string, vars map[string]string) (string, error) {
 		return "", errors.New("url: nothing is substituted in the host")
 	}
 	p, q, _ := strings.Cut(rest[i:], "?")
-	p, err := replace(p, vars, func(_, v string) (string, error) {
+	p, err := jsonpath.Replace(p, vars, func(_, v string) (string, error) {
 		if strings.Trim(v, ".") == "" {
 			return "", errors.New("a name of points alone may not stand in a path")
 		}
@@ -210,7 +211,7 @@ func address(template string, vars map[string]string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("url: %w", err)
 	}
-	q, err = replace(q, vars, func(_, v string) (string, error) { return url.QueryEscape(v), nil })
+	q, err = jsonpath.Replace(q, vars, func(_, v string) (string, error) { return url.QueryEscape(v), nil })
 	if err != nil {
 		return "", fmt.Errorf("url: %w", err)
 	}

@@ -12,84 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/jsonpath"
 )
-
-// The language of paths, on one document.
-func TestPath(t *testing.T) {
-	dec := json.NewDecoder(strings.NewReader(`{"a":{"b c":[1,2,3],"x":"4"},"rows":[{"d":"blue","t":{"k":"v"},"n":5},{"d":"green","t":{"k":7},"n":6},{"d":"green","n":7}],"null":null}`))
-	dec.UseNumber()
-	var doc any
-	if err := dec.Decode(&doc); err != nil {
-		t.Fatal(err)
-	}
-	vars := map[string]string{"deployment": "green", "evil": `x"].n`}
-	for text, want := range map[string]string{
-		`$.a["b c"][0]`:                     "[1]",
-		`$.a["b c"][-1]`:                    "[3]",
-		`$.a["b c"][3]`:                     "[]",
-		`$.a.*`:                             `[[1,2,3],"4"]`,
-		`$.rows[*].n`:                       "[5,6,7]",
-		`$.rows[?d=="${deployment}"].n`:     "[6,7]",
-		`$.rows[?t.k=="v"].n`:               "[5]",
-		`$.rows[?t.k==7].n`:                 "[6]",
-		`$.rows[?d=="${evil}"].n`:           "[]",
-		`$.nothing.here`:                    "[]",
-		`$.null`:                            "[null]",
-		`rows`:                              "error",
-		`$.rows[`:                           "error",
-		`$.rows[x]`:                         "error",
-		`$.rows[?d="x"]`:                    "error",
-		`$.rows[?d=="x"`:                    "error",
-		`$.rows[?d==x]`:                     "error",
-		`$..rows`:                           "error",
-		`$.rows[?d=="${unknown}"]`:          "error",
-		`$` + strings.Repeat(".a", maxPath): "error",
-	} {
-		got := "error"
-		if p, err := parsePath(text, vars); err == nil {
-			vs, err := p.values(doc)
-			if err != nil {
-				t.Fatal(err)
-			}
-			b, err := json.Marshal(vs)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got = strings.Replace(string(b), "null", "null", 1)
-			if vs == nil {
-				got = "[]"
-			}
-		}
-		if got != want {
-			t.Errorf("%.60s: got %s, want %s", text, got, want)
-		}
-	}
-}
-
-// A parsed path never panics, whatever the document.
-func FuzzPath(f *testing.F) {
-	f.Add(`$.rows[?d=="x"].n[0]["a"].*[*]`, `{"rows":[{"d":"x","n":[{"a":[1]}]}]}`)
-	f.Add(`$[-1]`, `[1,2]`)
-	f.Fuzz(func(t *testing.T, text, in string) {
-		p, err := parsePath(text, map[string]string{"deployment": "x"})
-		if err != nil {
-			return
-		}
-		var doc any
-		dec := json.NewDecoder(strings.NewReader(in))
-		dec.UseNumber()
-		if dec.Decode(&doc) != nil {
-			return
-		}
-		vs, err := p.values(doc)
-		if err == nil && len(vs) > maxValues {
-			t.Errorf("%q selects %d values", text, len(vs))
-		}
-		for _, v := range vs {
-			_, _, _ = number(v)
-		}
-	})
-}
 
 // Names land in the path, the parameters and the body of a request, and change
 // none of their shapes; the host takes none.
@@ -123,7 +47,7 @@ func TestRequestEscapes(t *testing.T) {
 // A query's language is unknown: only harmless names go into it.
 func TestQueryTakesHarmlessNames(t *testing.T) {
 	for name, ok := range map[string]bool{"recs-v2.1": true, "a b": false, "a'": false, `a"`: false, "a;": false, "a--b": false, "": false, "a{b}": false} {
-		_, err := parseExpr("SELECT ${endpoint} -> $", "", map[string]string{"endpoint": name})
+		_, err := jsonpath.ParseExpr("SELECT ${endpoint} -> $", "", map[string]string{"endpoint": name})
 		if (err == nil) != ok {
 			t.Errorf("%q in a query: got %v, want it taken: %t", name, err, ok)
 		}

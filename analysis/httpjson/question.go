@@ -8,6 +8,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/internal/series"
+	"github.com/belayd/belay/analysis/jsonpath"
 )
 
 // A question is a query with its expressions parsed.
@@ -21,7 +22,7 @@ type question struct {
 
 // A term is an expression and the call that answers it.
 type term struct {
-	expr expr
+	expr jsonpath.Expr
 	call *call
 }
 
@@ -61,11 +62,11 @@ func (a *asker) term(x *question, text, deployment string) (term, error) {
 	vars["deployment"] = deployment
 	vars["window"] = fmt.Sprintf("%ds", int(x.to.Sub(x.from).Seconds()))
 	interval(vars, x.from, x.to)
-	e, err := parseExpr(text, a.s.cfg.Query, vars)
+	e, err := jsonpath.ParseExpr(text, a.s.cfg.Query, vars)
 	if err != nil {
 		return term{}, err
 	}
-	if (x.Metric.Histogram != nil) != (e.fold == "buckets") {
+	if (x.Metric.Histogram != nil) != (e.Fold == "buckets") {
 		return term{}, errors.New("buckets(…) is for histograms, and histograms are by buckets(…)")
 	}
 	if !x.to.After(x.from) {
@@ -73,7 +74,7 @@ func (a *asker) term(x *question, text, deployment string) (term, error) {
 	}
 	// One answer holds all deployments where it can.
 	delete(vars, "deployment")
-	vars["query"] = e.query
+	vars["query"] = e.Query
 	c, err := a.call(vars)
 	return term{e, c}, err
 }
@@ -121,7 +122,7 @@ func (x *question) sample(terms []term) (analysis.Sample, error) {
 	}
 	spec := series.Spec{Cuts: x.Cuts}
 	if h := x.Metric.Histogram; h != nil {
-		bs, ok, err := terms[0].expr.histogram(terms[0].call.doc, h.Unit)
+		bs, ok, err := histogram(terms[0].expr, terms[0].call.doc, h.Unit)
 		if err != nil || !ok {
 			return analysis.Sample{}, err
 		}
@@ -133,7 +134,7 @@ func (x *question) sample(terms []term) (analysis.Sample, error) {
 	}
 	var xs []float64
 	for i, t := range terms {
-		v, ok, err := t.expr.number(t.call.doc)
+		v, ok, err := number(t.expr, t.call.doc)
 		if err != nil {
 			return analysis.Sample{}, err
 		}

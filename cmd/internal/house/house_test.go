@@ -72,11 +72,12 @@ var allowed = map[string][]string{
 	// The grammar of queries is Prometheus' own, and policies are checked by it before
 	// any source is asked: what reads it is a package of its own, without I/O.
 	"analysis/promql":   join([]string{"analysis"}, promLib),
+	"analysis/jsonpath": {"analysis", "github.com/theory/jsonpath"},
 	"notifier":          {},
 	"store":             {},
 	"rollout":           join([]string{"analysis"}, cronLib),
 	"rollout/sim":       {"rollout", "analysis"},
-	"policies":          join([]string{"rollout", "rollout/sim", "analysis", "analysis/promql"}, yamlLib, schemaLib, cronLib),
+	"policies":          join([]string{"rollout", "rollout/sim", "analysis", "analysis/promql", "analysis/jsonpath"}, yamlLib, schemaLib, cronLib),
 	"rollout/traffic":   {"rollout"},
 	"rollout/preflight": join([]string{"rollout", "rollout/traffic", "analysis"}, schemaLib),
 	"rollout/engine":    join([]string{"rollout", "rollout/traffic", "rollout/preflight", "analysis", "notifier", "store"}, metricLib),
@@ -90,7 +91,7 @@ var allowed = map[string][]string{
 // import of the house: their parent and their own internals, and what the
 // parent's contract is written in.
 var adapters = map[string][]string{
-	"analysis":        {"analysis", "analysis/internal/", "analysis/promql"},
+	"analysis":        {"analysis", "analysis/internal/", "analysis/promql", "analysis/jsonpath"},
 	"rollout/traffic": {"rollout/traffic", "rollout"},
 	"notifier":        {"notifier"},
 	"store":           {"store"},
@@ -167,7 +168,7 @@ func matches(rules []string, name string) bool {
 }
 
 // pure are the packages without clock, I/O, goroutine and randomness.
-var pure = []string{"analysis", "analysis/sequential", "analysis/promql", "rollout", "rollout/sim", "policies"}
+var pure = []string{"analysis", "analysis/sequential", "analysis/promql", "analysis/jsonpath", "rollout", "rollout/sim", "policies"}
 
 // impure are the imports and calls that no pure package has.
 var (
