@@ -20,8 +20,8 @@ type EndpointRecord struct {
 	// Superseding is the rollout that wants Active to give way; it is first in
 	// the queue.
 	Superseding string `json:"superseding,omitempty"`
-	// Dropped are rollouts that a superseding one pushed out of the queue; each is
-	// told when it asks again. At most 100 are kept.
+	// Dropped are rollouts that lost their place to a newer one and are owed that
+	// answer: each is refused when it asks again, until it gives its claim back.
 	Dropped []string `json:"dropped,omitempty"`
 	// Cooldowns hold, by version, until when it is refused.
 	Cooldowns map[string]time.Time `json:"cooldowns,omitempty"`
@@ -49,6 +49,8 @@ type EndpointEvent struct {
 	Version string            `json:"version,omitempty"`
 	// Concurrency is the claiming plan's.
 	Concurrency Concurrency `json:"concurrency,omitempty"`
+	// Most bounds the queue, on claim; 0 does not.
+	Most int `json:"most,omitempty"`
 	// Until is a cooldown's end, on release; zero for none.
 	Until time.Time `json:"until,omitzero"`
 	// Confirmed is the split at release.
@@ -77,7 +79,7 @@ const (
 // is active.
 func Admit(r EndpointRecord, ev EndpointEvent) EndpointRecord {
 	r.SchemaVersion = schemaVersion
-	r.Queue, r.Cooldowns = slices.Clone(r.Queue), maps.Clone(r.Cooldowns)
+	r.Cooldowns = maps.Clone(r.Cooldowns)
 	r.At = later(r.At, ev.At)
 	r.Refused, r.Sentence = "", ""
 	switch ev.Kind {
@@ -104,15 +106,17 @@ func (r *EndpointRecord) wait(ev EndpointEvent) {
 		return
 	}
 	if r.Scheduled != "" {
-		r.drop(r.Scheduled)
+		r.drop(Waiting{Rollout: r.Scheduled})
 	}
 	r.Scheduled = ev.Rollout
 }
 
-// drop remembers a rollout that lost its place.
-func (r *EndpointRecord) drop(rollout string) {
-	r.Dropped = append(slices.Clone(r.Dropped), rollout)
-	r.Dropped = r.Dropped[max(len(r.Dropped)-100, 0):]
+// drop remembers rollouts that lost their place.
+func (r *EndpointRecord) drop(lost ...Waiting) {
+	r.Dropped = slices.Grow(slices.Clip(r.Dropped), len(lost))
+	for _, w := range lost {
+		r.Dropped = append(r.Dropped, w.Rollout)
+	}
 }
 
 // wasDropped refuses a rollout that lost its place.
@@ -148,13 +152,15 @@ func (r *EndpointRecord) claim(ev EndpointEvent) {
 		r.Refused = ReasonBusy
 		r.Sentence = fmt.Sprintf("The endpoint is busy with %s, and the policy refuses a second release.", r.Active)
 	case ev.Concurrency == ConcurrencySupersede:
-		for _, q := range r.Queue {
-			r.drop(q.Rollout)
-		}
+		r.drop(r.Queue...)
 		r.Queue = []Waiting{{Rollout: ev.Rollout, Version: ev.Version, Since: r.At}}
 		r.Superseding = ev.Rollout
+	case ev.Most > 0 && len(r.Queue) >= ev.Most:
+		r.Refused = ReasonBusy
+		r.Sentence = fmt.Sprintf("%d releases wait for the endpoint, behind %s, and no more may (queue: %d in belayd's config); start it again when some have ended.",
+			len(r.Queue), r.Active, ev.Most)
 	default:
-		r.Queue = append(r.Queue, Waiting{Rollout: ev.Rollout, Version: ev.Version, Since: r.At})
+		r.Queue = append(slices.Clip(r.Queue), Waiting{Rollout: ev.Rollout, Version: ev.Version, Since: r.At})
 	}
 }
 
@@ -166,8 +172,11 @@ func (r *EndpointRecord) release(ev EndpointEvent) {
 	if r.Superseding == ev.Rollout {
 		r.Superseding = ""
 	}
+	if i := slices.Index(r.Dropped, ev.Rollout); i >= 0 {
+		r.Dropped = slices.Concat(r.Dropped[:i], r.Dropped[i+1:])
+	}
 	if i := r.waits(ev.Rollout); i >= 0 {
-		r.Queue = slices.Delete(r.Queue, i, i+1)
+		r.Queue = slices.Concat(r.Queue[:i], r.Queue[i+1:])
 	}
 	if !ev.Until.IsZero() && ev.Version != "" && r.Active == ev.Rollout {
 		if r.Cooldowns == nil {
@@ -184,7 +193,7 @@ func (r *EndpointRecord) release(ev EndpointEvent) {
 	}
 	r.Active = ""
 	// Whoever waits with a version that now cools down is refused when it asks again.
-	r.Queue = slices.DeleteFunc(r.Queue, func(w Waiting) bool { return w.Version != "" && r.Cooldowns[w.Version].After(r.At) })
+	r.Queue = slices.DeleteFunc(slices.Clone(r.Queue), func(w Waiting) bool { return w.Version != "" && r.Cooldowns[w.Version].After(r.At) })
 	if r.waits(r.Superseding) < 0 {
 		r.Superseding = ""
 	}
@@ -196,12 +205,57 @@ func (r *EndpointRecord) release(ev EndpointEvent) {
 	}
 }
 
+// SameRights reports whether nobody's right to the endpoint differs in b: then b need
+// not be written.
+func (r EndpointRecord) SameRights(b EndpointRecord) bool {
+	return r.SchemaVersion == b.SchemaVersion && r.Endpoint == b.Endpoint && r.Active == b.Active && r.Scheduled == b.Scheduled &&
+		r.Superseding == b.Superseding && slices.Equal(r.Dropped, b.Dropped) && maps.EqualFunc(r.Cooldowns, b.Cooldowns, time.Time.Equal) &&
+		slices.EqualFunc(r.Queue, b.Queue, func(x, y Waiting) bool {
+			return x.Rollout == y.Rollout && x.Version == y.Version && x.Since.Equal(y.Since)
+		}) &&
+		(r.Confirmed == nil) == (b.Confirmed == nil) && (r.Confirmed == nil || r.Confirmed.Equal(*b.Confirmed) && r.Confirmed.Version == b.Confirmed.Version)
+}
+
+// Changed lists the rollouts to which b says something else than r does: those that
+// came to the front, wait behind another one, or are not there any more.
+func (r EndpointRecord) Changed(b EndpointRecord) []string {
+	var ids []string
+	if r.Active != b.Active && b.Active != "" {
+		ids = append(ids, b.Active)
+	}
+	if r.Scheduled != b.Scheduled && r.Scheduled != "" {
+		ids = append(ids, r.Scheduled)
+	}
+	// Queues only lose members and grow at their end.
+	i, ahead, was := 0, b.Active, r.Active
+	for _, w := range b.Queue {
+		for ; i < len(r.Queue) && r.Queue[i].Rollout != w.Rollout; i++ {
+			was = r.Queue[i].Rollout
+			ids = append(ids, was)
+		}
+		if i < len(r.Queue) {
+			if ahead != was {
+				ids = append(ids, w.Rollout)
+			}
+			was = w.Rollout
+			i++
+		}
+		ahead = w.Rollout
+	}
+	for ; i < len(r.Queue); i++ {
+		ids = append(ids, r.Queue[i].Rollout)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
 // waits is the rollout's place in the queue, -1 when it has none.
 func (r *EndpointRecord) waits(rollout string) int {
 	return slices.IndexFunc(r.Queue, func(w Waiting) bool { return w.Rollout == rollout })
 }
 
-// ClaimEvent is what the shell folds into the endpoint's record for a Claim.
+// ClaimEvent is what the shell folds into the endpoint's record for a Claim. The
+// shell bounds the queue with Most.
 func ClaimEvent(p *Plan, e Effect, at time.Time) EndpointEvent {
 	kind := EndpointClaim
 	if e.Wait {

@@ -80,7 +80,8 @@ func (m *machine) fold() {
 	case EventQueued:
 		m.queued()
 	case EventRefused:
-		m.s.Registered = false
+		// Who lost its place is owed that answer until it gives its claim back.
+		m.s.Registered = m.ev.Code == ReasonSuperseded
 		m.refuse(m.ev.Code, m.ev.Reason)
 	case EventReleased:
 		m.s.Registered, m.s.Claimed = false, false

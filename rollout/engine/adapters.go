@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type Adapters struct {
 	Inboxes     map[string]notifier.Inbox
 	ExternalURL string
 	Retention   time.Duration
+	Queue       int
 }
 
 // AdapterKind says which of the maps of Adapters a name is in.
@@ -80,13 +82,14 @@ type reach struct {
 	inboxes   map[string]notifier.Inbox
 	external  string
 	retention time.Duration
+	queue     int
 }
 
 // newReach makes a reach of adapters. An adapter that follows another of its name
 // shares the limit of concurrent calls with it.
 func newReach(cfg *Config, a Adapters, before *reach) *reach {
 	r := &reach{routers: map[string]*router{}, sources: map[string]*source{}, outlets: map[string]*outlet{},
-		inboxes: maps.Clone(a.Inboxes), external: a.ExternalURL, retention: a.Retention}
+		inboxes: maps.Clone(a.Inboxes), external: a.ExternalURL, retention: a.Retention, queue: cmp.Or(a.Queue, cfg.Queue)}
 	for name, x := range a.Routers {
 		slots := make(chan struct{}, cfg.RouterCalls)
 		if old := before.routers[name]; old != nil {

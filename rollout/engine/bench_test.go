@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"syscall"
 	"testing"
@@ -140,7 +141,7 @@ func BenchmarkSteady(b *testing.B) {
 }
 
 // processorTime is what this process has used so far.
-func processorTime(b *testing.B) time.Duration {
+func processorTime(b testing.TB) time.Duration {
 	b.Helper()
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -211,4 +212,78 @@ func decisions(b *testing.B, reg *prometheus.Registry) (count uint64, seconds fl
 		}
 	}
 	return 0, 0
+}
+
+// BenchmarkQueue is the processor time of as many releases that come for one endpoint
+// one after the other and wait there, until the last knows its place, and then of one
+// that supersedes them all, until each has heard it and is closed. What it takes for
+// twice as many should be little more than twice as much: the exponent says how much.
+func BenchmarkQueue(b *testing.B) {
+	var before float64
+	for _, n := range []int{500, 1000, 2000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			var used time.Duration
+			for b.Loop() {
+				used += queued(b, n)
+			}
+			took := used.Seconds() / float64(b.N)
+			b.ReportMetric(took, "cpu-s/op")
+			if before > 0 {
+				b.ReportMetric(math.Log2(took/before), "exponent")
+			}
+			before = took
+		})
+	}
+}
+
+// queued lets n releases wait behind one that bakes, and one more supersede them.
+func queued(b *testing.B, n int) time.Duration {
+	b.Helper()
+	router := &traffictest.Fake{}
+	s := openRollouts(b, 1, router)
+	e, err := New(Config{Store: s, Leaser: s, Owner: "one", Queue: n, Routers: map[string]traffic.Router{"edge": router},
+		Sources: map[string]analysis.Source{"prom": &quick{}}, Notifiers: map[string]notifier.Notifier{"pager": silent{}, "chat": silent{}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	for e.carried() < 1 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	began := processorTime(b)
+	begin := func(id string, c rollout.Concurrency) {
+		p := plan(id, "e00000", false)
+		p.Release.Version, p.Concurrency, p.Notify = id, c, nil
+		if _, _, err := e.Start(ctx, p); err != nil {
+			b.Fatal(err)
+		}
+	}
+	ahead := func(id string) string {
+		snap, err := e.Rollout(ctx, id)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return snap.State.Ahead
+	}
+	name := func(i int) string { return fmt.Sprintf("q%05d", i) }
+	for i := range n {
+		begin(name(i), rollout.ConcurrencyQueue)
+	}
+	for i := 1; i < n; i++ { // Claims that come at once may have come in another order.
+		for ahead(name(i)) == "" {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	begin("newest", rollout.ConcurrencySupersede)
+	for e.carried() > 1 {
+		time.Sleep(time.Millisecond)
+	}
+	used := processorTime(b) - began
+	cancel()
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+	return used
 }

@@ -5,73 +5,190 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
+	"sync"
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/store"
 )
 
-// claimTries bounds how often one claim is tried against other writers at once.
+// claimTries bounds how often claims are tried against other replicas' at once.
 const claimTries = 8
 
-// admit folds an event into an endpoint's record until it is in the store, and
-// returns the record.
-func (e *Engine) admit(ctx context.Context, ref rollout.EndpointRef, ev rollout.EndpointEvent) (rollout.EndpointRecord, error) {
-	entry, err := json.Marshal(ev)
-	if err != nil {
-		return rollout.EndpointRecord{}, fmt.Errorf("encode endpoint event: %w", err)
-	}
-	for range claimTries {
-		rec, rev, err := e.endpointRecord(ctx, ref)
-		if err != nil {
-			return rec, err
-		}
-		next := rollout.Admit(rec, ev)
-		next.Endpoint = ref
-		if sameRight(rec, next) {
-			return next, nil
-		}
-		state, err := json.Marshal(next)
-		if err != nil {
-			return rec, fmt.Errorf("encode endpoint %s: %w", ref.Key(), err)
-		}
-		_, err = e.append(ctx, ref.Key(), entry, state, rev)
-		switch {
-		case err == nil:
-			e.recordChanged(ref)
-			return next, nil
-		case errors.Is(err, store.ErrConflict):
-			// Somebody else wrote the record: decide again on what is true now.
-		default:
-			return rec, err
-		}
-	}
-	return rollout.EndpointRecord{}, fmt.Errorf("change endpoint %s: too many writers at once: %w", ref.Key(), store.ErrConflict)
+// A desk is the one writer of an endpoint's record in this process: whoever wants to
+// change it leaves a slip, and who gets to the desk first does the work of all.
+type desk struct {
+	turn chan struct{}
+
+	mu    sync.Mutex
+	slips []*slip
+	// rec is the record at rev as it was last read or written; known: there is one.
+	rec   rollout.EndpointRecord
+	rev   store.Revision
+	known bool
 }
 
-// sameRight reports whether nobody's right to the endpoint differs: such a record
-// need not be written.
-func sameRight(a, b rollout.EndpointRecord) bool {
-	for _, r := range []*rollout.EndpointRecord{&a, &b} {
-		r.At, r.Refused, r.Sentence = time.Time{}, "", ""
-	}
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && string(x) == string(y)
+// A slip is a change that somebody wants, and what came of it.
+type slip struct {
+	ev   rollout.EndpointEvent
+	done chan struct{}
+	rec  rollout.EndpointRecord
+	err  error
 }
 
-// recordChanged lets those ask again who wait for the endpoint.
-func (e *Engine) recordChanged(ref rollout.EndpointRef) {
+// desk returns the desk of an endpoint.
+func (e *Engine) desk(ref rollout.EndpointRef) *desk {
 	e.mu.Lock()
-	var waiting []*live
-	if at := e.endpoints[ref]; at != nil {
-		for _, l := range at.lives {
-			waiting = append(waiting, l)
+	defer e.mu.Unlock()
+	d := e.desks[ref]
+	if d == nil {
+		d = &desk{turn: make(chan struct{}, 1)}
+		e.desks[ref] = d
+	}
+	return d
+}
+
+// admit folds an event into an endpoint's record until it is in the store, and
+// returns the record: as it was right after the event where that refused a claim, and
+// otherwise as it is in the store.
+func (e *Engine) admit(ctx context.Context, ref rollout.EndpointRef, ev rollout.EndpointEvent) (rollout.EndpointRecord, error) {
+	d, s := e.desk(ref), &slip{ev: ev, done: make(chan struct{})}
+	d.mu.Lock()
+	d.slips = append(d.slips, s)
+	d.mu.Unlock()
+	select {
+	case d.turn <- struct{}{}:
+		// Even if this caller goes away meanwhile: others wait for the same write.
+		e.settle(context.WithoutCancel(ctx), ref, d)
+		<-d.turn
+	case <-s.done:
+	case <-ctx.Done():
+	}
+	select {
+	case <-s.done:
+		return s.rec, s.err
+	case <-ctx.Done():
+		return rollout.EndpointRecord{}, context.Cause(ctx)
+	}
+}
+
+// settle does what all slips ask for, in one write, and tells those rollouts to whom
+// the record now says something else.
+func (e *Engine) settle(ctx context.Context, ref rollout.EndpointRef, d *desk) {
+	d.mu.Lock()
+	slips := d.slips
+	d.slips = nil
+	d.mu.Unlock()
+	if len(slips) == 0 {
+		return
+	}
+	var err error
+	for range claimTries {
+		if err = e.write(ctx, ref, d, slips); !errors.Is(err, store.ErrConflict) {
+			break
+		}
+		// Somebody else wrote the record: decide again on what is true now.
+	}
+	if errors.Is(err, store.ErrConflict) {
+		err = fmt.Errorf("change endpoint %s: too many writers at once: %w", ref.Key(), err)
+	}
+	for _, s := range slips {
+		s.err = err
+		close(s.done)
+	}
+}
+
+// write folds the slips into the record and writes it where it then differs.
+func (e *Engine) write(ctx context.Context, ref rollout.EndpointRef, d *desk, slips []*slip) error {
+	before, rev, err := e.readDesk(ctx, ref, d)
+	if err != nil {
+		return err
+	}
+	after := before
+	evs := make([]rollout.EndpointEvent, len(slips))
+	for i, s := range slips {
+		after = rollout.Admit(after, s.ev)
+		after.Endpoint = ref
+		s.rec, evs[i] = after, s.ev
+	}
+	if !before.SameRights(after) {
+		entry, err := json.Marshal(evs)
+		if err != nil {
+			return fmt.Errorf("encode endpoint events: %w", err)
+		}
+		state, err := json.Marshal(after)
+		if err != nil {
+			return fmt.Errorf("encode endpoint %s: %w", ref.Key(), err)
+		}
+		if rev, err = e.append(ctx, ref.Key(), entry, state, rev); err != nil {
+			d.forget()
+			return err
 		}
 	}
-	e.mu.Unlock()
-	for _, l := range waiting {
-		e.spawn(func(context.Context) { l.askAgain() })
+	after.Refused, after.Sentence = "", ""
+	e.learn(d, after, rev)
+	for _, s := range slips {
+		if s.rec.Refused == "" {
+			s.rec = after
+		}
+	}
+	return nil
+}
+
+// readDesk is the record as it is known, or as it stands in the store.
+func (e *Engine) readDesk(ctx context.Context, ref rollout.EndpointRef, d *desk) (rollout.EndpointRecord, store.Revision, error) {
+	d.mu.Lock()
+	rec, rev, known := d.rec, d.rev, d.known
+	d.mu.Unlock()
+	if known {
+		return rec, rev, nil
+	}
+	rec, rev, err := e.endpointRecord(ctx, ref)
+	if err != nil {
+		return rec, rev, err
+	}
+	e.learn(d, rec, rev)
+	return rec, rev, nil
+}
+
+// forget makes the record be read again.
+func (d *desk) forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.known = false
+}
+
+// learn notes what the record is, and lets those ask again to whom it says something
+// else than before.
+func (e *Engine) learn(d *desk, rec rollout.EndpointRecord, rev store.Revision) {
+	d.mu.Lock()
+	if d.known && rev < d.rev {
+		d.mu.Unlock()
+		return
+	}
+	before := d.rec
+	d.rec, d.rev, d.known = rec, rev, true
+	d.mu.Unlock()
+	for _, id := range before.Changed(rec) {
+		if l := e.live(id); l != nil {
+			e.spawn(func(context.Context) { l.askAgain() })
+		}
+	}
+}
+
+// recordChanged notes what was committed of an endpoint's record, by this replica or
+// another.
+func (e *Engine) recordChanged(ref rollout.EndpointRef, rec store.Record) {
+	d := e.desk(ref)
+	d.mu.Lock()
+	old := d.known && rec.Revision <= d.rev
+	d.mu.Unlock()
+	if old {
+		return
+	}
+	if r, err := decodeEndpoint(ref, rec); err == nil {
+		e.learn(d, r, rec.Revision)
+	} else {
+		d.forget()
 	}
 }
 
@@ -89,7 +206,7 @@ func (l *live) askAgain() {
 
 // claim asks for the endpoint.
 func (l *live) claim(ctx context.Context, e rollout.Effect) (rollout.Event, bool) {
-	rec, err := l.e.admit(ctx, l.plan.Endpoint, rollout.ClaimEvent(l.plan, e, l.e.now()))
+	rec, err := l.e.admit(ctx, l.plan.Endpoint, l.claimEvent(e))
 	if err != nil {
 		l.warn(ctx, "claim waits", err)
 		return rollout.Event{}, false
@@ -101,6 +218,13 @@ func (l *live) claim(ctx context.Context, e rollout.Effect) (rollout.Event, bool
 		}
 	}
 	return rec.Standing(l.plan, e), true
+}
+
+// claimEvent is what the rollout asks of the endpoint's record.
+func (l *live) claimEvent(e rollout.Effect) rollout.EndpointEvent {
+	ev := rollout.ClaimEvent(l.plan, e, l.e.now())
+	ev.Most = l.e.reach.Load().queue
+	return ev
 }
 
 // supersede tells the rollout that has the endpoint to give way: once, durably,

@@ -2,11 +2,14 @@ package engine
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/store/mem"
 )
 
 // Two releases want one endpoint. What happens to the second is what its policy
@@ -81,4 +84,61 @@ func TestCooldown(t *testing.T) {
 		}
 		w.clean("r3")
 	})
+}
+
+// More releases come for an endpoint at once than may wait there: some are refused and
+// told the bound. One that supersedes them comes while the process dies at some
+// instant: each of them is refused for good and closed, the newest alone rolls out,
+// and the record owes nobody an answer.
+func TestCrowd(t *testing.T) {
+	for _, after := range []time.Duration{0, time.Millisecond, 10 * time.Millisecond, 300 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			defer w.endAll()
+			w.tune = func(c *Config) { c.Queue = 20 }
+			w.breakage = func(mem.Op) (bool, error) {
+				time.Sleep(time.Millisecond) // so that there are instants between appends
+				return true, nil
+			}
+			e := w.start("one")
+			w.begin(e, plan("r0", "recs", true))
+			w.await("r0", time.Hour, func(s *rollout.State) bool { return s.Phase == rollout.PhaseWaiting })
+			name := func(i int) string { return fmt.Sprintf("q%02d", i) }
+			for i := range 30 {
+				p := plan(name(i), "recs", false)
+				p.Release.Version = name(i)
+				w.begin(e, p)
+			}
+			time.Sleep(time.Minute)
+			full := 0
+			for i := range 30 {
+				s := w.await(name(i), time.Minute, func(s *rollout.State) bool { return s.Phase == rollout.PhaseQueued || isClosed(s) })
+				if s.Phase == rollout.PhaseRefused && s.Reason == rollout.ReasonBusy && strings.Contains(s.Sentence, "queue: 20") {
+					full++
+				}
+			}
+			if full != 10 {
+				t.Errorf("got %d refused for a full queue, want 10", full)
+			}
+			newest := plan("newest", "recs", false)
+			newest.Release.Version, newest.Concurrency = "v9", rollout.ConcurrencySupersede
+			w.begin(e, newest)
+			time.Sleep(after)
+			e.kill()
+			time.Sleep(down)
+			e = w.start("one")
+			if s := w.ended("newest", time.Hour); s.Phase != rollout.PhasePromoted {
+				t.Errorf("the newest: got %s (%s), want it promoted", s.Phase, s.Sentence)
+			}
+			for i := range 30 {
+				if s := w.ended(name(i), time.Minute); s.Phase != rollout.PhaseRefused {
+					t.Errorf("%s: got %s (%s), want it refused", name(i), s.Phase, s.Sentence)
+				}
+			}
+			rec, err := e.Endpoint(t.Context(), newest.Endpoint)
+			if err != nil || rec.Active != "" || len(rec.Queue)+len(rec.Dropped) != 0 {
+				t.Errorf("the endpoint: got %+v, %v, want it free and nobody owed", rec, err)
+			}
+		})
+	}
 }

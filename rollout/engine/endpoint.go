@@ -298,12 +298,20 @@ func (e *Engine) endpointRecord(ctx context.Context, ref rollout.EndpointRef) (r
 	if err != nil {
 		return fresh, 0, fmt.Errorf("read endpoint %s/%s: %w", ref.Router, ref.Name, err)
 	}
-	var r rollout.EndpointRecord
-	if err := json.Unmarshal(rec.State, &r); err != nil {
-		return fresh, 0, fmt.Errorf("decode endpoint %s/%s: %w", ref.Router, ref.Name, err)
-	}
-	if r.SchemaVersion > schemaVersion {
-		return fresh, 0, fmt.Errorf("decode endpoint %s/%s: schema version %d: %w", ref.Router, ref.Name, r.SchemaVersion, errFormat)
+	r, err := decodeEndpoint(ref, rec)
+	if err != nil {
+		return fresh, 0, err
 	}
 	return r, rec.Revision, nil
+}
+
+// decodeEndpoint reads an endpoint's head record.
+func decodeEndpoint(ref rollout.EndpointRef, rec store.Record) (r rollout.EndpointRecord, err error) {
+	if err := json.Unmarshal(rec.State, &r); err != nil {
+		return r, fmt.Errorf("decode endpoint %s/%s: %w", ref.Router, ref.Name, err)
+	}
+	if r.SchemaVersion > schemaVersion {
+		return r, fmt.Errorf("decode endpoint %s/%s: schema version %d: %w", ref.Router, ref.Name, r.SchemaVersion, errFormat)
+	}
+	return r, nil
 }

@@ -63,8 +63,8 @@ type Config struct {
 	Owner   string
 	Version string
 
-	// Routers, Sources, Notifiers, Inboxes, ExternalURL and Retention are those to
-	// begin with; see Reconfigure.
+	// Routers, Sources, Notifiers, Inboxes, ExternalURL, Retention and Queue are those
+	// to begin with; see Reconfigure.
 	Routers   map[string]traffic.Router
 	Sources   map[string]analysis.Source
 	Notifiers map[string]notifier.Notifier
@@ -108,6 +108,8 @@ type Config struct {
 	StopTimeout time.Duration
 	// Retention is how long finished rollouts are kept; 0 keeps them for ever.
 	Retention time.Duration
+	// Queue is how many releases may wait for one endpoint (100).
+	Queue int
 
 	// mutant removes one protection; only tests set it.
 	mutant mutant
@@ -132,7 +134,7 @@ func (c *Config) validate() error {
 	for _, d := range []struct {
 		at  *int
 		def int
-	}{{&c.RouterCalls, 16}, {&c.SourceReads, 4}, {&c.Deliveries, 8}} {
+	}{{&c.RouterCalls, 16}, {&c.SourceReads, 4}, {&c.Deliveries, 8}, {&c.Queue, 100}} {
 		if *d.at <= 0 {
 			*d.at = d.def
 		}
@@ -202,6 +204,7 @@ type Engine struct {
 	// stopping: no new effect but a rollback is started.
 	stopping  bool
 	endpoints map[rollout.EndpointRef]*endpoint
+	desks     map[rollout.EndpointRef]*desk
 	lives     map[string]*live
 	// open are the endpoints of the rollouts that this engine knows to be open,
 	// whoever carries them.
@@ -229,7 +232,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, log: cfg.Logger, news: newNews(),
-		endpoints: map[rollout.EndpointRef]*endpoint{}, lives: map[string]*live{}, open: map[string]rollout.EndpointRef{}, held: map[string]string{},
+		endpoints: map[rollout.EndpointRef]*endpoint{}, desks: map[rollout.EndpointRef]*desk{}, lives: map[string]*live{}, open: map[string]rollout.EndpointRef{}, held: map[string]string{},
 		broken: make(chan struct{}), loads: make(chan struct{}, 64),
 	}
 	m, err := newMetrics(cfg.Registerer)
@@ -240,7 +243,7 @@ func New(cfg Config) (*Engine, error) {
 	e.reader = newReader(e)
 	e.outage = &outage{e: e, paged: map[string]bool{}}
 	e.reach.Store(newReach(&cfg, Adapters{Routers: cfg.Routers, Sources: cfg.Sources, Notifiers: cfg.Notifiers, Inboxes: cfg.Inboxes,
-		ExternalURL: cfg.ExternalURL, Retention: cfg.Retention}, &reach{}))
+		ExternalURL: cfg.ExternalURL, Retention: cfg.Retention, Queue: cfg.Queue}, &reach{}))
 	e.metrics.keep(e.reach.Load(), nil)
 	if cfg.Registerer != nil {
 		if err := cfg.Registerer.Register(e); err != nil {

@@ -212,7 +212,7 @@ func (e *Engine) watch(ctx context.Context, hint chan<- struct{}) {
 // returns how far it got.
 func (e *Engine) tail(ctx context.Context, cursor store.Revision) store.Revision {
 	heard := map[string]bool{}
-	changed := map[rollout.EndpointRef]bool{}
+	changed := map[rollout.EndpointRef]store.Record{}
 	from := cursor
 	for rec, err := range e.cfg.Store.Since(ctx, "", cursor) {
 		if err != nil {
@@ -231,7 +231,7 @@ func (e *Engine) tail(ctx context.Context, cursor store.Revision) store.Revision
 			}
 		case strings.HasPrefix(rec.Key, endpointPrefix):
 			router, name, _ := strings.Cut(strings.TrimPrefix(rec.Key, endpointPrefix), "/")
-			changed[rollout.EndpointRef{Router: router, Name: name}] = true
+			changed[rollout.EndpointRef{Router: router, Name: name}] = rec
 		}
 	}
 	for id := range heard {
@@ -239,8 +239,8 @@ func (e *Engine) tail(ctx context.Context, cursor store.Revision) store.Revision
 			e.spawn(l.hear)
 		}
 	}
-	for ref := range changed {
-		e.recordChanged(ref)
+	for ref, rec := range changed {
+		e.recordChanged(ref, rec)
 	}
 	if cursor != from {
 		e.news.tell()

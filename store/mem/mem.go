@@ -15,7 +15,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -208,12 +207,12 @@ func (s *Store) Head(ctx context.Context, key string) (store.Record, error) {
 func (s *Store) Heads(ctx context.Context, prefix string) iter.Seq2[store.Record, error] {
 	return s.records(ctx, fmt.Sprintf("heads of %q", prefix), func() ([]store.Record, error) {
 		var out []store.Record
-		for _, key := range slices.Sorted(maps.Keys(s.keys)) {
+		for key, rs := range s.keys {
 			if strings.HasPrefix(key, prefix) {
-				rs := s.keys[key]
 				out = append(out, s.view(rs[len(rs)-1]))
 			}
 		}
+		slices.SortFunc(out, func(a, b store.Record) int { return strings.Compare(a.Key, b.Key) })
 		return out, nil
 	})
 }

@@ -30,6 +30,7 @@ type Config struct {
 	Tell        []string                   `yaml:"tell" doc:"Notifiers that are told what belongs to no rollout: a release event that was refused."`
 	Metrics     map[string]policies.Metric `yaml:"metrics" doc:"Metric definitions that all policies share."`
 	Retention   time.Duration              `yaml:"retention" default:"2160h" doc:"How long finished rollouts are kept."`
+	Queue       int                        `yaml:"queue" default:"100" doc:"How many releases may wait for one endpoint; one more is refused."`
 	Replica     string                     `yaml:"replica" doc:"This replica's name in the journal; the host's name when missing."`
 
 	// file is the file, look what it looked like before it was read; dir is its
@@ -140,6 +141,9 @@ type ProblemsError struct{ Problems policies.Problems }
 // Error lists the problems.
 func (e *ProblemsError) Error() string { return strings.TrimRight(e.Problems.Text(), "\n") }
 
+// queueMax bounds the queue of an endpoint: its record holds all of it.
+const queueMax = 5000
+
 // check looks at what no single field shows.
 func (c *Config) check() error {
 	var errs []error
@@ -148,6 +152,9 @@ func (c *Config) check() error {
 	errs = append(errs, c.checkMetrics()...)
 	if c.Events != nil && c.Events.NATS != nil && !isNATSAddress(c.Events.NATS.URL) {
 		errs = append(errs, errors.New("events.nats.url: want nats://HOST:PORT, or several with commas (what is there is not shown: it may hold a password)"))
+	}
+	if c.Queue < 1 || c.Queue > queueMax {
+		errs = append(errs, fmt.Errorf("queue: want 1 to %d (got %d)", queueMax, c.Queue))
 	}
 	for i, name := range c.Tell {
 		if _, ok := c.Notifiers[name]; !ok {

@@ -172,7 +172,7 @@ func (d *daemon) build(c *Config) error {
 	a := s.adapters(d.bulkhead)
 	config, wrap, err := withCrashPoints(engine.Config{
 		Store: d.store, Leaser: store.Always{}, Owner: replica, Version: d.o.Version,
-		Sources: a.Sources, Routers: a.Routers, Notifiers: a.Notifiers, Inboxes: a.Inboxes, ExternalURL: a.ExternalURL, Retention: a.Retention,
+		Sources: a.Sources, Routers: a.Routers, Notifiers: a.Notifiers, Inboxes: a.Inboxes, ExternalURL: a.ExternalURL, Retention: a.Retention, Queue: a.Queue,
 		People:    func(notifier, who string) rollout.Actor { return d.now().config.heard(notifier, who) },
 		Canonical: func(name string) string { return d.now().config.canonical(name) },
 		Logger:    d.log, Registerer: d.registry,

@@ -154,6 +154,7 @@ func (s *set) keep(before *set) []string {
 	}
 	note(c.ExternalURL != old.ExternalURL, "externalURL")
 	note(c.Retention != old.Retention, "retention")
+	note(c.Queue != old.Queue, "queue")
 	note(differ(c.Tell, old.Tell), "tell")
 	note(differ(c.Metrics, old.Metrics), "metrics")
 	note(differ(c.Policies, old.Policies), "the list of policies")
@@ -201,7 +202,7 @@ func (s *set) strangers(before *set) []engine.AdapterName {
 // adapters are what the engine has of the set.
 func (s *set) adapters(b *bulkhead.Bulkhead) engine.Adapters {
 	a := engine.Adapters{Routers: s.routers, Sources: s.sources, Notifiers: s.notifiers, Inboxes: map[string]notifier.Inbox{},
-		ExternalURL: s.config.ExternalURL, Retention: s.config.Retention}
+		ExternalURL: s.config.ExternalURL, Retention: s.config.Retention, Queue: s.config.Queue}
 	for name, n := range s.notifiers {
 		if in, ok := bulkhead.As[notifier.Inbox](n); ok {
 			a.Inboxes[name] = b.Inbox(name, in)
