@@ -91,11 +91,10 @@ func newReach(cfg *Config, a Adapters, before *reach) *reach {
 	r := &reach{routers: map[string]*router{}, sources: map[string]*source{}, outlets: map[string]*outlet{},
 		inboxes: maps.Clone(a.Inboxes), external: a.ExternalURL, retention: a.Retention, queue: cmp.Or(a.Queue, cfg.Queue)}
 	for name, x := range a.Routers {
-		slots := make(chan struct{}, cfg.RouterCalls)
+		r.routers[name] = &router{name: name, Router: x, slots: make(chan struct{}, cfg.RouterCalls), checks: make(chan struct{}, cfg.Preflights)}
 		if old := before.routers[name]; old != nil {
-			slots = old.slots
+			r.routers[name].slots, r.routers[name].checks = old.slots, old.checks
 		}
-		r.routers[name] = &router{name: name, Router: x, slots: slots}
 	}
 	for name, x := range a.Sources {
 		slots := make(chan struct{}, cfg.SourceReads)
@@ -105,9 +104,9 @@ func newReach(cfg *Config, a Adapters, before *reach) *reach {
 		r.sources[name] = &source{Source: x, slots: slots}
 	}
 	for name, x := range a.Notifiers {
-		r.outlets[name] = &outlet{name: name, Notifier: x, slots: make(chan struct{}, cfg.Deliveries)}
+		r.outlets[name] = &outlet{name: name, Notifier: x, slots: make(chan struct{}, cfg.Deliveries), pages: make(chan struct{}, cfg.Deliveries)}
 		if old := before.outlets[name]; old != nil {
-			r.outlets[name].slots = old.slots
+			r.outlets[name].slots, r.outlets[name].pages = old.slots, old.pages
 			r.outlets[name].took.Store(old.took.Load())
 		}
 	}

@@ -82,10 +82,11 @@ type Config struct {
 	// Preflight makes the checks of a plan; nil takes those of rollout/preflight.
 	Preflight Preflight
 
-	// RouterCalls bounds the calls under way per router (16), SourceReads the
-	// reads per source (4), Deliveries the messages per notifier (8). Rollbacks
-	// are outside of RouterCalls.
+	// RouterCalls bounds the calls under way per router (16), besides which there may be
+	// Preflights (4) and rollbacks without a bound; SourceReads the reads per source (4);
+	// Deliveries the messages per notifier, and the pages besides them (8 of each).
 	RouterCalls int
+	Preflights  int
 	SourceReads int
 	Deliveries  int
 	// RouterTimeout bounds one call of a router (10s), ReadTimeout one read of a
@@ -134,7 +135,7 @@ func (c *Config) validate() error {
 	for _, d := range []struct {
 		at  *int
 		def int
-	}{{&c.RouterCalls, 16}, {&c.SourceReads, 4}, {&c.Deliveries, 8}, {&c.Queue, 100}} {
+	}{{&c.RouterCalls, 16}, {&c.Preflights, 4}, {&c.SourceReads, 4}, {&c.Deliveries, 8}, {&c.Queue, 100}} {
 		if *d.at <= 0 {
 			*d.at = d.def
 		}

@@ -10,11 +10,13 @@ import (
 	"github.com/belayd/belay/rollout"
 )
 
-// An outlet is a notifier with its share of concurrent deliveries.
+// An outlet is a notifier with its share of concurrent deliveries: pages have a lane
+// of their own, so that none waits for what people are only told.
 type outlet struct {
 	notifier.Notifier
 	name  string
 	slots chan struct{}
+	pages chan struct{}
 	// took is when it last took a page, in nanoseconds since the Unix epoch.
 	took atomic.Int64
 }
@@ -29,10 +31,14 @@ func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (
 	if o == nil {
 		return undelivered(name, rollout.FailurePermanent, fmt.Sprintf("notifier %q is not configured", name)), true
 	}
-	if !acquire(ctx, o.slots) {
+	lane := o.slots
+	if e.Kind == rollout.EffectPage {
+		lane = o.pages
+	}
+	if !acquire(ctx, lane) {
 		return rollout.Event{}, false
 	}
-	defer func() { <-o.slots }()
+	defer func() { <-lane }()
 	if o = l.e.outlet(name); o == nil { // It went while this waited.
 		return undelivered(name, rollout.FailurePermanent, fmt.Sprintf("notifier %q is not configured", name)), true
 	}

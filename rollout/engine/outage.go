@@ -171,10 +171,10 @@ func (o *outage) send(ctx context.Context, who *live, name, summary string, end 
 		o.sent(name, "", fmt.Errorf("notifier %q is not configured", name), end)
 		return false
 	}
-	if !acquire(ctx, to.slots) {
+	if !acquire(ctx, to.pages) {
 		return false
 	}
-	defer func() { <-to.slots }()
+	defer func() { <-to.pages }()
 	who.mu.Lock()
 	s := who.s
 	who.mu.Unlock()

@@ -23,10 +23,10 @@ func (l *live) preflight(ctx context.Context) (rollout.Event, bool) {
 		ev.Reason = noRouter(l.plan.Endpoint).Failure.Message
 		return ev, true
 	}
-	if !acquire(ctx, r.slots) {
+	if !acquire(ctx, r.checks) {
 		return rollout.Event{}, false
 	}
-	defer func() { <-r.slots }()
+	defer func() { <-r.checks }()
 	call, cancel := context.WithTimeout(ctx, l.e.cfg.PreflightTimeout)
 	defer cancel()
 	split, err := l.split(call, r)

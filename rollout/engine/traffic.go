@@ -10,11 +10,13 @@ import (
 	"github.com/belayd/belay/rollout/traffic"
 )
 
-// A router is a traffic.Router with its share of concurrent calls.
+// A router is a traffic.Router with its share of concurrent calls, and of preflights,
+// which take their time. Rollbacks need neither.
 type router struct {
 	traffic.Router
-	name  string
-	slots chan struct{}
+	name   string
+	slots  chan struct{}
+	checks chan struct{}
 }
 
 // takeOver is how long a rollback waits for a cancelled forward call to return.
@@ -211,13 +213,20 @@ func (l *live) readTraffic(ctx context.Context, s rollout.State) (rollout.Event,
 	if r == nil {
 		return noRouter(l.plan.Endpoint), true
 	}
+	call, cancel := context.WithTimeout(ctx, l.e.cfg.RouterTimeout)
+	defer cancel()
 	if s.Phase != rollout.PhaseRollingBack {
-		if !acquire(ctx, r.slots) {
+		switch {
+		case acquire(call, r.slots):
+			defer func() { <-r.slots }()
+		case ctx.Err() != nil:
 			return rollout.Event{}, false
+		default:
+			return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailureTransient,
+				Message: fmt.Sprintf("router %s was busy for %s", r.name, l.e.cfg.RouterTimeout)}}, true
 		}
-		defer func() { <-r.slots }()
 	}
-	split, err := l.split(ctx, r)
+	split, err := l.split(call, r)
 	if ctx.Err() != nil {
 		return rollout.Event{}, false
 	}
