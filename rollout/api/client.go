@@ -33,14 +33,23 @@ const (
 // the daemon reports come back as *Problem. It is safe for concurrent use.
 type Client struct {
 	base  *url.URL
+	name  string // of the server, in errors
 	http  *http.Client
 	token string
 }
 
-// NewClient returns a client of the belayd at base. The token is sent as a bearer
+// UnixPrefix begins the address of a belayd behind a Unix socket: "unix:PATH".
+const UnixPrefix = "unix:"
+
+// NewClient returns a client of the belayd at base, of "unix:PATH" when h dials
+// that socket whatever the address. The token is sent as a bearer
 // token; "" sends none. The client h must not have a timeout shorter than a
 // stream should live.
 func NewClient(base string, h *http.Client, token string) (*Client, error) {
+	name, local := base, strings.HasPrefix(base, UnixPrefix)
+	if local {
+		base = "http://localhost"
+	}
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("server: want an address like http://127.0.0.1:7070 (got %q)", base)
@@ -48,7 +57,10 @@ func NewClient(base string, h *http.Client, token string) (*Client, error) {
 	if token != "" && u.Scheme == "http" && !loopbackHost(u.Host) {
 		return nil, fmt.Errorf("server: a token is not sent over http to %s; use https", u.Host)
 	}
-	return &Client{base: u, http: h, token: token}, nil
+	if !local {
+		name = u.Redacted()
+	}
+	return &Client{base: u, name: name, http: h, token: token}, nil
 }
 
 // Start asks for a rollout; created is false when the key was used for it before.
@@ -190,7 +202,7 @@ func (c *Client) Ready(ctx context.Context) (h Health, err error) {
 	}
 	defer resp.Body.Close()
 	if err := json.NewDecoder(io.LimitReader(resp.Body, answerMax)).Decode(&h); err != nil {
-		return h, fmt.Errorf("read answer of %s: %w", c.base.Redacted(), err)
+		return h, fmt.Errorf("read answer of %s: %w", c.name, err)
 	}
 	return h, nil
 }
@@ -242,7 +254,7 @@ func (c *Client) once(ctx context.Context, r call) (int, error) {
 		return resp.StatusCode, nil
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, answerMax)).Decode(r.out); err != nil {
-		return resp.StatusCode, fmt.Errorf("read answer of %s: %w", c.base.Redacted(), err)
+		return resp.StatusCode, fmt.Errorf("read answer of %s: %w", c.name, err)
 	}
 	return resp.StatusCode, nil
 }
@@ -290,9 +302,9 @@ func (c *Client) unreachable(err error) error {
 		err = u.Err
 	}
 	if remedy := c.mistrust(err); remedy != "" {
-		return fmt.Errorf("%w with %s: %w; %s", ErrTLS, c.base.Redacted(), err, remedy)
+		return fmt.Errorf("%w with %s: %w; %s", ErrTLS, c.name, err, remedy)
 	}
-	return fmt.Errorf("%w at %s (is it running? is --server right?): %w", ErrUnreachable, c.base.Redacted(), err)
+	return fmt.Errorf("%w at %s (is it running? is --server right?): %w", ErrUnreachable, c.name, err)
 }
 
 // problemFrom reads a problem, also from something that is not belayd.

@@ -50,6 +50,7 @@ type env struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	socket         string // of a belayd on this machine, which is preferred where no server is named
 	now            func() time.Time
 	zone           *time.Location
 	// tty: standard output is a terminal of this size; color: it may be coloured.
@@ -73,7 +74,7 @@ func commands() []*command {
 // Run runs the command line and returns the exit code. It reads the environment
 // for what flags leave out.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	e := &env{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, now: time.Now, zone: time.Local, width: 80, height: 24}
+	e := &env{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, socket: defaultSocket, now: time.Now, zone: time.Local, width: 80, height: 24}
 	if f, ok := stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) && e.getenv("TERM") != "dumb" {
 		e.tty = true
 		if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 0 && h > 0 {

@@ -7,15 +7,22 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 )
 
-// defaultServer is where a belayd on this machine listens.
-const defaultServer = "http://127.0.0.1:7070"
+// defaultServer is where a belayd on this machine listens, defaultSocket where it
+// does for root and its own user, if its config says so: no stranger can take the
+// connections there.
+const (
+	defaultServer = "http://127.0.0.1:7070"
+	defaultSocket = "/run/belay/belay.sock"
+)
 
 // tokenMax bounds a token file, in bytes.
 const tokenMax = 64 << 10
@@ -37,7 +44,7 @@ type connection struct {
 // connection declares the flags with which belayd is reached.
 func (f *flags) connection() *connection {
 	return &connection{
-		server:    f.String("server", "", "`URL` of belayd (BELAY_SERVER, else the context's, else "+defaultServer+")"),
+		server:    f.String("server", "", "`URL` of belayd, or unix:PATH (BELAY_SERVER, else the context's, else "+defaultSocket+" or "+defaultServer+")"),
 		tokenFile: f.file("token-file", "`FILE` that holds a token (BELAY_TOKEN_FILE, else the context's)"),
 		certFile:  f.file("cert-file", "`FILE` of a client certificate, for a belayd with auth.mtls (BELAY_CERT_FILE, else the context's)"),
 		keyFile:   f.file("key-file", "`FILE` of its private key, if that is not in --cert-file (BELAY_KEY_FILE, else the context's)"),
@@ -63,6 +70,13 @@ func (c *connection) client(e *env) (*api.Client, error) {
 			files.cert, files.key = chosen.CertFile, chosen.KeyFile
 		}
 	}
+	dial := dialTCP
+	switch path, unix := strings.CutPrefix(cmp.Or(server, chosen.Server), api.UnixPrefix); {
+	case unix:
+		dial = dialUnix(path)
+	case path == "":
+		dial = preferring(dialUnix(e.socket), dialTCP)
+	}
 	server = cmp.Or(server, chosen.Server, defaultServer)
 	if err := files.check(server); err != nil {
 		return nil, err
@@ -73,11 +87,34 @@ func (c *connection) client(e *env) (*api.Client, error) {
 			return nil, err
 		}
 	}
-	h, err := files.client()
+	h, err := files.client(dial)
 	if err != nil {
 		return nil, err
 	}
 	return api.NewClient(server, h, token)
+}
+
+// A dialer opens a connection, as an http.Transport wants it.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// dialTCP dials the address.
+var dialTCP dialer = (&net.Dialer{Timeout: 5 * time.Second}).DialContext
+
+// dialUnix dials a Unix socket, whatever the address.
+func dialUnix(path string) dialer {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", path)
+	}
+}
+
+// preferring tries one dialer, and another when nobody answers there.
+func preferring(one, other dialer) dialer {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if c, err := one(ctx, network, address); err == nil {
+			return c, nil
+		}
+		return other(ctx, network, address)
+	}
 }
 
 // readToken reads a token file; what is wrong is said without what is in it.

@@ -51,7 +51,7 @@ func routerConformCommand() *command {
 // endpointClient is an HTTP client for an endpoint of the caller's, which is no
 // belayd.
 func endpointClient(tokenFile, caFile string) (*http.Client, error) {
-	client, err := tlsFiles{ca: caFile}.client()
+	client, err := tlsFiles{ca: caFile}.client(dialTCP)
 	if err != nil || tokenFile == "" {
 		return client, err
 	}

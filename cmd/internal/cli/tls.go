@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -29,7 +28,7 @@ func (t tlsFiles) check(server string) error {
 	switch {
 	case t.key != "" && t.cert == "":
 		return usageError("--key-file: goes with --cert-file, the certificate of that key")
-	case t.cert != "" && strings.HasPrefix(server, "http:"):
+	case t.cert != "" && !strings.HasPrefix(server, "https:"):
 		return usageError("--cert-file: a certificate is shown over TLS only; --server needs an https address (got %s)", server)
 	}
 	return nil
@@ -37,7 +36,7 @@ func (t tlsFiles) check(server string) error {
 
 // client returns a client that follows no redirects and bounds what does not
 // answer, but not streams.
-func (t tlsFiles) client() (*http.Client, error) {
+func (t tlsFiles) client(dial dialer) (*http.Client, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if t.ca != "" {
 		pem, err := readBounded("CA file", t.ca)
@@ -59,8 +58,8 @@ func (t tlsFiles) client() (*http.Client, error) {
 	}
 	return &http.Client{
 		Transport: &http.Transport{
-			Proxy:                 http.ProxyFromEnvironment,
-			DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+			Proxy:                 http.ProxyFromEnvironment, // not for loopback
+			DialContext:           dial,
 			TLSClientConfig:       config,
 			TLSHandshakeTimeout:   5 * time.Second,
 			ResponseHeaderTimeout: 30 * time.Second,

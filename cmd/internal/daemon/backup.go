@@ -5,44 +5,68 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"time"
 
+	"github.com/belayd/belay/cmd/internal/serve"
 	"github.com/belayd/belay/store/bolt"
 )
 
-// controlPath is the socket beside the store on which a running belayd answers
-// its own machine's administrator: whoever may read the store's folder.
-func controlPath(storePath string) string { return storePath + ".ctl" }
+// controlMax bounds the connections of the control socket.
+const controlMax = 64
 
-// control serves GET /backup on the control socket until ctx ends.
-func (d *daemon) control(ctx context.Context) error {
-	path := controlPath(d.storePath())
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("open control socket: %w", err)
+// socketPath is the socket on which a running belayd answers its own machine's
+// administrator: its own user, and root. It lies beside the store where the config
+// does not say.
+func (c *Config) socketPath() string {
+	if c.Socket != "" {
+		return c.path(c.Socket)
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
+	return c.path(c.Store.Bolt.Path) + ".ctl"
+}
+
+// control serves the API and GET /backup on the control socket until ctx ends. Its
+// connections are its own: whatever comes over the network does not take them.
+func (d *daemon) control(ctx context.Context, api http.Handler) error {
+	path := d.now().config.socketPath()
+	l, err := listenPrivately(path)
 	if err != nil {
 		// A path too long for a socket must not keep rollouts from being watched.
 		d.log.Warn("no control socket: belayd backup works only while belayd is stopped", "outcome", err.Error())
 		return nil
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return errors.Join(fmt.Errorf("open control socket: %w", err), l.Close())
-	}
+	defer func() { _ = os.Remove(path) }()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /backup", d.serveBackup)
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
-	defer stop()
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	mux.Handle("/", api)
+	s := &serve.Server{Handler: mux, Log: d.log, ConnectionsMax: controlMax}
+	if err := s.Run(ctx, l); err != nil {
 		return fmt.Errorf("serve control socket: %w", err)
 	}
 	return nil
+}
+
+// listenPrivately listens on a socket that only its owner may connect to, and puts
+// it in the place of one that an earlier process has left. It is made in a folder
+// of its own, so that nobody else gets in before its mode is set.
+func listenPrivately(path string) (net.Listener, error) {
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".s")
+	if err != nil {
+		return nil, fmt.Errorf("open control socket: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	made := filepath.Join(dir, "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: made, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("open control socket: %w", err)
+	}
+	l.SetUnlinkOnClose(false) // it has another name by then
+	if err := errors.Join(os.Chmod(made, 0o600), os.Rename(made, path)); err != nil {
+		return nil, fmt.Errorf("open control socket: %w", errors.Join(err, l.Close()))
+	}
+	return l, nil
 }
 
 // serveBackup sends a consistent copy of the store.
@@ -73,7 +97,7 @@ func Backup(ctx context.Context, configFile, to string) error {
 		return fmt.Errorf("back up store: %s exists already", to)
 	}
 	path := c.path(c.Store.Bolt.Path)
-	if err := fetchBackup(ctx, controlPath(path), to); err == nil {
+	if err := fetchBackup(ctx, c.socketPath(), to); err == nil {
 		return checkCopy(to)
 	} else if !errors.Is(err, errNoDaemon) {
 		return fmt.Errorf("back up store: %w", err)

@@ -17,6 +17,7 @@ import (
 // stand in it only as the names of files or of environment variables.
 type Config struct {
 	Listen      string                     `yaml:"listen" default:"127.0.0.1:7070" doc:"Address of the HTTP API. Without auth it must be loopback."`
+	Socket      string                     `yaml:"socket" doc:"Unix socket of the same API for this machine's administrator (mode 0600), and of backups; the store's name with .ctl when missing."`
 	ExternalURL string                     `yaml:"externalURL" doc:"Where people reach this belayd, for links in messages."`
 	Store       StoreConfig                `yaml:"store" required:"true" doc:"Where the records are kept."`
 	Policies    []string                   `yaml:"policies" required:"true" doc:"Policy files, with * in file names; relative to the config file."`

@@ -30,10 +30,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/net/netutil"
 
 	"github.com/belayd/belay/cmd/internal/bulkhead"
 	"github.com/belayd/belay/cmd/internal/drill"
+	"github.com/belayd/belay/cmd/internal/serve"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
@@ -48,12 +48,6 @@ const (
 	reloadEvery = 5 * time.Second
 	// hookMax bounds the body of a call of a hook.
 	hookMax = 1 << 20
-	// bodyTimeout bounds the reading of a request's body.
-	bodyTimeout = 20 * time.Second
-	// connectionsMax bounds the connections that are open at a time.
-	connectionsMax = 1024
-	// stopTimeout bounds the end of requests under way.
-	stopTimeout = 4 * time.Second
 )
 
 // Options are what a daemon is started with besides its config.
@@ -153,7 +147,7 @@ func (d *daemon) run(ctx context.Context, config *Config) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", config.Listen, err)
 	}
-	return d.serve(ctx, server, netutil.LimitListener(listener, connectionsMax))
+	return d.serve(ctx, server, listener)
 }
 
 // build makes the first set and the engine.
@@ -204,21 +198,16 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 			}
 		})
 	}
-	hs := &http.Server{Handler: d.handler(server), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10, ConnState: newCrowd(connectionsMax).state,
-		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)}
-	spawn("http", func(context.Context) error {
-		serve := hs.Serve
-		if d.now().certs != nil {
-			hs.TLSConfig = d.tls()
-			serve = func(l net.Listener) error { return hs.ServeTLS(l, "", "") }
-		}
-		if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
+	handler := d.handler(server)
+	web := &serve.Server{Handler: handler, Log: d.log}
+	if d.now().certs != nil {
+		web.TLS = d.tls()
+	}
+	// Requests under way end while the engine winds up, so that both share the time
+	// that a stop may take.
+	spawn("http", func(ctx context.Context) error { return web.Run(ctx, listener) })
 	spawn("api", server.Run)
-	spawn("control", d.control)
+	spawn("control", func(ctx context.Context) error { return d.control(ctx, handler) })
 	spawn("drill", d.drill.Run)
 	d.tasks.start(ctx, d.log)
 	d.tasks.set(d.now().tasks(d))
@@ -232,21 +221,9 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 	if d.o.Ready != nil {
 		d.o.Ready(listener.Addr().String())
 	}
-	// Requests under way end while the engine winds up, so that both share the time
-	// that a stop may take.
-	ended := make(chan struct{})
-	context.AfterFunc(ctx, func() {
-		defer close(ended)
-		shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-		defer cancel()
-		if hs.Shutdown(shutdown) != nil {
-			_ = hs.Close()
-		}
-	})
 	// The engine runs last and is the reason for all the others.
 	err := d.engine.Run(ctx)
 	stop(err)
-	<-ended
 	wg.Wait()
 	d.tasks.wait()
 	if err != nil {
@@ -278,10 +255,15 @@ type authentication func() *set
 
 // Authenticate implements api.Authenticator.
 func (a authentication) Authenticate(r *http.Request) (api.Actor, error) {
-	if s := a(); s.auth != nil {
-		return s.auth.Authenticate(s.certs.doubt(r))
+	s := a()
+	if s.auth == nil {
+		return api.Loopback{}.Authenticate(r)
 	}
-	return api.Loopback{}.Authenticate(r)
+	actor, err := s.auth.Authenticate(s.certs.doubt(r))
+	if err == nil {
+		serve.MarkAuthenticated(r.Context())
+	}
+	return actor, err
 }
 
 // tls is what the server is configured with: each handshake uses the certificates
@@ -295,22 +277,11 @@ func (d *daemon) tls() *tls.Config {
 // handler adds /metrics and the notifiers' hooks to the API.
 func (d *daemon) handler(s *api.Server) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: 4}))
+	// Compression would cost each reader that does not read its own buffers.
+	mux.Handle("GET /metrics", promhttp.HandlerFor(&sharedGatherer{Gatherer: d.registry}, promhttp.HandlerOpts{EnableOpenMetrics: true, DisableCompression: true}))
 	mux.Handle("POST /hooks/", http.MaxBytesHandler(hooks{d.now, s}, hookMax))
 	mux.Handle("/", s)
-	return hurried(mux, bodyTimeout)
-}
-
-// hurried gives the body of a request a time by which it must have come, so that
-// slow senders do not use up the connections. Streams have no body and go on.
-func hurried(next http.Handler, within time.Duration) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ContentLength != 0 {
-			// A connection without deadlines has other bounds.
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(within))
-		}
-		next.ServeHTTP(w, r)
-	})
+	return mux
 }
 
 // problems are what /readyz names.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -221,6 +223,19 @@ func TestRunAndStop(t *testing.T) {
 	}
 	reload <- struct{}{}
 	waitLog(t, &log, "policies not taken over")
+	socket := filepath.Join(filepath.Dir(file), "belay.db.ctl")
+	if info, err := os.Stat(socket); err != nil || info.Mode() != fs.ModeSocket|0o600 {
+		t.Errorf("the socket: got %v, %v, want one of mode 0600", info, err)
+	}
+	local := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+	defer local.CloseIdleConnections()
+	if resp, err := local.Get("http://localhost/v1/rollouts"); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("over the socket: got %v, %v", resp, err)
+	} else {
+		_ = resp.Body.Close()
+	}
 	copyTo := filepath.Join(t.TempDir(), "copy.db")
 	if err := Backup(t.Context(), file, copyTo); err != nil {
 		t.Errorf("backup while running: %v", err)

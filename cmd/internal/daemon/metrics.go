@@ -5,9 +5,36 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
+
+// A sharedGatherer gathers once at a time, for all who wait meanwhile: many
+// readers, and those that do not read, cost no more than one.
+type sharedGatherer struct {
+	prometheus.Gatherer
+
+	mu    sync.Mutex
+	began time.Time
+	was   []*dto.MetricFamily
+	err   error
+}
+
+// Gather implements prometheus.Gatherer: it returns what was so after it was
+// called. Nobody may change that.
+func (g *sharedGatherer) Gather() ([]*dto.MetricFamily, error) {
+	called := time.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.began.After(called) {
+		g.began = time.Now()
+		g.was, g.err = g.Gatherer.Gather()
+	}
+	return g.was, g.err
+}
 
 // registerBuildInfo says which code runs.
 func registerBuildInfo(reg prometheus.Registerer, version string) error {

@@ -184,6 +184,9 @@ func (c *Config) running(old *Config) (now *Config, waiting []string, err error)
 	if c.path(c.Store.Bolt.Path) != old.path(old.Store.Bolt.Path) {
 		waiting, next.Store = append(waiting, "store"), old.Store
 	}
+	if c.path(c.Socket) != old.path(old.Socket) {
+		waiting, next.Socket = append(waiting, "socket"), old.Socket
+	}
 	if c.Replica != old.Replica {
 		waiting, next.Replica = append(waiting, "replica"), old.Replica
 	}

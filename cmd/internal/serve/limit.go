@@ -1,0 +1,206 @@
+package serve
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// firstAnswerWithin is how long a connection on which nothing has been answered yet
+// stays new.
+const firstAnswerWithin = 5 * time.Second
+
+// A claim says how good a connection's reason is to keep its place.
+type claim int
+
+// The claims, the weakest first.
+const (
+	claimIdle    claim = iota // it is not used, and nobody was ever recognised on it
+	claimUnknown              // it serves somebody who has not been recognised
+	claimKept                 // it is not used, but somebody was recognised on it
+	claimNew                  // it has only just come
+	claimKnown                // it serves somebody who was recognised
+)
+
+// A connLimiter is a listener of so many connections at most. One that comes when
+// all places are taken is taken in at once, and another is evicted: where one
+// address has more than a quarter of the places, one of its own; then the one with
+// the weakest claim; and of those the one that has waited longest. So whoever
+// keeps connections open, reads nothing or sends nothing does not shut out a
+// person who rolls back, least of all one who comes from another address. It is
+// safe for concurrent use.
+type connLimiter struct {
+	net.Listener
+
+	most int
+
+	mu   sync.Mutex
+	open map[*conn]struct{}
+	from map[netip.Prefix]int // connections by the address they come from
+}
+
+func newConnLimiter(l net.Listener, most int) *connLimiter {
+	return &connLimiter{Listener: l, most: most, open: map[*conn]struct{}{}, from: map[netip.Prefix]int{}}
+}
+
+// A conn is a connection that has a place.
+type conn struct {
+	net.Conn
+
+	limiter *connLimiter
+	address netip.Prefix
+
+	// The rest is under the limiter's lock.
+	since  time.Time // it came, or has been idle, or in use without a pause
+	active int       // requests under way
+	served bool      // at least one was answered
+	known  bool      // whoever asks was recognised
+}
+
+// Accept implements net.Listener.
+func (l *connLimiter) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{Conn: nc, limiter: l, address: addressOf(nc), since: time.Now()}
+	l.mu.Lock()
+	var victim *conn
+	if len(l.open) >= l.most {
+		victim = l.victim(c.since)
+	}
+	l.open[c] = struct{}{}
+	l.from[c.address]++
+	l.mu.Unlock()
+	if victim != nil {
+		victim.evict()
+	}
+	return c, nil
+}
+
+// victim is the connection that makes way; with the lock held.
+func (l *connLimiter) victim(now time.Time) *conn {
+	var crowd netip.Prefix
+	for a, n := range l.from {
+		if n > l.from[crowd] {
+			crowd = a
+		}
+	}
+	crowded := l.from[crowd] > l.most/4
+	var victim *conn
+	var weakest claim
+	for c := range l.open {
+		if crowded && c.address != crowd {
+			continue
+		}
+		of := c.claim(now)
+		if victim == nil || of < weakest || of == weakest && c.since.Before(victim.since) {
+			victim, weakest = c, of
+		}
+	}
+	return victim
+}
+
+// claim is how good its reason is to stay; with the limiter's lock held.
+func (c *conn) claim(now time.Time) claim {
+	switch {
+	case c.active > 0 && c.known:
+		return claimKnown
+	case !c.served && now.Sub(c.since) < firstAnswerWithin:
+		return claimNew
+	case c.active > 0:
+		return claimUnknown
+	case c.known:
+		return claimKept
+	}
+	return claimIdle
+}
+
+// evict ends the connection; what its reader has not taken is not kept for it.
+func (c *conn) evict() {
+	if t, ok := c.Conn.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+	}
+	_ = c.Close() // it is given up either way
+}
+
+// Close implements net.Conn: the place is free.
+func (c *conn) Close() error {
+	l := c.limiter
+	l.mu.Lock()
+	if _, open := l.open[c]; open {
+		delete(l.open, c)
+		if l.from[c.address]--; l.from[c.address] == 0 {
+			delete(l.from, c.address)
+		}
+	}
+	l.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// addressOf is whom a connection comes from: the address, or of IPv6 the network
+// that one host has. A local socket's is the zero value.
+func addressOf(c net.Conn) netip.Prefix {
+	at, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	if err != nil {
+		return netip.Prefix{}
+	}
+	a, bits := at.Addr().Unmap(), 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, _ := a.Prefix(bits) // the zero value where a zone forbids it
+	return p
+}
+
+// connKey is the key of a request's connection in its context.
+type connKey struct{}
+
+// connContext is an http.Server's ConnContext.
+func (l *connLimiter) connContext(ctx context.Context, nc net.Conn) context.Context {
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	return context.WithValue(ctx, connKey{}, nc)
+}
+
+// tracked keeps account of which connections are used.
+func (l *connLimiter) tracked(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, ok := r.Context().Value(connKey{}).(*conn)
+		if ok {
+			c.count(1)
+			defer c.count(-1)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// count counts a request that begins (1) or ends (-1).
+func (c *conn) count(n int) {
+	c.limiter.mu.Lock()
+	defer c.limiter.mu.Unlock()
+	if c.active += n; n < 0 {
+		c.served = true
+	}
+	if c.served && (c.active == 0 || c.active == 1 && n > 0) {
+		c.since = time.Now()
+	}
+}
+
+// MarkAuthenticated says that whoever sent the request of ctx was recognised: its
+// connection keeps its place before those of strangers. It does nothing where the
+// request did not come over a Server.
+func MarkAuthenticated(ctx context.Context) {
+	c, ok := ctx.Value(connKey{}).(*conn)
+	if !ok {
+		return
+	}
+	c.limiter.mu.Lock()
+	defer c.limiter.mu.Unlock()
+	c.known = true
+}
