@@ -25,6 +25,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
@@ -95,7 +96,10 @@ type Config struct {
 	// Version is the code's, for /healthz.
 	Version string
 	// Rate bounds the requests per second of one actor (100), Burst how many may
-	// come at once (200). Streams bounds the event streams that are open (256).
+	// come at once (200); looking at one rollout, and what stops one, have the same
+	// rates of their own. An order that stops a rollout waits instead of being
+	// refused. Streams bounds the event
+	// streams that are open (256); one actor has a quarter of them at most.
 	Rate    float64
 	Burst   int
 	Streams int
@@ -106,9 +110,12 @@ type Server struct {
 	c        Config
 	board    *board
 	limits   *limits
-	streams  chan struct{} // one element for each that is open
+	streams  places
+	replays  chan struct{} // who has its one element reads history for a stream
 	mux      *http.ServeMux
 	stopping chan struct{} // closed when Run ends: streams end with it
+	// readmitEvery is a constant of the same name but for tests.
+	readmitEvery time.Duration
 }
 
 // New returns a server. Lists and streams wait for Run.
@@ -127,7 +134,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		c: c, board: newBoard(), limits: newLimits(c.Rate, c.Burst),
-		streams: make(chan struct{}, c.Streams), mux: http.NewServeMux(), stopping: make(chan struct{}),
+		streams: places{most: c.Streams, of: map[string]int{}}, replays: make(chan struct{}, 1), readmitEvery: readmitEvery, mux: http.NewServeMux(), stopping: make(chan struct{}),
 	}
 	for _, r := range s.routes() {
 		s.mux.Handle(r.method+" "+r.path, s.guard(r))

@@ -238,6 +238,21 @@ func (b *board) remove(id string) {
 	delete(b.at, id)
 }
 
+// card is a rollout's card; false when it is not on the board.
+func (b *board) card(id string) (card, bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	created, ok := b.at[id]
+	if !ok {
+		return card{}, false
+	}
+	i, found := slices.BinarySearchFunc(b.cards, card{id: id, created: created}, before)
+	if !found {
+		return card{}, false // unreachable: what is in at is in cards
+	}
+	return b.cards[i], true
+}
+
 // page returns up to n cards that match, from the first that is after from, and
 // whether there are more.
 func (b *board) page(from *card, n int, match func(*card) bool) (page []card, more bool) {

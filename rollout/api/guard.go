@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"slices"
-	"sync"
-	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // The bounds of a body, in bytes: a policy's text may be escaped to twice its
@@ -20,37 +17,34 @@ const (
 	policyBodyMax = 1 << 20
 )
 
-// guard lets a request through to a route when it may: who asks is known, has
-// one of the route's roles, keeps the rate, and does not come from a page of
-// another site.
+// guard lets a request through to a route when it may: it does not come from a page
+// of another site, who asks is known, has one of the route's roles, and keeps the
+// rate.
 func (s *Server) guard(rt route) http.Handler {
-	foreign := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer s.recovered(w, r)
-		if err := s.serve(rt, foreign, w, r); err != nil {
+		if err := s.serve(rt, w, r); err != nil {
 			s.fail(w, r, err)
 		}
 	})
 }
 
-func (s *Server) serve(rt route, foreign *http.CrossOriginProtection, w http.ResponseWriter, r *http.Request) error {
+func (s *Server) serve(rt route, w http.ResponseWriter, r *http.Request) error {
 	if rt.roles == nil {
 		return rt.handle(w, r, Actor{})
 	}
-	if err := foreign.Check(r); err != nil {
+	if foreign(r) {
 		return problem(http.StatusForbidden, TypeForbidden, "Not from another site", "the request comes from a page of another origin")
 	}
 	actor, err := s.authenticate(r)
 	if err != nil {
 		return err
 	}
-	if wait := s.limits.take(actor.Person.ID); wait > 0 {
-		p := problem(http.StatusTooManyRequests, TypeTooMany, "Too many requests", fmt.Sprintf("at most %g a second", s.c.Rate))
-		p.retryAfter = wait
-		return p
-	}
 	if !actor.MayAnywhere(rt.roles...) {
 		return forbidden(actor, rt.roles)
+	}
+	if err := s.limits.admit(r, actor, lanes[rt.id]); err != nil {
+		return err
 	}
 	if r.Method == http.MethodPost {
 		if err := checkBody(w, r); err != nil {
@@ -58,6 +52,20 @@ func (s *Server) serve(rt route, foreign *http.CrossOriginProtection, w http.Res
 		}
 	}
 	return rt.handle(w, r, actor)
+}
+
+// foreign reports whether a browser sends the request for a page of another site,
+// reading or not: also what is only read costs something, and counts.
+func foreign(r *http.Request) bool {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+		return site != "same-origin" && site != "none"
+	}
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return false // no browser, or an old one that follows a link
+	}
+	u, err := url.Parse(origin)
+	return err != nil || u.Host != r.Host
 }
 
 // forbidden says which role is missing.
@@ -89,38 +97,4 @@ func (s *Server) recovered(w http.ResponseWriter, r *http.Request) {
 	}
 	s.c.Log.Error("handler panicked", "path", r.URL.Path, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 	s.fail(w, r, fmt.Errorf("handler panicked: %v", v))
-}
-
-// limits keeps the rate of every actor.
-type limits struct {
-	rate  rate.Limit
-	burst int
-
-	mu  sync.Mutex
-	all map[string]*rate.Limiter
-}
-
-// actorsMax bounds the actors that are remembered; beyond it all start afresh.
-const actorsMax = 4096
-
-func newLimits(perSecond float64, burst int) *limits {
-	return &limits{rate: rate.Limit(perSecond), burst: burst, all: map[string]*rate.Limiter{}}
-}
-
-// take counts a request; it returns how long to wait when it came too soon.
-func (l *limits) take(actor string) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	one := l.all[actor]
-	if one == nil {
-		if len(l.all) >= actorsMax {
-			clear(l.all)
-		}
-		one = rate.NewLimiter(l.rate, l.burst)
-		l.all[actor] = one
-	}
-	if one.Allow() {
-		return 0
-	}
-	return time.Duration(float64(time.Second) / float64(l.rate))
 }

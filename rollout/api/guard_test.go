@@ -85,6 +85,56 @@ func TestRate(t *testing.T) {
 	})
 }
 
+// Whoever may roll back can, however much they, their programs or their colleagues
+// read: the order waits for its turn at worst. Looking at the rollout is another
+// matter than reading elsewhere, too.
+func TestRollbackIsNeverRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := New(Config{Engine: newFakeEngine(), Catalog: fakeCatalog{}, Log: slog.New(slog.DiscardHandler), Auth: actors(), Rate: 2, Burst: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func(method, path, body string) int {
+			req := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
+			req.Header.Set("Authorization", "Bearer "+tokenOf(RoleAdmin))
+			req.Header.Set("Content-Type", "application/json")
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, req)
+			return w.Code
+		}
+		for ask("GET", "/v1/endpoints", "") != http.StatusTooManyRequests {
+		}
+		if got := ask("GET", "/v1/rollouts/none", ""); got != http.StatusNotFound {
+			t.Errorf("look at a rollout after reading too much: got %d, want 404", got)
+		}
+		for ask("GET", "/v1/rollouts/none", "") != http.StatusTooManyRequests {
+		}
+		began := time.Now()
+		for i := range 3 + 2*4 {
+			verb := []string{"rollback", "pause", "reject"}[i%3]
+			if got := ask("POST", "/v1/rollouts/none/"+verb, `{"reason":"x"}`); got != http.StatusNotFound {
+				t.Errorf("%s, the order %d: got %d, want 404", verb, i, got)
+			}
+		}
+		if took := time.Since(began); took != 4*time.Second {
+			t.Errorf("eleven orders, three at once and two a second: took %s, want 4s", took)
+		}
+	})
+}
+
+// A page of another site can neither read nor make what it asks count.
+func TestForeignPagesDoNotCount(t *testing.T) {
+	r := serve(t, Config{Rate: 0.001, Burst: 1})
+	for _, h := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "null"}, {"Origin", "http://evil.example"}} {
+		if resp, _ := r.ask(t, "GET", "/v1/policies", "", "", h...); resp.StatusCode != http.StatusForbidden {
+			t.Errorf("%v: got %d, want 403", h, resp.StatusCode)
+		}
+	}
+	if resp, _ := r.ask(t, "GET", "/v1/policies", "", "", "Sec-Fetch-Site", "same-origin"); resp.StatusCode != http.StatusOK {
+		t.Errorf("a page of its own, the first that counts: got %d, want 200", resp.StatusCode)
+	}
+}
+
 // Credentials: wrong and missing tokens are told apart, and never repeated.
 func TestTokens(t *testing.T) {
 	r := serve(t, Config{Auth: Any{actors()}})

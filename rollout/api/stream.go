@@ -18,6 +18,7 @@ const (
 	refreshEvery   = time.Second      // how often a rollout's figures are looked at
 	heartbeatEvery = 15 * time.Second // of a comment when nothing else is sent
 	writeTimeout   = 10 * time.Second // after which a reader that does not read is dropped
+	readmitEvery   = 5 * time.Second  // how often a reader must still be let in
 )
 
 // streamOne streams one rollout: its present state as "rollout" whenever that
@@ -35,43 +36,53 @@ func (s *Server) streamOne(w http.ResponseWriter, r *http.Request, a Actor) erro
 	if !resumed {
 		after = snap.Revision
 	}
-	id := snap.Plan.ID
-	return s.stream(w, r, after, func(ctx context.Context, out *stream, changes <-chan changed) error {
-		if err := out.rollout(snap); err != nil || snap.State.Phase.Terminal() && !resumed && closed(snap) {
+	return s.stream(w, r, a, after, func(ctx context.Context, out *stream, changes <-chan changed) error {
+		if err := out.rollout(snap); err != nil || closed(snap) && !resumed {
 			return finish(out, err)
 		}
-		tick := time.NewTicker(refreshEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case c, open := <-changes:
-				switch {
-				case !open:
-					return nil
-				case c.err != nil:
-					return c.err
-				case c.Rollout != id:
-					continue
-				}
-				if err := out.entry(c.Change); err != nil {
-					return err
-				}
-			case <-tick.C:
-			}
-			now, err := s.c.Engine.Rollout(ctx, id)
-			if err != nil {
-				return err
-			}
-			if err := out.rollout(now); err != nil {
-				return err
-			}
-			if closed(now) && out.last >= now.Revision {
-				return finish(out, nil)
-			}
-		}
+		return s.feedOne(ctx, out, snap.Plan.ID, changes)
 	})
+}
+
+// feedOne feeds the stream of one rollout until nothing of it is left to do.
+func (s *Server) feedOne(ctx context.Context, out *stream, id string, changes <-chan changed) error {
+	tick := time.NewTicker(refreshEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case c, open := <-changes:
+			switch {
+			case !open:
+				return nil
+			case c.err != nil:
+				return c.err
+			case c.Rollout != id:
+				continue
+			}
+			if err := out.entry(c.Change); err != nil {
+				return err
+			}
+			if len(changes) > 0 {
+				continue // the state after the last of them is enough
+			}
+		case <-tick.C:
+		}
+		now, err := s.c.Engine.Rollout(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := out.readmitted(now.Plan.Policy.Labels); err != nil {
+			return err
+		}
+		if err := out.rollout(now); err != nil {
+			return err
+		}
+		if closed(now) && out.last >= now.Revision {
+			return finish(out, nil)
+		}
+	}
 }
 
 // closed: the rollout has ended and nothing of it is left to do.
@@ -98,70 +109,73 @@ func (s *Server) streamAll(w http.ResponseWriter, r *http.Request, a Actor) erro
 	if !resumed {
 		after = s.board.last()
 	}
-	return s.stream(w, r, after, func(ctx context.Context, out *stream, changes <-chan changed) error {
-		idle := time.NewTicker(heartbeatEvery)
-		defer idle.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-idle.C:
-				if err := out.comment(); err != nil {
-					return err
-				}
-			case c, open := <-changes:
-				switch {
-				case !open:
-					return nil
-				case c.err != nil:
-					return c.err
-				}
-				snap, err := s.c.Engine.Rollout(ctx, c.Rollout)
-				if err != nil || !a.May(snap.Plan.Policy.Labels, RoleView) {
-					continue // deleted meanwhile, or not for this actor
-				}
-				if err := out.entry(c.Change); err != nil {
-					return err
-				}
-			}
-		}
-	})
+	return s.stream(w, r, a, after, s.feedAll)
 }
 
-// changed is a change, or why there are no more.
-type changed struct {
-	rollout.Change
-	err error
+// feedAll feeds a stream of all rollouts until ctx ends.
+func (s *Server) feedAll(ctx context.Context, out *stream, changes <-chan changed) error {
+	tick := time.NewTicker(refreshEvery)
+	defer tick.Stop()
+	for {
+		if err := out.readmitted(nil); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := out.beat(); err != nil {
+				return err
+			}
+		case c, open := <-changes:
+			switch {
+			case !open:
+				return nil
+			case c.err != nil:
+				return c.err
+			}
+			labels, known := s.labelsOf(ctx, c.Rollout)
+			if !known || !out.actor.May(labels, RoleView) {
+				continue // deleted meanwhile, or not for this actor
+			}
+			if err := out.entry(c.Change); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// labelsOf are the labels of a rollout's policy; false when there is none of that
+// id any more.
+func (s *Server) labelsOf(ctx context.Context, id string) (map[string]string, bool) {
+	if c, ok := s.board.card(id); ok {
+		return c.labels, true
+	}
+	snap, err := s.c.Engine.Rollout(ctx, id) // it may be newer than the board
+	if err != nil {
+		return nil, false
+	}
+	return snap.Plan.Policy.Labels, true
 }
 
 // stream opens a stream, feeds serve with the changes after a revision and ends
-// with the request, the server, or serve. Once it has begun there is no way to
-// say an error but to end.
-func (s *Server) stream(w http.ResponseWriter, r *http.Request, after uint64, serve func(context.Context, *stream, <-chan changed) error) error {
-	select {
-	case s.streams <- struct{}{}:
-		defer func() { <-s.streams }()
-	default:
-		return unavailable(fmt.Sprintf("there are %d streams already", s.c.Streams), 10*time.Second)
+// with the request, the server, serve, or the reader's right. Once it has begun
+// there is no way to say an error but to end.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, a Actor, after uint64, serve func(context.Context, *stream, <-chan changed) error) error {
+	if err := s.streams.enter(a.Person.ID); err != nil {
+		return err
 	}
+	defer s.streams.leave(a.Person.ID)
 	ctx, cancel := context.WithCancel(r.Context())
-	out := &stream{w: w, c: http.NewResponseController(w), last: after}
+	out := &stream{w: w, c: http.NewResponseController(w), last: after, actor: a, admitted: time.Now(), readmit: s.readmitEvery,
+		again: func() (Actor, error) { return s.authenticate(r) }}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
 	changes := make(chan changed, 64)
 	var feeding sync.WaitGroup
 	defer feeding.Wait()
 	defer cancel()
-	feeding.Go(func() {
-		defer close(changes)
-		for c, err := range s.c.Engine.Changes(ctx, after) {
-			select {
-			case changes <- changed{c, err}:
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
+	feeding.Go(func() { s.follow(ctx, after, changes) })
 	feeding.Go(func() {
 		select {
 		case <-s.stopping:
@@ -199,6 +213,30 @@ type stream struct {
 	last uint64
 	body []byte
 	sent time.Time
+
+	// actor is who reads, as of the time at which they were last let in; again asks
+	// who it is now, whenever readmit has passed.
+	actor    Actor
+	admitted time.Time
+	readmit  time.Duration
+	again    func() (Actor, error)
+}
+
+// readmitted reports an error when whoever reads would not be let in any more:
+// their token, certificate or role was taken away, or has ended.
+func (o *stream) readmitted(labels map[string]string) error {
+	if time.Since(o.admitted) < o.readmit {
+		return nil
+	}
+	actor, err := o.again()
+	switch {
+	case err != nil:
+		return err
+	case !actor.MayAnywhere(RoleView), labels != nil && !actor.May(labels, RoleView):
+		return forbidden(actor, []Role{RoleView})
+	}
+	o.actor, o.admitted = actor, time.Now()
+	return nil
 }
 
 // rollout sends a rollout's present state when it is not what was sent last, and
@@ -209,10 +247,7 @@ func (o *stream) rollout(snap rollout.Snapshot) error {
 		return fmt.Errorf("encode rollout: %w", err)
 	}
 	if bytes.Equal(body, o.body) {
-		if time.Since(o.sent) < heartbeatEvery {
-			return nil
-		}
-		return o.comment()
+		return o.beat()
 	}
 	o.body = body
 	return o.send("rollout", "", body)
@@ -226,6 +261,14 @@ func (o *stream) entry(c rollout.Change) error {
 	}
 	o.last = c.Revision
 	return o.send("entry", strconv.FormatUint(c.Revision, 10), body)
+}
+
+// beat sends a comment when nothing was sent for a while.
+func (o *stream) beat() error {
+	if time.Since(o.sent) < heartbeatEvery {
+		return nil
+	}
+	return o.comment()
 }
 
 func (o *stream) comment() error { return o.write([]byte(":\n\n")) }
@@ -253,5 +296,7 @@ func (o *stream) write(b []byte) error {
 	if err := o.c.Flush(); err != nil {
 		return fmt.Errorf("write event: %w", err)
 	}
+	// Over HTTP/2 a deadline that passes ends the stream, also when nothing is written.
+	_ = o.c.SetWriteDeadline(time.Time{})
 	return nil
 }

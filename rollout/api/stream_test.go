@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -213,7 +214,11 @@ func TestStreamsAreBounded(t *testing.T) {
 	if err := resp.Body.Close(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the place to be free again", func() bool { return len(r.streams) == 0 })
+	eventually(t, "the place to be free again", func() bool {
+		r.streams.mu.Lock()
+		defer r.streams.mu.Unlock()
+		return r.streams.all == 0
+	})
 }
 
 // The list is that of the engine: the newest first, filtered, in pages that stay
@@ -296,3 +301,130 @@ func TestHistoryPages(t *testing.T) {
 		t.Errorf("entries: got %d, want 451", seq)
 	}
 }
+
+// A stream ends when whoever reads it would not be let in any more, and only then:
+// the token was taken away, or its role, or the label that it is limited to.
+func TestStreamsEndWithTheRight(t *testing.T) {
+	for _, path := range []string{"/v1/events", "/v1/rollouts/{id}/events"} {
+		var now atomic.Pointer[Actor]
+		var gone atomic.Bool
+		auth := authenticatorFunc(func(*http.Request) (Actor, error) {
+			if gone.Load() {
+				return Actor{}, fmt.Errorf("%w: the token is not known", ErrCredentials)
+			}
+			return *now.Load(), nil
+		})
+		reader := func(roles ...Role) *Actor {
+			return &Actor{Person: rollout.Person{ID: "ann"}, Grants: []Grant{{Roles: roles, Labels: map[string]string{"team": "a"}}}}
+		}
+		for name, take := range map[string]func(){
+			"the token is gone":       func() { gone.Store(true) },
+			"the role is gone":        func() { now.Store(reader()) },
+			"nothing has changed yet": func() {},
+		} {
+			t.Run(path+" "+name, func(t *testing.T) {
+				gone.Store(false)
+				now.Store(reader(RoleView, RoleStart))
+				r := serve(t, Config{Auth: auth})
+				r.readmitEvery = 10 * time.Millisecond
+				id := r.started(t, "k1", "recs", "7")
+				resp, err := http.Get(r.url + strings.Replace(path, "{id}", id, 1))
+				if err != nil || resp.StatusCode != http.StatusOK {
+					t.Fatalf("got %v, %v", resp, err)
+				}
+				defer resp.Body.Close()
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					for _, err := range messages(resp.Body) {
+						if err != nil {
+							return
+						}
+					}
+				}()
+				take()
+				if name == "nothing has changed yet" {
+					select {
+					case <-ended:
+						t.Error("the stream ended")
+					case <-time.After(3 * time.Second):
+					}
+					return
+				}
+				select {
+				case <-ended:
+				case <-time.After(20 * time.Second):
+					t.Error("after 20 s the stream goes on")
+				}
+			})
+		}
+	}
+}
+
+// Several streams read history at once, and one at a time: they get all of it, and
+// one whose reader does not read takes nobody's turn.
+func TestStreamsShareTheReadingOfHistory(t *testing.T) {
+	r := serve(t, Config{})
+	id := r.started(t, "k1", "recs", "7")
+	const entries = 500
+	for range entries - 1 {
+		r.engine.set(id, func(*rollout.State) {})
+	}
+	eventually(t, "the board to know them", func() bool { return r.board.last() >= entries })
+	open := func() *http.Response {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", r.url+"/v1/events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Last-Event-ID", "0")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = resp.Body.Close() })
+		return resp
+	}
+	open() // nobody reads it
+	var reading sync.WaitGroup
+	for range 8 {
+		resp := open()
+		reading.Go(func() {
+			want := 1
+			for m, err := range messages(resp.Body) {
+				if err != nil || m.id != strconv.Itoa(want) {
+					t.Errorf("entry %d: got id %s, %v", want, m.id, err)
+					return
+				}
+				if want++; want > entries {
+					return
+				}
+			}
+		})
+	}
+	reading.Wait()
+}
+
+// One actor cannot take all the places for streams.
+func TestStreamsOfOneActor(t *testing.T) {
+	p := places{most: 8, of: map[string]int{}}
+	for i := range 2 {
+		if err := p.enter("mallory"); err != nil {
+			t.Fatalf("stream %d: %v", i, err)
+		}
+	}
+	if p.enter("mallory") == nil {
+		t.Error("a third of eight: got a place, want none")
+	}
+	if err := p.enter("ann"); err != nil {
+		t.Errorf("somebody else: %v", err)
+	}
+	p.leave("mallory")
+	if err := p.enter("mallory"); err != nil {
+		t.Errorf("after one has ended: %v", err)
+	}
+}
+
+// authenticatorFunc is a function as an Authenticator.
+type authenticatorFunc func(*http.Request) (Actor, error)
+
+func (f authenticatorFunc) Authenticate(r *http.Request) (Actor, error) { return f(r) }
