@@ -6,7 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
+
+	"github.com/belayd/belay/analysis/promql"
 )
 
 // proven refuses streams whose numbers are no single counter's: what falls again
@@ -178,15 +179,8 @@ func Shared(stable, candidate []*Series, names [2]string) error {
 // UnitError is an error where a histogram's name says one unit, the metric
 // another, and its largest finite bound agrees with the name.
 func UnitError(name, unit string, largest float64) error {
-	name = strings.TrimSuffix(name, "_bucket")
-	said := ""
-	switch {
-	case strings.HasSuffix(name, "_milliseconds"), strings.HasSuffix(name, "_millis"), strings.HasSuffix(name, "_ms"):
-		said = "ms"
-	case strings.HasSuffix(name, "_seconds"):
-		said = "s"
-	}
-	if said == "" || said == cmp.Or(unit, "s") || (said == "ms" && largest < 100) || (said == "s" && largest > 1000) {
+	said, known := promql.UnitOf(name)
+	if !known || said == cmp.Or(unit, "s") || (said == "ms" && largest < 100) || (said == "s" && largest > 1000) {
 		return nil
 	}
 	return fmt.Errorf("the name of %s and its bounds, up to %s, say %s, and the metric says unit: %s: write unit: %s",
