@@ -28,13 +28,7 @@ const (
 var ErrUnsafe = errors.New("analysis: unsafe substitution")
 
 // VariableNames are the only substitutions that an expression may contain.
-var VariableNames = []string{"endpoint", "deployment", "stable", "candidate", "window"}
-
-// Vars are the substitutions that the names give; deployment and window are
-// added by whoever asks.
-func (n Names) Vars() map[string]string {
-	return map[string]string{"endpoint": n.Endpoint, "stable": n.Stable, "candidate": n.Candidate}
-}
+var VariableNames = []string{"endpoint", "deployment", "stable", "candidate", "role", "version", "window"}
 
 // Variables lists the names that stand in ${…} in an expression, in order. An
 // unfinished ${ is an error.

@@ -11,6 +11,17 @@ type Metric struct {
 	Histogram *Histogram `json:"histogram,omitempty"`
 	Mean      *Mean      `json:"mean,omitempty"`
 	Value     *Value     `json:"value,omitempty"`
+	// Roles says what ${role} stands for where that is not stable and candidate,
+	// by these two; Deployments under which names the source knows
+	// deployments that it does not call as the router does.
+	Roles       map[string]string `json:"roles,omitempty"`
+	Deployments map[string]string `json:"deployments,omitempty"`
+}
+
+// NamesDeployment says whether an expression holds something that only one of the
+// two deployments is called.
+func NamesDeployment(uses func(variable string) bool) bool {
+	return uses("deployment") || uses("role") || uses("version")
 }
 
 // Counts are exact counters: Bad of Total, or Good of Total. Exactly one of

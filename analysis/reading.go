@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -10,6 +11,10 @@ type Names struct {
 	Endpoint  string `json:"endpoint"`
 	Stable    string `json:"stable"`
 	Candidate string `json:"candidate"`
+	// StableVersion and CandidateVersion are the versions that run, as far as
+	// somebody tells them.
+	StableVersion    string `json:"stableVersion,omitempty"`
+	CandidateVersion string `json:"candidateVersion,omitempty"`
 }
 
 // A Query asks for the increments of one metric, of both deployments, in the
@@ -23,6 +28,30 @@ type Query struct {
 	// must return at least the bucket bounds next to each cut on both sides and
 	// may leave out the others. No cuts: every bucket is wanted.
 	Cuts []float64 `json:"cuts,omitempty"`
+}
+
+// Named is the query with the deployments under the names that the source knows
+// them by, which adapters ask with.
+func (q Query) Named() Query {
+	q.Names.Stable = cmp.Or(q.Metric.Deployments[q.Names.Stable], q.Names.Stable)
+	q.Names.Candidate = cmp.Or(q.Metric.Deployments[q.Names.Candidate], q.Names.Candidate)
+	return q
+}
+
+// Vars are the substitutions for one of the query's two deployments; window is
+// added by whoever asks. A version that nobody tells is not among them.
+func (q Query) Vars(deployment string) map[string]string {
+	n := q.Names
+	vars := map[string]string{"endpoint": n.Endpoint, "stable": n.Stable, "candidate": n.Candidate, "deployment": deployment}
+	role, version := "stable", n.StableVersion
+	if deployment != n.Stable {
+		role, version = "candidate", n.CandidateVersion
+	}
+	vars["role"] = cmp.Or(q.Metric.Roles[role], role)
+	if version != "" {
+		vars["version"] = version
+	}
+	return vars
 }
 
 // A Source answers questions about metrics. Implementations are safe for

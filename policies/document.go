@@ -87,7 +87,7 @@ type Step struct {
 func (*Step) shorthandKey() string { return "weight" }
 
 // Metric says what to ask a source. Expressions may contain ${endpoint},
-// ${deployment}, ${stable}, ${candidate} and ${window}.
+// ${deployment}, ${stable}, ${candidate}, ${role}, ${version} and ${window}.
 type Metric struct {
 	Source    string     `yaml:"source" required:"true" doc:"A metric source of belayd's config."`
 	Counts    *Counts    `yaml:"counts" oneof:"kind" doc:"Exact counters: bad of total, or good of total."`
@@ -95,6 +95,9 @@ type Metric struct {
 	Mean      *Mean      `yaml:"mean" oneof:"kind" doc:"A mean, by how many, their sum and the sum of their squares."`
 	Value     *Value     `yaml:"value" oneof:"kind" doc:"A plain number; only thresholds can be judged on it."`
 	Builtin   string     `yaml:"builtin" oneof:"kind" doc:"A ready-made definition, for example azureml/failures."`
+	// Roles and Deployments say what the source calls the deployments.
+	Roles       map[string]string `yaml:"roles" doc:"What ${role} stands for, by stable and candidate: {stable: primary, candidate: canary}. Without it, these two words."`
+	Deployments map[string]string `yaml:"deployments" doc:"The names by which the source knows deployments that it does not call as the router does, by the router's name: {blue: recs-blue-7f9}. They stand for ${deployment}, ${stable} and ${candidate} and in the label that names the deployment."`
 }
 
 // Counts are exact counters: bad of total, or good of total.
@@ -102,7 +105,7 @@ type Counts struct {
 	Total      string `yaml:"total" required:"true" doc:"The counter of all events."`
 	Bad        string `yaml:"bad" oneof:"part" doc:"The counter of the bad ones."`
 	Good       string `yaml:"good" oneof:"part" doc:"The counter of the good ones."`
-	Deployment string `yaml:"deployment" required:"true" doc:"The label that names the deployment."`
+	Deployment string `yaml:"deployment" required:"true" doc:"The label that names the deployment. Empty quotes where each expression names its deployment by ${deployment}, ${role} or ${version}; an expression that names none then counts both deployments as one."`
 	Instance   string `yaml:"instance" doc:"The label that tells instances apart, for dispersion and single bad nodes."`
 }
 
@@ -110,7 +113,7 @@ type Counts struct {
 type Histogram struct {
 	Series     string `yaml:"series" required:"true" doc:"The histogram's name with its matchers, without _bucket."`
 	Unit       string `yaml:"unit" required:"true" enum:"s,ms" doc:"The unit of the bucket bounds."`
-	Deployment string `yaml:"deployment" required:"true" doc:"The label that names the deployment."`
+	Deployment string `yaml:"deployment" required:"true" doc:"The label that names the deployment. Empty quotes where each expression names its deployment by ${deployment}, ${role} or ${version}; an expression that names none then counts both deployments as one."`
 	Instance   string `yaml:"instance" doc:"The label that tells instances apart."`
 }
 
@@ -119,7 +122,7 @@ type Mean struct {
 	Count        string `yaml:"count" required:"true" doc:"The counter of events."`
 	Sum          string `yaml:"sum" required:"true" doc:"The counter of their sum."`
 	SumOfSquares string `yaml:"sumOfSquares" required:"true" doc:"The counter of the sum of their squares."`
-	Deployment   string `yaml:"deployment" required:"true" doc:"The label that names the deployment."`
+	Deployment   string `yaml:"deployment" required:"true" doc:"The label that names the deployment. Empty quotes where each expression names its deployment by ${deployment}, ${role} or ${version}; an expression that names none then counts both deployments as one."`
 	Instance     string `yaml:"instance" doc:"The label that tells instances apart."`
 }
 

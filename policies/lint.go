@@ -253,7 +253,7 @@ func (c *checker) lintMetrics(s *Spec) {
 		m := s.Metrics[name]
 		c.lintQueries(at, m)
 		switch {
-		case m.Value != nil && !mentions(m.Value.Query, "deployment", "candidate"):
+		case m.Value != nil && !mentions(m.Value.Query, "deployment", "candidate", "role", "version"):
 			c.warn(at+".value.query", WarnSameForBoth, "", "put ${deployment} into it")
 		case m.Counts != nil && !mentions(m.Counts.Total, "endpoint", "stable", "candidate"):
 			c.warn(at+".counts.total", WarnEveryEndpoint, "", `add a matcher like {endpoint="${endpoint}"}`)

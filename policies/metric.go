@@ -39,6 +39,7 @@ func (c *checker) metrics() {
 		c.policy.metrics[name] = c.define(name, m, at)
 		kind, _ := c.kindOfSource(m.Source)
 		c.expressions(at, kind)
+		c.called(at, m)
 		c.queries(at, m)
 	}
 }
@@ -51,7 +52,7 @@ func (c *checker) define(name string, m Metric, at string) resolvedMetric {
 		return r
 	}
 	def, ok := c.builtin(strings.TrimPrefix(m.Builtin, "builtin/"), m.Source, at+".builtin", at+".source")
-	def.Name, def.Source = name, m.Source
+	def.Name, def.Source, def.Roles, def.Deployments = name, m.Source, m.Roles, m.Deployments
 	return resolvedMetric{def: def, known: ok}
 }
 
@@ -131,7 +132,7 @@ func (c *checker) straightBuiltin(name, ref, source, at string) resolvedMetric {
 
 // metric is the definition as the judge and the sources know it.
 func (m Metric) metric(name string) analysis.Metric {
-	out := analysis.Metric{Name: name, Source: m.Source}
+	out := analysis.Metric{Name: name, Source: m.Source, Roles: m.Roles, Deployments: m.Deployments}
 	switch {
 	case m.Counts != nil:
 		v := analysis.Counts(*m.Counts)
@@ -147,4 +148,47 @@ func (m Metric) metric(name string) analysis.Metric {
 		out.Value = &v
 	}
 	return out
+}
+
+// called checks what the source calls the deployments.
+func (c *checker) called(at string, m Metric) {
+	for role := range m.Roles {
+		if role != "stable" && role != "candidate" {
+			c.report(at+".roles."+role, CodeName, "a role is stable or candidate").Hint = suggest(role, []string{"stable", "candidate"})
+		}
+	}
+	for field, names := range map[string]map[string]string{"roles": m.Roles, "deployments": m.Deployments} {
+		seen := map[string]string{}
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			path := join(at+"."+field, name)
+			if names[name] == "" {
+				c.reportGot(path, CodeValue, "has no value")
+			} else if other, twice := seen[names[name]]; twice {
+				c.reportGot(path, CodeMeaning, "is what "+other+" is called, too: the two could not be told apart")
+			}
+			seen[names[name]] = name
+		}
+	}
+	for _, q := range m.texts() {
+		if m.label() == "" && !q.value && !analysis.NamesDeployment(func(v string) bool { return mentions(q.text, v) }) && m.labelled() {
+			p := c.report(at+"."+q.field, CodeMeaning, "no label names the deployment, and the expression does not either: it would count both as one")
+			p.Hint = "give the label, or put ${deployment}, ${role} or ${version} into it"
+		}
+	}
+}
+
+// labelled says whether the metric is of a kind that has a label of the deployment.
+func (m Metric) labelled() bool { return m.Counts != nil || m.Histogram != nil || m.Mean != nil }
+
+// label is the label that names the deployment.
+func (m Metric) label() string {
+	switch {
+	case m.Counts != nil:
+		return m.Counts.Deployment
+	case m.Histogram != nil:
+		return m.Histogram.Deployment
+	case m.Mean != nil:
+		return m.Mean.Deployment
+	}
+	return ""
 }

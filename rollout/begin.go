@@ -71,6 +71,9 @@ func (m *machine) refuse(reason Reason, sentence string) {
 // preflighted reads the checks and goes on to the first step's gates.
 func (m *machine) preflighted() {
 	m.s.Checks = m.ev.Checks
+	if m.ev.Versions != nil {
+		m.s.Versions = m.ev.Versions
+	}
 	if m.ev.Manual != "" {
 		m.s.Manual = m.ev.Manual
 	}

@@ -56,7 +56,7 @@ const (
 	// EventReleased answers Release.
 	EventReleased EventKind = "released"
 	// EventPreflighted answers Preflight: Checks, Split (as read; nil when it
-	// could not be), Manual, Reason when the split could not be read.
+	// could not be), Manual, Versions, Reason when the split could not be read.
 	EventPreflighted EventKind = "preflighted"
 	// EventTraffic answers SetTraffic or ReadTraffic: Split as read back (nil when
 	// it could not be read) and Failure where the call failed.
@@ -96,10 +96,12 @@ type Event struct {
 	// is the same act.
 	Key string `json:"key,omitempty"`
 
-	Split    *Split             `json:"split,omitempty"`
-	Failure  *Failure           `json:"failure,omitempty"`
-	Checks   []CheckResult      `json:"checks,omitempty"`
-	Manual   string             `json:"manual,omitempty"`
+	Split   *Split        `json:"split,omitempty"`
+	Failure *Failure      `json:"failure,omitempty"`
+	Checks  []CheckResult `json:"checks,omitempty"`
+	Manual  string        `json:"manual,omitempty"`
+	// Versions are those that the router tells of the deployments, by their names.
+	Versions map[string]string  `json:"versions,omitempty"`
 	Readings []analysis.Reading `json:"readings,omitempty"`
 
 	By      *Person       `json:"by,omitempty"`

@@ -29,10 +29,12 @@ type State struct {
 
 	// Stable is resolved by the preflight; Manual is the command that rolls back
 	// by hand.
-	Stable string        `json:"stable,omitempty"`
-	Manual string        `json:"manual,omitempty"`
-	Ahead  string        `json:"ahead,omitempty"`
-	Checks []CheckResult `json:"checks,omitempty"`
+	Stable string `json:"stable,omitempty"`
+	Manual string `json:"manual,omitempty"`
+	// Versions are what the preflight learnt of the deployments' versions.
+	Versions map[string]string `json:"versions,omitempty"`
+	Ahead    string            `json:"ahead,omitempty"`
+	Checks   []CheckResult     `json:"checks,omitempty"`
 	// Tries counts failed tries of the preflight.
 	Tries int `json:"tries,omitempty"`
 	// Registered: the endpoint's record may know this rollout; Claimed: the

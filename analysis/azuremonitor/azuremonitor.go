@@ -231,7 +231,7 @@ type term struct {
 var endpointName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,62}$`)
 
 func newQuestion(q analysis.Query) *question {
-	x := &question{Query: q}
+	x := &question{Query: q.Named()}
 	var texts []string
 	m := q.Metric
 	switch {
@@ -263,11 +263,11 @@ func (x *question) term(text string) (term, error) {
 	if err != nil {
 		return term{}, err
 	}
-	if _, err := sel.Expand(x.vars(x.Names.Stable)); err != nil {
+	if _, err := sel.Expand(x.Vars(x.Names.Stable)); err != nil {
 		return term{}, err
 	}
-	if x.label == "" && !sel.Uses("deployment") {
-		return term{}, errors.New(`deployment="${deployment}" is missing`)
+	if x.label == "" && !analysis.NamesDeployment(sel.Uses) {
+		return term{}, errors.New(`deployment="${deployment}", or ${role} or ${version}, is missing`)
 	}
 	t := term{selector: sel}
 	for _, m := range sel.Matchers {
@@ -279,10 +279,4 @@ func (x *question) term(text string) (term, error) {
 	slices.Sort(t.dimensions)
 	t.dimensions = slices.Compact(t.dimensions)
 	return t, nil
-}
-
-func (x *question) vars(deployment string) map[string]string {
-	vars := x.Names.Vars()
-	vars["deployment"] = deployment
-	return vars
 }

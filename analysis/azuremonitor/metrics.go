@@ -178,7 +178,7 @@ func (s *Source) sample(x *question, deployment string) (analysis.Sample, error)
 		if t.ask.err != nil {
 			return analysis.Sample{}, t.ask.err
 		}
-		sel, err := t.selector.Expand(x.vars(deployment))
+		sel, err := t.selector.Expand(x.Vars(deployment))
 		if err != nil {
 			return analysis.Sample{}, err
 		}

@@ -145,3 +145,35 @@ func TestReadAsksOnce(t *testing.T) {
 		t.Errorf("requests (-want +got):\n%s", d)
 	}
 }
+
+// The numbers of a deployment are found by its role, its version and the name that
+// the source has for it.
+func TestReadByOtherNames(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprint(w, `{"rows":[{"d":"recs-7f9","r":"primary","v":"1","n":70,"bad":7},{"d":"green","r":"canary","v":"2","n":30,"bad":3}]}`)
+	}))
+	defer srv.Close()
+	s, err := New(Config{URL: srv.URL, Client: srv.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := analysis.Metric{
+		Name: "n", Roles: map[string]string{"stable": "primary", "candidate": "canary"}, Deployments: map[string]string{"blue": "recs-7f9"},
+		Counts: &analysis.Counts{Total: `$.rows[?@.d=="${deployment}" && @.v=="${version}"].n`, Bad: `$.rows[?@.r=="${role}"].bad`},
+	}
+	q := analysis.Query{Metric: m, From: time.Now().Add(-time.Hour), To: time.Now(),
+		Names: analysis.Names{Endpoint: "recs", Stable: "blue", Candidate: "green", StableVersion: "1", CandidateVersion: "2"}}
+	rs, err := s.Read(t.Context(), []analysis.Query{q})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := [4]float64{rs[0].Stable.N, rs[0].Stable.K, rs[0].Candidate.N, rs[0].Candidate.K}
+	if want := [4]float64{70, 7, 30, 3}; got != want {
+		t.Errorf("got %v (%s), want %v", got, rs[0].Reason, want)
+	}
+	q.Names.StableVersion = ""
+	if rs, err = s.Read(t.Context(), []analysis.Query{q}); err != nil || !strings.Contains(rs[0].Reason, "${version}") {
+		t.Errorf("without stable's version: got %v, %v, want an error that names it", rs, err)
+	}
+}

@@ -28,6 +28,7 @@ type term struct {
 
 // question takes a query apart and notes the calls that it needs.
 func (a *asker) question(q analysis.Query) *question {
+	q = q.Named()
 	x := &question{Query: q}
 	x.from, x.to = a.s.bounds(q.From, q.To, a.now)
 	var texts []string
@@ -58,8 +59,7 @@ func (a *asker) question(q analysis.Query) *question {
 }
 
 func (a *asker) term(x *question, text, deployment string) (term, error) {
-	vars := x.Names.Vars()
-	vars["deployment"] = deployment
+	vars := x.Vars(deployment)
 	vars["window"] = fmt.Sprintf("%ds", int(x.to.Sub(x.from).Seconds()))
 	interval(vars, x.from, x.to)
 	e, err := jsonpath.ParseExpr(text, a.s.cfg.Query, vars)
@@ -72,8 +72,6 @@ func (a *asker) term(x *question, text, deployment string) (term, error) {
 	if !x.to.After(x.from) {
 		return term{expr: e}, nil
 	}
-	// One answer holds all deployments where it can.
-	delete(vars, "deployment")
 	vars["query"] = e.Query
 	c, err := a.call(vars)
 	return term{e, c}, err

@@ -50,6 +50,7 @@ var extended = regexp.MustCompile(`(?s)^(.*?)\|\s*extend\s+value\s*=\s*([^|]*)$`
 var compound = regexp.MustCompile(`(?i)\b(and|or|not)\b`)
 
 func newQuestion(q analysis.Query) *question {
+	q = q.Named()
 	x := &question{Query: q}
 	if err := x.parse(); err != nil {
 		x.err = fmt.Errorf("metric %s: %w", q.Metric.Name, err)
@@ -167,10 +168,12 @@ func (x *question) value() error {
 
 // vars are the names; the deployment is one only in a value.
 func (x *question) vars(deployment string) map[string]string {
-	vars := x.Names.Vars()
+	vars := x.Vars(deployment)
 	vars["window"] = fmt.Sprintf("%ds", max(int(x.To.Sub(x.From).Seconds()), 1))
-	if deployment != "" {
-		vars["deployment"] = deployment
+	if deployment == "" {
+		delete(vars, "deployment")
+		delete(vars, "role")
+		delete(vars, "version")
 	}
 	return vars
 }

@@ -105,6 +105,7 @@ func (c selectorCache) parse(text string) (promql.Selector, error) {
 }
 
 func newQuestion(q analysis.Query, lookback time.Duration, cache selectorCache) *question {
+	q = q.Named()
 	x := &question{Query: q, from: q.From, cache: cache}
 	if least := q.To.Add(-lookback); x.from.Before(least) {
 		x.from = least
@@ -151,14 +152,13 @@ func (x *question) add(roles []role, texts []string) error {
 		if roles[i] == roleBucket {
 			sel = sel.Suffixed("_bucket")
 		}
-		if x.label == "" && !sel.Uses("deployment") {
-			return errors.New("deployment: the label that names the deployment is missing")
+		if x.label == "" && !analysis.NamesDeployment(sel.Uses) {
+			return errors.New("deployment: the label that names the deployment is missing, or ${deployment}, ${role} or ${version} in the selector")
 		}
 		sels[i] = sel
 	}
 	for _, d := range x.deployments() {
-		vars := x.Names.Vars()
-		vars["deployment"] = d
+		vars := x.Vars(d)
 		vars["window"] = window(x.To.Sub(x.From))
 		var parts []*part
 		for i, sel := range sels {

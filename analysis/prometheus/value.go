@@ -50,8 +50,7 @@ func (b *batch) values(ctx context.Context) {
 
 func (b *batch) instant(q *question, deployment string) (*instant, error) {
 	step := b.s.cfg.ScrapeInterval
-	vars := q.Names.Vars()
-	vars["deployment"] = deployment
+	vars := q.Vars(deployment)
 	length := q.To.Sub(q.From)
 	if step > 0 {
 		length = max(length, 4*step)

@@ -64,7 +64,7 @@ func TestMistakesHelp(t *testing.T) {
 		{`histogram_quantile(0.99, sum by (le, model) (rate(h_milliseconds_bucket[1m])))`, `1:1: a plain selector is wanted, and this is a quantile already; define histogram: {series: 'h_milliseconds', unit: ms, deployment: model} and put quantile: p99 into the guardrail`},
 		{`rate(h_sum[1m]) / rate(h_count[1m])`, `1:1: a plain selector is wanted, and this divides two counters already; define mean: {count: 'h_count', sum: 'h_sum', deployment: LABEL}`},
 		{"x{a=\"1\",\n  b=~\"(\"}", "2:3: error parsing regexp: missing closing ): `(`"},
-		{`x{e="{{ target }}"`, `1:19: unexpected end of input inside braces; {{…}} is another tool's template; names are put in for ${endpoint} ${deployment} ${stable} ${candidate} ${window}`},
+		{`x{e="{{ target }}"`, `1:19: unexpected end of input inside braces; {{…}} is another tool's template; names are put in for ${endpoint} ${deployment} ${stable} ${candidate} ${role} ${version} ${window}`},
 		{`rate(x[$__rate_interval])`, "1:8: unexpected character in duration expression: '$'; a dashboard's interval is ${window} here"},
 		{`x_${endpoint}`, "1:3: unexpected character: '$'; names stand inside quotes; only ${window} stands outside of them"},
 	} {

@@ -1,6 +1,7 @@
 package scrape
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -72,13 +73,14 @@ func orInstance(label string) string {
 }
 
 func (a *ask) vars(deployment string) map[string]string {
-	return map[string]string{
-		"endpoint":   a.q.Names.Endpoint,
-		"stable":     a.q.Names.Stable,
-		"candidate":  a.q.Names.Candidate,
-		"deployment": deployment,
-		"window":     a.q.To.Sub(a.q.From).Round(time.Second).String(),
-	}
+	vars := a.q.Named().Vars(a.named(deployment))
+	vars["window"] = a.q.To.Sub(a.q.From).Round(time.Second).String()
+	return vars
+}
+
+// named is what series call a deployment; its targets are listed under its own name.
+func (a *ask) named(deployment string) string {
+	return cmp.Or(a.q.Metric.Deployments[deployment], deployment)
 }
 
 // deployments are the two that are asked about; one where they are the same.
@@ -147,7 +149,7 @@ func (a *ask) pick(sel promql.Selector, deployment string, snaps []snapshot) []*
 			if a.label != "" {
 				d = s.Labels.Get(a.label)
 			}
-			if (d == "" || d == deployment) && sel.Matches(s.Labels.Get) {
+			if (d == "" || d == a.named(deployment)) && sel.Matches(s.Labels.Get) {
 				out = append(out, s)
 			}
 		}

@@ -206,7 +206,7 @@ func (l *live) measure(j *job, s rollout.State) {
 		m, ok := l.metric(name)
 		from, to := behind.asked(j.effect.Since[name], at)
 		queries[i] = analysis.Query{Metric: m, From: from, To: to, Cuts: l.plan.Panel.Cuts(name, s.Evidence),
-			Names: analysis.Names{Endpoint: l.plan.Endpoint.Name, Stable: s.Stable, Candidate: l.plan.Release.Candidate}}
+			Names: l.names(s.Stable, s.Versions)}
 		if !ok {
 			readings[i] = analysis.ErrorReading(analysis.Query{Metric: analysis.Metric{Name: name}, From: j.effect.Since[name], To: at}, "The plan has no such metric.")
 			continue

@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/traffic"
 )
 
 var update = flag.Bool("update", false, "rewrite the goldens of this package")
@@ -101,5 +102,19 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 	if d := cmp.Diff(string(want), string(got)); d != "" {
 		t.Errorf("%s: (-want +got)\n%s", name, d)
+	}
+}
+
+// What the router tells of versions is what expressions are about; of a candidate of
+// which it tells none, the release says it.
+func TestNamesTellVersions(t *testing.T) {
+	l := &live{plan: &rollout.Plan{Endpoint: rollout.EndpointRef{Name: "recs"}, Release: rollout.Release{Candidate: "green", Version: "v2"}}}
+	told := versions(traffic.Description{Deployments: map[string]traffic.Deployment{"blue": {Version: "v1"}, "green": {}}})
+	want := analysis.Names{Endpoint: "recs", Stable: "blue", Candidate: "green", StableVersion: "v1", CandidateVersion: "v2"}
+	if got := l.names("blue", told); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := versions(traffic.Description{}); got != nil {
+		t.Errorf("a router that tells nothing: got %v, want nil", got)
 	}
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -44,13 +45,39 @@ func (l *live) preflight(ctx context.Context) (rollout.Event, bool) {
 	if d.ManualRollback != nil && stable != "" {
 		ev.Manual = d.ManualRollback(stable)
 	}
+	ev.Versions = versions(d)
 	ev.Checks = l.e.cfg.Preflight(call, preflight.Request{
 		Plan: l.plan, Stable: stable, Router: r.Router, Description: d, DescribeErr: err,
 		Metrics: func(ctx context.Context, from, to time.Time) []analysis.Reading {
-			return l.panel(ctx, stable, from, to)
+			return l.panel(ctx, l.names(stable, ev.Versions), from, to)
 		},
 	})
 	return ev, ctx.Err() == nil
+}
+
+// versions are those that the router tells of the endpoint's deployments; nil when
+// it tells none.
+func versions(d traffic.Description) map[string]string {
+	var out map[string]string
+	for name, deployment := range d.Deployments {
+		if deployment.Version != "" {
+			if out == nil {
+				out = map[string]string{}
+			}
+			out[name] = deployment.Version
+		}
+	}
+	return out
+}
+
+// names are what may stand in expressions. The release says the candidate's
+// version where the router does not.
+func (l *live) names(stable string, versions map[string]string) analysis.Names {
+	r := l.plan.Release
+	return analysis.Names{
+		Endpoint: l.plan.Endpoint.Name, Stable: stable, Candidate: r.Candidate,
+		StableVersion: versions[stable], CandidateVersion: cmp.Or(versions[r.Candidate], r.Version),
+	}
 }
 
 // describe asks the router for what the checks need.
@@ -63,7 +90,7 @@ func (l *live) describe(ctx context.Context, r *router) (traffic.Description, er
 }
 
 // panel reads every metric of the plan once, source by source at the same time.
-func (l *live) panel(ctx context.Context, stable string, from, to time.Time) []analysis.Reading {
+func (l *live) panel(ctx context.Context, names analysis.Names, from, to time.Time) []analysis.Reading {
 	metrics := l.plan.Panel.Metrics
 	out := make([]analysis.Reading, len(metrics))
 	bySource := map[string][]int{}
@@ -74,8 +101,7 @@ func (l *live) panel(ctx context.Context, stable string, from, to time.Time) []a
 	for source, at := range bySource {
 		qs := make([]analysis.Query, len(at))
 		for n, i := range at {
-			qs[n] = analysis.Query{Metric: metrics[i], From: from, To: to,
-				Names: analysis.Names{Endpoint: l.plan.Endpoint.Name, Stable: stable, Candidate: l.plan.Release.Candidate}}
+			qs[n] = analysis.Query{Metric: metrics[i], From: from, To: to, Names: names}
 		}
 		wg.Go(func() {
 			for n, r := range slices.All(l.e.reader.ask(ctx, source, qs)) {

@@ -22,7 +22,7 @@ func (p *planner) checkAhead(ctx context.Context, d traffic.Description) {
 	p.facts.Checks = preflight.Run(ctx, preflight.Request{
 		Plan: &plan, Stable: p.stable, Description: d,
 		Metrics: func(ctx context.Context, from, to time.Time) []analysis.Reading {
-			names := analysis.Names{Endpoint: plan.Endpoint.Name, Stable: p.stable, Candidate: plan.Release.Candidate}
+			names := p.names()
 			var qs []analysis.Query
 			for _, m := range plan.Panel.Metrics {
 				qs = append(qs, analysis.Query{Metric: m, Names: names, From: from, To: to})

@@ -110,11 +110,22 @@ func (p *planner) askRouter(ctx context.Context, a *daemon.Adapters) error {
 	return nil
 }
 
+// names are what may stand in expressions; the release says the candidate's version
+// where the router does not.
+func (p *planner) names() analysis.Names {
+	n := analysis.Names{Endpoint: p.plan.Endpoint.Name, Stable: p.stable, Candidate: p.plan.Release.Candidate, CandidateVersion: p.plan.Release.Version}
+	if p.described != nil {
+		n.StableVersion = p.described.Deployments[n.Stable].Version
+		n.CandidateVersion = cmp.Or(p.described.Deployments[n.Candidate].Version, n.CandidateVersion)
+	}
+	return n
+}
+
 // askSources reads how stable does and how much traffic there is. A load that was
 // given scales the rates that were read.
 func (p *planner) askSources(ctx context.Context, e *env) error {
 	to := e.now().Truncate(time.Second)
-	names := analysis.Names{Endpoint: p.plan.Endpoint.Name, Stable: p.stable, Candidate: p.plan.Release.Candidate}
+	names := p.names()
 	var qs []analysis.Query
 	spans := []time.Duration{p.past, loadPast, loadNow}
 	for _, m := range p.plan.Panel.Metrics {

@@ -245,6 +245,8 @@ func (s *sight) query(to time.Time) analysis.Query {
 	if names.Candidate == "" {
 		names.Candidate = names.Stable
 	}
+	names.StableVersion = s.serving.Description.Deployments[names.Stable].Version
+	names.CandidateVersion = s.serving.Description.Deployments[names.Candidate].Version
 	return analysis.Query{Metric: s.metric, Names: names, From: to.Add(-lookPast), To: to, Cuts: s.plan.Panel.Cuts(s.metric.Name, analysis.Evidence{})}
 }
 
