@@ -104,11 +104,11 @@ func serve(file string, log *slog.Logger, stderr io.Writer) int {
 	notify := newNotify()
 	err := daemon.Run(ctx, daemon.Options{ConfigFile: file, Version: version(), Logger: log, Reload: reload, Ready: notify.ready, Beat: notify.beat, BeatEvery: notify.every()})
 	notify.stopping()
-	var invalid *daemon.ProblemsError
+	var unusable *daemon.UnusableError
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.As(err, &invalid):
+	case errors.As(err, &unusable):
 		fmt.Fprintln(stderr, err)
 		return exitInvalid
 	case errors.Is(err, store.ErrBroken):

@@ -195,17 +195,12 @@ var decisionSum = regexp.MustCompile(`(?m)^belay_decision_seconds_sum (\S+)$`)
 // call.
 func (w *world) decision() float64 {
 	w.t.Helper()
-	resp, err := http.Get("http://" + w.address + "/metrics")
-	if err != nil {
-		w.t.Fatal(err)
+	text := w.metrics()
+	m := decisionSum.FindStringSubmatch(text)
+	if m == nil {
+		w.t.Fatalf("metrics: no belay_decision_seconds_sum in %s", text)
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	m := decisionSum.FindSubmatch(body)
-	if err != nil || m == nil {
-		w.t.Fatalf("metrics: %v: no belay_decision_seconds_sum in %s", err, body)
-	}
-	seconds, err := strconv.ParseFloat(string(m[1]), 64)
+	seconds, err := strconv.ParseFloat(m[1], 64)
 	if err != nil {
 		w.t.Fatal(err)
 	}

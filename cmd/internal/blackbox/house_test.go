@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,14 +27,42 @@ import (
 	"github.com/belayd/belay/rollout/api"
 )
 
-// build builds a program of the house for the tests of one run.
-func build(t testing.TB, name string) string {
+// programs are those that were built, once for all tests of one run.
+var programs struct {
+	sync.Mutex
+	dir   string
+	built map[string]bool
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if programs.dir != "" {
+		_ = os.RemoveAll(programs.dir)
+	}
+	os.Exit(code)
+}
+
+// build builds a program of the house, with build tags where there are some.
+func build(t testing.TB, name string, tags ...string) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), name)
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "github.com/belayd/belay/cmd/"+name).CombinedOutput()
+	programs.Lock()
+	defer programs.Unlock()
+	if programs.dir == "" {
+		dir, err := os.MkdirTemp("", "belay-blackbox-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		programs.dir, programs.built = dir, map[string]bool{}
+	}
+	binary := filepath.Join(programs.dir, strings.Join(append([]string{name}, tags...), "-"))
+	if programs.built[binary] {
+		return binary
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", strings.Join(tags, ","), "-o", binary, "github.com/belayd/belay/cmd/"+name).CombinedOutput()
 	if err != nil {
 		t.Fatalf("build %s: %v\n%s", name, err, out)
 	}
+	programs.built[binary] = true
 	return binary
 }
 
@@ -47,6 +77,9 @@ type endpoints struct {
 	// the time of each, where somebody wants it.
 	writes map[string][]int
 	wrote  chan time.Time
+	// broken is the count of green's requests from which on every other one fails; 0
+	// while none does.
+	broken atomic.Int64
 }
 
 func newEndpoints(t testing.TB, names ...string) *endpoints {
@@ -58,7 +91,7 @@ func newEndpoints(t testing.TB, names ...string) *endpoints {
 	mux.HandleFunc("GET /endpoints", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]any{"endpoints": names}) })
 	mux.HandleFunc("GET /endpoints/{name}", e.get)
 	mux.HandleFunc("PUT /endpoints/{name}", e.put)
-	mux.HandleFunc("GET /metrics/{deployment}", metrics)
+	mux.HandleFunc("GET /metrics/{deployment}", e.metrics)
 	e.Server = httptest.NewServer(mux)
 	t.Cleanup(e.Close)
 	return e
@@ -108,10 +141,17 @@ func (e *endpoints) put(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// metrics are those of a healthy deployment with much traffic.
-func metrics(w http.ResponseWriter, r *http.Request) {
-	n := time.Now().UnixMilli() / 2 // 500 requests a second
-	fmt.Fprintf(w, "# TYPE requests_total counter\nrequests_total{deployment=%q} %d\n", r.PathValue("deployment"), n)
+// requests is how many requests a deployment had: 500 a second.
+func requests() int64 { return time.Now().UnixMilli() / 2 }
+
+// metrics are those of a deployment with much traffic, healthy but for a green that
+// is broken.
+func (e *endpoints) metrics(w http.ResponseWriter, r *http.Request) {
+	name, n := r.PathValue("deployment"), requests()
+	fmt.Fprintf(w, "# TYPE requests_total counter\nrequests_total{deployment=%q} %d\n", name, n)
+	if from := e.broken.Load(); from > 0 && name == "green" {
+		fmt.Fprintf(w, "# TYPE failed_total counter\nfailed_total{deployment=%q} %d\n", name, (n-from)/2)
+	}
 }
 
 func (e *endpoints) green(name string) int {
@@ -148,8 +188,10 @@ type world struct {
 	belayd  string
 	belay   string
 	address string
-	cmd     *exec.Cmd
-	logs    *logs
+	// env is what belayd has in its environment besides the test's own.
+	env  []string
+	cmd  *exec.Cmd
+	logs *logs
 }
 
 // logs are the lines that belayd wrote.
@@ -171,9 +213,17 @@ func (l *logs) String() string {
 	return strings.Join(l.lines, "\n")
 }
 
-// newWorld writes a config for the endpoints with these policies and more lines
-// of config, and starts belayd.
+// newWorld prepares a world and starts its belayd.
 func newWorld(t testing.TB, e *endpoints, extra string, policies ...string) *world {
+	t.Helper()
+	w := prepare(t, e, extra, policies...)
+	w.start()
+	return w
+}
+
+// prepare writes a config for the endpoints with these policies and more lines of
+// config.
+func prepare(t testing.TB, e *endpoints, extra string, policies ...string) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), belayd: build(t, "belayd"), belay: build(t, "belay"), logs: &logs{}}
 	targets := &strings.Builder{}
@@ -193,9 +243,29 @@ sources:
 %s
 routers: {edge: {webhook: {url: %q}}}
 %s`, freePort(t), targets, e.URL, extra))
-	w.start()
 	t.Cleanup(func() { w.kill(syscall.SIGKILL) })
 	return w
+}
+
+// release starts a release of the policy recs and returns the rollout's id.
+func (w *world) release(version string) string {
+	w.t.Helper()
+	return strings.TrimSpace(w.want(0, "", "start", "--policy", "recs", "--candidate", "green", "--version", version, "--output", "name"))
+}
+
+// metrics is what belayd's /metrics shows.
+func (w *world) metrics() string {
+	w.t.Helper()
+	resp, err := http.Get("http://" + w.address + "/metrics")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(body)
 }
 
 func (w *world) write(name, text string) {
@@ -212,6 +282,7 @@ var serving = regexp.MustCompile(`msg=serving address=(\S+)`)
 func (w *world) start() {
 	w.t.Helper()
 	w.cmd = exec.Command(w.belayd, "--config", filepath.Join(w.dir, "belayd.yaml"))
+	w.cmd.Env = append(os.Environ(), w.env...)
 	out, err := w.cmd.StderrPipe()
 	if err != nil {
 		w.t.Fatal(err)
@@ -244,7 +315,7 @@ func (w *world) start() {
 
 // kill ends belayd with a signal and waits for it.
 func (w *world) kill(sig syscall.Signal) {
-	if w.cmd.ProcessState == nil {
+	if w.cmd != nil && w.cmd.ProcessState == nil {
 		_ = w.cmd.Process.Signal(sig)
 		_ = w.cmd.Wait() // how it ends is the signal's doing
 	}

@@ -21,7 +21,8 @@ type router struct {
 	c compartment
 }
 
-func (r router) behind() any { return r.Router }
+// Unwrap returns what is behind the bulkhead.
+func (r router) Unwrap() any { return r.Router }
 
 // Split implements traffic.Router.
 func (r router) Split(ctx context.Context, endpoint string) (split traffic.Split, err error) {
@@ -89,7 +90,8 @@ type source struct {
 	c compartment
 }
 
-func (s source) behind() any { return s.Source }
+// Unwrap returns what is behind the bulkhead.
+func (s source) Unwrap() any { return s.Source }
 
 // Read implements analysis.Source. Where an answer makes the adapter panic, the
 // questions are asked in halves, so that whoever sent that answer blinds nobody
@@ -131,7 +133,8 @@ type messenger struct {
 	c compartment
 }
 
-func (m messenger) behind() any { return m.Notifier }
+// Unwrap returns what is behind the bulkhead.
+func (m messenger) Unwrap() any { return m.Notifier }
 
 // Notify implements notifier.Notifier.
 func (m messenger) Notify(ctx context.Context, n notifier.Notice) (ref string, err error) {
@@ -150,7 +153,8 @@ type inbox struct {
 	c compartment
 }
 
-func (i inbox) behind() any { return i.Inbox }
+// Unwrap returns what is behind the bulkhead.
+func (i inbox) Unwrap() any { return i.Inbox }
 
 // Run implements notifier.Inbox.
 func (i inbox) Run(ctx context.Context, deliver func(context.Context, notifier.Answer) (notifier.Reply, error)) (err error) {

@@ -110,11 +110,14 @@ func Core[A any](call func() (A, error)) (A, error) {
 }
 
 // As finds what an adapter can besides what its kind can, in front of the bulkhead
-// or behind it.
+// or behind it, and behind whatever else it was wrapped in.
 func As[T any](adapter any) (T, bool) {
-	if w, ok := adapter.(interface{ behind() any }); ok {
-		adapter = w.behind()
+	for {
+		w, ok := adapter.(interface{ Unwrap() any })
+		if !ok {
+			t, ok := adapter.(T)
+			return t, ok
+		}
+		adapter = w.Unwrap()
 	}
-	t, ok := adapter.(T)
-	return t, ok
 }

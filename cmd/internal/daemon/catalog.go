@@ -38,6 +38,10 @@ type policySet struct {
 	sum    [sha256.Size]byte
 }
 
+// errNotWhole: what is missing may be there once the config and the policies are
+// put right.
+var errNotWhole = errors.New("the config, or a policy, cannot be used as a whole: /readyz says why")
+
 // Environment is what policies may name.
 func (c *Config) Environment() *policies.Environment {
 	e := &policies.Environment{
@@ -52,32 +56,33 @@ func (c *Config) Environment() *policies.Environment {
 	return e
 }
 
-// readPolicies parses every policy file; the problems of all are returned.
+// readPolicies parses every policy file. The set has those that are sound; the
+// problems of all are returned, and what is wrong besides.
 func (c *Config) readPolicies(env *policies.Environment) (*policySet, policies.Problems, error) {
 	files, err := c.policyFiles()
-	if err != nil {
-		return nil, nil, err
-	}
 	set := &policySet{byName: map[string]*policies.Policy{}, files: map[string]string{}}
 	var all policies.Problems
-	var errs []error
-	h := sha256.New()
+	errs := []error{err}
 	for _, f := range files {
 		p, ps := policies.Parse(os.DirFS(filepath.Dir(f)), filepath.Base(f), env)
 		for i := range ps {
 			ps[i].File = filepath.Join(filepath.Dir(f), filepath.Base(ps[i].File))
 		}
 		all = append(all, ps...)
-		if p == nil || p.Base {
+		if p == nil || p.Base || ps.HasErrors() {
 			continue
 		}
 		name := p.Document.Metadata.Name
 		if other, twice := set.files[name]; twice {
-			errs = append(errs, fmt.Errorf("policy %q stands in %s and in %s; names must differ", name, other, f))
+			errs = append(errs, fmt.Errorf("policies: %q stands in %s and in %s; names must differ", name, other, f))
+			delete(set.byName, name) // which of them is meant is not known
 			continue
 		}
 		set.byName[name], set.files[name] = p, f
-		fmt.Fprintf(h, "%s %s\n", name, p.Hash())
+	}
+	h := sha256.New()
+	for _, name := range sortedKeys(set.byName) {
+		fmt.Fprintf(h, "%s %s\n", name, set.byName[name].Hash())
 	}
 	set.sum = [sha256.Size]byte(h.Sum(nil))
 	return set, all, errors.Join(errs...)
@@ -85,10 +90,13 @@ func (c *Config) readPolicies(env *policies.Environment) (*policySet, policies.P
 
 // Plan compiles the policy that r names.
 func (c *Catalog) Plan(_ context.Context, id string, r rollout.Release) (*rollout.Plan, error) {
-	set := c.now().policies
-	p, ok := set.byName[r.Policy]
-	if !ok {
-		return nil, fmt.Errorf("policy %q: %w (there are: %s)", r.Policy, api.ErrNoPolicy, strings.Join(slices.Sorted(maps.Keys(set.byName)), ", "))
+	now := c.now()
+	p, ok := now.policies.byName[r.Policy]
+	switch {
+	case !ok && len(now.faults) > 0:
+		return nil, fmt.Errorf("policy %q: %w: %w (there are: %s)", r.Policy, api.ErrNoPolicy, errNotWhole, strings.Join(sortedKeys(now.policies.byName), ", "))
+	case !ok:
+		return nil, fmt.Errorf("policy %q: %w (there are: %s)", r.Policy, api.ErrNoPolicy, strings.Join(sortedKeys(now.policies.byName), ", "))
 	}
 	return p.Compile(r, id)
 }

@@ -103,20 +103,44 @@ type NATSEvents struct {
 // ReadConfig reads and checks the config file. The error lists every problem as
 // file:line:col.
 func ReadConfig(file string) (*Config, error) {
+	c, fs, err := readConfig(file)
+	if err == nil {
+		err = fs.err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// An UnusableError is a config with which nothing can be done: it cannot be read,
+// is no YAML, or does not say where the store is.
+type UnusableError struct{ Err error }
+
+// Error says why.
+func (e *UnusableError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *UnusableError) Unwrap() error { return e.Err }
+
+// readConfig reads the config file and what is wrong with it. The error, an
+// *UnusableError, says that it cannot be used at all.
+func readConfig(file string) (*Config, faults, error) {
 	look := appearance(file)
 	data, err := os.ReadFile(file) //nolint:gosec // the operator names the file
 	if err != nil {
-		return nil, fmt.Errorf("read config: %w", err)
+		return nil, nil, &UnusableError{fmt.Errorf("read config: %w", err)}
 	}
 	c := &Config{file: file, look: look, dir: filepath.Dir(file), text: data}
-	ps := policies.Decode(file, data, c)
-	if ps.HasErrors() {
-		return nil, &ProblemsError{Problems: ps}
+	var fs faults
+	if ps := policies.Decode(file, data, c); ps.HasErrors() {
+		fs.add(c, &ProblemsError{Problems: ps})
 	}
-	if err := c.check(); err != nil {
-		return nil, c.located(err)
+	if c.Store.Bolt == nil || c.Store.Bolt.Path == "" {
+		return nil, fs, &UnusableError{fs.err()}
 	}
-	return c, nil
+	fs.add(c, c.check())
+	return c, fs, nil
 }
 
 // located says of every error that begins with the name of a field where that
@@ -240,17 +264,19 @@ func (c *Config) path(name string) string {
 	return filepath.Join(c.dir, name)
 }
 
-// policyFiles expands the policies' patterns; a pattern without a match is an
-// error, so that a typing mistake does not empty the set.
+// policyFiles expands the policies' patterns. One without a match is an error, so
+// that a typing mistake does not empty the set; the files of the others are
+// returned.
 func (c *Config) policyFiles() ([]string, error) {
 	var files []string
+	var errs []error
 	for _, pattern := range c.Policies {
 		found, err := filepath.Glob(c.path(pattern))
-		if err != nil {
-			return nil, fmt.Errorf("policies: %q: %w", pattern, err)
-		}
-		if len(found) == 0 {
-			return nil, fmt.Errorf("policies: %q matches no file: %w", pattern, fs.ErrNotExist)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("policies: %q: %w", pattern, err))
+		case len(found) == 0:
+			errs = append(errs, fmt.Errorf("policies: %q matches no file: %w", pattern, fs.ErrNotExist))
 		}
 		for _, f := range found {
 			if !strings.HasSuffix(f, ".test.yaml") && !slices.Contains(files, f) {
@@ -259,5 +285,5 @@ func (c *Config) policyFiles() ([]string, error) {
 		}
 	}
 	slices.Sort(files)
-	return files, nil
+	return files, errors.Join(errs...)
 }

@@ -5,16 +5,15 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
-	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/store"
 )
@@ -30,62 +29,65 @@ const (
 	// crashLogEnv names a file to which every point passed is added, a line each,
 	// as crashEnv would name it.
 	crashLogEnv = "BELAY_CRASH_LOG"
+	// panicEnv names points at which the adapter panics instead, with commas.
+	panicEnv = "BELAY_PANIC"
 	// crashCode is how the process ends, as after kill -9.
 	crashCode = 137
 )
 
-// crashPoints counts the points passed and ends the process at one of them.
+// crashPoints counts the points passed and ends the process at one of them; nil
+// passes none.
 type crashPoints struct {
-	name string
-	nth  int
+	name   string
+	nth    int
+	panics []string
 
 	mu     sync.Mutex
 	passed map[string]int
 	log    *os.File // nil when nobody wants to know
 }
 
-// withCrashPoints puts a point before and after everything that the engine makes
-// durable or does outside, now and with the adapters that later take the place of
-// these.
-func withCrashPoints(c engine.Config) (engine.Config, func(engine.Adapters) engine.Adapters, error) {
-	p := &crashPoints{passed: map[string]int{}}
+// newCrashPoints reads from the environment where to crash.
+func newCrashPoints() (*crashPoints, error) {
+	p := &crashPoints{passed: map[string]int{}, panics: strings.Split(os.Getenv(panicEnv), ",")}
 	if at := os.Getenv(crashEnv); at != "" {
 		i := strings.LastIndexByte(at, ':')
 		if i < 0 {
-			return c, nil, fmt.Errorf("%s: want NAME:N (got %q)", crashEnv, at)
+			return nil, fmt.Errorf("%s: want NAME:N (got %q)", crashEnv, at)
 		}
 		n, err := strconv.Atoi(at[i+1:])
 		if err != nil || n < 1 {
-			return c, nil, fmt.Errorf("%s: want NAME:N with N of at least 1 (got %q)", crashEnv, at)
+			return nil, fmt.Errorf("%s: want NAME:N with N of at least 1 (got %q)", crashEnv, at)
 		}
 		p.name, p.nth = at[:i], n
 	}
 	if file := os.Getenv(crashLogEnv); file != "" {
 		f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // a test's own file; the build is a test's own too
 		if err != nil {
-			return c, nil, fmt.Errorf("%s: %w", crashLogEnv, err)
+			return nil, fmt.Errorf("%s: %w", crashLogEnv, err)
 		}
 		p.log = f // open until the process ends, however that happens
 	}
-	c.Store = &crashStore{c.Store, p}
-	a := p.around(engine.Adapters{Routers: c.Routers, Sources: c.Sources, Notifiers: c.Notifiers})
-	c.Routers, c.Sources, c.Notifiers = a.Routers, a.Sources, a.Notifiers
-	return c, p.around, nil
+	return p, nil
 }
 
+// store puts a point before and after everything that is made durable.
+func (p *crashPoints) store(s store.Store) store.Store { return &crashStore{s, p} }
+
 // around puts points around the calls of adapters.
-func (p *crashPoints) around(a engine.Adapters) engine.Adapters {
-	a.Routers, a.Sources, a.Notifiers = maps.Clone(a.Routers), maps.Clone(a.Sources), maps.Clone(a.Notifiers)
-	for name, r := range a.Routers {
-		a.Routers[name] = &crashRouter{r, p}
+func (p *crashPoints) around(s *set) {
+	if p == nil {
+		return
 	}
-	for name, s := range a.Sources {
-		a.Sources[name] = &crashSource{s, p}
+	for name, r := range s.routers {
+		s.routers[name] = &crashRouter{r, p}
 	}
-	for name, n := range a.Notifiers {
-		a.Notifiers[name] = &crashNotifier{n, p}
+	for name, a := range s.sources {
+		s.sources[name] = &crashSource{a, p}
 	}
-	return a
+	for name, n := range s.notifiers {
+		s.notifiers[name] = &crashNotifier{n, p}
+	}
 }
 
 // pass passes a point. It returns only if this is not where the process dies;
@@ -102,6 +104,9 @@ func (p *crashPoints) pass(name string) {
 	}
 	if name == p.name && p.passed[name] == p.nth {
 		os.Exit(crashCode)
+	}
+	if at := fmt.Sprintf("%s:%d", name, p.passed[name]); slices.Contains(p.panics, at) {
+		panic("told to panic at " + at)
 	}
 }
 
@@ -142,6 +147,9 @@ type crashRouter struct {
 	points *crashPoints
 }
 
+// Unwrap returns what the points are around.
+func (r *crashRouter) Unwrap() any { return r.Router }
+
 // Split reads between two points.
 func (r *crashRouter) Split(ctx context.Context, endpoint string) (traffic.Split, error) {
 	return around(r.points, "split", func() (traffic.Split, error) { return r.Router.Split(ctx, endpoint) })
@@ -169,6 +177,9 @@ type crashSource struct {
 	points *crashPoints
 }
 
+// Unwrap returns what the points are around.
+func (s *crashSource) Unwrap() any { return s.Source }
+
 // Read reads between two points.
 func (s *crashSource) Read(ctx context.Context, qs []analysis.Query) ([]analysis.Reading, error) {
 	return around(s.points, "read", func() ([]analysis.Reading, error) { return s.Source.Read(ctx, qs) })
@@ -179,6 +190,9 @@ type crashNotifier struct {
 	notifier.Notifier
 	points *crashPoints
 }
+
+// Unwrap returns what the points are around.
+func (n *crashNotifier) Unwrap() any { return n.Notifier }
 
 // Notify delivers between two points.
 func (n *crashNotifier) Notify(ctx context.Context, notice notifier.Notice) (string, error) {

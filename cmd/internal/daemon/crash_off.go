@@ -2,10 +2,14 @@
 
 package daemon
 
-import "github.com/belayd/belay/rollout/engine"
+import "github.com/belayd/belay/store"
 
-// withCrashPoints returns what the engine is made of as it is. Only a build with
-// the tag crashpoints, made for tests, can be told to die.
-func withCrashPoints(c engine.Config) (engine.Config, func(engine.Adapters) engine.Adapters, error) {
-	return c, func(a engine.Adapters) engine.Adapters { return a }, nil
-}
+// crashPoints are none: only a build with the tag crashpoints, made for tests, can
+// be told to die.
+type crashPoints struct{}
+
+func newCrashPoints() (*crashPoints, error) { return nil, nil } //nolint:nilnil // none are none
+
+func (*crashPoints) store(s store.Store) store.Store { return s }
+
+func (*crashPoints) around(*set) {}

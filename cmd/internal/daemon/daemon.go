@@ -80,8 +80,8 @@ type daemon struct {
 	registry  *prometheus.Registry
 	// bulkhead stands between the daemon and its adapters.
 	bulkhead *bulkhead.Bulkhead
-	// wrap puts crash points around adapters, in a build that has them.
-	wrap func(engine.Adapters) engine.Adapters
+	// points are around adapters and store, in a build that has them.
+	points *crashPoints
 }
 
 // now is the set in force.
@@ -101,7 +101,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	config, err := ReadConfig(o.ConfigFile)
+	config, known, err := readConfig(o.ConfigFile)
 	if err != nil {
 		return err
 	}
@@ -113,13 +113,16 @@ func Run(ctx context.Context, o Options) error {
 	if d.bulkhead, err = bulkhead.New(d.log, d.registry); err != nil {
 		return err
 	}
+	if d.points, err = newCrashPoints(); err != nil {
+		return err
+	}
 	if d.reloading.metrics, err = newReloadMetrics(d.registry); err != nil {
 		return err
 	}
 	if d.store, err = bolt.Open(config.path(config.Store.Bolt.Path), bolt.Options{Logger: d.log}); err != nil {
 		return err // it says what and which file
 	}
-	err = d.run(ctx, config)
+	err = d.run(ctx, config, known)
 	if cerr := d.store.Close(); cerr != nil && err == nil {
 		err = fmt.Errorf("close store: %w", cerr)
 	}
@@ -127,17 +130,17 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // run builds what stands on the store and runs it.
-func (d *daemon) run(ctx context.Context, config *Config) error {
-	if err := d.build(config); err != nil {
+func (d *daemon) run(ctx context.Context, config *Config, known faults) error {
+	if err := d.build(config, known); err != nil {
 		return err
 	}
 	if s := d.now().sink; s != nil {
 		if err := s.open(ctx); err != nil {
-			return err
+			d.log.Error("events wait", "outcome", err.Error()) // its task opens it again
 		}
 	}
-	if err := d.forget(ctx); err != nil {
-		return err
+	if len(d.now().faults) == 0 { // the cursor of a sink that is misspelt is not forgotten
+		d.forgetSinks(ctx)
 	}
 	server, err := d.server()
 	if err != nil {
@@ -150,12 +153,10 @@ func (d *daemon) run(ctx context.Context, config *Config) error {
 	return d.serve(ctx, server, listener)
 }
 
-// build makes the first set and the engine.
-func (d *daemon) build(c *Config) error {
-	s, ps, err := d.assemble(c)
-	if err != nil {
-		return err
-	}
+// build makes the first set, of whatever the config has that can be used, and the
+// engine.
+func (d *daemon) build(c *Config, known faults) error {
+	s, ps := d.assemble(c, known)
 	replica := c.Replica
 	if replica == "" {
 		replica, _ = os.Hostname()
@@ -164,24 +165,25 @@ func (d *daemon) build(c *Config) error {
 		replica = "belayd"
 	}
 	a := s.adapters(d.bulkhead)
-	config, wrap, err := withCrashPoints(engine.Config{
-		Store: d.store, Leaser: store.Always{}, Owner: replica, Version: d.o.Version,
+	config := engine.Config{
+		Store: d.points.store(d.store), Leaser: store.Always{}, Owner: replica, Version: d.o.Version,
 		Sources: a.Sources, Routers: a.Routers, Notifiers: a.Notifiers, Inboxes: a.Inboxes, ExternalURL: a.ExternalURL, Retention: a.Retention, Queue: a.Queue,
 		People:    func(notifier, who string) rollout.Actor { return d.now().config.heard(notifier, who) },
 		Canonical: func(name string) string { return d.now().config.canonical(name) },
 		Logger:    d.log, Registerer: d.registry,
-	})
-	if err != nil {
-		return err
 	}
-	d.wrap = wrap
 	d.current.Store(s)
+	var err error
 	if d.engine, err = engine.New(config); err != nil {
 		return fmt.Errorf("start engine: %w", err)
 	}
 	d.catalog = &Catalog{now: d.now, records: d.engine.Endpoint}
-	d.judged("config", nil)
-	d.reloading.metrics.taken()
+	if len(s.faults) > 0 {
+		d.missing(s.faults)
+	} else {
+		d.judged("config", nil)
+		d.reloading.metrics.taken()
+	}
 	d.logPolicies(s.policies, ps)
 	return nil
 }
@@ -329,14 +331,15 @@ func CheckConfig(file string) (report string, ok bool) {
 	if d.bulkhead, err = bulkhead.New(d.log, nil); err != nil {
 		return err.Error(), false
 	}
-	set, ps, err := d.assemble(c)
+	set, ps := d.assemble(c, nil)
 	text := strings.TrimRight(ps.Text(), "\n")
-	var bad *ProblemsError
-	switch {
-	case errors.As(err, &bad):
+	for _, f := range set.faults {
+		if _, said := errors.AsType[*ProblemsError](f.err); !said {
+			text = strings.TrimLeft(text+"\n"+f.err.Error(), "\n")
+		}
+	}
+	if len(set.faults) > 0 {
 		return text, false
-	case err != nil:
-		return strings.TrimLeft(text+"\n"+err.Error(), "\n"), false
 	}
 	summary := fmt.Sprintf("%s: ok: %d policies, %d sources, %d routers, %d notifiers, %d triggers",
 		file, len(set.policies.byName), len(c.Sources), len(c.Routers), len(c.Notifiers), len(c.Triggers))

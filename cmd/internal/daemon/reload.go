@@ -47,7 +47,7 @@ func (d *daemon) watch(ctx context.Context, every time.Duration) error {
 // look reads again what may have changed: everything when the config's file, a
 // secret's file or the operator says so, else the policies.
 func (d *daemon) look(ctx context.Context, asked bool) {
-	if asked || d.due(ctx) {
+	if asked || len(d.now().faults) > 0 || d.due(ctx) {
 		err := d.reload(ctx, asked)
 		d.judged(d.blamed(err), err)
 		return
@@ -115,12 +115,12 @@ func (d *daemon) reload(ctx context.Context, asked bool) error {
 	if err != nil {
 		return err
 	}
-	next, ps, err := d.assemble(c)
-	if err != nil {
+	next, ps := d.assemble(c, nil)
+	if err := next.faults.err(); err != nil {
 		return err
 	}
 	changes := next.keep(before)
-	if err := d.engine.Reconfigure(ctx, d.wrap(next.adapters(d.bulkhead)), next.strangers(before)...); err != nil {
+	if err := d.engine.Reconfigure(ctx, next.adapters(d.bulkhead), next.strangers(before)...); err != nil {
 		return fmt.Errorf("%s: %w", d.o.ConfigFile, err)
 	}
 	d.current.Store(next)
@@ -227,6 +227,17 @@ func (d *daemon) judged(what string, err error) {
 	if err != nil && !known {
 		d.log.Error(what+" not taken over", "outcome", err.Error()) //nolint:sloglint // one of two constants
 	}
+}
+
+// missing notes what a start goes without, and says it.
+func (d *daemon) missing(fs faults) {
+	for _, f := range fs {
+		d.log.Error("missing from the config", "field", f.path, "outcome", f.err.Error())
+	}
+	d.reloading.mu.Lock()
+	d.reloading.problem = d.blamed(fs.err()) + ": " + fs.err().Error() // as a reload would refuse it, which need not say it again
+	d.reloading.mu.Unlock()
+	d.reloading.metrics.judged(false)
 }
 
 // refusal is why the files as they are now are not in force; "" when they are.

@@ -68,8 +68,8 @@ func TestReloadWaitsForPolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := &daemon{log: discard()}
-	s, _, err := d.assemble(c)
-	if err != nil {
+	s, _ := d.assemble(c, nil)
+	if err := s.faults.err(); err != nil {
 		t.Fatal(err)
 	}
 	if d.reloading.metrics, err = newReloadMetrics(prometheus.NewRegistry()); err != nil {

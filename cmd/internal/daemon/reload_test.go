@@ -293,8 +293,8 @@ func TestSetKeeps(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, _, err := (&daemon{log: discard()}).assemble(c)
-		if err != nil {
+		s, _ := (&daemon{log: discard()}).assemble(c, nil)
+		if err := s.faults.err(); err != nil {
 			t.Fatal(err)
 		}
 		return s

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -45,6 +44,9 @@ type set struct {
 	auth  api.Authenticator
 	certs *certificates
 
+	// faults are what is wrong with the config, at a start; a reload takes no set that
+	// has any.
+	faults faults
 	// origins say what each adapter was made of, by section and name.
 	origins map[string]origin
 	// files are what the config's file and those that were read for good looked like
@@ -61,33 +63,62 @@ type origin struct {
 	read   map[string]string
 }
 
-// assemble builds everything that a config names, and connects to nothing. The
-// error is all that is wrong; problems are those of the policies, warnings too.
-func (d *daemon) assemble(c *Config) (*set, policies.Problems, error) {
+// assemble builds everything that a config names, and connects to nothing. What
+// cannot be built is among the set's faults, besides those that the config is known
+// to have, and missing; problems are those of the policies, warnings too.
+func (d *daemon) assemble(c *Config, known faults) (*set, policies.Problems) {
 	b := newBuilder(c, d.log)
-	s := &set{config: c, env: c.Environment(), hooks: map[string]http.Handler{}}
-	errs := make([]error, 7)
-	s.sources, errs[0] = build(b, "sources", sources, c.Sources)
-	s.routers, errs[1] = build(b, "routers", routers, c.Routers)
-	s.notifiers, errs[2] = build(b, "notifiers", notifiers, c.Notifiers)
-	s.triggers, errs[3] = d.newTriggers(c)
-	s.sink, errs[4] = d.newSink(c)
-	s.auth, errs[5] = c.authenticator()
-	s.certs, errs[6] = c.newCertificates(d.log)
+	s := &set{config: c, env: c.Environment(), hooks: map[string]http.Handler{}, faults: slices.Clone(known)}
+	s.sources = assembled(s, b, "sources", sources, c.Sources, bulkhead.MissingSource)
+	s.routers = assembled(s, b, "routers", routers, c.Routers, bulkhead.MissingRouter)
+	s.notifiers = assembled(s, b, "notifiers", notifiers, c.Notifiers, bulkhead.MissingNotifier)
+	s.addTriggers(d)
+	var err error
+	if s.sink, err = d.newSink(c); err != nil || s.faults.at("events") != nil {
+		s.sink = nil
+		s.faults.add(c, err)
+	}
+	if s.auth, err = c.authenticator(); err != nil {
+		s.faults.add(c, err)
+	}
+	if shut, _ := s.faults.doors(); shut {
+		s.auth = locked{}
+	}
+	// Certificates that cannot be read lock nobody out for longer than that lasts.
+	if s.certs, err = c.newCertificates(d.log); err != nil {
+		s.faults.add(c, err)
+	}
 	s.origins, s.files = b.origins, b.files
 	s.files[c.file] = c.look
+	for name := range c.Metrics {
+		if s.faults.at("metrics."+name) != nil {
+			delete(c.Metrics, name)
+		}
+	}
 	var ps policies.Problems
-	var err error
 	s.policies, ps, err = c.readPolicies(s.env)
-	if err := errors.Join(append(errs, err)...); err != nil {
-		return nil, ps, c.located(err)
+	s.faults.add(c, err)
+	for _, p := range ps.Errors() {
+		s.faults = append(s.faults, fault{"policies", &ProblemsError{Problems: policies.Problems{p}}})
 	}
-	if ps.HasErrors() {
-		return nil, ps, &ProblemsError{Problems: ps.Errors()}
-	}
+	d.points.around(s)
 	s.contain(d.bulkhead)
 	s.findHooks()
-	return s, ps, nil
+	return s, ps
+}
+
+// assembled are the adapters of a section, and what stands in the place of those
+// that cannot be made.
+func assembled[C, A any](s *set, b *builder, section string, table []adapter[C, A], configs map[string]C, missing func(error) A) map[string]A {
+	out, err := build(b, section, table, configs)
+	s.faults.add(s.config, err)
+	for name := range configs {
+		if why := s.faults.at(section + "." + name); why != nil {
+			out[name] = missing(why)
+			delete(b.origins, section+"."+name)
+		}
+	}
+	return out
 }
 
 // contain puts the adapters behind the bulkhead.
@@ -133,7 +164,7 @@ func (s *set) keep(before *set) []string {
 	if differ(c.Auth, old.Auth) || differ(c.People, old.People) {
 		note(true, "auth or people")
 		s.shareKeys(before)
-	} else {
+	} else if shut, _ := before.faults.doors(); !shut {
 		s.auth = before.auth
 	}
 	if s.certs.sameFiles(before.certs) {
@@ -147,7 +178,7 @@ func (s *set) keep(before *set) []string {
 		}
 	}
 	note(!slices.EqualFunc(c.Triggers, old.Triggers, func(a, b TriggerConfig) bool { return !differ(a, b) }), "triggers")
-	if !differ(c.Events, old.Events) && c.ExternalURL == old.ExternalURL {
+	if !differ(c.Events, old.Events) && c.ExternalURL == old.ExternalURL && before.sink != nil {
 		s.sink = before.sink
 	} else {
 		note(differ(c.Events, old.Events), "events")
@@ -203,8 +234,9 @@ func (s *set) strangers(before *set) []engine.AdapterName {
 func (s *set) adapters(b *bulkhead.Bulkhead) engine.Adapters {
 	a := engine.Adapters{Routers: s.routers, Sources: s.sources, Notifiers: s.notifiers, Inboxes: map[string]notifier.Inbox{},
 		ExternalURL: s.config.ExternalURL, Retention: s.config.Retention, Queue: s.config.Queue}
+	_, unknown := s.faults.doors()
 	for name, n := range s.notifiers {
-		if in, ok := bulkhead.As[notifier.Inbox](n); ok {
+		if in, ok := bulkhead.As[notifier.Inbox](n); ok && !unknown {
 			a.Inboxes[name] = b.Inbox(name, in)
 		}
 	}

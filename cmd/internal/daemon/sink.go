@@ -40,7 +40,10 @@ func (d *daemon) newSink(c *Config) (*sink, error) {
 			Rollouts: d.engine, Store: d.store, Log: d.log,
 		}
 	}}
-	return s, s.config().Check()
+	if err := s.config().Check(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // open finds the cursor, or makes it: from then on no record is deleted before it

@@ -10,7 +10,6 @@ import (
 
 	"github.com/belayd/belay/cmd/internal/bulkhead"
 	"github.com/belayd/belay/rollout"
-	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/trigger"
 )
 
@@ -34,8 +33,8 @@ func (d *daemon) start(ctx context.Context, r rollout.Release, source, key strin
 	}
 	plan, err := d.catalog.Plan(ctx, id, r)
 	switch {
-	case errors.Is(err, api.ErrNoPolicy):
-		return "", fmt.Errorf("%w: %w", trigger.ErrRefused, err)
+	case errors.Is(err, errNotWhole):
+		return "", err // the release waits for its policy
 	case err != nil:
 		return "", fmt.Errorf("%w: %w", trigger.ErrRefused, err)
 	}
@@ -45,19 +44,23 @@ func (d *daemon) start(ctx context.Context, r rollout.Release, source, key strin
 	return id, nil
 }
 
-// newTriggers makes what starts rollouts, and connects to nothing.
-func (d *daemon) newTriggers(c *Config) ([]*trigger.Trigger, error) {
-	var out []*trigger.Trigger
-	var errs []error
-	for i, tc := range c.Triggers {
-		t, err := d.natsTrigger(c, tc)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("triggers[%d]: %w", i, err))
+// addTriggers makes what starts rollouts, and connects to nothing. Of the config
+// only the triggers remain that could be made.
+func (s *set) addTriggers(d *daemon) {
+	var kept []TriggerConfig
+	for i, tc := range s.config.Triggers {
+		field := fmt.Sprintf("triggers[%d]", i)
+		if s.faults.at(field) != nil {
 			continue
 		}
-		out = append(out, t)
+		t, err := d.natsTrigger(s.config, tc)
+		if err != nil {
+			s.faults.add(s.config, fmt.Errorf("%s: %w", field, err))
+			continue
+		}
+		s.triggers, kept = append(s.triggers, t), append(kept, tc)
 	}
-	return out, errors.Join(errs...)
+	s.config.Triggers = kept
 }
 
 // natsTrigger makes one JetStream consumer.

@@ -2,11 +2,16 @@ package daemon
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"net/http"
 	"os"
 	"strings"
@@ -29,7 +34,8 @@ type certificates struct {
 	err     error
 }
 
-// newCertificates reads the files; nil when no TLS is configured.
+// newCertificates reads the files; nil when no TLS is configured. With an error it
+// returns certificates that stand in for those in the files until these can be used.
 func (c *Config) newCertificates(log *slog.Logger) (*certificates, error) {
 	if c.Auth.TLS == nil {
 		return nil, nil //nolint:nilnil // no TLS is a configuration, not an error
@@ -38,10 +44,31 @@ func (c *Config) newCertificates(log *slog.Logger) (*certificates, error) {
 	if c.Auth.MTLS != nil {
 		k.clients = c.path(c.Auth.MTLS.ClientCAFile)
 	}
-	if err := k.load(); err != nil {
-		return nil, fmt.Errorf("auth.tls: %w", err)
+	if k.err = k.load(); k.err != nil {
+		standIn, err := strangerCertificate()
+		if err != nil {
+			return nil, fmt.Errorf("auth.tls: %w", err)
+		}
+		k.config = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{standIn}}
+		return k, fmt.Errorf("auth.tls: %w", k.err)
 	}
 	return k, nil
+}
+
+// strangerCertificate is one that nobody signed and nobody trusts: probes that do
+// not care are answered, and no client shows its credentials.
+func strangerCertificate() (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("make key: %w", err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "belayd without its certificate"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("make certificate: %w", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
 
 // server is what the server is configured with: each handshake uses the files as

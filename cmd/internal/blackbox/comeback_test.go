@@ -1,0 +1,140 @@
+package blackbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// belayd is killed in the middle of a rollout, and somebody has broken something in
+// the config meanwhile. It comes back, says what is missing, goes on watching the
+// rollout, and rolls it back and calls when the candidate breaks. Put right, all of
+// it is there again.
+func TestComesBack(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		// file is broken by putting new in old's place, or at its end; says is what
+		// /readyz names.
+		file, old, new string
+		says           []string
+		// refused is what a release hears, shut that nobody is let in at all.
+		refused string
+		shut    bool
+	}{
+		{name: "a policy", file: "policies/0.yaml", old: "name: recs", new: "nam: recs", says: []string{"0.yaml:3", "did you mean name"}, refused: "/readyz says why"},
+		{name: "a pattern", file: "belayd.yaml", old: "policies/*.yaml", new: "polices/*.yaml", says: []string{"matches no file"}, refused: "/readyz says why"},
+		{name: "a section", file: "belayd.yaml", old: "\nnotifiers:", new: "\ntriggers: [{nats: {url: \"nats://127.0.0.1:1\", stream: S, subject: s}, map: {polcy: x}}]\nevents: {nats: {url: \"nats://127.0.0.1:1\", subjectPrefx: x}}\nnotifiers:",
+			says: []string{"triggers[0]: map.polcy", "did you mean subjectPrefix"}},
+		{name: "a notifier", file: "belayd.yaml", old: "second: {webhook: {", new: "second: {webhook: {secret: x, ", says: []string{"notifiers.second.webhook.secret"}},
+		{name: "an issuer that is away", file: "belayd.yaml", new: "auth: {oidc: {issuer: \"https://127.0.0.1:1\", audience: belay, grants: [{everyone: true, roles: [admin]}]}}\n", shut: true},
+		{name: "auth", file: "belayd.yaml", new: "auth: {tokens: [{name: ann, roles: [admin], sha256: x}]}\n", says: []string{"want a SHA-256"}, shut: true},
+	} {
+		t.Run(c.name, func(t *testing.T) { comesBack(t, c.file, c.old, c.new, c.says, c.refused, c.shut) })
+	}
+}
+
+func comesBack(t *testing.T, file, old, with string, says []string, refused string, shut bool) {
+	e := newEndpoints(t, "recs")
+	var pages calls
+	hook := httptest.NewServer(&pages)
+	defer hook.Close()
+	notifiers := fmt.Sprintf("notifiers: {hook: {webhook: {url: %q, secretFile: secret}}, second: {webhook: {url: %q, secretFile: secret}}}\n", hook.URL, hook.URL)
+	w := prepare(t, e, notifiers, policy("recs", "recs", "  page: [second, hook]\n", "[{weight: 5%, bake: 10m}, {weight: 100%, bake: 2s}]"))
+	w.write("secret", "a secret of the hook alone")
+	w.start()
+	id := w.release("v1")
+	eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
+	w.kill(syscall.SIGKILL)
+
+	good := w.read(file)
+	bad := good + with
+	if old != "" {
+		bad = strings.Replace(good, old, with, 1)
+	}
+	if bad == good {
+		t.Fatalf("%q is not in %s", old, file)
+	}
+	w.write(file, bad)
+	w.start()
+	for _, s := range says {
+		if got := w.problems(); !strings.Contains(got, s) {
+			t.Errorf("/readyz: got %q, want %q", got, s)
+		}
+	}
+	if code, out := w.run("", "start", "--policy", "recs", "--candidate", "green", "--version", "v2"); refused != "" && (code == 0 || !strings.Contains(out, refused)) {
+		t.Errorf("a release: got %d, want %q: %s", code, refused, out)
+	}
+	if code, _ := w.run("", "list"); shut == (code == 0) {
+		t.Errorf("the list: got exit code %d; shut: %v", code, shut)
+	}
+	e.broken.Store(requests())
+	eventually(t, "the rollback", func() bool { return e.green("recs") == 0 })
+	eventually(t, "the page", func() bool { return strings.Contains(pages.String(), "page") && strings.Contains(pages.String(), id) })
+
+	w.write(file, good)
+	w.hup()
+	eventually(t, "/readyz to be ready", func() bool { return w.problems() == "" })
+	if r := status(w, id); r.Phase != "rolled-back" {
+		t.Errorf("the rollout: got %s, want rolled-back: %s", r.Phase, r.Reason)
+	}
+}
+
+// What is no YAML at all ends belayd with a code of its own; what is right again is
+// taken by the next try, rollout and all.
+func TestUnusableConfig(t *testing.T) {
+	e := newEndpoints(t, "recs")
+	w := newWorld(t, e, "", policy("recs", "recs", "", "[{weight: 5%, bake: 3s}, {weight: 100%, bake: 2s}]"))
+	id := w.release("v1")
+	eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
+	w.kill(syscall.SIGKILL)
+	good := w.read("belayd.yaml")
+	for _, bad := range []string{"{", "", strings.Replace(good, "store:", "stoer:", 1)} {
+		w.write("belayd.yaml", bad)
+		out, err := exec.Command(w.belayd, "--config", filepath.Join(w.dir, "belayd.yaml")).CombinedOutput()
+		if ended, ok := errors.AsType[*exec.ExitError](err); !ok || ended.ExitCode() != 78 || !bytes.Contains(out, []byte("belayd.yaml:1:1")) && !bytes.Contains(out, []byte("did you mean store")) {
+			t.Errorf("%.20q: got %v, want exit code 78 and the place: %s", bad, err, out)
+		}
+	}
+	w.write("belayd.yaml", good)
+	w.start()
+	eventually(t, "the promotion", func() bool { return status(w, id).Phase == "promoted" })
+}
+
+// Every adapter panics now and then: belayd goes on, the rollout too, each panic is
+// in the log with its stack and in the metric, and the candidate that breaks is
+// rolled back for all that.
+func TestAdaptersPanic(t *testing.T) {
+	e := newEndpoints(t, "recs")
+	var pages calls
+	hook := httptest.NewServer(&pages)
+	defer hook.Close()
+	points := []string{"describe.before:1", "split.after:3", "split.before:6", "read.before:3", "read.after:5", "shift.after:2", "notify.before:1", "notify.after:2"}
+	w := prepare(t, e, fmt.Sprintf("notifiers: {hook: {webhook: {url: %q, secretFile: secret}}}\n", hook.URL),
+		policy("recs", "recs", "  page: [hook]\n  notify: [hook]\n", "[{weight: 5%, bake: 10m}, {weight: 100%, bake: 2s}]"))
+	w.belayd, w.env = build(t, "belayd", "crashpoints"), []string{"BELAY_PANIC=" + strings.Join(points, ",")}
+	w.write("secret", "a secret of the hook alone")
+	w.start()
+	id := w.release("v1")
+	eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
+	eventually(t, "the source to panic twice", func() bool { return strings.Count(w.logs.String(), "kind=source name=pods call=read") == 2 })
+	e.broken.Store(requests())
+	eventually(t, "the rollback", func() bool { return e.green("recs") == 0 && status(w, id).Phase == "rolled-back" })
+	eventually(t, "the page", func() bool { return strings.Contains(pages.String(), "rolled") })
+	if w.cmd.ProcessState != nil {
+		t.Errorf("belayd ended: %s", w.logs)
+	}
+	panics := regexp.MustCompile(`(?m)^belay_adapter_panics_total\{kind="(\w+)",name="\w+"\} (\d+)$`).FindAllStringSubmatch(w.metrics(), -1)
+	if got := fmt.Sprint(panics); len(panics) != 3 {
+		t.Errorf("belay_adapter_panics_total: got %s, want those of a router, a source and a notifier", got)
+	}
+	if said := w.logs.String(); strings.Count(said, "adapter panicked") < 6 || !strings.Contains(said, "crash.go") || strings.Contains(said, "told to panic") {
+		t.Errorf("the log does not have the panics with their stacks, or says what was thrown: %s", said)
+	}
+}

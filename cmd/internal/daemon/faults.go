@@ -1,0 +1,114 @@
+package daemon
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/rollout/api"
+)
+
+// A fault is one thing in the config, or in what it names, that cannot be used.
+// path is the field that it stands at, as in the config; err says where and why.
+type fault struct {
+	path string
+	err  error
+}
+
+// Faults are what is wrong with a config that is used all the same: a belayd that
+// did not start because of them would leave the open rollouts, and their way back,
+// to themselves. What a fault is about is missing, by name, until it is put right.
+type faults []fault
+
+// add takes what is wrong by the fields at which it stands.
+func (fs *faults) add(c *Config, err error) {
+	var bad *ProblemsError
+	all, joined := err.(interface{ Unwrap() []error }) //nolint:errorlint // errors.Join's own
+	switch {
+	case err == nil:
+	case joined:
+		for _, e := range all.Unwrap() {
+			fs.add(c, e)
+		}
+	case errors.As(err, &bad):
+		for _, p := range bad.Problems.Errors() {
+			*fs = append(*fs, fault{pathOf(p), &ProblemsError{Problems: policies.Problems{p}}})
+		}
+	default:
+		path, _, _ := strings.Cut(err.Error(), ": ")
+		*fs = append(*fs, fault{path, c.located(err)})
+	}
+}
+
+// pathOf is the field that a problem is about: a key that is misspelt stands for
+// the one that it is taken for.
+func pathOf(p policies.Problem) string {
+	if meant, ok := strings.CutPrefix(p.Hint, "did you mean "); ok && p.Code == policies.CodeUnknown {
+		return p.Path[:strings.LastIndex(p.Path, ".")+1] + strings.TrimSuffix(meant, "?")
+	}
+	return p.Path
+}
+
+// at is what is wrong with a field or with anything below it; nil when nothing is.
+func (fs faults) at(path string) error {
+	var errs []error
+	for _, f := range fs {
+		if rest, ok := strings.CutPrefix(f.path, path); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+			errs = append(errs, f.err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// err is all of it, with every problem of a file in one *ProblemsError; nil when
+// nothing is wrong.
+func (fs faults) err() error {
+	var problems policies.Problems
+	var errs []error
+	for _, f := range fs {
+		if bad, ok := errors.AsType[*ProblemsError](f.err); ok {
+			problems = append(problems, bad.Problems...)
+			continue
+		}
+		errs = append(errs, f.err)
+	}
+	switch {
+	case len(problems) == 0:
+		return errors.Join(errs...)
+	case len(errs) == 0:
+		return &ProblemsError{Problems: problems}
+	}
+	return errors.Join(append(errs, &ProblemsError{Problems: problems})...)
+}
+
+// nobodysRight are the sections that decide nothing about who may do what. Any
+// other, and what is not known to be one of them, does.
+var nobodysRight = []string{"store", "policies", "sources", "routers", "notifiers", "triggers", "events", "tell", "metrics", "retention", "queue", "replica", "externalURL"}
+
+// doors reports whether nobody is let in who does not come over the control socket,
+// because who may do what is not known, and whether who is who is not known either,
+// so that nobody is heard through notifiers.
+func (fs faults) doors() (shut, people bool) {
+	for _, f := range fs {
+		section := f.path
+		if end := strings.IndexAny(section, ".["); end >= 0 {
+			section = section[:end]
+		}
+		if slices.Contains(nobodysRight, section) {
+			continue
+		}
+		shut, people = true, people || section != "auth"
+	}
+	return shut, people
+}
+
+// locked lets nobody in. It does not say why: whoever asks is nobody that is known.
+type locked struct{}
+
+// Authenticate implements api.Authenticator.
+func (locked) Authenticate(*http.Request) (api.Actor, error) {
+	return api.Actor{}, &api.Problem{Type: api.TypeUnavailable, Status: http.StatusServiceUnavailable, Title: "Not available now",
+		Detail: "belayd's auth cannot be used, its log says why: until that is put right it answers on its own machine's control socket alone"}
+}
