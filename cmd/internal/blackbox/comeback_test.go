@@ -74,6 +74,9 @@ func comesBack(t *testing.T, file, old, with string, says []string, refused stri
 	if code, _ := w.run("", "list"); shut == (code == 0) {
 		t.Errorf("the list: got exit code %d; shut: %v", code, shut)
 	}
+	if shut && len(says) > 0 {
+		w.want(0, "", "list", "--server", "unix:"+filepath.Join(w.dir, "belay.db.ctl"))
+	}
 	e.broken.Store(requests())
 	eventually(t, "the rollback", func() bool { return e.green("recs") == 0 })
 	eventually(t, "the page", func() bool { return strings.Contains(pages.String(), "page") && strings.Contains(pages.String(), id) })

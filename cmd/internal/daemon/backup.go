@@ -40,12 +40,22 @@ func (d *daemon) control(ctx context.Context, api http.Handler) error {
 	defer func() { _ = os.Remove(path) }()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /backup", d.serveBackup)
-	mux.Handle("/", api)
+	mux.Handle("/", byControl(api))
 	s := &serve.Server{Handler: mux, Log: d.log, ConnectionsMax: controlMax}
 	if err := s.Run(ctx, l); err != nil {
 		return fmt.Errorf("serve control socket: %w", err)
 	}
 	return nil
+}
+
+// controlKey marks the requests that came over the control socket.
+type controlKey struct{}
+
+// byControl marks requests as such that came over the control socket.
+func byControl(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), controlKey{}, true)))
+	})
 }
 
 // listenPrivately listens on a socket that only its owner may connect to, and puts

@@ -104,11 +104,18 @@ func (fs faults) doors() (shut, people bool) {
 	return shut, people
 }
 
-// locked lets nobody in. It does not say why: whoever asks is nobody that is known.
+// locked lets nobody in but whoever may connect to the control socket: this
+// machine's administrator, who could as well put the config right. It does not say
+// why: whoever asks is nobody that is known.
 type locked struct{}
 
 // Authenticate implements api.Authenticator.
-func (locked) Authenticate(*http.Request) (api.Actor, error) {
+func (locked) Authenticate(r *http.Request) (api.Actor, error) {
+	if by, _ := r.Context().Value(controlKey{}).(bool); by {
+		r = r.Clone(r.Context())
+		r.Host = "localhost" // a socket has no name that somebody could make resolve to it
+		return api.Loopback{}.Authenticate(r)
+	}
 	return api.Actor{}, &api.Problem{Type: api.TypeUnavailable, Status: http.StatusServiceUnavailable, Title: "Not available now",
 		Detail: "belayd's auth cannot be used, its log says why: until that is put right it answers on its own machine's control socket alone"}
 }
