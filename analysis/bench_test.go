@@ -25,14 +25,14 @@ func BenchmarkTake(b *testing.B) {
 	rs := demoReadings(r, epoch, 25, 200, healthy, healthy)
 	at := Moment{At: epoch.Add(time.Second), StepStart: epoch, StableWeight: 75, CandidateWeight: 25, Serving: true}
 	e, _ := Judge(p, Evidence{}, at, rs)
-	read := make([]bool, 3)
+	got := brought{read: make([]bool, 3), idle: make([]bool, 3)}
 	b.ReportAllocs()
 	for b.Loop() {
 		for name := range e.Cursors {
 			e.Cursors[name] = time.Time{}
 		}
 		for i := range rs {
-			e.take(&p, at, &rs[i], read)
+			e.take(&p, at, &rs[i], &got)
 		}
 	}
 }

@@ -12,27 +12,30 @@ type Spending struct {
 	// Excess is the signed sum; chance makes it waver around 0 while the
 	// candidate is as good as stable.
 	Excess float64 `json:"excess"`
-	// Pilot is stable's rate, for the time in which stable has no traffic.
-	Pilot sequential.Pilot `json:"pilot,omitzero"`
+	// Pending are the events of both that wait until stable has seen enough to be
+	// compared with; B is stable's arm.
+	Pending sequential.Tally `json:"pending,omitzero"`
+	// Trouble is no-data or error when the last reading could not be used.
+	Trouble Outcome `json:"trouble,omitempty"`
 }
 
-// spend takes a reading of the budget's metric in.
+// spend takes a reading of the budget's metric in. What the candidate does is
+// compared with what stable did meanwhile, in portions that are large enough; while
+// stable has no traffic there is nothing to compare with, and nothing is counted.
 // Mirrored requests cost nobody anything.
 func (b *Spending) spend(m *Metric, at Moment, r *Reading) {
-	if m.Counts == nil {
+	if m.Counts == nil || at.StableWeight <= 0 || at.CandidateWeight <= 0 {
+		b.Pending = sequential.Tally{}
 		return
 	}
-	rate, known := 0.0, r.Stable.Fresh && r.Stable.N > 0
-	if known {
-		rate = bad(m, &r.Stable) / r.Stable.N
-	} else if b.Pilot.N > 0 {
-		rate = b.Pilot.K / b.Pilot.N
+	t := sequential.Tally{NC: r.Candidate.N, KC: bad(m, &r.Candidate)}
+	if r.Stable.Fresh {
+		t.NB, t.KB = r.Stable.N, bad(m, &r.Stable)
 	}
-	if at.CandidateWeight > 0 {
-		b.Excess += bad(m, &r.Candidate) - rate*r.Candidate.N
-	}
-	if known {
-		b.Pilot.Learn(bad(m, &r.Stable), r.Stable.N)
+	b.Pending = b.Pending.Add(t)
+	if b.Pending.Enough() {
+		b.Excess += b.Pending.KC - b.Pending.KB/b.Pending.NB*b.Pending.NC
+		b.Pending = sequential.Tally{}
 	}
 }
 

@@ -17,20 +17,28 @@ func Judge(p Panel, e Evidence, at Moment, rs []Reading) (Evidence, Verdicts) {
 	if !e.Begun || e.Step != at.Step {
 		e.begin(&p, at)
 	}
-	read := make([]bool, len(p.Guardrails))
+	b := brought{read: make([]bool, len(p.Guardrails)), idle: make([]bool, len(p.Guardrails))}
 	for i := range rs {
-		e.take(&p, at, &rs[i], read)
+		e.take(&p, at, &rs[i], &b)
 	}
-	return e, e.verdicts(&p, at, read)
+	return e, e.verdicts(&p, at, &b)
+}
+
+// brought is what the readings of one moment brought: which guardrails got a usable
+// one, for which the source said that nothing was served, and the same of the budget.
+type brought struct {
+	read, idle             []bool
+	budgetRead, budgetIdle bool
 }
 
 // take takes one reading in; e must be a clone.
-func (e *Evidence) take(p *Panel, at Moment, r *Reading, read []bool) {
+func (e *Evidence) take(p *Panel, at Moment, r *Reading, b *brought) {
 	m := p.metric(r.Metric)
 	if m == nil {
 		return
 	}
 	trouble, why, usable := e.inspect(m, at, r)
+	idle := trouble == "" && !usable && r.Status == StatusOK && r.To.After(e.Cursors[r.Metric]) && !r.Candidate.Fresh
 	for i := range p.Guardrails {
 		g, s := &p.Guardrails[i], &e.Standings[i]
 		if g.Metric != r.Metric || !slices.Contains(g.Steps, at.Step) || g.rests(at) {
@@ -40,7 +48,7 @@ func (e *Evidence) take(p *Panel, at Moment, r *Reading, read []bool) {
 			s.Trouble, s.Reason = trouble, why
 			continue
 		}
-		if !usable {
+		if b.idle[i] = idle; !usable {
 			continue
 		}
 		s.Trouble, s.Reason = "", ""
@@ -48,19 +56,20 @@ func (e *Evidence) take(p *Panel, at Moment, r *Reading, read []bool) {
 			s.Trouble, s.Reason = OutcomeError, orElse(r.Reason, "stable reported nothing to compare with")
 			continue
 		}
-		read[i] = true
-		if s.absorb(p, g, m, at, r); s.Trouble != "" {
-			read[i] = false
-		}
-	}
-	if !usable {
-		return
+		s.absorb(p, g, m, at, r)
+		b.read[i] = s.Trouble == ""
 	}
 	if p.Budget != nil && p.Budget.Metric == r.Metric {
 		if e.Spending == nil {
 			e.Spending = &Spending{}
 		}
-		e.Spending.spend(m, at, r)
+		b.budgetRead, b.budgetIdle = usable, idle
+		if e.Spending.Trouble = trouble; usable {
+			e.Spending.spend(m, at, r)
+		}
+	}
+	if !usable {
+		return
 	}
 	e.Cursors[r.Metric] = r.To
 }

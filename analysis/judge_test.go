@@ -189,17 +189,17 @@ func TestJudgeTroubleLasts(t *testing.T) {
 	gone := counted(2, 0, 0, 95000, 90)
 	gone.Candidate = Sample{}
 	e, v = Judge(p, e, moment(2), []Reading{gone})
-	if v.NoData != "failures" || v.MayEnd || v.Watched {
+	if v.Sights[0].Trouble != OutcomeNoData || v.MayEnd || v.Watched {
 		t.Errorf("got %+v, want no data", v)
 	}
 	e, v = Judge(p, e, moment(3), nil)
-	if v.NoData != "failures" || v.Each[0].Outcome != OutcomeNoData {
+	if v.Sights[0].Trouble != OutcomeNoData || v.Each[0].Outcome != OutcomeNoData {
 		t.Errorf("without a reading: got %+v, want no data still", v)
 	}
 	back := counted(4, 5000, 5, 95000, 90)
 	back.From = counted(2, 0, 0, 0, 0).From
 	_, v = Judge(p, e, moment(4), []Reading{back})
-	if v.NoData != "" || !v.MayEnd || v.Each[0].Outcome != OutcomePass {
+	if v.Sights[0].Trouble != "" || !v.MayEnd || v.Each[0].Outcome != OutcomePass {
 		t.Errorf("when the readings are back: got %+v, want a pass", v)
 	}
 }

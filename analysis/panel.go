@@ -22,6 +22,13 @@ func (p Panel) Asked(step int) []string {
 	return names
 }
 
+// Counts reports whether the metric of that name counts events, so that a reading of
+// it can say that there were none.
+func (p *Panel) Counts(metric string) bool {
+	m := p.metric(metric)
+	return m != nil && (m.Kind() == KindCounts || m.Kind() == KindHistogram)
+}
+
 // metric finds a metric by its name; nil when the panel has none.
 func (p *Panel) metric(name string) *Metric {
 	for i := range p.Metrics {

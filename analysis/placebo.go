@@ -55,14 +55,14 @@ func (p *Panel) broken(rs []Reading, name string) bool {
 		at.StepStart = rs[0].From
 	}
 	e.begin(p, at)
-	read := make([]bool, len(p.Guardrails))
+	b := brought{read: make([]bool, len(p.Guardrails)), idle: make([]bool, len(p.Guardrails))}
 	for i := range rs {
 		r := rs[i]
 		at.At = r.To
 		if r.Status != StatusOK || !r.swap(name) {
 			continue
 		}
-		e.take(p, at, &r, read)
+		e.take(p, at, &r, &b)
 		sum := 0.0
 		for j := range p.Guardrails {
 			if p.sequential(&p.Guardrails[j]) {

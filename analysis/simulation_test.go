@@ -221,14 +221,14 @@ type belay struct {
 	e     Evidence
 	at    Moment
 	now   time.Time
-	read  []bool
+	got   brought
 	rs    [2]Reading
 	c, b  []Instance
 	split bool
 }
 
 func newBelay(p Panel, instances bool) *belay {
-	b := &belay{panel: p, now: epoch, read: make([]bool, len(p.Guardrails)), split: instances}
+	b := &belay{panel: p, now: epoch, got: brought{read: make([]bool, len(p.Guardrails)), idle: make([]bool, len(p.Guardrails))}, split: instances}
 	b.e = Evidence{}.clone(len(p.Guardrails))
 	b.c, b.b = make([]Instance, simCand), make([]Instance, simStable)
 	for i := range b.c {
@@ -283,7 +283,7 @@ func (b *belay) see(x *interval) string {
 		b.e.begin(&b.panel, b.at)
 	}
 	for _, r := range b.readings(x) {
-		b.e.take(&b.panel, b.at, &r, b.read)
+		b.e.take(&b.panel, b.at, &r, &b.got)
 	}
 	b.at.At = b.now
 	sum := 0.0
@@ -293,7 +293,7 @@ func (b *belay) see(x *interval) string {
 	if sum < 1/b.panel.share() {
 		return ""
 	}
-	v := b.e.verdicts(&b.panel, b.at, b.read)
+	v := b.e.verdicts(&b.panel, b.at, &b.got)
 	if len(v.Breaches) == 0 {
 		return "" // unreachable unless rounding put the sum on the threshold
 	}

@@ -216,7 +216,7 @@ func TestQuantileBeyondBuckets(t *testing.T) {
 	p := latencyPanel(Limit{Value: 20, Text: "<= 20s"}, 0.1)
 	w := latencyWorld{always(classicBounds[:5]), always(0.1), 1, 25, 8000}
 	v, _, _ := w.run(1, p, 3)
-	if got := v.Each[0]; got.Outcome != OutcomeError || v.SourceError != "p95" || !strings.Contains(got.Sentence, "100 ms") {
+	if got := v.Each[0]; got.Outcome != OutcomeError || v.Sights[0].Trouble != OutcomeError || !strings.Contains(got.Sentence, "100 ms") {
 		t.Errorf("got %s %q, want an error that names the last bucket", got.Outcome, got.Sentence)
 	}
 }

@@ -95,15 +95,34 @@ type Verdicts struct {
 	// Breaches are the groups that broke their limit now; at most one per action
 	// group and one for the budget, the gravest action first.
 	Breaches []Breach `json:"breaches,omitempty"`
-	// Watched: every required guardrail of the step was read (or rests).
+	// Watched: everything required that is judged in the step was read, and something
+	// was if nothing is required.
 	Watched bool `json:"watched"`
-	// MayEnd: every required guardrail of the step passes and no optional one is
-	// no-data or error.
+	// MayEnd: every required guardrail of the step passes, the budget is seen, and no
+	// optional guardrail is no-data or error.
 	MayEnd bool `json:"mayEnd"`
-	// NoData and SourceError name the first guardrail of the step that lacks the
-	// candidate's data, or whose source failed; empty when there is none.
-	NoData      string `json:"noData,omitempty"`
-	SourceError string `json:"sourceError,omitempty"`
+	// Sights say, for each thing that is judged in the step, what this moment brought.
+	Sights []Sight `json:"sights,omitempty"`
 	// Spent is the number of bad events in excess of stable's rate so far.
 	Spent float64 `json:"spent,omitempty"`
 }
+
+// A Sight is what one moment brought for one thing that is judged in the step: a
+// guardrail that does not rest, or the budget.
+type Sight struct {
+	// Name is the guardrail's, or BudgetName.
+	Name string `json:"name"`
+	// Optional: the step may end without it.
+	Optional bool `json:"optional,omitempty"`
+	// Read: a usable reading came. Idle: the source answered that the endpoint served
+	// nothing, so that there was nothing to read.
+	Read bool `json:"read,omitempty"`
+	Idle bool `json:"idle,omitempty"`
+	// Trouble is why the last reading was of no use: OutcomeNoData or OutcomeError; ""
+	// when it was, or when there was none.
+	Trouble Outcome `json:"trouble,omitempty"`
+}
+
+// BudgetName is the budget's among the things that are judged; no guardrail can be
+// called so.
+const BudgetName = "the budget"

@@ -11,12 +11,11 @@ import (
 // actions are the groups, the gravest first.
 var actions = [...]Action{ActionRollback, ActionHold, ActionPage}
 
-// verdicts says how every guardrail stands; read has those that this moment
-// brought a usable reading for.
-func (e *Evidence) verdicts(p *Panel, at Moment, read []bool) Verdicts {
+// verdicts says how every guardrail stands after what this moment brought.
+func (e *Evidence) verdicts(p *Panel, at Moment, b *brought) Verdicts {
 	v := Verdicts{Each: make([]Verdict, len(p.Guardrails)), Spent: e.spent(), Watched: true, MayEnd: true}
 	for i := range p.Guardrails {
-		v.Each[i] = e.verdict(p, at, i, read[i])
+		v.Each[i] = e.verdict(p, at, i, b.read[i])
 	}
 	for _, group := range actions {
 		e.group(p, at, group, &v)
@@ -33,8 +32,8 @@ func (e *Evidence) verdicts(p *Panel, at Moment, read []bool) Verdicts {
 	for i := range p.Guardrails {
 		g, each, s := &p.Guardrails[i], &v.Each[i], &e.Standings[i]
 		each.Sentence = sentence(p, g, s, at, each)
-		v.require(g, each, at, s.Trouble)
 	}
+	v.require(p, e, at, b)
 	for i := range v.Breaches {
 		if b := &v.Breaches[i]; b.Guardrail != "" {
 			at := slices.IndexFunc(v.Each, func(w Verdict) bool { return w.Guardrail == b.Guardrail })
@@ -44,27 +43,50 @@ func (e *Evidence) verdicts(p *Panel, at Moment, read []bool) Verdicts {
 	return v
 }
 
-// require folds one verdict into what the step needs; trouble is why its last
-// reading could not be used.
-func (v *Verdicts) require(g *Guardrail, each *Verdict, at Moment, trouble Outcome) {
-	if !slices.Contains(g.Steps, at.Step) || g.rests(at) {
-		return
+// Judged lists the things that are judged in a step at the moment, with what is
+// known of them before any reading.
+func (p *Panel) Judged(at Moment) []Sight {
+	var things []Sight
+	for i := range p.Guardrails {
+		if g := &p.Guardrails[i]; slices.Contains(g.Steps, at.Step) && !g.rests(at) {
+			things = append(things, Sight{Name: g.Name, Optional: g.Evidence == EvidenceOptional})
+		}
 	}
-	if each.Outcome == OutcomeError {
-		trouble = OutcomeError
+	if p.Budget != nil && at.StableWeight > 0 {
+		things = append(things, Sight{Name: BudgetName})
 	}
-	if trouble == OutcomeNoData {
-		v.NoData = orElse(v.NoData, g.Name)
+	return things
+}
+
+// require says what this moment brought for everything that is judged, and folds it
+// into what the step needs. The order is that of Judged.
+func (v *Verdicts) require(p *Panel, e *Evidence, at Moment, b *brought) {
+	v.Sights = p.Judged(at)
+	anyRead := len(v.Sights) == 0
+	for i := range v.Sights {
+		sight := &v.Sights[i]
+		outcome := OutcomePass
+		if sight.Name == BudgetName {
+			sight.Read, sight.Idle = b.budgetRead, b.budgetIdle
+			if e.Spending != nil {
+				sight.Trouble = e.Spending.Trouble
+			}
+		} else {
+			n := slices.IndexFunc(v.Each, func(w Verdict) bool { return w.Guardrail == sight.Name })
+			sight.Read, sight.Idle, sight.Trouble = b.read[n], b.idle[n], e.Standings[n].Trouble
+			if outcome = v.Each[n].Outcome; outcome == OutcomeError {
+				sight.Trouble = OutcomeError
+			}
+		}
+		anyRead = anyRead || sight.Read
+		if sight.Optional {
+			v.MayEnd = v.MayEnd && sight.Trouble == "" && outcome != OutcomeBreach
+			continue
+		}
+		v.Watched = v.Watched && sight.Read
+		v.MayEnd = v.MayEnd && sight.Trouble == "" && outcome == OutcomePass
 	}
-	if trouble == OutcomeError {
-		v.SourceError = orElse(v.SourceError, g.Name)
-	}
-	if g.Evidence == EvidenceOptional {
-		v.MayEnd = v.MayEnd && trouble == "" && each.Outcome != OutcomeBreach
-		return
-	}
-	v.Watched = v.Watched && each.Read
-	v.MayEnd = v.MayEnd && each.Outcome == OutcomePass
+	v.Watched = v.Watched && anyRead
 }
 
 // verdict judges one guardrail by itself; group adds what it means among the

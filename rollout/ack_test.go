@@ -13,7 +13,7 @@ import (
 	"github.com/belayd/belay/rollout/sim"
 )
 
-// A page opens at 8 minutes, Ann acknowledges it, it ends, and opens again: her word
+// A page opens at 7m50s, Ann acknowledges it, it ends, and opens again: her word
 // is on record with her name and time, was told where the page is shown, and counts
 // for the first page only.
 func TestAcknowledge(t *testing.T) {
@@ -28,7 +28,7 @@ at 8m30s command=ack by=ann reason="looking"`, "\n") {
 		s.line(line)
 	}
 	var got []string
-	for _, after := range []time.Duration{8 * time.Minute, 8*time.Minute + 20*time.Second, 8*time.Minute + 40*time.Second, 10 * time.Minute, 13 * time.Minute} {
+	for _, after := range []time.Duration{7 * time.Minute, 8*time.Minute + 20*time.Second, 8*time.Minute + 40*time.Second, 10 * time.Minute, 13 * time.Minute} {
 		s.world.At(s.start.Add(after), func(w *sim.World) {
 			st := &w.Runs[0].State
 			line := fmt.Sprintf("%s: page %v", after, st.Page != nil)
@@ -39,7 +39,7 @@ at 8m30s command=ack by=ann reason="looking"`, "\n") {
 		})
 	}
 	s.line("run 14m")
-	want := []string{"8m0s: page false", "8m20s: page true", "8m40s: page true, acknowledged by ann at 8m30s: looking", "10m0s: page false", "13m0s: page true"}
+	want := []string{"7m0s: page false", "8m20s: page true", "8m40s: page true, acknowledged by ann at 8m30s: looking", "10m0s: page false", "13m0s: page true"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("acknowledged (-want +got):\n%s", diff)
 	}

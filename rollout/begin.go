@@ -62,8 +62,8 @@ func (m *machine) queued() {
 
 // refuse ends the rollout before any traffic moved.
 func (m *machine) refuse(reason Reason, sentence string) {
-	m.s.Hold, m.s.Gates = nil, nil
-	m.resolvePage("Resolved: " + sentence)
+	m.s.Hold = nil
+	m.closeGates("the rollout has ended.")
 	m.enter(PhaseRefused, reason, sentence)
 	m.decide(Decision{Kind: DecisionRefuse, Reason: reason, Sentence: sentence})
 }

@@ -133,8 +133,8 @@ func (s *State) checkPhase(p *Plan) error {
 		}
 	case PhaseQueued, PhaseScheduled, PhasePreflight, PhaseShifting, PhaseWaiting, "":
 	}
-	if s.Phase.Terminal() && s.Page != nil {
-		return errors.New("ended with an open page")
+	if s.Phase.Terminal() && s.Phase != PhaseRolledBack && s.Page != nil {
+		return errors.New("ended with an open page, and not by a rollback")
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func suspect(p *Plan, before State, ev Event, err error) State {
 	}
 	m.decide(Decision{Kind: DecisionHold, Reason: ReasonStoreLost, Sentence: sentence})
 	m.enter(PhaseSuspect, ReasonStoreLost, sentence)
-	m.openPage(ReasonStoreLost, sentence+m.byHand())
+	m.settlePage()
 	m.settleOutbox()
 	return m.s
 }

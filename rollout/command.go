@@ -58,8 +58,8 @@ func (m *machine) resume(by string) {
 	}
 	sentence := fmt.Sprintf("Resumed by %s.", by)
 	m.unhold(by)
+	m.sawBreaches()
 	m.decide(Decision{Kind: DecisionResume, Reason: ReasonCommand, Sentence: sentence})
-	m.resolvePage("Resolved: " + sentence)
 	m.resumeWork(ReasonCommand, sentence)
 }
 
@@ -83,11 +83,8 @@ func (m *machine) unhold(by string) {
 	if h.Reason == ReasonUndecided {
 		m.s.Bake.FullSince, m.s.Bake.Extended = time.Time{}, false
 	}
-	if h.Paused {
-		// A pause says nothing about readings: what is missing goes on to be missing.
-		m.s.Missing.NoDataTold, m.s.Missing.ErrorTold = false, false
-	} else {
-		m.s.Missing = Missing{}
+	if !h.Paused { // A pause says nothing about readings: what is missing goes on to be missing.
+		m.s.Excused = m.now()
 	}
 	for _, name := range sortedKeys(m.s.Gates) {
 		if q := m.s.Gates[name]; q.State == QuestionExpired {
@@ -112,7 +109,8 @@ func (m *machine) orderRollback(by string) {
 		if m.s.Observed != nil {
 			sh.From = *m.s.Observed
 		}
-		m.decide(Decision{Kind: DecisionRollback, Reason: ReasonCommand, Sentence: sentence + " The present split is overwritten."})
+		m.s.Sentence = sentence + " The present split is overwritten."
+		m.decide(Decision{Kind: DecisionRollback, Reason: ReasonCommand, Sentence: m.s.Sentence})
 		return
 	}
 	m.rollback(ReasonCommand, sentence, "a person's rollback", PhaseStopped)
@@ -143,6 +141,7 @@ func (m *machine) override(by string) {
 	atGate := m.s.Phase == PhaseWaiting
 	m.unhold(by)
 	m.s.Overridden = true
+	m.sawBreaches()
 	sentence := fmt.Sprintf("The wait of step %s is ended by %s.", m.stepName(), by)
 	if atGate {
 		sentence += " That opens no approval and no window: what the next step waits for stays."
@@ -151,7 +150,6 @@ func (m *machine) override(by string) {
 		sentence += " Nobody watched for a while: the rollout goes on when its guardrails were read again."
 	}
 	m.decide(Decision{Kind: DecisionResume, Reason: ReasonOverride, Sentence: sentence, Verdicts: m.s.Verdicts})
-	m.resolvePage("Resolved: " + sentence)
 	m.enter(PhaseBaking, ReasonOverride, sentence)
 	m.stepEnd()
 }
@@ -183,17 +181,6 @@ func (m *machine) extend(by string) {
 	}
 }
 
-// acknowledge takes charge of the open page. It moves nothing and ends no hold.
-func (m *machine) acknowledge(by string) {
-	if m.s.Page == nil {
-		m.ignore("nobody is called: the rollout has no open page")
-		return
-	}
-	m.s.Acked = &Acknowledgement{By: *m.ev.By, At: m.now(), Reason: m.ev.Reason}
-	m.decide(Decision{Kind: DecisionAck, Reason: ReasonCommand, Sentence: fmt.Sprintf("The page is acknowledged by %s.", by)})
-	m.putPage(Notice{Key: m.p.PageKey(), Topic: TopicPage, Severity: "critical", Summary: m.s.Page.Summary})
-}
-
 // superseded gives way to a newer release.
 func (m *machine) superseded() {
 	if m.s.Phase == PhaseRollingBack {
@@ -218,5 +205,4 @@ func (m *machine) suspected() {
 	m.s.Hold = &Hold{Reason: ReasonStoreLost, Sentence: sentence, Since: m.now()}
 	m.decide(Decision{Kind: DecisionHold, Reason: ReasonStoreLost, Sentence: sentence})
 	m.enter(PhaseSuspect, ReasonStoreLost, sentence)
-	m.openPage(ReasonStoreLost, sentence+m.byHand())
 }

@@ -119,6 +119,9 @@ type Question struct {
 	Answers []GateAnswer  `json:"answers,omitempty"`
 	// Passed names the guardrails that read pass when it was asked.
 	Passed []string `json:"passed,omitempty"`
+	// Unasked is why it could not be put before people in several tries; "" when it
+	// was, or is being tried.
+	Unasked string `json:"unasked,omitempty"`
 	// AskedAt is when it was asked.
 	AskedAt time.Time `json:"askedAt"`
 }

@@ -13,9 +13,6 @@ func (m *machine) watched() {
 		return
 	}
 	if seen.Equal(*m.s.Confirmed) {
-		if m.s.Hold != nil && m.s.Hold.Self && m.s.Hold.Reason == ReasonRouter {
-			m.resumeSelf("The endpoint can be read again.")
-		}
 		if m.s.Foreign != nil {
 			m.s.Foreign = nil
 			m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &seen,
@@ -58,7 +55,6 @@ func (m *machine) foreign(seen Split) {
 		m.s.Restored = true
 		m.shift(why, to)
 		m.enter(PhaseShifting, ReasonForeignChange, sentence+" The step's split is put back once.")
-		m.openPage(ReasonForeignChange, sentence+" The step's split is put back once.")
 	case ForeignAdopt:
 		m.adopt(seen, sentence, rule)
 	case ForeignHold:
@@ -84,6 +80,7 @@ func (m *machine) adopt(seen Split, sentence, rule string) {
 	m.s.StepSince = m.now()
 	m.s.Bake = Bake{Needs: m.s.Bake.Needs, Counted: m.now()}
 	m.s.MayEnd, m.s.Overridden, m.s.Waived, m.s.Shift = false, false, false, nil
+	m.closeGates("the split was changed, and the bake starts again.")
 	if m.s.Phase == PhaseShifting {
 		m.enter(PhaseBaking, ReasonForeignChange, sentence)
 	}

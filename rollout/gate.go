@@ -121,13 +121,14 @@ func (m *machine) inadmissible(q Question, asked bool) string {
 // voidGates voids what was asked or approved on evidence that has turned: a
 // guardrail that read pass is now broken, or has no data for longer than the
 // policy allows. Moving estimates void nothing.
-func (m *machine) voidGates(_ []analysis.Verdict) {
+func (m *machine) voidGates() {
 	if len(m.s.Gates) == 0 {
 		return
 	}
 	turned := map[string]analysis.Outcome{}
 	for _, v := range m.s.Verdicts {
-		if v.Outcome == analysis.OutcomeBreach || (v.Outcome == analysis.OutcomeNoData && m.s.Missing.NoDataTold) {
+		blind := slices.ContainsFunc(m.s.Sights, func(x Sight) bool { return x.Name == v.Guardrail && x.Told })
+		if v.Outcome == analysis.OutcomeBreach || v.Outcome == analysis.OutcomeNoData && blind {
 			turned[v.Guardrail] = v.Outcome
 		}
 	}
@@ -143,6 +144,17 @@ func (m *machine) voidGates(_ []analysis.Verdict) {
 			}
 		}
 	}
+}
+
+// closeGates voids what is asked: the rollout takes another course, and nobody's answer
+// counts any more. Wherever a question is shown it says so.
+func (m *machine) closeGates(why string) {
+	for _, name := range sortedKeys(m.s.Gates) {
+		if q := m.s.Gates[name]; q.State == QuestionOpen {
+			m.voidGate(q, fmt.Sprintf("Approval %s is void: %s", name, why))
+		}
+	}
+	m.s.Gates = nil
 }
 
 func (m *machine) voidGate(q Question, sentence string) {

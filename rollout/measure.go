@@ -20,8 +20,9 @@ func (m *machine) measured() {
 	}
 	at := m.moment()
 	evidence, vs := analysis.Judge(m.p.Panel, m.s.Evidence, at, m.ev.Readings)
-	before := m.s.Verdicts
 	m.s.Evidence, m.s.Verdicts, m.s.MayEnd = evidence, vs.Each, vs.MayEnd
+	m.see(vs)
+	m.forgetBreaches()
 	m.countBake(vs)
 	for _, b := range vs.Breaches {
 		m.blame = b.Guardrail
@@ -31,11 +32,11 @@ func (m *machine) measured() {
 			return
 		}
 	}
-	m.missing(vs)
+	m.lookMissing()
 	if m.s.Phase == PhaseRollingBack {
 		return
 	}
-	m.voidGates(before)
+	m.voidGates()
 	m.stepEnd()
 }
 
@@ -47,19 +48,20 @@ func (m *machine) moment() analysis.Moment {
 		At: m.now(), Step: m.s.Reached, StepStart: m.s.StepSince,
 		Settling:     m.now().Sub(m.s.StepSince) < m.p.Settle,
 		StableWeight: split.Weights[m.s.Stable], CandidateWeight: split.Weights[cand], Mirror: split.Mirror[cand],
-		Serving: serving(m.ev.Readings, split.Weights[m.s.Stable]),
+		Serving: m.serving(split.Weights[m.s.Stable]),
 	}
 }
 
 // serving reports whether the endpoint served requests, as far as the readings
-// tell: an endpoint whose stable is read and idle serves nothing.
-func serving(rs []analysis.Reading, stableWeight int) bool {
+// tell: an endpoint whose stable is read and idle serves nothing. Only a metric that
+// counts can say that.
+func (m *machine) serving(stableWeight int) bool {
 	if stableWeight == 0 {
 		return true
 	}
 	idle := false
-	for _, r := range rs {
-		if r.Status != analysis.StatusOK || !r.To.After(r.From) {
+	for _, r := range m.ev.Readings {
+		if r.Status != analysis.StatusOK || !r.To.After(r.From) || !m.p.Panel.Counts(r.Metric) {
 			continue
 		}
 		if r.Stable.N > 0 || r.Candidate.N > 0 {
@@ -128,12 +130,11 @@ func (m *machine) breach(b analysis.Breach) {
 		m.decide(d)
 		m.hold(Hold{Reason: reason, Sentence: b.Sentence, Group: b.Group, Guardrail: b.Guardrail}, rule)
 	case analysis.ActionPage:
-		if m.s.Page != nil && slices.Contains(m.s.Page.Told, b.Guardrail) {
+		if slices.ContainsFunc(m.s.Breached, func(o PagedBreach) bool { return o.Guardrail == b.Guardrail }) {
 			return
 		}
 		m.decide(d)
-		m.pageNow(reason, b.Sentence)
-		m.s.Page.Guardrail, m.s.Page.Told = b.Guardrail, append(slices.Clone(m.s.Page.Told), b.Guardrail)
+		m.s.Breached = append(slices.Clone(m.s.Breached), PagedBreach{Guardrail: b.Guardrail, Reason: reason, Sentence: clip(b.Sentence)})
 	}
 }
 
@@ -152,84 +153,6 @@ func (m *machine) breachRule(b analysis.Breach) string {
 		}
 	}
 	return fmt.Sprintf("onBreach: %s", b.Group)
-}
-
-// missing applies onNoData and onSourceError.
-func (m *machine) missing(vs analysis.Verdicts) {
-	ms := &m.s.Missing
-	if vs.NoData == "" && vs.SourceError == "" {
-		was := ms.NoDataTold || ms.ErrorTold
-		*ms = Missing{}
-		if was && m.s.Hold != nil && m.s.Hold.Self && m.s.Hold.Reason != ReasonRouter {
-			m.resumeSelf("The readings are back; what was watched before still counts.")
-		}
-		if p := m.s.Page; was && p != nil && m.s.Hold == nil && (p.Reason == ReasonNoData || p.Reason == ReasonSourceError) {
-			m.resolvePage("Resolved: the readings are back.")
-		}
-		return
-	}
-	// A deployment's series appear with its first requests: while a step settles
-	// their absence does not count yet.
-	ms.NoDataSince = since(ms.NoDataSince, vs.NoData != "", later(m.now(), m.s.StepSince.Add(m.p.Settle)))
-	ms.ErrorSince = since(ms.ErrorSince, vs.SourceError != "", m.now())
-	ms.NoDataTold, ms.ErrorTold = ms.NoDataTold && vs.NoData != "", ms.ErrorTold && vs.SourceError != ""
-	if vs.NoData != "" {
-		ms.Guardrail = vs.NoData
-		m.missed(ms.NoDataSince, &ms.NoDataTold, m.p.OnNoData, ReasonNoData, vs.NoData)
-	}
-	if vs.SourceError != "" && m.s.Phase != PhaseRollingBack {
-		ms.Guardrail = vs.SourceError
-		m.missed(ms.ErrorSince, &ms.ErrorTold, m.p.OnSourceError, ReasonSourceError, vs.SourceError)
-	}
-}
-
-// since is the start of a spell: kept while it lasts, zero when it is over.
-func since(start time.Time, on bool, now time.Time) time.Time {
-	if !on {
-		return time.Time{}
-	}
-	if start.IsZero() {
-		return now
-	}
-	return start
-}
-
-// missed applies one rule for missing readings to a spell.
-func (m *machine) missed(start time.Time, told *bool, p MissingPolicy, reason Reason, guardrail string) {
-	lasted := m.now().Sub(start)
-	name, kind, what := "onNoData", DecisionNoData, "The candidate is missing in what the source answers"
-	if reason == ReasonSourceError {
-		name, kind, what = "onSourceError", DecisionSourceError, "The source does not answer, or only partly"
-	}
-	rule := fmt.Sprintf("%s: {after: %s, then: %s, rollbackAfter: %s}", name, p.After, p.Then, orNever(p.RollbackAfter))
-	sentence := fmt.Sprintf("%s for %s (guardrail %s).", what, lasted.Round(time.Millisecond), guardrail)
-	if p.RollbackAfter > 0 && lasted >= p.After+p.RollbackAfter && p.Then != analysis.ActionRollback {
-		m.decide(Decision{Kind: kind, Guardrail: guardrail, Reason: reason, Rule: rule, Sentence: sentence, Verdicts: m.s.Verdicts})
-		m.rollback(reason, sentence, rule, PhaseRolledBack)
-		return
-	}
-	if lasted < p.After || *told {
-		return
-	}
-	*told = true
-	m.decide(Decision{Kind: kind, Guardrail: guardrail, Reason: reason, Rule: rule, Sentence: sentence, Verdicts: m.s.Verdicts})
-	switch p.Then {
-	case analysis.ActionRollback:
-		m.rollback(reason, sentence, rule, PhaseRolledBack)
-	case analysis.ActionPage:
-		m.openPage(reason, sentence)
-	case analysis.ActionHold:
-		if m.s.Hold == nil {
-			m.hold(Hold{Reason: reason, Sentence: sentence, Self: true, Guardrail: guardrail}, rule)
-		}
-	}
-}
-
-func orNever(d time.Duration) string {
-	if d == 0 {
-		return "never"
-	}
-	return d.String()
 }
 
 // stepEnd asks whether the current step may end, and what then.
@@ -251,7 +174,7 @@ func (m *machine) stepEnd() {
 	if b.FullSince.IsZero() {
 		b.FullSince = b.Counted
 	}
-	if m.s.MayEnd {
+	if m.s.MayEnd && !m.unsighted() {
 		b.FullSince, b.Extended = time.Time{}, false
 		m.advance()
 		return
@@ -268,6 +191,19 @@ func (m *machine) stepEnd() {
 	}
 	if b.Counted.Sub(b.FullSince) >= m.p.MaxExtend {
 		m.undecided()
+	}
+}
+
+// forgetBreaches forgets a breach that a person has seen once its guardrail is within
+// its limit again: the next one is told anew.
+func (m *machine) forgetBreaches() {
+	m.s.Breached = slices.DeleteFunc(slices.Clone(m.s.Breached), func(b PagedBreach) bool {
+		return b.Acknowledged && slices.ContainsFunc(m.s.Verdicts, func(v analysis.Verdict) bool {
+			return v.Guardrail == b.Guardrail && v.Outcome == analysis.OutcomePass
+		})
+	})
+	if len(m.s.Breached) == 0 {
+		m.s.Breached = nil
 	}
 }
 

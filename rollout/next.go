@@ -14,7 +14,7 @@ const schemaVersion = 1
 
 // Start is the state of a rollout before its first event.
 func Start(p *Plan, at time.Time) State {
-	return State{SchemaVersion: schemaVersion, ID: p.ID, Step: -1, Reached: -1, Created: at, At: at}
+	return State{SchemaVersion: StateVersion, ID: p.ID, Step: -1, Reached: -1, Created: at, At: at}
 }
 
 // Next folds one event into a state and returns its successor. It is total: it
@@ -33,7 +33,7 @@ func Next(p *Plan, s State, ev Event) State {
 	m.unwatched(m.ev.At.Sub(s.At))
 	m.fold()
 	m.timers()
-	m.relieveAsked()
+	m.settlePage()
 	m.tell()
 	m.settleOutbox()
 	if err := m.s.check(p, &before); err != nil {
@@ -111,11 +111,11 @@ func (m *machine) fold() {
 }
 
 // afterEnd reports whether the event may still be folded into an ended rollout:
-// the answers to its last messages and to the release of its endpoint, and the
-// acknowledgement of its page.
+// the answers to its last messages and to the release of its endpoint, and what ends
+// its page: an acknowledgement, or time.
 func (m *machine) afterEnd() bool {
 	switch m.ev.Kind {
-	case EventReleased, EventDelivered, EventUndelivered:
+	case EventReleased, EventDelivered, EventUndelivered, EventWoken:
 		return true
 	case EventCommanded:
 		return m.ev.Command == CommandAck
@@ -215,7 +215,7 @@ func (m *machine) stepName() string {
 
 // clone returns a copy of which Next may change everything it changes.
 func (s State) clone() State {
-	s.Messages, s.Outbox, s.PageFailures = slices.Clone(s.Messages), slices.Clone(s.Outbox), slices.Clone(s.PageFailures)
+	s.Messages, s.Outbox, s.Sights = slices.Clone(s.Messages), slices.Clone(s.Outbox), slices.Clone(s.Sights)
 	s.Gates, s.Refs = maps.Clone(s.Gates), maps.Clone(s.Refs)
 	s.Shift, s.Hold, s.Page = clonePtr(s.Shift), clonePtr(s.Hold), clonePtr(s.Page)
 	return s

@@ -166,6 +166,10 @@ func (m *machine) message() int {
 
 // delivered takes a message off the queue and keeps its reference.
 func (m *machine) delivered() {
+	if e := m.effect(); e.Kind == EffectPage {
+		m.tookPage(e)
+		return
+	}
 	i := m.message()
 	if i < 0 {
 		return
@@ -175,11 +179,16 @@ func (m *machine) delivered() {
 		m.keepRef(e.Notifiers[0], e.Notice.Key)
 	}
 	m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
-	if e.Kind == EffectPage {
-		if !e.Notice.Resolve {
-			m.tookPage(e.Notifiers[0])
-		}
-		m.paged(e.Notifiers[0])
+	if q := e.Notice.Question; q != nil {
+		m.unasked(*q, "")
+	}
+}
+
+// unasked notes why a question could not be put before people, or that it was.
+func (m *machine) unasked(q Question, why string) {
+	if now, ok := m.s.Gates[q.Gate]; ok && now.Nonce == q.Nonce && now.Unasked != why {
+		now.Unasked = clip(why)
+		m.setGate(now)
 	}
 }
 
@@ -205,8 +214,20 @@ func (m *machine) lateDelivered() {
 	}
 	m.keepRef(m.ev.Notifier, m.ev.Key)
 	if page {
-		m.tookPage(m.ev.Notifier)
-		m.paged(m.ev.Notifier)
+		m.s.Paging.Unsure(m.ev.Notifier)
+	}
+}
+
+// tookPage notes that a notifier took the page, or its end.
+func (m *machine) tookPage(e Effect) {
+	to := e.Notifiers[0]
+	m.keepRef(to, e.Notice.Key)
+	text := e.shownBy(to)
+	m.s.Paging.Took(to, text)
+	if page := m.s.Page; page != nil && text == m.s.pageText() && page.Taken.IsZero() {
+		now := *page
+		now.Taken = m.now()
+		m.s.Page = &now
 	}
 }
 
@@ -217,26 +238,30 @@ const (
 	closingTries = closingOften + 24*6
 )
 
-// closing reports whether the message is the end of a page, or how a question ended.
+// closing reports whether the message says how a question ended.
 func (e Effect) closing() bool {
-	return e.Kind == EffectPage && e.Notice.Resolve || e.Kind == EffectAsk && e.Notice.Question.State != QuestionOpen
+	return e.Kind == EffectAsk && e.Notice.Question.State != QuestionOpen
 }
+
+// mute is after how many tries a question that cannot be asked calls people.
+const mute = 3
 
 // undelivered tries again later; a page tries the next notifier at once.
 func (m *machine) undelivered() {
+	f := Failure{Kind: FailureTransient}
+	if m.ev.Failure != nil {
+		f = *m.ev.Failure
+	}
+	if e := m.effect(); e.Kind == EffectPage {
+		m.s.Paging.Refused(m.p.Page, e.Notifiers[0], e.shownBy(e.Notifiers[0]), f, m.now())
+		return
+	}
 	i := m.message()
 	if i < 0 {
 		return
 	}
 	e := m.s.Messages[i]
 	e.Attempt++
-	f := Failure{Kind: FailureTransient}
-	if m.ev.Failure != nil {
-		f = *m.ev.Failure
-	}
-	if e.Kind == EffectPage {
-		m.notPaged(e, f)
-	}
 	wait := max(backoff(e.Attempt, time.Second, time.Minute), min(f.RetryAfter, 10*time.Minute))
 	if e.closing() && e.Attempt > closingOften {
 		wait = max(wait, 10*time.Minute)
@@ -245,28 +270,11 @@ func (m *machine) undelivered() {
 	case e.Kind == EffectTell && f.Kind == FailurePermanent:
 		m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
 		return
-	case e.Kind == EffectPage && e.Notice.Resolve && m.overtaken(i):
-		// Its notifier still shows the page, and learns of the end of the next one.
-		m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
-		m.shows(e.Notifiers[0])
-		return
 	case e.closing() && (f.Kind == FailurePermanent || e.Attempt > closingTries):
 		m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
-		if e.Kind == EffectPage {
-			m.forgetPage()
-		}
 		return
-	case e.Kind == EffectPage && !e.Notice.Resolve:
-		next := (slices.Index(m.p.Page, e.Notifiers[0]) + 1) % max(len(m.p.Page), 1)
-		e.Notifiers = []string{m.p.Page[next]}
-		wait = min(wait, 30*time.Second)
-		if next != 0 {
-			wait = 0
-		}
-	case e.Kind == EffectAsk && e.Attempt == mute && e.Notice.Question.State == QuestionOpen:
-		m.openPage(ReasonApproval, fmt.Sprintf("Approval %s of %s could not be asked at %s: %s. Answer with `belay approve %s --gate %s`.",
-			e.Notice.Question.Gate, m.p.ID, e.Notifiers[0], f.Message, m.p.ID, e.Notice.Question.Gate))
-		i = m.message()
+	case e.Kind == EffectAsk && e.Attempt >= mute && e.Notice.Question.State == QuestionOpen:
+		m.unasked(*e.Notice.Question, fmt.Sprintf("%s: %s", e.Notifiers[0], f.Message))
 	}
 	e.NotBefore = m.now().Add(wait)
 	m.s.Messages[i] = e

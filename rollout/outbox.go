@@ -156,6 +156,12 @@ func (m *machine) cooldown() time.Time {
 	return m.s.PhaseSince.Add(m.p.Rollback.Cooldown)
 }
 
+// Settled reports whether the rollout has ended and everything of it was told: all
+// that may be left is the page of a rollback, which waits for somebody or for time.
+func (s State) Settled() bool {
+	return s.Phase.Terminal() && !slices.ContainsFunc(s.Outbox, func(e Effect) bool { return e.Kind != EffectWake })
+}
+
 // Closed reports whether nothing is left to do: the rollout is terminal and its
 // Outbox is empty.
 func (s State) Closed() bool { return s.Phase.Terminal() && len(s.Outbox) == 0 }

@@ -1,15 +1,44 @@
 package rollout
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
-// A PageFailure is a notifier that did not take a rollout's page, or the end of
-// it, when it was last tried. It is kept until the notifier takes one, or until
-// the page has ended everywhere.
+// Paging is what the notifiers show of one page and what they are still owed: at
+// most one message each, the difference between what a notifier shows and what is
+// so. Nothing queues: however often the page opened and closed while a notifier was
+// away, it learns how things are. It is a plain value; its methods replace what they
+// change, so that a copy made before stays as it was.
+type Paging struct {
+	// Calls is the notifier that is called: the one that took the page last, or the
+	// next to be tried; "" while no page is open.
+	Calls string `json:"calls,omitempty"`
+	// TakenBy is the notifier that took a page last.
+	TakenBy string `json:"takenBy,omitempty"`
+	// Views are the notifiers that show the page, may show it, or are owed something.
+	Views []PageView `json:"views,omitempty"`
+}
+
+// A PageView is what one notifier shows of a page.
+type PageView struct {
+	Notifier string `json:"notifier"`
+	// Shows is the text it took last, by what Settle was told; "" for no open page,
+	// pageUnknown when it may show one.
+	Shows string `json:"shows,omitempty"`
+	// Owed is what it is to be told now, "" for nothing, pageEnd for the end.
+	Owed string `json:"owed,omitempty"`
+	// Attempt counts the tries in vain of what is owed, NotBefore is when the next may
+	// start.
+	Attempt   int       `json:"attempt,omitempty"`
+	NotBefore time.Time `json:"notBefore,omitzero"`
+	// Failure is what it did not take when it was last tried; nil when it took it.
+	Failure *PageFailure `json:"failure,omitempty"`
+}
+
+// A PageFailure is a notifier that did not take a page, or the end of it, when it
+// was last tried. It is kept until the notifier takes one, or until the page has
+// ended everywhere.
 type PageFailure struct {
 	Notifier string `json:"notifier"`
 	// Since is the first failure of those in a row, Last the last; Tries counts them.
@@ -20,6 +49,168 @@ type PageFailure struct {
 	Why string `json:"why"`
 	// End: it was the end of the page that it did not take.
 	End bool `json:"end,omitempty"`
+}
+
+const (
+	// pageEnd is owed to whoever shows a page that is over.
+	pageEnd = "end"
+	// pageUnknown: what the notifier shows is not known, since an answer was lost or
+	// came late.
+	pageUnknown = "?"
+)
+
+// Settle makes what is owed follow what is so: text identifies the page as it is to
+// be shown, "" when none is open; order are the notifiers in the order in which
+// they are tried. A page that nobody shows yet begins with the first of them.
+func (g *Paging) Settle(order []string, text string, now time.Time) {
+	g.Views = slices.Clone(g.Views)
+	if text == "" && g.Calls != "" && !slices.ContainsFunc(g.Views, func(v PageView) bool { return v.Shows != "" }) {
+		g.view(g.Calls).Shows = pageUnknown // nobody has seen the page: one learns that there was one
+	}
+	switch {
+	case text == "" || len(order) == 0:
+		g.Calls = ""
+	case !slices.Contains(order, g.Calls):
+		g.Calls = order[0]
+	}
+
+	if g.Calls != "" {
+		g.view(g.Calls)
+	}
+	for i := range g.Views {
+		v := &g.Views[i]
+		if owed := v.owes(g.Calls, text); owed != v.Owed {
+			v.owe(owed, now)
+		}
+	}
+	g.Views = slices.DeleteFunc(g.Views, func(v PageView) bool { return v.idle(g.Calls, text != "") })
+	if len(g.Views) == 0 {
+		g.Views = nil
+	}
+}
+
+// owes is what a notifier is to be told. Only the one that is called learns of
+// another text; every one that shows the page learns of its end.
+func (v *PageView) owes(calls, text string) string {
+	switch {
+	case text == "" && v.Shows != "":
+		return pageEnd
+	case text != "" && v.Notifier == calls && v.Shows != text:
+		return text
+	}
+	return ""
+}
+
+// owe replaces what the notifier is to be told. What was under way may have arrived.
+// Another text keeps the back-off; a page never waits as an end does.
+func (v *PageView) owe(what string, now time.Time) {
+	if v.Owed != "" && !v.NotBefore.After(now) {
+		v.Shows = pageUnknown
+		if what == "" {
+			what = pageEnd
+		}
+	}
+	if was, is := v.Owed == pageEnd, what == pageEnd; was != is {
+		v.Attempt, v.NotBefore = 0, now
+	}
+	v.Owed = what
+}
+
+// idle reports whether there is nothing to remember of the notifier: a failure is
+// named for as long as the page is open. An end that was given up stays named: whoever
+// was called there has not been relieved.
+func (v *PageView) idle(calls string, open bool) bool {
+	return v.Notifier != calls && v.Shows == "" && v.Owed == "" && (v.Failure == nil || !open && !v.Failure.End)
+}
+
+// view is the notifier's view, made when there is none.
+func (g *Paging) view(notifier string) *PageView {
+	i := slices.IndexFunc(g.Views, func(v PageView) bool { return v.Notifier == notifier })
+	if i < 0 {
+		g.Views = append(g.Views, PageView{Notifier: notifier})
+		i = len(g.Views) - 1
+	}
+	return &g.Views[i]
+}
+
+// Took notes that the notifier took the text, or with pageEnd the end.
+func (g *Paging) Took(notifier, text string) {
+	g.Views = slices.Clone(g.Views)
+	v := g.view(notifier)
+	*v = PageView{Notifier: notifier, Shows: text}
+	if text == pageEnd {
+		v.Shows = ""
+		return
+	}
+	g.TakenBy = notifier
+	if g.Calls != "" {
+		g.Calls = notifier
+	}
+}
+
+// Refused notes that the notifier did not take the text, or with pageEnd the end.
+// Another one is called at once; an end is tried again, often at first, and given up
+// after a day or when no try can help. After a transient failure the text may have
+// arrived all the same.
+func (g *Paging) Refused(order []string, notifier, text string, f Failure, now time.Time) {
+	g.Views = slices.Clone(g.Views)
+	v := g.view(notifier)
+	v.Attempt++
+	v.fail(text == pageEnd, f, now)
+	wait := max(backoff(v.Attempt, time.Second, time.Minute), min(f.RetryAfter, 10*time.Minute))
+	if text == pageEnd {
+		if v.Attempt > closingOften {
+			wait = max(wait, 10*time.Minute)
+		}
+		v.NotBefore = now.Add(wait)
+		if f.Kind == FailurePermanent || v.Attempt > closingTries {
+			v.Shows, v.Owed, v.Attempt, v.NotBefore = "", "", 0, time.Time{}
+		}
+		return
+	}
+
+	wait = min(wait, pageRetryMost)
+	v.NotBefore = now.Add(wait)
+	if f.Kind == FailureTransient {
+		v.Shows = pageUnknown
+	}
+	if len(order) == 0 || g.Calls != notifier {
+		return
+	}
+	next := (slices.Index(order, notifier) + 1) % len(order)
+	g.Calls = order[next]
+	if n := g.view(g.Calls); next != 0 {
+		n.NotBefore = now
+	} else if n.Notifier != notifier {
+		n.NotBefore = now.Add(wait)
+	}
+}
+
+// pageRetryMost is the longest time between two tries of a page.
+const pageRetryMost = 30 * time.Second
+
+// Unsure notes that the notifier may show the page: an answer about a text that was
+// replaced meanwhile.
+func (g *Paging) Unsure(notifier string) {
+	g.Views = slices.Clone(g.Views)
+	v := g.view(notifier)
+	v.Shows, v.Failure = pageUnknown, nil
+	g.TakenBy = notifier
+}
+
+// fail counts one more failure in a row.
+func (v *PageView) fail(end bool, f Failure, now time.Time) {
+	x := PageFailure{Notifier: v.Notifier, Since: now, End: end}
+	if v.Failure != nil && v.Failure.End == end {
+		x = *v.Failure
+	}
+	x.Last, x.Tries, x.Why = now, x.Tries+1, clip(f.Message)
+	v.Failure = &x
+}
+
+// Shows reports whether the notifier shows the page as open, or may.
+func (g *Paging) Shows(notifier string) bool {
+	return slices.ContainsFunc(g.Views, func(v PageView) bool { return v.Notifier == notifier && v.Shows != "" })
 }
 
 // An UndeliveredPage is a page that did not reach people the way the policy wants
@@ -35,236 +226,22 @@ type UndeliveredPage struct {
 	Failures []PageFailure
 }
 
-// UndeliveredPage says which notifiers did not take the rollout's page, or its end,
-// and who did instead; ok is false when nothing is missing. Once the page is over
-// only the ends that were not taken count. It is derived from the state alone, so
-// that it is the same after a restart.
-func (s *State) UndeliveredPage() (u UndeliveredPage, ok bool) {
-	u.Ended, u.TakenBy = s.Page == nil, s.PagedTo
-	if s.Page != nil {
-		u.Since, u.TakenBy = s.Page.Since, s.Page.Notifier
-	}
-	for _, e := range s.Messages {
-		if e.Kind == EffectPage && !e.Notice.Resolve {
-			u.TakenBy, u.Ended = "", false
+// Undelivered says which notifiers did not take the page, or its end, and who did
+// instead; text is the page's as Settle was told. ok is false when nothing is
+// missing. Once the page is over only the ends that were not taken count.
+func (g *Paging) Undelivered(text string) (u UndeliveredPage, ok bool) {
+	u.Ended = text == ""
+	for _, v := range g.Views {
+		if v.Failure != nil && (!u.Ended || v.Failure.End) {
+			u.Failures = append(u.Failures, *v.Failure)
+		}
+		if !u.Ended && v.Shows == text {
+			u.TakenBy = v.Notifier
 		}
 	}
-	for _, f := range s.PageFailures {
-		if !u.Ended || f.End {
-			u.Failures = append(u.Failures, f)
-		}
+	if u.Ended {
+		u.TakenBy = g.TakenBy
 	}
+	slices.SortStableFunc(u.Failures, func(a, b PageFailure) int { return a.Since.Compare(b.Since) })
 	return u, len(u.Failures) > 0
-}
-
-// PageKey is the deduplication key of the rollout's one page.
-func (p *Plan) PageKey() string { return "rollout/" + p.Endpoint.Name + "/" + p.ID }
-
-// openPage calls a human, once: an open page is updated only when its reason
-// changes.
-func (m *machine) openPage(reason Reason, summary string) {
-	if m.s.Phase.Terminal() || m.s.Page != nil && m.s.Page.Reason == reason {
-		return
-	}
-	m.pageNow(reason, summary)
-}
-
-// pageNow opens the page, or updates the one that is open.
-func (m *machine) pageNow(reason Reason, summary string) {
-	opened := m.s.Page == nil
-	if opened {
-		m.s.Page = &OpenPage{Since: m.now(), Began: reason}
-		m.hurryEnds()
-	}
-	m.s.Page.Reason, m.s.Page.Summary = reason, clip(summary)
-	m.decide(Decision{Kind: DecisionPage, Reason: reason, Sentence: summary})
-	m.putPage(Notice{Key: m.p.PageKey(), Topic: TopicPage, Severity: "critical", Summary: clip(summary)})
-}
-
-// untaken marks the end of a page that nobody had taken yet: it goes where the page
-// goes.
-const untaken = "/untaken"
-
-// resolvePage relieves the humans who were called, wherever the page or one of its
-// texts was taken.
-func (m *machine) resolvePage(summary string) {
-	page := m.s.Page
-	if page == nil {
-		return
-	}
-	m.s.PagedTo, m.s.Page = page.Notifier, nil
-	if len(m.p.Page) == 0 {
-		return
-	}
-	end := Notice{Key: m.p.PageKey(), Topic: TopicPage, Severity: "info", Summary: clip(summary), Resolve: true}
-	if page.Notifier == "" {
-		m.queuePage(end, m.p.Page[0], untaken)
-	} else {
-		m.queueEnd(end, page.Notifier)
-	}
-	for _, to := range page.Taken {
-		m.queueEnd(end, to)
-	}
-}
-
-// mute is after how many tries a question that cannot be asked is paged.
-const mute = 3
-
-// relieveAsked ends a page that was about nothing but a question that could not be
-// asked, once it was asked or needs no answer any more.
-func (m *machine) relieveAsked() {
-	p := m.s.Page
-	if p == nil || p.Began != ReasonApproval || p.Reason != ReasonApproval || len(p.Told) > 0 {
-		return
-	}
-	if !slices.ContainsFunc(m.s.Messages, func(e Effect) bool {
-		return e.Kind == EffectAsk && e.Attempt >= mute && e.Notice.Question.State == QuestionOpen
-	}) {
-		m.resolvePage("Resolved: no question waits to be asked any more.")
-	}
-}
-
-// putPage queues a page. A later text replaces an earlier one that nobody has
-// taken.
-func (m *machine) putPage(n Notice) {
-	if len(m.p.Page) == 0 {
-		return
-	}
-	to := m.p.Page[0]
-	if m.s.Page.Notifier != "" {
-		to = m.s.Page.Notifier
-	}
-	for i, o := range slices.Backward(m.s.Messages) {
-		if o.Kind != EffectPage {
-			continue
-		}
-		if o.Notice.Resolve {
-			break
-		}
-		o.ID, o.Key, o.Notice = m.mint(), fmt.Sprintf("page/%d", m.s.Seq), &n
-		m.s.Messages[i] = o
-		return
-	}
-	m.queuePage(n, to, "")
-}
-
-func (m *machine) queuePage(n Notice, to, suffix string) {
-	m.s.Messages = append(m.s.Messages, Effect{ID: m.mint(), Kind: EffectPage, Key: fmt.Sprintf("page/%d", m.s.Seq) + suffix, Notifiers: []string{to}, Notice: &n})
-}
-
-// queueEnd queues the end of the page for a notifier, unless it waits for it
-// already.
-func (m *machine) queueEnd(end Notice, to string) {
-	for _, o := range slices.Backward(m.s.Messages) {
-		switch {
-		case o.Kind != EffectPage || o.Notifiers[0] != to && o.Notice.Resolve:
-		case o.Notice.Resolve:
-			return
-		default:
-			m.queuePage(end, to, "/"+to)
-			return
-		}
-	}
-	m.queuePage(end, to, "/"+to)
-}
-
-// tookPage notes that a notifier took the page, or a text of it. When the page is
-// over by then, its end goes there too.
-func (m *machine) tookPage(by string) {
-	m.s.PagedTo = by
-	if m.s.Page != nil {
-		m.s.Page.Notifier = by
-	}
-	for i, o := range m.s.Messages {
-		if o.Kind == EffectPage && strings.HasSuffix(o.Key, untaken) {
-			m.s.Messages[i].Key, m.s.Messages[i].Notifiers = strings.TrimSuffix(o.Key, untaken)+"/"+by, []string{by}
-		}
-	}
-	m.shows(by)
-}
-
-// shows notes that a notifier shows the page as open, so that it learns of its end.
-func (m *machine) shows(notifier string) {
-	if m.s.Page != nil {
-		if !slices.Contains(m.s.Page.Taken, notifier) {
-			m.s.Page.Taken = append(slices.Clip(m.s.Page.Taken), notifier)
-		}
-		return
-	}
-	m.queueEnd(Notice{Key: m.p.PageKey(), Topic: TopicPage, Severity: "info", Summary: m.headline(), Resolve: true}, notifier)
-}
-
-// hurryEnds tries the ends of an earlier page that wait for their next try once
-// more, at once, before the new page goes: where that works, the new page calls
-// people anew. Those that do not wait are being tried.
-func (m *machine) hurryEnds() {
-	for i, o := range m.s.Messages {
-		if o.Kind == EffectPage && o.Notice.Resolve && o.NotBefore.After(m.now()) {
-			m.s.Messages[i].Attempt, m.s.Messages[i].NotBefore = o.Attempt+1, m.now()
-		}
-	}
-}
-
-// overtaken reports whether a new page waits behind a message.
-func (m *machine) overtaken(i int) bool {
-	return slices.ContainsFunc(m.s.Messages[i+1:], func(e Effect) bool { return e.Kind == EffectPage && !e.Notice.Resolve })
-}
-
-// wantPages are the pages and the ends of pages that may be sent now: a page after
-// every end before it was tried, an end after the page was taken, and one end a
-// notifier.
-func (m *machine) wantPages() []Effect {
-	var es []Effect
-	ended := map[string]bool{}
-	for _, e := range m.s.Messages {
-		switch {
-		case e.Kind != EffectPage:
-		case !e.Notice.Resolve:
-			if len(ended) == 0 {
-				es = append(es, e)
-			}
-			return es
-		case !ended[e.Notifiers[0]]:
-			ended[e.Notifiers[0]] = true
-			es = append(es, e)
-		}
-	}
-	return es
-}
-
-// notPaged notes that the notifier did not take a page, or its end.
-func (m *machine) notPaged(e Effect, f Failure) {
-	x := PageFailure{Notifier: e.Notifiers[0], Since: m.now(), End: e.Notice.Resolve}
-	i := slices.IndexFunc(m.s.PageFailures, func(o PageFailure) bool { return o.Notifier == x.Notifier })
-	if i >= 0 && m.s.PageFailures[i].End == x.End {
-		x = m.s.PageFailures[i]
-	}
-	x.Last, x.Tries, x.Why = m.now(), x.Tries+1, clip(f.Message)
-	if i < 0 {
-		m.s.PageFailures = append(m.s.PageFailures, x)
-		return
-	}
-	m.s.PageFailures[i] = x
-}
-
-// paged notes that the notifier took a page, or its end.
-func (m *machine) paged(notifier string) {
-	m.dropPageFailures(func(f PageFailure) bool { return f.Notifier == notifier })
-	m.forgetPage()
-}
-
-// forgetPage drops what is told of a page once it is over. Ends that were not taken
-// stay: whoever was called there has not been relieved.
-func (m *machine) forgetPage() {
-	if m.s.Page != nil || slices.ContainsFunc(m.s.Messages, func(e Effect) bool { return e.Kind == EffectPage }) {
-		return
-	}
-	m.dropPageFailures(func(f PageFailure) bool { return !f.End })
-}
-
-func (m *machine) dropPageFailures(of func(PageFailure) bool) {
-	m.s.PageFailures = slices.DeleteFunc(m.s.PageFailures, of)
-	if len(m.s.PageFailures) == 0 {
-		m.s.PageFailures = nil
-	}
 }

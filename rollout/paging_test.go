@@ -12,8 +12,8 @@ import (
 	"github.com/belayd/belay/rollout/sim"
 )
 
-// told runs a story whose page opens at 8m0.1s and ends at 9m0.1s, opens again at
-// 12m0.1s and ends at 13m0.1s, and says at the given instants what did not reach people.
+// told runs a story whose page opens at 7m50.1s and ends at 9m0.1s, opens again at
+// 11m50.1s and ends at 13m0.1s, and says at the given instants what did not reach people.
 func told(t *testing.T, story string, at ...time.Duration) []string {
 	t.Helper()
 	s := newScenario(t)
@@ -58,13 +58,13 @@ func TestUndeliveredPage(t *testing.T) {
 		{"all is well", "policy page=oncall,backup", []time.Duration{8*time.Minute + 30*time.Second, 11 * time.Minute}, []string{
 			"8m30s: nothing", "11m0s: nothing"}},
 		{"the first is down", "policy page=oncall,backup\nfault oncall from=0s to=9m", []time.Duration{8*time.Minute + 30*time.Second, 11 * time.Minute, 12*time.Minute + 30*time.Second}, []string{
-			`8m30s: taken by "backup", ended false: oncall since 8m0.1s (end false)`,
+			`8m30s: taken by "backup", ended false: oncall since 7m50.1s (end false)`,
 			"11m0s: nothing", "12m30s: nothing"}},
 		{"all are down for a while", "policy page=oncall,backup\nfault oncall from=0s to=1h\nfault backup from=0s to=8m20s", []time.Duration{8*time.Minute + 15*time.Second, 8*time.Minute + 55*time.Second}, []string{
-			`8m15s: taken by "", ended false: oncall since 8m0.1s (end false) backup since 8m0.2s (end false)`,
-			`8m55s: taken by "backup", ended false: oncall since 8m0.1s (end false)`}},
+			`8m15s: taken by "", ended false: oncall since 7m50.1s (end false) backup since 7m50.2s (end false)`,
+			`8m55s: taken by "backup", ended false: oncall since 7m50.1s (end false)`}},
 		{"nobody takes the page before it ends", "policy page=oncall\nfault oncall from=0s to=11m", []time.Duration{10*time.Minute + 40*time.Second, 11*time.Minute + 40*time.Second}, []string{
-			`10m40s: taken by "", ended false: oncall since 8m0.1s (end false)`, "11m40s: nothing"}},
+			`10m40s: taken by "", ended true: oncall since 9m0.1s (end true)`, "11m40s: nothing"}},
 		{"the end is not taken by the second", "policy page=oncall,backup\nfault oncall from=0s to=1h\nfault backup from=8m30s to=11m", []time.Duration{10*time.Minute + 40*time.Second, 11*time.Minute + 40*time.Second}, []string{
 			`10m40s: taken by "backup", ended true: backup since 9m0.1s (end true)`, "11m40s: nothing"}},
 		{"the end is not taken", "policy page=oncall\nfault oncall from=8m30s to=11m", []time.Duration{10*time.Minute + 40*time.Second, 11*time.Minute + 40*time.Second}, []string{
@@ -81,7 +81,8 @@ func TestUndeliveredPage(t *testing.T) {
 // TestUndeliveredPageSurvives: the state holds the failure in its JSON, so that a
 // restart shows it before anything is tried again.
 func TestUndeliveredPageSurvives(t *testing.T) {
-	s := rollout.State{Page: &rollout.OpenPage{Notifier: "backup"}, PageFailures: []rollout.PageFailure{{Notifier: "oncall", Tries: 2, Why: "HTTP status 503"}}}
+	s := rollout.State{Page: &rollout.OpenPage{Cause: "blind"}, Paging: rollout.Paging{Calls: "backup", Views: []rollout.PageView{
+		{Notifier: "oncall", Failure: &rollout.PageFailure{Notifier: "oncall", Tries: 2, Why: "HTTP status 503"}}, {Notifier: "backup", Shows: "0001-01-01T00:00:00.000Z/blind"}}}}
 	u, ok := s.UndeliveredPage()
 	if !ok || u.TakenBy != "backup" || u.Failures[0].Why != "HTTP status 503" {
 		t.Errorf("got %+v, %v, want oncall's failure and that backup took it", u, ok)
@@ -117,7 +118,7 @@ model green from=13m failures=0.1%
 fault oncall from=8m30s to=14m
 begin
 run 1h`)
-	want := []string{"8m0.1s oncall page", "12m0.2s backup page", "13m0.1s backup end", "14m3.4s oncall end"}
+	want := []string{"7m50.1s oncall page", "11m50.2s backup page", "13m0.1s backup end", "14m3.4s oncall end"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("pages (-want +got):\n%s", diff)
 	}
@@ -132,7 +133,7 @@ fault router from=8m to=13m
 fault oncall from=9m to=12m
 begin
 run 1h`)
-	want := []string{"8m30.2s oncall page", "10m30.2s backup page", "13m0.8s backup end", "13m0.8s oncall end"}
+	want := []string{"8m30.1s oncall page", "8m30.2s oncall page", "10m30.2s backup page", "13m0.8s backup page", "28m0.8s oncall end", "28m0.8s backup end"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("pages (-want +got):\n%s", diff)
 	}

@@ -42,7 +42,6 @@ func (m *machine) withhold(sh *Shift, seen Split) {
 	m.s.Sentence = sentence
 	m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &seen, Sentence: sentence,
 		Rule: "a rollback does not overwrite a split that leaves the candidate 0"})
-	m.openPage(ReasonForeignChange, sentence+m.byHand())
 }
 
 // confirmRollback ends the rollout: stable has 100% again.
@@ -54,10 +53,10 @@ func (m *machine) confirmRollback(seen Split) {
 	m.end(m.s.Ending, m.s.Reason, sentence)
 }
 
-// end makes the rollout terminal; the page, if one is open, is resolved.
+// end makes the rollout terminal.
 func (m *machine) end(phase Phase, reason Reason, sentence string) {
-	m.s.Hold, m.s.Gates = nil, nil
-	m.resolvePage("Resolved: " + sentence)
+	m.s.Hold = nil
+	m.closeGates("the rollout has ended.")
 	m.enter(phase, reason, sentence)
 	m.decide(Decision{Kind: DecisionEnd, Reason: reason, Rule: "stable has 100%, read back, or no traffic had been moved", Sentence: sentence})
 }
@@ -68,7 +67,8 @@ func (m *machine) rollback(reason Reason, sentence, rule string, ending Phase) {
 		return
 	}
 	m.decide(Decision{Kind: DecisionRollback, Reason: reason, Rule: rule, Sentence: sentence, Verdicts: m.s.Verdicts})
-	m.s.Hold, m.s.Gates = nil, nil
+	m.s.Hold = nil
+	m.closeGates("the rollout is rolled back.")
 	m.s.Ending = ending
 	if !m.moved() {
 		m.s.Shift = nil
@@ -79,9 +79,6 @@ func (m *machine) rollback(reason Reason, sentence, rule string, ending Phase) {
 	m.shift(ShiftRollback, allOn(m.s.Stable))
 	m.s.Shift.Uncertain = uncertain
 	m.enter(PhaseRollingBack, reason, sentence)
-	if ending == PhaseRolledBack {
-		m.pageNow(reason, fmt.Sprintf("%s is rolled back: %s", m.p.Endpoint.Name, sentence))
-	}
 	if from := m.s.Shift.From; !uncertain && from.without(m.p.Release.Candidate) && from.Weights[m.s.Stable] != 100 {
 		m.withhold(m.s.Shift, from)
 	}
@@ -89,11 +86,3 @@ func (m *machine) rollback(reason Reason, sentence, rule string, ending Phase) {
 
 // moved reports whether Belay has ever asked for other traffic than stable's.
 func (m *machine) moved() bool { return m.s.Stable != "" && m.s.Asked != nil }
-
-// byHand is the sentence that says how to roll back without Belay.
-func (m *machine) byHand() string {
-	if m.s.Manual == "" {
-		return ""
-	}
-	return " By hand: " + m.s.Manual
-}

@@ -426,7 +426,7 @@ func (f *scriptedFaults) Checks(w *sim.World, _ *sim.Run) []rollout.CheckResult 
 // Notify fails while the notifier is down.
 func (f *scriptedFaults) Notify(w *sim.World, name string) *rollout.Failure {
 	if f.on(w, name) {
-		return &rollout.Failure{Kind: rollout.FailureTransient, Message: "503"}
+		return &rollout.Failure{Kind: rollout.FailureBusy, Message: "503"}
 	}
 	return nil
 }

@@ -42,11 +42,7 @@ func (m *machine) traffic() {
 	read := m.ev.Split != nil
 	// An endpoint that is busy with our own write is no outage.
 	waiting := m.s.Shift != nil && m.s.Shift.Sent && m.ev.Failure != nil && m.ev.Failure.Kind == FailureBusy
-	if read || waiting {
-		m.s.Unread = time.Time{}
-	} else if m.s.Unread.IsZero() {
-		m.s.Unread = m.now()
-	}
+	m.sawSplit(read || waiting)
 	if m.s.Shift == nil {
 		m.watched()
 		return
@@ -92,7 +88,7 @@ func (m *machine) sent(sh *Shift) {
 	}
 	sh.NotBefore = m.now().Add(max(wait, min(f.RetryAfter, time.Minute)))
 	if sh.Why == ShiftRollback {
-		m.openPage(ReasonRouter, fmt.Sprintf("The rollback of %s is not confirmed: %s. Belay keeps trying.%s", m.p.Endpoint.Name, f.Message, m.byHand()))
+		sh.Failure = clip(f.Message)
 		return
 	}
 	switch {
@@ -171,12 +167,8 @@ func (m *machine) confirm(sh *Shift, seen Split) {
 	if h := m.s.Hold; h != nil {
 		if m.s.Phase == PhaseShifting { // somebody else's split was put back amid a hold that ends by itself
 			m.enter(PhaseHeld, h.Reason, h.Sentence)
-			m.openPage(h.Reason, fmt.Sprintf("%s is held: %s", m.p.Endpoint.Name, h.Sentence))
 		}
 		return
-	}
-	if m.s.Page != nil && m.s.Page.Reason == ReasonForeignChange {
-		m.resolvePage(fmt.Sprintf("Resolved: the endpoint shows %s again.", seen))
 	}
 	m.enter(PhaseBaking, "", fmt.Sprintf("Step %s serves at %s and is watched.", m.stepName(), seen))
 }
@@ -190,6 +182,9 @@ func (m *machine) beginBake() {
 	m.s.Reached, m.s.StepSince = m.s.Step, m.now()
 	m.s.Bake = Bake{Needs: m.p.Steps[m.s.Step].Bake, Counted: m.now()}
 	m.s.MayEnd, m.s.Restored = false, false
+	for i := range m.s.Sights {
+		m.s.Sights[i].Read = false
+	}
 	// What was not asked in the step before is asked from now on.
 	for _, metric := range m.p.Panel.Asked(m.s.Step) {
 		if !slices.Contains(asked, metric) {

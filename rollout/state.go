@@ -58,19 +58,20 @@ type State struct {
 	// Allowed is the candidate's largest weight that an opened gate allows.
 	Allowed int    `json:"allowed"`
 	Shift   *Shift `json:"shift,omitempty"`
-	// Foreign is the last foreign split that was reported; Unread is since when
-	// the endpoint could not be read.
-	Foreign *Split    `json:"foreign,omitempty"`
-	Unread  time.Time `json:"unread,omitzero"`
+	// Foreign is the last foreign split that was reported and is still there.
+	Foreign *Split `json:"foreign,omitempty"`
 	// Ending is the phase that the rollback under way leads to.
 	Ending Phase `json:"ending,omitempty"`
 
-	Bake     Bake                `json:"bake,omitzero"`
-	Evidence analysis.Evidence   `json:"evidence,omitzero"`
-	Verdicts []analysis.Verdict  `json:"verdicts,omitempty"`
-	MayEnd   bool                `json:"mayEnd,omitempty"`
-	Missing  Missing             `json:"missing,omitzero"`
-	Gates    map[string]Question `json:"gates,omitempty"`
+	Bake     Bake               `json:"bake,omitzero"`
+	Evidence analysis.Evidence  `json:"evidence,omitzero"`
+	Verdicts []analysis.Verdict `json:"verdicts,omitempty"`
+	MayEnd   bool               `json:"mayEnd,omitempty"`
+	// Sights say, for each thing that is judged now, when it was last seen. Excused is when a
+	// person last went on although something was missing: the rules count from there.
+	Sights  []Sight             `json:"sights,omitempty"`
+	Excused time.Time           `json:"excused,omitzero"`
+	Gates   map[string]Question `json:"gates,omitempty"`
 	// Overridden: a person ended this step's wait with a reason. Waived: the rule
 	// onUndecided: promote did; it never does where data are missing.
 	Overridden bool `json:"overridden,omitempty"`
@@ -82,14 +83,15 @@ type State struct {
 	Hold     *Hold     `json:"hold,omitempty"`
 	Restored bool      `json:"restored,omitempty"`
 
-	Page *OpenPage `json:"page,omitempty"`
+	// Page is the page that is open; nil while people need not act. Breached are the
+	// guardrails with onBreach: page that broke their limit.
+	Page     *OpenPage     `json:"page,omitempty"`
+	Breached []PagedBreach `json:"breached,omitempty"`
 	// Acked is the last acknowledgement of a page: see Acknowledged.
 	Acked *Acknowledgement `json:"acked,omitempty"`
-	// PagedTo is the notifier that took the last page.
-	PagedTo string `json:"pagedTo,omitempty"`
-	// PageFailures are the notifiers that did not take the page, or its end.
-	PageFailures []PageFailure `json:"pageFailures,omitempty"`
-	Messages     []Effect      `json:"messages,omitempty"`
+	// Paging is what each notifier shows of the page. Messages wait to be told.
+	Paging   Paging   `json:"paging,omitzero"`
+	Messages []Effect `json:"messages,omitempty"`
 	// Refs hold what notifiers returned, by notifier and notice key.
 	Refs map[string]string `json:"refs,omitempty"`
 
@@ -126,8 +128,10 @@ type Shift struct {
 	Stopping bool `json:"stopping,omitempty"`
 	// Uncertain: the rollback cut off a forward write, which may still land.
 	Uncertain bool `json:"uncertain,omitempty"`
-	// Late: verifyWithin has passed without confirmation.
-	Late bool `json:"late,omitempty"`
+	// Late: verifyWithin has passed without confirmation. Failure is what the router
+	// last said of a rollback that it did not take, at most 200 characters.
+	Late    bool   `json:"late,omitempty"`
+	Failure string `json:"failure,omitempty"`
 }
 
 // ShiftWhy says what a shift is for.
@@ -154,16 +158,6 @@ type Bake struct {
 	Extended bool `json:"extended,omitempty"`
 }
 
-// Missing says since when readings are missing.
-type Missing struct {
-	NoDataSince time.Time `json:"noDataSince,omitzero"`
-	ErrorSince  time.Time `json:"errorSince,omitzero"`
-	Guardrail   string    `json:"guardrail,omitempty"`
-	// NoDataTold and ErrorTold: the rule has fired for this spell.
-	NoDataTold bool `json:"noDataTold,omitempty"`
-	ErrorTold  bool `json:"errorTold,omitempty"`
-}
-
 // A Hold is why a rollout is held.
 type Hold struct {
 	Reason   Reason    `json:"reason"`
@@ -178,40 +172,6 @@ type Hold struct {
 	Self bool `json:"self,omitempty"`
 	// Paused is true for a person's pause.
 	Paused bool `json:"paused,omitempty"`
-}
-
-// An OpenPage is the one page of a rollout that a human has not been relieved of.
-type OpenPage struct {
-	Since   time.Time `json:"since"`
-	Summary string    `json:"summary"`
-	// Reason is why people are called now, Began why they were called first.
-	Reason Reason `json:"reason"`
-	Began  Reason `json:"began,omitempty"`
-	// Guardrail is whose breach opened it, where onBreach is page.
-	Guardrail string `json:"guardrail,omitempty"`
-	// Told are the guardrails with onBreach: page that it told of.
-	Told []string `json:"told,omitempty"`
-	// Notifier is the one that took the page, "" while none did; Taken are all that
-	// show it as open, also with an earlier text.
-	Notifier string   `json:"notifier,omitempty"`
-	Taken    []string `json:"taken,omitempty"`
-}
-
-// An Acknowledgement is a person's word that they have taken charge of whatever
-// people had been called for by then.
-type Acknowledgement struct {
-	By     Person    `json:"by"`
-	At     time.Time `json:"at"`
-	Reason string    `json:"reason,omitempty"`
-}
-
-// Acknowledged is who has taken charge of the page that is open; nil when there is
-// none, or when nobody has since it was opened.
-func (s *State) Acknowledged() *Acknowledgement {
-	if s.Page == nil || s.Acked == nil || s.Acked.At.Before(s.Page.Since) {
-		return nil
-	}
-	return s.Acked
 }
 
 // Last is what one event led to.

@@ -60,7 +60,8 @@ func (m *machine) enterStep(i int) {
 	rule := m.stepRule(st)
 	m.s.Step = i
 	m.s.Allowed = max(m.s.Allowed, st.Weight)
-	m.s.Overridden, m.s.Waived, m.s.Hold, m.s.Gates = false, false, nil, nil
+	m.s.Overridden, m.s.Waived, m.s.Hold = false, false, nil
+	m.closeGates(fmt.Sprintf("step %s begins without it.", st.Name))
 	to := m.p.target(i, m.s.Stable)
 	reason := ReasonPassed
 	sentence := fmt.Sprintf("Step %s: the split becomes %s.", st.Name, to)
@@ -93,8 +94,8 @@ func (m *machine) stepRule(st Step) string {
 // promote ends the rollout well.
 func (m *machine) promote() {
 	sentence := fmt.Sprintf("%s (version %s) is promoted: %s.", m.p.Release.Candidate, m.p.Release.Version, m.s.Confirmed)
-	m.s.Hold, m.s.Gates = nil, nil
-	m.resolvePage("Resolved: " + sentence)
+	m.s.Hold = nil
+	m.closeGates("the rollout has ended.")
 	m.enter(PhasePromoted, ReasonPassed, sentence)
 	m.decide(Decision{Kind: DecisionPromote, Reason: ReasonPassed, Rule: m.stepRule(Step{}), Sentence: sentence, Verdicts: m.s.Verdicts})
 }
@@ -121,17 +122,19 @@ func (m *machine) hold(h Hold, rule string) {
 	m.s.Hold = &h
 	m.decide(Decision{Kind: DecisionHold, Guardrail: h.Guardrail, Reason: h.Reason, Rule: rule, Sentence: h.Sentence, Verdicts: m.s.Verdicts})
 	m.enter(PhaseHeld, h.Reason, h.Sentence)
-	m.pageNow(h.Reason, fmt.Sprintf("%s is held: %s", m.p.Endpoint.Name, h.Sentence))
 }
 
-// resumeSelf ends a hold that ends by itself. Readings that went missing meanwhile
-// are acted on from now.
-func (m *machine) resumeSelf(sentence string) {
+// resumeSelf ends a hold that ends by itself: everything is seen again.
+func (m *machine) resumeSelf() {
+	sentence := "The readings are back; what was watched before still counts."
+	if m.s.Hold.Reason == ReasonRouter {
+		sentence = "The endpoint can be read again."
+	}
 	m.s.Hold = nil
-	m.s.Missing.NoDataTold, m.s.Missing.ErrorTold = false, false
 	m.decide(Decision{Kind: DecisionResume, Reason: ReasonDataBack, Sentence: sentence})
-	m.resolvePage("Resolved: " + sentence)
-	m.resumeWork(ReasonDataBack, sentence)
+	if m.s.Phase == PhaseHeld {
+		m.resumeWork(ReasonDataBack, sentence)
+	}
 }
 
 // resumeWork takes up what a hold or a pause had stopped. A split that is not the

@@ -103,7 +103,7 @@ func TestHoldAfterPage(t *testing.T) {
 	s.line("model green from=1m p95=900ms")
 	s.line("model green from=3m p95=900ms failures=30%")
 	st := stateAt(t, s, func(s rollout.State) bool { return s.Phase == rollout.PhaseHeld })
-	if st.Page == nil || st.Page.Guardrail != "p95" || st.Hold.Guardrail != "failures" {
+	if st.Page == nil || len(st.Breached) != 1 || st.Breached[0].Guardrail != "p95" || st.Hold.Guardrail != "failures" {
 		t.Fatalf("the story is another one: page %+v, hold %+v", st.Page, st.Hold)
 	}
 	if want := "recs is held: "; len(st.Page.Summary) < len(want) || st.Page.Summary[:len(want)] != want {

@@ -1,13 +1,6 @@
 package rollout
 
-import (
-	"fmt"
-	"time"
-)
-
-// unreadAfter is how long the endpoint may be unreadable before the rollout is
-// held.
-const unreadAfter = 2 * time.Minute
+import "time"
 
 // timers applies the rules that need nothing but the passing of time. They are
 // looked at after every event; Wake makes sure that there is one.
@@ -24,13 +17,8 @@ func (m *machine) timers() {
 	}
 	if sh := m.s.Shift; m.s.Phase == PhaseRollingBack && sh != nil && !sh.Late && m.now().Sub(sh.Since) >= m.p.Rollback.VerifyWithin {
 		sh.Late = true
-		m.pageNow(ReasonRouter, fmt.Sprintf("The rollback of %s is not confirmed after %s. Belay keeps trying.%s",
-			m.p.Endpoint.Name, m.p.Rollback.VerifyWithin, m.byHand()))
 	}
-	if m.monitored() && !m.s.Unread.IsZero() && m.now().Sub(m.s.Unread) >= unreadAfter && m.s.Hold == nil {
-		m.hold(Hold{Reason: ReasonRouter, Self: true,
-			Sentence: fmt.Sprintf("The endpoint could not be read for %s.", unreadAfter)}, "the split is read at every interval")
-	}
+	m.lookMissing()
 }
 
 // monitored reports whether readings are taken: the candidate has, or may have,
@@ -50,7 +38,10 @@ func (m *machine) deadline() time.Time {
 	}
 	switch {
 	case m.s.Phase.Terminal():
-		return time.Time{}
+		if m.s.Page != nil {
+			at(m.s.pageUntil())
+		}
+		return next
 	case m.s.Phase == PhaseScheduled:
 		at(m.s.StartAt)
 	case m.s.Phase == PhaseRollingBack && m.s.Shift != nil:
@@ -65,8 +56,6 @@ func (m *machine) deadline() time.Time {
 			at(q.Expires)
 		}
 	}
-	if m.monitored() && !m.s.Unread.IsZero() {
-		at(m.s.Unread.Add(unreadAfter))
-	}
+	m.sightTimes(at)
 	return next
 }

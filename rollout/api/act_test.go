@@ -260,7 +260,10 @@ func TestCommands(t *testing.T) {
 	if _, err := op.Act(t.Context(), id, "ack", "", Act{}); !errors.As(err, &p) || !strings.Contains(p.Detail, "no open page") {
 		t.Errorf("acknowledge where nobody is called: got %v, want that said", err)
 	}
-	r.engine.set(id, func(s *rollout.State) { s.Page = &rollout.OpenPage{Since: s.At, Summary: "look"} })
+	r.engine.set(id, func(s *rollout.State) {
+		s.Phase, s.Shift, s.Hold = rollout.PhaseHeld, nil, &rollout.Hold{Reason: rollout.ReasonUndecided, Sentence: "look", Since: s.At}
+		s.Page = &rollout.OpenPage{Since: s.At, Cause: "hold/" + s.At.UTC().Format("2006-01-02T15:04:05.000Z"), Summary: "look"}
+	})
 	acked, err := op.Act(t.Context(), id, "ack", "", Act{})
 	if err != nil || acked.Page == nil || acked.Page.Acknowledged == nil || acked.Page.Acknowledged.By != "of-operate" || acked.Page.Acknowledged.At.IsZero() {
 		t.Errorf("acknowledge without a reason: got page %+v, %v, want that it says who took it", acked.Page, err)

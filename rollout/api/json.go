@@ -50,7 +50,8 @@ type Rollout struct {
 	// RollbackCommand rolls back with Belay, ManualRollback without it.
 	RollbackCommand string `json:"rollbackCommand,omitempty"`
 	ManualRollback  string `json:"manualRollback,omitempty"`
-	// Closed: the rollout has ended and nothing of it is left to do.
+	// Closed: the rollout has ended and everything of it was told. The page of a
+	// rollback may still be open.
 	Closed    bool      `json:"closed"`
 	CreatedAt time.Time `json:"createdAt"`
 	UpdatedAt time.Time `json:"updatedAt"`
@@ -164,7 +165,7 @@ func Render(p *rollout.Plan, s rollout.State) Rollout {
 		Step: stepOf(p, s), Steps: ladder(p, s), Weights: weightsOf(s), Guardrails: guardrailsOf(s),
 		WaitingFor: waitingFor(p, s), Gates: gatesOf(p, s), Checks: s.Checks,
 		Unconfirmed:    s.Shift != nil && s.Shift.Why == rollout.ShiftRollback && s.Shift.Late,
-		ManualRollback: s.Manual, Closed: s.Phase.Terminal() && len(s.Outbox) == 0,
+		ManualRollback: s.Manual, Closed: s.Settled(),
 		CreatedAt: s.Created.UTC(), UpdatedAt: s.At.UTC(),
 	}
 	if !s.Phase.Terminal() {

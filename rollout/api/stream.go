@@ -44,7 +44,7 @@ func (s *Server) streamOne(w http.ResponseWriter, r *http.Request, a Actor) erro
 	})
 }
 
-// feedOne feeds the stream of one rollout until nothing of it is left to do.
+// feedOne feeds the stream of one rollout until it has ended and everything of it was told.
 func (s *Server) feedOne(ctx context.Context, out *stream, id string, changes <-chan changed) error {
 	tick := time.NewTicker(refreshEvery)
 	defer tick.Stop()
@@ -85,10 +85,8 @@ func (s *Server) feedOne(ctx context.Context, out *stream, id string, changes <-
 	}
 }
 
-// closed: the rollout has ended and nothing of it is left to do.
-func closed(snap rollout.Snapshot) bool {
-	return snap.State.Phase.Terminal() && len(snap.State.Outbox) == 0
-}
+// closed: the rollout has ended and everything of it was told.
+func closed(snap rollout.Snapshot) bool { return snap.State.Settled() }
 
 func finish(out *stream, err error) error {
 	if err != nil {

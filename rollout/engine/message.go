@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"sync/atomic"
 
 	"github.com/belayd/belay/notifier"
@@ -56,7 +58,10 @@ func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (
 		return rollout.Event{Kind: rollout.EventDelivered, Notifier: name, Ref: ref, Key: e.Notice.Key}, true
 	}
 	l.warn(ctx, "message not delivered", err, "notifier", name)
-	ev := undelivered(name, rollout.FailureTransient, err.Error())
+	ev := undelivered(name, rollout.FailureBusy, err.Error())
+	if mayHaveArrived(err) {
+		ev.Failure.Kind = rollout.FailureTransient
+	}
 	var later *notifier.RetryError
 	switch {
 	case errors.Is(err, notifier.ErrPermanent):
@@ -65,6 +70,17 @@ func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (
 		ev.Failure.Kind, ev.Failure.RetryAfter = rollout.FailureBusy, later.After
 	}
 	return ev, true
+}
+
+// mayHaveArrived reports whether a message that failed may have been taken all the
+// same: it was sent, and its answer was lost.
+func mayHaveArrived(err error) bool {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Op != "dial"
+	}
+	var timeout net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // referred is the message with what its notifier returned for its key. The core

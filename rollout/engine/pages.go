@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"slices"
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
@@ -17,12 +16,11 @@ func (e *Engine) OpenPages(ctx context.Context, name string) ([]notifier.Notice,
 		if err != nil {
 			return nil, err
 		}
-		page := snap.State.Page
-		if page == nil || page.Notifier != name && !slices.Contains(page.Taken, name) {
+		if snap.State.Page == nil || !snap.State.Paging.Shows(name) {
 			continue
 		}
 		effect := rollout.Effect{ID: snap.Plan.PageKey(), Kind: rollout.EffectPage,
-			Notice: &rollout.Notice{Key: snap.Plan.PageKey(), Topic: rollout.TopicPage, Severity: "critical", Summary: page.Summary}}
+			Notice: &rollout.Notice{Key: snap.Plan.PageKey(), Topic: rollout.TopicPage, Severity: "critical", Summary: snap.State.PageLine()}}
 		open = append(open, notice(snap.Plan, &snap.State, effect, e.external(), e.now()))
 	}
 	if n, ok := e.outage.open(name); ok {

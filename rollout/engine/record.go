@@ -52,7 +52,7 @@ func decodeHead(rec store.Record) (rollout.State, head, error) {
 	if err := json.Unmarshal(rec.State, &s); err != nil {
 		return fail("state", errors.Join(errFormat, err))
 	}
-	if s.SchemaVersion < 1 || s.SchemaVersion > schemaVersion {
+	if s.SchemaVersion < 1 || s.SchemaVersion > rollout.StateVersion {
 		return fail("state", fmt.Errorf("schema version %d: %w", s.SchemaVersion, errFormat))
 	}
 	entry, err := decodeEntry(rec)

@@ -102,7 +102,7 @@ func TestPageTakenByTheNext(t *testing.T) {
 		wantPages(t, "before the page", e, reg, fine)
 		w.pager.down("POST pager.example: HTTP status 503 Service Unavailable")
 		w.vanish(true)
-		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page != nil && s.Page.Notifier == "chat" })
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page != nil && s.Paging.TakenBy == "chat" })
 		line := []string{"rollout r1 (edge/recs)", "went to chat instead", "pager fails since 2000-01-01T00:0", "(tried once): POST pager.example: HTTP status 503"}
 		wantPages(t, "after the page", e, reg, failed, line...)
 
@@ -121,7 +121,7 @@ func TestPageTakenByTheNext(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		wantPages(t, "after another restart", e, reg, failed, line...)
 		w.vanish(false)
-		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page == nil && len(s.PageFailures) == 0 })
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page == nil && failing(s) == 0 })
 		wantPages(t, "after the page", e, reg, fine)
 		w.clean("r1")
 	})
@@ -141,7 +141,7 @@ func TestPageTakenByNobody(t *testing.T) {
 		w.pager.down("HTTP status 401 Unauthorized")
 		w.chat.down("channel_not_found")
 		w.vanish(true)
-		w.await("r1", time.Hour, func(s *rollout.State) bool { return len(s.PageFailures) == 2 })
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return failing(s) == 2 })
 		time.Sleep(20 * time.Second)
 		wantPages(t, "nobody", e, reg, map[string]float64{"pager": 1, "chat": 1, "untaken": 1}, "reached nobody", "pager fails since", "401 Unauthorized; chat fails since", "channel_not_found")
 		w.chat.down("")
@@ -156,7 +156,7 @@ func TestPageTakenByNobody(t *testing.T) {
 			t.Errorf("the end: got %q, want that the end was not taken by chat", lines)
 		}
 		w.chat.down("")
-		w.await("r1", time.Hour, func(s *rollout.State) bool { return len(s.PageFailures) == 0 })
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return failing(s) == 0 })
 		wantPages(t, "the end", e, reg, map[string]float64{"pager": 0, "chat": 0, "untaken": 0})
 		w.clean("r1")
 	})
@@ -242,14 +242,16 @@ func TestPageOpenTwice(t *testing.T) {
 		w.begin(e, p)
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
 		w.vanish(true)
-		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page != nil && s.Page.Notifier == "pager" })
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page != nil && s.Paging.TakenBy == "pager" })
 		w.pager.down("HTTP status 503")
-		w.source.set(func() { w.source.down = func([]analysis.Query) error { return errors.New("connection refused") } })
-		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page != nil && s.Page.Notifier == "chat" })
+		if _, err := e.Deliver(t.Context(), "r1", "pause", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandPause, By: &rollout.Person{ID: "sre"}}); err != nil {
+			t.Fatal(err)
+		}
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page != nil && s.Paging.TakenBy == "chat" })
 		for _, name := range []string{"pager", "chat"} {
 			open, err := e.OpenPages(t.Context(), name)
 			if err != nil || len(open) != 1 || open[0].Key != "rollout/recs/r1" || open[0].Topic != notifier.TopicPage || !strings.Contains(open[0].Summary, "source") {
-				t.Errorf("open pages of %s: got %+v, err %v, want the one about the source", name, open, err)
+				t.Errorf("open pages of %s: got %+v, err %v, want the one about the missing candidate", name, open, err)
 			}
 		}
 		w.pager.down("")
@@ -268,4 +270,10 @@ func TestPageOpenTwice(t *testing.T) {
 		}
 		w.clean("r1")
 	})
+}
+
+// failing counts the notifiers that did not take the page, or its end.
+func failing(s *rollout.State) int {
+	u, _ := s.UndeliveredPage()
+	return len(u.Failures)
 }

@@ -27,7 +27,11 @@ func (w *World) report(screen io.Writer, r api.Rollout) error {
 		fmt.Fprintf(screen, "arm      %s\nwrites   %s\n", text, w.Writes)
 	}
 	opened, resolved := countPages(w.PagesReceived())
-	fmt.Fprintf(screen, "pages    %d, of which %d resolved\n", opened, resolved)
+	fmt.Fprintf(screen, "pages    %d, of which %d resolved", opened, resolved)
+	if opened > resolved {
+		fmt.Fprint(screen, "; one stays open until somebody acknowledges it, or for 15 minutes")
+	}
+	fmt.Fprintln(screen)
 	run := program()
 	fmt.Fprintf(screen, "kept in  %s\n", w.Dir)
 	for _, c := range []string{"explain " + r.ID, "history " + r.ID, "audit verify " + r.ID} {
