@@ -90,7 +90,7 @@ func (a *api) ask(ctx context.Context, form string) (*result, error) {
 		return nil, err
 	}
 	a.mu.Lock()
-	get := a.get
+	get := a.get || a.cfg.Get
 	a.mu.Unlock()
 	if !get {
 		r, err := a.send(ctx, http.MethodPost, form)
@@ -99,6 +99,9 @@ func (a *api) ask(ctx context.Context, form string) (*result, error) {
 		}
 	}
 	r, err := a.send(ctx, http.MethodGet, form)
+	if errors.Is(err, errNoPost) {
+		err = errors.New("it says that there is no query, by POST and by GET: a proxy drops it")
+	}
 	if err == nil {
 		a.mu.Lock()
 		a.get = true
@@ -108,6 +111,10 @@ func (a *api) ask(ctx context.Context, form string) (*result, error) {
 }
 
 var errNoPost = errors.New("it takes no POST")
+
+// lostBody are what servers say to a POST whose body a proxy dropped: Prometheus
+// and those that use its parser, and VictoriaMetrics.
+var lostBody = []string{"no expression found in input", "missing `query` arg"}
 
 func (a *api) send(ctx context.Context, method, form string) (*result, error) {
 	u := *a.base
@@ -140,8 +147,14 @@ func (a *api) send(ctx context.Context, method, form string) (*result, error) {
 // read makes a result of an answer. What a server or a proxy writes beside the API's
 // own words is not repeated.
 func (a *api) read(resp *http.Response, body io.Reader) (*result, error) {
+	if code := resp.StatusCode; code == http.StatusRequestURITooLong || code == http.StatusRequestHeaderFieldsTooLarge {
+		return nil, fmt.Errorf("%w: the question does not fit into an address (%s)", fetch.ErrTooLarge, fetch.Status(code))
+	}
+	if limit := resp.Header.Get("M3-Results-Limited"); limit != "" {
+		return nil, fmt.Errorf("%w: M3 met a limit", errPartial)
+	}
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if kind != "application/json" {
+	if kind != "application/json" && kind != "application/stream+json" {
 		if resp.StatusCode != http.StatusOK {
 			return nil, fmt.Errorf("it answered %s", fetch.Status(resp.StatusCode))
 		}
@@ -153,6 +166,9 @@ func (a *api) read(resp *http.Response, body io.Reader) (*result, error) {
 	}
 	r, err := decode(in, a.cfg.MaxSeries)
 	if said, ok := errors.AsType[*apiError](err); ok {
+		if slices.ContainsFunc(lostBody, func(words string) bool { return strings.Contains(said.text, words) }) {
+			return nil, errNoPost
+		}
 		return nil, said.public()
 	}
 	if resp.StatusCode != http.StatusOK {
@@ -173,6 +189,8 @@ func (e *apiError) public() error {
 		return errors.New("it answered with an error")
 	case e.kind == "execution" && strings.Contains(e.text, "too many samples"):
 		return fmt.Errorf("%w: more samples than the server loads for one query", fetch.ErrTooLarge)
+	case e.kind == "bad_data" && strings.Contains(e.text, "unexpected string") && strings.Contains(e.text, "label matching"):
+		return fmt.Errorf("%w; servers before Prometheus 3.0 take no quoted names: write the names as this one stores them, with _ for every other character", fetch.Bare(e))
 	case e.kind == "bad_data" || e.kind == "execution":
 		return fetch.Bare(e)
 	}

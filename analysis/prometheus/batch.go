@@ -1,6 +1,7 @@
 package prometheus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,10 @@ type group struct {
 	shared shared
 	// les are the texts of the buckets that are asked for; all where it is empty.
 	les []string
+	// name is what the server calls the metric; counter says that it is one, which
+	// servers call with _total behind it or without.
+	name    string
+	counter bool
 	// to and reach are when and how far back is asked.
 	to    time.Time
 	reach time.Duration
@@ -73,12 +78,13 @@ func (b *batch) join(p *part, q *question, les []string, reach time.Duration) {
 	g := b.groups[key]
 	if g == nil {
 		g = &group{
-			shared: p.shared, les: les, to: q.To, reach: reach,
+			shared: p.shared, les: les, to: q.To, reach: reach, name: b.s.storedAs(p.shared.name),
 			keys: map[string]bool{}, deployments: map[string]bool{},
 			series: map[string][]*series.Series{}, errs: map[string]error{}, have: map[string]time.Time{},
 		}
 		b.groups[key] = g
 	}
+	g.counter = g.counter || p.role == roleTotal || p.role == roleCount
 	g.keys[p.key] = true
 	g.deployments[p.deployment] = true
 	p.group = g
@@ -100,6 +106,29 @@ type request struct {
 	group *group
 	keys  []string
 	reach time.Duration
+	// name is asked for instead of the group's where it is not empty.
+	name string
+}
+
+// otherNames are the questions for counters of which nothing was found, under the
+// name with _total behind it, or without; now and then, because a counter that
+// counts nothing yet may have no series under either.
+func (b *batch) otherNames() []request {
+	var out []request
+	for _, key := range slices.Sorted(maps.Keys(b.groups)) {
+		g := b.groups[key]
+		if !g.counter || !g.empty() || !b.s.maySeek(g.name, b.now) {
+			continue
+		}
+		other, ok := strings.CutSuffix(g.name, "_total")
+		if !ok {
+			other = g.name + "_total"
+		}
+		for c := range slices.Chunk(slices.Sorted(maps.Keys(g.keys)), b.s.chunk(g.shared.name)) {
+			out = append(out, request{g, c, g.reach, other})
+		}
+	}
+	return out
 }
 
 // requests are those of all groups, or of only the keys given, which are
@@ -116,10 +145,20 @@ func (b *batch) requests(only map[*group]map[string]time.Duration) []request {
 			}
 		}
 		for c := range slices.Chunk(keys, b.s.chunk(g.shared.name)) {
-			out = append(out, request{g, c, reach})
+			out = append(out, request{g, c, reach, ""})
 		}
 	}
 	return out
+}
+
+// empty says whether the server answered that there are no series.
+func (g *group) empty() bool {
+	for k := range g.keys {
+		if g.errs[k] != nil || len(g.series[k]) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // keyOf is where in the group a series stands.
@@ -146,7 +185,7 @@ func (r request) selector() string {
 	if len(g.les) > 0 {
 		ms = append(ms, alternatives("le", g.les))
 	}
-	return selector(g.shared.name, ms)
+	return selector(cmp.Or(r.name, g.name), ms)
 }
 
 // selector writes a selector of matchers that are written already.
@@ -186,7 +225,7 @@ func (b *batch) fetch(ctx context.Context, rs []request) {
 	for i, r := range rs {
 		if n := len(r.keys); n > 1 && errors.Is(errs[i], fetch.ErrTooLarge) {
 			b.s.shrink(r.group.shared.name, n)
-			halves = append(halves, request{r.group, r.keys[:n/2], r.reach}, request{r.group, r.keys[n/2:], r.reach})
+			halves = append(halves, request{r.group, r.keys[:n/2], r.reach, r.name}, request{r.group, r.keys[n/2:], r.reach, r.name})
 			continue
 		}
 		for _, k := range r.keys {
@@ -196,6 +235,10 @@ func (b *batch) fetch(ctx context.Context, rs []request) {
 		}
 		if errs[i] != nil {
 			continue
+		}
+		if r.name != "" && len(results[i].series) > 0 {
+			r.group.name = r.name
+			b.s.store(r.group.shared.name, r.name)
 		}
 		for _, s := range results[i].series {
 			k := r.group.keyOf(s)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/belayd/belay/analysis/internal/fetch"
 	"github.com/belayd/belay/analysis/internal/series"
@@ -55,7 +56,7 @@ func decode(in []byte, most int) (*result, error) {
 			d.data(&r)
 		case "isPartial": // VictoriaMetrics' cluster says it in this way
 			if d.peek() == 't' {
-				warning = "isPartial"
+				warning = cmp.Or(warning, "isPartial, a storage node did not answer")
 			}
 			d.skip(0)
 		default:
@@ -72,6 +73,8 @@ func decode(in []byte, most int) (*result, error) {
 		return nil, &fault
 	case status != "success":
 		return nil, errors.New("the answer has no status")
+	case strings.HasPrefix(warning, promqlWarning):
+		return nil, fmt.Errorf("the server warns of the query: %w", fetch.Bare(errors.New(strings.TrimPrefix(warning, promqlWarning))))
 	case warning != "":
 		return nil, fmt.Errorf("%w: %w", errPartial, fetch.Bare(errors.New(warning)))
 	case r.kind == "":
@@ -85,16 +88,23 @@ type decoder struct {
 	most int
 }
 
-// texts reads a list of texts, or null, and keeps the first.
+// What Prometheus 2.48 to 2.53, and Thanos with it, put before the words of a
+// remark on the query, and of a warning about it, among the warnings of an answer.
+const promqlInfo, promqlWarning = "PromQL info: ", "PromQL warning: "
+
+// texts reads a list of warnings, or null, and keeps the first that is none of the
+// query's: what is missing is worse. Remarks are passed over.
 func (d *decoder) texts(first *string) {
 	if d.peek() == 'n' {
 		d.word("null")
 		return
 	}
 	d.array(func() {
-		s := d.intern()
-		if *first == "" {
-			*first = cmp.Or(s, "a warning without words")
+		s := cmp.Or(d.intern(), "a warning without words")
+		switch {
+		case strings.HasPrefix(s, promqlInfo):
+		case *first == "", strings.HasPrefix(*first, promqlWarning) && !strings.HasPrefix(s, promqlWarning):
+			*first = s
 		}
 	})
 }
@@ -144,6 +154,7 @@ func (d *decoder) result(r *result) {
 // one reads one series.
 func (d *decoder) one() *series.Series {
 	s := &series.Series{}
+	ranged := false
 	d.object(func(key string) {
 		switch key {
 		case "metric":
@@ -152,6 +163,7 @@ func (d *decoder) one() *series.Series {
 			})
 		case "values":
 			d.array(func() { s.Points = append(s.Points, d.point(false)) })
+			ranged = true
 		case "value":
 			s.Points = append(s.Points, d.point(false))
 		case "histograms":
@@ -164,7 +176,35 @@ func (d *decoder) one() *series.Series {
 	})
 	s.Labels.Sort()
 	d.inOrder(s)
+	if ranged {
+		endings(s)
+	}
 	return s
+}
+
+// endings takes the staleness markers out that VictoriaMetrics before 1.107 shows as
+// NaN among raw samples: one between two samples, or at the end. What is NaN more
+// often is no marker.
+func endings(s *series.Series) {
+	isNaN := func(i int) bool {
+		return i >= 0 && i < len(s.Points) && s.Points[i].H == nil && math.IsNaN(s.Points[i].V)
+	}
+	kept := s.Points[:0:0]
+	for i, p := range s.Points {
+		if !isNaN(i) || isNaN(i-1) || isNaN(i+1) {
+			if kept != nil {
+				kept = append(kept, p)
+			}
+			continue
+		}
+		if kept == nil {
+			kept = append(make([]series.Point, 0, len(s.Points)), s.Points[:i]...)
+		}
+		s.Ended = i == len(s.Points)-1
+	}
+	if kept != nil {
+		s.Points = kept
+	}
 }
 
 // inOrder makes sure of what series needs: timestamps that increase.

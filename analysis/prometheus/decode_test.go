@@ -22,7 +22,7 @@ func TestDecode(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []*series.Series{
-		{Labels: series.Labels{{Name: "__name__", Value: "up"}, {Name: "job", Value: "aé😀\n"}}, Points: []series.Point{{T: 1435781430781, V: 1}, {T: 1435781445000, V: math.NaN()}, {T: 1435781460500, V: 1000}}},
+		{Labels: series.Labels{{Name: "__name__", Value: "up"}, {Name: "job", Value: "aé😀\n"}}, Points: []series.Point{{T: 1435781430781, V: 1}, {T: 1435781460500, V: 1000}}},
 		{Points: []series.Point{{T: 1500, H: &series.Histogram{Count: 3, Sum: 1.5, Schema: 0, Buckets: []series.Bucket{{Lower: -0.001, Upper: 0.001, Count: 1}, {Lower: 0.5, Upper: 1, Count: 2}}}}}},
 	}
 	nan := cmp.Comparer(func(a, b float64) bool { return a == b || (math.IsNaN(a) && math.IsNaN(b)) })

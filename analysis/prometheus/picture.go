@@ -84,7 +84,7 @@ func (b *batch) pick(x *question, p *part, pic *picture) {
 			continue // it has another role, too
 		}
 		s.ID = b.s.ledger.series(s.Labels)
-		s.Ended = b.s.ledger.hasEnded(s.ID, s.Last(x.To.UnixMilli()))
+		s.Ended = s.Ended || b.s.ledger.hasEnded(s.ID, s.Last(x.To.UnixMilli()))
 		if x.counted != nil {
 			s.Counted = series.Uncounted
 			if last, ok := x.counted.find(s.ID, len(pic.all)); ok {
@@ -162,7 +162,7 @@ func (b *batch) markers(ctx context.Context) {
 	for _, key := range slices.Sorted(maps.Keys(b.groups)) {
 		g := b.groups[key]
 		for c := range slices.Chunk(slices.Sorted(maps.Keys(asked[g])), b.s.chunk(g.shared.name)) {
-			rs = append(rs, request{g, c, 0})
+			rs = append(rs, request{g, c, 0, ""})
 		}
 	}
 	live := make([]map[uint64]bool, len(rs))

@@ -59,17 +59,33 @@
 //   - ${window} in a value's expression is the interval asked for, or four
 //     scrape intervals if that is longer.
 //
-// What differs between servers: range selectors are closed on the left in
-// Prometheus 2 and open in Prometheus 3; both are right, because more is asked
-// for than is used. A pair of Prometheus servers that both write to one store
-// counts everything twice unless the store merges them: Thanos does with
-// dedup=true (its default), Mimir with its HA tracker; elsewhere select one
-// replica in the metric. Thanos and Mimir say by a warning that a store did not
-// answer; set Params to partial_response=false to have Thanos fail instead.
-// VictoriaMetrics gives raw samples for a bare range selector, too; run it
-// without -dedup.minScrapeInterval, or with one at most as long as the scrape interval. Azure
-// Managed Prometheus takes questions with exactly one metric name, which is all
-// that this package asks.
+// What differs between servers, each row with a test (TestDialects, TestReal…) and
+// the reference that its answers were written from:
+//
+//	said or done                                  taken as                        reference
+//	infos                                         remarks, passed over            prometheus.io/docs/prometheus/latest/querying/api
+//	"PromQL info: …" among the warnings           remarks, passed over            Prometheus 2.48 to 2.53, util/annotations
+//	"PromQL warning: …" among the warnings        an error of the query           the same
+//	any other warning                             a partial answer: an error      thanos.io/tip/components/query.md, partial response
+//	isPartial: true                               a partial answer: an error      docs.victoriametrics.com, cluster availability
+//	M3-Results-Limited, a header                  a partial answer: an error      m3db.io/docs, resource limits
+//	application/stream+json for raw samples       JSON                            VictoriaMetrics 1.79 (tried)
+//	one NaN between raw samples, or at their end  a marker, which ends a series   VictoriaMetrics before 1.107
+//	NaN again and again                           an error                        -
+//	no query found in a POST; 403, 405, 501       GET is tried, and kept          Prometheus' and VictoriaMetrics' words
+//	414, 431                                      asked in halves                 RFC 9110, RFC 6585
+//	a tenant's header, missing                    an error; http_headers sends it grafana.com/docs/mimir, X-Scope-OrgID
+//	name and name_total                           either finds the other          OpenMetrics 1.0, counters
+//	name and name_bucket, of a histogram          the same                        -
+//	quoted names refused                          an error that says the cure     Prometheus before 3.0
+//	range selectors closed or open on the left    more is asked for than is used  Prometheus 2 and 3
+//
+// A pair of Prometheus servers that both write to one store counts everything
+// twice unless the store merges them: Thanos does with dedup=true (its default),
+// Mimir with its HA tracker, VictoriaMetrics with -dedup.minScrapeInterval, which
+// may be at most as long as the scrape interval. Such a pair is an error where its
+// samples show it. Azure Managed Prometheus takes questions with exactly one
+// metric name, which is all that this package asks.
 //
 // Native histograms are read as they are; where a deployment has classic buckets
 // as well, those are used. Of a native histogram with custom bounds only the
@@ -122,6 +138,9 @@ type Config struct {
 	// MetricsQL: expressions that Prometheus' parser does not read are sent as they
 	// are, with plain names only put in.
 	MetricsQL bool
+	// Get asks by GET from the first. A server or a proxy that takes no POST, or
+	// drops its body, is found out and asked by GET without it.
+	Get bool
 	// Params are added to every request.
 	Params url.Values
 }
@@ -146,6 +165,10 @@ type Source struct {
 	// chunks are how many endpoints fit into one answer, by metric name, where
 	// that is fewer than the configuration says.
 	chunks map[string]int
+	// stored are the names that the server has for counters whose _total is written
+	// otherwise, sought when such a name was last looked for.
+	stored map[string]string
+	sought map[string]time.Time
 }
 
 var _ analysis.Source = (*Source)(nil)
@@ -172,6 +195,8 @@ func New(cfg Config) (*Source, error) {
 		ledger:  newLedger(),
 		steps:   map[string]time.Duration{},
 		chunks:  map[string]int{},
+		stored:  map[string]string{},
+		sought:  map[string]time.Time{},
 	}, nil
 }
 
@@ -192,6 +217,9 @@ func (s *Source) Read(ctx context.Context, qs []analysis.Query) ([]analysis.Read
 	b.findLayouts(ctx)
 	b.merge()
 	b.fetch(ctx, b.requests(nil))
+	if others := b.otherNames(); len(others) > 0 {
+		b.fetch(ctx, others)
+	}
 	b.learn()
 	b.pictures()
 	b.markers(ctx)

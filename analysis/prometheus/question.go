@@ -149,8 +149,12 @@ func (x *question) add(roles []role, texts []string) error {
 		if err != nil {
 			return err
 		}
-		if roles[i] == roleBucket {
-			sel = sel.Suffixed("_bucket")
+		switch roles[i] {
+		case roleBucket:
+			sel.Name = strings.TrimSuffix(sel.Name, "_bucket") + "_bucket"
+		case roleNative:
+			sel.Name = strings.TrimSuffix(sel.Name, "_bucket")
+		default:
 		}
 		if x.label == "" && !analysis.NamesDeployment(sel.Uses) {
 			return errors.New("deployment: the label that names the deployment is missing, or ${deployment}, ${role} or ${version} in the selector")

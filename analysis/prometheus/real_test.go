@@ -162,6 +162,25 @@ func (p *process) stop() {
 
 func (p *process) target() string { return strings.TrimPrefix(p.URL, "http://") }
 
+// writeTargets makes the processes the targets of a file for discovery.
+func writeTargets(t *testing.T, file string, ps ...*process) {
+	t.Helper()
+	var hosts []string
+	for _, p := range ps {
+		hosts = append(hosts, p.target())
+	}
+	b, err := json.Marshal([]map[string]any{{"targets": hosts}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file+".new", b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Against the real server, with a scrape every second: steady, restarted, vanished and
 // new-born series and targets, failures that begin late, classic counters and
 // native histograms. What Belay counts is what was handed over, to the last
@@ -177,23 +196,7 @@ func TestRealExactness(t *testing.T) {
 	born := startProcess(t, "green", 1)
 
 	sd := filepath.Join(t.TempDir(), "targets.json")
-	targets := func(ps ...*process) {
-		t.Helper()
-		var hosts []string
-		for _, p := range ps {
-			hosts = append(hosts, p.target())
-		}
-		b, err := json.Marshal([]map[string]any{{"targets": hosts}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(sd+".new", b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(sd+".new", sd); err != nil {
-			t.Fatal(err)
-		}
-	}
+	targets := func(ps ...*process) { writeTargets(t, sd, ps...) }
 	targets(steady, late, restarted, vanished)
 	url, _ := realPrometheus(t, fmt.Sprintf(`
 global: {scrape_interval: 1s, scrape_timeout: 1s}
@@ -317,4 +320,22 @@ func increase(t *testing.T, s *Source, expr string, at time.Time) string {
 		return "missing"
 	}
 	return fmt.Sprintf("%.2f", r.series[0].Points[0].V)
+}
+
+// Prometheus 2 takes no quoted names; the error says what to write instead.
+// Prometheus 3 takes them, and finds nothing here.
+func TestRealQuotedName(t *testing.T) {
+	url, _ := realPrometheus(t, "scrape_configs: []\n", t.TempDir())
+	s, err := New(Config{URL: url, Client: &http.Client{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := analysis.Metric{Name: "x", Counts: &analysis.Counts{Total: `{"http.requests"}`, Bad: `{"http.requests",code="503"}`, Deployment: "deployment"}}
+	rs, err := s.Read(t.Context(), []analysis.Query{{Metric: m, Names: names("recs"), From: time.Now().Add(-time.Minute), To: time.Now()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := rs[0]; r.Status == analysis.StatusError && !strings.Contains(r.Reason, "take no quoted names") {
+		t.Errorf("got %s, want the cure", r.Reason)
+	}
 }

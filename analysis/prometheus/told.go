@@ -1,6 +1,7 @@
 package prometheus
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/belayd/belay/analysis"
@@ -31,4 +32,33 @@ func (s *Source) ScrapeInterval(m analysis.Metric) time.Duration {
 		}
 	}
 	return 0
+}
+
+// storedAs is the name that the server has for a metric.
+func (s *Source) storedAs(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return cmp.Or(s.stored[name], name)
+}
+
+// store remembers the name that the server has for a metric.
+func (s *Source) store(name, stored string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stored[name] = stored
+}
+
+// maySeek says whether it is time to look for a metric under another name.
+func (s *Source) maySeek(name string, now time.Time) bool {
+	const most = 10_000
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if last, ok := s.sought[name]; ok && now.Sub(last) < time.Minute {
+		return false
+	}
+	if len(s.sought) >= most {
+		clear(s.sought)
+	}
+	s.sought[name] = now
+	return true
 }

@@ -105,7 +105,10 @@ func plain(r *result) (analysis.Sample, error) {
 	default:
 		v = r.series[0].Points[0].V
 	}
-	if math.IsNaN(v) || math.IsInf(v, 0) {
+	if math.IsNaN(v) {
+		return analysis.Sample{}, nil // a division by the traffic that there was not
+	}
+	if math.IsInf(v, 0) {
 		return analysis.Sample{}, fmt.Errorf("the expression gives %v", v)
 	}
 	return analysis.Sample{Fresh: true, Value: v}, nil
@@ -124,7 +127,7 @@ func (x *question) value() analysis.Reading {
 	}
 	for i, d := range []string{x.Names.Stable, x.Names.Candidate} {
 		if !x.wants[i].sample.Fresh && r.Reason == "" {
-			r.Reason = "the expression gives nothing for " + d
+			r.Reason = "no traffic, or no such series: the expression gives no number for " + d
 		}
 	}
 	return r

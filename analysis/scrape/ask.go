@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/belayd/belay/analysis"
@@ -57,6 +58,9 @@ func newAsk(q analysis.Query) ask {
 		if err != nil {
 			a.err = fmt.Errorf("metric %s: %w", m.Name, err)
 			return a
+		}
+		if m.Histogram != nil {
+			sel.Name = strings.TrimSuffix(sel.Name, "_bucket")
 		}
 		a.selectors = append(a.selectors, sel)
 	}

@@ -11,22 +11,35 @@ import (
 // maxPause bounds how long a server can make its askers wait.
 const maxPause = 10 * time.Minute
 
+// oneLook is how long the questions of one look may follow each other; looks are
+// further apart.
+const oneLook = 3 * time.Second
+
 // A Pause keeps questions back while a server wants none: it answered 429 or
-// 503 and said until when. The zero value lets everything pass. It is safe for
-// concurrent use.
+// 503 and said until when. But what is watched is not left unwatched for longer
+// than two intervals: the second look after such an answer asks again. The zero
+// value lets everything pass. It is safe for concurrent use.
 type Pause struct {
 	mu    sync.Mutex
 	until time.Time
+	// look is when the look began that was kept back.
+	look time.Time
 }
 
 // Err is an error while the server wants no questions.
 func (p *Pause) Err(now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now.Before(p.until) {
-		return fmt.Errorf("it wants no questions for another %s", p.until.Sub(now).Round(time.Second))
+	switch {
+	case !now.Before(p.until):
+		return nil
+	case p.look.IsZero():
+		p.look = now
+	case now.Sub(p.look) > oneLook:
+		p.until, p.look = time.Time{}, time.Time{}
+		return nil
 	}
-	return nil
+	return fmt.Errorf("it wants no questions for another %s", p.until.Sub(now).Round(time.Second))
 }
 
 // Heed looks at an answer and remembers what it says about when to come back.
@@ -41,7 +54,7 @@ func (p *Pause) Heed(resp *http.Response, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t := now.Add(min(d, maxPause)); t.After(p.until) {
-		p.until = t
+		p.until, p.look = t, time.Time{}
 	}
 }
 

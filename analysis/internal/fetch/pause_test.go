@@ -36,3 +36,28 @@ func TestPause(t *testing.T) {
 		}
 	}
 }
+
+// While something is watched, the second look after such an answer asks again,
+// whatever the server says; the questions of one look are kept back together.
+func TestPauseEndsWithTheSecondLook(t *testing.T) {
+	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	var p Pause
+	heed := func() {
+		p.Heed(&http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {"600"}}}, now)
+	}
+	heed()
+	for range 3 {
+		for i := range 3 {
+			if err := p.Err(now.Add(10*time.Second + time.Duration(i)*time.Second)); err == nil {
+				t.Errorf("the first look after the answer: question %d passes", i)
+			}
+		}
+		now = now.Add(20 * time.Second)
+		for i := range 3 {
+			if err := p.Err(now); err != nil {
+				t.Errorf("the second look after the answer: question %d: got %v, want it to pass", i, err)
+			}
+		}
+		heed()
+	}
+}

@@ -27,6 +27,7 @@ type PrometheusSource struct {
 	URL            string        `yaml:"url" required:"true" doc:"Its address, without /api/v1."`
 	HTTP           policies.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 	Dialect        string        `yaml:"dialect" default:"promql" enum:"promql,metricsql" doc:"The language of its queries: with metricsql, what only VictoriaMetrics takes is a warning of check's and no error."`
+	Method         string        `yaml:"method" default:"POST" enum:"POST,GET" doc:"How it is asked; a server or proxy that takes no POST, or drops its body, is found out and asked by GET."`
 	Azure          *AzureLogin   `yaml:"azure" doc:"Ask Azure Managed Prometheus with an Entra token."`
 	Timeout        time.Duration `yaml:"timeout" default:"10s" doc:"Bound of one request."`
 	ScrapeInterval time.Duration `yaml:"scrapeInterval" doc:"The longest scrape interval of the metrics; read from the samples when missing."`
@@ -99,7 +100,7 @@ func buildPrometheus(b *builder, field string, c SourceConfig) (analysis.Source,
 		}
 		cl.Transport = &entra{next: cl.Transport, credential: credential, scope: prometheusAudience}
 	}
-	return prometheus.New(prometheus.Config{URL: p.URL, Client: cl, Timeout: p.Timeout, ScrapeInterval: p.ScrapeInterval, Lag: p.Lag, MetricsQL: p.Dialect == policies.DialectMetricsQL})
+	return prometheus.New(prometheus.Config{URL: p.URL, Client: cl, Timeout: p.Timeout, ScrapeInterval: p.ScrapeInterval, Lag: p.Lag, Get: p.Method == "GET", MetricsQL: p.Dialect == policies.DialectMetricsQL})
 }
 
 func buildScrape(b *builder, field string, c SourceConfig) (analysis.Source, error) {

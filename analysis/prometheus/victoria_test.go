@@ -1,0 +1,114 @@
+package prometheus
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+)
+
+// realVictoria starts the real VictoriaMetrics, which scrapes the targets of the
+// file every second, and returns its address.
+func realVictoria(t *testing.T, sd string) string {
+	t.Helper()
+	bin, err := exec.LookPath("victoria-metrics")
+	if err != nil {
+		if os.Getenv("BELAY_REQUIRE_REAL") == "1" {
+			t.Fatal("no real victoria-metrics is installed")
+		}
+		t.Skip("no real victoria-metrics is installed")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_ = l.Close()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "scrape.yml")
+	config := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs: [{job_name: demo, file_sd_configs: [{files: [%q]}]}]\n", sd)
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "-httpListenAddr="+addr, "-storageDataPath="+filepath.Join(dir, "data"), "-promscrape.config="+file,
+		"-promscrape.fileSDCheckInterval=1s", "-search.latencyOffset=0s", "-memory.allowedBytes=64MB", "-loggerLevel=ERROR")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	for range 300 {
+		resp, err := http.Get("http://" + addr + "/health")
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return "http://" + addr
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatal("victoria-metrics is not ready after 15s")
+	return ""
+}
+
+// Against the real VictoriaMetrics, which shows the markers of a target that has
+// gone as NaN in its older versions: readings go on, and all that was handed over
+// is counted.
+func TestRealVictoria(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a real victoria-metrics is scraped for half a minute")
+	}
+	steady, candidate, vanished := startProcess(t, "blue", 1), startProcess(t, "green", 4), startProcess(t, "blue", 1)
+	sd := filepath.Join(t.TempDir(), "targets.json")
+	writeTargets(t, sd, steady, candidate, vanished)
+	s, err := New(Config{URL: realVictoria(t, sd), Client: &http.Client{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums := map[string]analysis.Sample{}
+	cursor := time.Now().Truncate(time.Second).UTC()
+	for tick := range 14 {
+		switch tick {
+		case 5:
+			writeTargets(t, sd, steady, candidate)
+		case 10:
+			steady.stop()
+			candidate.stop()
+		}
+		time.Sleep(2 * time.Second)
+		rs, err := s.Read(t.Context(), []analysis.Query{{Metric: metrics()[analysis.KindCounts], Names: names("recs"), From: cursor, To: time.Now().Truncate(time.Second).UTC()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := rs[0]
+		if r.Status != analysis.StatusOK {
+			t.Fatalf("tick %d: %s", tick, r.Reason)
+		}
+		if !r.To.After(r.From) {
+			continue
+		}
+		cursor = r.To
+		for _, x := range []analysis.Sample{r.Stable, r.Candidate} {
+			for _, i := range x.Instances {
+				y := sums[i.Name]
+				y.N, y.K = y.N+i.N, y.K+i.K
+				sums[i.Name] = y
+			}
+		}
+	}
+	for name, p := range map[string]*process{"steady": steady, "candidate": candidate, "vanished": vanished} {
+		got := sums[p.target()]
+		t.Logf("%-9s true %v of %v, counted %v of %v", name, p.givenBad, p.givenOK+p.givenBad, got.K, got.N)
+		if got.N != p.givenOK+p.givenBad || got.K != p.givenBad {
+			t.Errorf("%s: counted n=%v k=%v, true n=%v k=%v", name, got.N, got.K, p.givenOK+p.givenBad, p.givenBad)
+		}
+	}
+}
