@@ -28,6 +28,9 @@ type checker struct {
 }
 
 func (c *checker) report(path, code, why string) *Problem {
+	if len(c.problems) > MaxProblems && (strings.HasPrefix(code, "W") || c.problems.HasErrors()) {
+		return &Problem{} // it would not be shown, and changes nothing
+	}
 	c.problems = append(c.problems, problemAt(nearest(c.policy.at, path), path, code, why))
 	return &c.problems[len(c.problems)-1]
 }

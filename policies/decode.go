@@ -61,9 +61,15 @@ func (d *decoder) decode(n *node, path string, out any) {
 }
 
 func (d *decoder) report(n *node, path, code, why string) *Problem {
+	if d.full() {
+		return &Problem{}
+	}
 	d.problems = append(d.problems, problemAt(n, path, code, why))
 	return &d.problems[len(d.problems)-1]
 }
+
+// full: more problems than these would not be shown.
+func (d *decoder) full() bool { return len(d.problems) > MaxProblems }
 
 func (d *decoder) reportGot(n *node, path, why string) *Problem {
 	p := d.report(n, path, CodeValue, why)

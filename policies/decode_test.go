@@ -1,8 +1,10 @@
 package policies
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -141,5 +143,51 @@ func TestLocate(t *testing.T) {
 	}
 	if _, _, ok := Locate([]byte("a: ["), "a"); ok {
 		t.Error("a text that is not YAML: got a place")
+	}
+}
+
+// However much is wrong with a file, a hundred problems are named, quickly, and it
+// stays wrong; a file of more values than any policy has is not looked at.
+func TestProblemsAreBounded(t *testing.T) {
+	lines := func(n int, line string) string {
+		var b strings.Builder
+		b.WriteString("apiVersion: belay/v1\nkind: RolloutPolicy\n")
+		for i := range n {
+			fmt.Fprintf(&b, line, i)
+		}
+		return b.String()
+	}
+	for name, x := range map[string]struct {
+		text string
+		want int
+		last string
+	}{
+		"a few unknown keys":    {lines(3, "key%d: 1\n"), 5, ""},
+		"many unknown keys":     {lines(9000, "key%d: 1\n"), MaxProblems, "more than this is wrong"},
+		"long unknown keys":     {lines(2000, "key%099d: 1\n"), MaxProblems, "more than this is wrong"},
+		"one key many times":    {lines(9000, "extends: [a%d]\n"), MaxProblems, "more than this is wrong"},
+		"anchors":               {lines(5000, "key%d: &a 1\n"), MaxProblems, "more than this is wrong"},
+		"more values than any":  {lines(20_000, "key%d: 1\n"), 1, "more than 20000 values"},
+		"a list of many values": {lines(1, "extends: [x%d") + strings.Repeat(",1", 30_000) + "]\n", 1, "more than 20000 values"},
+	} {
+		fsys := fstest.MapFS{"p.yaml": {Data: []byte(x.text)}}
+		began := time.Now()
+		_, ps := Parse(fsys, "p.yaml", nil)
+		if took := time.Since(began); took > 5*time.Second { // a tenth of a second where nothing else runs
+			t.Errorf("%s: took %s", name, took)
+		}
+		if !ps.HasErrors() || len(ps) != x.want || !strings.Contains(ps[len(ps)-1].Why, x.last) {
+			t.Errorf("%s: got %d problems of which the last is %q, want %d and %q", name, len(ps), ps[len(ps)-1].Why, x.want, x.last)
+		}
+	}
+	var warnings Problems
+	for range 2 * MaxProblems {
+		warnings = append(warnings, Problem{Severity: SeverityWarning})
+	}
+	if got := warnings.first(); len(got) != MaxProblems || got.HasErrors() {
+		t.Errorf("warnings alone: got %d, errors %v, want %d and none", len(got), got.HasErrors(), MaxProblems)
+	}
+	if got := append(warnings, Problem{Severity: SeverityError}).first(); len(got) != 1 || !got.HasErrors() {
+		t.Errorf("an error after many warnings: got %d problems, errors %v, want it alone", len(got), got.HasErrors())
 	}
 }

@@ -8,14 +8,15 @@ import (
 )
 
 func (d *decoder) unknownKeys(n *node, path string, fields []field) {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
 	for i, k := range n.keys {
-		names := make([]string, len(fields))
-		known := false
-		for j, f := range fields {
-			names[j] = f.name
-			known = known || f.name == k.value
+		if d.full() {
+			return
 		}
-		if known {
+		if slices.Contains(names, k.value) {
 			continue
 		}
 		hint := suggest(k.value, names)

@@ -18,6 +18,8 @@ const (
 	MaxBytes = 256 << 10
 	// MaxDepth is how deep mappings and lists may be nested.
 	MaxDepth = 32
+	// MaxNodes is how many keys and values a file may have.
+	MaxNodes = 20_000
 )
 
 // shape is what a node is.
@@ -169,7 +171,7 @@ func readTree(name string, data []byte) (*node, Problems) {
 		r.problems = append(r.problems, problemAt(end, "", CodeSyntax, "a file holds one document").
 			hint("put the second one into a file of its own"))
 	}
-	if r.tooDeep {
+	if r.tooMuch {
 		return nil, r.problems
 	}
 	return root, r.problems
@@ -179,19 +181,28 @@ func readTree(name string, data []byte) (*node, Problems) {
 type reader struct {
 	src      *source
 	problems Problems
-	tooDeep  bool
+	nodes    int
+	tooMuch  bool
 }
 
 func (r *reader) read(y *yaml.Node, path string, depth int) *node {
 	n := &node{src: r.src, line: y.Line, col: y.Column, tag: y.ShortTag(), value: y.Value}
 	refuse := func(code, why, hint string) {
+		if len(r.problems) > MaxProblems {
+			return
+		}
 		r.problems = append(r.problems, problemAt(n, path, code, why).hint(hint))
 	}
-	if depth > MaxDepth {
-		if !r.tooDeep {
-			refuse(CodeBounds, fmt.Sprintf("nested deeper than %d levels", MaxDepth), "")
-		}
-		r.tooDeep = true
+	switch r.nodes++; {
+	case r.tooMuch:
+		return n
+	case depth > MaxDepth:
+		refuse(CodeBounds, fmt.Sprintf("nested deeper than %d levels", MaxDepth), "")
+		r.tooMuch = true
+		return n
+	case r.nodes > MaxNodes:
+		refuse(CodeBounds, fmt.Sprintf("the file has more than %d values", MaxNodes), "")
+		r.tooMuch = true
 		return n
 	}
 	if y.Anchor != "" {
@@ -218,10 +229,14 @@ func (r *reader) read(y *yaml.Node, path string, depth int) *node {
 }
 
 func (r *reader) readMapping(n *node, y *yaml.Node, path string, depth int) {
-	for i := 0; i+1 < len(y.Content); i += 2 {
+	seen := map[string]*node{}
+	for i := 0; i+1 < len(y.Content) && !r.tooMuch; i += 2 {
 		yk, yv := y.Content[i], y.Content[i+1]
 		k := &node{src: r.src, line: yk.Line, col: yk.Column, tag: yk.ShortTag(), value: yk.Value}
 		report := func(code, why, hint string) {
+			if len(r.problems) > MaxProblems {
+				return
+			}
 			r.problems = append(r.problems, problemAt(k, path, code, why).got(yk.Value).hint(hint))
 		}
 		switch {
@@ -234,10 +249,11 @@ func (r *reader) readMapping(n *node, y *yaml.Node, path string, depth int) {
 		case yk.Anchor != "" || yk.Style&yaml.TaggedStyle != 0:
 			report(CodeRefused, "anchors and tags are not part of the language", "")
 		}
-		if first, _ := n.entry(k.value); first != nil {
+		if first := seen[k.value]; first != nil {
 			report(CodeDuplicate, fmt.Sprintf("the key is given twice; first on line %d", first.line), "")
 			continue
 		}
+		seen[k.value] = k
 		v := r.read(yv, join(path, k.value), depth+1)
 		n.keys, n.items = append(n.keys, k), append(n.items, v)
 	}

@@ -72,8 +72,12 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Problems are everything that is wrong with a policy, a test or a config.
+// Problems are what is wrong with a policy, a test or a config: the first
+// MaxProblems of it. Of errors the last says when there are more.
 type Problems []Problem
+
+// MaxProblems bounds the problems of one policy, test or config.
+const MaxProblems = 100
 
 // HasErrors reports whether any problem is an error.
 func (ps Problems) HasErrors() bool {
@@ -134,7 +138,26 @@ func (ps Problems) sorted() Problems {
 		return cmp.Or(cmp.Compare(rank[a.File], rank[b.File]), cmp.Compare(a.Line, b.Line),
 			cmp.Compare(a.Col, b.Col), cmp.Compare(a.Code, b.Code))
 	})
-	return slices.Compact(ps)
+	return slices.Compact(ps).first()
+}
+
+// first are at most MaxProblems of them. Errors go before warnings: that there is
+// one is never lost.
+func (ps Problems) first() Problems {
+	if len(ps) <= MaxProblems {
+		return ps
+	}
+	errs := ps.Errors()
+	switch {
+	case len(errs) == 0:
+		return ps[:MaxProblems]
+	case len(errs) <= MaxProblems:
+		return errs
+	}
+	more := errs[MaxProblems-1]
+	more.Path, more.Code, more.Got, more.Hint = "", CodeBounds, "", ""
+	more.Why = fmt.Sprintf("more than this is wrong; correct the first %d problems and check again", MaxProblems-1)
+	return append(errs[:MaxProblems-1], more)
 }
 
 // problemAt describes a problem at a node.

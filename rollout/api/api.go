@@ -110,6 +110,8 @@ type Server struct {
 	c        Config
 	board    *board
 	limits   *limits
+	checks   *slots
+	bulks    *slots
 	streams  places
 	replays  chan struct{} // who has its one element reads history for a stream
 	mux      *http.ServeMux
@@ -134,6 +136,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		c: c, board: newBoard(), limits: newLimits(c.Rate, c.Burst),
+		checks: newSlots(checksMax, checksEach), bulks: newSlots(bulksMax, bulksEach),
 		streams: places{most: c.Streams, of: map[string]int{}}, replays: make(chan struct{}, 1), readmitEvery: readmitEvery, mux: http.NewServeMux(), stopping: make(chan struct{}),
 	}
 	for _, r := range s.routes() {

@@ -46,6 +46,13 @@ func (s *Server) serve(rt route, w http.ResponseWriter, r *http.Request) error {
 	if err := s.limits.admit(r, actor, lanes[rt.id]); err != nil {
 		return err
 	}
+	if slots := s.slotsOf(rt.id); slots != nil {
+		leave, err := slots.enter(r.Context(), actor.Person.ID)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
 	if r.Method == http.MethodPost {
 		if err := checkBody(w, r); err != nil {
 			return err

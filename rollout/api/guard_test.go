@@ -122,6 +122,48 @@ func TestRollbackIsNeverRefused(t *testing.T) {
 	})
 }
 
+// An actor has as many requests of a kind under way as they may, and waits with the
+// rest; others are not kept waiting by that, and nothing is remembered in the end.
+func TestSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlots(2, 1)
+		leave, err := s.enter(t.Context(), "mallory")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 50 {
+			go func() {
+				if _, err := s.enter(t.Context(), "mallory"); err == nil {
+					t.Error("a second one of the same actor: got a slot, want none within the time")
+				}
+			}()
+		}
+		synctest.Wait()
+		other, err := s.enter(t.Context(), "ann")
+		if err != nil {
+			t.Errorf("somebody else: %v", err)
+		}
+		began := time.Now()
+		if _, err := s.enter(t.Context(), "bob"); problemOf(err).Status != http.StatusTooManyRequests || time.Since(began) != slotWait {
+			t.Errorf("a third one in all: got %v after %s, want 429 after %s", err, time.Since(began), slotWait)
+		}
+		other()
+		go func() {
+			time.Sleep(time.Second)
+			leave()
+		}()
+		began = time.Now()
+		again, err := s.enter(t.Context(), "mallory")
+		if err != nil || time.Since(began) != time.Second {
+			t.Errorf("the next one: got %v after %s, want a slot after 1s", err, time.Since(began))
+		}
+		again()
+		if len(s.of) != 0 || len(s.all) != 0 {
+			t.Errorf("left: %d actors, %d slots, want none", len(s.of), len(s.all))
+		}
+	})
+}
+
 // A page of another site can neither read nor make what it asks count.
 func TestForeignPagesDoNotCount(t *testing.T) {
 	r := serve(t, Config{Rate: 0.001, Burst: 1})

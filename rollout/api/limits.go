@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -28,6 +29,27 @@ const (
 var lanes = map[string]lane{
 	"getRollout": laneStatus, "streamRollout": laneStatus,
 	"rollbackRollout": laneUrgent, "pauseRollout": laneUrgent, "rejectRollout": laneUrgent,
+}
+
+// The requests that have slots: checks of policies take the processor, and what is
+// read as a whole takes memory for as long as the reader needs to take it.
+const (
+	checksMax, checksEach = 2, 1
+	bulksMax, bulksEach   = 32, 8
+)
+
+// bulky are the operations whose answers may be large.
+var bulky = map[string]bool{"listRollouts": true, "getHistory": true, "getPlan": true, "listPolicies": true, "listEndpoints": true, "listRefused": true}
+
+// slotsOf are those that an operation needs; nil: none.
+func (s *Server) slotsOf(operation string) *slots {
+	switch {
+	case operation == "checkPolicy":
+		return s.checks
+	case bulky[operation]:
+		return s.bulks
+	}
+	return nil
 }
 
 // counted is what has a rate.
@@ -85,6 +107,72 @@ func (l *limits) admit(r *http.Request, a Actor, in lane) error {
 		return p
 	}
 	return nil
+}
+
+// slotWait is how long a request waits for a slot.
+const slotWait = 10 * time.Second
+
+// slots bound the requests of a kind that are under way, in all and of one actor:
+// what each of them may hold in memory is bounded, and so is the sum. It is safe
+// for concurrent use.
+type slots struct {
+	all  chan struct{} // an element for each that is under way
+	each int
+
+	mu sync.Mutex
+	of map[string]*actorSlots
+}
+
+// actorSlots are those of one actor.
+type actorSlots struct {
+	taken chan struct{}
+	users int // requests that have one or wait for one
+}
+
+func newSlots(all, each int) *slots {
+	return &slots{all: make(chan struct{}, all), each: each, of: map[string]*actorSlots{}}
+}
+
+// enter waits for a slot; leave gives it back. It is an error when there is none
+// within slotWait.
+func (s *slots) enter(ctx context.Context, actor string) (leave func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, slotWait)
+	defer cancel()
+	s.mu.Lock()
+	own := s.of[actor]
+	if own == nil {
+		own = &actorSlots{taken: make(chan struct{}, s.each)}
+		s.of[actor] = own
+	}
+	own.users++
+	s.mu.Unlock()
+	gone := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if own.users--; own.users == 0 {
+			delete(s.of, actor)
+		}
+	}
+	full := problem(http.StatusTooManyRequests, TypeTooMany, "Too many requests", "others of the kind are still under way; ask again later")
+	full.retryAfter = time.Second
+	select {
+	case own.taken <- struct{}{}:
+	case <-ctx.Done():
+		gone()
+		return nil, full
+	}
+	select {
+	case s.all <- struct{}{}:
+	case <-ctx.Done():
+		<-own.taken
+		gone()
+		return nil, full
+	}
+	return func() {
+		<-s.all
+		<-own.taken
+		gone()
+	}, nil
 }
 
 // addressOf is where a request comes from; the zero value for a local socket.
