@@ -51,7 +51,7 @@ func (m *machine) isRequester(by Person) bool {
 	if share(mine, m.names(m.p.Release.Requester)) {
 		return true
 	}
-	mine = append(mine, by.Name)
+	mine = slices.Concat(mine, []string{by.Name}, ShortNames(by.ID), ShortNames(by.As))
 	return slices.ContainsFunc(m.names(Person{ID: m.p.Release.OnBehalfOf}), func(n string) bool {
 		return slices.ContainsFunc(mine, func(x string) bool { return strings.EqualFold(x, n) })
 	})

@@ -63,6 +63,9 @@ func TestOnePerson(t *testing.T) {
 		{"the requester by a name that people learn", 1, slack, "", []rollout.Person{ann("oidc:sub-1")}, known, false, ""},
 		{"the requester under the name they had", 1, ann("slack:T1/U1"), "", []rollout.Person{slack}, nil, false, ""},
 		{"whom it was asked for", 1, nobody, "oidc:sub-1", []rollout.Person{ann("slack:T1/U1")}, known, false, ""},
+		{"a token's owner whom no people entry names", 1, nobody, "token:ann", []rollout.Person{ann("token:ann")}, nil, false, ""},
+		{"the same by the bare name, in capitals", 1, nobody, "ANN", []rollout.Person{ann("token:ann")}, nil, false, ""},
+		{"an issuer's subject without the issuer", 1, nobody, "sub-1", []rollout.Person{oidc}, nil, false, ""},
 		{"somebody else than whom it was asked for", 1, nobody, "oidc:sub-1", []rollout.Person{bob}, known, true, "1 of 1"},
 	} {
 		p, s := asked(t, c.quorum, c.requester, c.onBehalfOf)

@@ -70,6 +70,7 @@ func (s *Server) start(w http.ResponseWriter, r *http.Request, a Actor) error {
 
 // canonical is who a name is.
 func (s *Server) canonical(name string) string {
+	name = strings.TrimSpace(name)
 	if s.c.Canonical == nil {
 		return name
 	}

@@ -277,7 +277,7 @@ func waitLog(t *testing.T, log *lockedBuilder, text string) {
 // request wrote the name.
 func TestCanonical(t *testing.T) {
 	c := &Config{People: []PersonConfig{{ID: "alice", Slack: "U1", OIDC: "alice@example.com", Token: "alice-laptop"}}}
-	for _, who := range []string{"alice", "ALICE", "U1", "slack:T1/U1", "alice@example.com", "oidc:alice@example.com", "token:alice-laptop"} {
+	for _, who := range []string{"alice", "ALICE", "U1", "slack:T1/U1", "alice@example.com", "oidc:alice@example.com", "token:alice-laptop", " alice", "\tU1 "} {
 		if got := c.canonical(who); got != "alice" {
 			t.Errorf("canonical(%q): got %q, want alice", who, got)
 		}

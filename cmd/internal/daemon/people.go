@@ -91,10 +91,10 @@ func (c *Config) namesOf(who string) []string {
 }
 
 // canonical is the id of whom people know by this name, in whichever way it was
-// written: "U2", "slack:T1/U2", an OIDC subject, a token's name. A name that no
-// entry of people claims is itself.
+// written: "U2", "slack:T1/U2", an OIDC subject, a token's name, with blanks around
+// it. A name that no entry of people claims is itself.
 func (c *Config) canonical(who string) string {
-	if who == "" {
+	if who = strings.TrimSpace(who); who == "" {
 		return ""
 	}
 	for _, p := range c.People {
