@@ -107,7 +107,7 @@ func FuzzBodies(f *testing.F) {
 		if !paths[path] {
 			return
 		}
-		req := httptest.NewRequestWithContext(t.Context(), "POST", "http://localhost"+fill(path, "r1"), strings.NewReader(body))
+		req := httptest.NewRequestWithContext(t.Context(), "POST", "http://localhost"+fill(path, "r1", "recs"), strings.NewReader(body))
 		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set(keyHeader, "k")
 		w := httptest.NewRecorder()

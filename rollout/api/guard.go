@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"slices"
+	"unicode/utf8"
 )
 
 // The bounds of a body, in bytes: a policy's text may be escaped to twice its
@@ -39,6 +40,11 @@ func (s *Server) serve(rt route, w http.ResponseWriter, r *http.Request) error {
 	actor, err := s.authenticate(r)
 	if err != nil {
 		return err
+	}
+	for _, name := range []string{"id", "router", "name"} {
+		if v := r.PathValue(name); len(v) > nameMax || !utf8.ValidString(v) || !printable(v) {
+			return notFound("there is nothing of that name")
+		}
 	}
 	if !actor.MayAnywhere(rt.roles...) {
 		return forbidden(actor, rt.roles)

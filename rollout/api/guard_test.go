@@ -177,6 +177,53 @@ func TestForeignPagesDoNotCount(t *testing.T) {
 	}
 }
 
+// A name that cannot be one is of nothing: 404, and nothing that somebody must look
+// at in the log.
+func TestNamesThatAreNone(t *testing.T) {
+	r := serve(t, Config{Triggers: fakeTriggers{}})
+	for _, op := range operations(t) {
+		for _, name := range []string{"%00", "%ff", "%1b%5b2J", "%e2%80%ae", strings.Repeat("x", 5000)} {
+			path := strings.NewReplacer("{id}", name, "{name}", name, "{router}", "edge").Replace(op.path)
+			if path == op.path {
+				continue
+			}
+			body := ""
+			if op.method == http.MethodPost {
+				body = bodyOf(op.OperationID, "recs")
+			}
+			if resp, b := r.ask(t, op.method, path, "", body); resp.StatusCode != http.StatusNotFound {
+				t.Errorf("%s of %.20s: got %d %.200s, want 404", op.OperationID, name, resp.StatusCode, b)
+			}
+		}
+	}
+	if log := r.log.String(); strings.Contains(log, "ERROR") {
+		t.Errorf("the log: %s", log)
+	}
+}
+
+// Whose role is limited to labels sees the endpoints of the policies with them, and
+// of others' rollouts there not even the names.
+func TestEndpointsOfOthers(t *testing.T) {
+	r := serve(t, Config{Auth: actors()})
+	mine := r.client(t, "token-of-team-a-77aa")
+	l, err := mine.Endpoints(t.Context())
+	if err != nil || len(l.Endpoints) != 1 || l.Endpoints[0].Name != "recs" {
+		t.Errorf("endpoints: got %+v, %v, want recs alone", l.Endpoints, err)
+	}
+	ref := rollout.EndpointRef{Router: "edge", Name: "recs"}
+	d, err := mine.Endpoint(t.Context(), ref)
+	if err != nil || d.Active != "" || len(d.Queue) != 0 {
+		t.Errorf("its own endpoint: got active %q, queue %v, %v; want neither, they are others'", d.Active, d.Queue, err)
+	}
+	if _, err := mine.Endpoint(t.Context(), rollout.EndpointRef{Router: "edge", Name: "ads"}); !errors.Is(err, rollout.ErrNotFound) {
+		t.Errorf("another's endpoint: got %v, want not found", err)
+	}
+	d, err = r.client(t, tokenOf(RoleView)).Endpoint(t.Context(), ref)
+	if err != nil || d.Active != "r1" || len(d.Queue) != 1 {
+		t.Errorf("whose role has no limit: got active %q, queue %v, %v; want both", d.Active, d.Queue, err)
+	}
+}
+
 // Credentials: wrong and missing tokens are told apart, and never repeated.
 func TestTokens(t *testing.T) {
 	r := serve(t, Config{Auth: Any{actors()}})

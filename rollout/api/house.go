@@ -53,14 +53,18 @@ func (s *Server) check(w http.ResponseWriter, r *http.Request, _ Actor) error {
 	return send(w, http.StatusOK, CheckResult{SchemaVersion: SchemaVersion, Valid: !found.HasErrors(), Problems: found})
 }
 
-// endpoints lists the endpoints with who may move them.
-func (s *Server) endpoints(w http.ResponseWriter, r *http.Request, _ Actor) error {
+// endpoints lists the endpoints that the actor may see, with who may move them.
+func (s *Server) endpoints(w http.ResponseWriter, r *http.Request, a Actor) error {
 	if _, err := query(r); err != nil {
 		return err
 	}
 	out := EndpointList{SchemaVersion: SchemaVersion, Endpoints: []Endpoint{}}
+	sees := s.endpointsOf(r.Context(), a)
 	for _, e := range s.c.Catalog.Endpoints(r.Context()) {
-		if err := s.recorded(r.Context(), &e); err != nil {
+		if !sees(rollout.EndpointRef{Router: e.Router, Name: e.Name}) {
+			continue
+		}
+		if err := s.recorded(r.Context(), a, &e); err != nil {
 			return err
 		}
 		out.Endpoints = append(out.Endpoints, e)

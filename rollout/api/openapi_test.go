@@ -4,19 +4,28 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
 	"maps"
 	"net/http"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 )
+
+var update = flag.Bool("update", false, "rewrite the goldens")
 
 // operation is what the tests need of the document.
 type operation struct {
@@ -55,6 +64,7 @@ func operations(t testing.TB) []operation {
 			out = append(out, op)
 		}
 	}
+	slices.SortFunc(out, func(a, b operation) int { return strings.Compare(a.path+a.method, b.path+b.method) })
 	return out
 }
 
@@ -90,48 +100,119 @@ func TestOpenAPIMatchesRoutes(t *testing.T) {
 	}
 }
 
-// fill replaces the parameters of a path.
-func fill(path, id string) string {
-	return strings.NewReplacer("{id}", id, "{router}", "edge", "{name}", "recs").Replace(path)
+// fill replaces the parameters of a path; name is an endpoint's.
+func fill(path, id, name string) string {
+	if strings.HasPrefix(path, "/v1/triggers") {
+		name = "nats:RELEASES"
+	}
+	return strings.NewReplacer("{id}", id, "{router}", "edge", "{name}", name).Replace(path)
 }
 
-// Every operation of the document, asked by an actor of every role and by nobody:
-// allowed exactly where x-roles says so.
+// bodyOf is a sound body for an operation that takes one.
+func bodyOf(operation, policy string) string {
+	switch operation {
+	case "startRollout":
+		return `{"policy":"` + policy + `","candidate":"green","version":"8"}`
+	case "checkPolicy":
+		return `{"text":"kind: RolloutPolicy"}`
+	case "extendRollout":
+		return `{"reason":"more","extend":"30m"}`
+	case "testNotifiers":
+		return `{}`
+	}
+	return `{"reason":"because"}`
+}
+
+// Every operation of the document asked by nobody, by an actor of every role, and
+// by one whose role is limited to the labels of this rollout's policy, and of
+// another's: allowed exactly where x-roles says so, and with the statuses that the
+// golden shows. Streams are opened and left.
 func TestAuthorizationTable(t *testing.T) {
-	r := serve(t, Config{Auth: actors(), Rate: 1e6, Burst: 1e6})
-	id := r.started(t, "k", "recs", "7")
-	r.engine.set(id, func(s *rollout.State) { s.Phase, s.Outbox = rollout.PhaseRefused, nil }) // so that streams end
-	checked := 0
+	r := serve(t, Config{Auth: actors(), Rate: 1e6, Burst: 1e6, Triggers: fakeTriggers{}})
+	id, other := r.started(t, "k", "recs", "7"), r.started(t, "k2", "ads", "7")
+	for _, x := range []string{id, other} {
+		r.engine.set(x, func(s *rollout.State) { s.Phase, s.Outbox = rollout.PhaseRefused, nil })
+	}
+	columns := []string{"nobody"}
+	for _, role := range rollout.Roles {
+		columns = append(columns, string(role))
+	}
+	columns = append(columns, "own", "other")
+	var table strings.Builder
+	fmt.Fprintf(&table, "%-20s%s\n", "", strings.Join(columns, " "))
 	for _, op := range operations(t) {
-		if op.OperationID == "streamAll" {
-			continue // never ends; TestStreamAll asks it
-		}
-		for _, role := range append([]Role{""}, rollout.Roles...) {
-			token, body := "", ""
-			if role != "" {
+		fmt.Fprintf(&table, "%-20s", op.OperationID)
+		for i, column := range columns {
+			token, of, name, role := "", id, "recs", Role(column)
+			switch column {
+			case "nobody":
+			case "own", "other":
+				token = "token-of-team-a-77aa" // operate and start, for the policies of team a
+			default:
 				token = tokenOf(role)
 			}
-			if op.method == http.MethodPost {
-				body = "{}"
+			if column == "other" {
+				of, name = other, "ads"
 			}
-			resp, b := r.ask(t, op.method, fill(op.path, id), token, body)
+			status := r.status(t, op, of, name, token)
+			fmt.Fprintf(&table, "%-*d", len(column)+1, status)
 			open := op.Roles == nil
-			allowed := open || slices.Contains(op.Roles, role) || role == RoleAdmin || role != "" && slices.Contains(op.Roles, RoleView)
-			switch denied := resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusUnauthorized; {
-			case role == "" && !open && resp.StatusCode != http.StatusUnauthorized:
-				t.Errorf("%s without a token: got %d, want 401", op.OperationID, resp.StatusCode)
+			allowed := open || slices.Contains(op.Roles, role) || role == RoleAdmin || token != "" && slices.Contains(op.Roles, RoleView)
+			denied := status == http.StatusForbidden || status == http.StatusUnauthorized
+			// Whoever approves may acknowledge where an approval names them, and resume what
+			// a person paused.
+			finer := role == RoleApprove && (op.OperationID == "acknowledgeRollout" || op.OperationID == "resumeRollout")
+			switch {
+			case i == 0 && !open && status != http.StatusUnauthorized:
+				t.Errorf("%s without a token: got %d, want 401", op.OperationID, status)
+			case i > len(rollout.Roles), finer: // the golden has it
 			case allowed == denied:
-				t.Errorf("%s as %q: got %d, allowed should be %v: %s", op.OperationID, role, resp.StatusCode, allowed, b)
+				t.Errorf("%s as %q: got %d, allowed should be %v", op.OperationID, column, status, allowed)
 			}
-			checked++
+		}
+		table.WriteString("\n")
+	}
+	got := regexp.MustCompile(` +\n`).ReplaceAllString(table.String(), "\n")
+	const golden = "testdata/rights.txt"
+	if *update {
+		if err := errors.Join(os.MkdirAll("testdata", 0o750), os.WriteFile(golden, []byte(got), 0o600)); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if want := 25 * (len(rollout.Roles) + 1); checked != want {
-		t.Errorf("cells checked: got %d, want %d; a new operation needs its rule here", checked, want)
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), got); d != "" {
+		t.Errorf("%s (-want +got; -update rewrites it):\n%s", golden, d)
 	}
 	if strings.Contains(r.log.String(), "token-of-") {
 		t.Error("the log shows a token")
 	}
+}
+
+// status asks for an operation and leaves its answer, which may be a stream.
+func (r *rig) status(t *testing.T, op operation, id, name, token string) int {
+	t.Helper()
+	var body io.Reader
+	if op.method == http.MethodPost {
+		body = strings.NewReader(bodyOf(op.OperationID, name))
+	}
+	req, err := http.NewRequestWithContext(t.Context(), op.method, r.url+fill(op.path, id, name), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set(keyHeader, op.OperationID+token+id)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
 }
 
 // schemas compiles the document's schemas.
