@@ -98,7 +98,8 @@ type Notice struct {
 	// rollout's status message.
 	Ref       string `json:"ref,omitempty"`
 	ThreadRef string `json:"threadRef,omitempty"`
-	// Summary is one line, at most 200 characters.
+	// Summary is one line, at most 200 characters and what a command in it needs to
+	// reach belayd.
 	Summary string    `json:"summary"`
 	At      time.Time `json:"at"`
 	Rollout Rollout   `json:"rollout"`
@@ -147,8 +148,10 @@ type Rollout struct {
 	ManualRollback string `json:"manualRollback,omitempty"`
 	BelayRollback  string `json:"belayRollback,omitempty"`
 	BelayAck       string `json:"belayAck,omitempty"`
-	// URL is where the rollout can be looked at; "" when there is no such place.
+	// URL is where the rollout can be looked at, Server what `belay --server` takes;
+	// "" when there is no such place.
 	URL     string    `json:"url,omitempty"`
+	Server  string    `json:"server,omitempty"`
 	Started time.Time `json:"started"`
 }
 

@@ -205,7 +205,7 @@ func samples() []Notice {
 	full.Rollout = Rollout{
 		ID: "r", Policy: "p", Owner: "o", Router: "r", Endpoint: "e", Stable: "blue", Candidate: "green", Version: "1", Requester: "q",
 		OnBehalfOf: "b", Labels: map[string]string{"l": "v"}, Runbook: "https://r", Phase: "baking", Reason: "r", Sentence: "s", Step: "t",
-		Weights: map[string]int{"blue": 75, "green": 25}, WaitingFor: "w", ManualRollback: "m", BelayRollback: "b", URL: "https://u", Started: at,
+		Weights: map[string]int{"blue": 75, "green": 25}, WaitingFor: "w", ManualRollback: "m", BelayRollback: "b", URL: "https://u", Server: "https://s", Started: at,
 		Guardrails: []Guardrail{{Name: "g", Verdict: "pass", Candidate: "1", Stable: "1", Interval: "1-2", Limit: "<= 2", N: "10", Sentence: "s"}},
 	}
 	q := *bare.Question

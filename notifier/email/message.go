@@ -54,8 +54,10 @@ What to do
 {{if eq .Question.State "open"}}Should {{.Rollout.Candidate}} {{.Rollout.Version}} go from {{.Question.Before}} to {{.Question.After}}?
 {{with .Question.RequestsPerHour}}It would serve about {{count .}} requests an hour.
 {{end}}
-  approve: belay approve {{.Rollout.ID}} --gate {{.Question.Gate}}
-  reject:  belay reject {{.Rollout.ID}} --gate {{.Question.Gate}} --reason ...   (rolls back)
+  approve:
+    belay approve {{.Rollout.ID}} --gate {{.Question.Gate}}{{with .Rollout.Server}} --server {{.}}{{end}}
+  reject, which rolls back:
+    belay reject {{.Rollout.ID}} --gate {{.Question.Gate}} --reason '…'{{with .Rollout.Server}} --server {{.}}{{end}}
 
 Answers needed: {{.Question.Quorum}}{{with .Question.Groups}}, from {{join ", " .}}{{end}}{{with .Question.Users}}, from {{join ", " .}}{{end}}.
 Without an answer until {{time .Question.Expires}}: {{.Question.OnExpiry}}.

@@ -42,8 +42,9 @@ func Rollout() notifier.Rollout {
 		},
 		WaitingFor:     "product-owner until 16:00 UTC",
 		ManualRollback: "az ml online-endpoint update --name recs --traffic blue=100",
-		BelayRollback:  "belay rollback r-7f3a --reason '…'",
-		URL:            "https://belay.example/rollouts/r-7f3a",
+		BelayRollback:  "belay rollback r-7f3a --reason '…' --server https://belay.example",
+		URL:            "https://belay.example/v1/rollouts/r-7f3a",
+		Server:         "https://belay.example",
 		Started:        Noon.Add(-2 * time.Hour),
 	}
 }
@@ -59,7 +60,7 @@ func Notice(topic notifier.Topic) notifier.Notice {
 	switch topic {
 	case notifier.TopicPage:
 		n.Severity = notifier.SeverityCritical
-		n.Since, n.Rollout.BelayAck = Noon.Add(-time.Minute), "belay ack r-7f3a"
+		n.Since, n.Rollout.BelayAck = Noon.Add(-time.Minute), "belay ack r-7f3a --server https://belay.example"
 		n.Summary = "recs: failures broke its limit on green; rolling back to blue"
 	case notifier.TopicTest:
 		n.Severity = notifier.SeverityCritical

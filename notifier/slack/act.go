@@ -77,7 +77,11 @@ func (c *Client) click(ctx context.Context, ic slack.InteractionCallback, a slac
 		return outcome{}
 	}
 	c.log.WarnContext(ctx, "dialog not opened", "rollout", v.Rollout, "outcome", c.classify(err).Error())
-	return say(fmt.Sprintf("The dialog could not be opened; nothing was decided. Try again, or use: belay %s %s", d.verb(), v.Rollout))
+	instead := fmt.Sprintf("belay %s %s --reason '…'", d.verb(), v.Rollout)
+	if c.config.Server != "" {
+		instead += " --server " + c.config.Server
+	}
+	return say("The dialog could not be opened; nothing was decided. Try again, or use: " + instead)
 }
 
 // submission decides what a dialog was sent with. What is not accepted stands in

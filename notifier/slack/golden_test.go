@@ -120,7 +120,7 @@ func TestTemplates(t *testing.T) {
 	status.Summary, status.Severity = "`<@U1>`", notifier.SeverityCritical
 	notify(t, c, status)
 	for i, want := range []string{
-		`:eyes: <https://belay.example/rollouts/r-7f3a|look> no link &lt;!channel&gt; &amp; co until <!date^1795536000^{date_short_pretty} {time}|2026-11-24 16:00 UTC>`,
+		`:eyes: <https://belay.example/v1/rollouts/r-7f3a|look> no link &lt;!channel&gt; &amp; co until <!date^1795536000^{date_short_pretty} {time}|2026-11-24 16:00 UTC>`,
 		"`'&lt;@U1&gt;'` :red_circle: <@U024BE7LH>",
 	} {
 		if got := string(pretty(t, w.Messages[i].Blocks)); !strings.Contains(got, string(bytes.Trim(pretty(t, want), "\"\n"))) {

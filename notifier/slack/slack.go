@@ -68,6 +68,8 @@ type Config struct {
 	// PageMention is who is mentioned in a page: a user ("U…"), a user group ("S…"),
 	// "here", or "" for nobody.
 	PageMention string
+	// Server is belayd's address in commands that people are told to use; "" for none.
+	Server string
 	// NoCharts leaves out the picture of the guardrails.
 	NoCharts bool
 	// Templates override the first section of messages, see defaults for the names.

@@ -291,7 +291,7 @@ func waitingFor(p *rollout.Plan, s rollout.State) string {
 		if s.StartAt.IsZero() {
 			return "the policy's schedule"
 		}
-		return "the policy's schedule: " + s.StartAt.UTC().Format(time.RFC3339)
+		return "the policy's schedule, which starts at " + s.StartAt.UTC().Format(time.RFC3339)
 	case rollout.PhaseWaiting:
 		var open []string
 		for _, g := range gatesOf(p, s) {

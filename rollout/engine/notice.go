@@ -16,15 +16,23 @@ import (
 // now. It is pure.
 func notice(p *rollout.Plan, s *rollout.State, e rollout.Effect, external string, at time.Time) notifier.Notice {
 	n := e.Notice
+	flags := ""
+	if external = strings.TrimRight(external, "/"); external != "" {
+		flags = " --server " + external
+	}
+	told := func(sentence string) string {
+		return rollout.Told(sentence, flags, func(t time.Time) string { return instant(t, at) })
+	}
 	out := notifier.Notice{
 		Key: n.Key, Delivery: e.ID, Topic: notifier.Topic(n.Topic), Severity: notifier.Severity(n.Severity), Resolve: n.Resolve,
-		Ref: n.Ref, ThreadRef: n.ThreadRef, Summary: clip(n.Summary, 200), At: at, Rollout: view(p, s, external),
+		Ref: n.Ref, ThreadRef: n.ThreadRef, Summary: told(clip(n.Summary, 200)), At: at, Rollout: view(p, s, external, told),
 	}
+	out.Rollout.BelayRollback = "belay rollback " + p.ID + " --reason '…'" + flags
 	if n.Question != nil {
 		out.Question = question(p, s, *n.Question, at)
 	}
-	if n.Topic == rollout.TopicPage && !n.Resolve && s.Page != nil {
-		out.Since, out.Rollout.BelayAck = s.Page.Since, "belay ack "+p.ID
+	if n.Key == p.PageKey() && !n.Resolve && s.Page != nil {
+		out.Since, out.Rollout.BelayAck = s.Page.Since, "belay ack "+p.ID+flags
 		if a := s.Acknowledged(); a != nil {
 			out.Acknowledged = &notifier.Acknowledgement{Who: orElse(a.By.Name, a.By.ID), When: a.At, Reason: a.Reason}
 		}
@@ -32,15 +40,27 @@ func notice(p *rollout.Plan, s *rollout.State, e rollout.Effect, external string
 	return out
 }
 
+// instant shows an instant of a message that is sent now: readers may be anywhere.
+func instant(t, now time.Time) string {
+	away := t.Sub(now).Round(time.Minute)
+	how := "in " + strings.TrimSuffix(away.String(), "0s")
+	switch {
+	case away < 0:
+		how = strings.TrimSuffix((-away).String(), "0s") + " ago"
+	case away == 0:
+		how = "now"
+	}
+	return t.UTC().Format("2006-01-02 15:04 UTC") + " (" + how + ")"
+}
+
 // view is what a message may show of a rollout.
-func view(p *rollout.Plan, s *rollout.State, external string) notifier.Rollout {
+func view(p *rollout.Plan, s *rollout.State, external string, told func(string) string) notifier.Rollout {
 	r := notifier.Rollout{
 		ID: p.ID, Policy: p.Policy.Name, Owner: p.Policy.Owner, Router: p.Endpoint.Router, Endpoint: p.Endpoint.Name,
 		Stable: s.Stable, Candidate: p.Release.Candidate, Version: p.Release.Version,
 		Requester: p.Release.Requester.ID, OnBehalfOf: p.Release.OnBehalfOf, Labels: p.Release.Labels,
-		Runbook: p.Policy.Annotations["runbook"], Phase: string(s.Phase), Reason: string(s.Reason), Sentence: s.Sentence,
-		WaitingFor: waitingFor(p, s), ManualRollback: s.Manual, BelayRollback: "belay rollback " + p.ID + " --reason '…'",
-		Started: s.Created,
+		Runbook: p.Policy.Annotations["runbook"], Phase: string(s.Phase), Reason: string(s.Reason), Sentence: told(s.Sentence),
+		WaitingFor: told(waitingFor(p, s)), ManualRollback: s.Manual, Started: s.Created, Server: external,
 	}
 	if s.Step >= 0 && s.Step < len(p.Steps) {
 		r.Step = p.Steps[s.Step].Name
@@ -49,7 +69,7 @@ func view(p *rollout.Plan, s *rollout.State, external string) notifier.Rollout {
 		r.Weights = s.Confirmed.Weights
 	}
 	if external != "" {
-		r.URL = strings.TrimRight(external, "/") + "/rollouts/" + p.ID
+		r.URL = external + "/v1/rollouts/" + p.ID
 	}
 	if s.Reached < 0 {
 		for _, c := range s.Checks {
@@ -80,7 +100,7 @@ func waitingFor(p *rollout.Plan, s *rollout.State) string {
 	case rollout.PhaseWaiting:
 		for _, a := range p.Approvals {
 			if q, ok := s.Gates[a.Name]; ok && q.State == rollout.QuestionOpen {
-				return a.Name + " until " + q.Expires.UTC().Format("15:04 UTC")
+				return a.Name + " until " + q.Expires.UTC().Format(time.RFC3339)
 			}
 		}
 		return "a window"

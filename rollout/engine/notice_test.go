@@ -47,6 +47,9 @@ func TestNotice(t *testing.T) {
 	answered.Answers = []rollout.GateAnswer{{By: rollout.Person{ID: "u1", Name: "Owner"}, At: noon, Approve: true, Reason: "fine"}}
 	rolling := s
 	rolling.Phase, rolling.Reason, rolling.Sentence, rolling.Gates = rollout.PhaseRollingBack, rollout.ReasonBreach, "failures broke its limit.", nil
+	rolling.Page, rolling.Acked = &rollout.OpenPage{Since: noon.Add(-time.Minute)}, &rollout.Acknowledgement{By: rollout.Person{ID: "ann", Name: "Ann"}, At: noon, Reason: "on it"}
+	cold := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseRefused, Reason: rollout.ReasonCooldown, Step: -1, Reached: -1,
+		Sentence: "Version v2 is in its cooldown until 2026-11-25T10:00:00Z; wait, or clear it with `belay cooldown clear edge/recs`."}
 	queued := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseQueued, Step: -1, Reached: -1, Ahead: "r0"}
 	refused := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseRefused, Reason: rollout.ReasonPreflight, Step: -1, Reached: -1,
 		Sentence: "Check capacity: found 1 instance, expected 3.", Checks: []rollout.CheckResult{{Check: "ready", OK: true, Found: "ready", Expected: "ready"},
@@ -60,6 +63,7 @@ func TestNotice(t *testing.T) {
 		{"approved", s, rollout.Notice{Key: "r1/ask/owner/n1", Topic: rollout.TopicAsk, Severity: "info", Summary: "approved", Ref: "C1/17", ThreadRef: "C1/16", Question: &answered}},
 		{"page", rolling, rollout.Notice{Key: "rollout/recs/r1", Topic: rollout.TopicPage, Severity: "critical", Summary: "recs is rolled back"}},
 		{"refused", refused, rollout.Notice{Key: "r1/status", Topic: rollout.TopicStatus, Severity: "warning", Summary: "refused"}},
+		{"cooldown", cold, rollout.Notice{Key: "r1/status", Topic: rollout.TopicStatus, Severity: "warning", Summary: cold.Sentence}},
 		{"queued", queued, rollout.Notice{Key: "r1/status", Topic: rollout.TopicStatus, Severity: "info", Summary: "waits"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"crypto/tls"
+	"strings"
 	"time"
 
 	"github.com/belayd/belay/notifier"
@@ -145,8 +146,10 @@ func buildSlack(b *builder, field string, c NotifierConfig) (notifier.Notifier, 
 	if err != nil {
 		return nil, err
 	}
+	server := strings.TrimRight(b.config.ExternalURL, "/")
+	b.read["externalURL"] = server // one made for another is another
 	return slack.New(slack.Config{BotToken: bot.Reveal(), AppToken: app.Reveal(), SigningSecret: signing.Reveal(), URL: s.URL, Channel: s.Channel,
-		Channels: s.Channels, PageMention: s.PageMention, NoCharts: s.NoCharts, Templates: s.Templates, Client: cl, Log: b.log})
+		Channels: s.Channels, PageMention: s.PageMention, Server: server, NoCharts: s.NoCharts, Templates: s.Templates, Client: cl, Log: b.log})
 }
 
 func buildPagerDuty(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
