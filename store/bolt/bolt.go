@@ -13,6 +13,8 @@
 //     commands that help.
 //   - One process at a time: the file is locked. Network file systems, whose
 //     locks do not hold, are refused.
+//   - The store and its reserve are regular files in a folder where nobody else
+//     puts any: links to them and folders that everybody may write are refused.
 //
 // It does not replicate (store/jetstream does), encrypt or compress. The locks,
 // the free space and the kind of file system are known on Linux only; elsewhere
@@ -78,6 +80,8 @@ var (
 	ErrForeign = errors.New("bolt: not a store of this version")
 	// ErrNetwork: the file would lie on a network file system.
 	ErrNetwork = errors.New("bolt: network file system")
+	// ErrUnsafe: others may put files where the store is, or have done so.
+	ErrUnsafe = errors.New("bolt: unsafe place")
 	// ErrReadOnly: the store was opened to be read only.
 	ErrReadOnly = errors.New("bolt: read-only")
 )
@@ -132,8 +136,8 @@ var (
 // Open opens the store in the file at path, which it creates if it is missing.
 // It reads the whole file to see that it is sound, compacts it if more than
 // half of it is free, and starts the one goroutine that writes; Close ends it.
-// The errors are ErrInUse, ErrCorrupt, ErrForeign, ErrNetwork or the system's,
-// each with the remedy.
+// The errors are ErrInUse, ErrCorrupt, ErrForeign, ErrNetwork, ErrUnsafe or the
+// system's, each with the remedy.
 func Open(path string, o Options) (*Store, error) {
 	s, err := open(path, o)
 	if err != nil {
@@ -149,7 +153,7 @@ func open(path string, o Options) (*Store, error) {
 	if o.Reserve == 0 {
 		o.Reserve = reserveSize
 	}
-	path, err := resolve(path)
+	path, err := resolve(path, o.ReadOnly)
 	if err != nil {
 		return nil, err
 	}
@@ -181,15 +185,18 @@ func open(path string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// resolve returns the file that the path names, wherever links lead: a
-// compaction replaces the file, not the link.
-func resolve(path string) (string, error) {
+// resolve returns the file that the path names, wherever the links of its folder
+// lead. To be read, the file may be a link itself.
+func resolve(path string, readOnly bool) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return "", err
 	}
-	if target, err := filepath.EvalSymlinks(path); err == nil {
+	if target, err := filepath.EvalSymlinks(path); err == nil && readOnly {
 		return target, nil
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		return filepath.Join(dir, filepath.Base(path)), nil
 	}
 	return path, nil // There is no file yet, or opening it says what is wrong.
 }
@@ -197,7 +204,10 @@ func resolve(path string) (string, error) {
 // openFile locks, checks and maps the file, in this order.
 func (s *Store) openFile() error {
 	if !s.opts.ReadOnly {
-		if err := refuseNetwork(filepath.Dir(s.path)); err != nil {
+		if err := prepare(filepath.Dir(s.path)); err != nil {
+			return err
+		}
+		if err := errors.Join(refuseIrregular(s.path), refuseIrregular(s.reserve.path)); err != nil {
 			return err
 		}
 		if err := create(s.path); err != nil {

@@ -44,6 +44,9 @@ func freeBytes(dir string) (n uint64, ok bool) {
 	return fs.Bavail * uint64(fs.Bsize), true
 }
 
+// noFollow makes the opening of a link fail.
+const noFollow = syscall.O_NOFOLLOW
+
 // lockable: a lock keeps other processes out of the file.
 const lockable = true
 

@@ -16,7 +16,7 @@ import (
 func smallDisk(t *testing.T, size string) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=0700,size="+size); err != nil {
 		skipReal(t, fmt.Sprintf("no real small disk: mount tmpfs: %v (it takes root)", err))
 	}
 	t.Cleanup(func() {

@@ -10,6 +10,9 @@ func refuseNetwork(string) error { return nil }
 // freeBytes cannot tell here.
 func freeBytes(string) (n uint64, ok bool) { return 0, false }
 
+// noFollow: the flag is not known here.
+const noFollow = 0
+
 // lockable: only bbolt's own lock keeps other processes out of the file.
 const lockable = false
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -14,6 +15,40 @@ import (
 
 // lockPoll is how often a lock that another process has is asked for again.
 const lockPoll = 50 * time.Millisecond
+
+// prepare makes the last part of the folder if that is missing, for this user alone,
+// and refuses one that cannot be trusted.
+func prepare(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make the folder: %w; all but its last part must exist, and belong to the user of belayd", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode(); mode.Perm()&0o002 != 0 {
+		return fmt.Errorf("%w: everybody may put files into %s (mode %04o), in the place of the store's too; run chmod o-w %s, or give the store a folder of its own, such as %s, which belayd makes",
+			ErrUnsafe, dir, mode.Perm(), quote(dir), filepath.Join(dir, "store"))
+	}
+	return refuseNetwork(dir)
+}
+
+// refuseIrregular returns ErrUnsafe if there is something else than a regular file:
+// what is written would go elsewhere.
+func refuseIrregular(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() == fs.ModeSymlink:
+		return fmt.Errorf("%w: %s is a link; remove it, and name the file itself", ErrUnsafe, path)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%w: %s is no regular file; move it away", ErrUnsafe, path)
+	}
+	return nil
+}
 
 // create makes an empty store at path unless there is a file. The file appears
 // whole: it is written and synced under another name and then linked, which
@@ -24,7 +59,7 @@ func create(path string) error {
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // 0600
 	if err != nil {
-		return fmt.Errorf("create: %w; the directory must exist and belong to the user of belayd", err)
+		return fmt.Errorf("create: %w; the folder must belong to the user of belayd", err)
 	}
 	defer func() { _ = os.Remove(tmp.Name()) }() //nolint:gosec // The name is the one just made.
 	if err := initialize(tmp); err != nil {
@@ -82,7 +117,7 @@ func openLocked(path string, readOnly bool, timeout time.Duration) (*os.File, er
 	}
 	deadline := time.Now().Add(timeout)
 	for {
-		f, err := os.OpenFile(path, flag, 0)
+		f, err := os.OpenFile(path, flag|syscall.O_NONBLOCK, 0) // a named pipe has no lock to wait for
 		if err != nil {
 			return nil, err
 		}

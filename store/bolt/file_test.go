@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,8 +46,92 @@ func TestCreate(t *testing.T) {
 			t.Errorf("%s: got mode %v, %v; want 0600", name, info.Mode(), err)
 		}
 	}
-	if _, err := Open(filepath.Join(t.TempDir(), "no", "belay.db"), testOptions()); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "directory must exist") {
-		t.Errorf("Open in a directory that is missing: got error %v, want %v that says so", err, fs.ErrNotExist)
+	own := filepath.Join(t.TempDir(), "own", "belay.db")
+	opened(t, own, testOptions())
+	if info, err := os.Stat(filepath.Dir(own)); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder that was made: got mode %v, %v; want 0700", info.Mode(), err)
+	}
+	if _, err := Open(filepath.Join(t.TempDir(), "no", "where", "belay.db"), testOptions()); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "must exist") {
+		t.Errorf("Open below a folder that is missing: got error %v, want %v that says so", err, fs.ErrNotExist)
+	}
+}
+
+// Where others may put files, or have put a link in the place of one, nothing is
+// written: a link would have its target overwritten.
+func TestUnsafe(t *testing.T) {
+	refused := func(what, path, remedy string) {
+		t.Helper()
+		s, err := Open(path, Options{Reserve: 1 << 20})
+		if err == nil {
+			_ = s.Close() // it should not be there
+		}
+		if !errors.Is(err, ErrUnsafe) || !strings.Contains(err.Error(), remedy) {
+			t.Errorf("%s: got error %v, want %v with %q", what, err, ErrUnsafe, remedy)
+		}
+	}
+	for _, mode := range []fs.FileMode{0o777, 0o777 | fs.ModeSticky, 0o702} {
+		path := newPath(t)
+		if err := os.Chmod(filepath.Dir(path), mode); err != nil { //nolint:gosec // that is the point
+			t.Fatal(err)
+		}
+		refused(fmt.Sprintf("a folder of mode %v", mode), path, "chmod o-w "+filepath.Dir(path))
+		if left := names(t, path); len(left) > 0 {
+			t.Errorf("a folder of mode %v: got the files %v in it, want none", mode, left)
+		}
+	}
+
+	target := filepath.Join(t.TempDir(), "precious")
+	for _, name := range []string{"belay.db", "belay.db.reserve"} {
+		path := newPath(t)
+		if err := errors.Join(os.WriteFile(target, []byte("precious"), 0o600), os.Symlink(target, filepath.Join(filepath.Dir(path), name))); err != nil {
+			t.Fatal(err)
+		}
+		refused("a link at "+name, path, "is a link")
+		if b, err := os.ReadFile(target); err != nil || string(b) != "precious" {
+			t.Errorf("a link at %s: its target holds %.20q, %v; want it as it was", name, b, err)
+		}
+	}
+
+	path := newPath(t)
+	if err := os.Mkdir(path+".reserve", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	refused("a folder at the reserve", path, "is no regular file")
+}
+
+// A link that takes the reserve's place later is neither written through nor cut.
+func TestReserveBecomesALink(t *testing.T) {
+	path := newPath(t)
+	s := opened(t, path, Options{Reserve: 1 << 20})
+	target := filepath.Join(t.TempDir(), "precious")
+	if err := errors.Join(os.WriteFile(target, []byte("precious"), 0o600), os.Remove(path+".reserve"), os.Symlink(target, path+".reserve")); err != nil {
+		t.Fatal(err)
+	}
+	if s.reserve.release(4) {
+		t.Error("the reserve was cut, want nothing given back")
+	}
+	if err := s.reserve.take(); !errors.Is(err, ErrUnsafe) {
+		t.Errorf("take: got error %v, want %v", err, ErrUnsafe)
+	}
+	if b, err := os.ReadFile(target); err != nil || string(b) != "precious" {
+		t.Errorf("the link's target holds %.20q, %v; want it as it was", b, err)
+	}
+}
+
+// A named pipe in the store's place is refused at once, also by who only looks.
+func TestPipe(t *testing.T) {
+	path := newPath(t)
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Skipf("SKIPPED: no named pipes here: %v", err)
+	}
+	for what, open := range map[string]func() error{
+		"Open":      func() error { _, err := Open(path, testOptions()); return err },
+		"read-only": func() error { _, err := Open(path, Options{ReadOnly: true}); return err },
+		"OpenLook":  func() error { _, err := OpenLook(path, 0); return err },
+	} {
+		if err := open(); !errors.Is(err, ErrUnsafe) && !errors.Is(err, ErrForeign) {
+			t.Errorf("%s: got error %v, want it refused", what, err)
+		}
 	}
 }
 
@@ -179,8 +264,8 @@ func makeSparse(t *testing.T, path string) string {
 func TestCompact(t *testing.T) {
 	path := newPath(t)
 	dump := makeSparse(t, path)
-	link := filepath.Join(t.TempDir(), "link.db")
-	if err := os.Symlink(path, link); err != nil {
+	link := filepath.Join(t.TempDir(), "link") // a folder may be one, a store may not
+	if err := os.Symlink(filepath.Dir(path), link); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.Stat(path)
@@ -192,7 +277,7 @@ func TestCompact(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log strings.Builder
-	s := opened(t, link, Options{Reserve: -1, Logger: textLogger(&log)})
+	s := opened(t, filepath.Join(link, filepath.Base(path)), Options{Reserve: -1, Logger: textLogger(&log)})
 	after, err := os.Stat(path)
 	if err != nil || after.Size() > before.Size()/2 || after.Mode().Perm() != 0o600 {
 		t.Errorf("got %d bytes and mode %v after %d, %v; want less than half and 0600", after.Size(), after.Mode(), before.Size(), err)

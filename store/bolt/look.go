@@ -51,7 +51,7 @@ func openLook(path string, timeout time.Duration) (*Look, error) {
 	if timeout <= 0 {
 		timeout = lockTimeout
 	}
-	path, err := resolve(path)
+	path, err := resolve(path, true)
 	if err != nil {
 		return nil, err
 	}

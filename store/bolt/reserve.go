@@ -36,7 +36,7 @@ func (r *reserve) release(to int64) bool {
 	if r.left.Load() <= to {
 		return false
 	}
-	err := os.Truncate(r.path, to)
+	err := r.cut(to)
 	if err == nil && to == 0 {
 		err = os.Remove(r.path)
 	}
@@ -66,9 +66,27 @@ func (r *reserve) take() error {
 	return nil
 }
 
+// cut makes the file that there is smaller.
+func (r *reserve) cut(to int64) error {
+	f, err := r.open(0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(to), f.Close())
+}
+
+// open opens the file to be written, and nothing else that has its name: never what
+// a link leads to.
+func (r *reserve) open(flag int) (*os.File, error) {
+	if err := refuseIrregular(r.path); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(r.path, os.O_WRONLY|noFollow|flag, 0o600)
+}
+
 // fill writes noise, which a file system that compresses cannot make smaller.
 func (r *reserve) fill() error {
-	f, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := r.open(os.O_CREATE | os.O_TRUNC)
 	if err != nil {
 		return err
 	}
