@@ -274,12 +274,16 @@ func TestPanicIsAProblem(t *testing.T) {
 	}
 }
 
-// What is wrong with the daemon is named by /readyz; /healthz depends on nothing.
+// What is wrong with the daemon is named by /readyz to those who may view; /healthz
+// depends on nothing.
 func TestHealth(t *testing.T) {
 	problems := []string{"trigger nats:RELEASES: disconnected"}
 	r := serve(t, Config{Auth: actors(), Ready: func(context.Context) []string { return problems }, Version: "1.2.3"})
-	if resp, b := r.ask(t, "GET", "/readyz", "", ""); resp.StatusCode != 503 || !strings.Contains(string(b), problems[0]) {
-		t.Errorf("readyz: got %d %s", resp.StatusCode, b)
+	for token, told := range map[string]bool{tokenOf(RoleView): true, "token-of-bob": false, "": false} {
+		resp, b := r.ask(t, "GET", "/readyz", token, "")
+		if resp.StatusCode != 503 || strings.Contains(string(b), problems[0]) != told {
+			t.Errorf("readyz as %q: got %d %s, want 503 and what is wrong told=%v", token, resp.StatusCode, b, told)
+		}
 	}
 	if resp, b := r.ask(t, "GET", "/healthz", "", ""); resp.StatusCode != 200 || !strings.Contains(string(b), "1.2.3") {
 		t.Errorf("healthz: got %d %s", resp.StatusCode, b)

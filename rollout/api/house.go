@@ -119,7 +119,19 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request, _ Actor) error {
 	return send(w, http.StatusOK, Health{SchemaVersion: SchemaVersion, Status: "ok", Version: s.c.Version})
 }
 
-// readiness says whether the daemon can do its work and, if not, what is wrong.
+// mayView reports whether who asks may view something. Nobody has to say who they
+// are to ask: who does not is a stranger, and no refusal.
+func (s *Server) mayView(r *http.Request) bool {
+	var auth Authenticator = Loopback{}
+	if s.c.Auth != nil {
+		auth = s.c.Auth
+	}
+	a, err := auth.Authenticate(r)
+	return err == nil && a.MayAnywhere(RoleView)
+}
+
+// readiness says whether the daemon can do its work and, to those who may view, what
+// is wrong: that may name files, addresses and people.
 func (s *Server) readiness(w http.ResponseWriter, r *http.Request, _ Actor) error {
 	out := Health{SchemaVersion: SchemaVersion, Status: "ready", Version: s.c.Version}
 	if s.c.Ready != nil {
@@ -127,6 +139,9 @@ func (s *Server) readiness(w http.ResponseWriter, r *http.Request, _ Actor) erro
 	}
 	if len(out.Problems) > 0 {
 		out.Status = "not ready"
+		if !s.mayView(r) {
+			out.Problems = nil
+		}
 		return send(w, http.StatusServiceUnavailable, out)
 	}
 	return send(w, http.StatusOK, out)

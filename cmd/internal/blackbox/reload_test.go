@@ -74,10 +74,15 @@ func (w *world) hup() {
 	}
 }
 
-// problems is what /readyz names, "" when it is ready.
+// problems is what /readyz names to the viewer, "" when it is ready.
 func (w *world) problems() string {
 	w.t.Helper()
-	resp, err := http.Get("http://" + w.address + "/readyz")
+	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, "http://"+w.address+"/readyz", nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+tokenOf("viewer"))
+	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -105,8 +105,11 @@ func lookReady(ctx context.Context, c *api.Client) []finding {
 	for _, p := range h.Problems {
 		out = append(out, finding{What: "daemon", Found: p, Remedy: "see belayd's log"})
 	}
-	if len(h.Problems) == 0 {
+	switch {
+	case h.Status == "ready":
 		out = append(out, finding{OK: true, What: "daemon", Found: "ready"})
+	case len(h.Problems) == 0:
+		out = append(out, finding{What: "daemon", Found: "not ready; it says why to those who may view", Remedy: "name a token with --token-file, BELAY_TOKEN_FILE or a context"})
 	}
 	return out
 }

@@ -34,7 +34,7 @@ func TestReloadKeepsOldSet(t *testing.T) {
 	} {
 		b.write("belayd.yaml", bad)
 		b.hup()
-		if code, body := b.ask("GET", "/readyz", "", ""); code != http.StatusServiceUnavailable || !strings.Contains(body, `"problems":["`) {
+		if code, body := b.ask("GET", "/readyz", "ann", ""); code != http.StatusServiceUnavailable || !strings.Contains(body, `"problems":["`) {
 			t.Errorf("%s: readyz: got %d %s", name, code, body)
 		}
 		if got := b.metric("belay_config_last_reload_successful"); got != "0" {
@@ -205,7 +205,7 @@ func TestReloadRefusesUsed(t *testing.T) {
 	s := at(p, "ann", "bob")
 	s.noRouter, s.extras = true, "routers: {other: {webhook: {url: \""+p.URL+"\"}}}\n"
 	b.take(s)
-	if code, body := b.ask("GET", "/readyz", "", ""); code != http.StatusServiceUnavailable || !strings.Contains(body, "router edge is used by "+id) {
+	if code, body := b.ask("GET", "/readyz", "ann", ""); code != http.StatusServiceUnavailable || !strings.Contains(body, "router edge is used by "+id) {
 		t.Errorf("readyz: got %d %s, want the rollout named", code, body)
 	}
 	if code, _ := b.ask("GET", "/v1/rollouts", "bob", ""); code != http.StatusUnauthorized {
@@ -216,7 +216,7 @@ func TestReloadRefusesUsed(t *testing.T) {
 	kind.noRouter, kind.extras = true, "routers: {edge: {haproxy: {socket: /run/haproxy/admin.sock}}}\n"
 	b.write("policies/recs.yaml", swift)
 	b.take(kind)
-	if _, body := b.ask("GET", "/readyz", "", ""); !strings.Contains(body, "router edge is used by "+id) {
+	if _, body := b.ask("GET", "/readyz", "ann", ""); !strings.Contains(body, "router edge is used by "+id) {
 		t.Errorf("another kind: readyz: got %s, want the rollout named", body)
 	}
 	b.act("ann", id, "rollback", `{"reason":"a hunch"}`)
