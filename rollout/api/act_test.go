@@ -78,6 +78,7 @@ func TestStartRefusals(t *testing.T) {
 		{`{"policy":3}`, nil, 400, "number"},
 		{`{"policy":"recs","policy":"ads","candidate":"green","version":"1"}`, nil, 400, `field \"policy\" stands there twice`},
 		{`{"policy":"recs","candidate":"green","version":"1","Policy":"ads"}`, nil, 400, `field \"Policy\" stands there twice`},
+		{`{"policy":"recs","candidate":"green","version":"1","labels":{"team":"a","team":"b"}}`, nil, 400, `field \"team\" stands there twice`},
 		{`null`, nil, 400, "candidate: is missing"},
 		{`{"policy":"recs","candidate":"","version":""}`, nil, 400, "candidate: is missing; version: is missing"},
 		{`{"policy":"recs","policyText":"x","candidate":"g","version":"1"}`, nil, 400, "policy: want a policy's name, or policyText"},

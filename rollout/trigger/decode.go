@@ -16,6 +16,7 @@ import (
 	cloudevent "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/nats-io/nats.go"
 
+	"github.com/belayd/belay/rollout/unique"
 	"github.com/belayd/belay/store"
 )
 
@@ -171,7 +172,8 @@ func decodeObject(body []byte) (map[string]any, error) {
 	return doc, nil
 }
 
-// decodeJSON reads exactly one JSON value; numbers keep their digits.
+// decodeJSON reads exactly one JSON value, no object of which has a field twice;
+// numbers keep their digits.
 func decodeJSON(body []byte) (any, error) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
@@ -181,6 +183,9 @@ func decodeJSON(body []byte) (any, error) {
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("the body is not JSON: something follows the first value")
+	}
+	if err := unique.Fields(body, false); err != nil {
+		return nil, fmt.Errorf("the body is ambiguous: %w", err)
 	}
 	return v, nil
 }

@@ -252,6 +252,8 @@ func TestPoison(t *testing.T) {
 		{`{"id":"b","policy":"nobody","candidate":"green","version":"1"}`, "no such policy"},
 		{`{"specversion":"1.0","id":"c","type":"x","data":{}}`, "CloudEvent"},
 		{plain("x", "1") + plain("y", "2"), "something follows"},
+		{`{"id":"d","policy":"recs","candidate":"green","version":"1","version":"2"}`, `field "version" stands there twice`},
+		{`{"specversion":"1.0","id":"e","source":"s","type":"x","data":{"policy":"recs","candidate":"green","candidate":"blue"}}`, `field "candidate" stands there twice`},
 		{strings.Repeat(" ", bodyMax) + "{}", "at most"},
 	}
 	for _, b := range bad {
