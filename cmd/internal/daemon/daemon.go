@@ -33,6 +33,7 @@ import (
 
 	"github.com/belayd/belay/cmd/internal/bulkhead"
 	"github.com/belayd/belay/cmd/internal/drill"
+	"github.com/belayd/belay/cmd/internal/refusals"
 	"github.com/belayd/belay/cmd/internal/serve"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
@@ -77,7 +78,9 @@ type daemon struct {
 	tasks     tasks
 	reloading reloading
 	drill     drill.Drill
-	registry  *prometheus.Registry
+	// refusals tells of release events that were refused.
+	refusals *refusals.Teller
+	registry *prometheus.Registry
 	// bulkhead stands between the daemon and its adapters.
 	bulkhead *bulkhead.Bulkhead
 	// points are around adapters and store, in a build that has them.
@@ -106,6 +109,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	d := &daemon{o: o, log: o.Logger, drill: drill.Drill{Log: o.Logger}, registry: prometheus.NewRegistry()}
+	d.refusals = refusals.New(d.refused)
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := registerBuildInfo(d.registry, o.Version); err != nil {
 		return err
@@ -211,6 +215,7 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 	spawn("api", server.Run)
 	spawn("control", func(ctx context.Context) error { return d.control(ctx, handler) })
 	spawn("drill", d.drill.Run)
+	spawn("refusals", d.refusals.Run)
 	d.tasks.start(ctx, d.log)
 	d.tasks.set(d.now().tasks(d))
 	spawn("config", func(ctx context.Context) error { return d.watch(ctx, reloadEvery) })
@@ -328,6 +333,7 @@ func CheckConfig(file string) (report string, ok bool) {
 		return err.Error(), false
 	}
 	d := &daemon{log: slog.New(slog.DiscardHandler)} // it never runs
+	d.refusals = refusals.New(d.refused)
 	if d.bulkhead, err = bulkhead.New(d.log, nil); err != nil {
 		return err.Error(), false
 	}

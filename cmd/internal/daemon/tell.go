@@ -6,10 +6,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belayd/belay/cmd/internal/refusals"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
-	"github.com/belayd/belay/rollout/trigger"
 )
 
 // tellTimeout bounds one message that no rollout's outbox carries.
@@ -38,25 +38,33 @@ func (d *daemon) testNotifiers(ctx context.Context, by rollout.Person) []api.Not
 	return out
 }
 
-// refused tells whoever the config's `tell` names of a release event that was
-// refused for good. It is kept in the store whether or not that arrives.
-func (d *daemon) refused(ctx context.Context, r trigger.Refusal) {
+// refused tells whoever the config's `tell` names of release events that were
+// refused for good. They are kept in the store whether or not that arrives.
+func (d *daemon) refused(ctx context.Context, what refusals.Digest) {
 	now := d.now()
+	var wg sync.WaitGroup
 	for _, name := range now.config.Tell {
-		n, ok := now.notifiers[name]
-		if !ok {
-			continue
-		}
-		key := fmt.Sprintf("refused/%s/%d", r.Trigger, r.Sequence)
-		call, cancel := context.WithTimeout(ctx, tellTimeout)
-		_, err := n.Notify(call, notifier.Notice{
-			Key: key, Delivery: key, Topic: notifier.TopicStatus, Severity: notifier.SeverityWarning, At: r.At,
-			Summary: notifier.Truncate(fmt.Sprintf("A release event on %s (message %d) was refused: %s", r.Subject, r.Sequence, r.Reason), 200),
-		})
-		cancel()
-		d.engine.Notified(name, err)
-		if err != nil {
-			d.log.Warn("refusal not told", "outcome", err.Error())
+		if n, ok := now.notifiers[name]; ok {
+			wg.Go(func() { d.tellRefused(ctx, name, n, what) })
 		}
 	}
+	wg.Wait()
+}
+
+// tellRefused tells one notifier. One that keeps messages updates the one that it
+// was told of the same minute before.
+func (d *daemon) tellRefused(ctx context.Context, name string, to notifier.Notifier, what refusals.Digest) {
+	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
+	defer cancel()
+	key := what.Key()
+	ref, err := to.Notify(ctx, notifier.Notice{
+		Key: key, Delivery: fmt.Sprintf("%s/%d", key, what.Count), Ref: what.Refs.Get(name), Topic: notifier.TopicStatus, Severity: notifier.SeverityWarning, At: what.Last.At,
+		Summary: notifier.Truncate(what.Text(), 250),
+	})
+	d.engine.Notified(name, err)
+	if err != nil {
+		d.log.Warn("refusal not told", "outcome", err.Error())
+		return
+	}
+	what.Refs.Set(name, ref)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/belayd/belay/cmd/internal/refusals"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/webhook"
 	"github.com/belayd/belay/rollout"
@@ -66,9 +67,12 @@ func TestTell(t *testing.T) {
 		t.Errorf("the answer: got %+v, want where to look and an end in %s", tests[1], notifier.TestLasts)
 	}
 	got = nil
-	d.refused(t.Context(), trigger.Refusal{Trigger: "nats:RELEASES", Sequence: 7, Subject: "models.approved.x", Reason: "no such policy", At: time.Now()})
+	d.refusals = refusals.New(d.refused)
+	for sequence := range uint64(50) {
+		d.refusals.Refused(t.Context(), trigger.Refusal{Trigger: "nats:RELEASES", Sequence: 7 + sequence, Subject: "models.approved.x", Reason: "no such policy", At: time.Now()})
+	}
 	if len(got) != 1 || !strings.Contains(got[0], "message 7) was refused: no such policy") {
-		t.Errorf("the receiver got %q, want the refusal", got)
+		t.Errorf("the receiver got %q, want the first refusal alone", got)
 	}
 	rec := httptest.NewRecorder()
 	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
