@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +21,9 @@ import (
 //	oneof:"group"     exactly one of the fields with the same group must stand there
 //	doc:"…"           what it means, for the JSON Schema
 //
+// Of what stands in the document its problems show places, names of fields and
+// reasons, never a line or a value: it may hold secrets.
+//
 // Fields may be structs (also embedded), pointers, slices, maps with string
 // keys, strings, booleans, whole numbers, floats, time.Duration (the unit is
 // needed), Raw, and what implements encoding.TextUnmarshaler. Values that
@@ -27,11 +31,37 @@ import (
 func Decode(file string, data []byte, out any) Problems {
 	tree, ps := readTree(file, data)
 	if tree == nil {
-		return ps
+		return ps.discreet()
 	}
 	d := &decoder{at: map[string]*node{}, problems: ps}
 	d.decode(tree, "", out)
-	return d.problems.sorted()
+	return d.problems.sorted().discreet()
+}
+
+// quoted is what the YAML parser quotes of a text, but for single signs.
+var quoted = regexp.MustCompile("'[^'\\s]{4,}'|\"[^\"\\s]{4,}\"|`[^`\\s]{4,}`")
+
+// discreet takes out whatever may be a secret, written in the wrong place: the line
+// itself, values, and keys that resemble none that is known. Where it stands and
+// what would be right is left.
+func (ps Problems) discreet() Problems {
+	for i := range ps {
+		p := &ps[i]
+		p.excerpt, p.Got = "", ""
+		switch p.Code {
+		case CodeSyntax:
+			p.Why = quoted.ReplaceAllString(p.Why, "…")
+		case CodeRefused:
+			p.Hint = ""
+		case CodeValue:
+			p.Hint, _, _ = strings.Cut(p.Hint, ": ")
+		case CodeUnknown:
+			if !strings.HasPrefix(p.Hint, "did you mean ") {
+				p.Path = p.Path[:max(strings.LastIndexAny(p.Path, ".["), 0)]
+			}
+		}
+	}
+	return ps
 }
 
 // A Validator checks a value once it was decoded without problems. It reports

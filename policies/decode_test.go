@@ -70,10 +70,10 @@ retry: {times: many, every: 5}
 	want := strings.TrimPrefix(`
 belayd.yaml:3:25: sources.a.prometheus.url: must be an http address
 belayd.yaml:4:6: sources.b: needs prometheus or scrape
-belayd.yaml:5:38: sources.c: takes only one of prometheus, scrape (got prometheus and scrape)
+belayd.yaml:5:38: sources.c: takes only one of prometheus, scrape
 belayd.yaml:6:1: lisen: no such key; did you mean listen?
-belayd.yaml:7:16: retry.times: must be a whole number (got many)
-belayd.yaml:7:29: retry.every: a duration needs a unit (ms, s, m or h), for example 30m (got 5)
+belayd.yaml:7:16: retry.times: must be a whole number
+belayd.yaml:7:29: retry.every: a duration needs a unit (ms, s, m or h), for example 30m
 `, "\n")
 	var lines []string
 	for _, p := range ps {

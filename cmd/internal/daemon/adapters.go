@@ -30,10 +30,11 @@ func OpenAdapters(configFile string) (*Adapters, error) {
 	if err != nil {
 		return nil, err
 	}
+	unset, open := c.expand(), c.checkFiles()
 	b := newBuilder(c, slog.New(slog.DiscardHandler))
 	srcs, err1 := build(b, "sources", sources, c.Sources)
 	rts, err2 := build(b, "routers", routers, c.Routers)
-	if err := errors.Join(err1, err2); err != nil {
+	if err := errors.Join(unset, open, err1, err2); err != nil {
 		return nil, c.located(err)
 	}
 	return &Adapters{Sources: srcs, Routers: rts, Environment: c.Environment(), config: c}, nil

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/belayd/belay/cmd/internal/secret"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
@@ -130,6 +131,15 @@ func isLoopbackAddress(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
 	ip := net.ParseIP(host)
 	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
+
+// checkNATSAddress refuses what is no list of addresses. What stands there is not
+// shown: it may hold a password.
+func checkNATSAddress(field, list string) error {
+	if secret.IsEnv(list) || isNATSAddress(list) {
+		return nil
+	}
+	return fmt.Errorf("%s: want nats://HOST:PORT, or several with commas (what is there is not shown: it may hold a password)", field)
 }
 
 // isNATSAddress reports whether every address of a list is one. It keeps errors

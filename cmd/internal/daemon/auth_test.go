@@ -309,7 +309,7 @@ func TestCertificateRenewal(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "tls.key"), 0o644); err != nil { //nolint:gosec // what must be refused
 		t.Fatal(err)
 	}
-	if _, err := c.newCertificates(slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "can be read by everybody") {
+	if _, err := c.newCertificates(slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "can be read by others") {
 		t.Errorf("a key that everybody reads: got %v", err)
 	}
 }
@@ -326,7 +326,7 @@ func TestAuthConfig(t *testing.T) {
 		{"oidc: {issuer: 'https://issuer.example', audience: belay, algorithms: [HS256], grants: [{everyone: true, roles: [view]}]}", `algorithms: want some of`},
 		{"oidc: {issuer: 'https://issuer.example', audience: belay, grants: [{roles: [view]}]}", "auth.oidc.grants[0]: want a subject, a group, or everyone: true"},
 		{"oidc: {issuer: 'https://issuer.example', grants: [{everyone: true, roles: [view]}]}", "audience"},
-		{"tokens: [" + token + "]\n  tls: {certFile: no.crt, keyFile: no.key}", "auth.tls: read key"},
+		{"tokens: [" + token + "]\n  tls: {certFile: no.crt, keyFile: no.key}", "auth.tls.keyFile: no such file; its name"},
 	} {
 		file := home(t)
 		text, err := os.ReadFile(file)

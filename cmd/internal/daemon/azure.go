@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -12,6 +11,9 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+
+	"github.com/belayd/belay/cmd/internal/folder"
+	"github.com/belayd/belay/cmd/internal/secret"
 )
 
 // AzureLogin says as whom Azure is asked.
@@ -48,7 +50,7 @@ func (b *builder) azure(field string, l AzureLogin) (azcore.TokenCredential, err
 	if err != nil {
 		return nil, fmt.Errorf("%s.credential: %w", field, err)
 	}
-	return credential, nil
+	return secret.Credential(credential), nil
 }
 
 // tokenFile reads a token that somebody else keeps valid, at every use.
@@ -56,7 +58,7 @@ type tokenFile struct{ path string }
 
 // GetToken reads the file.
 func (t *tokenFile) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	b, err := os.ReadFile(t.path)
+	b, _, err := folder.ReadFile(t.path, 1<<20)
 	if err != nil {
 		return azcore.AccessToken{}, fmt.Errorf("read token: %w", err)
 	}

@@ -3,7 +3,9 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/prometheus/common/config"
 	yamlv2 "go.yaml.in/yaml/v2"
 
+	"github.com/belayd/belay/cmd/internal/secret"
 	"github.com/belayd/belay/policies"
 )
 
@@ -23,20 +26,24 @@ const clientTimeout = 30 * time.Second
 // http_headers). It follows no redirects and takes no proxy from the
 // environment.
 func (c *Config) client(field string, raw policies.Raw) (*http.Client, error) {
-	return c.newClient(field, raw)
+	return c.newClient(field, raw, (&net.Dialer{}).DialContext)
 }
 
 // guarded is a client for addresses that an endpoint or a policy names; see
 // guardedDialer.
 func (c *Config) guarded(field string, raw policies.Raw, loopback bool) (*http.Client, error) {
-	return c.newClient(field, raw, config.WithDialContextFunc(guardedDialer(loopback).DialContext))
+	return c.newClient(field, raw, guardedDialer(loopback).DialContext)
 }
 
-func (c *Config) newClient(field string, raw policies.Raw, options ...config.HTTPClientOption) (*http.Client, error) {
+func (c *Config) newClient(field string, raw policies.Raw, dial secret.Dial) (*http.Client, error) {
 	hc := config.DefaultHTTPClientConfig
 	hc.FollowRedirects = false
 	if raw != "" {
-		if err := yamlv2.UnmarshalStrict([]byte(raw), &hc); err != nil {
+		text, err := secret.Section(field, string(raw))
+		if err != nil {
+			return nil, err
+		}
+		if err := yamlv2.UnmarshalStrict([]byte(text), &hc); err != nil {
 			return nil, fmt.Errorf("%s: %w", field, plainly(err))
 		}
 		hc.FollowRedirects = false
@@ -45,9 +52,16 @@ func (c *Config) newClient(field string, raw policies.Raw, options ...config.HTT
 	if err := hc.Validate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", field, err)
 	}
-	cl, err := config.NewClientFromConfig(hc, "belay", append(options, config.WithUserAgent("belayd"))...)
+	if hc.OAuth2 != nil {
+		dial = secret.Impatient(dial, clientTimeout)
+	}
+	cl, err := config.NewClientFromConfig(hc, "belay", config.WithDialContextFunc(config.DialContextFunc(dial)), config.WithUserAgent("belayd"))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", field, err)
+	}
+	cl.Transport = secret.Discreet(cl.Transport)
+	if hc.OAuth2 != nil {
+		cl.Transport = secret.Prompt(cl.Transport)
 	}
 	cl.Timeout = clientTimeout
 	cl.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -58,15 +72,32 @@ func (c *Config) newClient(field string, raw policies.Raw, options ...config.HTT
 // line of the text that it was given and its own type's name.
 var unknownField = regexp.MustCompile(`line \d+: field (\S+) not found in type \S+`)
 
-// plainly says what is wrong with an HTTPClientConfig without the library's words.
+// quoted is how the library shows the value that it could not read.
+var quoted = regexp.MustCompile("`[^`]*`")
+
+// plainKey is a name that a field of the section could have.
+var plainKey = regexp.MustCompile(`^[a-z_]{1,32}$`)
+
+// plainly says what is wrong with an HTTPClientConfig without the library's words,
+// and without what stands in it.
 func plainly(err error) error {
 	bad, ok := errors.AsType[*yamlv2.TypeError](err)
+	if _, address := errors.AsType[*url.Error](err); address {
+		return errors.New("proxy_url is no address (what is there is not shown: it may hold a password)")
+	}
 	if !ok {
-		return err
+		text, _, _ := strings.Cut(err.Error(), ": ")
+		return errors.New(text)
 	}
 	var why []string
 	for _, e := range bad.Errors {
-		e = unknownField.ReplaceAllString(e, "there is no field $1")
+		if m := unknownField.FindStringSubmatch(e); m != nil {
+			e = "there is a field that it does not know"
+			if plainKey.MatchString(m[1]) {
+				e = "there is no field " + m[1]
+			}
+		}
+		e = strings.ReplaceAll(quoted.ReplaceAllString(e, ""), "  ", " ")
 		_, after, cut := strings.Cut(e, ": ")
 		if cut && strings.HasPrefix(e, "line ") {
 			e = after

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/belayd/belay/cmd/internal/folder"
+	"github.com/belayd/belay/cmd/internal/secret"
 	"github.com/belayd/belay/policies"
 )
 
@@ -127,7 +129,7 @@ func (e *UnusableError) Unwrap() error { return e.Err }
 // *UnusableError, says that it cannot be used at all.
 func readConfig(file string) (*Config, faults, error) {
 	look := appearance(file)
-	data, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	data, _, err := folder.ReadFile(file, policies.MaxBytes+1)
 	if err != nil {
 		return nil, nil, &UnusableError{fmt.Errorf("read config: %w", err)}
 	}
@@ -171,12 +173,13 @@ const queueMax = 5000
 
 // check looks at what no single field shows.
 func (c *Config) check() error {
-	var errs []error
+	_, err := secret.Survey(c)
+	errs := []error{err}
 	errs = append(errs, c.checkAuth()...)
 	errs = append(errs, c.checkTriggers()...)
 	errs = append(errs, c.checkMetrics()...)
-	if c.Events != nil && c.Events.NATS != nil && !isNATSAddress(c.Events.NATS.URL) {
-		errs = append(errs, errors.New("events.nats.url: want nats://HOST:PORT, or several with commas (what is there is not shown: it may hold a password)"))
+	if c.Events != nil && c.Events.NATS != nil {
+		errs = append(errs, checkNATSAddress("events.nats.url", c.Events.NATS.URL))
 	}
 	if c.Queue < 1 || c.Queue > queueMax {
 		errs = append(errs, fmt.Errorf("queue: want 1 to %d (got %d)", queueMax, c.Queue))
@@ -230,9 +233,7 @@ func (c *Config) checkTriggers() []error {
 		if t.NATS == nil {
 			continue
 		}
-		if !isNATSAddress(t.NATS.URL) {
-			errs = append(errs, fmt.Errorf("triggers[%d].nats.url: want nats://HOST:PORT, or several with commas (what is there is not shown: it may hold a password)", i))
-		}
+		errs = append(errs, checkNATSAddress(fmt.Sprintf("triggers[%d].nats.url", i), t.NATS.URL))
 		if first, ok := names[t.name()]; ok {
 			errs = append(errs, fmt.Errorf("triggers[%d].name: triggers[%d] is called %s already; give this one a name of its own", i, first, t.name()))
 			continue
@@ -254,6 +255,55 @@ func (t TriggerConfig) name() string {
 		return "nats:" + t.NATS.Stream
 	}
 	return t.Name
+}
+
+// secret reads a secret for a …File field.
+func (c *Config) secret(field, ref string) (secret.Value, error) {
+	v, err := secret.Read(c.dir, ref)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", field, err)
+	}
+	return v, nil
+}
+
+// expand puts the addresses in that the environment holds.
+func (c *Config) expand() error {
+	errs := []error{secret.Expand(c)}
+	for i, t := range c.Triggers {
+		if t.NATS != nil {
+			errs = append(errs, checkNATSAddress(fmt.Sprintf("triggers[%d].nats.url", i), t.NATS.URL))
+		}
+	}
+	if c.Events != nil && c.Events.NATS != nil {
+		errs = append(errs, checkNATSAddress("events.nats.url", c.Events.NATS.URL))
+	}
+	return errors.Join(errs...)
+}
+
+// checkFiles looks at who may read or write the files that nobody checks who reads
+// them: those of sections http: and of NATS, and certificates.
+func (c *Config) checkFiles() error {
+	mentions, _ := secret.Survey(c) // what is wrong besides was said when it was read
+	var errs []error
+	for _, m := range mentions {
+		if !m.Section && !strings.Contains(m.Field, ".nats.") {
+			if _, err := os.Stat(m.Within(c.dir)); err != nil || !m.Public {
+				continue // who reads it says what is wrong
+			}
+		}
+		errs = append(errs, m.Check(c.dir))
+	}
+	return errors.Join(errs...)
+}
+
+// own are the files that are the config's own business: a policy reads none of them.
+func (c *Config) own() []string {
+	mentions, _ := secret.Survey(c)
+	files := []string{c.file, c.path(c.Store.Bolt.Path)}
+	for _, m := range mentions {
+		files = append(files, m.Within(c.dir))
+	}
+	return files
 }
 
 // path makes a name of a file relative to the config's folder.

@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -139,30 +137,6 @@ func TestCheckConfig(t *testing.T) {
 		if strings.Contains(report, canary) {
 			t.Errorf("with %q: a secret is in the report:\n%s", c.new, report)
 		}
-	}
-}
-
-// TestSecrets: a secret never shows, and a file that others can read is refused.
-func TestSecrets(t *testing.T) {
-	s := Secret(canary)
-	b, err := json.Marshal(map[string]any{"s": s})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var log strings.Builder
-	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "s", s)
-	for _, text := range []string{fmt.Sprint(s), fmt.Sprintf("%v %+v %#v %s %q", s, s, s, s, s), string(b), log.String()} {
-		if strings.Contains(text, canary) {
-			t.Errorf("the secret shows: %s", text)
-		}
-	}
-	dir := t.TempDir()
-	open := filepath.Join(dir, "open")
-	if err := os.WriteFile(open, []byte(canary), 0o644); err != nil { //nolint:gosec // that is the point
-		t.Fatal(err)
-	}
-	if _, err := (&Config{dir: dir}).secret("x.secretFile", "open"); err == nil || !strings.Contains(err.Error(), "chmod 600") {
-		t.Errorf("secret in a readable file: got %v, want the remedy", err)
 	}
 }
 

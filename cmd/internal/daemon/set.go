@@ -7,13 +7,13 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/cmd/internal/bulkhead"
+	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout/api"
@@ -69,6 +69,8 @@ type origin struct {
 func (d *daemon) assemble(c *Config, known faults) (*set, policies.Problems) {
 	b := newBuilder(c, d.log)
 	s := &set{config: c, env: c.Environment(), hooks: map[string]http.Handler{}, faults: slices.Clone(known)}
+	s.faults.add(c, c.expand())
+	s.faults.add(c, c.checkFiles())
 	s.sources = assembled(s, b, "sources", sources, c.Sources, bulkhead.MissingSource)
 	s.routers = assembled(s, b, "routers", routers, c.Routers, bulkhead.MissingRouter)
 	s.notifiers = assembled(s, b, "notifiers", notifiers, c.Notifiers, bulkhead.MissingNotifier)
@@ -246,7 +248,7 @@ func (s *set) adapters(b *bulkhead.Bulkhead) engine.Adapters {
 // appearance tells one content of a file from another, and a readable file from
 // one that is not. Nothing of the content can be told from it.
 func appearance(name string) string {
-	f, err := os.Open(name) //nolint:gosec // the operator names the file
+	f, err := folder.Open(name)
 	if err != nil {
 		return err.Error()
 	}

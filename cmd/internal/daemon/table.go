@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/belayd/belay/cmd/internal/secret"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout/traffic"
 )
@@ -50,8 +51,8 @@ func (b *builder) client(field string, raw policies.Raw) (*http.Client, error) {
 }
 
 // secret reads a secret for good: what is made of it is made anew when it changes.
-func (b *builder) secret(field, ref string) (Secret, error) {
-	if ref != "" && !envRef.MatchString(ref) {
+func (b *builder) secret(field, ref string) (secret.Value, error) {
+	if ref != "" && !secret.IsEnv(ref) {
 		b.look(ref)
 	}
 	s, err := b.config.secret(field, ref)
@@ -75,7 +76,7 @@ func (b *builder) look(file string) string {
 }
 
 // optional is a secret that may be missing.
-func (b *builder) optional(field, ref string) (Secret, error) {
+func (b *builder) optional(field, ref string) (secret.Value, error) {
 	if ref == "" {
 		return "", nil
 	}
@@ -106,7 +107,7 @@ func (b *builder) prober(field string, c ProbeConfig, loopback bool) (traffic.Pr
 // A bearer adds a token to every request.
 type bearer struct {
 	next  http.RoundTripper
-	token Secret
+	token secret.Value
 }
 
 // RoundTrip sends the request with the token.

@@ -17,6 +17,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/belayd/belay/cmd/internal/folder"
+	"github.com/belayd/belay/cmd/internal/secret"
 )
 
 // certificatesEvery is how often the files of certificates are looked at.
@@ -44,13 +47,19 @@ func (c *Config) newCertificates(log *slog.Logger) (*certificates, error) {
 	if c.Auth.MTLS != nil {
 		k.clients = c.path(c.Auth.MTLS.ClientCAFile)
 	}
-	if k.err = k.load(); k.err != nil {
-		standIn, err := strangerCertificate()
-		if err != nil {
-			return nil, fmt.Errorf("auth.tls: %w", err)
+	err := secret.Mention{Field: "auth.tls.keyFile", File: c.Auth.TLS.KeyFile}.Check(c.dir)
+	if err == nil {
+		if err = k.load(); err != nil {
+			err = fmt.Errorf("auth.tls: %w", err)
+		}
+	}
+	if k.err = err; err != nil {
+		standIn, serr := strangerCertificate()
+		if serr != nil {
+			return nil, fmt.Errorf("auth.tls: %w", serr)
 		}
 		k.config = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{standIn}}
-		return k, fmt.Errorf("auth.tls: %w", k.err)
+		return k, err
 	}
 	return k, nil
 }
@@ -108,7 +117,10 @@ func (k *certificates) look() {
 	if k.stamp() == before && failed == nil {
 		return
 	}
-	err := k.load()
+	err := secret.Mention{Field: "keyFile", File: k.key}.Check("")
+	if err == nil {
+		err = k.load()
+	}
 	k.mu.Lock()
 	k.err = err
 	k.mu.Unlock()
@@ -154,13 +166,6 @@ func (k *certificates) stamp() string {
 // load reads the files and makes them the configuration.
 func (k *certificates) load() error {
 	version := k.stamp()
-	info, err := os.Stat(k.key)
-	if err != nil {
-		return fmt.Errorf("read key: %w", err)
-	}
-	if info.Mode().Perm()&0o007 != 0 {
-		return fmt.Errorf("%s can be read by everybody (mode %04o); run chmod 600 %s", k.key, info.Mode().Perm(), k.key)
-	}
 	pair, err := tls.LoadX509KeyPair(k.cert, k.key)
 	if err != nil {
 		return fmt.Errorf("read certificate: %w", err)
@@ -222,9 +227,12 @@ func (c *Config) roots(field, file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
+// rootsMax bounds a file of certificates: the system's own have some 200 KiB.
+const rootsMax = 4 << 20
+
 // readRoots reads a PEM file of certificates.
 func readRoots(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	pem, _, err := folder.ReadFile(file, rootsMax)
 	if err != nil {
 		return nil, err
 	}
