@@ -92,8 +92,10 @@ func (l *loader) base(from string, b *node, at string) *node {
 	case l.reads >= maxFiles:
 		return report(fmt.Sprintf("a policy is made of at most %d files", maxFiles))
 	}
-	if _, err := fs.Stat(l.fsys, name); err != nil {
+	if _, err := fs.Stat(l.fsys, name); errors.Is(err, fs.ErrNotExist) {
 		return report("there is no such file")
+	} else if err != nil {
+		return report("the file cannot be read: " + reason(err).Error())
 	}
 	tree, _ := l.load(name)
 	return tree

@@ -3,10 +3,10 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/belayd/belay/cmd/internal/daemon"
+	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 )
@@ -42,7 +42,7 @@ func (e *env) environment(file string) (*policies.Environment, error) {
 // readPolicy parses one file; the problems name files as they were given.
 func readPolicy(file string, env *policies.Environment) (*policies.Policy, policies.Problems) {
 	dir := filepath.Dir(file)
-	p, ps := policies.Parse(os.DirFS(dir), filepath.Base(file), env)
+	p, ps := policies.Parse(folder.At(dir), filepath.Base(file), env)
 	return p, below(dir, ps)
 }
 

@@ -3,10 +3,10 @@ package cli
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/policies"
 )
 
@@ -29,7 +29,7 @@ func policyCheckCommand() *command {
 				var all policies.Problems
 				for _, file := range args {
 					dir := filepath.Dir(file)
-					all = append(all, below(dir, policies.CheckFile(os.DirFS(dir), filepath.Base(file), env))...)
+					all = append(all, below(dir, policies.CheckFile(folder.At(dir), filepath.Base(file), env))...)
 				}
 				if err := all.Write(e.stdout, policies.Format(*output)); err != nil {
 					return err

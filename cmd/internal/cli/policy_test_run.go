@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 
+	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 )
@@ -61,7 +62,7 @@ func (e *env) runTests(files []string, env *policies.Environment, wanted *regexp
 	all := testRun{SchemaVersion: 1, Passed: true, Reports: []*policies.TestReport{}}
 	for _, file := range files {
 		dir := filepath.Dir(file)
-		r, ps := policies.RunTests(os.DirFS(dir), filepath.Base(file), env, wanted.MatchString)
+		r, ps := policies.RunTests(folder.At(dir), filepath.Base(file), env, wanted.MatchString)
 		if r == nil {
 			fmt.Fprint(e.stderr, below(dir, ps).Text())
 			all.Passed = false

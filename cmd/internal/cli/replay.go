@@ -7,10 +7,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
@@ -92,7 +92,7 @@ func replay(ctx context.Context, e *env, r reader, id, policy string, names *pol
 // planFrom compiles a policy's file for a recorded release; names is what
 // belayd's config defines, nil without one.
 func planFrom(file string, names *policies.Environment, recorded *rollout.Plan) (*rollout.Plan, error) {
-	p, ps := policies.Parse(os.DirFS(filepath.Dir(file)), filepath.Base(file), names)
+	p, ps := policies.Parse(folder.At(filepath.Dir(file)), filepath.Base(file), names)
 	if p == nil {
 		return nil, &codeError{exitInvalid, fmt.Errorf("policy %s is not valid\n%w", file, ps.Err())}
 	}

@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
@@ -63,8 +63,9 @@ func (c *Config) readPolicies(env *policies.Environment) (*policySet, policies.P
 	set := &policySet{byName: map[string]*policies.Policy{}, files: map[string]string{}}
 	var all policies.Problems
 	errs := []error{err}
+	own := c.own()
 	for _, f := range files {
-		p, ps := policies.Parse(os.DirFS(filepath.Dir(f)), filepath.Base(f), env)
+		p, ps := policies.Parse(folder.At(filepath.Dir(f), own...), filepath.Base(f), env)
 		for i := range ps {
 			ps[i].File = filepath.Join(filepath.Dir(f), filepath.Base(ps[i].File))
 		}

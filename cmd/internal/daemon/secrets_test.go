@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/belayd/belay/cmd/internal/secret"
@@ -219,6 +220,63 @@ func TestMistakesShowNoSecret(t *testing.T) {
 			if _, err := ReadConfig(file); err != nil && strings.Contains(err.Error(), hidden) {
 				t.Errorf("with %s: what stands there is in the error: %v", c.new, err)
 			}
+		}
+	}
+}
+
+// Whoever may write a policy reads no secret by it: not through a link, by another
+// name, or by naming one that lies in the policy's own folder.
+func TestPoliciesReadNoSecrets(t *testing.T) {
+	file := home(t)
+	dir := filepath.Dir(file)
+	policies := filepath.Join(dir, "policies")
+	if err := os.Mkdir(filepath.Join(policies, "smoke"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(name string) string {
+		return strings.Replace(policyText, "  bake: 30m\n", "  bake: 30m\n  preflight: [{check: invoke, request: {file: "+name+"}}]\n", 1)
+	}
+	at := func(name string) string { return filepath.Join(policies, name) }
+	link := func(to, name string) func() error { return func() error { return os.Symlink(to, at(name)) } }
+	for what, c := range map[string]struct {
+		text string
+		make func() error
+		says string
+	}{
+		"a link to a secret":      {ask("smoke/link.json"), link("../../secret", "smoke/link.json"), "a link leads out of the folder"},
+		"an absolute link":        {ask("smoke/passwd"), link("/etc/passwd", "smoke/passwd"), "a link leads out of the folder"},
+		"a linked folder":         {ask("up/secret"), link("..", "up"), "a link leads out of the folder"},
+		"an extended link":        {strings.Replace(policyText, "metadata:", "extends: [base.yaml]\nmetadata:", 1), link("../secret", "base.yaml"), "a link leads out of the folder"},
+		"a second name":           {ask("smoke/hard"), func() error { return os.Link(filepath.Join(dir, "secret"), at("smoke/hard")) }, "the config or one of its secrets"},
+		"a named pipe":            {ask("smoke/pipe"), func() error { return syscall.Mkfifo(at("smoke/pipe"), 0o600) }, "no regular file"},
+		"a pipe that is a policy": {policyText, func() error { return syscall.Mkfifo(at("z.yaml"), 0o600) }, "no regular file"},
+		"a linked policy":         {policyText, link("../belayd.yaml", "z.yaml"), "a link leads out of the folder"},
+	} {
+		if err := os.WriteFile(at("recommendations.yaml"), []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.make(); err != nil {
+			t.Fatal(err)
+		}
+		report, ok := CheckConfig(file)
+		if ok || !strings.Contains(report, c.says) || strings.Contains(report, canary) || strings.Contains(report, "root:") {
+			t.Errorf("%s: got ok=%v, want it refused with %q:\n%s", what, ok, c.says, report)
+		}
+		for _, name := range []string{"up", "base.yaml", "z.yaml", "smoke/link.json", "smoke/passwd", "smoke/hard", "smoke/pipe"} {
+			_ = os.Remove(at(name)) // most are not there
+		}
+	}
+
+	// Where policies lie beside the config, its files are no part of them either.
+	if err := os.WriteFile(file, []byte(strings.Replace(configText, "policies/*.yaml", "rec*.yaml", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"secret", "belayd.yaml"} {
+		if err := os.WriteFile(filepath.Join(dir, "recommendations.yaml"), []byte(ask(name)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if report, ok := CheckConfig(file); ok || !strings.Contains(report, "the config or one of its secrets") {
+			t.Errorf("%s beside the policy: got ok=%v:\n%s", name, ok, report)
 		}
 	}
 }
