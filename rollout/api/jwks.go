@@ -5,43 +5,49 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rsa"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
 )
 
 // The bounds of a key set.
 const (
 	keysMax      = 64               // keys
 	keysBodyMax  = 256 << 10        // bytes of a document
-	keysFresh    = 10 * time.Minute // how long a set is used without asking
+	keysRenew    = 5 * time.Minute  // after which a set is renewed while it is used
+	keysFresh    = 10 * time.Minute // for how long a set is used without an answer of the issuer
 	keysPause    = 30 * time.Second // between two requests, whatever happens
+	keysRetry    = 5 * time.Second  // the same after one that failed
 	keysTimeout  = 5 * time.Second  // of a request
 	rsaBitsMin   = 2048
 	keysStaleMax = 24 * time.Hour // how long a set is used while the issuer is away
 )
 
 // A keySet is an issuer's public keys (JWKS), asked for when they are needed and
-// kept. It is safe for concurrent use.
+// kept. The issuer is asked by one at a time, for all who wait; whoever gives up
+// waiting changes nothing for the others, and whose key is known does not wait for
+// a slow issuer. It is safe for concurrent use.
 type keySet struct {
 	issuer string
-	url    string // of the set; "" until it was discovered
 	client *http.Client
 
-	mu      sync.Mutex
-	keys    map[string]crypto.PublicKey // by kid
-	fetched time.Time                   // when the keys were read
-	asked   time.Time                   // when they were last asked for
-	lastErr error
+	mu       sync.Mutex
+	url      string                      // of the set; "" until it was discovered
+	keys     map[string]crypto.PublicKey // by kid
+	fetched  time.Time                   // when the keys were read
+	answered time.Time                   // when the issuer was last asked to the end, keys or not
+	lastErr  error                       // of that time
+	asking   chan struct{}               // closed when the one who asks is done; nil while nobody does
 }
 
 // key returns the key of a kid. An unknown kid makes it ask again, but not often:
@@ -50,141 +56,158 @@ func (k *keySet) key(ctx context.Context, kid string) (crypto.PublicKey, error) 
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
-	key, known := k.keys[kid]
-	if known && now.Sub(k.fetched) < keysFresh {
-		return key, nil
+	_, known := k.keys[kid]
+	if !known || now.Sub(k.fetched) >= keysRenew {
+		k.ask(now)
 	}
-	if now.Sub(k.asked) >= keysPause || k.asked.IsZero() {
-		k.asked = now
-		keys, err := k.fetch(ctx)
-		if k.lastErr = err; err == nil {
-			k.keys, k.fetched = keys, now
-			key, known = keys[kid]
+	if k.asking != nil && (!known || now.Sub(k.answered) >= keysFresh) {
+		done := k.asking
+		k.mu.Unlock()
+		select {
+		case <-done:
+		case <-ctx.Done():
 		}
+		k.mu.Lock()
 	}
+	key, known := k.keys[kid]
 	switch {
 	case known && now.Sub(k.fetched) < keysStaleMax:
 		return key, nil
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("keys of %s: %w", k.issuer, ctx.Err())
 	case k.lastErr != nil:
 		return nil, fmt.Errorf("keys of %s: %w", k.issuer, k.lastErr)
 	}
 	return nil, fmt.Errorf("%w: the issuer has no such key", ErrCredentials)
 }
 
-// fetch asks the issuer for its keys.
-func (k *keySet) fetch(ctx context.Context) (map[string]crypto.PublicKey, error) {
-	ctx, cancel := context.WithTimeout(ctx, keysTimeout)
-	defer cancel()
-	if k.url == "" {
-		var found struct {
-			Issuer string `json:"issuer"`
-			URI    string `json:"jwks_uri"`
-		}
-		if err := k.get(ctx, strings.TrimRight(k.issuer, "/")+"/.well-known/openid-configuration", &found); err != nil {
-			return nil, err
-		}
-		if found.Issuer != k.issuer {
-			return nil, fmt.Errorf("discover: it calls itself %q", clip(found.Issuer, 200))
-		}
-		if !strings.HasPrefix(found.URI, "https://") && !strings.HasPrefix(k.issuer, "http://") {
-			return nil, errors.New("discover: jwks_uri is not https")
-		}
-		k.url = found.URI
+// ask begins to ask the issuer, unless somebody does or did so lately; with the
+// lock held. It takes keysTimeout at most and belongs to no request.
+func (k *keySet) ask(now time.Time) {
+	rest := keysPause
+	if k.lastErr != nil {
+		rest = keysRetry
 	}
+	if k.asking != nil || !k.answered.IsZero() && now.Sub(k.answered) < rest {
+		return
+	}
+	done, at := make(chan struct{}), k.url
+	k.asking = done
+	go func() {
+		defer close(done)
+		ctx, cancel := context.WithTimeout(context.Background(), keysTimeout)
+		defer cancel()
+		keys, at, err := k.fetch(ctx, at)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.asking, k.answered, k.lastErr = nil, time.Now(), err
+		if err == nil {
+			k.keys, k.fetched, k.url = keys, k.answered, at
+		}
+	}()
+}
+
+// fetch asks the issuer for its keys, and first where they are when that is not
+// known.
+func (k *keySet) fetch(ctx context.Context, at string) (keys map[string]crypto.PublicKey, found string, err error) {
+	client := *k.client
+	client.Transport = answering{client.Transport}
+	if at == "" {
+		if at, err = discover(oidc.ClientContext(ctx, &client), k.issuer); err != nil {
+			return nil, "", fmt.Errorf("discover: %w", err)
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, http.NoBody) //nolint:gosec // from the config, or from the issuer that it names
+	if err != nil {
+		return nil, "", fmt.Errorf("read keys: %w", err)
+	}
+	resp, err := client.Do(req) //nolint:gosec // the operator names the issuer, and it names its keys
+	if err != nil {
+		return nil, "", fmt.Errorf("read keys: %w", plain(err))
+	}
+	defer resp.Body.Close()
 	var set struct {
-		Keys []jwk `json:"keys"`
+		Keys []json.RawMessage `json:"keys"`
 	}
-	if err := k.get(ctx, k.url, &set); err != nil {
-		return nil, err
+	if err := json.NewDecoder(resp.Body).Decode(&set); err != nil {
+		return nil, "", errors.New("read keys: what the issuer answered is no key set")
 	}
-	keys := map[string]crypto.PublicKey{}
-	for _, j := range set.Keys[:min(len(set.Keys), keysMax)] {
-		if j.Use != "" && j.Use != "sig" {
-			continue
-		}
-		if key, err := j.public(); err == nil { // a key of a kind that is not used here is skipped
-			keys[j.ID] = key
+	keys = map[string]crypto.PublicKey{}
+	for _, raw := range set.Keys[:min(len(set.Keys), keysMax)] {
+		var key jose.JSONWebKey
+		if key.UnmarshalJSON(raw) == nil && usable(key) { // a key of a kind that is not used here is skipped
+			keys[key.KeyID] = key.Key
 		}
 	}
 	if len(keys) == 0 {
-		return nil, errors.New("read keys: there is none that can be used")
+		return nil, "", errors.New("read keys: there is none that can be used")
 	}
-	return keys, nil
+	return keys, at, nil
 }
 
-// get reads one JSON document.
-func (k *keySet) get(ctx context.Context, url string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody) //nolint:gosec // from the config, or from the issuer that it names
-	if err != nil {
-		return fmt.Errorf("read keys: %w", err)
+// discover asks an issuer where its keys are.
+func discover(ctx context.Context, issuer string) (string, error) {
+	p, err := oidc.NewProvider(ctx, issuer)
+	if other, ok := errors.AsType[*oidc.IssuerMismatchError](err); ok {
+		return "", fmt.Errorf("it calls itself %q", clip(other.Discovered, 200))
 	}
-	resp, err := k.client.Do(req) //nolint:gosec // the operator names the issuer, and it names its keys
 	if err != nil {
-		return fmt.Errorf("read keys: %w", err)
+		return "", plain(err)
 	}
-	defer resp.Body.Close()
+	var found struct {
+		URI string `json:"jwks_uri"`
+	}
+	if err := p.Claims(&found); err != nil {
+		return "", errors.New("what the issuer answered cannot be read")
+	}
+	if !strings.HasPrefix(found.URI, "https://") && !strings.HasPrefix(issuer, "http://") {
+		return "", errors.New("jwks_uri is not https")
+	}
+	return found.URI, nil
+}
+
+// plain is an error of a request without what the issuer wrote.
+func plain(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return u.Err
+	}
+	return errors.New("what the issuer answered cannot be read")
+}
+
+// usable reports whether a key may verify signatures here.
+func usable(k jose.JSONWebKey) bool {
+	if k.Use != "" && k.Use != "sig" || !k.Valid() {
+		return false
+	}
+	switch key := k.Key.(type) {
+	case *rsa.PublicKey:
+		return key.N.BitLen() >= rsaBitsMin && key.E >= 3
+	case *ecdsa.PublicKey, ed25519.PublicKey:
+		return true
+	}
+	return false
+}
+
+// answering makes every answer but 200 an error, and bounds what is read of it.
+type answering struct{ next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
+	next := a.next
+	if next == nil {
+		next = http.DefaultTransport
+	}
+	resp, err := next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("read keys: the issuer answered %s", resp.Status)
+		_ = resp.Body.Close() // the status is the answer
+		return nil, fmt.Errorf("the issuer answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, keysBodyMax)).Decode(into); err != nil {
-		return fmt.Errorf("read keys: %w", err)
-	}
-	return nil
-}
-
-// A jwk is a JSON Web Key (RFC 7517), as far as public keys need it.
-type jwk struct {
-	Kind  string `json:"kty"`
-	ID    string `json:"kid"`
-	Use   string `json:"use"`
-	Curve string `json:"crv"`
-	N     string `json:"n"`
-	E     string `json:"e"`
-	X     string `json:"x"`
-	Y     string `json:"y"`
-}
-
-// public is the key; keys that are too weak are refused.
-func (j jwk) public() (crypto.PublicKey, error) {
-	switch j.Kind {
-	case "RSA":
-		n, errN := number(j.N)
-		e, errE := number(j.E)
-		if err := errors.Join(errN, errE); err != nil {
-			return nil, err
-		}
-		if n.BitLen() < rsaBitsMin || !e.IsInt64() || e.Int64() < 3 || e.Int64() > 1<<31-1 {
-			return nil, errors.New("an RSA key that is too weak")
-		}
-		return &rsa.PublicKey{N: n, E: int(e.Int64())}, nil
-	case "EC":
-		curve, ok := map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()}[j.Curve]
-		x, errX := number(j.X)
-		y, errY := number(j.Y)
-		if err := errors.Join(errX, errY); err != nil || !ok {
-			return nil, errors.Join(errors.New("an EC key of an unknown curve"), err)
-		}
-		size := (curve.Params().BitSize + 7) / 8
-		if x.BitLen() > 8*size || y.BitLen() > 8*size {
-			return nil, errors.New("an EC key whose point is too large")
-		}
-		point := append([]byte{4}, x.FillBytes(make([]byte, size))...) // uncompressed
-		return ecdsa.ParseUncompressedPublicKey(curve, append(point, y.FillBytes(make([]byte, size))...))
-	case "OKP":
-		x, err := base64.RawURLEncoding.DecodeString(j.X)
-		if err != nil || j.Curve != "Ed25519" || len(x) != ed25519.PublicKeySize {
-			return nil, errors.New("an OKP key that is not Ed25519")
-		}
-		return ed25519.PublicKey(x), nil
-	}
-	return nil, fmt.Errorf("a key of kind %q", j.Kind)
-}
-
-// number reads a big-endian number in base64url.
-func number(s string) (*big.Int, error) {
-	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(s, "="))
-	if err != nil || len(b) == 0 || len(b) > 2048 {
-		return nil, errors.New("not a number in base64url")
-	}
-	return new(big.Int).SetBytes(b), nil
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(resp.Body, keysBodyMax), resp.Body}
+	return resp, nil
 }

@@ -115,7 +115,7 @@ func (o *OIDC) Authenticate(r *http.Request) (Actor, error) {
 	case errors.Is(err, jwt.ErrTokenMalformed):
 		return Actor{}, ErrNoCredentials
 	case errors.As(err, &away):
-		return Actor{}, unavailable("who you are cannot be checked: "+away.Error(), 5*time.Second)
+		return Actor{}, fmt.Errorf("%w: %w", unavailable("who you are cannot be checked now: the issuer of the token does not give its keys", 5*time.Second), away)
 	case err != nil:
 		return Actor{}, fmt.Errorf("%w: %s", ErrCredentials, reasonOf(err))
 	}

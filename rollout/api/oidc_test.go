@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -273,6 +274,79 @@ func TestOIDCKeyCache(t *testing.T) {
 	})
 }
 
+// slow is an issuer that takes its time.
+type slow struct {
+	transport
+	takes atomic.Int64 // nanoseconds
+}
+
+func (s *slow) RoundTrip(r *http.Request) (*http.Response, error) {
+	select {
+	case <-time.After(time.Duration(s.takes.Load())):
+		return s.transport.RoundTrip(r)
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+}
+
+// Requests of strangers that are given up do not count as tries, many at once are
+// one, and whose key is known does not wait for a slow issuer, nor for a dead one.
+func TestOIDCStrangersKeepNobodyOut(t *testing.T) {
+	i := newIssuer(t)
+	synctest.Test(t, func(t *testing.T) {
+		tr := &slow{transport: transport{i}}
+		o := i.oidc(t, func(c *OIDCConfig) { c.Client = &http.Client{Transport: tr} })
+		good := i.token(t, jwt.SigningMethodRS256, "rsa", i.rsa, func(c jwt.MapClaims) { c["exp"] = time.Now().Add(48 * time.Hour).Unix() })
+		stranger := func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+			defer cancel()
+			_, err := o.Authenticate(bearer(i.token(t, jwt.SigningMethodRS256, "other", i.rsa, nil)).WithContext(ctx))
+			if err == nil {
+				t.Error("a stranger: got in")
+			}
+		}
+		in := func(what string, most time.Duration) {
+			t.Helper()
+			began := time.Now()
+			if _, err := o.Authenticate(bearer(good)); err != nil || time.Since(began) > most {
+				t.Errorf("%s: got %v after %s, want in within %s", what, err, time.Since(began), most)
+			}
+		}
+		tr.takes.Store(int64(150 * time.Millisecond))
+		for range 20 { // a fresh daemon, and somebody who hangs up every 100 ms
+			stranger()
+			time.Sleep(70 * time.Millisecond)
+		}
+		in("after strangers who hung up", 0)
+		synctest.Wait()
+		if n := i.asks.Load(); n != 2 {
+			t.Errorf("requests to the issuer: got %d, want 2: the configuration and the keys", n)
+		}
+		tr.takes.Store(int64(4500 * time.Millisecond))
+		time.Sleep(keysPause)
+		go stranger()
+		synctest.Wait()
+		in("while a slow issuer is asked for a stranger's key", 0)
+		for range 30 { // a minute and a half each
+			time.Sleep(keysPause * 3)
+			go stranger()
+			in("a slow issuer, all the while", 0)
+		}
+		tr.takes.Store(int64(time.Hour))
+		time.Sleep(keysFresh * 3)
+		in("a dead issuer, after a while of silence", keysTimeout)
+		for range 20 {
+			time.Sleep(keysRetry * 2)
+			in("a dead issuer, all the while", 0)
+		}
+		time.Sleep(keysStaleMax)
+		if _, err := o.Authenticate(bearer(good)); problemOf(err).Status != http.StatusServiceUnavailable || strings.Contains(problemOf(err).Detail, i.url) {
+			t.Errorf("keys of the day before yesterday: got %v, want 503 without the issuer's words", err)
+		}
+		time.Sleep(time.Hour) // all who asked are done
+	})
+}
+
 func TestNewOIDCChecks(t *testing.T) {
 	for want, c := range map[string]OIDCConfig{
 		"issuer: ":     {Issuer: "http://login.example", Audience: "b", Client: http.DefaultClient},
@@ -369,7 +443,7 @@ func FuzzOIDC(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	o.keys.asked = time.Now().Add(time.Hour) // no issuer is asked
+	o.keys.answered = time.Now().Add(time.Hour) // no issuer is asked
 	f.Fuzz(func(t *testing.T, token string) {
 		if a, err := o.Authenticate(bearer(strings.Map(func(r rune) rune {
 			if r < ' ' || r > '~' {
