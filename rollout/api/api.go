@@ -21,11 +21,14 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
@@ -93,6 +96,8 @@ type Config struct {
 	// for is known by the same name when it comes to approving; nil takes the name
 	// as it is.
 	Canonical func(name string) string
+	// Registerer gets the API's metrics; nil: nobody sees them.
+	Registerer prometheus.Registerer
 	// Version is the code's, for /healthz.
 	Version string
 	// Rate bounds the requests per second of one actor (100), Burst how many may
@@ -107,15 +112,16 @@ type Config struct {
 
 // A Server answers requests. Run keeps its list of rollouts up to date.
 type Server struct {
-	c        Config
-	board    *board
-	limits   *limits
-	checks   *slots
-	bulks    *slots
-	streams  places
-	replays  chan struct{} // who has its one element reads history for a stream
-	mux      *http.ServeMux
-	stopping chan struct{} // closed when Run ends: streams end with it
+	c         Config
+	board     *board
+	limits    *limits
+	checks    *slots
+	bulks     *slots
+	strangers *strangers
+	streams   places
+	replays   chan struct{} // who has its one element reads history for a stream
+	mux       *http.ServeMux
+	stopping  chan struct{} // closed when Run ends: streams end with it
 	// readmitEvery is a constant of the same name but for tests.
 	readmitEvery time.Duration
 }
@@ -136,8 +142,14 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		c: c, board: newBoard(), limits: newLimits(c.Rate, c.Burst),
-		checks: newSlots(checksMax, checksEach), bulks: newSlots(bulksMax, bulksEach),
+		strangers: newStrangers(c.Log),
+		checks:    newSlots(checksMax, checksEach), bulks: newSlots(bulksMax, bulksEach),
 		streams: places{most: c.Streams, of: map[string]int{}}, replays: make(chan struct{}, 1), readmitEvery: readmitEvery, mux: http.NewServeMux(), stopping: make(chan struct{}),
+	}
+	if c.Registerer != nil {
+		if err := s.strangers.register(c.Registerer); err != nil {
+			return nil, fmt.Errorf("api: %w", err)
+		}
 	}
 	for _, r := range s.routes() {
 		s.mux.Handle(r.method+" "+r.path, s.guard(r))

@@ -110,6 +110,12 @@ func bearerOf(r *http.Request) (string, bool) {
 	return token, ok && strings.EqualFold(kind, "Bearer") && token != ""
 }
 
+// bearerGiven reports whether there is a bearer token, of whatever kind.
+func bearerGiven(r *http.Request) bool {
+	_, ok := bearerOf(r)
+	return ok
+}
+
 // authenticate tells who asks, as a problem when nobody does.
 func (s *Server) authenticate(r *http.Request) (Actor, error) {
 	if s.c.Auth == nil {
@@ -120,8 +126,10 @@ func (s *Server) authenticate(r *http.Request) (Actor, error) {
 	case err == nil:
 		return actor, nil
 	case errors.Is(err, ErrNoCredentials):
+		s.strangers.count(r, bearerGiven(r))
 		return Actor{}, problem(http.StatusUnauthorized, TypeUnauthorized, "Who are you?", "send a bearer token: Authorization: Bearer …")
 	case errors.Is(err, ErrCredentials):
+		s.strangers.count(r, true)
 		return Actor{}, problem(http.StatusUnauthorized, TypeUnauthorized, "Not recognised", err.Error())
 	}
 	return Actor{}, err

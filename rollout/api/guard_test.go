@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/belayd/belay/rollout"
 )
@@ -222,6 +225,68 @@ func TestEndpointsOfOthers(t *testing.T) {
 	if err != nil || d.Active != "r1" || len(d.Queue) != 1 {
 		t.Errorf("whose role has no limit: got active %q, queue %v, %v; want both", d.Active, d.Queue, err)
 	}
+}
+
+// Wrong credentials are counted by where they come from, told once, and bounded
+// however many addresses there are.
+func TestStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lockedBuffer
+		reg := prometheus.NewRegistry()
+		s, err := New(Config{Engine: newFakeEngine(), Catalog: fakeCatalog{}, Log: slog.New(slog.NewTextHandler(&log, nil)), Auth: Any{actors()}, Registerer: reg})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func(from, token string) {
+			req := httptest.NewRequestWithContext(t.Context(), "GET", "/v1/policies", nil)
+			req.RemoteAddr = from
+			if token != "" {
+				req.Header.Set("Authorization", "Bearer "+token)
+			}
+			s.ServeHTTP(httptest.NewRecorder(), req)
+		}
+		for range 30 {
+			ask("192.0.2.7:4711", "wrong-s3cret")
+			ask("192.0.2.8:4711", "")
+		}
+		ask("192.0.2.8:4711", "wrong-s3cret")
+		shows := func(name string, want float64) {
+			t.Helper()
+			all, err := reg.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := -1.0
+			for _, f := range all {
+				for _, m := range f.GetMetric() {
+					full := f.GetName()
+					for _, l := range m.GetLabel() {
+						full += "/" + l.GetValue()
+					}
+					if full == name {
+						got = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+					}
+				}
+			}
+			if got != want {
+				t.Errorf("%s: got %g, want %g", name, got, want)
+			}
+		}
+		shows("belay_api_unauthorized_total/wrong", 31)
+		shows("belay_api_unauthorized_total/none", 30)
+		shows("belay_api_unauthorized_address_max", 30)
+		if n := strings.Count(log.String(), "credentials refused again and again"); n != 1 || !strings.Contains(log.String(), "192.0.2.7") || strings.Contains(log.String(), "s3cret") {
+			t.Errorf("got %d lines, want one with the address and without the token: %s", n, log.String())
+		}
+		for i := range 2 * strangersMax {
+			ask(fmt.Sprintf("10.0.%d.%d:1", i/256, i%256), "wrong")
+		}
+		if n := len(s.strangers.from); n > strangersMax {
+			t.Errorf("addresses: got %d, want at most %d", n, strangersMax)
+		}
+		time.Sleep(strangersWindow)
+		shows("belay_api_unauthorized_address_max", 0)
+	})
 }
 
 // Credentials: wrong and missing tokens are told apart, and never repeated.

@@ -250,7 +250,7 @@ func (d *daemon) server() (*api.Server, error) {
 	}
 	s, err := api.New(api.Config{Engine: d.engine, Catalog: d.catalog, Log: d.log, Auth: authentication(d.now), Ready: d.problems, TestNotifiers: d.testNotifiers,
 		Triggers:  triggers,
-		Canonical: func(name string) string { return d.now().config.canonical(name) }, Version: d.o.Version})
+		Canonical: func(name string) string { return d.now().config.canonical(name) }, Version: d.o.Version, Registerer: d.registry})
 	if err != nil {
 		return nil, fmt.Errorf("start api: %w", err)
 	}

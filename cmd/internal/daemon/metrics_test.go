@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/events"
 	"github.com/belayd/belay/rollout/trigger"
@@ -90,6 +91,9 @@ func TestMetricsGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := events.Open(t.Context(), events.Config{Sink: "nats", URL: "nats://127.0.0.1:1", SubjectPrefix: "belay.events", Rollouts: e, Store: s, Log: slog.New(slog.DiscardHandler), Registerer: &d}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.New(api.Config{Engine: e, Catalog: &Catalog{}, Log: slog.New(slog.DiscardHandler), Registerer: &d}); err != nil {
 		t.Fatal(err)
 	}
 	slices.Sort(d.lines)
