@@ -25,7 +25,7 @@ type EndpointRecord struct {
 	Dropped []string `json:"dropped,omitempty"`
 	// Cooldowns hold, by version, until when it is refused.
 	Cooldowns map[string]time.Time `json:"cooldowns,omitempty"`
-	// Confirmed is the last split that a rollout confirmed.
+	// Confirmed is the last split that a rollout confirmed, or that was observed since.
 	Confirmed *Split    `json:"confirmed,omitempty"`
 	At        time.Time `json:"at"`
 	// Refused is why the last claim was refused: a claim that is neither active
@@ -53,7 +53,7 @@ type EndpointEvent struct {
 	Most int `json:"most,omitempty"`
 	// Until is a cooldown's end, on release; zero for none.
 	Until time.Time `json:"until,omitzero"`
-	// Confirmed is the split at release.
+	// Confirmed is the split at release, or the one observed.
 	Confirmed *Split `json:"confirmed,omitempty"`
 	// By is who cleared a cooldown.
 	By *Person `json:"by,omitempty"`
@@ -72,6 +72,8 @@ const (
 	EndpointRelease EndpointEventKind = "release"
 	// EndpointClear ends the cooldown of Version, or all when it is empty.
 	EndpointClear EndpointEventKind = "clear-cooldown"
+	// EndpointObserved puts on record what an endpoint shows that no rollout moves.
+	EndpointObserved EndpointEventKind = "observed"
 )
 
 // Admit folds one event into an endpoint's record and returns its successor. It
@@ -94,6 +96,11 @@ func Admit(r EndpointRecord, ev EndpointEvent) EndpointRecord {
 			r.Cooldowns = nil
 		}
 		delete(r.Cooldowns, ev.Version)
+	case EndpointObserved:
+		if r.Active == "" && ev.Confirmed != nil {
+			c := ev.Confirmed.Clone()
+			r.Confirmed = &c
+		}
 	}
 	maps.DeleteFunc(r.Cooldowns, func(_ string, until time.Time) bool { return !until.After(r.At) })
 	return r

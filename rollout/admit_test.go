@@ -111,3 +111,22 @@ func TestChanged(t *testing.T) {
 		}
 	}
 }
+
+// What an endpoint shows that no rollout moves is put on record; what one moves is
+// that rollout's business.
+func TestObserved(t *testing.T) {
+	at := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
+	shown := rollout.Split{Weights: map[string]int{"green": 100}}
+	observed := rollout.EndpointEvent{Kind: rollout.EndpointObserved, At: at, Confirmed: &shown}
+	r := rollout.Admit(rollout.EndpointRecord{}, observed)
+	if r.Confirmed == nil || !r.Confirmed.Equal(shown) || (rollout.EndpointRecord{}).SameRights(r) {
+		t.Errorf("an idle endpoint: got %+v, want what it shows on record", r)
+	}
+	shown.Weights["green"] = 0
+	if r.Confirmed.Weights["green"] != 100 {
+		t.Error("the record shares the event's split")
+	}
+	if busy := rollout.Admit(claimed(rollout.EndpointRecord{}, at, rollout.ConcurrencyQueue, "r1"), observed); busy.Confirmed != nil {
+		t.Errorf("an endpoint that a rollout moves: got %v on record", busy.Confirmed)
+	}
+}

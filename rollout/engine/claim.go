@@ -254,6 +254,14 @@ func (e *Engine) Endpoint(ctx context.Context, ref rollout.EndpointRef) (rollout
 	return rec, err
 }
 
+// Observe puts on record what an endpoint shows that no rollout moves.
+func (e *Engine) Observe(ctx context.Context, ref rollout.EndpointRef, split rollout.Split) error {
+	if _, err := e.admit(ctx, ref, rollout.EndpointEvent{Kind: rollout.EndpointObserved, At: e.now(), Confirmed: &split}); err != nil {
+		return fmt.Errorf("observe endpoint %s/%s: %w", ref.Router, ref.Name, err)
+	}
+	return nil
+}
+
 // ClearCooldown ends the cooldown of a version at an endpoint, or all of them
 // when version is empty, and records who did it. ErrNotFound says that there is
 // none.

@@ -179,6 +179,36 @@ func TestStoreLost(t *testing.T) {
 	})
 }
 
+// The disk comes back as it was at 5%, and a rollback since then is not on it: with
+// onForeignChange restore the candidate that failed does not get its 5% again.
+func TestStoreLostRollback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.endAll()
+		e := w.start("one")
+		p := plan("r1", "recs", false)
+		p.OnForeignChange = rollout.ForeignRestore
+		w.begin(e, p)
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
+		old := w.copyStore()
+		if _, err := e.Deliver(t.Context(), "r1", "stop", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}}); err != nil {
+			t.Fatal(err)
+		}
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Phase.Terminal() })
+		e.kill()
+		writes := len(w.router.Writes("recs"))
+		w.store = old
+		w.start("one")
+		if s := w.await("r1", time.Minute, func(s *rollout.State) bool { return s.Phase == rollout.PhaseSuspect }); s.Page == nil {
+			t.Errorf("got no page, want one\n%s", w.journal("r1"))
+		}
+		time.Sleep(10 * time.Minute)
+		if got := len(w.router.Writes("recs")); got != writes {
+			t.Errorf("got %d writes after the loss, want none", got-writes)
+		}
+	})
+}
+
 // copyStore returns a store with what w's holds now.
 func (w *world) copyStore() *mem.Store {
 	out := mem.New()

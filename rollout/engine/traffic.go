@@ -252,6 +252,14 @@ func (l *live) compare(split rollout.Split) (lost bool) {
 		return false
 	}
 	candidate := l.plan.Release.Candidate
+	// What a rollback leaves behind that the journal does not know of must not be put
+	// back as somebody else's change would be.
+	back := split.Equal(rollout.Split{Weights: map[string]int{s.Stable: 100}}) && s.Confirmed != nil && s.Confirmed.Weights[candidate] > 0
+	if back && l.plan.OnForeignChange == rollout.ForeignRestore {
+		l.fold(rollout.Event{Kind: rollout.EventSuspected, At: l.now(), Split: &split, Reason: fmt.Sprintf(
+			"The endpoint shows %s, as after a rollback, and the journal knows of none: records were lost, or somebody rolled it back by hand.", split)})
+		return true
+	}
 	if split.Weights[candidate] <= s.Allowed {
 		return false
 	}

@@ -141,3 +141,44 @@ func TestAdaptersPanic(t *testing.T) {
 		t.Errorf("the log does not have the panics with their stacks, or says what was thrown: %s", said)
 	}
 }
+
+// An older copy is put in the store's place while a release that it does not know of
+// has all the traffic. belayd calls somebody, with what the endpoint shows and what
+// the copy says, names the endpoint in /readyz and in the log, and touches nothing.
+func TestOlderCopy(t *testing.T) {
+	e := newEndpoints(t, "recs")
+	var pages calls
+	hook := httptest.NewServer(&pages)
+	defer hook.Close()
+	w := prepare(t, e, fmt.Sprintf("notifiers: {hook: {webhook: {url: %q, secretFile: secret}}}\n", hook.URL),
+		policy("recs", "recs", "  page: [hook]\n", "[{weight: 5%, bake: 2s}, {weight: 100%, bake: 10m}]"))
+	w.write("secret", "a secret of the hook alone")
+	w.start()
+	first := w.release("v1")
+	eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
+	w.want(0, "", "rollback", first, "--reason", "to have a record")
+	eventually(t, "the first to end", func() bool { return status(w, first).Phase == "stopped" })
+	if out, err := exec.Command(w.belayd, "backup", filepath.Join(w.dir, "copy.db"), "--config", filepath.Join(w.dir, "belayd.yaml")).CombinedOutput(); err != nil {
+		t.Fatalf("backup: %v: %s", err, out)
+	}
+	second := w.release("v2")
+	eventually(t, "green to have 100%", func() bool { return e.green("recs") == 100 })
+	w.kill(syscall.SIGKILL)
+	w.rename("copy.db", "belay.db")
+	writes := e.written("recs")
+	w.start()
+	const both = "recs shows green 100, with blue 100 on record"
+	eventually(t, "the page", func() bool { return strings.Contains(pages.String(), both) })
+	if got := w.problems(); !strings.Contains(got, "endpoint edge/recs is suspect: "+both) {
+		t.Errorf("/readyz: got %q", got)
+	}
+	if !strings.Contains(w.logs.String(), "level=WARN msg=\"endpoint unexplained\" endpoint=edge/recs") {
+		t.Errorf("the log does not warn: %s", w.logs)
+	}
+	if code, out := w.run("", "status", second); code == 0 {
+		t.Errorf("the copy knows of %s: %s", second, out)
+	}
+	if got := e.written("recs"); got != writes {
+		t.Errorf("writes since: got %d, want none", got-writes)
+	}
+}

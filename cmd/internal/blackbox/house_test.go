@@ -160,6 +160,13 @@ func (e *endpoints) green(name string) int {
 	return e.weights[name]["green"]
 }
 
+// written is how often an endpoint was written.
+func (e *endpoints) written(name string) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.writes[name])
+}
+
 // policy is a policy that is over in seconds, with an approval where gate says
 // so.
 func policy(name, endpoint, extra, steps string) string {
@@ -272,6 +279,14 @@ func (w *world) write(name, text string) {
 	w.t.Helper()
 	path := filepath.Join(w.dir, name)
 	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// rename puts one of the world's files in another's place.
+func (w *world) rename(from, to string) {
+	w.t.Helper()
+	if err := os.Rename(filepath.Join(w.dir, from), filepath.Join(w.dir, to)); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -32,6 +32,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/belayd/belay/cmd/internal/bulkhead"
+	"github.com/belayd/belay/cmd/internal/drift"
 	"github.com/belayd/belay/cmd/internal/drill"
 	"github.com/belayd/belay/cmd/internal/refusals"
 	"github.com/belayd/belay/cmd/internal/serve"
@@ -83,6 +84,8 @@ type daemon struct {
 	registry *prometheus.Registry
 	// bulkhead stands between the daemon and its adapters.
 	bulkhead *bulkhead.Bulkhead
+	// drift notices what endpoints show that no record explains.
+	drift *drift.Watch
 	// points are around adapters and store, in a build that has them.
 	points *crashPoints
 }
@@ -181,6 +184,7 @@ func (d *daemon) build(c *Config, known faults) error {
 	if d.engine, err = engine.New(config); err != nil {
 		return fmt.Errorf("start engine: %w", err)
 	}
+	d.drift = d.newDrift()
 	d.catalog = &Catalog{now: d.now, records: d.engine.Endpoint}
 	if len(s.faults) > 0 {
 		d.missing(s.faults)
@@ -216,6 +220,7 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 	spawn("control", func(ctx context.Context) error { return d.control(ctx, handler) })
 	spawn("drill", d.drill.Run)
 	spawn("refusals", d.refusals.Run)
+	spawn("drift", d.drift.Run)
 	d.tasks.start(ctx, d.log)
 	d.tasks.set(d.now().tasks(d))
 	spawn("config", func(ctx context.Context) error { return d.watch(ctx, reloadEvery) })
@@ -306,6 +311,7 @@ func (d *daemon) problems(context.Context) []string {
 	out = append(out, d.engine.PageProblems()...)
 	out = append(out, d.engine.InboxProblems()...)
 	out = append(out, d.tasks.problems()...)
+	out = append(out, d.drift.Problems()...)
 	now := d.now()
 	for _, t := range now.triggers {
 		if err := t.Err(); err != nil {

@@ -2,14 +2,18 @@ package daemon
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/belayd/belay/cmd/internal/drift"
 	"github.com/belayd/belay/cmd/internal/refusals"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/traffic"
 )
 
 // tellTimeout bounds one message that no rollout's outbox carries.
@@ -67,4 +71,78 @@ func (d *daemon) tellRefused(ctx context.Context, name string, to notifier.Notif
 		return
 	}
 	what.Refs.Set(name, ref)
+}
+
+// newDrift watches what endpoints show that no rollout moves: those with a record,
+// and those that a policy in force names. A store without any record is a new one,
+// which explains nothing.
+func (d *daemon) newDrift() *drift.Watch {
+	return &drift.Watch{
+		Log:       d.log,
+		Endpoints: d.idleEndpoints,
+		Split: func(ctx context.Context, ref rollout.EndpointRef) (traffic.Split, error) {
+			r, ok := d.now().routers[ref.Router]
+			if !ok {
+				return traffic.Split{}, fmt.Errorf("router %q is not configured", ref.Router)
+			}
+			return r.Split(ctx, ref.Name)
+		},
+		Observe: d.engine.Observe,
+		Notify: func(ctx context.Context, name string, n notifier.Notice) error {
+			to, ok := d.now().notifiers[name]
+			if !ok {
+				return fmt.Errorf("notifier %q is not configured", name)
+			}
+			_, err := to.Notify(ctx, n)
+			d.engine.Notified(name, err)
+			if err == nil {
+				d.engine.PageTaken(name)
+			}
+			return err
+		},
+	}
+}
+
+// idleEndpoints are the endpoints that no rollout moves, with whom it may concern.
+func (d *daemon) idleEndpoints(ctx context.Context) ([]drift.Endpoint, error) {
+	now := d.now()
+	found := map[rollout.EndpointRef]*drift.Endpoint{}
+	busy := map[rollout.EndpointRef]bool{}
+	for rec, err := range d.store.Heads(ctx, "endpoint/") {
+		if err != nil {
+			return nil, fmt.Errorf("list endpoints: %w", err)
+		}
+		var r rollout.EndpointRecord
+		if err := json.Unmarshal(rec.State, &r); err != nil {
+			return nil, fmt.Errorf("read record %s: %w", rec.Key, err)
+		}
+		busy[r.Endpoint] = r.Active != ""
+		if _, ok := now.routers[r.Endpoint.Router]; ok && r.Active == "" {
+			found[r.Endpoint] = &drift.Endpoint{Ref: r.Endpoint, Last: r.Confirmed, Page: now.config.Tell}
+		}
+	}
+	if len(busy) == 0 {
+		return nil, nil
+	}
+	for _, name := range sortedKeys(now.policies.byName) {
+		p := now.policies.byName[name].Document
+		ref := rollout.EndpointRef{Router: p.Spec.Endpoint.Router, Name: p.Spec.Endpoint.Name}
+		if busy[ref] {
+			continue
+		}
+		e := found[ref]
+		if e == nil {
+			e = &drift.Endpoint{Ref: ref, Page: now.config.Tell}
+			found[ref] = e
+		}
+		if e.Policy == "" {
+			e.Policy, e.Owner = name, p.Metadata.Owner
+		}
+		e.Page = slices.Concat(p.Spec.Page, e.Page)
+	}
+	var out []drift.Endpoint
+	for _, e := range found {
+		out = append(out, *e)
+	}
+	return out, nil
 }
