@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"fmt"
 	"math"
 	"strings"
 
@@ -67,6 +68,9 @@ func (s *Standing) needed(p *Panel, g *Guardrail, m *Metric) string {
 			return "a first reading"
 		}
 		return "a reading within the limit"
+	}
+	if m := s.Moments; m != nil && m.PastStable.Batches > 0 && !m.PastStable.known() {
+		return fmt.Sprintf("%d batches of stable's events, an instance's in one scrape each, to tell how much they spread", meanBatches)
 	}
 	if m := s.Moments; m != nil && m.Wide {
 		return "a histogram or a ratio instead: the values spread too widely for a mean"

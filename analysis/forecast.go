@@ -247,8 +247,8 @@ func (g *Guardrail) expectation(m *Metric, b Baseline) (test sequential.Test, he
 
 // means expects a difference of means.
 func (o *outlook) means(g *Guardrail, x sequential.Expected, b Baseline) {
-	past := Sums{b.Sample.N, b.Sample.Sum, b.Sample.SumSq}
-	if past.N < meanEvents {
+	past := sumsOf(&b.Sample)
+	if !past.known() {
 		o.reason = "stable's mean is not known"
 		return
 	}

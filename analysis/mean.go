@@ -11,18 +11,45 @@ type Sums struct {
 	N     float64 `json:"n,omitempty"`
 	Sum   float64 `json:"sum,omitempty"`
 	SumSq float64 `json:"sumSq,omitempty"`
+	// Batches are those of the samples: SumSq is made of them where it is not 0.
+	Batches float64 `json:"batches,omitempty"`
 }
 
+// sumsOf are the sums of one sample.
+func sumsOf(x *Sample) Sums { return Sums{x.N, x.Sum, x.SumSq, x.Batches} }
+
 func (a Sums) add(x *Sample, keep float64) Sums {
-	return Sums{keep*a.N + x.N, keep*a.Sum + x.Sum, keep*a.SumSq + x.SumSq}
+	return Sums{keep*a.N + x.N, keep*a.Sum + x.Sum, keep*a.SumSq + x.SumSq, keep*a.Batches + x.Batches}
+}
+
+// known says whether there are enough events, and batches of them, to tell how much
+// the values spread.
+func (a Sums) known() bool {
+	return a.N >= meanEvents && (a.Batches == 0 || a.Batches >= meanBatches)
 }
 
 func (a Sums) mean() float64 { return a.Sum / a.N }
 
-// variance is that of one observation.
+// variance is that of one observation. Out of batches it is the upper bound that
+// holds in four cases of five, so that a short past makes nobody sure.
 func (a Sums) variance() float64 {
 	m := a.mean()
-	return math.Max(0, a.SumSq/a.N-m*m)
+	if a.Batches == 0 {
+		return math.Max(0, a.SumSq/a.N-m*m)
+	}
+	df := a.Batches - 1
+	if df < 1 {
+		return 0
+	}
+	return math.Max(0, a.SumSq-a.N*m*m) / math.Min(df, sequential.ChiSquareLow(df))
+}
+
+// Deviation is the standard deviation of one event of a mean.
+func (x *Sample) Deviation() float64 {
+	if x.N <= 0 {
+		return 0
+	}
+	return math.Sqrt(sumsOf(x).variance())
 }
 
 // Moments are what a guardrail on a mean remembers: the past of both arms, by
@@ -45,6 +72,9 @@ const (
 	// meanEvents is how many events an interval needs before its mean is normal
 	// enough.
 	meanEvents = 100
+	// meanBatches is how many batches tell how much values spread, where their
+	// squares are not known.
+	meanBatches = 12
 	// widest is the greatest coefficient of variation at which means are judged.
 	widest = 2.0
 	// meanForget is how much of the past the moments keep at each interval.
@@ -103,10 +133,10 @@ func (s *Standing) mean(v *visit) {
 func (s *Standing) meanBatch(v *visit, m *Moments) {
 	g, p := v.guardrail, v.panel
 	past := m.PastStable
-	if !g.Limit.Relative && (past.N < meanEvents || m.PastCandidate.N >= meanEvents && m.PastCandidate.variance() > past.variance()) {
+	if !g.Limit.Relative && (!past.known() || m.PastCandidate.known() && m.PastCandidate.variance() > past.variance()) {
 		past = m.PastCandidate
 	}
-	if past.N < meanEvents {
+	if !past.known() {
 		return
 	}
 	level, variance := past.mean(), past.variance()
@@ -161,14 +191,17 @@ func (s *Standing) learnMean(x *Sample) {
 		s.Moments = &Moments{}
 	}
 	s.Moments.PastStable = s.Moments.PastStable.add(x, meanForget)
-	now := Sums{x.N, x.Sum, x.SumSq}
-	if len(x.Instances) < 2 || now.variance() <= 0 {
+	now := sumsOf(x)
+	if now.Batches > 0 {
+		now = s.Moments.PastStable // one sample's batches are too few
+	}
+	if len(x.Instances) < 2 || now.Batches > 0 && !now.known() || now.variance() <= 0 {
 		return
 	}
 	x2, df := 0.0, -1.0
 	for i := range x.Instances {
 		if in := &x.Instances[i]; in.N > 0 {
-			e := in.Sum - in.N*now.mean()
+			e := in.Sum - in.N*x.Sum/x.N
 			x2 += e * e / (in.N * now.variance())
 			df++
 		}
@@ -181,6 +214,9 @@ func (s *Standing) learnMean(x *Sample) {
 func (a Sums) estimate(phi float64) Estimate {
 	if a.N <= 0 {
 		return Estimate{}
+	}
+	if a.Batches > 0 && a.Batches < meanBatches {
+		return Estimate{} // no interval can be told yet
 	}
 	half := sequential.MeanHalfWidth(a.N/phi, a.variance(), 0.05)
 	m := a.mean()

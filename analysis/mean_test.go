@@ -3,6 +3,7 @@ package analysis
 import (
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -98,6 +99,85 @@ func TestMeanAtLimit(t *testing.T) {
 		for i := 1; i <= 60 && len(v.Breaches) == 0; i++ {
 			x := counted(i, 0, 0, 0, 0)
 			x.Metric, x.Candidate, x.Stable = "revenue", spend(r, 120, 9.8, 1), spend(r, 480, 10, 1)
+			e, v = Judge(p, e, moment(i), []Reading{x})
+		}
+		if len(v.Breaches) > 0 {
+			back++
+		}
+	}
+	if back > 5 {
+		t.Errorf("got %d of %d rolled back at the limit, want at most 5", back, trials)
+	}
+}
+
+// batched is what spend gives, out of so many batches whose squares nobody counted.
+func batched(r *rand.Rand, batches, n int, mean, cv float64) Sample {
+	x := Sample{Fresh: true}
+	for range batches {
+		y := spend(r, n/batches, mean, cv)
+		y.SumSq, y.Batches = y.Sum*y.Sum/y.N, 1
+		x.N, x.Sum, x.SumSq, x.Batches = x.N+y.N, x.Sum+y.Sum, x.SumSq+y.SumSq, x.Batches+1
+		x.Instances = append(x.Instances, Instance{Name: string(rune('a' + len(x.Instances))), Sample: y})
+	}
+	return x
+}
+
+// Without squares the spread is told from how batches differ: a healthy release
+// passes, one that earns less is rolled back, and the verdict says how sure the
+// spread is. A single instance gives a batch a scrape, and needs more of them.
+func TestMeanWithoutSquares(t *testing.T) {
+	p := meanPanel(Limit{Relative: true, AtLeast: true, Value: 0.98, Text: ">= 0.98x stable"}, 0.9)
+	p.Metrics[0].Mean.SumOfSquares = ""
+	for _, c := range []struct {
+		name         string
+		batches      int
+		cand         float64
+		breach, pass bool
+	}{
+		{"healthy", 4, 10, false, true},
+		{"less", 4, 8, true, false},
+		{"healthy, one instance", 1, 10, false, true},
+		{"less, one instance", 1, 8, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := seeded(3)
+			var e Evidence
+			var v Verdicts
+			breach, pass, first := false, false, ""
+			for i := 1; i <= 90 && !breach; i++ {
+				x := counted(i, 0, 0, 0, 0)
+				x.Metric, x.Candidate, x.Stable = "revenue", batched(r, c.batches, 200, c.cand, 0.5), batched(r, c.batches, 800, 10, 0.5)
+				e, v = Judge(p, e, moment(i), []Reading{x})
+				pass, breach = pass || v.MayEnd, len(v.Breaches) > 0
+				if i == 1 {
+					first = v.Each[0].Needed
+				}
+			}
+			if breach != c.breach || pass != c.pass {
+				t.Errorf("got breach %v pass %v, want %v %v: %s", breach, pass, c.breach, c.pass, v.Each[0].Sentence)
+			}
+			if !strings.Contains(v.Each[0].Effective, "batches, to within") || !strings.Contains(first, "batches of stable's events") {
+				t.Errorf("got %q at the end and %q at first, want how sure the spread is, and what it takes", v.Each[0].Effective, first)
+			}
+			roundTrip(t, e)
+		})
+	}
+}
+
+// Exactly at the limit, the estimated spread rolls back no more often than the
+// counted one may.
+func TestMeanWithoutSquaresAtLimit(t *testing.T) {
+	p := meanPanel(Limit{Relative: true, AtLeast: true, Value: 0.98, Text: ">= 0.98x stable"}, 0.9)
+	p.Metrics[0].Mean.SumOfSquares = ""
+	back := 0
+	const trials = 150
+	for seed := range uint64(trials) {
+		r := seeded(seed)
+		var e Evidence
+		var v Verdicts
+		for i := 1; i <= 60 && len(v.Breaches) == 0; i++ {
+			x := counted(i, 0, 0, 0, 0)
+			x.Metric, x.Candidate, x.Stable = "revenue", batched(r, 2, 120, 9.8, 1), batched(r, 2, 480, 10, 1)
 			e, v = Judge(p, e, moment(i), []Reading{x})
 		}
 		if len(v.Breaches) > 0 {

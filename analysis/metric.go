@@ -47,11 +47,13 @@ type Histogram struct {
 	Instance   string `json:"instance,omitempty"`
 }
 
-// Mean is a mean by its three sums: how many, their sum, the sum of squares.
+// Mean is a mean by its sums: how many, their sum and, where it is known, the sum of
+// their squares. Without it SumOfSquares is empty, and how much the values spread is
+// estimated from how the means of instances and scrapes differ.
 type Mean struct {
 	Count        string `json:"count"`
 	Sum          string `json:"sum"`
-	SumOfSquares string `json:"sumOfSquares"`
+	SumOfSquares string `json:"sumOfSquares,omitempty"`
 	Deployment   string `json:"deployment"`
 	Instance     string `json:"instance,omitempty"`
 }

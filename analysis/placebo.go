@@ -115,6 +115,7 @@ func (x *Sample) join(y *Sample) {
 	x.K += y.K
 	x.Sum += y.Sum
 	x.SumSq += y.SumSq
+	x.Batches += y.Batches
 	if x.Buckets == nil {
 		x.Buckets = slices.Clone(y.Buckets)
 		return

@@ -116,6 +116,10 @@ type Sample struct {
 	// Sum and SumSq are the increments of a Mean's sum and sum of squares.
 	Sum   float64 `json:"sum,omitempty"`
 	SumSq float64 `json:"sumSq,omitempty"`
+	// Batches says, where it is not 0, that the squares are not known: SumSq is then
+	// the sum over so many batches of events, an instance's between two scrapes, of
+	// the square of the batch's sum divided by its number.
+	Batches float64 `json:"batches,omitempty"`
 	// Value is a plain number at To.
 	Value float64 `json:"value,omitempty"`
 	// Instances hold the same increments by instance where the source can tell

@@ -98,6 +98,12 @@ func budgetSentence(b *Budget, spent float64) string {
 
 // effective says what is really judged where it differs from the limit.
 func (s *Standing) effective(g *Guardrail, m *Metric) string {
+	if g.method(m) == methodMean && s.Moments != nil && s.Moments.PastStable.Batches >= meanBatches {
+		// The standard error of a standard deviation out of so many batches.
+		unsure := 1 / math.Sqrt(2*(s.Moments.PastStable.Batches-1))
+		return fmt.Sprintf("how much the values spread is estimated from %.0f batches, to within %.0f%%, because their squares are not counted",
+			s.Moments.PastStable.Batches, 100*unsure)
+	}
 	if g.method(m) != methodQuantile {
 		return ""
 	}

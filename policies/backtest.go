@@ -256,7 +256,7 @@ func setAside(s analysis.Sample, instance string) (rest, one analysis.Sample) {
 // addSamples adds the increments of two samples; whether the sum is fresh is what
 // the second one says.
 func addSamples(a, b analysis.Sample) analysis.Sample {
-	out := analysis.Sample{Fresh: b.Fresh, N: a.N + b.N, K: a.K + b.K, Sum: a.Sum + b.Sum, SumSq: a.SumSq + b.SumSq, Value: b.Value}
+	out := analysis.Sample{Fresh: b.Fresh, N: a.N + b.N, K: a.K + b.K, Sum: a.Sum + b.Sum, SumSq: a.SumSq + b.SumSq, Batches: a.Batches + b.Batches, Value: b.Value}
 	counts := map[float64]float64{}
 	for _, x := range slices.Concat(a.Buckets, b.Buckets) {
 		counts[x.Upper] += x.Count

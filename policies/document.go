@@ -121,7 +121,7 @@ type Histogram struct {
 type Mean struct {
 	Count        string `yaml:"count" required:"true" doc:"The counter of events."`
 	Sum          string `yaml:"sum" required:"true" doc:"The counter of their sum."`
-	SumOfSquares string `yaml:"sumOfSquares" required:"true" doc:"The counter of the sum of their squares."`
+	SumOfSquares string `yaml:"sumOfSquares" doc:"The counter of the sum of their squares; without it their spread is estimated from how instances and scrapes differ."`
 	Deployment   string `yaml:"deployment" required:"true" doc:"The label that names the deployment. Empty quotes where each expression names its deployment by ${deployment}, ${role} or ${version}; an expression that names none then counts both deployments as one."`
 	Instance     string `yaml:"instance" doc:"The label that tells instances apart."`
 }

@@ -41,7 +41,7 @@ func (r *regression) reading(x analysis.Reading) {
 			add("count", arm.s.N, false)
 			mean := arm.s.Sum / math.Max(arm.s.N, 1)
 			add("mean", mean, true)
-			add("deviation", math.Sqrt(math.Max(0, arm.s.SumSq/math.Max(arm.s.N, 1)-mean*mean)), true)
+			add("deviation", arm.s.Deviation(), true)
 		case analysis.KindValue:
 			add("value", arm.s.Value, true)
 		}

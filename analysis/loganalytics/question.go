@@ -77,7 +77,8 @@ func (x *question) parse() error {
 		text, x.deployment, x.instance = m.Mean.Count, m.Mean.Deployment, m.Mean.Instance
 		x.sum, err = x.scalar(m.Mean.Sum)
 		if err == nil {
-			x.squares, err = x.scalar(m.Mean.SumOfSquares)
+			// Rows are single events: their squares can be made of them.
+			x.squares, err = x.scalar(cmp.Or(m.Mean.SumOfSquares, "todouble("+m.Mean.Sum+") * todouble("+m.Mean.Sum+")"))
 		}
 	case m.Value != nil:
 		return x.value()

@@ -55,6 +55,7 @@ func (b *batch) answer(q *question) analysis.Reading {
 	if q.Metric.Histogram != nil {
 		spec.Unit = q.Metric.Histogram.Unit
 	}
+	spec.Batches = q.Metric.Mean != nil && q.Metric.Mean.SumOfSquares == ""
 	if err := q.apart(pic); err != nil {
 		return analysis.ErrorReading(q.Query, err.Error())
 	}

@@ -125,7 +125,11 @@ func newQuestion(q analysis.Query, lookback time.Duration, cache selectorCache) 
 		err = x.add([]role{roleBucket, roleNative}, []string{m.Histogram.Series, m.Histogram.Series})
 	case m.Mean != nil:
 		x.label, x.instance = m.Mean.Deployment, m.Mean.Instance
-		err = x.add([]role{roleCount, roleSum, roleSquares}, []string{m.Mean.Count, m.Mean.Sum, m.Mean.SumOfSquares})
+		roles, texts := []role{roleCount, roleSum, roleSquares}, []string{m.Mean.Count, m.Mean.Sum, m.Mean.SumOfSquares}
+		if m.Mean.SumOfSquares == "" {
+			roles, texts = roles[:2], texts[:2]
+		}
+		err = x.add(roles, texts)
 	case m.Value != nil:
 	default:
 		err = errors.New("it asks for nothing")

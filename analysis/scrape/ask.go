@@ -41,7 +41,10 @@ func newAsk(q analysis.Query) ask {
 		texts = []string{m.Histogram.Series}
 		a.label, a.instance = m.Histogram.Deployment, orInstance(m.Histogram.Instance)
 	case m.Mean != nil:
-		texts = []string{m.Mean.Count, m.Mean.Sum, m.Mean.SumOfSquares}
+		texts = []string{m.Mean.Count, m.Mean.Sum}
+		if m.Mean.SumOfSquares != "" {
+			texts = append(texts, m.Mean.SumOfSquares)
+		}
 		a.label, a.instance = m.Mean.Deployment, orInstance(m.Mean.Instance)
 	case m.Value != nil:
 		var text string
@@ -135,6 +138,9 @@ func (a *ask) sample(deployment string, snaps []snapshot, from, to time.Time) (a
 		spec.Unit = a.q.Metric.Histogram.Unit
 		return series.Buckets(sets[1], sets[0], spec)
 	case analysis.KindMean:
+		if spec.Batches = len(sets) == 2; spec.Batches {
+			return series.Mean(sets[0], sets[1], nil, spec)
+		}
 		return series.Mean(sets[0], sets[1], sets[2], spec)
 	case analysis.KindValue:
 		return series.Plain(sets[0], a.fold, spec)

@@ -36,7 +36,7 @@ func (d Dispersion) Phi() float64 {
 	phi := d.X2 / d.DF
 	spread := math.Sqrt(math.Max(0, d.X4-2*phi*d.XD+phi*phi*d.D2)) / d.DF
 	effective := math.Max(1, d.DF*d.DF/d.D1)
-	return math.Max(1, math.Max(phi*effective/chiSquareLow(effective), phi+upper80*spread))
+	return math.Max(1, math.Max(phi*effective/ChiSquareLow(effective), phi+upper80*spread))
 }
 
 // upper80 is the 80% quantile of the standard normal distribution.
@@ -93,9 +93,9 @@ func (s *Spread) Done() {
 	}
 }
 
-// chiSquareLow is the 20% quantile of the chi-square distribution, by Wilson
+// ChiSquareLow is the 20% quantile of the chi-square distribution, by Wilson
 // and Hilferty.
-func chiSquareLow(df float64) float64 {
+func ChiSquareLow(df float64) float64 {
 	h := 2 / (9 * df)
 	c := 1 - h - upper80*math.Sqrt(h)
 	return df * c * c * c

@@ -32,7 +32,7 @@ func Learning(freedom, dispersion float64) Pace {
 	for i := range p {
 		phi := Unknown
 		if df := float64(i) * freedom; df >= 5 {
-			phi = math.Max(1, dispersion*df/chiSquareLow(df))
+			phi = math.Max(1, dispersion*df/ChiSquareLow(df))
 		}
 		p[i] = phi / dispersion
 	}

@@ -178,7 +178,7 @@ func (r *reader) ask(ctx context.Context, name string, qs []analysis.Query) []an
 // finite reports whether every number of a sample is one.
 func finite(s analysis.Sample) bool {
 	ok := true
-	for _, x := range []float64{s.N, s.K, s.Sum, s.SumSq, s.Value} {
+	for _, x := range []float64{s.N, s.K, s.Sum, s.SumSq, s.Batches, s.Value} {
 		ok = ok && !math.IsNaN(x) && !math.IsInf(x, 0)
 	}
 	for _, b := range s.Buckets {

@@ -26,6 +26,8 @@ type Spec struct {
 	Unit string
 	// Cuts are the latencies, in seconds, that will be tested.
 	Cuts []float64
+	// Batches: a mean has no sum of squares.
+	Batches bool
 }
 
 // A Tally is what one instance did, by sources that count events themselves.
@@ -97,7 +99,8 @@ func Counts(total, marked []*Series, spec Spec) (analysis.Sample, error) {
 }
 
 // Mean is the sample of a deployment's count, sum and sum of squares. The sum
-// may fall; the other two may not.
+// may fall; the other two may not. Without squares it is made of batches: what one
+// series counted from one sample to the next.
 func Mean(count, sum, squares []*Series, spec Spec) (analysis.Sample, error) {
 	if len(count) == 0 {
 		return analysis.Sample{}, nil
@@ -106,10 +109,14 @@ func Mean(count, sum, squares []*Series, spec Spec) (analysis.Sample, error) {
 	var ss []*stream
 	for _, c := range count {
 		k := c.Labels.key(NameLabel)
-		if sums[k] == nil || sqs[k] == nil {
+		if sums[k] == nil || sqs[k] == nil && !spec.Batches {
 			return analysis.Sample{}, fmt.Errorf("series %s has no sum or no sum of squares with the same labels", describe(c.Labels))
 		}
-		s := joint([]*Series{c, sums[k], sqs[k]}, 0, spec.Instance)
+		parts := []*Series{c, sums[k], sqs[k]}
+		if spec.Batches {
+			parts = parts[:2]
+		}
+		s := joint(parts, 0, spec.Instance)
 		s.free = 1
 		ss = append(ss, s)
 	}
@@ -122,14 +129,21 @@ func Mean(count, sum, squares []*Series, spec Spec) (analysis.Sample, error) {
 	r := findRestarts(ss, spec.Gap)
 	by := map[string]*analysis.Sample{}
 	for _, s := range ss {
-		d, err := s.increase(spec, r)
+		x := at(by, s.instance)
+		err := s.each(spec, r, func(d []float64) {
+			x.N += d[0]
+			x.Sum += d[1]
+			switch {
+			case !spec.Batches:
+				x.SumSq += d[2]
+			case d[0] > 0:
+				x.SumSq += d[1] * d[1] / d[0]
+				x.Batches++
+			}
+		})
 		if err != nil {
 			return analysis.Sample{}, err
 		}
-		x := at(by, s.instance)
-		x.N += d[0]
-		x.Sum += d[1]
-		x.SumSq += d[2]
 	}
 	return gather(by, spec), nil
 }
@@ -212,6 +226,7 @@ func gather(by map[string]*analysis.Sample, spec Spec) analysis.Sample {
 		out.K += x.K
 		out.Sum += x.Sum
 		out.SumSq += x.SumSq
+		out.Batches += x.Batches
 		if out.Buckets == nil && x.Buckets != nil {
 			out.Buckets = make([]analysis.Bucket, len(x.Buckets))
 		}

@@ -328,3 +328,14 @@ func TestPlain(t *testing.T) {
 		t.Error("NaN: got no error")
 	}
 }
+
+// Without squares a mean is made of batches: a series' events from one sample to the
+// next.
+func TestMeanBatches(t *testing.T) {
+	count := []*Series{make1("n", "instance=a", 0, 4, 8), make1("n", "instance=b", 0, 0, 2)}
+	sum := []*Series{make1("s", "instance=a", 0, 8, 20), make1("s", "instance=b", 0, 0, 5)}
+	got, err := Mean(count, sum, nil, Spec{From: 1000, To: 3000, Gap: 60_000, Stale: 5000, Instance: "instance", Batches: true})
+	if want := 8.0*8/4 + 12.0*12/4 + 5.0*5/2; err != nil || got.N != 10 || got.Sum != 25 || got.SumSq != want || got.Batches != 3 {
+		t.Errorf("got %+v, %v, want n=10 sum=25 of 3 batches, %v", got, err, want)
+	}
+}

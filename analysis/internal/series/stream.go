@@ -222,41 +222,47 @@ func (s *stream) after(spec Spec) int64 {
 	return spec.From
 }
 
-// increase adds up what the stream counted in the interval, and what came too
-// late for the ones before.
+// increase adds up what the stream counted in the interval.
 func (s *stream) increase(spec Spec, r restarts) ([]float64, error) {
 	sum := make([]float64, s.width)
+	err := s.each(spec, r, func(d []float64) {
+		for j, x := range d {
+			sum[j] += x
+		}
+	})
+	return sum, err
+}
+
+// each calls visit with what the stream counted at every sample in the interval,
+// and at those that came too late for the ones before.
+func (s *stream) each(spec Spec, r restarts, visit func(d []float64)) error {
+	d := make([]float64, s.width)
 	after := s.after(spec)
 	for i, t := range s.t {
 		if t <= after || t > spec.To {
 			continue
 		}
 		if err := s.check(i); err != nil {
-			return nil, err
+			return err
 		}
 		how := s.origin(i, spec.Gap)
+		if how == fromNothing {
+			continue
+		}
+		copy(d, s.row(i))
 		if how >= fromPrevious {
 			if err := s.check(i - 1); err != nil {
-				return nil, err
+				return err
 			}
-			if s.fell(i) || r.within(s.target, s.t[i-1], t) {
-				how = fromZero
-			}
-		}
-		switch how {
-		case fromNothing:
-		case fromZero:
-			for j, x := range s.row(i) {
-				sum[j] += x
-			}
-		case fromPrevious, fromEither:
-			before := s.row(i - 1)
-			for j, x := range s.row(i) {
-				sum[j] += x - before[j]
+			if !s.fell(i) && !r.within(s.target, s.t[i-1], t) {
+				for j, x := range s.row(i - 1) {
+					d[j] -= x
+				}
 			}
 		}
+		visit(d)
 	}
-	return sum, nil
+	return nil
 }
 
 // single makes streams of series that are counters by themselves.
