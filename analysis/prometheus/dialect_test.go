@@ -140,7 +140,7 @@ func TestDialects(t *testing.T) {
 					m.Counts.Bad = `{"http.requests",code="503"}`
 				}
 				now := time.Now().UTC()
-				rs, err := s.Read(t.Context(), []analysis.Query{{Metric: m, Names: names("recs"), From: now.Add(-30 * time.Second), To: now}})
+				rs, err := s.Read(t.Context(), []analysis.Query{{Metric: m, Names: namesOf("recs"), From: now.Add(-30 * time.Second), To: now}})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -156,7 +156,7 @@ func TestDialects(t *testing.T) {
 	}
 }
 
-func names(endpoint string) analysis.Names {
+func namesOf(endpoint string) analysis.Names {
 	return analysis.Names{Endpoint: endpoint, Stable: analysistest.Stable, Candidate: analysistest.Candidate}
 }
 
@@ -172,7 +172,7 @@ func (x tenant) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestBucketSuffix(t *testing.T) {
 	now := time.Now()
 	for _, name := range []string{"latency_seconds", "latency_seconds_bucket"} {
-		x := newQuestion(analysis.Query{Names: names("recs"), From: now.Add(-time.Minute), To: now, Metric: analysis.Metric{
+		x := newQuestion(analysis.Query{Names: namesOf("recs"), From: now.Add(-time.Minute), To: now, Metric: analysis.Metric{
 			Name: "p95", Histogram: &analysis.Histogram{Series: name, Unit: "s", Deployment: "deployment"},
 		}}, time.Hour, selectorCache{})
 		if x.err != nil || x.parts[0].shared.name != "latency_seconds_bucket" || x.parts[1].shared.name != "latency_seconds" {
@@ -197,7 +197,7 @@ func TestNoTraffic(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q := analysis.Query{Metric: analysis.Metric{Name: "x", Value: &analysis.Value{Query: `a{d="${deployment}"}/b`}}, Names: names("recs"), From: time.Now().Add(-time.Minute), To: time.Now()}
+		q := analysis.Query{Metric: analysis.Metric{Name: "x", Value: &analysis.Value{Query: `a{d="${deployment}"}/b`}}, Names: namesOf("recs"), From: time.Now().Add(-time.Minute), To: time.Now()}
 		rs, err := s.Read(t.Context(), []analysis.Query{q})
 		if err != nil {
 			t.Fatal(err)
@@ -226,7 +226,7 @@ func TestGetInHalves(t *testing.T) {
 	var qs []analysis.Query
 	to := time.Now()
 	for _, e := range []string{"a", "b"} {
-		qs = append(qs, analysis.Query{Metric: metrics()[analysis.KindCounts], Names: names(e), From: to.Add(-time.Minute), To: to})
+		qs = append(qs, analysis.Query{Metric: metrics()[analysis.KindCounts], Names: namesOf(e), From: to.Add(-time.Minute), To: to})
 	}
 	rs, err := s.Read(t.Context(), qs)
 	if err != nil || rs[0].Status != analysis.StatusOK || rs[1].Status != analysis.StatusOK {

@@ -140,3 +140,31 @@ func TestLateSamples(t *testing.T) {
 		})
 	}
 }
+
+// How late data is is learnt and told, and a value is asked for where the counters'
+// samples have come.
+func TestLatenessIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, s, _ := latecomers(t, func(string, time.Time) time.Duration { return 65 * time.Second })
+		y := newTally(w)
+		counts, value := metrics()[analysis.KindCounts], metrics()[analysis.KindValue]
+		if d := s.Behind(counts); d != 0 {
+			t.Errorf("before a reading: got %s, want nothing", d)
+		}
+		for range 12 {
+			w.Step(15 * time.Second)
+			y.look(t, s)
+		}
+		if d := s.Behind(counts); d != 75*time.Second {
+			t.Errorf("samples that come 65 s late: got %s behind, want 1m15s", d)
+		}
+		now := time.Now().UTC()
+		rs, err := s.Read(t.Context(), []analysis.Query{{Metric: value, Names: y.names, From: y.cursor, To: now}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := rs[0]; r.Status != analysis.StatusOK || !r.Candidate.Fresh || now.Sub(r.To) != time.Minute {
+			t.Errorf("value: got %+v, want one of a minute ago", r)
+		}
+	})
+}

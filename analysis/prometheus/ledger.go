@@ -73,8 +73,8 @@ type habit struct {
 	// behind is how far a series was behind the others that then came after all.
 	behind   time.Duration
 	behindAt time.Time
-	// least and most are how old the end of the data was at the looks of this minute
-	// or so, and of the one before.
+	// least is how old the newest sample was at the looks of this minute or so, and of
+	// the one before; most how old the end of a reading.
 	least, most [2]time.Duration
 	since       time.Time
 }
@@ -201,19 +201,20 @@ func (l *ledger) end(h uint64, last int64) {
 	delete(l.waits, h)
 }
 
-// see learns from one look how late the series of a metric are: late are those that
-// are behind, all the ones that may have been.
-func (l *ledger) see(name string, now time.Time, age time.Duration, head int64, all, late []*series.Series) {
+// see learns from one look how late the series of a metric are: all that were looked
+// at, and those of them that are behind. end is where the reading ends.
+func (l *ledger) see(name string, now, end time.Time, all []*series.Series, r series.Reached) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	const minute = time.Minute
+	age, behind := max(now.Sub(time.UnixMilli(r.Head)), 0), max(now.Sub(end), 0)
 	h := l.habits[name]
 	if h.since.IsZero() || now.Sub(h.since) > 2*minute {
-		h.least, h.most, h.since = [2]time.Duration{age, age}, [2]time.Duration{age, age}, now
+		h.least, h.most, h.since = [2]time.Duration{age, age}, [2]time.Duration{behind, behind}, now
 	} else if now.Sub(h.since) > minute {
-		h.least, h.most, h.since = [2]time.Duration{age, h.least[0]}, [2]time.Duration{age, h.most[0]}, now
+		h.least, h.most, h.since = [2]time.Duration{age, h.least[0]}, [2]time.Duration{behind, h.most[0]}, now
 	}
-	h.least[0], h.most[0] = min(h.least[0], age), max(h.most[0], age)
+	h.least[0], h.most[0] = min(h.least[0], age), max(h.most[0], behind)
 	if len(l.waits) > 0 {
 		for _, s := range all {
 			w, ok := l.waits[s.ID]
@@ -230,9 +231,9 @@ func (l *ledger) see(name string, now time.Time, age time.Duration, head int64, 
 	if len(l.waits) >= maxPages {
 		clear(l.waits)
 	}
-	for _, s := range late {
+	for _, s := range r.Late {
 		last := s.Points[len(s.Points)-1].T
-		l.waits[s.ID] = wait{last: last, behind: head - last}
+		l.waits[s.ID] = wait{last: last, behind: r.Head - last}
 	}
 	if len(l.habits) >= maxPages {
 		clear(l.habits)
@@ -270,11 +271,11 @@ func (s *Source) late(now time.Time) time.Duration {
 	return late
 }
 
-// age is how old the end of a metric's data is when it is read: at least, and at
-// most, in the last minutes; known is false where it was not read.
-func (l *ledger) age(name string) (least, most time.Duration, known bool) {
+// behind is how old the ends of a metric's readings were, at most, in the last
+// minutes; 0 where it was not read.
+func (l *ledger) behind(name string) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	h, ok := l.habits[name]
-	return min(h.least[0], h.least[1]), max(h.most[0], h.most[1]), ok
+	h := l.habits[name]
+	return max(h.most[0], h.most[1])
 }

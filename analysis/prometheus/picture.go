@@ -235,8 +235,7 @@ func (b *batch) remember(x *question) {
 		return
 	}
 	if pic.reached.Head != 0 {
-		age := max(b.now.Sub(time.UnixMilli(pic.reached.Head)), 0)
-		b.s.ledger.see(x.parts[0].shared.name, b.now, age, pic.reached.Head, pic.all, pic.reached.Late)
+		b.s.ledger.see(x.parts[0].shared.name, b.now, pic.to, pic.all, pic.reached)
 	}
 	if !pic.to.After(x.from) {
 		return

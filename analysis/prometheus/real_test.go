@@ -331,7 +331,7 @@ func TestRealQuotedName(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := analysis.Metric{Name: "x", Counts: &analysis.Counts{Total: `{"http.requests"}`, Bad: `{"http.requests",code="503"}`, Deployment: "deployment"}}
-	rs, err := s.Read(t.Context(), []analysis.Query{{Metric: m, Names: names("recs"), From: time.Now().Add(-time.Minute), To: time.Now()}})
+	rs, err := s.Read(t.Context(), []analysis.Query{{Metric: m, Names: namesOf("recs"), From: time.Now().Add(-time.Minute), To: time.Now()}})
 	if err != nil {
 		t.Fatal(err)
 	}

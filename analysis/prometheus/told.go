@@ -12,6 +12,27 @@ import (
 // as seen in what was read so far. It is 0 where neither is known, and for plain
 // values. It asks nobody.
 func (s *Source) ScrapeInterval(m analysis.Metric) time.Duration {
+	for _, name := range names(m) {
+		if d, known := s.step(name); known {
+			return d
+		}
+	}
+	return 0
+}
+
+// Behind is how old the end of a metric's data was when it was read, at most, in the
+// last minutes; 0 where it was not read. It asks nobody.
+func (s *Source) Behind(m analysis.Metric) time.Duration {
+	for _, name := range names(m) {
+		if d := s.ledger.behind(name); d > 0 {
+			return d
+		}
+	}
+	return 0
+}
+
+// names are what the series of a metric may be called.
+func names(m analysis.Metric) []string {
 	var text string
 	switch m.Kind() {
 	case analysis.KindCounts:
@@ -24,14 +45,9 @@ func (s *Source) ScrapeInterval(m analysis.Metric) time.Duration {
 	}
 	sel, err := promql.ParseSelector(text)
 	if text == "" || err != nil {
-		return 0
+		return nil
 	}
-	for _, suffix := range []string{"", "_bucket", "_count"} {
-		if d, known := s.step(sel.Name + suffix); known {
-			return d
-		}
-	}
-	return 0
+	return []string{sel.Name, sel.Name + "_bucket", sel.Name + "_count"}
 }
 
 // storedAs is the name that the server has for a metric.

@@ -84,7 +84,7 @@ func TestRealVictoria(t *testing.T) {
 			candidate.stop()
 		}
 		time.Sleep(2 * time.Second)
-		rs, err := s.Read(t.Context(), []analysis.Query{{Metric: metrics()[analysis.KindCounts], Names: names("recs"), From: cursor, To: time.Now().Truncate(time.Second).UTC()}})
+		rs, err := s.Read(t.Context(), []analysis.Query{{Metric: metrics()[analysis.KindCounts], Names: namesOf("recs"), From: cursor, To: time.Now().Truncate(time.Second).UTC()}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -44,6 +44,9 @@ type MetricLook struct {
 	To   time.Time `json:"to,omitzero"`
 	// Behind is how far To is behind the time of asking, as in "20s".
 	Behind string `json:"behind,omitempty"`
+	// UsuallyBehind is how far it was behind at most in the last minutes, where the
+	// source tells it.
+	UsuallyBehind string `json:"usuallyBehind,omitempty"`
 	// ScrapeInterval is how far apart the samples are, where the source tells it.
 	ScrapeInterval string `json:"scrapeInterval,omitempty"`
 	Error          string `json:"error,omitempty"`

@@ -105,7 +105,11 @@ func seen(m api.MetricLook) string {
 		parts = append(parts, "in "+span.String())
 	}
 	if m.Behind != "" {
-		parts = append(parts, m.Behind+" behind")
+		text := m.Behind + " behind"
+		if m.UsuallyBehind != "" && m.UsuallyBehind != m.Behind {
+			text += " (lately up to " + m.UsuallyBehind + ")"
+		}
+		parts = append(parts, text)
 	}
 	if m.ScrapeInterval != "" {
 		parts = append(parts, "scraped every "+m.ScrapeInterval)

@@ -16,6 +16,12 @@ type interval interface {
 	ScrapeInterval(m analysis.Metric) time.Duration
 }
 
+// lagging is a source that knows how late data usually is.
+type lagging interface {
+	// Behind is how old the end of the metric's data was, at most, in the last minutes.
+	Behind(m analysis.Metric) time.Duration
+}
+
 // metric is a sight as the API shows it. failed is why the source as a whole told
 // nothing; "" when it did.
 func (l *looker) metric(s *sight, now time.Time, failed string) api.MetricLook {
@@ -29,6 +35,9 @@ func (l *looker) metric(s *sight, now time.Time, failed string) api.MetricLook {
 	default:
 		if i, ok := bulkhead.As[interval](l.sources[s.metric.Source]); ok {
 			m.ScrapeInterval = shortDuration(i.ScrapeInterval(s.metric))
+		}
+		if i, ok := l.sources[s.metric.Source].(lagging); ok {
+			m.UsuallyBehind = shortDuration(i.Behind(s.metric).Round(time.Second))
 		}
 		m.Stable = deployment(s.serving.Stable, r, r.Stable)
 		if s.serving.Candidate != "" {
