@@ -16,13 +16,27 @@ import (
 // false), one of another release or policy is ErrDifferent. A replica that does
 // not run only writes.
 func (e *Engine) Start(ctx context.Context, p *rollout.Plan) (snapshot rollout.Snapshot, created bool, err error) {
-	// What a rollout needs does not go between its first record and its being known.
-	e.starts.RLock()
-	defer e.starts.RUnlock()
 	if !validID(p.ID) {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout: %q cannot be an id: %w", p.ID, ErrDifferent)
 	}
-	p, err = e.keepPlan(ctx, p)
+	// What a rollout needs does not go between its first record and its being known,
+	// nor is its plan replaced.
+	e.starts.RLock()
+	snapshot, created, err = e.begin(ctx, p, false)
+	e.starts.RUnlock()
+	if errors.Is(err, ErrDifferent) {
+		// The plan that is there may be what a start that failed has left behind.
+		e.starts.Lock()
+		defer e.starts.Unlock()
+		return e.begin(ctx, p, true)
+	}
+	return snapshot, created, err
+}
+
+// begin makes the rollout. alone: nobody else starts one, so that a plan without a
+// rollout is nobody's and can be replaced.
+func (e *Engine) begin(ctx context.Context, p *rollout.Plan, alone bool) (snapshot rollout.Snapshot, created bool, err error) {
+	p, err = e.keepPlan(ctx, p, alone)
 	if err != nil {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
 	}
@@ -65,7 +79,7 @@ func (e *Engine) Start(ctx context.Context, p *rollout.Plan) (snapshot rollout.S
 
 // keepPlan writes the plan once and returns it as it reads back, so that every
 // replica and every replay folds with the same plan. It always returns a plan.
-func (e *Engine) keepPlan(ctx context.Context, p *rollout.Plan) (*rollout.Plan, error) {
+func (e *Engine) keepPlan(ctx context.Context, p *rollout.Plan, alone bool) (*rollout.Plan, error) {
 	b, err := json.Marshal(p)
 	if err != nil {
 		return p, fmt.Errorf("encode plan: %w", err)
@@ -81,14 +95,26 @@ func (e *Engine) keepPlan(ctx context.Context, p *rollout.Plan) (*rollout.Plan, 
 	if !errors.Is(err, store.ErrConflict) {
 		return p, err
 	}
-	old, err := e.plan(ctx, p.ID)
+	rec, err := e.cfg.Store.Head(ctx, planKey(p.ID))
+	if err != nil {
+		return p, fmt.Errorf("read plan of %s: %w", p.ID, err)
+	}
+	old, err := decodePlan(rec)
 	if err != nil {
 		return p, err
 	}
-	if why := difference(old, mine); why != "" {
-		return p, fmt.Errorf("%s: %w", why, ErrDifferent)
+	why := difference(old, mine)
+	if why == "" {
+		return old, nil
 	}
-	return old, nil
+	if alone {
+		_, err = e.cfg.Store.Head(ctx, rolloutKey(p.ID))
+		if errors.Is(err, store.ErrNotFound) {
+			_, err = e.append(ctx, planKey(p.ID), b, nil, rec.Revision)
+			return mine, err
+		}
+	}
+	return p, fmt.Errorf("%s: %w", why, errors.Join(ErrDifferent, err))
 }
 
 // difference says in which way two plans of one id are not the same request; ""

@@ -229,3 +229,48 @@ func (w *world) copyStore() *mem.Store {
 	}
 	return out
 }
+
+// A start is cut off between the plan and the rollout's first record: the disk is full.
+// The policy is edited, and the same release asked for again: nothing was started, so
+// that it is started under the policy as it is now. Once it is, another one is refused.
+func TestStartAfterOrphan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.endAll()
+		e := w.start("one")
+		w.breakage = func(op mem.Op) (bool, error) {
+			if op.Key == rolloutKey("r1") {
+				return false, store.ErrFull
+			}
+			return true, nil
+		}
+		if _, _, err := e.Start(t.Context(), plan("r1", "recs", false)); !errors.Is(err, rollout.ErrFull) {
+			t.Fatalf("on a full disk: got %v, want %v", err, rollout.ErrFull)
+		}
+		w.mu.Lock()
+		w.breakage = nil
+		w.mu.Unlock()
+		edited := plan("r1", "recs", false)
+		edited.Policy.Hash, edited.Steps = "def", edited.Steps[1:]
+		s, created, err := e.Start(t.Context(), edited)
+		if err != nil || !created || s.Plan.Policy.Hash != "def" {
+			t.Fatalf("under the edited policy: got created %v, %v, want it started", created, err)
+		}
+		want, err := rollout.PlanHash(s.Plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for entry, err := range e.Journal(t.Context(), "r1") {
+			if err != nil || entry.Seq == 1 && entry.Events[0].Plan != want {
+				t.Errorf("the first entry: got %v, %v, want the plan %s", entry.Events, err, want)
+			}
+		}
+		if _, _, err := e.Start(t.Context(), plan("r1", "recs", false)); !errors.Is(err, ErrDifferent) {
+			t.Errorf("under the old policy again: got %v, want %v", err, ErrDifferent)
+		}
+		if s := w.ended("r1", time.Hour); s.Phase != rollout.PhasePromoted {
+			t.Errorf("got %s, want promoted", s.Phase)
+		}
+		w.clean("r1")
+	})
+}
