@@ -79,6 +79,8 @@ const (
 	// EventSuspected: the store lost records and the endpoint shows it: Reason, and
 	// Split as the endpoint shows it.
 	EventSuspected EventKind = "suspected"
+	// EventCarried stands for events that were not kept, see Carry: State and Decisions.
+	EventCarried EventKind = "carried"
 	// EventWoken answers Wake: time has passed.
 	EventWoken EventKind = "woken"
 )
@@ -118,6 +120,9 @@ type Event struct {
 	// gives another one, of EventAnswered: who answered before may have been called
 	// otherwise then.
 	Known map[string]string `json:"known,omitempty"`
+
+	State     *State     `json:"state,omitempty"`
+	Decisions []Decision `json:"decisions,omitempty"`
 
 	Code     Reason `json:"code,omitempty"`
 	Reason   string `json:"reason,omitempty"`

@@ -22,6 +22,9 @@ func Start(p *Plan, at time.Time) State {
 // that does not fit changes nothing and says why in Last.Ignored. s is not
 // changed. An event whose At lies before the last one's counts as that.
 func Next(p *Plan, s State, ev Event) State {
+	if ev.Kind == EventCarried {
+		return carried(p, s, ev)
+	}
 	before := s
 	m := &machine{p: p, s: s.clone(), ev: ev}
 	if m.ev.At.Before(s.At) {

@@ -67,7 +67,7 @@ func fuzzEvent(b byte, s rollout.State, r *sim.Random, at time.Time) rollout.Eve
 	kinds := []rollout.EventKind{
 		rollout.EventStarted, rollout.EventClaimed, rollout.EventQueued, rollout.EventRefused, rollout.EventPreflighted, rollout.EventTraffic,
 		rollout.EventMeasured, rollout.EventDelivered, rollout.EventUndelivered, rollout.EventAnswered, rollout.EventCommanded, rollout.EventSuperseded,
-		rollout.EventSuspected, rollout.EventWoken, rollout.EventReleased, "nonsense",
+		rollout.EventSuspected, rollout.EventWoken, rollout.EventReleased, rollout.EventCarried, "nonsense",
 	}
 	ev := rollout.Event{Kind: kinds[int(b)%len(kinds)], At: at, Reason: "because", Gate: "owner", Approve: b > 100, Notifier: "slack", Ref: "x"}
 	splits := []rollout.Split{

@@ -31,7 +31,7 @@ func (m *machine) tell() {
 // told reports whether a decision is an entry of the thread.
 func told(k DecisionKind) bool {
 	switch k {
-	case DecisionStart, DecisionConfirm, DecisionAsk, DecisionPage:
+	case DecisionStart, DecisionConfirm, DecisionAsk, DecisionPage, DecisionUnwritten:
 		return false
 	case DecisionQueue, DecisionRefuse, DecisionStep, DecisionAnswer, DecisionVoid, DecisionHold, DecisionResume, DecisionExtend,
 		DecisionBreach, DecisionRollback, DecisionPromote, DecisionForeignChange, DecisionNoData, DecisionSourceError, DecisionBudget, DecisionAck, DecisionEnd:

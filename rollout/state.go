@@ -228,6 +228,8 @@ const (
 	DecisionNoData        DecisionKind = "no-data"
 	DecisionSourceError   DecisionKind = "source-error"
 	DecisionBudget        DecisionKind = "budget"
+	// DecisionUnwritten says that what was decided then stands in one entry.
+	DecisionUnwritten DecisionKind = "unwritten"
 	// DecisionAck is a person's acknowledgement of the page.
 	DecisionAck DecisionKind = "ack"
 	// DecisionEnd is the terminal phase of a rollout that was not promoted.

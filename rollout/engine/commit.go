@@ -73,6 +73,11 @@ func (l *live) seal(b *batch) error {
 	if b.sealed {
 		return nil
 	}
+	if b.dropped > 0 {
+		if err := l.carry(b); err != nil {
+			return err
+		}
+	}
 	epoch := l.head.epoch
 	if l.head.owner != l.e.cfg.Owner {
 		epoch++
@@ -89,6 +94,20 @@ func (l *live) seal(b *batch) error {
 		return err
 	}
 	b.entry, b.state, b.head, b.sealed = entry, state, h, true
+	return nil
+}
+
+// carry puts one event in the place of all that the last batch did not keep.
+func (l *live) carry(b *batch) error {
+	ev, _, err := normal(rollout.Carry(b.after, b.from, l.now(), b.dropped, b.decisions))
+	if err != nil {
+		return err
+	}
+	b.after = l.e.cfg.next(l.plan, l.saved, ev)
+	for i := range b.phases {
+		b.phases[i].Decisions++ // What says so comes first.
+	}
+	l.s, b.events, b.decisions, b.dropped = b.after, []rollout.Event{ev}, b.after.Last.Decisions, 0
 	return nil
 }
 
@@ -141,7 +160,7 @@ func (l *live) wrote(b *batch, rev store.Revision, err error) {
 
 // committed makes a batch the durable state, with the lock held.
 func (l *live) committed(b *batch, rev store.Revision) {
-	l.e.outage.over()
+	l.e.outage.over(l, true)
 	l.batches = l.batches[1:]
 	l.saved, l.head, l.ours = b.after, b.head, true
 	l.head.revision = rev

@@ -110,10 +110,8 @@ func (l *live) may(e rollout.Effect) bool {
 		return false
 	}
 	switch e.Kind {
-	case rollout.EffectWake, rollout.EffectReadTraffic:
+	case rollout.EffectWake, rollout.EffectReadTraffic, rollout.EffectMeasure:
 		return true
-	case rollout.EffectMeasure:
-		return len(l.batches) < backlogMax
 	case rollout.EffectSetTraffic:
 		if isRollback(e) {
 			if l.e.cfg.mutant.has(mutantNotices) && slices.ContainsFunc(l.s.Outbox, func(x rollout.Effect) bool { return isMessage(x.Kind) }) {

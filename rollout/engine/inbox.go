@@ -57,7 +57,7 @@ func (e *Engine) Deliver(ctx context.Context, id, key string, ev rollout.Event) 
 	if at := e.now(); ev.At.IsZero() || ev.At.After(at) {
 		ev.At = at
 	}
-	if ev, err = normal(ev); err != nil {
+	if ev, _, err = normal(ev); err != nil {
 		return fail(err)
 	}
 	l := e.live(id)

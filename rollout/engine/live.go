@@ -80,8 +80,13 @@ type head struct {
 // A batch is what becomes one entry of the journal. Once sealed its bytes stay
 // as they are, so that it can be recognised when it is read back.
 type batch struct {
-	since     time.Time
-	events    []rollout.Event
+	since  time.Time
+	events []rollout.Event
+	// size is what the events take as JSON. While the store is away and they are too
+	// much, they are not kept: dropped counts them since from, and after stands for them.
+	size      int
+	dropped   int
+	from      time.Time
 	decisions []rollout.Decision
 	phases    []rollout.PhaseChange
 	after     rollout.State
@@ -103,12 +108,42 @@ type waiter struct {
 	revision store.Revision
 }
 
-// batchMax bounds the events of one entry, backlogMax the entries that wait for
-// a store that is away: beyond it nothing is read any more.
+// batchMax bounds the events of one entry. keptMax bounds the bytes of the events that
+// are kept for a store that is away, decidedMax the decisions, of which the newest stay:
+// however long it is away, a rollout is watched on and takes no more memory.
 const (
 	batchMax   = 64
-	backlogMax = 64
+	keptMax    = 16 << 10
+	decidedMax = 16
 )
+
+// add adds an event, and what it led to. away: the store does not take what came
+// before.
+func (b *batch) add(ev rollout.Event, size int, before *rollout.State, after rollout.State, p *rollout.Plan, away bool) {
+	if len(b.events)+b.dropped == 0 {
+		b.from = ev.At
+	}
+	b.events, b.size = append(b.events, ev), b.size+size
+	b.decisions = append(b.decisions, after.Last.Decisions...)
+	if c, ok := rollout.PhaseChanged(p, before, &after); ok {
+		c.Decisions = len(b.decisions)
+		b.phases = append(b.phases, c)
+	}
+	b.after = after
+	b.quiet = b.quiet && after.Last.Quiet && after.Last.Ignored == ""
+	if b.dropped == 0 && (!away || b.size <= keptMax) {
+		return
+	}
+	b.dropped += len(b.events)
+	b.events, b.size = nil, 0
+	b.phases = b.phases[max(len(b.phases)-decidedMax, 0):]
+	if over := len(b.decisions) - decidedMax; over > 0 {
+		b.decisions = slices.Clone(b.decisions[over:])
+		for i := range b.phases {
+			b.phases[i].Decisions = max(b.phases[i].Decisions-over, 0)
+		}
+	}
+}
 
 // newLive makes a live of what the store holds.
 func newLive(e *Engine, at *endpoint, p *rollout.Plan, s rollout.State, h head) *live {
@@ -122,7 +157,7 @@ func newLive(e *Engine, at *endpoint, p *rollout.Plan, s rollout.State, h head) 
 // fold folds one event in, with the lock held, and reports whether it counts. An
 // answer to an effect that the core ignores leaves no trace.
 func (l *live) fold(ev rollout.Event) bool {
-	ev, err := normal(ev)
+	ev, size, err := normal(ev)
 	if err != nil {
 		// Unreachable unless an event holds what JSON cannot: a bug of the engine.
 		l.log.Error("event dropped", "outcome", err.Error())
@@ -133,20 +168,13 @@ func (l *live) fold(ev rollout.Event) bool {
 		return false
 	}
 	var b *batch
-	if n := len(l.batches); n > 0 && !l.batches[n-1].sealed && len(l.batches[n-1].events) < batchMax {
+	if n := len(l.batches); n > 0 && !l.batches[n-1].sealed && (len(l.batches[n-1].events) < batchMax || l.failures > 0) {
 		b = l.batches[n-1]
 	} else {
 		b = &batch{since: time.Now(), quiet: true}
 		l.batches = append(l.batches, b)
 	}
-	b.events = append(b.events, ev)
-	b.decisions = append(b.decisions, s.Last.Decisions...)
-	if c, ok := rollout.PhaseChanged(l.plan, &l.s, &s); ok {
-		c.Decisions = len(b.decisions)
-		b.phases = append(b.phases, c)
-	}
-	b.after = s
-	b.quiet = b.quiet && s.Last.Quiet && s.Last.Ignored == ""
+	b.add(ev, size, &l.s, s, l.plan, l.failures > 0)
 	l.s = s
 	if l.unsaved.IsZero() && l.rollbackUnsaved() {
 		l.unsaved = time.Now()
@@ -163,17 +191,17 @@ func (l *live) setHurry(on bool) {
 	}
 }
 
-// normal is the event as it will read back from the journal.
-func normal(ev rollout.Event) (rollout.Event, error) {
+// normal is the event as it will read back from the journal, with its size there.
+func normal(ev rollout.Event) (rollout.Event, int, error) {
 	b, err := json.Marshal(ev)
 	if err != nil {
-		return ev, fmt.Errorf("encode event: %w", err)
+		return ev, 0, fmt.Errorf("encode event: %w", err)
 	}
 	var out rollout.Event
 	if err := json.Unmarshal(b, &out); err != nil {
-		return ev, fmt.Errorf("decode event: %w", err)
+		return ev, 0, fmt.Errorf("decode event: %w", err)
 	}
-	return out, nil
+	return out, len(b), nil
 }
 
 // rollbackUnsaved reports whether a rollback is wanted whose intent is not
@@ -302,6 +330,7 @@ func (l *live) drop(err error) {
 	}
 	l.gone = true
 	l.setHurry(false)
+	l.e.outage.over(l, false)
 	if l.timer != nil {
 		l.timer.Stop()
 	}

@@ -15,16 +15,19 @@ import (
 // outageAfter is how long no append may succeed before people are called.
 const outageAfter = 30 * time.Second
 
-// An outage watches whether the store takes appends. While it does not, rollouts
-// are frozen but for rollbacks, and nothing that the core says can be written
-// down: so the engine itself calls the humans of the rollouts that wait, once.
+// An outage watches which rollouts the store takes no appends of: all of them, or one
+// whose record cannot be written, whatever becomes of the others. What waits is frozen
+// but for rollbacks, and nothing that the core says can be written down: so the engine
+// itself calls the humans of the rollouts that wait, once.
 type outage struct {
 	e *Engine
 
 	mu sync.Mutex
-	// since is when the first append failed after which none succeeded.
-	since time.Time
-	// who waits: a rollout that shows what is at stake.
+	// waiting are the rollouts that cannot be written, with when the first append failed
+	// after which none succeeded. away: one of them waits since long ago.
+	waiting map[*live]time.Time
+	away    bool
+	// who waits, or did last: a rollout that shows what is at stake.
 	who   *live
 	cause string
 	// paged are the notifiers that took a call and not its end, of this outage or an
@@ -50,25 +53,49 @@ func (o *outage) failed(l *live, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.cause = err.Error()
-	if o.who != nil && len(o.who.plan.Page) == 0 && !o.called {
-		o.who = l // Who waits and has nobody to call makes way.
+	if _, known := o.waiting[l]; known {
+		return
 	}
-	if o.since.IsZero() {
-		o.since, o.who, o.rounds, o.again = time.Now(), l, 0, time.Time{}
-		o.began, o.called = o.since, false
+	if len(o.waiting) == 0 {
 		o.e.log.Error("store takes no appends", "rollout", l.id, "outcome", err.Error())
+	}
+	o.waiting[l] = time.Now()
+}
+
+// over notes an append of the rollout that succeeded, or that nothing of it is to be
+// appended any more. It is called with the live's lock held.
+func (o *outage) over(l *live, written bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	since, waits := o.waiting[l]
+	if delete(o.waiting, l); waits && written && len(o.waiting) == 0 {
+		o.e.log.Info("store takes appends again", "outcome", fmt.Sprintf("after %s", time.Since(since).Round(time.Millisecond)))
 	}
 }
 
-// over notes an append that succeeded.
-func (o *outage) over() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.since.IsZero() {
-		o.e.log.Info("store takes appends again", "outcome", fmt.Sprintf("after %s", time.Since(o.since).Round(time.Millisecond)))
-		o.since, o.rounds, o.again = time.Time{}, 0, time.Time{}
-		o.failures = slices.DeleteFunc(o.failures, func(f rollout.PageFailure) bool { return !f.End })
+// judge looks, with the lock held, whether a rollout waits since long ago, and picks
+// the one whose humans are called: the one that waits for longest of those that have
+// any.
+func (o *outage) judge() {
+	var first, longest time.Time
+	for l, since := range o.waiting {
+		if first.IsZero() || since.Before(first) {
+			first = since
+		}
+		if len(l.plan.Page) > 0 && (longest.IsZero() || since.Before(longest)) && !o.called {
+			longest, o.who = since, l
+		}
 	}
+	away := !first.IsZero() && time.Since(first) >= outageAfter
+	if away == o.away {
+		return
+	}
+	o.away, o.rounds, o.again = away, 0, time.Time{}
+	if away {
+		o.began, o.called = first, false
+		return
+	}
+	o.failures = slices.DeleteFunc(o.failures, func(f rollout.PageFailure) bool { return !f.End })
 }
 
 // undelivered says which notifiers did not take the call, or its end.
@@ -80,7 +107,7 @@ func (o *outage) undelivered() (u rollout.UndeliveredPage, ok bool) {
 			u.TakenBy = name
 		}
 	}
-	u.Since, u.Ended, u.Failures = o.since, o.since.IsZero(), slices.Clone(o.failures)
+	u.Since, u.Ended, u.Failures = o.began, !o.away, slices.Clone(o.failures)
 	return u, len(u.Failures) > 0
 }
 
@@ -89,39 +116,48 @@ func (o *outage) undelivered() (u rollout.UndeliveredPage, ok bool) {
 func (o *outage) look() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	away := !o.since.IsZero() && time.Since(o.since) >= outageAfter && !o.called
-	back := o.since.IsZero() && len(o.paged) > 0
-	if o.calling || o.who == nil || !away && !back || time.Now().Before(o.again) {
+	o.judge()
+	call := o.away && !o.called
+	end := !o.away && len(o.paged) > 0
+	if o.calling || o.who == nil || !call && !end || time.Now().Before(o.again) {
 		return
 	}
 	o.rounds++
 	o.again = time.Now().Add(min(time.Second<<min(o.rounds-1, 10), callEvery))
-	who, cause, since := o.who, o.cause, o.since
+	who, summary, since := o.who, o.words(), o.began
 	o.calling = o.e.spawn(func(ctx context.Context) {
 		defer func() {
 			o.mu.Lock()
 			o.calling = false
 			o.mu.Unlock()
 		}()
-		if away {
-			o.call(ctx, who, since, wordsOf(since, cause))
+		if call {
+			o.call(ctx, who, since, summary)
 			return
 		}
 		o.relieve(ctx, who)
 	})
 }
 
-// wordsOf are what people are told of an outage.
-func wordsOf(since time.Time, cause string) string {
-	return fmt.Sprintf("Belay's store takes no appends since %s: rollouts are frozen, rollbacks still work. %s", since.UTC().Format(time.RFC3339), cause)
+// words are what people are told of the outage, with the lock held.
+func (o *outage) words() string {
+	since := o.began.UTC().Format(time.RFC3339)
+	if len(o.waiting) == 1 {
+		for l := range o.waiting {
+			return fmt.Sprintf("Belay's store takes no appends of rollout %s since %s: it is frozen, a rollback still works. %s", l.id, since, o.cause)
+		}
+	}
+	return fmt.Sprintf("Belay's store takes no appends since %s: rollouts are frozen, rollbacks still work. %s", since, o.cause)
 }
 
 // open is the call as it is open at the named notifier, for one that ends pages
 // unless they are repeated; ok is false when there is none.
 func (o *outage) open(name string) (n notifier.Notice, ok bool) {
 	o.mu.Lock()
-	who, since, cause := o.who, o.since, o.cause
-	ok = !since.IsZero() && o.called && o.paged[name]
+	who, summary := o.who, ""
+	if ok = o.away && o.called && o.paged[name]; ok {
+		summary = o.words()
+	}
 	o.mu.Unlock()
 	if !ok {
 		return n, false
@@ -129,7 +165,7 @@ func (o *outage) open(name string) (n notifier.Notice, ok bool) {
 	who.mu.Lock()
 	s := who.s
 	who.mu.Unlock()
-	return notice(who.plan, &s, o.effect(name, wordsOf(since, cause), false), o.e.external(), o.e.now()), true
+	return notice(who.plan, &s, o.effect(name, summary, false), o.e.external(), o.e.now()), true
 }
 
 // call pages the first notifier of the rollout's list that takes it, about the

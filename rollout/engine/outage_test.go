@@ -3,8 +3,10 @@ package engine
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"iter"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -198,6 +200,131 @@ func TestStoreAwayAgain(t *testing.T) {
 		time.Sleep(time.Hour)
 		if lines := e.PageProblems(); len(lines) != 0 {
 			t.Errorf("got page problems %q, want none", lines)
+		}
+	})
+}
+
+// The store is away for a day. The rollout is watched on: a candidate that breaks at
+// the end of it is rolled back as soon as ever, what waits to be written stays small,
+// and when the store returns one entry stands for the day, of which the journal folds
+// to the same states.
+func TestStoreAwayForADay(t *testing.T) {
+	for name, fault := range map[string]func(mem.Op) (bool, error){
+		"full": awayFaults["full"], "unknown": awayFaults["unknown"],
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { newWorld(t).runClean(func(w *world) { w.storeAwayForADay(fault) }) })
+		})
+	}
+}
+
+func (w *world) storeAwayForADay(fault func(mem.Op) (bool, error)) {
+	e := w.start("one")
+	p := plan("r1", "recs", false)
+	p.Steps[1].Bake = 48 * time.Hour
+	w.begin(e, p)
+	w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 1 })
+	reads := func() int {
+		w.source.mu.Lock()
+		defer w.source.mu.Unlock()
+		return len(w.source.reads)
+	}
+	before, most := reads(), 0
+	w.mu.Lock()
+	w.storeDown, w.breakage = true, fault
+	w.mu.Unlock()
+	for range 24 * 6 {
+		time.Sleep(10 * time.Minute)
+		most = max(most, e.live("r1").waiting())
+	}
+	if got, want := reads()-before, 24*3600/5; got < want-5 {
+		w.violate("promise 3: the store was away, and the source was read %d times, want %d", got, want)
+	}
+	if most > 64<<10 {
+		w.violate("the store was away for a day: %d bytes wait, want at most 64 KiB", most)
+	}
+	w.failAt(25)
+	broke := time.Now()
+	for w.router.Truth("recs").Weights["blue"] != 100 && time.Since(broke) < time.Minute {
+		time.Sleep(time.Second)
+	}
+	if took := time.Since(broke); took > time.Minute {
+		w.violate("promise 3: the store was away for a day and nothing was rolled back within %s", took)
+	}
+	time.Sleep(time.Minute)
+	w.mu.Lock()
+	w.storeDown, w.breakage = false, nil
+	w.mu.Unlock()
+	if s := w.ended("r1", time.Hour); s.Phase != rollout.PhaseRolledBack {
+		w.violate("got phase %s, want rolled-back", s.Phase)
+	}
+	w.auditJournal("r1")
+	unwritten := 0
+	for entry, err := range e.Journal(w.t.Context(), "r1") {
+		if err != nil {
+			w.violate("%v", err)
+			return
+		}
+		for _, d := range entry.Decisions {
+			if d.Kind == rollout.DecisionUnwritten {
+				unwritten++
+				w.t.Logf("%s: %s", entry.At.Format(time.DateTime), d.Sentence)
+			}
+		}
+	}
+	if unwritten != 1 {
+		w.violate("got %d entries that stand for the outage, want 1", unwritten)
+	}
+}
+
+// waiting is what waits for the store, in bytes.
+func (l *live) waiting() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range l.batches {
+		n += len(b.entry) + len(b.state)
+		for _, part := range []any{b.events, b.decisions, b.phases, b.after} {
+			text, err := json.Marshal(part)
+			if err != nil {
+				panic(err) // plain data
+			}
+			n += len(text)
+		}
+	}
+	return n
+}
+
+// One rollout of two cannot be written, while the other one's appends succeed all the
+// time: people are called for it, by name, and relieved when it can be written again.
+func TestOneUnwritable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.endAll()
+		w.endpoint("other")
+		e := w.start("one")
+		for id, endpoint := range map[string]string{"r1": "recs", "r2": "other"} {
+			p := plan(id, endpoint, false)
+			p.Steps[0].Bake = 6 * time.Hour
+			w.begin(e, p)
+			w.await(id, time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
+		}
+		w.mu.Lock()
+		w.breakage = func(op mem.Op) (bool, error) {
+			return op.Key != rolloutKey("r1"), map[bool]error{true: store.ErrFull}[op.Key == rolloutKey("r1")]
+		}
+		w.mu.Unlock()
+		time.Sleep(2 * time.Minute)
+		pages := w.pager.all(notifier.TopicPage)
+		if len(pages) != 1 || pages[0].Resolve || !strings.Contains(pages[0].Summary, "rollout r1") {
+			t.Fatalf("two minutes later: got %+v, want one page that names r1", pages)
+		}
+		time.Sleep(time.Hour)
+		w.mu.Lock()
+		w.breakage = nil
+		w.mu.Unlock()
+		time.Sleep(time.Minute)
+		if pages = w.pager.all(notifier.TopicPage); len(pages) != 2 || !pages[1].Resolve {
+			t.Errorf("it can be written again: got %d pages, want the end of the one", len(pages))
 		}
 	})
 }

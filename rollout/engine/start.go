@@ -45,7 +45,7 @@ func (e *Engine) begin(ctx context.Context, p *rollout.Plan, alone bool) (snapsh
 	if err != nil {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
 	}
-	ev, err := normal(rollout.Event{Kind: rollout.EventStarted, At: at, Plan: hash})
+	ev, _, err := normal(rollout.Event{Kind: rollout.EventStarted, At: at, Plan: hash})
 	if err != nil {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
 	}
