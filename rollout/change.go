@@ -12,6 +12,8 @@ var (
 	ErrEnded = errors.New("rollout: has ended")
 	// ErrFull: there is no space to write it down; nothing was done.
 	ErrFull = errors.New("rollout: no space to write it down")
+	// ErrFormat: a record was written by newer code, or by none.
+	ErrFormat = errors.New("not a format that this version reads (was it written by a newer belayd?)")
 	// ErrStopped: whoever runs rollouts is stopping or has not started.
 	ErrStopped = errors.New("rollout: not running")
 )

@@ -157,6 +157,8 @@ func (b *board) refresh(ctx context.Context, e Engine, id string) error {
 	case errors.Is(err, rollout.ErrNotFound):
 		b.remove(id)
 		return nil
+	case errors.Is(err, rollout.ErrFormat):
+		return nil // The engine counts it; the others are shown.
 	case err != nil:
 		return err
 	}

@@ -98,7 +98,8 @@ func (e *Engine) Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry
 // Changes yields the entries of all journals after a revision, in the order in
 // which they were committed, and then those to come, until ctx ends: it then
 // yields nothing more. An error ends it; the caller goes on from the last
-// revision it saw.
+// revision it saw. An entry that this version cannot read is left out, and its rollout
+// counted as unreadable.
 func (e *Engine) Changes(ctx context.Context, after uint64) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		last := store.Revision(after)
@@ -112,13 +113,14 @@ func (e *Engine) Changes(ctx context.Context, after uint64) iter.Seq2[Change, er
 					yield(Change{}, fmt.Errorf("read changes after %d: %w", last, err))
 					return
 				}
+				last = rec.Revision
+				id := strings.TrimPrefix(rec.Key, rolloutPrefix)
 				entry, err := decodeEntry(rec)
 				if err != nil {
-					yield(Change{}, err)
-					return
+					e.hold(id, err.Error())
+					continue
 				}
-				last = rec.Revision
-				if !yield(Change{Revision: uint64(rec.Revision), Rollout: strings.TrimPrefix(rec.Key, rolloutPrefix), Entry: entry}, nil) {
+				if !yield(Change{Revision: uint64(rec.Revision), Rollout: id, Entry: entry}, nil) {
 					return
 				}
 			}

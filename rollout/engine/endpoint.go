@@ -187,7 +187,7 @@ func (e *Engine) read(ctx context.Context, at *endpoint, id string) (*live, erro
 // unreadable keeps a rollout that cannot be loaded: for ever when this code does
 // not know its format, and until the next try otherwise.
 func (e *Engine) unreadable(at *endpoint, id string, err error) {
-	if errors.Is(err, errFormat) {
+	if errors.Is(err, rollout.ErrFormat) {
 		e.hold(id, err.Error())
 		e.mu.Lock()
 		delete(at.open, id)
@@ -311,7 +311,7 @@ func decodeEndpoint(ref rollout.EndpointRef, rec store.Record) (r rollout.Endpoi
 		return r, fmt.Errorf("decode endpoint %s/%s: %w", ref.Router, ref.Name, err)
 	}
 	if r.SchemaVersion > schemaVersion {
-		return r, fmt.Errorf("decode endpoint %s/%s: schema version %d: %w", ref.Router, ref.Name, r.SchemaVersion, errFormat)
+		return r, fmt.Errorf("decode endpoint %s/%s: schema version %d: %w", ref.Router, ref.Name, r.SchemaVersion, rollout.ErrFormat)
 	}
 	return r, nil
 }

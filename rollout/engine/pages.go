@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
@@ -13,6 +14,9 @@ import (
 func (e *Engine) OpenPages(ctx context.Context, name string) ([]notifier.Notice, error) {
 	var open []notifier.Notice
 	for snap, err := range e.Rollouts(ctx) {
+		if errors.Is(err, rollout.ErrFormat) {
+			continue // It is counted, and whoever wrote it repeats its page.
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -15,9 +15,6 @@ import (
 // this code reads.
 const schemaVersion = 1
 
-// errFormat: a record was written by newer code, or by none.
-var errFormat = errors.New("not a format that this version reads (was it written by a newer belayd?)")
-
 // The prefixes of keys. A plan is the entry of its record; a rollout's record
 // holds a rollout.Entry and the state after it.
 const (
@@ -50,10 +47,10 @@ func decodeHead(rec store.Record) (rollout.State, head, error) {
 	}
 	var s rollout.State
 	if err := json.Unmarshal(rec.State, &s); err != nil {
-		return fail("state", errors.Join(errFormat, err))
+		return fail("state", errors.Join(rollout.ErrFormat, err))
 	}
 	if s.SchemaVersion < 1 || s.SchemaVersion > rollout.StateVersion {
-		return fail("state", fmt.Errorf("schema version %d: %w", s.SchemaVersion, errFormat))
+		return fail("state", fmt.Errorf("schema version %d: %w", s.SchemaVersion, rollout.ErrFormat))
 	}
 	entry, err := decodeEntry(rec)
 	if err != nil {
@@ -70,7 +67,7 @@ func decodeHead(rec store.Record) (rollout.State, head, error) {
 func decodeEntry(rec store.Record) (rollout.Entry, error) {
 	var entry rollout.Entry
 	if err := json.Unmarshal(rec.Entry, &entry); err != nil {
-		return entry, fmt.Errorf("decode entry of %s: %w", rec.Key, errors.Join(errFormat, err))
+		return entry, fmt.Errorf("decode entry of %s: %w", rec.Key, errors.Join(rollout.ErrFormat, err))
 	}
 	return entry, nil
 }
@@ -80,7 +77,7 @@ func (e *Engine) plan(ctx context.Context, id string) (*rollout.Plan, error) {
 	rec, err := e.cfg.Store.Head(ctx, planKey(id))
 	if err != nil {
 		if errors.Is(err, store.ErrNotFound) {
-			err = fmt.Errorf("the plan is missing: %w", errFormat)
+			err = fmt.Errorf("the plan is missing: %w", rollout.ErrFormat)
 		}
 		return nil, fmt.Errorf("read plan of %s: %w", id, err)
 	}
@@ -90,10 +87,10 @@ func (e *Engine) plan(ctx context.Context, id string) (*rollout.Plan, error) {
 func decodePlan(rec store.Record) (*rollout.Plan, error) {
 	var p rollout.Plan
 	if err := json.Unmarshal(rec.Entry, &p); err != nil {
-		return nil, fmt.Errorf("decode %s: %w", rec.Key, errors.Join(errFormat, err))
+		return nil, fmt.Errorf("decode %s: %w", rec.Key, errors.Join(rollout.ErrFormat, err))
 	}
 	if p.SchemaVersion > schemaVersion {
-		return nil, fmt.Errorf("decode %s: schema version %d: %w", rec.Key, p.SchemaVersion, errFormat)
+		return nil, fmt.Errorf("decode %s: schema version %d: %w", rec.Key, p.SchemaVersion, rollout.ErrFormat)
 	}
 	return &p, nil
 }

@@ -98,7 +98,7 @@ func (e *Engine) recover(ctx context.Context) (store.Revision, error) {
 			continue
 		}
 		ref, err := plans.endpoint(id)
-		if errors.Is(err, errFormat) {
+		if errors.Is(err, rollout.ErrFormat) {
 			e.hold(id, err.Error())
 			continue
 		}
@@ -135,7 +135,7 @@ func (c *planCursor) endpoint(id string) (rollout.EndpointRef, error) {
 		c.rec, c.done = rec, !ok
 	}
 	if c.done || c.rec.Key != key {
-		return rollout.EndpointRef{}, fmt.Errorf("read plan of %s: the plan is missing: %w", id, errFormat)
+		return rollout.EndpointRef{}, fmt.Errorf("read plan of %s: the plan is missing: %w", id, rollout.ErrFormat)
 	}
 	p, err := decodePlan(c.rec)
 	if err != nil {

@@ -120,7 +120,7 @@ func TestNewerFormat(t *testing.T) {
 		if rec, err := w.store.Head(t.Context(), "rollout/r1"); err != nil || rec.Revision != rev {
 			t.Errorf("r1: got revision %d, err %v, want it untouched at %d", rec.Revision, err, rev)
 		}
-		if _, err := e.Rollout(t.Context(), "r1"); !errors.Is(err, errFormat) || !strings.Contains(err.Error(), "schema version 9") {
+		if _, err := e.Rollout(t.Context(), "r1"); !errors.Is(err, rollout.ErrFormat) || !strings.Contains(err.Error(), "schema version 9") {
 			t.Errorf("r1: got %v, want it to name schema version 9", err)
 		}
 		n := 0

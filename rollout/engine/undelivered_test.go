@@ -277,3 +277,32 @@ func failing(s *rollout.State) int {
 	u, _ := s.UndeliveredPage()
 	return len(u.Failures)
 }
+
+// One rollout was written by a newer version. The open pages of all others are listed,
+// for whom they end unless they are repeated, and whoever follows the journals hears
+// of what comes after its entry.
+func TestUnreadableNeighbour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.endAll()
+		for key, state := range map[string]string{planKey("r0"): "", rolloutKey("r0"): `{"schemaVersion":99}`} {
+			if _, err := w.store.Append(t.Context(), key, []byte(`{"seq":"one"}`), []byte(state), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e := w.start("one")
+		w.begin(e, plan("r1", "recs", false))
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
+		w.source.set(func() { w.source.down = func([]analysis.Query) error { return errors.New("no route to host") } })
+		w.await("r1", 10*time.Minute, func(s *rollout.State) bool { return s.Page != nil && s.Paging.Shows("pager") })
+		if open, err := e.OpenPages(t.Context(), "pager"); err != nil || len(open) != 1 {
+			t.Errorf("got %d open pages, %v, want one", len(open), err)
+		}
+		for c, err := range e.Changes(t.Context(), 0) {
+			if err != nil || c.Rollout != "r1" {
+				t.Errorf("got a change of %q, %v, want r1's", c.Rollout, err)
+			}
+			break
+		}
+	})
+}

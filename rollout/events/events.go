@@ -80,6 +80,8 @@ type Publisher struct {
 
 	// plans are the plans of the rollouts that were published last.
 	plans planCache
+	// unreadable is the rollout that was logged last because it cannot be read.
+	unreadable string
 
 	mu     sync.Mutex
 	cursor cursor
@@ -201,7 +203,7 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer, sink string) (*metrics, error) {
 	m := &metrics{published: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: "belay", Name: "events_published_total", Help: "Lifecycle events handed to a sink, by outcome (ok, duplicate, error).",
+		Namespace: "belay", Name: "events_published_total", Help: "Lifecycle events handed to a sink, by outcome (ok, duplicate, error, unreadable).",
 	}, []string{"sink", "outcome"})}
 	m.oldest = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "belay", Name: "events_waiting_seconds", Help: "For how long the oldest lifecycle event has been waiting for its sink; 0 when none waits.",
@@ -221,7 +223,7 @@ func newMetrics(reg prometheus.Registerer, sink string) (*metrics, error) {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
 	}
-	for _, outcome := range []string{"ok", "duplicate", "error"} {
+	for _, outcome := range []string{"ok", "duplicate", "error", "unreadable"} {
 		m.published.WithLabelValues(sink, outcome)
 	}
 	return m, nil

@@ -88,7 +88,9 @@ func (j *journals) Changes(ctx context.Context, after uint64) iter.Seq2[rollout.
 func (j *journals) Rollout(_ context.Context, id string) (rollout.Snapshot, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if p, ok := j.plans[id]; ok {
+	if p, ok := j.plans[id]; ok && p == nil {
+		return rollout.Snapshot{}, fmt.Errorf("decode %s: %w", id, rollout.ErrFormat)
+	} else if ok {
 		return rollout.Snapshot{Plan: p}, nil
 	}
 	return rollout.Snapshot{}, rollout.ErrNotFound

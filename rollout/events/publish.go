@@ -133,6 +133,15 @@ func (p *Publisher) eventsOf(ctx context.Context, change rollout.Change) ([]outg
 			p.c.Log.Error("events of a deleted rollout lost", "sink", p.c.Sink, "rollout", change.Rollout)
 			return nil, nil
 		}
+		if errors.Is(err, rollout.ErrFormat) {
+			// What a newer version wrote holds up nobody else's events.
+			p.metrics.published.WithLabelValues(p.c.Sink, "unreadable").Inc()
+			if p.unreadable != change.Rollout {
+				p.unreadable = change.Rollout
+				p.c.Log.Error("events of an unreadable rollout lost", "sink", p.c.Sink, "rollout", change.Rollout, "err", err)
+			}
+			return nil, nil
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read rollout %s: %w", change.Rollout, err)
 		}

@@ -114,11 +114,12 @@ func TestPublish(t *testing.T) {
 		t.Errorf("Err: got %v, want nil", err)
 	}
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(fmt.Sprintf(`
-# HELP belay_events_published_total Lifecycle events handed to a sink, by outcome (ok, duplicate, error).
+# HELP belay_events_published_total Lifecycle events handed to a sink, by outcome (ok, duplicate, error, unreadable).
 # TYPE belay_events_published_total counter
 belay_events_published_total{outcome="duplicate",sink="nats"} 0
 belay_events_published_total{outcome="error",sink="nats"} 0
 belay_events_published_total{outcome="ok",sink="nats"} %d
+belay_events_published_total{outcome="unreadable",sink="nats"} 0
 # HELP belay_events_waiting_seconds For how long the oldest lifecycle event has been waiting for its sink; 0 when none waits.
 # TYPE belay_events_waiting_seconds gauge
 belay_events_waiting_seconds{sink="nats"} 0
@@ -360,4 +361,32 @@ func BenchmarkPublish(b *testing.B) {
 	began := time.Now()
 	eventually(b, "all events", func() bool { return p.position() >= j.last() })
 	b.ReportMetric(float64(count(b, js))/time.Since(began).Seconds(), "events/s")
+}
+
+// A rollout was written by a newer version. Its events are lost, counted and logged
+// once; those of all others are published, and the cursor moves on, so that nothing
+// old is kept for it.
+func TestUnreadableRollout(t *testing.T) {
+	s := startServer(t, t.TempDir(), -1)
+	js := open(t, s.ClientURL(), time.Minute)
+	j := newJournals(mem.New())
+	begin(t, j)
+	life(t, j, "r1", 3)
+	j.mu.Lock()
+	j.plans["r1"] = nil
+	j.mu.Unlock()
+	want := life(t, j, "r2", 5)
+	reg := prometheus.NewRegistry()
+	p, _ := run(t, s.ClientURL(), j, func(c *Config) { c.Registerer = reg })
+	eventually(t, "the other's events", func() bool { return count(t, js) == uint64(len(want)) })
+	if diff := cmp.Diff(want, ids(messages(t, js))); diff != "" {
+		t.Errorf("ids (-want +got):\n%s", diff)
+	}
+	if got := testutil.ToFloat64(p.metrics.published.WithLabelValues("nats", "unreadable")); got != 2 {
+		t.Errorf("got %v entries counted as unreadable, want 2", got)
+	}
+	j.mu.Lock()
+	last := j.head["r2"]
+	j.mu.Unlock()
+	eventually(t, "the cursor", func() bool { return p.position() == last })
 }
