@@ -31,7 +31,7 @@ func TestOrderFromFastClock(t *testing.T) {
 			t.Errorf("the rollout's time is %s ahead, want that of the replica that carries it", ahead)
 		}
 		w.failAt(5)
-		if s := w.ended("r1", 5*time.Minute); s.Phase != rollout.PhaseRolledBack {
+		if s := w.await("r1", 5*time.Minute, func(s *rollout.State) bool { return s.Phase.Terminal() }); s.Phase != rollout.PhaseRolledBack {
 			t.Errorf("got %s, want rolled-back\n%s", s.Phase, w.journal("r1"))
 		}
 		w.clean("r1")
@@ -66,7 +66,7 @@ func TestClockPutBack(t *testing.T) {
 				}
 				w.await("r1", 10*time.Minute, func(s *rollout.State) bool { return s.Reached == 1 })
 				w.failAt(25)
-				if s := w.ended("r1", 5*time.Minute); s.Phase != rollout.PhaseRolledBack || s.Reason != rollout.ReasonBreach {
+				if s := w.await("r1", 5*time.Minute, func(s *rollout.State) bool { return s.Phase.Terminal() }); s.Phase != rollout.PhaseRolledBack || s.Reason != rollout.ReasonBreach {
 					t.Errorf("got %s (%s), want rolled-back for the breach\n%s", s.Phase, s.Sentence, w.journal("r1"))
 				}
 			})

@@ -61,20 +61,12 @@ func TestPreflightPool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		defer w.endAll()
-		hang := false
-		check := w.router.Hook
-		w.router.Hook = func(ctx context.Context, c *traffictest.Call) (bool, error) {
-			if hang && c.Op == traffictest.OpDescribe {
-				<-ctx.Done()
-				return false, ctx.Err()
-			}
-			return check(ctx, c)
-		}
+		hang := w.hanging(func(c *traffictest.Call) bool { return c.Op == traffictest.OpDescribe })
 		w.tune = func(c *Config) { c.RouterTimeout = 2 * time.Minute }
 		e := w.start("one")
 		w.begin(e, plan("r1", "recs", false))
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
-		hang = true
+		hang.Store(true)
 		w.crowd(e, 64, nil)
 		time.Sleep(time.Second)
 		w.router.Foreign("recs", rollout.Split{Weights: map[string]int{"blue": 40, "green": 60}})
@@ -90,19 +82,13 @@ func TestHangingRouter(t *testing.T) {
 		w := newWorld(t)
 		defer w.endAll()
 		const many = 100
+		hang := w.hanging(func(c *traffictest.Call) bool { return c.Op == traffictest.OpSplit })
 		e := w.start("one")
 		w.crowd(e, many, func(p *rollout.Plan) { p.Steps[0].Bake = time.Hour })
 		for i := range many {
 			w.await(fmt.Sprintf("r-e%03d", i), time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
 		}
-		check := w.router.Hook
-		w.router.Hook = func(ctx context.Context, c *traffictest.Call) (bool, error) {
-			if c.Op == traffictest.OpSplit {
-				<-ctx.Done()
-				return false, ctx.Err()
-			}
-			return check(ctx, c)
-		}
+		hang.Store(true)
 		time.Sleep(2*time.Minute + 10*time.Second + 2*5*time.Second)
 		for i := range many {
 			s, err := e.Rollout(t.Context(), fmt.Sprintf("r-e%03d", i))

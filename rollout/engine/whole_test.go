@@ -189,15 +189,27 @@ func (w *world) runClean(scene func(*world)) {
 	w.clean()
 }
 
-// slowNeighbours is a breach beside rollouts whose router and messengers hang.
+// slowNeighbours is a breach beside rollouts whose router and messengers hang: their
+// readings take all the router's slots.
 func (w *world) slowNeighbours() {
-	w.tune = func(c *Config) { c.RouterCalls = 2 }
-	w.hangOthers()
+	w.tune = func(c *Config) { c.RouterCalls, c.RouterTimeout = 2, 10*time.Minute }
+	hang := w.hanging(func(c *traffictest.Call) bool { return c.Endpoint != "recs" })
 	e := w.start("one")
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		w.endpoint(name)
+		p := plan("slow-"+name, name, false)
+		p.Steps[0].Bake, p.Panel.Guardrails[0].Limit.Value = time.Hour, 0.9
+		w.begin(e, p)
+		w.await(p.ID, time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
+	}
 	w.failAt(5)
 	w.begin(e, plan("r1", "recs", false))
 	w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
-	w.freeze(e)
+	hang.Store(true)
+	mute := func(ctx context.Context, _ notifier.Notice) error { return traffictest.Wait(ctx, time.Hour) }
+	for _, p := range []*people{w.chat, w.pager} {
+		p.set(func() { p.fail = mute })
+	}
 	w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Phase == rollout.PhaseRolledBack })
 	if late := w.sentAfterBreach("r1"); late > time.Second {
 		w.violate("promise 3: the rollback was sent %s after the breach, want within 1s", late)
@@ -205,29 +217,18 @@ func (w *world) slowNeighbours() {
 	w.auditJournal("r1")
 }
 
-// hangOthers makes every call for an endpoint other than recs hang.
-func (w *world) hangOthers() {
+// hanging makes some calls of the router hang while it is true.
+func (w *world) hanging(call func(*traffictest.Call) bool) *atomic.Bool {
+	var on atomic.Bool
+	check := w.router.Hook
 	w.router.Hook = func(ctx context.Context, c *traffictest.Call) (bool, error) {
-		w.check(c)
-		if c.Endpoint != "recs" {
+		if on.Load() && call(c) {
+			w.check(c)
 			return false, traffictest.Wait(ctx, time.Hour)
 		}
-		return true, nil
+		return check(ctx, c)
 	}
-}
-
-// freeze starts rollouts whose router hangs, and makes all messages hang.
-func (w *world) freeze(e *running) {
-	hang := func(ctx context.Context, _ notifier.Notice) error { return traffictest.Wait(ctx, time.Hour) }
-	for _, p := range []*people{w.chat, w.pager} {
-		p.set(func() { p.fail = hang })
-	}
-	for _, name := range []string{"a", "b", "c", "d"} {
-		w.endpoint(name)
-		if _, _, err := e.Start(w.t.Context(), plan("slow-"+name, name, false)); err != nil {
-			w.t.Fatal(err)
-		}
-	}
+	return &on
 }
 
 // sentAfterBreach is the time from the rollback's decision to its traffic call.
