@@ -87,6 +87,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // run finds the command, parses its flags and runs it.
 func (e *env) run(ctx context.Context, args []string) int {
+	e.stdout, e.stderr = filtered(e.stdout), filtered(e.stderr)
 	c, path, rest := find(commands(), args)
 	if c == nil || c.setup == nil {
 		return e.noCommand(c, path, rest)

@@ -18,7 +18,7 @@ func printJSON(w io.Writer, v any) error {
 	if err != nil {
 		return fmt.Errorf("encode output: %w", err)
 	}
-	_, err = w.Write(append(b, '\n'))
+	_, err = w.Write(append(escaped(b), '\n'))
 	return err
 }
 
@@ -184,15 +184,4 @@ func fit(s string, width int) string {
 		b.WriteString("\x1b[0m")
 	}
 	return b.String()
-}
-
-// safe replaces what a terminal would act on: text from outside may not move the
-// cursor.
-func safe(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return ' '
-		}
-		return r
-	}, s)
 }

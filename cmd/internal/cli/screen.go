@@ -146,11 +146,11 @@ func (s *screen) draw() {
 		fmt.Fprintf(&b, "\x1b[%dA\r", s.drawn)
 	}
 	for _, l := range lines {
-		b.WriteString(fit(l, s.width) + "\x1b[K\n")
+		b.WriteString(fit(visible(l), s.width) + "\x1b[K\n")
 	}
 	b.WriteString("\x1b[J")
 	s.drawn = len(lines)
-	_, _ = io.WriteString(s.out, b.String()) // the terminal has gone; the rollout goes on
+	_, _ = io.WriteString(unfiltered(s.out), b.String()) // the terminal has gone; the rollout goes on
 }
 
 // lines is the whole screen: at most height-1 lines, so that the cursor's own
