@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -9,10 +8,21 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/belayd/belay/rollout/traffic"
 )
 
-// errForbiddenAddress: an address that belayd does not call on anybody's word.
-var errForbiddenAddress = errors.New("address not allowed")
+// errForbiddenAddress: an address that belayd does not call on anybody's word. No
+// retry mends it.
+var errForbiddenAddress error = forbiddenAddress{}
+
+type forbiddenAddress struct{}
+
+// Error implements error.
+func (forbiddenAddress) Error() string { return "address not allowed" }
+
+// Is makes it permanent to whoever would try again.
+func (forbiddenAddress) Is(target error) bool { return target == traffic.ErrPermanent }
 
 // metadata are the addresses of the clouds' metadata services that are not
 // link-local: of AWS, Google, Azure, Alibaba and Oracle.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+
+	"github.com/belayd/belay/rollout/traffic"
 )
 
 // An address that may not be called may not be called in disguise either: IPv6
@@ -42,6 +44,24 @@ func TestEmbeddedAddresses(t *testing.T) {
 			if err := allowed(a, false); err != nil {
 				t.Errorf("%s as %s (%s): got %v, want it allowed", v4, name, a, err)
 			}
+		}
+	}
+}
+
+// What the dialer refuses is refused for good to whoever asked for it: another try
+// would say the same, so a release whose endpoint names such an address does not
+// wait for one.
+func TestForbiddenAddressIsPermanent(t *testing.T) {
+	cl, err := (&Config{}).guarded("routers.edge.webhook.http", "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, uri := range []string{"http://169.254.169.254/latest", "http://127.0.0.1:1/score", "http://[::ffff:168.63.129.16]/"} {
+		if resp, err := cl.Get(uri); err == nil { //nolint:noctx // it is not sent
+			_ = resp.Body.Close()
+			t.Errorf("%s: got an answer, want an error", uri)
+		} else if !errors.Is(err, traffic.ErrPermanent) {
+			t.Errorf("%s: got %v, want it permanent", uri, err)
 		}
 	}
 }
