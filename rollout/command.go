@@ -140,7 +140,7 @@ func (m *machine) override(by string) {
 	}
 	atGate := m.s.Phase == PhaseWaiting
 	m.unhold(by)
-	m.s.Overridden = true
+	m.s.Overridden, m.s.Excused = true, m.now()
 	m.sawBreaches()
 	sentence := fmt.Sprintf("The wait of step %s is ended by %s.", m.stepName(), by)
 	if atGate {
@@ -200,7 +200,10 @@ func (m *machine) suspected() {
 	m.stopShift()
 	if m.ev.Split != nil {
 		seen := m.ev.Split.Clone()
-		m.s.Observed, m.s.Foreign = &seen, &seen
+		m.s.Observed = &seen
+		if m.s.Confirmed == nil || !seen.Equal(*m.s.Confirmed) {
+			m.s.Foreign = &seen
+		}
 	}
 	m.s.Hold = &Hold{Reason: ReasonStoreLost, Sentence: sentence, Since: m.now()}
 	m.decide(Decision{Kind: DecisionHold, Reason: ReasonStoreLost, Sentence: sentence})

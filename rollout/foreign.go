@@ -29,15 +29,15 @@ func (m *machine) foreign(seen Split) {
 		m.dropShift()
 		return
 	}
-	m.s.Foreign = &seen
-	if m.s.Phase == PhaseSuspect {
-		m.dropShift()
-		return
-	}
 	before := *m.s.Confirmed
 	rule := fmt.Sprintf("onForeignChange: %s", m.p.OnForeignChange)
 	sentence := fmt.Sprintf("Somebody else changed the split from %s to %s.", before, seen)
+	m.s.Foreign = &seen
 	m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Rule: rule, Sentence: sentence, Split: &seen})
+	if m.s.Phase == PhaseSuspect { // a person decides anyway
+		m.dropShift()
+		return
+	}
 	switch m.p.OnForeignChange {
 	case ForeignRollback:
 		m.rollback(ReasonForeignChange, sentence, rule, PhaseRolledBack)
@@ -66,13 +66,7 @@ func (m *machine) foreign(seen Split) {
 
 // adopt takes somebody else's split as the step's, never above the last gate.
 func (m *machine) adopt(seen Split, sentence, rule string) {
-	got := seen.Weights[m.p.Release.Candidate]
-	last := m.s.Step == len(m.p.Steps)-1
-	if got <= 0 || got > m.s.Allowed || m.s.Reached < 0 || m.s.Reached < m.s.Step || last {
-		why := fmt.Sprintf("the candidate would have %d%%, and up to %d%% is allowed.", got, m.s.Allowed)
-		if last {
-			why = "it is not what the last step promotes."
-		}
+	if why := m.unadoptable(seen); why != "" {
 		m.holdForeign(sentence+" It cannot be adopted: "+why, rule)
 		return
 	}
@@ -85,6 +79,30 @@ func (m *machine) adopt(seen Split, sentence, rule string) {
 		m.enter(PhaseBaking, ReasonForeignChange, sentence)
 	}
 	m.s.Sentence = sentence + " It is adopted; the bake starts again."
+}
+
+// unadoptable says why a split cannot be the step's; "" when it can. Only what lies on
+// the ladder's own line can: all of the traffic between stable and the candidate, which
+// are compared with each other, and no more of it mirrored than the step mirrors.
+func (m *machine) unadoptable(seen Split) string {
+	cand := m.p.Release.Candidate
+	got := seen.Weights[cand]
+	switch {
+	case m.s.Reached < 0 || m.s.Reached < m.s.Step:
+		return "the step's own weight was not reached yet."
+	case m.s.Step == len(m.p.Steps)-1:
+		return "it is not what the last step promotes."
+	case got <= 0 || got > m.s.Allowed:
+		return fmt.Sprintf("the candidate would have %d%%, and up to %d%% is allowed.", got, m.s.Allowed)
+	case got+seen.Weights[m.s.Stable] != 100:
+		return fmt.Sprintf("%s and %s would not have all of the traffic between them.", m.s.Stable, cand)
+	}
+	for name, share := range positive(seen.Mirror) {
+		if name != cand || share > m.p.Steps[m.s.Step].Mirror {
+			return fmt.Sprintf("%d%% would be mirrored to %s.", share, name)
+		}
+	}
+	return ""
 }
 
 // holdForeign touches nothing and asks for a person.

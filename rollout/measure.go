@@ -15,13 +15,13 @@ func (m *machine) measured() {
 		m.ignore("nothing is judged now")
 		return
 	}
-	if m.s.Looks > 0 && !m.effect().NotBefore.Before(m.s.Back) {
-		m.s.Looks--
-	}
 	at := m.moment()
 	evidence, vs := analysis.Judge(m.p.Panel, m.s.Evidence, at, m.ev.Readings)
 	m.s.Evidence, m.s.Verdicts, m.s.MayEnd = evidence, vs.Each, vs.MayEnd
 	m.see(vs)
+	if m.s.Looks > 0 && !m.effect().NotBefore.Before(m.s.Back) && looked(vs) {
+		m.s.Looks--
+	}
 	m.forgetBreaches()
 	m.countBake(vs)
 	for _, b := range vs.Breaches {
@@ -38,6 +38,11 @@ func (m *machine) measured() {
 	}
 	m.voidGates()
 	m.stepEnd()
+}
+
+// looked reports whether a reading brought something, or had nothing to bring.
+func looked(vs analysis.Verdicts) bool {
+	return len(vs.Sights) == 0 || slices.ContainsFunc(vs.Sights, func(s analysis.Sight) bool { return s.Read || s.Idle })
 }
 
 // moment is when and under what circumstances the readings are judged.

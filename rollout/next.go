@@ -33,6 +33,7 @@ func Next(p *Plan, s State, ev Event) State {
 	m.s.At = m.ev.At
 	m.s.Seq++
 	m.s.Last = Last{}
+	m.noteSent()
 	m.unwatched(m.ev.At.Sub(s.At))
 	m.fold()
 	m.timers()

@@ -64,9 +64,7 @@ func (m *machine) want() []Effect {
 		}
 	case PhaseShifting, PhaseBaking, PhaseWaiting, PhaseHeld, PhasePaused, PhaseRollingBack, PhaseSuspect:
 	}
-	if m.monitored() {
-		es = append(es, m.wantReadings()...)
-	}
+	es = append(es, m.wantReadings()...)
 	if at := m.deadline(); !at.IsZero() {
 		es = append(es, Effect{Kind: EffectWake, Key: "wake@" + stamp(at), NotBefore: at})
 	}
@@ -98,12 +96,32 @@ func (m *machine) wantShift(sh *Shift) Effect {
 	}
 }
 
-// wantReadings are the next reading of the metrics and of the split, at an
-// aligned instant. One that was not answered yet stays as it is.
+// wantReadings are the next readings, at an aligned instant: of the split while the
+// candidate may have traffic and nothing is being changed, and of the metrics once a
+// step was reached. One that was not answered yet stays as it is.
 func (m *machine) wantReadings() []Effect {
+	if !m.exposed() {
+		return nil
+	}
 	at := aligned(m.now(), m.p.Interval)
+	var es []Effect
+	if m.monitored() {
+		es = append(es, m.wantMeasure(at))
+	}
+	if m.s.Shift != nil {
+		return es
+	}
+	read := Effect{Kind: EffectReadTraffic, Key: "read@" + stamp(at), NotBefore: at}
+	if old, ok := m.pending(EffectReadTraffic, "read@"); ok {
+		read = old
+	}
+	return append(es, read)
+}
+
+// wantMeasure is the next reading of the metrics.
+func (m *machine) wantMeasure(at time.Time) Effect {
 	measure := Effect{Kind: EffectMeasure, Key: "measure@" + stamp(at), NotBefore: at}
-	if old, ok := m.pending(EffectMeasure, "measure@"); ok {
+	if old, ok := m.pending(EffectMeasure, "measure@"); ok && m.now().Sub(old.NotBefore) < giveUpReading {
 		measure = old
 	} else {
 		measure.Since = map[string]time.Time{}
@@ -115,15 +133,12 @@ func (m *machine) wantReadings() []Effect {
 			measure.Since[name] = since
 		}
 	}
-	if m.s.Shift != nil {
-		return []Effect{measure}
-	}
-	read := Effect{Kind: EffectReadTraffic, Key: "read@" + stamp(at), NotBefore: at}
-	if old, ok := m.pending(EffectReadTraffic, "read@"); ok {
-		read = old
-	}
-	return []Effect{measure, read}
+	return measure
 }
+
+// giveUpReading is after how long a reading that does not come is asked for anew: well
+// beyond every time-out, so that a slow answer is waited for.
+const giveUpReading = 2 * time.Minute
 
 // pending is the effect of the kind in the Outbox that this event did not answer.
 func (m *machine) pending(kind EffectKind, prefix string) (Effect, bool) {

@@ -114,7 +114,12 @@ func (s *State) Causes(p *Plan) []PageCause {
 		}
 	}
 	if s.Phase == PhaseSuspect && s.Hold != nil {
-		add("suspect/"+stamp(s.Hold.Since), ReasonStoreLost, s.Hold.Sentence+s.byHand())
+		shown := ""
+		if s.Foreign != nil {
+			shown = fmt.Sprintf(" The endpoint shows %s.", s.Foreign)
+		}
+		add("suspect/"+stamp(s.Hold.Since), ReasonStoreLost, s.Hold.Sentence+shown+s.byHand())
+		cs[len(cs)-1].Stage += shown
 	}
 	return cs
 }

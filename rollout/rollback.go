@@ -10,11 +10,11 @@ func (m *machine) seenRollback(sh *Shift, seen Split) {
 	cand := m.p.Release.Candidate
 	switch {
 	case seen.without(cand) && seen.Weights[m.s.Stable] == 100:
-		if !sh.Uncertain || m.now().Sub(sh.Since) >= uncertainFor {
+		if !m.mayLand() {
 			m.confirmRollback(seen)
 			return
 		}
-		// A forward write that was cut off may still land: it is read again.
+		// A forward write that was given up may still land: it is read again.
 		sh.Sent, sh.SentAt = true, m.now()
 	case seen.without(cand) && !sh.Ordered:
 		m.withhold(sh, seen)
@@ -75,11 +75,9 @@ func (m *machine) rollback(reason Reason, sentence, rule string, ending Phase) {
 		m.end(ending, reason, sentence+" No traffic had been moved.")
 		return
 	}
-	uncertain := m.s.Shift != nil
 	m.shift(ShiftRollback, allOn(m.s.Stable))
-	m.s.Shift.Uncertain = uncertain
 	m.enter(PhaseRollingBack, reason, sentence)
-	if from := m.s.Shift.From; !uncertain && from.without(m.p.Release.Candidate) && from.Weights[m.s.Stable] != 100 {
+	if from := m.s.Shift.From; !m.mayLand() && from.without(m.p.Release.Candidate) && from.Weights[m.s.Stable] != 100 {
 		m.withhold(m.s.Shift, from)
 	}
 }

@@ -16,8 +16,8 @@ const (
 	// forwardPatience is how long a forward shift may go unconfirmed before the
 	// rollout is held.
 	forwardPatience = 30 * time.Minute
-	// uncertainFor is how long a rollback that cut a forward write off keeps
-	// reading before it believes what it sees: the write may land late.
+	// uncertainFor is for how long a forward write may still land; until then a
+	// rollback does not believe what it reads.
 	uncertainFor = 30 * time.Second
 	// readBackRule is the rule of every confirmation.
 	readBackRule = "a write took effect when a read of the endpoint shows it"
@@ -67,6 +67,21 @@ func (m *machine) traffic() {
 		return
 	}
 	m.seenShift(sh, seen)
+}
+
+// noteSent notes that a forward write may be on its way: one is wanted, and its time
+// has come.
+func (m *machine) noteSent() {
+	if slices.ContainsFunc(m.s.Outbox, func(e Effect) bool {
+		return e.Kind == EffectSetTraffic && e.Forward && !e.NotBefore.After(m.now())
+	}) {
+		m.s.LastSent = m.now()
+	}
+}
+
+// mayLand reports whether a forward write may still take effect.
+func (m *machine) mayLand() bool {
+	return !m.s.LastSent.IsZero() && m.now().Sub(m.s.LastSent) < uncertainFor
 }
 
 // sent folds the outcome of a write.
@@ -160,6 +175,9 @@ func (m *machine) seenShift(sh *Shift, seen Split) {
 func (m *machine) confirm(sh *Shift, seen Split) {
 	m.s.Confirmed, m.s.ConfirmedAt = &seen, m.now()
 	m.s.Shift, m.s.Foreign = nil, nil
+	if sh.Attempt == 0 { // the one write took effect: it cannot land again
+		m.s.LastSent = time.Time{}
+	}
 	m.decide(Decision{Kind: DecisionConfirm, Rule: readBackRule, Split: &seen, Sentence: fmt.Sprintf("The endpoint shows %s.", seen)})
 	if sh.Why == ShiftForward && m.s.Reached < m.s.Step {
 		m.beginBake()

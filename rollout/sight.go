@@ -9,14 +9,17 @@ import (
 	"github.com/belayd/belay/analysis"
 )
 
-// A Sight says when one thing that is judged was last seen. Blindness is an age: the
-// time since then, whatever kept the readings away. The labels only choose whose
-// rule applies.
+// A Sight says up to when one thing that is judged was seen. Blindness is an age: the
+// time since then, whatever kept the readings away or made them late. The labels only
+// choose whose rule applies.
 type Sight struct {
 	// Name is a guardrail's, analysis.BudgetName, or splitName.
 	Name string `json:"name"`
-	// Seen is the instant of the last usable reading, or from when on one was due.
+	// Seen is the end of the last usable reading, or from when on one was due. Due is
+	// later where a deployment's series are still to appear: their absence counts from
+	// there.
 	Seen time.Time `json:"seen"`
+	Due  time.Time `json:"due,omitzero"`
 	// Lacks is why the last reading was of no use: OutcomeNoData or OutcomeError; ""
 	// when it was of use, or brought nothing new.
 	Lacks analysis.Outcome `json:"lacks,omitempty"`
@@ -24,8 +27,9 @@ type Sight struct {
 	Read bool `json:"read,omitempty"`
 	// Optional: the step may end without it.
 	Optional bool `json:"optional,omitempty"`
-	// Told: the rule has been applied to this spell, and the journal says so.
-	Told bool `json:"told,omitempty"`
+	// Told is when the rule was last applied to this spell; zero when it was not. What
+	// was told stays missing until it is seen, whatever is said of it meanwhile.
+	Told time.Time `json:"told,omitzero"`
 }
 
 // splitName is the endpoint's split among the things that are seen; no guardrail can
@@ -51,17 +55,30 @@ func (s *State) rule(p *Plan, v Sight) (MissingPolicy, Reason) {
 	switch {
 	case v.Name == splitName:
 		return MissingPolicy{After: unreadAfter, Then: analysis.ActionHold}, ReasonRouter
-	case v.Lacks == analysis.OutcomeError || s.overdue(p):
+	case v.Lacks == analysis.OutcomeError, v.Lacks == "" && s.overdue() >= p.Interval:
 		return p.OnSourceError, ReasonSourceError
 	}
 	return p.OnNoData, ReasonNoData
 }
 
-// overdue reports whether the reading that is wanted has not come for two intervals:
-// it counts as one that failed.
-func (s *State) overdue(p *Plan) bool {
+// overdue is for how long the reading that is wanted is due and has not come; one
+// that is two intervals late counts as one that failed.
+func (s *State) overdue() time.Duration {
 	i := slices.IndexFunc(s.Outbox, func(e Effect) bool { return e.Kind == EffectMeasure })
-	return i >= 0 && s.At.Sub(s.Outbox[i].NotBefore) >= 2*p.Interval
+	if i < 0 {
+		return 0
+	}
+	return s.At.Sub(s.Outbox[i].NotBefore)
+}
+
+// missing reports whether the thing has not been seen for longer than the rule allows,
+// counted from `from` where that is later.
+func (v Sight) missing(rule MissingPolicy, at, from time.Time) bool {
+	since := later(v.Seen, from)
+	if v.Lacks != analysis.OutcomeError {
+		since = later(since, v.Due)
+	}
+	return at.Sub(since) >= rule.After || v.Told.After(from)
 }
 
 // blind are the things that have not been seen for longer than their rules allow,
@@ -70,7 +87,7 @@ func (s *State) blind(p *Plan, from time.Time) []blindness {
 	var bs []blindness
 	for _, v := range s.Sights {
 		rule, reason := s.rule(p, v)
-		if s.At.Sub(later(v.Seen, from)) < rule.After {
+		if !v.missing(rule, s.At, from) {
 			continue
 		}
 		i := slices.IndexFunc(bs, func(b blindness) bool { return b.reason == reason })
@@ -119,25 +136,25 @@ func (b blindness) text() string {
 // in it is due from now on; a deployment's series appear with its first requests, so
 // that the time in which a step settles does not count.
 func (m *machine) keepSights() {
-	if m.s.Asked == nil || m.s.Phase == PhaseRollingBack || m.s.Phase.Terminal() {
+	if !m.exposed() {
 		m.s.Sights = nil
 		return
 	}
 	old := m.s.Sights
 	m.s.Sights = make([]Sight, 0, len(old)+1)
 	keep := func(name string, optional bool, due time.Time) {
-		v := Sight{Name: name, Seen: due}
+		v := Sight{Name: name, Seen: m.now(), Due: due}
 		if i := slices.IndexFunc(old, func(o Sight) bool { return o.Name == name }); i >= 0 {
 			v = old[i]
 		}
 		v.Optional = optional
 		m.s.Sights = append(m.s.Sights, v)
 	}
-	keep(splitName, true, m.now())
+	keep(splitName, true, time.Time{})
 	if m.s.Reached < 0 {
 		return
 	}
-	settled := later(m.now(), m.s.StepSince.Add(m.p.Settle))
+	settled := m.s.StepSince.Add(m.p.Settle)
 	for _, thing := range m.p.Panel.Judged(m.moment()) {
 		keep(thing.Name, thing.Optional, settled)
 	}
@@ -151,7 +168,7 @@ func (m *machine) see(vs analysis.Verdicts) {
 		v := &m.s.Sights[i]
 		switch {
 		case got.Read || got.Idle && got.Trouble == "":
-			v.sawAt(m.now())
+			m.sawUpTo(v, m.answeredTo(got.Name))
 			v.Read = v.Read || got.Read
 		case got.Trouble != "":
 			v.Lacks = got.Trouble
@@ -159,8 +176,36 @@ func (m *machine) see(vs analysis.Verdicts) {
 	}
 }
 
-// sawAt notes a usable reading.
-func (v *Sight) sawAt(at time.Time) { v.Seen, v.Lacks, v.Told = later(v.Seen, at), "", false }
+// answeredTo is the end of this event's reading for a thing that is judged.
+func (m *machine) answeredTo(name string) time.Time {
+	metric := ""
+	if b := m.p.Panel.Budget; name == analysis.BudgetName && b != nil {
+		metric = b.Metric
+	}
+	for _, g := range m.p.Panel.Guardrails {
+		if g.Name == name {
+			metric = g.Metric
+		}
+	}
+	for _, r := range m.ev.Readings {
+		if r.Metric == metric {
+			return r.To
+		}
+	}
+	return time.Time{}
+}
+
+// sawUpTo notes a usable reading that ends at `to`. One that is too late leaves the
+// thing missing.
+func (m *machine) sawUpTo(v *Sight, to time.Time) {
+	if to.After(m.now()) {
+		to = m.now()
+	}
+	v.Seen, v.Lacks = later(v.Seen, to), ""
+	if rule, _ := m.s.rule(m.p, *v); m.now().Sub(v.Seen) < rule.After {
+		v.Told = time.Time{}
+	}
+}
 
 // sawSplit notes whether the endpoint could be read.
 func (m *machine) sawSplit(read bool) {
@@ -168,7 +213,7 @@ func (m *machine) sawSplit(read bool) {
 	switch {
 	case i < 0:
 	case read:
-		m.s.Sights[i].sawAt(m.now())
+		m.sawUpTo(&m.s.Sights[i], m.now())
 	default:
 		m.s.Sights[i].Lacks = analysis.OutcomeError
 	}
@@ -223,7 +268,8 @@ func (m *machine) tellMissing(b blindness) (first bool) {
 	first = true
 	for i := range m.s.Sights {
 		if v := &m.s.Sights[i]; slices.Contains(b.names, v.Name) {
-			first, v.Told = first && !v.Told, true
+			first = first && v.Told.IsZero()
+			v.Told = m.now()
 		}
 	}
 	return first
@@ -239,7 +285,7 @@ func orNever(d time.Duration) string {
 // unsighted reports whether something that the step needs has not been read in it, or
 // is missing now: then the step does not end on what was read before.
 func (m *machine) unsighted() bool {
-	if m.s.overdue(m.p) {
+	if m.s.overdue() >= 2*m.p.Interval {
 		return true
 	}
 	judged, read := 0, 0
@@ -253,7 +299,7 @@ func (m *machine) unsighted() bool {
 		} else if !v.Optional {
 			return true
 		}
-		if rule, _ := m.s.rule(m.p, v); !v.Optional && m.now().Sub(v.Seen) >= rule.After {
+		if rule, _ := m.s.rule(m.p, v); !v.Optional && v.missing(rule, m.now(), time.Time{}) {
 			return true
 		}
 	}
@@ -268,6 +314,7 @@ func (m *machine) sightTimes(at func(time.Time)) {
 		due := later(v.Seen, m.s.Excused).Add(rule.After)
 		at(v.Seen.Add(rule.After))
 		at(due)
+		at(v.Due.Add(rule.After))
 		if rule.RollbackAfter > 0 {
 			at(due.Add(rule.RollbackAfter))
 		}

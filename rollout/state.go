@@ -58,6 +58,9 @@ type State struct {
 	// Allowed is the candidate's largest weight that an opened gate allows.
 	Allowed int    `json:"allowed"`
 	Shift   *Shift `json:"shift,omitempty"`
+	// LastSent is when a forward write may last have been sent that may still land:
+	// its outcome is not known, or it was given up.
+	LastSent time.Time `json:"lastSent,omitzero"`
 	// Foreign is the last foreign split that was reported and is still there.
 	Foreign *Split `json:"foreign,omitempty"`
 	// Ending is the phase that the rollback under way leads to.
@@ -126,8 +129,6 @@ type Shift struct {
 	// Stopping: the rollout was held or paused while the write was on its way; it
 	// is not repeated, only read back.
 	Stopping bool `json:"stopping,omitempty"`
-	// Uncertain: the rollback cut off a forward write, which may still land.
-	Uncertain bool `json:"uncertain,omitempty"`
 	// Late: verifyWithin has passed without confirmation. Failure is what the router
 	// last said of a rollback that it did not take, at most 200 characters.
 	Late    bool   `json:"late,omitempty"`

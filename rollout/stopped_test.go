@@ -66,13 +66,10 @@ func TestStoppedWhileUnwatched(t *testing.T) {
 			if (s.Phase == rollout.PhasePaused) == c.held || s.Looks == 0 {
 				t.Fatalf("the story is another one: %s, %d looks to come", s.Phase, s.Looks)
 			}
-			for s.Looks > 0 {
+			for range 3 { // readings that bring nothing
 				e, ok := kind(s, rollout.EffectMeasure)
 				if !ok {
 					t.Fatalf("no reading is wanted: %+v", s.Outbox)
-				}
-				if c.held && s.Phase == rollout.PhaseHeld {
-					t.Fatalf("the story is another one: held with %d looks to come", s.Looks)
 				}
 				ev := rollout.Event{Kind: rollout.EventMeasured, At: e.NotBefore.Add(time.Millisecond), Effect: e.ID, Attempt: e.Attempt}
 				for name, from := range e.Since {

@@ -21,6 +21,12 @@ func (m *machine) timers() {
 	m.lookMissing()
 }
 
+// exposed reports whether the candidate may have traffic by our doing while stable is
+// not being put back.
+func (m *machine) exposed() bool {
+	return m.s.Asked != nil && m.s.Phase != PhaseRollingBack && !m.s.Phase.Terminal()
+}
+
 // monitored reports whether readings are taken: the candidate has, or may have,
 // traffic by our doing and stable is not being put back.
 func (m *machine) monitored() bool {
