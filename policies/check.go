@@ -112,6 +112,10 @@ var (
 )
 
 func (c *checker) name(path, name string, pattern *regexp.Regexp) {
+	if n := c.policy.at[path]; name == "" && n != nil && n.origin == "" {
+		c.report(path, CodeValue, "has no value").Hint = "give it a name of letters, digits, dots and dashes"
+		return
+	}
 	if name != "" && !pattern.MatchString(name) {
 		p := c.reportGot(path, CodeValue, "is not a name: letters, digits, dots and dashes, at most 63")
 		if p.Got == "" {
@@ -125,6 +129,8 @@ func (c *checker) metadata() {
 	c.name("metadata.name", m.Name, policyName)
 	if _, ok := c.policy.at["metadata.owner"]; ok && strings.TrimSpace(m.Owner) == "" {
 		c.reportGot("metadata.owner", CodeValue, "somebody has to answer for the policy")
+	} else if strings.ContainsFunc(m.Owner, notPrintable) {
+		c.reportGot("metadata.owner", CodeValue, "must be one line of printable characters: it stands in every page")
 	}
 	for _, key := range []string{"spec.endpoint.name", "spec.endpoint.router", "spec.endpoint.stable"} {
 		if n := c.policy.at[key]; n != nil && n.shape == scalar && strings.ContainsFunc(n.value, notPrintable) || n != nil && n.tag == "!!str" && n.value == "" {

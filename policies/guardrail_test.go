@@ -1,9 +1,12 @@
 package policies
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/belayd/belay/analysis"
+
+	"github.com/belayd/belay/rollout"
 )
 
 // The regression that must be caught, where the policy does not say: the looser
@@ -78,5 +81,18 @@ func TestQuantities(t *testing.T) {
 		if d, err := parseDuration(in); err == nil {
 			t.Errorf("%q: got %s, want an error", in, d)
 		}
+	}
+}
+
+// A version that a cooldown would not know again is refused, wherever it comes from.
+func TestVersionsAreExact(t *testing.T) {
+	p, _ := parse(t, smallest, config())
+	for _, version := range []string{"v1 ", " v1", "v1\n", "v1\x07"} {
+		if _, err := p.Compile(rollout.Release{Candidate: "green", Version: version}, "r"); err == nil || !strings.Contains(err.Error(), "cooldown") {
+			t.Errorf("%q: got %v, want it refused", version, err)
+		}
+	}
+	if _, err := p.Compile(rollout.Release{Candidate: "green", Version: "v1 (hotfix)"}, "r"); err != nil {
+		t.Errorf("got %v, want a blank within taken", err)
 	}
 }

@@ -35,6 +35,10 @@ const (
 	WarnUnit           = "W118"
 	WarnInexact        = "W119"
 	WarnDialect        = "W124"
+	WarnEitherDay      = "W125"
+	WarnFixedZone      = "W126"
+	WarnNoZone         = "W127"
+	WarnPastFreeze     = "W128"
 	WarnQuorum         = "W120"
 	WarnUnusedGate     = "W121"
 	WarnSelfApproval   = "W122"
@@ -78,6 +82,10 @@ var descriptions = map[string]string{
 	WarnUnit:           "The unit contradicts the series' name.",
 	WarnInexact:        "The query estimates what Belay can count; only a threshold can be judged on it.",
 	WarnDialect:        "The query is none of Prometheus', and what VictoriaMetrics takes beyond it is not checked.",
+	WarnEitherDay:      "A day of the month and a weekday are given: the expression fires on either, not where both meet.",
+	WarnFixedZone:      "The time zone never changes to summer time.",
+	WarnNoZone:         "No time zone is given, so the times are in UTC.",
+	WarnPastFreeze:     "The freeze is over.",
 	WarnQuorum:         "The gate needs more people than may answer.",
 	WarnUnusedGate:     "No step requires the approval.",
 	WarnSelfApproval:   "Who asked for the release may approve it.",
@@ -104,18 +112,37 @@ func (c *checker) warn(path, code, got, hint string) {
 	}
 }
 
-// lint warns about what is legal and unwise in a policy without errors.
-func (c *checker) lint() {
+// lint warns about what is legal and unwise in the parts of a policy that have no
+// errors: what is wrong is told in one run.
+func (c *checker) lint(errs Problems) {
 	if c.policy.Base {
 		return
 	}
+	sound := func(parts ...string) bool {
+		return !slices.ContainsFunc(errs, func(p Problem) bool {
+			return p.Path == "" || p.Path == "spec" || slices.ContainsFunc(parts, func(part string) bool {
+				return strings.HasPrefix(p.Path, part)
+			})
+		})
+	}
 	d := &c.policy.Document
-	c.lintSteps(&d.Spec)
-	c.lintGuardrails(&d.Spec)
-	c.lintMetrics(&d.Spec)
-	c.lintGates(&d.Spec)
-	c.lintWindows(&d.Spec)
-	c.lintPolicy(d)
+	const steps, guardrails, metrics = "spec.steps", "spec.guardrails", "spec.metrics"
+	if sound(steps, guardrails, metrics, "spec.bake", "spec.interval", "spec.settle") {
+		c.lintSteps(&d.Spec)
+		c.lintGuardrails(&d.Spec)
+	}
+	if sound(metrics) {
+		c.lintMetrics(&d.Spec)
+	}
+	if sound(steps, "spec.approvals") {
+		c.lintGates(&d.Spec)
+	}
+	if sound("spec.windows") {
+		c.lintWindows(&d.Spec)
+	}
+	if sound() {
+		c.lintPolicy(d)
+	}
 }
 
 func (c *checker) lintPolicy(d *Document) {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const clean = `apiVersion: belay/v1
@@ -22,6 +23,7 @@ spec:
     - {name: cpu, metric: cpu, limit: "<= 85%"}
   approvals: [{name: po, from: {notifier: slack, users: [a, b]}}]
   windows:
+    timezone: UTC
     open: [{cron: "0 9 * * MON-THU", for: 7h}]
     freezes: [{name: year-end, from: 2026-12-18T00:00, to: 2027-01-04T09:00}]
   page: [oncall]
@@ -54,6 +56,10 @@ func TestWarnings(t *testing.T) {
 		{WarnNoCounter, "    cpu: {source: prom", "    failures: {source: prom, counts: {total: 'requests_in_flight', bad: b, deployment: d}}\n    cpu: {source: prom"},
 		{WarnUnit, "    cpu: {source: prom", "    lat: {source: prom, histogram: {series: 'h_milliseconds', unit: s, deployment: d}}\n    cpu: {source: prom"},
 		{WarnInexact, `max(cpu{deployment="${deployment}"})`, `sum(rate(a{d="${deployment}",code="500"}[1m])) / sum(rate(a{d="${deployment}"}[1m]))`},
+		{WarnEitherDay, `0 9 * * MON-THU`, `0 9 1 * MON`},
+		{WarnFixedZone, "timezone: UTC", "timezone: EST"},
+		{WarnNoZone, "    timezone: UTC\n", ""},
+		{WarnPastFreeze, "from: 2026-12-18T00:00, to: 2027-01-04T09:00", "from: 2025-12-18T00:00, to: 2026-01-04T09:00"},
 		{WarnDialect, "max(cpu{", "1.5 default (cpu{"},
 		{WarnQuorum, "users: [a, b]}", "users: [a, b]}, quorum: 3"},
 		{WarnUnusedGate, ", requires: [po]", ""},
@@ -74,6 +80,9 @@ func TestWarnings(t *testing.T) {
 			if tt.code == WarnNotJudged {
 				text = strings.Replace(text, "{name: canary, weight: 5%}", "{name: canary, weight: 5%, guardrails: [failures]}", 1)
 				text = strings.Replace(text, "guardrails: [failures, watch-through, cpu],", "guardrails: [failures, cpu],", 1)
+			}
+			if tt.code == WarnPastFreeze {
+				env.Now = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 			}
 			if tt.code == WarnDialect {
 				env.Dialects = map[string]string{"prom": DialectMetricsQL}
@@ -139,5 +148,39 @@ func TestCodesAreDescribed(t *testing.T) {
 		if !strings.HasSuffix(text, ".") || code[0] != 'E' && code[0] != 'W' {
 			t.Errorf("%s: got %q, want a sentence", code, text)
 		}
+	}
+}
+
+// What is empty, spans lines or is not whole has one problem at its place.
+func TestOneProblemEach(t *testing.T) {
+	for _, tt := range []struct{ old, new, want string }{
+		{"name: recommendations,", `name: "",`, `metadata.name: has no value`},
+		{"owner: team-recommendations", `owner: "team\nrecommendations"`, "metadata.owner: must be one line of printable characters"},
+		{"{name: failures, metric", `{name: "", metric`, "spec.guardrails[0].name: has no value"},
+		{"weight: 5%", "weight: 5", "spec.steps[0].weight: a percentage needs its sign"},
+		{"steps: [{name: canary, weight: 5%}, {name: full, weight: 100%, requires: [po]}]", "steps: [5%, 25, {weight: 100%, requires: [po]}]", "spec.steps[1].weight: a percentage needs its sign"},
+		{"weight: 5%", "weight: 0.5%", "spec.steps[0].weight: must be a whole percentage: weights are whole per cent, and Azure ML takes no others"},
+		{`limit: "<= 1%"`, `limit: "<= 1"`, "spec.guardrails[0].limit"},
+		{"MON-THU", "7", "Sunday is 0, or SUN"},
+	} {
+		_, ps := parse(t, strings.Replace(clean, tt.old, tt.new, 1), config())
+		if len(ps.Errors()) != 1 || !strings.Contains(ps.Errors()[0].String(), tt.want) {
+			t.Errorf("%s: got\n%swant one problem with %q", tt.new, ps.Errors().Text(), tt.want)
+		}
+	}
+}
+
+// What is wrong and what is unwise is told in one run, each once.
+func TestErrorsAndWarningsTogether(t *testing.T) {
+	text := strings.Replace(clean, "  page: [oncall]\n", "", 1)
+	text = strings.Replace(text, "users: [a, b]}", "users: [a, b]}, quorum: 3", 1)
+	text = strings.Replace(text, "0 9 * * MON-THU", "0 9 * * MON-THUR", 1)
+	p, ps := parse(t, text, config())
+	var codes []string
+	for _, q := range ps {
+		codes = append(codes, q.Code)
+	}
+	if want := []string{WarnNoPage, WarnQuorum, CodeValue}; p != nil || !slices.Equal(codes, want) {
+		t.Errorf("got %v, want %v:\n%s", codes, want, ps.Text())
 	}
 }

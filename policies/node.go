@@ -152,6 +152,9 @@ func readTree(name string, data []byte) (*node, Problems) {
 		return nil, Problems{problemAt(at, "", CodeBounds, fmt.Sprintf("the file is larger than %d KiB", MaxBytes>>10))}
 	}
 	src.lines = strings.Split(strings.ReplaceAll(string(data), "\r\n", "\n"), "\n")
+	if ps, ok := characters(src, data); !ok {
+		return nil, ps
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {

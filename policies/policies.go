@@ -22,6 +22,7 @@ package policies
 import (
 	"io/fs"
 	"path"
+	"time"
 )
 
 // An Environment is what belayd's config defines and policies may name. A nil
@@ -36,6 +37,8 @@ type Environment struct {
 	// Dialects are the languages of sources that differ from their kind's: "prom" to
 	// "metricsql".
 	Dialects map[string]string
+	// Now is when the policy is read; zero where nothing shall depend on it.
+	Now time.Time
 	// Metrics are the definitions that all policies share.
 	Metrics map[string]Metric
 }
@@ -93,11 +96,8 @@ func parsePolicy(fsys fs.FS, name string, env *Environment, standIns map[string]
 	}
 	c := &checker{fsys: fsys, dir: path.Dir(name), env: env, standIns: standIns}
 	p := c.read(name, tree, kindOf(tree) == KindBase)
-	if locks := l.enforceLocks(p, env); !l.problems.HasErrors() && !c.problems.HasErrors() && !locks.HasErrors() {
-		c.lint()
-	} else {
-		c.problems = append(c.problems, locks...)
-	}
+	c.problems = append(c.problems, l.enforceLocks(p, env)...)
+	c.lint(append(l.problems.Errors(), c.problems.Errors()...))
 	ps := append(l.problems, c.problems...).sorted()
 	if ps.HasErrors() {
 		return nil, ps

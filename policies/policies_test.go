@@ -245,6 +245,12 @@ func TestBounds(t *testing.T) {
 		{"text", "just words", "p.yaml:1:1: a policy is a mapping (got just words)"},
 		{"tabs", "a:\n\tb: c\n", "indent with spaces, not tabs"},
 		{"binary", "\x00\x01", "this is not YAML"},
+		{"no-break space", "a: b\n\u00a0\u00a0c: d\n", "p.yaml:2:1: a no-break space (U+00A0) stands where a space is wanted; write a plain space"},
+		{"no-break space after a colon", "a: b\nc:\u00a0d\n", "p.yaml:2:3: a no-break space (U+00A0) stands"},
+		{"next line", "a: b\nc: d\u0085e: f\ng: h\n", "p.yaml:2:5: a next-line character (U+0085) ends a line"},
+		{"line separator", "a: b\nc: \"d\u2028e\"\n", "p.yaml:2:6: a line separator (U+2028) ends a line"},
+		{"Latin-1", "a: b\nö: caf\xe9\n", "p.yaml:2:7: the byte 0xE9 is no UTF-8; in Latin-1 it is é; save the file as UTF-8"},
+		{"directive", "%YAML 1.2\n---\na: b\n", "p.yaml:1:1: directives are not part of the language (got %YAML 1.2); remove the line"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p, ps := parse(t, tt.text, config())

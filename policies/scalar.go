@@ -21,6 +21,9 @@ func (p *Percent) UnmarshalText(b []byte) error {
 	if !ok {
 		return errors.New("a percentage needs its sign, for example 25%")
 	}
+	if x, err := parseNumber(strings.TrimSpace(num)); err == nil && x != math.Trunc(x) {
+		return errors.New("must be a whole percentage: weights are whole per cent, and Azure ML takes no others")
+	}
 	i, err := strconv.Atoi(strings.TrimSpace(num))
 	if err != nil || i < 0 || i > 1000 {
 		return errors.New("must be a whole percentage, for example 25%")

@@ -61,7 +61,9 @@ func (c *checker) rung(l ladder, s *Step, at string) ladder {
 	switch {
 	case s.Weight != nil:
 		w := *s.Weight
-		l.name = w.String()
+		if l.name = w.String(); w < 1 {
+			l.name = "" // what cannot be read names nothing
+		}
 		switch {
 		case w < 1 || w > 100:
 			c.reportGot(at+".weight", CodeValue, "must be from 1% to 100%")
@@ -76,7 +78,9 @@ func (c *checker) rung(l ladder, s *Step, at string) ladder {
 		l.weight, l.full = w, w == 100
 	case s.Mirror != nil:
 		m := *s.Mirror
-		l.name = "mirror-" + m.String()
+		if l.name = "mirror-" + m.String(); m < 1 {
+			l.name = ""
+		}
 		switch {
 		case m < 1 || m > 100:
 			c.reportGot(at+".mirror", CodeValue, "must be from 1% to 100%")

@@ -3,6 +3,7 @@ package policies
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -22,10 +23,26 @@ func parseCron(expr string) (cron.Schedule, error) {
 	}
 	s, err := cronParser.Parse(expr)
 	if err != nil {
-		return nil, errors.New("is not a cron expression: " + err.Error())
+		why := "is not a cron expression: " + err.Error()
+		if days := strings.Fields(expr)[4]; strings.Contains(days, "7") {
+			why += "; Sunday is 0, or SUN"
+		}
+		return nil, errors.New(why)
 	}
 	return s, nil
 }
+
+// eitherDay reports whether a cron expression limits the day of the month and the
+// weekday: it then means either, not both.
+func eitherDay(expr string) bool {
+	f := strings.Fields(expr)
+	free := func(s string) bool { return s == "*" || s == "?" }
+	return len(f) == 5 && !free(f[2]) && !free(f[4])
+}
+
+// fixedZone matches zones without summer time whose names say a place or an offset
+// that people mistake for one with it.
+var fixedZone = regexp.MustCompile(`^(EST|MST|HST|Etc/GMT[+-][0-9]{1,2}|GMT[+-]0)$`)
 
 // anchor is a fixed instant from which it is asked whether a cron expression
 // ever fires; the parser looks five years ahead, which covers a leap day.
@@ -104,6 +121,12 @@ func (c *checker) windows() {
 		c.reportGot("spec.windows.timezone", CodeName, err.Error())
 		return
 	}
+	if fixedZone.MatchString(s.Windows.Timezone) {
+		c.warn("spec.windows.timezone", WarnFixedZone, s.Windows.Timezone, "write a place, for example America/New_York")
+	}
+	if n := c.policy.at["spec.windows.timezone"]; n != nil && n.origin == originDefault {
+		c.warn("spec.windows", WarnNoZone, "", "add timezone: Europe/Berlin, or timezone: UTC to say so")
+	}
 	c.policy.windows = &windows{zone: zone}
 	var names []string
 	for i, f := range s.Windows.Freezes {
@@ -111,6 +134,9 @@ func (c *checker) windows() {
 		names = append(names, f.Name)
 		from, okFrom := c.instant(at+".from", f.From, zone, false)
 		to, okTo := c.instant(at+".to", f.To, zone, true)
+		if now := c.now(); okTo && !now.IsZero() && to.Before(now) {
+			c.warn(at+".to", WarnPastFreeze, f.To, "remove it, or give it the year to come")
+		}
 		if okFrom && okTo && !to.After(from) {
 			c.reportGot(at+".to", CodeMeaning, "must be after from")
 		}
@@ -138,5 +164,15 @@ func (c *checker) cron(at, expr string) {
 		c.reportGot(at, CodeValue, err.Error())
 	case neverFires(s):
 		c.reportGot(at, CodeMeaning, "no such day ever comes")
+	case eitherDay(expr):
+		c.warn(at, WarnEitherDay, expr, "leave one of the two as *")
 	}
+}
+
+// now is when the policy is checked; zero where nobody says.
+func (c *checker) now() time.Time {
+	if c.env == nil {
+		return time.Time{}
+	}
+	return c.env.Now
 }

@@ -87,7 +87,7 @@ func TestReadAnswers(t *testing.T) {
 		{200, nil, `{"n":true}`, "number is wanted"},
 		{200, nil, `{"n":5}{"n":6}`, "goes on"},
 		{200, map[string]string{"Content-Type": "text/html"}, `<html>`, "did not answer JSON"},
-		{302, map[string]string{"Location": "http://169.254.169.254/"}, ``, "302"},
+		{302, map[string]string{"Location": "http://169.254.169.254/login?token=hunter2"}, ``, "302 Found to http://169.254.169.254/login, and"},
 		{500, nil, `{"n":5}`, "500"},
 		{200, nil, `{"n":"` + strings.Repeat("x", 5<<20) + `"}`, "larger than"},
 		{429, map[string]string{"Retry-After": "30"}, ``, "429"},

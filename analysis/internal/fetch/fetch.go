@@ -47,6 +47,21 @@ func Status(code int) string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", code, http.StatusText(code)))
 }
 
+// Answer is an answer's status in words, and where a redirect leads: its host, and its path
+// where that is another than the request's, which may be secret.
+func Answer(resp *http.Response) string {
+	text := Status(resp.StatusCode)
+	to, err := resp.Location()
+	if resp.StatusCode/100 != 3 || err != nil {
+		return text
+	}
+	at := to.Scheme + "://" + to.Host
+	if resp.Request != nil && to.Path != resp.Request.URL.Path && len(to.Path) < 80 {
+		at += to.EscapedPath()
+	}
+	return text + " to " + at + ", and redirects are not followed: give the address that answers"
+}
+
 // ErrTooLarge: the answer did not fit into its bound.
 var ErrTooLarge = errors.New("the answer is too large")
 

@@ -46,7 +46,7 @@ var errNotWhole = errors.New("the config, or a policy, cannot be used as a whole
 func (c *Config) Environment() *policies.Environment {
 	e := &policies.Environment{
 		Routers: kinds(routers, c.Routers), Sources: kinds(sources, c.Sources), Notifiers: kinds(notifiers, c.Notifiers),
-		Dialects: map[string]string{}, Metrics: c.Metrics,
+		Dialects: map[string]string{}, Metrics: c.Metrics, Now: time.Now(),
 	}
 	for name, s := range c.Sources {
 		if s.Prometheus != nil {

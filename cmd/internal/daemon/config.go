@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -178,6 +179,7 @@ func (c *Config) check() error {
 	errs = append(errs, c.checkAuth()...)
 	errs = append(errs, c.checkTriggers()...)
 	errs = append(errs, c.checkMetrics()...)
+	errs = append(errs, c.checkPeople()...)
 	if c.Events != nil && c.Events.NATS != nil {
 		errs = append(errs, checkNATSAddress("events.nats.url", c.Events.NATS.URL))
 	}
@@ -203,6 +205,19 @@ func (c *Config) check() error {
 		hooked[n.hook()] = name
 	}
 	return errors.Join(errs...)
+}
+
+var slackID = regexp.MustCompile(`^[UW][A-Z0-9]+$`)
+
+// checkPeople looks for ids that nobody can have.
+func (c *Config) checkPeople() []error {
+	var errs []error
+	for i, p := range c.People {
+		if p.Slack != "" && !slackID.MatchString(p.Slack) {
+			errs = append(errs, fmt.Errorf("people[%d].slack: no Slack user has the id %q: it begins with U or W, has capital letters and digits only, and stands in the profile's menu under Copy member ID", i, p.Slack))
+		}
+	}
+	return errs
 }
 
 // checkMetrics looks at the queries of the shared metrics.

@@ -110,6 +110,8 @@ func TestCheckConfig(t *testing.T) {
 		{"stream: RELEASES, subject: \"models.>\"", "stream: RELEASES, url: \"nats://127.0.0.1:1\", subject: \"models.>\"", "given twice"},
 		{"listen: 127.0.0.1:0", "tell: [nobody]\nlisten: 127.0.0.1:0", "belayd.yaml:1:8: tell[0]: there is no notifier"},
 		{"{{.Summary}}", "{{.Sumary}}", "notifiers.oncall"},
+		{"prom: {prometheus: {url: \"http://127.0.0.1:1\"", "prom: {prometheus: {url: \"http://127.0.0.1:1/prom/api/v1/\"", "url: ends in /api/v1, which is added to it"},
+		{"listen: 127.0.0.1:0", "people: [{id: anna, slack: anna.smith}]\nlisten: 127.0.0.1:0", "belayd.yaml:1:21: people[0].slack: no Slack user has the id \"anna.smith\""},
 		{"listen: 127.0.0.1:0", "metrics: {shared: {source: prom, counts: {total: 'rate(a[5m])', bad: b, deployment: d}}}\nlisten: 127.0.0.1:0", "belayd.yaml:1:43: metrics.shared.counts.total: 1:1: a plain selector is wanted: give the raw counter"},
 		{"listen: 127.0.0.1:0", "metrics: {shared: {source: prm, value: {query: a}}}\nlisten: 127.0.0.1:0", "metrics.shared.source: there is no source"},
 		{"lasts: 24h", "lasts: -1h", "notifiers.am"},

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/belayd/belay/analysis"
@@ -89,6 +91,9 @@ const prometheusAudience = "https://prometheus.monitor.azure.com/.default"
 
 func buildPrometheus(b *builder, field string, c SourceConfig) (analysis.Source, error) {
 	p := c.Prometheus
+	if strings.Contains(strings.TrimRight(p.URL, "/")+"/", "/api/v1/") {
+		return nil, errors.New("url: ends in /api/v1, which is added to it; write the address before that")
+	}
 	cl, err := b.client(field+".http", p.HTTP)
 	if err != nil {
 		return nil, err
