@@ -426,6 +426,42 @@ func TestKubernetes(t *testing.T) {
 	}
 }
 
+// The configuration for Azure passes belayd's own check with what workload identity
+// puts into a pod, in every cloud, and the key's file is the one that Key Vault's
+// recipe mounts.
+func TestAzureConfig(t *testing.T) {
+	belayd, _ := programs(t)
+	home := t.TempDir()
+	t.Setenv("AZURE_CLIENT_ID", "11111111-2222-3333-4444-555555555555")
+	t.Setenv("AZURE_TENANT_ID", "11111111-2222-3333-4444-555555555555")
+	t.Setenv("AZURE_FEDERATED_TOKEN_FILE", filepath.Join(home, "token"))
+	for name, secret := range map[string]string{"mnt/scoring/recs-key": "key", "run/secrets/pagerduty": strings.Repeat("a", 32)} {
+		write(t, filepath.Join(home, name), secret)
+	}
+	write(t, filepath.Join(home, "policies", "recs.yaml"), read(t, "kubernetes/policies/recommendations.yaml"))
+	text := read(t, "azure/belayd.yaml")
+	for _, dir := range []string{"/mnt/", "/run/", "/etc/belay/", "/var/lib/belay/"} {
+		text = strings.ReplaceAll(text, dir, home+map[string]string{"/mnt/": "/mnt/", "/run/": "/run/"}[dir]+"/")
+	}
+	for _, cloud := range []string{"", "government", "china"} {
+		said := strings.ReplaceAll(text, "credential: workload", "credential: workload"+map[bool]string{true: ", cloud: " + cloud}[cloud != ""])
+		said = regexp.MustCompile(`(?m)^( +)credential: workload, cloud: (\w+)$`).ReplaceAllString(said, "${1}credential: workload\n${1}cloud: $2")
+		config := filepath.Join(home, "belayd.yaml")
+		write(t, config, said)
+		out, _ := exec.CommandContext(t.Context(), belayd, "check-config", config).CombinedOutput()
+		for line := range strings.Lines(string(out)) {
+			// The policy is another deployment's: what it names is not the matter here.
+			if !strings.Contains(line, "recs.yaml") && !strings.Contains(line, "|") && strings.Contains(line, "belayd.yaml:") && !strings.Contains(line, ": ok") {
+				t.Errorf("cloud %q: %s", cloud, line)
+			}
+		}
+	}
+	key, recipe := read(t, "azure/belayd.yaml"), read(t, "azure/scoring-key.yaml")
+	if !strings.Contains(key, "keyFile: /mnt/scoring/recs-key") || !strings.Contains(recipe, "objectName: recs-key") || !strings.Contains(recipe, "at /mnt/scoring:") {
+		t.Error("the key that belayd reads is not the one that the recipe mounts")
+	}
+}
+
 // The roles are the same in Bicep and JSON, and none of them can see keys, change
 // or delete deployments, or do more than it says.
 func TestAzureRoles(t *testing.T) {
@@ -437,6 +473,8 @@ func TestAzureRoles(t *testing.T) {
 		"Belay Metrics": {"Microsoft.Insights/metrics/read"},
 		"Belay Logs": {"Microsoft.OperationalInsights/workspaces/read", "Microsoft.OperationalInsights/workspaces/query/read",
 			"Microsoft.OperationalInsights/workspaces/query/*/read"},
+		"Belay App Insights": {"Microsoft.OperationalInsights/workspaces/read", "Microsoft.OperationalInsights/workspaces/query/read",
+			"Microsoft.OperationalInsights/workspaces/query/AppRequests/read"},
 		"Belay Prober": {ml + "score/action"},
 	}
 	inBicep := regexp.MustCompile(`name: '(Belay [^']+)'\s+description: '[^']+'\s+actions: \[\s+((?:'[^']+'\s+)+)\]`)

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/promql"
 	"github.com/belayd/belay/rollout"
 )
 
@@ -280,7 +282,7 @@ func (c *checker) lintMetrics(s *Spec) {
 		m := s.Metrics[name]
 		c.lintQueries(at, m)
 		switch {
-		case m.Value != nil && !mentions(m.Value.Query, "deployment", "candidate", "role", "version"):
+		case m.Value != nil && !mentions(m.Value.Query, "deployment", "candidate", "role", "version") && !c.ofDeployment(m):
 			c.warn(at+".value.query", WarnSameForBoth, "", "put ${deployment} into it")
 		case m.Counts != nil && !mentions(m.Counts.Total, "endpoint", "stable", "candidate"):
 			c.warn(at+".counts.total", WarnEveryEndpoint, "", `add a matcher like {endpoint="${endpoint}"}`)
@@ -289,6 +291,16 @@ func (c *checker) lintMetrics(s *Spec) {
 		}
 	}
 }
+
+// ofDeployment reports whether a value is asked of each deployment by itself: the
+// metrics that Azure has of deployments.
+func (c *checker) ofDeployment(m Metric) bool {
+	kind, _ := c.kindOfSource(m.Source)
+	_, inner := promql.Fold(m.Value.Query)
+	return kind == "azuremonitor" && azureDeployment.MatchString(inner)
+}
+
+var azureDeployment = regexp.MustCompile(`^(?i:cpu|gpu|diskutilization|deploymentcapacity)`)
 
 func mentions(expr string, names ...string) bool {
 	return slices.ContainsFunc(names, func(n string) bool { return strings.Contains(expr, "${"+n+"}") })

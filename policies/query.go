@@ -81,14 +81,12 @@ func (q query) fault(kind string) *analysis.QueryError {
 			break
 		}
 		_, err = promql.ParseSelector(q.text)
-	case "scrape":
+	case "scrape", "azuremonitor":
 		text := q.text
 		if q.value {
 			_, text = promql.Fold(text)
 		}
 		_, err = promql.ParseSelector(text)
-	case "azuremonitor":
-		_, err = promql.ParseSelector(q.text)
 	case "httpjson":
 		return jsonpath.Check(q.text)
 	case "":

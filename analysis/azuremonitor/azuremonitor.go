@@ -17,6 +17,15 @@
 //	    deployment: deployment
 //	slow:
 //	  value: {query: 'RequestLatency_P95{deployment="${deployment}"}'}   # milliseconds
+//	cpu:
+//	  value: {query: 'max(CpuUtilizationPercentage{instanceId=~".+"})'}  # of the busiest instance
+//
+// Deployments have metrics of their own, read from the deployment itself:
+// CpuUtilizationPercentage, CpuMemoryUtilizationPercentage,
+// GpuUtilizationPercentage, GpuMemoryUtilizationPercentage and GpuEnergyJoules by
+// instanceId, DiskUtilization by instanceId and disk, and DeploymentCapacity, the number of
+// instances, by instanceId and State. Where a matcher names a dimension, max(…),
+// min(…), avg(…) or sum(…) makes one number of the series.
 //
 // The rules:
 //   - Counts are sums of per-minute averages, the only form in which the service gives them.
@@ -84,7 +93,9 @@ type Config struct {
 
 const (
 	namespace = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"
-	version   = "2024-02-01"
+	// ofDeployments is what the metrics of deployments are found under.
+	ofDeployments = namespace + "/deployments"
+	version       = "2024-02-01"
 	// batch is how many resources the service takes at once.
 	batch = 50
 	// top is how many series of a resource are asked for.
@@ -153,16 +164,19 @@ func (s *Source) Read(ctx context.Context, qs []analysis.Query) ([]analysis.Read
 		for j := range x.terms {
 			t := &x.terms[j]
 			key := strings.Join([]string{t.selector.Name, strings.Join(t.dimensions, ","), x.from.String(), x.to.String()}, "\xff")
-			a := asks[key]
-			if a == nil || (len(a.endpoints) == batch && !slices.Contains(a.endpoints, q.Names.Endpoint)) {
-				a = &ask{metric: t.selector.Name, dimensions: t.dimensions, from: x.from, to: x.to}
-				asks[key] = a
-				order = append(order, a)
+			for _, d := range []string{x.Names.Stable, x.Names.Candidate} {
+				id := s.resource(t, x.Names.Endpoint, d)
+				a := asks[key]
+				if a == nil || (len(a.resources) == batch && !slices.Contains(a.resources, id)) {
+					a = &ask{metric: t.selector.Name, namespace: t.namespace, dimensions: t.dimensions, from: x.from, to: x.to}
+					asks[key] = a
+					order = append(order, a)
+				}
+				if !slices.Contains(a.resources, id) {
+					a.resources = append(a.resources, id)
+				}
+				t.asks[id] = a
 			}
-			if !slices.Contains(a.endpoints, q.Names.Endpoint) {
-				a.endpoints = append(a.endpoints, q.Names.Endpoint)
-			}
-			t.ask = a
 		}
 	}
 	s.run(ctx, order)
@@ -225,8 +239,15 @@ type question struct {
 type term struct {
 	selector   promql.Selector
 	dimensions []string
-	ask        *ask
+	namespace  string
+	// fold makes one number of several series of a value.
+	fold string
+	// asks are by the resource that is asked about.
+	asks map[string]*ask
 }
+
+// own matches the metrics that deployments have and endpoints do not.
+var own = regexp.MustCompile(`^(?i:cpu|gpu|diskutilization$|deploymentcapacity$)`)
 
 var endpointName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,62}$`)
 
@@ -259,6 +280,10 @@ func newQuestion(q analysis.Query) *question {
 }
 
 func (x *question) term(text string) (term, error) {
+	t := term{namespace: namespace, asks: map[string]*ask{}}
+	if x.Metric.Value != nil {
+		t.fold, text = promql.Fold(text)
+	}
 	sel, err := promql.ParseSelector(text)
 	if err != nil {
 		return term{}, err
@@ -266,10 +291,15 @@ func (x *question) term(text string) (term, error) {
 	if _, err := sel.Expand(x.Vars(x.Names.Stable)); err != nil {
 		return term{}, err
 	}
-	if x.label == "" && !analysis.NamesDeployment(sel.Uses) {
+	if own.MatchString(sel.Name) {
+		t.namespace = ofDeployments
+		if x.Metric.Value == nil {
+			return term{}, fmt.Errorf("%s is a figure of a deployment: it can only be the query of a value", sel.Name)
+		}
+	} else if x.label == "" && !analysis.NamesDeployment(sel.Uses) {
 		return term{}, errors.New(`deployment="${deployment}", or ${role} or ${version}, is missing`)
 	}
-	t := term{selector: sel}
+	t.selector = sel
 	for _, m := range sel.Matchers {
 		t.dimensions = append(t.dimensions, m.Name)
 	}

@@ -141,7 +141,8 @@ func TestQuestionsRefused(t *testing.T) {
 		"no mean: use Log Analytics":    query(analysis.Metric{Name: "m", Mean: &analysis.Mean{}}, "recs"),
 		"not the name of an online end": query(metrics()[analysis.KindCounts], "../other"),
 		"deployment is missing":         query(analysis.Metric{Name: "m", Value: &analysis.Value{Query: "RequestLatency_P95"}}, "recs"),
-		"parse selector":                query(analysis.Metric{Name: "m", Value: &analysis.Value{Query: "avg(x)"}}, "recs"),
+		"parse selector":                query(analysis.Metric{Name: "m", Value: &analysis.Value{Query: "rate(x[5m])"}}, "recs"),
+		"only be the query of a value":  query(analysis.Metric{Name: "m", Counts: &analysis.Counts{Total: "CpuUtilizationPercentage", Bad: "x"}}, "recs"),
 	} {
 		x := newQuestion(q)
 		if want == "deployment is missing" {
@@ -171,6 +172,48 @@ func TestNewRefuses(t *testing.T) {
 		change(&c)
 		if _, err := New(c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("New without a good %s: got %v", want, err)
+		}
+	}
+}
+
+// Deployments have metrics of their own: both are one request, and several instances
+// become one number by the word that stands around them.
+func TestReadDeployments(t *testing.T) {
+	at := to.Add(-5 * time.Minute).UTC().Format(time.RFC3339)
+	one := func(instance string, v int) string {
+		return fmt.Sprintf(`{"metadatavalues":[{"name":{"value":"instanceid"},"value":%q}],"data":[{"timeStamp":%q,"average":%d}]}`, instance, at, v)
+	}
+	asked := 0
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		var ask struct{ ResourceIDs []string }
+		if err := json.NewDecoder(r.Body).Decode(&ask); err != nil || r.URL.Query().Get("metricnamespace") != ofDeployments {
+			t.Errorf("got %v, namespace %s, want the deployments'", err, r.URL.Query().Get("metricnamespace"))
+		}
+		var values []string
+		for _, id := range ask.ResourceIDs {
+			series := one("a", 40) + "," + one("b", 60)
+			if strings.HasSuffix(id, "/onlineEndpoints/recs/deployments/green") {
+				series = one("c", 90)
+			}
+			values = append(values, fmt.Sprintf(`{"resourceid":%q,"value":[{"name":{"value":"CpuUtilizationPercentage"},"timeseries":[%s]}]}`, strings.ToLower(id), series))
+		}
+		_, _ = fmt.Fprintf(w, `{"values":[%s]}`, strings.Join(values, ","))
+	})
+	for text, want := range map[string]string{
+		`max(CpuUtilizationPercentage{instanceId=~".+"})`: "60 90",
+		`avg(CpuUtilizationPercentage{instanceId=~".+"})`: "50 90",
+		`sum(CpuUtilizationPercentage{instanceId=~".+"})`: "100 90",
+		`CpuUtilizationPercentage{instanceId=~".+"}`:      "2 series",
+	} {
+		asked = 0
+		rs, err := s.Read(t.Context(), []analysis.Query{query(analysis.Metric{Name: "cpu", Value: &analysis.Value{Query: text}}, "recs")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := fmt.Sprint(rs[0].Stable.Value, " ", rs[0].Candidate.Value, rs[0].Reason)
+		if !strings.Contains(got, want) || asked != 1 {
+			t.Errorf("%s: got %s by %d requests, want %s by one", text, got, asked, want)
 		}
 	}
 }

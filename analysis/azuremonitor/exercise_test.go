@@ -51,7 +51,7 @@ func (s emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	case r.URL.Path != "/subscriptions/"+subscription+"/metrics:getBatch", err != nil, err1 != nil, err2 != nil, len(ask.ResourceIDs) > 50,
-		q.Get("aggregation") != "Average", q.Get("interval") != "PT1M", q.Get("top") != "1000", q.Get("api-version") != "2024-02-01", q.Get("metricnamespace") != namespace:
+		q.Get("aggregation") != "Average", q.Get("interval") != "PT1M", q.Get("top") != "1000", q.Get("api-version") != "2024-02-01", q.Get("metricnamespace") != namespace && q.Get("metricnamespace") != ofDeployments:
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = w.Write([]byte(`{"error":{"code":"BadRequest"}}`))
 		return

@@ -7,6 +7,8 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,14 +17,16 @@ import (
 	"github.com/belayd/belay/analysis/internal/series"
 )
 
-// An ask is one request: one metric of up to 50 endpoints, by its dimensions.
+// An ask is one request: one metric of up to 50 endpoints or deployments, by its
+// dimensions.
 type ask struct {
-	metric     string
-	dimensions []string
-	from, to   time.Time
-	endpoints  []string
+	metric, namespace string
+	dimensions        []string
+	from, to          time.Time
+	// resources are the ids of what is asked about.
+	resources []string
 
-	// found are the series by the endpoint's resource id, in lower case.
+	// found are the series by the resource's id, in lower case.
 	found map[string][]timeseries
 	err   error
 }
@@ -55,8 +59,18 @@ type response struct {
 	}
 }
 
-// resource is an endpoint's id.
-func (s *Source) resource(endpoint string) string {
+// resource is the id of the endpoint, or of its deployment where the metric is one
+// of deployments.
+func (s *Source) resource(t *term, endpoint, deployment string) string {
+	id := s.endpoint(endpoint)
+	if t.namespace == ofDeployments {
+		id += "/deployments/" + deployment
+	}
+	return id
+}
+
+// endpoint is an endpoint's id.
+func (s *Source) endpoint(endpoint string) string {
 	return "/subscriptions/" + s.cfg.Subscription + "/resourceGroups/" + s.cfg.ResourceGroup +
 		"/providers/Microsoft.MachineLearningServices/workspaces/" + s.cfg.Workspace + "/onlineEndpoints/" + endpoint
 }
@@ -66,7 +80,7 @@ func (s *Source) get(ctx context.Context, a *ask) (map[string][]timeseries, erro
 	const format = "2006-01-02T15:04:05Z"
 	q := url.Values{
 		"api-version":     {version},
-		"metricnamespace": {namespace},
+		"metricnamespace": {a.namespace},
 		"metricnames":     {a.metric},
 		"aggregation":     {"Average"},
 		"interval":        {"PT1M"},
@@ -79,12 +93,8 @@ func (s *Source) get(ctx context.Context, a *ask) (map[string][]timeseries, erro
 	}
 	u := s.base.JoinPath("subscriptions", s.cfg.Subscription, "metrics:getBatch")
 	u.RawQuery = q.Encode()
-	var ids []string
-	for _, e := range a.endpoints {
-		ids = append(ids, s.resource(e))
-	}
 	var out response
-	if err := s.client.Post(ctx, u.String(), http.Header{}, map[string][]string{"resourceids": ids}, &out); err != nil {
+	if err := s.client.Post(ctx, u.String(), http.Header{}, map[string][]string{"resourceids": a.resources}, &out); err != nil {
 		return nil, err
 	}
 	return a.decode(&out)
@@ -123,21 +133,12 @@ func (a *ask) decode(r *response) (map[string][]timeseries, error) {
 			}
 		}
 	}
-	for _, e := range a.endpoints {
-		if !a.answered(out, e) {
-			return nil, fmt.Errorf("the answer says nothing about %s", e)
+	for _, id := range a.resources {
+		if _, told := out[strings.ToLower(id)]; !told {
+			return nil, fmt.Errorf("the answer says nothing about %s", path.Base(id))
 		}
 	}
 	return out, nil
-}
-
-func (a *ask) answered(out map[string][]timeseries, endpoint string) bool {
-	for id := range out {
-		if strings.HasSuffix(id, "/onlineendpoints/"+strings.ToLower(endpoint)) {
-			return true
-		}
-	}
-	return false
 }
 
 // dimension reads a dimension's value, whatever the case of its name.
@@ -175,8 +176,9 @@ func (s *Source) answer(x *question) analysis.Reading {
 func (s *Source) sample(x *question, deployment string) (analysis.Sample, error) {
 	var sums [2]float64
 	for i, t := range x.terms {
-		if t.ask.err != nil {
-			return analysis.Sample{}, t.ask.err
+		id := s.resource(&t, x.Names.Endpoint, deployment)
+		if err := t.asks[id].err; err != nil {
+			return analysis.Sample{}, err
 		}
 		sel, err := t.selector.Expand(x.Vars(deployment))
 		if err != nil {
@@ -184,10 +186,12 @@ func (s *Source) sample(x *question, deployment string) (analysis.Sample, error)
 		}
 		var values []float64
 		matched := 0
-		for _, y := range t.ask.found[strings.ToLower(s.resource(x.Names.Endpoint))] {
+		var means []float64
+		for _, y := range t.asks[id].found[strings.ToLower(id)] {
 			own := x.label == "" || strings.EqualFold(y.labels.Get(strings.ToLower(x.label)), deployment)
 			if own && sel.Matches(dimension(y.labels)) && len(y.values) > 0 {
 				matched++
+				means = append(means, mean(y.values))
 				values = append(values, y.values...)
 			}
 		}
@@ -201,11 +205,36 @@ func (s *Source) sample(x *question, deployment string) (analysis.Sample, error)
 			sums[i] += v
 		}
 		if x.Metric.Value != nil {
-			if matched > 1 {
-				return analysis.Sample{}, fmt.Errorf("%d series of %s for %s, one is wanted", matched, t.selector.Name, deployment)
+			v, ok := folded(t.fold, means)
+			if !ok {
+				return analysis.Sample{}, fmt.Errorf("%d series of %s for %s, one is wanted: wrap it in max(), min(), avg() or sum()", matched, t.selector.Name, deployment)
 			}
-			return analysis.Sample{Fresh: true, Value: sums[i] / float64(len(values))}, nil
+			return analysis.Sample{Fresh: true, Value: v}, nil
 		}
 	}
 	return series.Events([]series.Tally{{N: sums[0], K: sums[1]}}, series.Spec{})
+}
+
+func mean(xs []float64) float64 {
+	sum := 0.0
+	for _, x := range xs {
+		sum += x
+	}
+	return sum / float64(len(xs))
+}
+
+// folded makes one number of the means of several series; not ok where several are
+// not to be one.
+func folded(fold string, means []float64) (float64, bool) {
+	switch fold {
+	case "max":
+		return slices.Max(means), true
+	case "min":
+		return slices.Min(means), true
+	case "avg":
+		return mean(means), true
+	case "sum":
+		return mean(means) * float64(len(means)), true
+	}
+	return means[0], len(means) == 1
 }

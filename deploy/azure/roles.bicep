@@ -4,7 +4,8 @@
 //
 // Assign: reader and traffic to belayd's identity, on the workspace; metrics, on the
 // subscription (Azure Monitor's batch metrics are asked there); logs, on the Log
-// Analytics workspace; prober, on the workspace, to another identity whose token
+// Analytics workspace, or app insights, on the workspace behind Application Insights,
+// for Kubernetes endpoints; prober, on the workspace, to another identity whose token
 // is the router's probe.
 //
 // belayd can neither see an endpoint's keys nor change or delete deployments. ARM
@@ -46,6 +47,15 @@ var roles = [
       'Microsoft.OperationalInsights/workspaces/read'
       'Microsoft.OperationalInsights/workspaces/query/read'
       'Microsoft.OperationalInsights/workspaces/query/*/read'
+    ]
+  }
+  {
+    name: 'Belay App Insights'
+    description: 'Queries the requests that Application Insights keeps in a Log Analytics workspace.'
+    actions: [
+      'Microsoft.OperationalInsights/workspaces/read'
+      'Microsoft.OperationalInsights/workspaces/query/read'
+      'Microsoft.OperationalInsights/workspaces/query/AppRequests/read'
     ]
   }
   {

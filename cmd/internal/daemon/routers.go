@@ -80,7 +80,7 @@ func buildAzureML(b *builder, field string, c RouterConfig) (traffic.Router, err
 	}
 	return azureml.New(azureml.Config{Subscription: a.Subscription, ResourceGroup: a.ResourceGroup, Workspace: a.Workspace,
 		Credential: credential, APIVersion: a.APIVersion, Prober: prober,
-		Options: &arm.ClientOptions{ClientOptions: azureCloud(a.ResourceManager)}})
+		Options: &arm.ClientOptions{ClientOptions: a.where().options(a.ResourceManager)}})
 }
 
 func buildHAProxy(b *builder, field string, c RouterConfig) (traffic.Router, error) {

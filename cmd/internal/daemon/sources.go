@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -47,8 +48,8 @@ type ScrapeSource struct {
 type LogAnalyticsSource struct {
 	AzureLogin
 	Workspace string        `yaml:"workspace" required:"true" doc:"The workspace's id, a GUID."`
-	Endpoint  string        `yaml:"endpoint" doc:"The service's address in other clouds."`
-	Audience  string        `yaml:"audience" doc:"The token's audience in other clouds."`
+	Endpoint  string        `yaml:"endpoint" doc:"The service's address, where it is not the cloud's."`
+	Audience  string        `yaml:"audience" doc:"The token's audience, where it is not the cloud's."`
 	Lag       time.Duration `yaml:"lag" doc:"How long rows may take to arrive; 10m when missing."`
 	HTTP      policies.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
@@ -60,8 +61,8 @@ type AzureMonitorSource struct {
 	Subscription  string        `yaml:"subscription" doc:"The subscription's id; that of the azureml routers when missing."`
 	ResourceGroup string        `yaml:"resourceGroup" doc:"The workspace's resource group; that of the azureml routers when missing."`
 	Workspace     string        `yaml:"workspace" doc:"The Azure ML workspace; that of the azureml routers when missing."`
-	Endpoint      string        `yaml:"endpoint" doc:"The service's address in other clouds."`
-	Audience      string        `yaml:"audience" doc:"The token's audience in other clouds."`
+	Endpoint      string        `yaml:"endpoint" doc:"The service's address, where it is not the cloud's."`
+	Audience      string        `yaml:"audience" doc:"The token's audience, where it is not the cloud's."`
 	Lag           time.Duration `yaml:"lag" doc:"How long a minute's figure may take to arrive; 3m when missing."`
 	HTTP          policies.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
@@ -86,9 +87,6 @@ var sources = []adapter[SourceConfig, analysis.Source]{
 	{"httpjson", func(c SourceConfig) bool { return c.HTTPJSON != nil }, buildHTTPJSON},
 }
 
-// prometheusAudience is what a token for Azure Managed Prometheus is for.
-const prometheusAudience = "https://prometheus.monitor.azure.com/.default"
-
 func buildPrometheus(b *builder, field string, c SourceConfig) (analysis.Source, error) {
 	p := c.Prometheus
 	if strings.Contains(strings.TrimRight(p.URL, "/")+"/", "/api/v1/") {
@@ -103,7 +101,7 @@ func buildPrometheus(b *builder, field string, c SourceConfig) (analysis.Source,
 		if err != nil {
 			return nil, err
 		}
-		cl.Transport = &entra{next: cl.Transport, credential: credential, scope: prometheusAudience}
+		cl.Transport = &entra{next: cl.Transport, credential: credential, scope: p.Azure.where().prometheus()}
 	}
 	return prometheus.New(prometheus.Config{URL: p.URL, Client: cl, Timeout: p.Timeout, ScrapeInterval: p.ScrapeInterval, Lag: p.Lag, Get: p.Method == "GET", MetricsQL: p.Dialect == policies.DialectMetricsQL})
 }
@@ -126,7 +124,7 @@ func buildLogAnalytics(b *builder, field string, c SourceConfig) (analysis.Sourc
 	if err != nil {
 		return nil, err
 	}
-	return loganalytics.New(loganalytics.Config{Workspace: l.Workspace, Credential: credential, Client: cl, Endpoint: l.Endpoint, Audience: l.Audience, Lag: l.Lag})
+	return loganalytics.New(loganalytics.Config{Workspace: l.Workspace, Credential: credential, Client: cl, Endpoint: cmp.Or(l.Endpoint, l.where().logs), Audience: cmp.Or(l.Audience, l.where().logs), Lag: l.Lag})
 }
 
 func buildAzureMonitor(b *builder, field string, c SourceConfig) (analysis.Source, error) {
@@ -148,8 +146,9 @@ func buildAzureMonitor(b *builder, field string, c SourceConfig) (analysis.Sourc
 			b.read[name] = place[i]
 		}
 	}
+	audience, endpoint := a.where().metrics(a.Region)
 	return azuremonitor.New(azuremonitor.Config{Region: a.Region, Subscription: place[0], ResourceGroup: place[1], Workspace: place[2],
-		Credential: credential, Client: cl, Endpoint: a.Endpoint, Audience: a.Audience, Lag: a.Lag})
+		Credential: credential, Client: cl, Endpoint: cmp.Or(a.Endpoint, endpoint), Audience: cmp.Or(a.Audience, audience), Lag: a.Lag})
 }
 
 // azurePlace is the one subscription, resource group or workspace of all azureml
