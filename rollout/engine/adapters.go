@@ -54,20 +54,52 @@ type InUseError struct {
 
 // Error names the adapters and, of each, the first few rollouts.
 func (e *InUseError) Error() string {
+	return strings.Join(perAdapter(e.Rollouts, "is used by"), "; ") + "; keep it as it was until they have ended, or roll them back"
+}
+
+// perAdapter says of each adapter what it is to the first few of its rollouts.
+func perAdapter(rollouts map[AdapterName][]string, what string) []string {
 	const few = 5
-	var parts []string
-	names := slices.SortedFunc(maps.Keys(e.Rollouts), func(a, b AdapterName) int {
+	var lines []string
+	names := slices.SortedFunc(maps.Keys(rollouts), func(a, b AdapterName) int {
 		return strings.Compare(string(a.Kind)+a.Name, string(b.Kind)+b.Name)
 	})
 	for _, n := range names {
-		ids := e.Rollouts[n]
+		ids := rollouts[n]
 		text := strings.Join(ids[:min(few, len(ids))], ", ")
 		if len(ids) > few {
 			text += fmt.Sprintf(" and %d more", len(ids)-few)
 		}
-		parts = append(parts, fmt.Sprintf("%s %s is used by %s", n.Kind, n.Name, text))
+		lines = append(lines, fmt.Sprintf("%s %s %s %s", n.Kind, n.Name, what, text))
 	}
-	return strings.Join(parts, "; ") + "; keep it as it was until they have ended, or roll them back"
+	return lines
+}
+
+// Forsaken names, a line each, the adapters that there are not, and that the
+// rollouts carried here need: the config was changed while nobody asked for them.
+func (e *Engine) Forsaken() []string {
+	e.mu.Lock()
+	lives := slices.Collect(maps.Values(e.lives))
+	e.mu.Unlock()
+	now := e.reach.Load()
+	rollouts := map[AdapterName][]string{}
+	for _, l := range lives {
+		l.mu.Lock()
+		ended := l.gone || l.s.Phase.Terminal()
+		l.mu.Unlock()
+		if ended {
+			continue
+		}
+		for _, n := range needs(l.plan) {
+			if !now.has(n) {
+				rollouts[n] = append(rollouts[n], l.id)
+			}
+		}
+	}
+	for _, ids := range rollouts {
+		slices.Sort(ids)
+	}
+	return perAdapter(rollouts, "is not in the config any more and is needed by")
 }
 
 // errUnrecovered: which rollouts are open is not known yet.
@@ -117,21 +149,28 @@ func newReach(cfg *Config, a Adapters, before *reach) *reach {
 func (r *reach) without(after *reach) []AdapterName {
 	var out []AdapterName
 	for name := range r.routers {
-		if after.routers[name] == nil {
-			out = append(out, AdapterName{KindRouter, name})
-		}
+		out = append(out, AdapterName{KindRouter, name})
 	}
 	for name := range r.sources {
-		if after.sources[name] == nil {
-			out = append(out, AdapterName{KindSource, name})
-		}
+		out = append(out, AdapterName{KindSource, name})
 	}
 	for name := range r.outlets {
-		if after.outlets[name] == nil {
-			out = append(out, AdapterName{KindNotifier, name})
-		}
+		out = append(out, AdapterName{KindNotifier, name})
 	}
-	return out
+	return slices.DeleteFunc(out, after.has)
+}
+
+// has reports whether there is an adapter of that name.
+func (r *reach) has(n AdapterName) bool {
+	switch n.Kind {
+	case KindRouter:
+		return r.routers[n.Name] != nil
+	case KindSource:
+		return r.sources[n.Name] != nil
+	case KindNotifier:
+		return r.outlets[n.Name] != nil
+	}
+	return false
 }
 
 // router returns the router of that name as it is now, nil when there is none. A
@@ -201,8 +240,8 @@ func (e *Engine) using(ctx context.Context, names []AdapterName) (map[AdapterNam
 		if s.State.Phase.Terminal() {
 			continue
 		}
-		for _, n := range names {
-			if needs(s.Plan, n) {
+		for _, n := range needs(s.Plan) {
+			if slices.Contains(names, n) {
 				used[n] = append(used[n], id)
 			}
 		}
@@ -210,18 +249,24 @@ func (e *Engine) using(ctx context.Context, names []AdapterName) (map[AdapterNam
 	return used, nil
 }
 
-// needs reports whether a rollout cannot be carried without the adapter.
-func needs(p *rollout.Plan, n AdapterName) bool {
-	switch n.Kind {
-	case KindRouter:
-		return p.Endpoint.Router == n.Name
-	case KindSource:
-		return slices.ContainsFunc(p.Panel.Metrics, func(m analysis.Metric) bool { return m.Source == n.Name })
-	case KindNotifier:
-		return slices.Contains(p.Page, n.Name) || slices.Contains(p.Notify, n.Name) ||
-			slices.ContainsFunc(p.Approvals, func(a rollout.Approval) bool { return a.Notifier == n.Name })
+// needs are the adapters without which a rollout cannot be carried, each once.
+func needs(p *rollout.Plan) []AdapterName {
+	out := []AdapterName{{KindRouter, p.Endpoint.Router}}
+	add := func(kind AdapterKind, name string) {
+		if n := (AdapterName{kind, name}); name != "" && !slices.Contains(out, n) {
+			out = append(out, n)
+		}
 	}
-	return false
+	for _, m := range p.Panel.Metrics {
+		add(KindSource, m.Source)
+	}
+	for _, name := range slices.Concat(p.Page, p.Notify) {
+		add(KindNotifier, name)
+	}
+	for _, a := range p.Approvals {
+		add(KindNotifier, a.Notifier)
+	}
+	return out
 }
 
 // keep ends the series of adapters that are gone. What one of them answers later

@@ -172,7 +172,7 @@ func TestReconfigureMovesRollback(t *testing.T) {
 		if err := e.Reconfigure(t.Context(), a); err != nil {
 			t.Fatal(err)
 		}
-		if s := w.ended("r1", time.Minute); s.Phase != rollout.PhaseRolledBack {
+		if s := w.ended("r1", time.Hour); s.Phase != rollout.PhaseRolledBack {
 			t.Errorf("got %s, want rolled-back", s.Phase)
 		}
 		if fresh.count() == 0 || old.count() != tried {
@@ -441,3 +441,29 @@ func TestReconfigureMeanwhile(t *testing.T) {
 }
 
 var _ traffic.Router = (*scriptRouter)(nil)
+
+// The config lost what an open rollout needs while belayd was away: the rollout is
+// held and somebody is called, and what it needs is named, until it has ended.
+func TestForsaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.endAll()
+		e := w.start("one")
+		w.begin(e, plan("r1", "recs", false))
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
+		if got := e.Forsaken(); len(got) != 0 {
+			t.Errorf("with everything there: got %q", got)
+		}
+		e.kill()
+		w.tune = func(c *Config) { c.Routers, c.Sources = nil, nil }
+		e = w.start("one")
+		s := w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Phase == rollout.PhaseHeld })
+		if s.Page == nil {
+			t.Errorf("held without a page\n%s", w.journal("r1"))
+		}
+		want := []string{"router edge is not in the config any more and is needed by r1", "source prom is not in the config any more and is needed by r1"}
+		if got := e.Forsaken(); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}

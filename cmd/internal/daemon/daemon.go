@@ -310,6 +310,7 @@ func (d *daemon) problems(context.Context) []string {
 	}
 	out = append(out, d.engine.PageProblems()...)
 	out = append(out, d.engine.InboxProblems()...)
+	out = append(out, d.engine.Forsaken()...)
 	out = append(out, d.tasks.problems()...)
 	out = append(out, d.drift.Problems()...)
 	now := d.now()

@@ -18,6 +18,9 @@ import (
 // A reloading is how the reading of the config goes on. One goroutine reloads.
 type reloading struct {
 	metrics *reloadMetrics
+	// forsaken is what was said last of adapters that rollouts need; the one goroutine
+	// that reloads has it.
+	forsaken []string
 
 	mu sync.Mutex
 	// problem is why the files as they are now are not in force; "" when they are.
@@ -47,12 +50,22 @@ func (d *daemon) watch(ctx context.Context, every time.Duration) error {
 // look reads again what may have changed: everything when the config's file, a
 // secret's file or the operator says so, else the policies.
 func (d *daemon) look(ctx context.Context, asked bool) {
+	d.sayForsaken()
 	if asked || len(d.now().faults) > 0 || d.due(ctx) {
 		err := d.reload(ctx, asked)
 		d.judged(d.blamed(err), err)
 		return
 	}
 	d.judged("policies", d.reloadPolicies(ctx))
+}
+
+// sayForsaken says, once, what open rollouts need and the config does not have.
+func (d *daemon) sayForsaken() {
+	lines := d.engine.Forsaken()
+	if !slices.Equal(lines, d.reloading.forsaken) && len(lines) > 0 {
+		d.log.Error("adapters missing", "outcome", strings.Join(lines, "; "))
+	}
+	d.reloading.forsaken = lines
 }
 
 // steady is how long files must look the same before they are read unasked.
