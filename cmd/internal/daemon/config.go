@@ -138,6 +138,10 @@ func readConfig(file string) (*Config, faults, error) {
 	var fs faults
 	if ps := policies.Decode(file, data, c); ps.HasErrors() {
 		fs.add(c, &ProblemsError{Problems: ps})
+		if len(ps) >= policies.MaxProblems {
+			// What comes after so many was not read: nobody knows who may do what.
+			fs = append(fs, fault{err: fmt.Errorf("%s: there are %d problems or more, and what comes after them was not read", file, policies.MaxProblems)})
+		}
 	}
 	if c.Store.Bolt == nil || c.Store.Bolt.Path == "" {
 		return nil, fs, &UnusableError{fs.err()}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout/api"
 )
 
@@ -79,6 +80,28 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A config of which not all was read lets nobody in, whatever it says about that
+// further down.
+func TestFaultsManyProblems(t *testing.T) {
+	file := home(t)
+	var junk strings.Builder
+	for i := range 2 * policies.MaxProblems {
+		fmt.Fprintf(&junk, "k%d: 1, ", i)
+	}
+	text := strings.Replace(configText, "prometheus: {url:", "prometheus: {"+junk.String()+"url:", 1)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config, known, err := readConfig(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _ := (&daemon{log: discard()}).assemble(config, known)
+	if _, err := authentication(func() *set { return s }).Authenticate(asked(t)); err == nil {
+		t.Error("somebody was let in")
 	}
 }
 
