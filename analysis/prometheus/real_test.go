@@ -22,7 +22,8 @@ import (
 )
 
 // realPrometheus starts the real thing on loopback and returns its address and
-// its process; data is the folder of its blocks. Without one the test is skipped, unless it is required.
+// its process; data is the folder of its blocks, beside which data.yml is its
+// config. Without one the test is skipped, unless it is required.
 func realPrometheus(t testing.TB, config, data string, args ...string) (string, *os.Process) {
 	t.Helper()
 	bin, err := exec.LookPath("prometheus")
@@ -38,8 +39,7 @@ func realPrometheus(t testing.TB, config, data string, args ...string) (string, 
 	}
 	addr := l.Addr().String()
 	_ = l.Close()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "prometheus.yml")
+	file := data + ".yml"
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -158,6 +158,19 @@ func (p *process) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stopped = true
+}
+
+func (p *process) resume() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = false
+}
+
+// given is what was handed over after the first scrape, and how much of it was bad.
+func (p *process) given() (n, k float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.givenOK + p.givenBad, p.givenBad
 }
 
 func (p *process) target() string { return strings.TrimPrefix(p.URL, "http://") }
