@@ -15,6 +15,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/audit"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
@@ -152,6 +153,10 @@ func TestRetention(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		kept, err := audit.Now(t.Context(), w.store)
+		if err != nil {
+			t.Fatal(err)
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var erased []string
@@ -171,6 +176,19 @@ func TestRetention(t *testing.T) {
 			if strings.Contains(rec.Key, "r1") {
 				t.Errorf("got %s, want it deleted", rec.Key)
 			}
+		}
+		var buried []string
+		for b, err := range audit.Deleted(t.Context(), w.store) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			buried = append(buried, b.Rollout)
+		}
+		if !slices.Equal(buried, []string{"r1"}) {
+			t.Errorf("tombstones: got %v, want that of r1", buried)
+		}
+		if err := audit.Against(t.Context(), w.store, kept); err != nil {
+			t.Errorf("the head from before: got %v, want it to stand", err)
 		}
 		cancel()
 		for id := range listening {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/belayd/belay/rollout/audit"
 	"github.com/belayd/belay/store"
 )
 
@@ -32,7 +33,7 @@ func (e *Engine) sweep(ctx context.Context) {
 		if err != nil || !isClosed(&s) || e.now().Sub(s.At) < retention || rec.Revision > seen {
 			continue
 		}
-		if err := e.erase(ctx, strings.TrimPrefix(rec.Key, rolloutPrefix), rec.Revision); err != nil {
+		if err := e.erase(ctx, strings.TrimPrefix(rec.Key, rolloutPrefix), rec); err != nil {
 			if ctx.Err() == nil {
 				e.log.Warn("old rollout not deleted", "rollout", s.ID, "outcome", err.Error())
 			}
@@ -64,8 +65,18 @@ func (e *Engine) seen(ctx context.Context) (store.Revision, error) {
 	return least, nil
 }
 
-// erase deletes everything of one rollout.
-func (e *Engine) erase(ctx context.Context, id string, rev store.Revision) error {
+// erase deletes everything of one rollout, whose head is last, but for a tombstone:
+// a deletion behind belayd's back leaves none. Where there is no space for one it is
+// written when the deletion has made some.
+func (e *Engine) erase(ctx context.Context, id string, last store.Record) error {
+	stone, err := audit.Of(ctx, e.cfg.Store, id, last)
+	if err != nil {
+		return err
+	}
+	buried := audit.Bury(ctx, e.cfg.Store, stone)
+	if buried != nil && !errors.Is(buried, store.ErrFull) {
+		return buried
+	}
 	var acts []store.Record
 	for rec, err := range e.cfg.Store.Heads(ctx, inboxKey(id, "")) {
 		if err != nil {
@@ -83,9 +94,12 @@ func (e *Engine) erase(ctx context.Context, id string, rev store.Revision) error
 			return err
 		}
 	}
-	err := e.cfg.Store.Delete(ctx, rolloutKey(id), rev)
-	if err == nil {
-		e.news.erased(id)
+	if err := e.cfg.Store.Delete(ctx, rolloutKey(id), last.Revision); err != nil {
+		return err
 	}
-	return err
+	e.news.erased(id)
+	if buried != nil {
+		return audit.Bury(ctx, e.cfg.Store, stone)
+	}
+	return nil
 }

@@ -80,8 +80,9 @@ var allowed = map[string][]string{
 	"policies":          join([]string{"rollout", "rollout/sim", "analysis", "analysis/promql", "analysis/jsonpath"}, yamlLib, schemaLib, cronLib),
 	"rollout/traffic":   {"rollout"},
 	"rollout/preflight": join([]string{"rollout", "rollout/traffic", "analysis"}, schemaLib),
-	"rollout/engine":    join([]string{"rollout", "rollout/traffic", "rollout/preflight", "analysis", "notifier", "store"}, metricLib),
+	"rollout/engine":    join([]string{"rollout", "rollout/traffic", "rollout/preflight", "rollout/audit", "analysis", "notifier", "store"}, metricLib),
 	"rollout/unique":    {},
+	"rollout/audit":     {"store"}, // what a head covers is decided once, for who deletes and who verifies
 	"rollout/trigger":   join([]string{"policies", "rollout", "rollout/unique", "store"}, natsLib, cloudLib, cronLib, metricLib),
 	"rollout/events":    join([]string{"rollout", "store"}, natsLib, cloudLib, metricLib),
 	"rollout/api":       join([]string{"rollout", "rollout/unique", "analysis", "policies"}, authLib, metricLib),
