@@ -128,6 +128,32 @@ belay_events_waiting_seconds{sink="nats"} 0
 	}
 }
 
+// An event of no rollout goes beside the others, once however often it is sent, and
+// the cursor knows nothing of it.
+func TestAnnounce(t *testing.T) {
+	s := startServer(t, t.TempDir(), -1)
+	js := open(t, s.ClientURL(), time.Minute)
+	j := newJournals(mem.New())
+	p, _ := run(t, s.ClientURL(), j)
+	before := p.position()
+	for range 3 {
+		if err := p.Announce(t.Context(), "audit/2026-11-30", "belay.audit.head", "audit.head", time.Unix(1764460800, 0), map[string]string{"head": "7-2-ab"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := messages(t, js)
+	if len(got) != 1 || got[0].Subject != "belay.events.audit.head" || got[0].Header.Get("ce-type") != "belay.audit.head" || string(got[0].Data) != `{"head":"7-2-ab"}` {
+		t.Errorf("got %d messages, %+v, want one head", len(got), got)
+	}
+	if p.position() != before {
+		t.Errorf("the cursor went from %d to %d", before, p.position())
+	}
+	stopServer(s)
+	if err := p.Announce(t.Context(), "audit/2026-12-01", "belay.audit.head", "audit.head", time.Unix(1764547200, 0), nil); err == nil {
+		t.Error("without a server: got no error")
+	}
+}
+
 // A sink that is new hears nothing of the past.
 func TestNewSink(t *testing.T) {
 	s := startServer(t, t.TempDir(), -1)
