@@ -90,6 +90,9 @@ type Config struct {
 	// TestNotifiers sends a test message to every notifier and says how that went;
 	// nil: there are none.
 	TestNotifiers func(ctx context.Context, by rollout.Person) []NotifierTest
+	// AuditHead is the head of all journals at a revision, 0 for now; an error that
+	// wraps ErrNoHead says that nobody can tell it any more.
+	AuditHead func(ctx context.Context, at uint64) (AuditHead, error)
 	// Triggers knows what starts rollouts by events; nil: nothing does.
 	Triggers Triggers
 	// Canonical is who a name in requestedBy is, so that whom a release was asked
@@ -121,6 +124,8 @@ type Server struct {
 	streams   places
 	replays   chan struct{} // who has its one element reads history for a stream
 	mux       *http.ServeMux
+	// reckoning is held by who reckons a head.
+	reckoning chan struct{}
 	stopping  chan struct{} // closed when Run ends: streams end with it
 	// readmitEvery is a constant of the same name but for tests.
 	readmitEvery time.Duration
@@ -144,7 +149,7 @@ func New(c Config) (*Server, error) {
 		c: c, board: newBoard(), limits: newLimits(c.Rate, c.Burst),
 		strangers: newStrangers(c.Log),
 		checks:    newSlots(checksMax, checksEach), bulks: newSlots(bulksMax, bulksEach),
-		streams: places{most: c.Streams, of: map[string]int{}}, replays: make(chan struct{}, 1), readmitEvery: readmitEvery, mux: http.NewServeMux(), stopping: make(chan struct{}),
+		streams: places{most: c.Streams, of: map[string]int{}}, replays: make(chan struct{}, 1), readmitEvery: readmitEvery, mux: http.NewServeMux(), reckoning: make(chan struct{}, 1), stopping: make(chan struct{}),
 	}
 	if c.Registerer != nil {
 		if err := s.strangers.register(c.Registerer); err != nil {
@@ -228,6 +233,7 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/endpoints", "listEndpoints", view, s.endpoints},
 		{"GET", "/v1/endpoints/{router}/{name}", "getEndpoint", view, s.endpoint},
 		{"GET", "/v1/sources", "lookAtSources", operate, s.sources},
+		{"GET", "/v1/audit/head", "getAuditHead", view, s.auditHead},
 		{"GET", "/v1/triggers", "listTriggers", operate, s.triggers},
 		{"GET", "/v1/triggers/{name}/refused", "listRefused", operate, s.refused},
 		{"DELETE", "/v1/endpoints/{router}/{name}/cooldown", "clearCooldown", operate, s.clearCooldown},

@@ -128,7 +128,7 @@ func bodyOf(operation, policy string) string {
 // another's: allowed exactly where x-roles says so, and with the statuses that the
 // golden shows. Streams are opened and left.
 func TestAuthorizationTable(t *testing.T) {
-	r := serve(t, Config{Auth: actors(), Rate: 1e6, Burst: 1e6, Triggers: fakeTriggers{}})
+	r := serve(t, Config{Auth: actors(), Rate: 1e6, Burst: 1e6, Triggers: fakeTriggers{}, AuditHead: fakeHead})
 	id, other := r.started(t, "k", "recs", "7"), r.started(t, "k2", "ads", "7")
 	for _, x := range []string{id, other} {
 		r.engine.set(x, func(s *rollout.State) { s.Phase, s.Outbox = rollout.PhaseRefused, nil })
@@ -257,12 +257,23 @@ func fits(t testing.TB, s *jsonschema.Schema, body []byte) {
 	}
 }
 
+// fakeHead is the head of a store that ends at 8.
+func fakeHead(_ context.Context, at uint64) (AuditHead, error) {
+	if at == 0 {
+		at = 8
+	}
+	if at > 8 {
+		return AuditHead{}, fmt.Errorf("it ends at 8: %w", ErrNoHead)
+	}
+	return AuditHead{Head: fmt.Sprintf("%d-2-%064x", at, at), Revision: at, Rollouts: 2}, nil
+}
+
 // What the handlers answer fits the schemas that the document gives for it.
 func TestAnswersFitSchemas(t *testing.T) {
 	r := serve(t, Config{Auth: actors(), Ready: func(context.Context) []string { return []string{"nats: disconnected"} },
 		TestNotifiers: func(context.Context, rollout.Person) []NotifierTest {
 			return []NotifierTest{{Name: "pager", OK: true, Look: "an incident", Ends: begun}, {Name: "slack", Error: "channel_not_found"}}
-		}, Triggers: fakeTriggers{}})
+		}, Triggers: fakeTriggers{}, AuditHead: fakeHead})
 	schema := schemas(t)
 	id := r.started(t, "k", "recs", "7")
 	r.engine.set(id, fullState)
@@ -279,6 +290,10 @@ func TestAnswersFitSchemas(t *testing.T) {
 		{"GET", "/v1/endpoints/edge/nobody", "", "Problem"},
 		{"GET", "/v1/sources", "", "SourceList"},
 		{"GET", "/v1/sources?x=1", "", "Problem"},
+		{"GET", "/v1/audit/head", "", "AuditHead"},
+		{"GET", "/v1/audit/head?at=7", "", "AuditHead"},
+		{"GET", "/v1/audit/head?at=99", "", "Problem"},
+		{"GET", "/v1/audit/head?at=x", "", "Problem"},
 		{"GET", "/v1/triggers", "", "TriggerList"},
 		{"GET", "/v1/triggers/nats:RELEASES/refused", "", "RefusedList"},
 		{"GET", "/v1/triggers/nats:RELEASES/refused?cursor=9", "", "RefusedList"},

@@ -7,22 +7,27 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	heads "github.com/belayd/belay/rollout/audit"
 )
 
 func auditCommand() *command {
 	return &command{
 		name: "audit", short: "Check that journals are whole and unchanged.",
 		sub: []*command{{
-			name: "verify", args: "[ID]", short: "Check the hash chain of a rollout's journal, or of all.", max: 1,
+			name: "verify", args: "[ID]", short: "Check the hash chain of a rollout's journal, or of all, and fold it again.", max: 1,
 			long: "Every entry names the hash of the one before and the hash of the state after it: an edited,\n" +
-				"missing or reordered entry breaks the chain. With --store the stored state is checked as well.\n" +
-				"The last hash (head) can be kept elsewhere to notice a chain that was rewritten whole.",
-			examples: []string{"belay audit verify ID", "belay audit verify --store /var/lib/belay/belay.db"},
+				"missing or reordered entry breaks the chain. The events are folded again: what was decided must\n" +
+				"come out. With --store the stored state is checked as well. With --against a head that was kept\n" +
+				"elsewhere (belay audit head, belay_audit_head_info, the event belay.audit.head) a rollout that\n" +
+				"was deleted, a chain that was rewritten whole and an older copy of the store are noticed, too.",
+			examples: []string{"belay audit verify ID", "belay audit verify --store /var/lib/belay/belay.db", "belay audit verify --against 4711-12-9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
 			setup: func(f *flags) run {
 				from := f.source()
+				against := f.String("against", "", "a `HEAD` that was kept elsewhere")
 				output := f.choice("output", "how to print", "table", "json", "yaml")
 				return func(ctx context.Context, e *env, args []string) error {
 					r, done, err := from.openWhole(e)
@@ -30,7 +35,31 @@ func auditCommand() *command {
 						return err
 					}
 					defer func() { _ = done() }() // a store that was only read
-					return auditVerify(ctx, e, r, args, *output)
+					return auditVerify(ctx, e, r, args, *against, *output)
+				}
+			},
+		}, {
+			name: "head", short: "Print one hash over all journals, to be kept elsewhere.",
+			long: "It stands for all journals as they are now: ids, lengths, last hashes, the endpoints' records and\n" +
+				"what retention deleted. belay audit verify --against compares a store with it later.",
+			examples: []string{"belay audit head", "belay audit head --store /var/lib/belay/belay.db"},
+			setup: func(f *flags) run {
+				from := f.source()
+				output := f.choice("output", "how to print", "table", "json", "yaml")
+				return func(ctx context.Context, e *env, _ []string) error {
+					r, done, err := from.openWhole(e)
+					if err != nil {
+						return err
+					}
+					defer func() { _ = done() }() // a store that was only read
+					h, err := r.AuditHead(ctx, 0)
+					if err != nil {
+						return err
+					}
+					return e.print(*output, h, func(w io.Writer) error {
+						_, err := fmt.Fprintln(w, h.Head)
+						return err
+					}, nil)
 				}
 			},
 		}},
@@ -47,7 +76,39 @@ type audit struct {
 	Problems []string `json:"problems"`
 }
 
-func auditVerify(ctx context.Context, e *env, r reader, ids []string, output string) error {
+// A comparison is what came of comparing with a head that was kept.
+type comparison struct {
+	Head string `json:"head"`
+	// Problem says what has changed since; "": nothing has.
+	Problem string `json:"problem,omitempty"`
+}
+
+// compare compares all journals with a head that was kept.
+func compare(ctx context.Context, r reader, kept string) (*comparison, error) {
+	want, err := heads.Parse(kept)
+	if err != nil {
+		return nil, &codeError{exitUsage, fmt.Errorf("--against: %w", err)}
+	}
+	out := &comparison{Head: want.String()}
+	is, err := r.AuditHead(ctx, uint64(want.Revision))
+	if p, ok := errors.AsType[*api.Problem](err); errors.Is(err, api.ErrNoHead) || ok && p.Status == http.StatusConflict {
+		out.Problem = err.Error()
+		return out, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	now, err := heads.Parse(is.Head)
+	if err != nil {
+		return nil, fmt.Errorf("the answer: %w", err)
+	}
+	if err := heads.Compare(want, now); err != nil {
+		out.Problem = err.Error()
+	}
+	return out, nil
+}
+
+func auditVerify(ctx context.Context, e *env, r reader, ids []string, against, output string) error {
 	all := len(ids) == 0
 	if all {
 		for x, err := range r.Rollouts(ctx, api.Filter{}) {
@@ -62,7 +123,15 @@ func auditVerify(ctx context.Context, e *env, r reader, ids []string, output str
 		Audits        []audit `json:"audits"`
 		// Deleted are rollouts that were listed and are not there any more.
 		Deleted []string `json:"deleted,omitempty"`
+		// Against is the comparison with a head, where one was given.
+		Against *comparison `json:"against,omitempty"`
 	}{SchemaVersion: api.SchemaVersion, Audits: []audit{}}
+	if against != "" {
+		var err error
+		if out.Against, err = compare(ctx, r, against); err != nil {
+			return err
+		}
+	}
 	broken := 0
 	for _, id := range ids {
 		a, err := verify(ctx, r, id)
@@ -93,8 +162,16 @@ func auditVerify(ctx context.Context, e *env, r reader, ids []string, output str
 				fmt.Fprintf(w, "    %s\n", safe(p))
 			}
 		}
+		if c := out.Against; c != nil && c.Problem == "" {
+			fmt.Fprintf(w, "all as at the head %s\n", c.Head)
+		} else if c != nil {
+			fmt.Fprintf(w, "%s  against the head %s: %s\n", e.paint(red, "BROKEN"), c.Head, safe(c.Problem))
+		}
 		return nil
 	}, nil)
+	if err == nil && broken == 0 && out.Against != nil && out.Against.Problem != "" {
+		return &codeError{exitError, errors.New("the store is not what it was at the head")}
+	}
 	if err == nil && broken > 0 {
 		return &codeError{exitError, fmt.Errorf("%d of %d journals are broken", broken, len(out.Audits))}
 	}
@@ -167,5 +244,26 @@ func verify(ctx context.Context, r reader, id string) (audit, error) {
 	if a.Entries == 0 {
 		return a, errors.Join(fmt.Errorf("audit %s", id), rollout.ErrNotFound)
 	}
-	return a, nil
+	return a, folded(ctx, r, &a)
+}
+
+// folded folds a journal again whose chain is whole, and adds what comes out
+// otherwise than it was recorded: a chain that was rewritten whole does not decide
+// what it says.
+func folded(ctx context.Context, r reader, a *audit) error {
+	if len(a.Problems) > 0 {
+		return nil
+	}
+	plan, err := r.Plan(ctx, a.Rollout)
+	if err != nil {
+		return err
+	}
+	out, err := refold(ctx, r, plan, plan, false)
+	if err != nil || out.Same {
+		return err
+	}
+	for _, d := range out.Differences {
+		a.Problems = append(a.Problems, fmt.Sprintf("entry %d: folded again, %s; belay replay %s shows how", d.Seq, d.What, a.Rollout))
+	}
+	return nil
 }

@@ -89,7 +89,7 @@ func TestAuditToleratesDeletion(t *testing.T) {
 	plan, _ := compiled(t, "30s")
 	s := newShell(t)
 	v := &vanishing{fakeReader: journalled(t, plan)}
-	if err := auditVerify(t.Context(), s.env(), v, nil, "json"); err != nil {
+	if err := auditVerify(t.Context(), s.env(), v, nil, "", "json"); err != nil {
 		t.Errorf("all: got %v, want no error", err)
 	}
 	var out struct {
@@ -105,7 +105,7 @@ func TestAuditToleratesDeletion(t *testing.T) {
 	if got := s.err.String(); !strings.Contains(got, "gone was deleted after it was listed") {
 		t.Errorf("all: got %q, want it to name what was deleted", got)
 	}
-	if err := auditVerify(t.Context(), s.env(), v, []string{"gone"}, "json"); !errors.Is(err, rollout.ErrNotFound) {
+	if err := auditVerify(t.Context(), s.env(), v, []string{"gone"}, "", "json"); !errors.Is(err, rollout.ErrNotFound) {
 		t.Errorf("by its name: got %v, want %v", err, rollout.ErrNotFound)
 	}
 }
@@ -123,5 +123,54 @@ func TestAuditFindsAnotherPlan(t *testing.T) {
 	}
 	if got := strings.Join(a.Problems, "\n"); !strings.Contains(got, "entry 1: the plan is not the one that it names") {
 		t.Errorf("got problems %q, want the plan to be noticed", got)
+	}
+}
+
+// A chain that was rewritten whole links, and does not decide what it says.
+func TestAuditFoldsAgain(t *testing.T) {
+	plan, _ := compiled(t, "30s")
+	f := journalled(t, plan)
+	prev := ""
+	for i := range f.entries {
+		if i == 4 {
+			f.entries[i].Decisions = []rollout.Decision{{Kind: rollout.DecisionPromote, By: "mallory", Sentence: "mallory approves."}}
+		}
+		f.entries[i].Prev = prev
+		var err error
+		if prev, err = f.entries[i].Hash(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, err := verify(t.Context(), f, "r1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(a.Problems, "\n"); got != "entry 5: folded again, the decisions differ; belay replay r1 shows how" {
+		t.Errorf("got problems %q, want the decision that was put in", got)
+	}
+}
+
+// What the head that was kept covers is compared: as it was it is 0; changed, or in
+// an older copy, it is 1 and says so, though every chain is whole.
+func TestAuditAgainst(t *testing.T) {
+	plan, _ := compiled(t, "30s")
+	f := journalled(t, plan)
+	same, fewer, other := "7-2-"+strings.Repeat("ab", 32), "7-1-"+strings.Repeat("cd", 32), "7-2-"+strings.Repeat("cd", 32)
+	for _, c := range []struct {
+		kept, is, says string
+		code           int
+	}{
+		{same, same, "all as at the head " + same, exitOK},
+		{same, fewer, "there were 2 rollouts, of which it has 1", exitError},
+		{same, other, "what the head covers has changed", exitError},
+		{"9" + same[1:], same, "no head at this revision", exitError},
+		{"nonsense", same, "want a head as belay audit head prints it", exitUsage},
+	} {
+		s := newShell(t)
+		f.heads = map[uint64]string{7: c.is}
+		code := s.env().exit("belay audit verify", auditVerify(t.Context(), s.env(), f, nil, c.kept, "table"))
+		if got := s.out.String() + s.err.String(); code != c.code || !strings.Contains(got, c.says) {
+			t.Errorf("%s against %s: got exit code %d, want %d with %q:\n%s", c.is, c.kept, code, c.code, c.says, got)
+		}
 	}
 }

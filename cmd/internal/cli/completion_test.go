@@ -48,7 +48,7 @@ func TestBashCompletion(t *testing.T) {
 		want  []string
 	}{
 		{[]string{"belay", "re"}, []string{"replay", "reject", "resume"}},
-		{[]string{"belay", "audit", ""}, []string{"verify"}},
+		{[]string{"belay", "audit", ""}, []string{"verify", "head"}},
 		{[]string{"belay", "context", "d"}, []string{"delete"}},
 		{[]string{"belay", "completion", ""}, []string{"bash", "zsh", "fish"}},
 		{[]string{"belay", "status", "ID", "--out"}, []string{"--output"}},

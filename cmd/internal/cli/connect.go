@@ -33,6 +33,8 @@ type reader interface {
 	Rollouts(ctx context.Context, f api.Filter) iter.Seq2[api.Rollout, error]
 	Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry, error]
 	Plan(ctx context.Context, id string) (*rollout.Plan, error)
+	// AuditHead is the head of all journals at a revision; 0 is now.
+	AuditHead(ctx context.Context, at uint64) (api.AuditHead, error)
 }
 
 // connection is how a command reaches belayd.

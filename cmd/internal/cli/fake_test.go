@@ -262,6 +262,16 @@ type fakeReader struct {
 	plan    *rollout.Plan
 	state   rollout.State
 	entries []rollout.Entry
+	heads   map[uint64]string
+}
+
+// AuditHead is what the test says it is; of other revisions nobody knows.
+func (f *fakeReader) AuditHead(_ context.Context, at uint64) (api.AuditHead, error) {
+	h, ok := f.heads[at]
+	if !ok {
+		return api.AuditHead{}, fmt.Errorf("head at %d: %w", at, api.ErrNoHead)
+	}
+	return api.AuditHead{SchemaVersion: 1, Head: h}, nil
 }
 
 func (f *fakeReader) Rollout(context.Context, string) (api.Rollout, error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	heads "github.com/belayd/belay/rollout/audit"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/bolt"
@@ -227,6 +228,21 @@ func (s *storeReader) Journal(ctx context.Context, id string) iter.Seq2[rollout.
 func (s *storeReader) Plan(ctx context.Context, id string) (*rollout.Plan, error) {
 	snap, err := s.engine.Rollout(ctx, id)
 	return snap.Plan, err
+}
+
+// AuditHead implements reader.
+func (s *storeReader) AuditHead(ctx context.Context, at uint64) (api.AuditHead, error) {
+	var h heads.Head
+	var err error
+	if at == 0 {
+		h, err = heads.Now(ctx, s.store)
+	} else {
+		h, err = heads.At(ctx, s.store, store.Revision(at))
+	}
+	if errors.Is(err, heads.ErrOlder) || errors.Is(err, heads.ErrExpired) {
+		err = fmt.Errorf("%w: %w", api.ErrNoHead, err)
+	}
+	return api.AuditHead{SchemaVersion: api.SchemaVersion, Head: h.String(), Revision: uint64(h.Revision), Rollouts: h.Rollouts}, err
 }
 
 // head returns the record that a rollout's key points to, for the audit.

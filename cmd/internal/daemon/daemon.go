@@ -34,6 +34,7 @@ import (
 	"github.com/belayd/belay/cmd/internal/bulkhead"
 	"github.com/belayd/belay/cmd/internal/drift"
 	"github.com/belayd/belay/cmd/internal/drill"
+	"github.com/belayd/belay/cmd/internal/notary"
 	"github.com/belayd/belay/cmd/internal/refusals"
 	"github.com/belayd/belay/cmd/internal/serve"
 	"github.com/belayd/belay/rollout"
@@ -81,6 +82,7 @@ type daemon struct {
 	drill     drill.Drill
 	// refusals tells of release events that were refused.
 	refusals *refusals.Teller
+	notary   *notary.Notary
 	registry *prometheus.Registry
 	// bulkhead stands between the daemon and its adapters.
 	bulkhead *bulkhead.Bulkhead
@@ -221,6 +223,7 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 	spawn("drill", d.drill.Run)
 	spawn("refusals", d.refusals.Run)
 	spawn("drift", d.drift.Run)
+	spawn("notary", d.notary.Run)
 	d.tasks.start(ctx, d.log)
 	d.tasks.set(d.now().tasks(d))
 	spawn("config", func(ctx context.Context) error { return d.watch(ctx, reloadEvery) })
@@ -253,7 +256,11 @@ func (d *daemon) server() (*api.Server, error) {
 	if err := d.registry.Register(triggers); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	s, err := api.New(api.Config{Engine: d.engine, Catalog: d.catalog, Log: d.log, Auth: authentication(d.now), Ready: d.problems, TestNotifiers: d.testNotifiers,
+	d.notary = notary.New(d.store, d.announceHead, d.log)
+	if err := d.registry.Register(d.notary); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	s, err := api.New(api.Config{Engine: d.engine, Catalog: d.catalog, Log: d.log, Auth: authentication(d.now), Ready: d.problems, TestNotifiers: d.testNotifiers, AuditHead: d.auditHead,
 		Triggers:  triggers,
 		Canonical: func(name string) string { return d.now().config.canonical(name) }, Version: d.o.Version, Registerer: d.registry})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/belayd/belay/cmd/internal/notary"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/events"
@@ -86,6 +87,7 @@ func TestMetricsGolden(t *testing.T) {
 	}
 	d.MustRegister(triggerList(func() []*trigger.Trigger { return nil }))
 	s := mem.New()
+	d.MustRegister(notary.New(s, nil, nil))
 	e, err := engine.New(engine.Config{Store: s, Leaser: store.Always{}, Owner: "one", Logger: slog.New(slog.DiscardHandler), Registerer: &d})
 	if err != nil {
 		t.Fatal(err)

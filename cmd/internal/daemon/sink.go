@@ -1,13 +1,20 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/belayd/belay/cmd/internal/notary"
+	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/audit"
 	"github.com/belayd/belay/rollout/events"
+	"github.com/belayd/belay/store"
 )
 
 // eventsSink names the cursor of the events on NATS.
@@ -74,6 +81,36 @@ func (s *sink) Run(ctx context.Context) error {
 	}
 	defer s.metrics.giveBack()
 	return s.publisher.Run(ctx)
+}
+
+// announceHead publishes the head of a day, where there is a sink that is open.
+func (d *daemon) announceHead(ctx context.Context, day time.Time, h audit.Head) error {
+	s := d.now().sink
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	p, err := s.publisher, s.err
+	s.mu.Unlock()
+	if p == nil {
+		return cmp.Or(err, errors.New("the sink is not open yet"))
+	}
+	return p.Announce(ctx, notary.EventID(day), "belay.audit.head", "audit.head", day, notary.DataOf(h))
+}
+
+// auditHead is the head at a revision, for the API.
+func (d *daemon) auditHead(ctx context.Context, at uint64) (api.AuditHead, error) {
+	var h audit.Head
+	var err error
+	if at == 0 {
+		h, err = audit.Now(ctx, d.store)
+	} else {
+		h, err = audit.At(ctx, d.store, store.Revision(at))
+	}
+	if errors.Is(err, audit.ErrOlder) || errors.Is(err, audit.ErrExpired) {
+		err = fmt.Errorf("%w: %w", api.ErrNoHead, err)
+	}
+	return api.AuditHead{Head: h.String(), Revision: uint64(h.Revision), Rollouts: h.Rollouts}, err
 }
 
 // Err says why nothing is published at the moment; nil when it is.
