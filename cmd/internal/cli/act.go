@@ -58,16 +58,16 @@ func ackCommand() *command {
 }
 
 // left says what an order has not done that one may have hoped for.
-func left(verb string, r api.Rollout) string {
+func (e *env) left(verb string, r api.Rollout) string {
 	switch {
 	case verb == "promote" && r.Phase == rollout.PhaseWaiting:
-		return "it opens no approval and no window; the rollout still waits for " + safe(r.WaitingFor)
+		return "it opens no approval and no window; the rollout still waits for " + e.told(r.WaitingFor)
 	case verb != "extend" || r.Phase != rollout.PhaseHeld && r.Phase != rollout.PhasePaused && r.Phase != rollout.PhaseSuspect:
 		return ""
 	case r.WaitingFor != "a person":
-		return fmt.Sprintf("the bake is longer; the rollout stays %s and waits for %s", r.Phase, safe(r.WaitingFor))
+		return fmt.Sprintf("the bake is longer; the rollout stays %s and waits for %s", r.Phase, e.told(r.WaitingFor))
 	}
-	return fmt.Sprintf("the bake is longer, but the rollout stays %s: belay resume %s --reason '…' lets it go on", r.Phase, r.ID)
+	return fmt.Sprintf("the bake is longer, but the rollout stays %s: `%s` lets it go on", r.Phase, e.belay("resume", r.ID, "--reason '…'"))
 }
 
 func actCommand(a act) *command {
@@ -106,11 +106,11 @@ func actCommand(a act) *command {
 				if err != nil {
 					return err
 				}
-				if note := left(a.verb, r); note != "" {
+				if note := e.left(a.verb, r); note != "" {
 					fmt.Fprintf(e.stderr, "belay %s: %s\n", a.verb, note)
 				}
 				return e.print(*output, r, func(w io.Writer) error {
-					_, err := fmt.Fprintf(w, "%s is %s: %s\n", r.ID, e.phase(r.Phase), safe(r.Sentence))
+					_, err := fmt.Fprintf(w, "%s is %s: %s\n", r.ID, e.phase(r.Phase), e.told(r.Sentence))
 					return err
 				}, func(w io.Writer) error {
 					_, err := fmt.Fprintln(w, r.ID)

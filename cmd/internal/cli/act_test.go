@@ -32,11 +32,11 @@ func TestActsSayWhatIsLeft(t *testing.T) {
 		r    api.Rollout
 		want string
 	}{
-		{"promote", at(rollout.PhaseWaiting, until), "opens no approval and no window; the rollout still waits for " + until},
+		{"promote", at(rollout.PhaseWaiting, until), "opens no approval and no window; the rollout still waits for approval product-owner until 11:00:00 (in 59m30s)"},
 		{"promote", at(rollout.PhaseWaiting, "a change window"), "still waits for a change window"},
 		{"promote", at(rollout.PhaseShifting, "the endpoint to show the new weights"), ""},
-		{"extend", held(), "stays held: belay resume " + held().ID + " --reason"},
-		{"extend", at(rollout.PhasePaused, "a person"), "stays paused: belay resume"},
+		{"extend", held(), "stays held: `belay resume " + held().ID + " --reason"},
+		{"extend", at(rollout.PhasePaused, "a person"), "stays paused: `belay resume"},
 		{"extend", at(rollout.PhaseHeld, "the readings to come back"), "stays held and waits for the readings to come back"},
 		{"extend", baking(), ""},
 		{"pause", at(rollout.PhasePaused, "a person"), ""},

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/belayd/belay/cmd/internal/demo"
 )
 
 // A command is one word of the command line, with what follows it.
@@ -53,6 +55,9 @@ type env struct {
 	socket         string // of a belayd on this machine, which is preferred where no server is named
 	now            func() time.Time
 	zone           *time.Location
+	// program is how this program is called, reach the flags that lead to the belayd
+	// that it reached: of the commands that are printed.
+	program, reach string
 	// tty: standard output is a terminal of this size; color: it may be coloured.
 	tty           bool
 	width, height int
@@ -74,7 +79,7 @@ func commands() []*command {
 // Run runs the command line and returns the exit code. It reads the environment
 // for what flags leave out.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	e := &env{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, socket: defaultSocket, now: time.Now, zone: time.Local, width: 80, height: 24}
+	e := &env{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, socket: defaultSocket, now: time.Now, zone: time.Local, program: demo.Program(), width: 80, height: 24}
 	if f, ok := stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) && e.getenv("TERM") != "dumb" {
 		e.tty = true
 		if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 0 && h > 0 {

@@ -93,7 +93,35 @@ func (c *connection) client(e *env) (*api.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.reach = c.reach(e)
 	return api.NewClient(server, h, token)
+}
+
+// reach are the flags by which another command reaches the same server: those that
+// were given, and the server or context that the environment names, which the next
+// shell may not have. The files of secrets that the environment names stay with it.
+func (c *connection) reach(e *env) string {
+	var b strings.Builder
+	for _, f := range [][2]string{
+		{"context", cmp.Or(*c.context, e.getenv("BELAY_CONTEXT"))}, {"server", cmp.Or(*c.server, e.getenv("BELAY_SERVER"))},
+		{"token-file", *c.tokenFile}, {"ca-file", *c.caFile}, {"cert-file", *c.certFile}, {"key-file", *c.keyFile},
+	} {
+		if f[1] != "" {
+			b.WriteString(" --" + f[0] + " " + shellWord(f[1]))
+		}
+	}
+	return b.String()
+}
+
+// shellWord is a word as a shell takes it.
+func shellWord(word string) string {
+	if word != "" && !strings.ContainsFunc(word, func(r rune) bool {
+		return r != '/' && r != '.' && r != ':' && r != '-' && r != '_' && r != '@' && r != '+' && r != '=' && r != ',' &&
+			(r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	}) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // A dialer opens a connection, as an http.Transport wants it.

@@ -82,6 +82,7 @@ func runDemo(ctx context.Context, e *env, o demo.Options, ask bool, keep string)
 	}
 	view := func(ctx context.Context, server, id string, _ io.Writer) error {
 		defer s.end()
+		e.reach = " --server " + server
 		c, err := api.NewClient(server, &http.Client{}, "")
 		if err != nil {
 			return err

@@ -50,7 +50,7 @@ type finding struct {
 
 func doctor(ctx context.Context, e *env, c *api.Client, notify bool, output string) error {
 	var all []finding
-	looks := []func(context.Context, *api.Client) []finding{lookReady, lookPolicies, lookEndpoints, lookRollouts, lookTriggers, lookSources}
+	looks := []func(context.Context, *api.Client) []finding{lookReady, lookPolicies, lookEndpoints, e.lookRollouts, e.lookTriggers, lookSources}
 	if notify {
 		looks = append(looks, e.lookNotifiers)
 	}
@@ -160,7 +160,7 @@ func lookEndpoints(ctx context.Context, c *api.Client) []finding {
 }
 
 // lookRollouts names the rollouts that wait for a person.
-func lookRollouts(ctx context.Context, c *api.Client) []finding {
+func (e *env) lookRollouts(ctx context.Context, c *api.Client) []finding {
 	var out []finding
 	n := 0
 	for r, err := range c.Rollouts(ctx, api.Filter{Phases: []string{"open"}}) {
@@ -169,7 +169,7 @@ func lookRollouts(ctx context.Context, c *api.Client) []finding {
 		}
 		n++
 		if r.Page != nil || r.Unconfirmed {
-			out = append(out, finding{What: "rollout", Found: fmt.Sprintf("%s is %s: %s", r.ID, r.Phase, r.Sentence), Remedy: "belay explain " + r.ID})
+			out = append(out, finding{What: "rollout", Found: fmt.Sprintf("%s is %s: %s", r.ID, r.Phase, e.told(r.Sentence)), Remedy: e.belay("explain", r.ID)})
 		}
 	}
 	if len(out) == 0 {
@@ -180,7 +180,7 @@ func lookRollouts(ctx context.Context, c *api.Client) []finding {
 
 // lookTriggers names the triggers that refused events: somebody waits for a
 // rollout that does not come.
-func lookTriggers(ctx context.Context, c *api.Client) []finding {
+func (e *env) lookTriggers(ctx context.Context, c *api.Client) []finding {
 	l, err := c.Triggers(ctx)
 	if p, ok := errors.AsType[*api.Problem](err); ok && p.Status == 403 {
 		return nil // lookSources says what the token lacks
@@ -193,7 +193,7 @@ func lookTriggers(ctx context.Context, c *api.Client) []finding {
 		f := finding{OK: true, What: "trigger", Found: t.Name + " consumes " + t.Stream}
 		switch {
 		case t.Refused > 0:
-			f = finding{What: "trigger", Found: fmt.Sprintf("%s refused %d events since belayd started", t.Name, t.Refused), Remedy: "belay trigger refused " + t.Name}
+			f = finding{What: "trigger", Found: fmt.Sprintf("%s refused %d events since belayd started", t.Name, t.Refused), Remedy: e.belay("trigger", "refused", t.Name)}
 		case t.Error != "":
 			continue // what is not ready has said so
 		}

@@ -99,7 +99,7 @@ func (e *env) exit(path string, err error) int {
 	case code == exitUsage:
 		return e.usage(path, err.Error())
 	default:
-		fmt.Fprintf(e.stderr, "%s: %s\n", path, sentence(err))
+		fmt.Fprintf(e.stderr, "%s: %s\n", path, rollout.Told(sentence(err), e.reach, e.when))
 	}
 	return code
 }

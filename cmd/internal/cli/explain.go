@@ -138,7 +138,7 @@ func explainText(e *env, w io.Writer, x explanation) error {
 	var b strings.Builder
 	for i, d := range x.Decisions {
 		fmt.Fprintf(&b, "%s  #%d  %s%s\n", e.clock(d.At), d.Seq, e.paint(bold, string(d.Kind)), byText(d.Decision))
-		fmt.Fprintf(&b, "    %s\n", safe(d.Sentence))
+		fmt.Fprintf(&b, "    %s\n", e.told(d.Sentence))
 		if d.Rule != "" {
 			fmt.Fprintf(&b, "    rule      %s\n", safe(d.Rule))
 		}

@@ -22,6 +22,8 @@ type screen struct {
 	out io.Writer
 	// width and height bound what is drawn; height 0 is as high as it gets.
 	width, height int
+	// terminal is how wide the terminal is, where a line that is longer goes on below.
+	terminal int
 	// live: redraw in place.
 	live bool
 
@@ -39,7 +41,7 @@ const notesMax = 50
 
 // newScreen returns a screen on standard output.
 func newScreen(e *env) *screen {
-	return &screen{env: e, out: e.stdout, width: min(e.width, 120), height: min(e.height, 40), live: e.tty && e.width >= 40 && e.height >= 10}
+	return &screen{env: e, out: e.stdout, width: min(e.width, 120), height: min(e.height, 40), terminal: max(e.width, 1), live: e.tty && e.width >= 40 && e.height >= 10}
 }
 
 // show takes an event of the rollout's stream.
@@ -71,10 +73,10 @@ func (s *screen) phaseNote() string {
 		parts = append(parts, "confirmed "+weights(s.now.Weights.Confirmed, s.now.Stable))
 	}
 	if s.now.WaitingFor != "" {
-		parts = append(parts, "waits for "+safe(s.now.WaitingFor))
+		parts = append(parts, "waits for "+s.env.told(s.now.WaitingFor))
 	}
 	if len(parts) == 0 {
-		return safe(s.now.Sentence)
+		return s.env.told(s.now.Sentence)
 	}
 	return strings.Join(parts, ", ")
 }
@@ -135,68 +137,157 @@ func (s *screen) end() {
 	s.live, s.drawn = false, 0
 }
 
+// A row is a line of the screen. A whole one is a command: it is never cut, and takes
+// as many rows of the terminal as it needs, so that it can be copied and pasted.
+type row struct {
+	text  string
+	whole bool
+	// spare rows make way where there is no room, the most spare ones first.
+	spare int
+}
+
+// How spare a row is: what separates, the other steps, the guardrails.
+const (
+	spareGuardrail = iota + 1
+	spareStep
+	spareBlank
+)
+
+// height is how many rows of the terminal it takes.
+func (r row) height(width int) int {
+	if !r.whole || width <= 0 {
+		return 1
+	}
+	return max((utf8.RuneCountInString(plain(r.text))+width-1)/width, 1)
+}
+
+func height(rows []row, width int) (n int) {
+	for _, r := range rows {
+		n += r.height(width)
+	}
+	return n
+}
+
 // draw overwrites what was drawn before. With the lock held.
 func (s *screen) draw() {
 	if !s.live || !s.shown {
 		return
 	}
-	lines := s.lines(s.now, s.notes)
+	rows := s.rows(s.now, s.notes)
 	var b strings.Builder
 	if s.drawn > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA\r", s.drawn)
 	}
-	for _, l := range lines {
-		b.WriteString(fit(visible(l), s.width) + "\x1b[K\n")
+	for _, r := range rows {
+		text := visible(r.text)
+		if !r.whole {
+			text = fit(text, s.width)
+		}
+		b.WriteString(text)
+		if n := utf8.RuneCountInString(plain(text)); n == 0 || n%s.terminal != 0 {
+			b.WriteString("\x1b[K") // at the right edge it would erase the last character
+		}
+		b.WriteString("\n")
 	}
 	b.WriteString("\x1b[J")
-	s.drawn = len(lines)
+	s.drawn = height(rows, s.terminal)
 	_, _ = io.WriteString(unfiltered(s.out), b.String()) // the terminal has gone; the rollout goes on
 }
 
-// lines is the whole screen: at most height-1 lines, so that the cursor's own
-// line fits as well.
+// lines is the screen as text.
 func (s *screen) lines(r api.Rollout, notes []string) []string {
+	rows := s.rows(r, notes)
+	out := make([]string, len(rows))
+	for i, l := range rows {
+		out[i] = l.text
+	}
+	return out
+}
+
+// rows is the whole screen: at most height-1 rows of the terminal, so that the
+// cursor's own line fits as well.
+func (s *screen) rows(r api.Rollout, notes []string) []row {
 	e := s.env
-	head := []string{
-		fmt.Sprintf("%s  %s → %s  %s  %s", e.paint(bold, r.ID), safe(r.Policy), safe(r.Endpoint.Router+"/"+r.Endpoint.Name), e.phase(r.Phase), "since "+e.clock(r.Since)),
-		fmt.Sprintf("%s %s over %s, asked for by %s%s", safe(r.Candidate), safe(r.Version), orDash(safe(r.Stable)), safe(r.Requester), onBehalf(r)),
-		"",
-	}
-	head = append(head, s.ladder(r)...)
-	head = append(head, "")
-	head = append(head, s.weights(r)...)
-	if len(r.Guardrails) > 0 {
-		head = append(head, "")
-		head = append(head, s.guardrails(r)...)
-	}
-	head = append(head, "")
-	head = append(head, s.state(r)...)
-	var foot []string
-	if byHand(r.Phase) && r.ManualRollback != "" {
-		label := e.paint(faint, "by hand    ")
-		for _, l := range wrap(safe(r.ManualRollback), s.width-11, 4) {
-			foot = append(foot, label+l)
-			label = strings.Repeat(" ", 11)
+	var head []row
+	add := func(spare int, lines ...string) {
+		for _, l := range lines {
+			head = append(head, row{text: l, spare: spare})
 		}
 	}
-	if r.Page != nil && r.Page.Acknowledged == nil {
-		foot = append(foot, e.paint(faint, "ack        ")+"belay ack "+r.ID)
+	add(0, fmt.Sprintf("%s  %s → %s  %s  %s", e.paint(bold, r.ID), safe(r.Policy), safe(r.Endpoint.Router+"/"+r.Endpoint.Name), e.phase(r.Phase), "since "+e.clock(r.Since)),
+		fmt.Sprintf("%s %s over %s, asked for by %s%s", safe(r.Candidate), safe(r.Version), orDash(safe(r.Stable)), safe(r.Requester), onBehalf(r)))
+	add(spareBlank, "")
+	for i, l := range s.ladder(r) {
+		spare := spareStep
+		if r.Steps[i].State == api.StepCurrent {
+			spare = 0
+		}
+		add(spare, l)
 	}
-	if r.RollbackCommand != "" {
-		foot = append(foot, e.paint(faint, "roll back  ")+safe(r.RollbackCommand))
+	add(spareBlank, "")
+	add(0, s.weights(r)...)
+	if len(r.Guardrails) > 0 {
+		add(spareBlank, "")
+		add(spareGuardrail, s.guardrails(r)...)
 	}
-	room := len(notes)
-	if s.height > 0 {
-		room = min(room, s.height-1-len(head)-len(foot)-1)
+	add(spareBlank, "")
+	add(0, s.state(r)...)
+	foot := s.commands(r)
+	if s.height <= 0 {
+		return append(append(head, rowsOf(notes)...), foot...)
 	}
-	if room > 0 {
-		head = append(head, "")
-		head = append(head, notes[len(notes)-room:]...)
-	}
-	if s.height > 0 && len(head)+len(foot) > s.height-1 {
-		head = head[:max(s.height-1-len(foot), 0)]
+	room := s.height - 1 - height(foot, s.terminal)
+	head = trimmed(head, room)
+	if room -= len(head) + 1; room > 0 && len(notes) > 0 {
+		head = append(head, row{})
+		head = append(head, rowsOf(notes[max(len(notes)-room, 0):])...)
 	}
 	return append(head, foot...)
+}
+
+func rowsOf(lines []string) []row {
+	var out []row
+	for _, l := range lines {
+		out = append(out, row{text: l})
+	}
+	return out
+}
+
+// trimmed leaves out what is most spare, from below, until the rows fit.
+func trimmed(rows []row, room int) []row {
+	for spare := spareBlank; spare > 0; spare-- {
+		for i := len(rows) - 1; i >= 0 && len(rows) > room; i-- {
+			if rows[i].spare == spare {
+				rows = append(rows[:i:i], rows[i+1:]...)
+			}
+		}
+	}
+	return rows[:min(len(rows), max(room, 0))]
+}
+
+// commands are what somebody may have to paste: the way back without Belay, and what
+// takes charge and rolls back with it.
+func (s *screen) commands(r api.Rollout) []row {
+	e := s.env
+	var out []row
+	command := func(label, text string) {
+		for i, l := range strings.Split(text, "\n") {
+			if l = safe(l); i == 0 {
+				l = label + l
+			}
+			out = append(out, row{text: strings.TrimRight(l, " "), whole: true})
+		}
+	}
+	if byHand(r.Phase) && r.ManualRollback != "" {
+		command(e.paint(faint, "by hand    "), r.ManualRollback)
+	}
+	if r.Page != nil && r.Page.Acknowledged == nil {
+		command(e.paint(faint, "ack        "), e.belay("ack", r.ID))
+	}
+	if r.RollbackCommand != "" {
+		command(e.paint(faint, "roll back  "), e.belay("rollback", r.ID, "--reason '…'"))
+	}
+	return out
 }
 
 // byHand reports whether somebody may have to put the traffic back without Belay.
@@ -301,7 +392,7 @@ func (s *screen) state(r api.Rollout) []string {
 	e := s.env
 	var out []string
 	labelled := func(label, text string, n int) {
-		for i, l := range wrap(safe(text), s.width-11, n) {
+		for i, l := range wrap(e.told(text), s.width-11, n) {
 			if i > 0 {
 				label = strings.Repeat(" ", 11)
 			}
@@ -335,7 +426,7 @@ func (s *screen) state(r api.Rollout) []string {
 func decisionLines(e *env, entry rollout.Entry) []string {
 	var out []string
 	for _, d := range entry.Decisions {
-		out = append(out, fmt.Sprintf("%s %-14s %s%s", e.clock(entry.At), d.Kind, safe(d.Sentence), byText(d)))
+		out = append(out, fmt.Sprintf("%s %-14s %s%s", e.clock(entry.At), d.Kind, e.told(d.Sentence), byText(d)))
 	}
 	return out
 }

@@ -33,18 +33,50 @@ func TestScreenFits(t *testing.T) {
 				notes = append(notes, fmt.Sprintf("10:00:%02d note", i))
 			}
 			s := newScreen(terminal(&bytes.Buffer{}, size[0], size[1]))
-			lines := s.lines(r, notes)
-			if len(lines) > size[1]-1 {
-				t.Errorf("%s at %v: got %d lines", name, size, len(lines))
+			rows := s.rows(r, notes)
+			if got := height(rows, size[0]); got > size[1]-1 && got > height(s.commands(r), size[0]) {
+				t.Errorf("%s at %v: got %d rows", name, size, got)
 			}
-			if r.RollbackCommand != "" && !strings.Contains(lines[len(lines)-1], "belay rollback") {
-				t.Errorf("%s at %v: the last line is %q, want the command that rolls back", name, size, lines[len(lines)-1])
+			if last := rows[len(rows)-1].text; r.RollbackCommand != "" && !strings.HasSuffix(last, "belay rollback "+r.ID+" --reason '…'") {
+				t.Errorf("%s at %v: the last line is %q, want the whole command that rolls back", name, size, last)
 			}
-			for _, l := range lines {
-				if got := utf8.RuneCountInString(plain(fit(l, s.width))); got > size[0] {
-					t.Errorf("%s at %v: a line of %d characters: %q", name, size, got, l)
+			for _, l := range rows {
+				if got := utf8.RuneCountInString(plain(fit(l.text, s.width))); !l.whole && got > size[0] {
+					t.Errorf("%s at %v: a line of %d characters: %q", name, size, got, l.text)
 				}
 			}
+		}
+	}
+}
+
+// The command by hand of a rollout that is held at the smallest usual terminal, with
+// everything on the screen that can be: it is whole, and so is what is waited for.
+func TestByHandIsWhole(t *testing.T) {
+	r := held()
+	r.ManualRollback = "curl -X PUT http://127.0.0.1:41234/endpoints/recommendations -H 'If-Match: \"7\"' -H 'Content-Type: application/json' -d '{\"weights\":{\"blue\":100,\"green\":0}}'"
+	r.Page = &api.Page{Since: now, Summary: strings.Repeat("a long summary of a page ", 20)}
+	r.Sentence = strings.Repeat("a long sentence about it ", 20)
+	for range 4 {
+		r.Guardrails = append(r.Guardrails, r.Guardrails...)
+	}
+	for _, size := range [][2]int{{80, 24}, {60, 24}, {120, 30}} {
+		s := newScreen(terminal(&bytes.Buffer{}, size[0], size[1]))
+		rows := s.rows(r, []string{"a note"})
+		var text strings.Builder
+		for _, l := range rows {
+			if l.whole {
+				text.WriteString(l.text + "\n")
+			} else {
+				text.WriteString(fit(l.text, s.width) + "\n")
+			}
+		}
+		for _, want := range []string{r.ManualRollback, "waits for  a person", "belay rollback " + r.ID + " --reason '…'", "belay ack " + r.ID} {
+			if !strings.Contains(text.String(), want) {
+				t.Errorf("at %v: got\n%s\nwant %q in it", size, text.String(), want)
+			}
+		}
+		if got := height(rows, size[0]); got > size[1]-1 {
+			t.Errorf("at %v: got %d rows, want at most %d", size, got, size[1]-1)
 		}
 	}
 }
@@ -55,8 +87,11 @@ func TestScreenGoldens(t *testing.T) {
 	for name, r := range map[string]api.Rollout{"baking": baking(), "rolling-back": rollingBack(), "acknowledged": taken, "promoted": promoted()} {
 		s := newScreen(terminal(&bytes.Buffer{}, 80, 24))
 		var b strings.Builder
-		for _, l := range s.lines(r, []string{"10:00:18 confirm        The endpoint shows blue 75, green 25."}) {
-			b.WriteString(fit(l, 80) + "\n")
+		for _, l := range s.rows(r, []string{"10:00:18 confirm        The endpoint shows blue 75, green 25."}) {
+			if !l.whole {
+				l.text = fit(l.text, 80)
+			}
+			b.WriteString(l.text + "\n")
 		}
 		golden(t, "screen/"+name+".txt", b.String())
 	}
@@ -87,8 +122,9 @@ func TestWatchLines(t *testing.T) {
 	golden(t, "watch.txt", s.want(exitRolledBack, "watch", baking().ID, "--server", d.URL))
 }
 
-// vt is as much of a terminal as the screen needs: lines, cursor up, erase.
-func vt(t *testing.T, text string) []string {
+// vt is as much of a terminal as the screen needs: lines that go on below at its
+// right edge, cursor up, erase.
+func vt(t *testing.T, width int, text string) []string {
 	t.Helper()
 	var lines []string
 	row := 0
@@ -116,11 +152,17 @@ func vt(t *testing.T, text string) []string {
 				t.Fatalf("a line without an end: %q", text)
 			}
 			line, _, _ = strings.Cut(line, "\x1b[K")
-			for len(lines) <= row {
-				lines = append(lines, "")
+			for shown := []rune(plain(line)); ; {
+				for len(lines) <= row {
+					lines = append(lines, "")
+				}
+				n := min(len(shown), width)
+				lines[row], shown = string(shown[:n]), shown[n:]
+				row++
+				if len(shown) == 0 {
+					break
+				}
 			}
-			lines[row] = line
-			row++
 			text = rest
 		}
 	}
@@ -143,7 +185,7 @@ func TestRedrawInPlace(t *testing.T) {
 	s.show(api.Event{Rollout: new(promoted())})
 	s.end()
 	fmt.Fprintln(s, "after")
-	lines := vt(t, out.String())
+	lines := vt(t, 80, out.String())
 	text := strings.Join(lines, "\n")
 	if lines[0] != "before" || lines[len(lines)-1] != "after" {
 		t.Errorf("first and last line: got %q and %q", lines[0], lines[len(lines)-1])

@@ -83,7 +83,7 @@ func start(ctx context.Context, e *env, c *api.Client, key string, in api.StartR
 		if !created {
 			word = "was started before"
 		}
-		_, err := fmt.Fprintf(w, "%s %s: %s %s of %s\nFollow it: belay watch %s\n", r.ID, word, safe(r.Candidate), safe(r.Version), safe(r.Policy), r.ID)
+		_, err := fmt.Fprintf(w, "%s %s: %s %s of %s\nFollow it: %s\n", r.ID, word, safe(r.Candidate), safe(r.Version), safe(r.Policy), e.belay("watch", r.ID))
 		return err
 	}, func(w io.Writer) error {
 		_, err := fmt.Fprintln(w, r.ID)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -132,6 +133,24 @@ func (e *env) clock(t time.Time) string {
 		return t.Format(time.TimeOnly)
 	}
 	return t.Format("2006-01-02 15:04:05")
+}
+
+// when writes an instant for who reads it here: by the clock on the wall, and how long
+// from now.
+func (e *env) when(t time.Time) string {
+	if away := t.Sub(e.now()); away >= 0 {
+		return e.clock(t) + " (in " + span(away) + ")"
+	}
+	return e.clock(t) + " (" + e.ago(t) + ")"
+}
+
+// told is a sentence of belayd's as it is printed here: its instants by the local
+// clock, its commands with what reaches the same belayd.
+func (e *env) told(sentence string) string { return safe(rollout.Told(sentence, e.reach, e.when)) }
+
+// belay is a command line that reaches the belayd that this one reached.
+func (e *env) belay(words ...string) string {
+	return cmp.Or(e.program, "belay") + " " + strings.Join(words, " ") + e.reach
 }
 
 // phase colours a phase by what it means for whoever looks.

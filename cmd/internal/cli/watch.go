@@ -39,7 +39,7 @@ func watch(ctx context.Context, e *env, c *api.Client, id string, timeout time.D
 	case err == nil, last.Phase.Terminal():
 		return ended(last)
 	case ctx.Err() != nil:
-		fmt.Fprintf(e.stderr, "detached; the rollout goes on. Back: belay watch %s · roll back: belay rollback %s --reason '…'\n", id, id)
+		fmt.Fprintf(e.stderr, "detached; the rollout goes on\nback       %s\nroll back  %s\n", e.belay("watch", id), e.belay("rollback", id, "--reason '…'"))
 		return &codeError{code: exitDetached}
 	case errors.Is(err, errTimeout):
 		if last.Unconfirmed {

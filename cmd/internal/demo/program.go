@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// program is how the command line is called again: by its name, or, where the go
+// Program is how the command line is called again: by its name, or, where the go
 // command built it for one run, by that.
-func program() string {
+func Program() string {
 	path, err := os.Executable()
 	if err != nil || strings.Contains(path, string(filepath.Separator)+"go-build") {
 		return "go run ./cmd/belay"

@@ -32,7 +32,7 @@ func (w *World) report(screen io.Writer, r api.Rollout) error {
 		fmt.Fprint(screen, "; one stays open until somebody acknowledges it, or for 15 minutes")
 	}
 	fmt.Fprintln(screen)
-	run := program()
+	run := Program()
 	fmt.Fprintf(screen, "kept in  %s\n", w.Dir)
 	for _, c := range []string{"explain " + r.ID, "history " + r.ID, "audit verify " + r.ID} {
 		fmt.Fprintf(screen, "look     %s %s --store %s\n", run, c, w.Store)
