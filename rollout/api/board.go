@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -138,7 +139,7 @@ func (b *board) follow(ctx context.Context, e Engine) error {
 		if err != nil {
 			return err
 		}
-		if err := b.refresh(ctx, e, change.Rollout); err != nil {
+		if err := b.refresh(ctx, e, change.Rollout, change.Revision); err != nil {
 			return err
 		}
 		b.mu.Lock()
@@ -148,26 +149,37 @@ func (b *board) follow(ctx context.Context, e Engine) error {
 	return nil
 }
 
-// refresh reads a rollout and puts it on the board, or takes it off.
-func (b *board) refresh(ctx context.Context, e Engine, id string) error {
+// behindMost is how long a rollout may be behind its journal.
+const behindMost = 5 * time.Second
+
+// refresh reads a rollout and puts it on the board as of a revision or later, or takes
+// it off. A change is in the journal a moment before whoever carries the rollout knows
+// that it is: what was read before that is not the rollout that the change led to, and
+// no later change may come.
+func (b *board) refresh(ctx context.Context, e Engine, id string, revision uint64) error {
 	b.reading.Lock()
 	defer b.reading.Unlock()
-	snap, err := e.Rollout(ctx, id)
-	switch {
-	case errors.Is(err, rollout.ErrNotFound):
-		b.remove(id)
-		return nil
-	case errors.Is(err, rollout.ErrFormat):
-		return nil // The engine counts it; the others are shown.
-	case err != nil:
-		return err
+	for began, wait := time.Now(), time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		snap, err := e.Rollout(ctx, id)
+		switch {
+		case errors.Is(err, rollout.ErrNotFound):
+			b.remove(id)
+			return nil
+		case errors.Is(err, rollout.ErrFormat):
+			return nil // The engine counts it; the others are shown.
+		case err != nil:
+			return err
+		case snap.Revision >= revision:
+			c, err := cardOf(snap)
+			if err == nil {
+				b.put(c)
+			}
+			return err
+		case time.Since(began) > behindMost || ctx.Err() != nil:
+			return fmt.Errorf("read rollout %s: it is behind its journal: at revision %d, not %d", id, snap.Revision, revision)
+		}
+		pause(ctx, wait)
 	}
-	c, err := cardOf(snap)
-	if err != nil {
-		return err
-	}
-	b.put(c)
-	return nil
 }
 
 // forget takes a rollout that was deleted off the board, and off the one that is
@@ -190,7 +202,7 @@ func (b *board) doubt(ctx context.Context, e Engine, id string) {
 	_, listed := b.at[id]
 	b.mu.RUnlock()
 	if listed {
-		_ = b.refresh(ctx, e, id) // what cannot be read stays as it was
+		_ = b.refresh(ctx, e, id, 0) // what cannot be read stays as it was
 	}
 }
 

@@ -36,8 +36,11 @@ type fakeEngine struct {
 	changed  chan struct{}
 	fail     error // of Start and Deliver
 	erased   chan string
-	read     func() // called when all rollouts have been read, before they are yielded
-	scans    int
+	// behind holds what Rollout says of a rollout for so many more calls, though the
+	// journal has more.
+	behind map[string][]rollout.Snapshot
+	read   func() // called when all rollouts have been read, before they are yielded
+	scans  int
 }
 
 func newFakeEngine() *fakeEngine {
@@ -93,6 +96,10 @@ func (e *fakeEngine) Start(_ context.Context, p *rollout.Plan) (rollout.Snapshot
 func (e *fakeEngine) Rollout(_ context.Context, id string) (rollout.Snapshot, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if old := e.behind[id]; len(old) > 0 {
+		e.behind[id] = old[1:]
+		return old[0], nil
+	}
 	if snap, ok := e.rollouts[id]; ok {
 		return *snap, nil
 	}

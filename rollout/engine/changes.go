@@ -63,12 +63,13 @@ func (e *Engine) Rollouts(ctx context.Context) iter.Seq2[rollout.Snapshot, error
 	}
 }
 
-// present is the rollout in memory when this replica carries it, else its record.
+// present is the rollout in memory when this replica carries it and knows of its
+// record, else the record: that of an append that has just returned is not known yet.
 func (e *Engine) present(ctx context.Context, id string, rec store.Record) (rollout.Snapshot, error) {
 	if l := e.live(id); l != nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if !l.gone {
+		if !l.gone && l.head.revision >= rec.Revision {
 			return l.snapshot(), nil
 		}
 	}
