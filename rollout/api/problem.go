@@ -93,6 +93,7 @@ func unavailable(detail string, after time.Duration) *Problem {
 func problemOf(err error) *Problem {
 	var p *Problem
 	var tooLarge *http.MaxBytesError
+	var unrecorded *rollout.UnrecordedError
 	switch {
 	case errors.As(err, &p):
 		return p
@@ -106,6 +107,16 @@ func problemOf(err error) *Problem {
 		return problem(http.StatusConflict, TypeConflict, "The key was used for something else", err.Error())
 	case errors.Is(err, rollout.ErrEnded):
 		return problem(http.StatusConflict, TypeEnded, "The rollout has ended", "it takes no orders any more")
+	case errors.As(err, &unrecorded):
+		detail := "belayd's store did not take the order, and nothing was done: "
+		if errors.Is(err, rollout.ErrFull) {
+			detail += "there is no space left on its disk; free some, then "
+		}
+		detail += "ask again with the same key"
+		if unrecorded.Manual != "" {
+			detail += "; to roll back by hand: " + unrecorded.Manual
+		}
+		return unavailable(detail, 10*time.Second)
 	case errors.Is(err, rollout.ErrFull):
 		return unavailable("belayd's store has no space left on its disk; free some, then ask again with the same key", 10*time.Second)
 	case errors.Is(err, rollout.ErrStopped):

@@ -59,6 +59,7 @@ func (e *Engine) answer(ctx context.Context, via string, a notifier.Answer) (not
 // delivered hands an act over and says what came of it.
 func (e *Engine) delivered(ctx context.Context, s *rollout.Snapshot, key string, ev rollout.Event) (notifier.Reply, error) {
 	after, err := e.Deliver(ctx, s.Plan.ID, key, ev)
+	var unrecorded *rollout.UnrecordedError
 	switch {
 	case errors.Is(err, ErrEnded):
 		return refused("Rollout %s has ended: %s.", s.Plan.ID, s.State.Phase), nil
@@ -66,6 +67,13 @@ func (e *Engine) delivered(ctx context.Context, s *rollout.Snapshot, key string,
 		return refused("This was used for another answer before."), nil
 	case errors.Is(err, errPending):
 		return notifier.Reply{Accepted: true, Text: "Recorded. It is taken up as soon as the store, or the replica that carries the rollout, answers."}, nil
+	case errors.As(err, &unrecorded):
+		e.log.Error("order not recorded", "rollout", s.Plan.ID, "outcome", err.Error())
+		reply := "Not accepted: the store does not take it, and nothing was done. Try again in a moment."
+		if unrecorded.Manual != "" {
+			reply += " To roll back by hand: " + unrecorded.Manual
+		}
+		return notifier.Reply{Text: reply}, nil
 	case err != nil:
 		return notifier.Reply{}, err
 	case after.State.Last.Ignored != "":

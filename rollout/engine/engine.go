@@ -82,6 +82,10 @@ type Config struct {
 	// Preflight makes the checks of a plan; nil takes those of rollout/preflight.
 	Preflight Preflight
 
+	// Hindered says why no forward call may be sent now; nil, and a nil answer, hinder
+	// none. Rollbacks are not asked about.
+	Hindered func() error
+
 	// RouterCalls bounds the calls under way per router (16), besides which there may be
 	// Preflights (4) and rollbacks without a bound; SourceReads the reads per source (4);
 	// Deliveries the messages per notifier, and the pages besides them (8 of each).

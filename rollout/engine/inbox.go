@@ -73,8 +73,10 @@ func (e *Engine) Deliver(ctx context.Context, id, key string, ev rollout.Event) 
 	case before.State.Phase.Terminal() && (ev.Command != rollout.CommandAck || before.State.Page == nil):
 		return fail(ErrEnded)
 	default:
-		if ev, err = e.record(ctx, id, ev); err != nil {
+		if ev, err = e.record(ctx, id, ev); errors.Is(err, ErrDifferent) {
 			return fail(err)
+		} else if err != nil {
+			return fail(&rollout.UnrecordedError{Manual: before.State.Manual, Err: err})
 		}
 	}
 	if old.mark.Folded > 0 {

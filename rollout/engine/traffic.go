@@ -92,6 +92,12 @@ func (l *live) raise(ctx context.Context, r *router, e rollout.Effect) (rollout.
 	if !l.proven() || !l.stillOurs(ctx) {
 		return rollout.Event{}, false
 	}
+	if l.e.cfg.Hindered != nil {
+		if err := l.e.cfg.Hindered(); err != nil {
+			l.warn(ctx, "forward call waits", err)
+			return rollout.Event{}, false
+		}
+	}
 	if l.stopping() {
 		return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailureTransient,
 			Message: "not sent: the rollout was paused or held meanwhile"}}, true

@@ -179,6 +179,7 @@ func (d *daemon) build(c *Config, known faults) error {
 		Sources: a.Sources, Routers: a.Routers, Notifiers: a.Notifiers, Inboxes: a.Inboxes, ExternalURL: a.ExternalURL, Retention: a.Retention, Queue: a.Queue,
 		People:    func(notifier, who string) rollout.Actor { return d.now().config.heard(notifier, who) },
 		Canonical: func(name string) string { return d.now().config.canonical(name) },
+		Hindered:  d.hindered,
 		Logger:    d.log, Registerer: d.registry,
 	}
 	d.current.Store(s)
@@ -301,6 +302,19 @@ func (d *daemon) handler(s *api.Server) http.Handler {
 	mux.Handle("POST /hooks/", http.MaxBytesHandler(hooks{d.now, s}, hookMax))
 	mux.Handle("/", s)
 	return mux
+}
+
+// hindered says why no step may go forward: without its reserve, the store may not
+// take what a rollback leads to.
+func (d *daemon) hindered() error {
+	space, err := d.store.Space()
+	if err != nil {
+		return err
+	}
+	if !space.Reserved {
+		return errors.New("the store has no reserve: free some space on its disk")
+	}
+	return nil
 }
 
 // problems are what /readyz names.
