@@ -64,14 +64,22 @@ func (e *Endpoint) shift(at time.Time, w Write, fenced bool) *rollout.Failure {
 	if e.Split.Equal(w.To) {
 		return nil
 	}
-	if stale := w.From.Version != "" && w.From.Version != e.Split.Version; fenced && (stale || !e.Split.Equal(w.From)) {
-		return &rollout.Failure{Kind: rollout.FailureForeign, Message: "the split is " + e.Split.String() + ", not " + w.From.String()}
+	if f := e.refuses(w); fenced && f != nil {
+		return f
 	}
 	w.Applied = true
 	w.Over = e.History[len(e.History)-1]
 	e.Writes = append(e.Writes, w)
 	e.set(at, w.To, false)
 	return nil
+}
+
+// refuses says that the split is not what the write must replace; nil when it is.
+func (e *Endpoint) refuses(w Write) *rollout.Failure {
+	if stale := w.From.Version != "" && w.From.Version != e.Split.Version; !stale && e.Split.Equal(w.From) {
+		return nil
+	}
+	return &rollout.Failure{Kind: rollout.FailureForeign, Message: "the split is " + e.Split.String() + ", not " + w.From.String()}
 }
 
 // At is the split that held at an instant.

@@ -13,13 +13,13 @@ const checksHold = 5 * time.Minute
 
 // looksAgain keeps account of how often the guardrails were read since nothing
 // was heard for a while.
-func (a *account) looksAgain(r *Run, l Line) {
-	a.before = a.clock
-	if gap := l.Event.At.Sub(a.clock); a.reached && gap > max(2*r.Plan.Interval, 30*time.Second) {
-		a.looks, a.back = 3, l.Event.At
+func (a *account) looksAgain(w *World, r *Run, l Line) {
+	a.before, a.last, a.now = a.clock, a.now, w.Now
+	if gap := l.Event.At.Sub(a.clock); a.reached && gap > r.Plan.UnwatchedAfter() {
+		a.looks, a.back = 3, w.Now
 	}
 	a.reached = r.State.Reached >= 0
-	old := slices.ContainsFunc(l.Event.Readings, func(rd analysis.Reading) bool { return rd.To.Before(a.back) })
+	old := slices.ContainsFunc(l.Event.Readings, func(rd analysis.Reading) bool { return rd.To.Before(a.back) && rd.To.After(rd.From) })
 	if l.Event.Kind == rollout.EventMeasured && l.Ignored == "" && !old {
 		a.looks--
 	}
@@ -36,21 +36,21 @@ func (a *account) checks(l Line) {
 	}
 }
 
-// checkFresh: I13: the first traffic moves on checks that passed a short while ago,
+// checkFresh: the first traffic moves on checks that passed a short while ago,
 // however long the first step waited.
 func (i *Invariants) checkFresh(w *World, r *Run, a *account, d rollout.Decision) {
 	if age := a.clock.Sub(a.checked); !a.moved && (a.checked.IsZero() || age > checksHold) {
-		i.fail(w, r, "I13", "step %s begins and the checks are %s old", d.Step, age)
+		i.fail(w, r, StaleChecks, "step %s begins and the checks are %s old", d.Step, age)
 	}
 	a.moved = true
 }
 
-// checkSeen: I14: nothing is written that gives the candidate more before the
+// checkSeen: nothing is written that gives the candidate more before the
 // guardrails were read again.
 func (i *Invariants) checkSeen(w *World, a *account, wr Write) {
 	cand := wr.Run.Plan.Release.Candidate
-	after := wr.Sent.Sub(a.before) > max(2*wr.Run.Plan.Interval, 30*time.Second)
+	after := wr.Sent.Sub(a.last) > wr.Run.Plan.UnwatchedAfter()
 	if a.looks > 0 && after && wr.To.Weights[cand] > wr.Over.Split.Weights[cand] {
-		i.fail(w, wr.Run, "I14", "a write of %s before the guardrails were read again", wr.To)
+		i.fail(w, wr.Run, UnseenWrite, "a write of %s before the guardrails were read again", wr.To)
 	}
 }

@@ -10,14 +10,71 @@ import (
 	"github.com/belayd/belay/rollout"
 )
 
+// The names of the invariants, after what breaks them.
+const (
+	ClosedGate      = "closed gate"       // traffic above a gate that enough people did not open
+	BadSum          = "bad sum"           // a write that does not sum to 100
+	OwnSplit        = "own split"         // a step reached, or a raise, at another split than a step's
+	StoppedWrite    = "stopped write"     // a forward write of a rollout that is held, paused or suspect
+	StaleChecks     = "stale checks"      // a first step on checks that are old
+	UnseenWrite     = "unseen write"      // going on after an outage before the guardrails were read again
+	BlindStep       = "blind step"        // a step begun on missing data
+	UnwatchedStep   = "unwatched step"    // a step ended before its bake was watched
+	UnreadStep      = "unread step"       // a step ended and what it requires was never read
+	BlindBake       = "blind bake"        // a bake that grew while something required was missing
+	Unwatched       = "unwatched"         // traffic on the candidate and no reading wanted
+	Blind           = "blind"             // something unseen for longer than its rule allows, and nobody called
+	BlindPaused     = "blind and paused"  // the same while a person has paused
+	EarlyRelief     = "early relief"      // people not called any more while it is still unseen
+	SelfHold        = "self hold"         // a hold for missing readings that are back
+	Deaf            = "deaf"              // readings that are far beyond a limit and led to nothing
+	IgnoredBreach   = "ignored breach"    // a breach that led to nothing
+	LateRollback    = "late rollback"     // a rollback whose write is not the first thing wanted
+	LostRollback    = "lost rollback"     // a rollback that was decided and forgotten
+	RefusedRollback = "refused rollback"  // a person's rollback that did nothing
+	AfterEnd        = "after the end"     // traffic given to the candidate by a rollout that has put stable back
+	WrongEnd        = "wrong end"         // an end that the endpoint does not show, or that did not last
+	SilentOverwrite = "silent overwrite"  // somebody else's change overwritten without a word
+	TwoHolders      = "two holders"       // two rollouts that hold the endpoint
+	NoPage          = "no page"           // a cause, and nobody is called
+	IdlePage        = "idle page"         // people called without a cause
+	IdlePagePaused  = "idle page, paused" // the same while a person has paused
+	PageText        = "page text"         // a page that names another cause than the gravest
+	PageQueue       = "page queue"        // more than one message of a page owed to one notifier
+	StaleQuestion   = "stale question"    // something asked that is over
+	ToldTwice       = "told twice"        // one message under two keys
+	Unbounded       = "unbounded"         // a state or a queue of messages beyond its bound
+	Internal        = "internal"          // an invariant that the machine broke itself
+	Endless         = "endless"           // neither an end nor anybody called
+)
+
+// A Violation is an invariant that was broken; the first of its kind of a rollout.
+type Violation struct {
+	Name, Rollout, Text string
+	At                  time.Time
+}
+
+// String is the violation for people.
+func (v Violation) String() string {
+	return fmt.Sprintf("%s at %s, %s: %s", v.Name, v.At.UTC().Format("15:04:05.000"), v.Rollout, v.Text)
+}
+
 // Invariants watch a world and collect what must never happen. They believe
 // nothing that a rollout says of itself: they keep their own account of what
 // people answered, what was read and what the endpoint saw.
 type Invariants struct {
-	// Violations are what was broken, with the instant; at most twenty.
-	Violations []string
+	// Violations are what was broken, one of a kind and rollout.
+	Violations []Violation
+
+	// Longest is the longest that something which is judged went unseen until people were
+	// called, Beyond what of it was beyond the rule's `after`, as a share of what is
+	// allowed: one interval and the call's timeout.
+	Longest time.Duration
+	Beyond  float64
 
 	runs map[*Run]*account
+	// notices is how many of the delivered messages were looked at.
+	notices int
 	// writes is how many of the endpoint's writes were looked at.
 	writes int
 }
@@ -44,12 +101,15 @@ type account struct {
 	clock   time.Time
 	checked time.Time
 	moved   bool
-	// looks is how many readings of the time after back are still to come: there was
-	// no event for a while until then.
+	// looks is how many readings of the time after back, by the world's clock, are still
+	// to come: there was no event for a while until then.
 	looks int
 	back  time.Time
 	// before is what clock was before this event.
 	before time.Time
+	// now and last are the instants of this event and of the one before by the world's
+	// clock.
+	now, last time.Time
 	// reached: a step has been reached.
 	reached bool
 	// rollback is since when stable is to be put back.
@@ -57,6 +117,16 @@ type account struct {
 	ended    rollout.Phase
 	// told are the effect IDs by the notice key that they delivered.
 	told map[string]string
+
+	sight sight
+	pager pager
+	// stopped is since when the rollout is held, paused or suspect; zero while it is not.
+	stopped time.Time
+	// raises are the forward writes that were wanted after the event before.
+	raises []string
+	// step is the step that was reached, had the splits that were confirmed.
+	step int
+	had  []rollout.Split
 }
 
 // Watch makes the invariants look at every event of the world.
@@ -74,16 +144,20 @@ func (i *Invariants) Watch(w *World) {
 func (i *Invariants) of(r *Run) *account {
 	a := i.runs[r]
 	if a == nil {
-		a = &account{yes: map[string]map[string]bool{}, asked: map[string]string{}, passed: map[string]bool{}, told: map[string]string{}}
+		a = &account{yes: map[string]map[string]bool{}, asked: map[string]string{}, passed: map[string]bool{}, told: map[string]string{}, step: -1,
+			pager: pager{shown: map[string]string{}, asked: map[string]rollout.QuestionState{}, breached: map[string]bool{}}}
 		i.runs[r] = a
 	}
 	return a
 }
 
 func (i *Invariants) fail(w *World, r *Run, name, format string, args ...any) {
-	if len(i.Violations) < 20 {
-		i.Violations = append(i.Violations, fmt.Sprintf("%s at %s, %s: %s", name, w.Now.UTC().Format("15:04:05.000"), r.Plan.ID, fmt.Sprintf(format, args...)))
+	for _, v := range i.Violations {
+		if v.Name == name && v.Rollout == r.Plan.ID {
+			return
+		}
 	}
+	i.Violations = append(i.Violations, Violation{Name: name, Rollout: r.Plan.ID, At: w.Now, Text: fmt.Sprintf(format, args...)})
 }
 
 // check looks at one event, before anything that it asks for has begun.
@@ -92,20 +166,27 @@ func (i *Invariants) check(w *World, r *Run, l Line) {
 	if a.began.IsZero() && r.State.Confirmed != nil {
 		a.began = w.Now
 	}
+	if l.Event.Kind == rollout.EventSuspected && l.Ignored == "" { // it says what the endpoint shows
+		a.foreign = w.Now
+	}
 	i.answers(r, a, l)
 	i.watch(r, a, l)
-	a.looksAgain(r, l)
+	a.looksAgain(w, r, l)
 	a.checks(l)
+	i.see(w, r, a, l)
+	i.checkStep(w, r, a, l)
 	for _, d := range l.Decisions {
 		i.decision(w, r, a, l, d)
 	}
-	if strings.HasPrefix(l.Ignored, "internal: ") || slices.ContainsFunc(l.Decisions, func(d rollout.Decision) bool { return strings.HasPrefix(d.Sentence, "Internal: ") }) {
-		i.fail(w, r, "I15", "the machine broke an invariant of its own: %s%s", l.Ignored, r.State.Sentence)
+	broke := func(d rollout.Decision) bool { return strings.HasPrefix(d.Sentence, "Internal: ") }
+	if strings.HasPrefix(l.Ignored, "internal: ") || slices.ContainsFunc(l.Decisions, broke) {
+		i.fail(w, r, Internal, "the machine broke an invariant of its own: %s%s", l.Ignored, r.State.Sentence)
 	}
 	i.checkWrites(w)
 	i.checkRollback(w, r, a)
 	i.checkEnd(w, r, a)
 	i.checkOwner(w, r)
+	i.page(w, r, a, l)
 }
 
 // answers keeps account of who said yes to which question.
@@ -184,19 +265,19 @@ func (i *Invariants) decision(w *World, r *Run, a *account, l Line, d rollout.De
 	}
 }
 
-// checkForward: I1, I5: every gate of the step was opened by enough people. I12:
-// no step begins on missing data, and bakes are watched in full.
+// checkForward: every gate of the step was opened by enough people, no step begins on
+// missing data, and bakes are watched in full.
 func (i *Invariants) checkForward(w *World, r *Run, a *account, l Line, d rollout.Decision) {
 	if d.Kind == rollout.DecisionStep {
 		i.checkFresh(w, r, a, d)
 		for _, gate := range r.Plan.Steps[r.State.Step].Requires {
 			if !a.passed[gate] {
-				i.fail(w, r, "I1", "step %s begins and gate %s was not opened", d.Step, gate)
+				i.fail(w, r, ClosedGate, "step %s begins and gate %s was not opened", d.Step, gate)
 			}
 		}
 	}
 	if done := r.State.Step > 0 || d.Kind == rollout.DecisionPromote; done && a.looks > 0 {
-		i.fail(w, r, "I14", "%s %s before the guardrails were read again", d.Kind, d.Step)
+		i.fail(w, r, UnseenWrite, "%s %s before the guardrails were read again", d.Kind, d.Step)
 	}
 	done := r.State.Step - 1
 	if d.Kind == rollout.DecisionPromote {
@@ -205,11 +286,14 @@ func (i *Invariants) checkForward(w *World, r *Run, a *account, l Line, d rollou
 	byHand := overriddenBefore(l) || done >= 0 && w.overridden(r, done)
 	for _, v := range d.Verdicts {
 		if (v.Outcome == analysis.OutcomeNoData || v.Outcome == analysis.OutcomeError) && !byHand {
-			i.fail(w, r, "I12", "%s %s while %s is %s", d.Kind, d.Step, v.Guardrail, v.Outcome)
+			i.fail(w, r, BlindStep, "%s %s while %s is %s", d.Kind, d.Step, v.Guardrail, v.Outcome)
 		}
 	}
+	if done >= 0 && !byHand {
+		i.checkSeenStep(w, r, a, r.Plan.Steps[done].Name)
+	}
 	if done >= 0 && !byHand && a.watched < r.Plan.Steps[done].Bake-slack {
-		i.fail(w, r, "I12", "step %s ends after %s of watched time, want %s", r.Plan.Steps[done].Name, a.watched, r.Plan.Steps[done].Bake)
+		i.fail(w, r, UnwatchedStep, "step %s ends after %s of watched time, want %s", r.Plan.Steps[done].Name, a.watched, r.Plan.Steps[done].Bake)
 	}
 }
 
@@ -236,7 +320,7 @@ func (w *World) overridden(r *Run, step int) bool {
 	return false
 }
 
-// checkSent: promise 3: the write of a rollback is wanted at once, first of all,
+// checkSent: the write of a rollback is wanted at once, first of all,
 // unless it is withheld or nothing was moved.
 func (i *Invariants) checkSent(w *World, r *Run) {
 	s := r.State
@@ -244,7 +328,7 @@ func (i *Invariants) checkSent(w *World, r *Run) {
 		return
 	}
 	if len(s.Outbox) == 0 || s.Outbox[0].Kind != rollout.EffectSetTraffic || s.Outbox[0].NotBefore.After(s.At) {
-		i.fail(w, r, "I3", "a rollback was decided and its write is not the first thing wanted now: %+v", kinds(s.Outbox))
+		i.fail(w, r, LateRollback, "a rollback was decided and its write is not the first thing wanted now: %+v", kinds(s.Outbox))
 	}
 }
 
@@ -256,7 +340,7 @@ func kinds(es []rollout.Effect) []string {
 	return out
 }
 
-// checkWrites: I1, I2, I6: every write sums to 100, is never above the last
+// checkWrites: every write sums to 100, is never above the last
 // opened gate, and never covers somebody else's change in silence.
 func (i *Invariants) checkWrites(w *World) {
 	for ; i.writes < len(w.Endpoint.Writes); i.writes++ {
@@ -271,14 +355,16 @@ func (i *Invariants) checkWrites(w *World) {
 			sum += x
 		}
 		if sum != 100 {
-			i.fail(w, wr.Run, "I2", "a write of %s", wr.To)
+			i.fail(w, wr.Run, BadSum, "a write of %s", wr.To)
 		}
 		if top := i.allowed(wr.Run, a); cand > top {
-			i.fail(w, wr.Run, "I1", "a write of %s while the gates allow %d%%", wr.To, top)
+			i.fail(w, wr.Run, ClosedGate, "a write of %s while the gates allow %d%%", wr.To, top)
 		}
 		i.checkSeen(w, a, wr)
-		if wr.Over.Foreign && a.foreign.Before(wr.Over.Since) && a.began.Before(wr.Over.Since) {
-			i.fail(w, wr.Run, "I6", "a write of %s over somebody else's %s, which was never reported", wr.To, wr.Over.Split)
+		i.checkRaise(w, a, wr)
+		back := slices.ContainsFunc(a.had[max(0, len(a.had)-2):], wr.Over.Split.Equal) // they put back what was confirmed
+		if wr.Over.Foreign && !back && !wr.Over.Since.After(wr.Sent) && a.foreign.Before(wr.Over.Since) && a.began.Before(wr.Over.Since) {
+			i.fail(w, wr.Run, SilentOverwrite, "a write of %s over somebody else's %s, which was never reported", wr.To, wr.Over.Split)
 		}
 	}
 }
@@ -297,7 +383,7 @@ func (i *Invariants) allowed(r *Run, a *account) int {
 	return top
 }
 
-// checkRollback: I3: until stable is confirmed a rollback by a rule has a page
+// checkRollback: until stable is confirmed a rollback by a rule has a page
 // open.
 func (i *Invariants) checkRollback(w *World, r *Run, a *account) {
 	s := r.State
@@ -307,20 +393,20 @@ func (i *Invariants) checkRollback(w *World, r *Run, a *account) {
 	switch s.Phase {
 	case rollout.PhaseRollingBack:
 		if s.Ending == rollout.PhaseRolledBack && s.Page == nil {
-			i.fail(w, r, "I3", "rolling back without an open page")
+			i.fail(w, r, NoPage, "rolling back without an open page")
 		}
 	case rollout.PhaseRolledBack, rollout.PhaseStopped:
 	default:
-		i.fail(w, r, "I3", "a rollback was decided and the phase is %s", s.Phase)
+		i.fail(w, r, LostRollback, "a rollback was decided and the phase is %s", s.Phase)
 	}
 }
 
-// checkEnd: I9: an ended rollout stays ended, and what it says of the endpoint is
+// checkEnd: an ended rollout stays ended, and what it says of the endpoint is
 // what the endpoint showed.
 func (i *Invariants) checkEnd(w *World, r *Run, a *account) {
 	s := r.State
 	if a.ended != "" && a.ended != s.Phase {
-		i.fail(w, r, "I9", "%s became %s", a.ended, s.Phase)
+		i.fail(w, r, WrongEnd, "%s became %s", a.ended, s.Phase)
 	}
 	if !s.Phase.Terminal() || a.ended != "" {
 		return
@@ -333,10 +419,10 @@ func (i *Invariants) checkEnd(w *World, r *Run, a *account) {
 	if s.Phase != rollout.PhasePromoted && !w.showed(func(x rollout.Split) bool {
 		return x.Weights[s.Stable] == 100 && x.Weights[cand] == 0 && x.Mirror[cand] == 0
 	}) {
-		i.fail(w, r, "I9", "%s while the endpoint shows %s", s.Phase, w.Endpoint.Split)
+		i.fail(w, r, WrongEnd, "%s while the endpoint shows %s", s.Phase, w.Endpoint.Split)
 	}
 	if s.Phase == rollout.PhasePromoted && (s.Confirmed == nil || s.Step != len(r.Plan.Steps)-1) {
-		i.fail(w, r, "I9", "promoted at step %d with %v confirmed", s.Step, s.Confirmed)
+		i.fail(w, r, WrongEnd, "promoted at step %d with %v confirmed", s.Step, s.Confirmed)
 	}
 }
 
@@ -353,17 +439,20 @@ func (w *World) showed(ok func(rollout.Split) bool) bool {
 	return false
 }
 
-// checkOwner: I8: at most one rollout moves the endpoint.
+// checkOwner: at most one rollout moves the endpoint.
 func (i *Invariants) checkOwner(w *World, r *Run) {
 	for _, o := range w.Runs {
-		if o != r && o.State.Claimed && r.State.Claimed {
-			i.fail(w, r, "I8", "%s and %s both hold the endpoint", o.Plan.ID, r.Plan.ID)
+		// One that has ended wants nothing but to release it.
+		if o != r && o.State.Claimed && r.State.Claimed && !o.State.Phase.Terminal() && !r.State.Phase.Terminal() {
+			i.fail(w, r, TwoHolders, "%s and %s both hold the endpoint", o.Plan.ID, r.Plan.ID)
 		}
 	}
 }
 
-// Finish looks at the world as a whole: no message was sent under two keys.
+// Finish looks at the world as a whole: what landed last, no message that was sent
+// under two keys, nobody called and nothing asked for what is over.
 func (i *Invariants) Finish(w *World) {
+	i.checkWrites(w)
 	for _, d := range w.Notices {
 		n := d.Effect.Notice
 		if n.Topic != rollout.TopicThread {
@@ -372,8 +461,11 @@ func (i *Invariants) Finish(w *World) {
 		a := i.of(d.Run)
 		at := d.Notifier + "|" + n.Key
 		if id, told := a.told[at]; told && id != d.Effect.ID {
-			i.fail(w, d.Run, "P5", "the entry %s was sent under two ids, %s and %s", n.Key, id, d.Effect.ID)
+			i.fail(w, d.Run, ToldTwice, "the entry %s was sent under two ids, %s and %s", n.Key, id, d.Effect.ID)
 		}
 		a.told[at] = d.Effect.ID
+	}
+	for _, r := range w.Runs {
+		i.checkRelieved(w, r)
 	}
 }

@@ -2,34 +2,42 @@ package sim_test
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/sim"
 )
 
-// mutants are Next with one protection removed.
-var mutants = map[string]func(*rollout.Plan, rollout.State, rollout.Event) rollout.State{
-	// I1: steps begin without asking for their approvals.
-	"gates are not asked": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+// A mutant is Next with one protection removed, and the invariant that must notice it.
+type mutant struct {
+	breaks string
+	next   func(*rollout.Plan, rollout.State, rollout.Event) rollout.State
+}
+
+// mutants has one for every invariant at least.
+var mutants = map[string]mutant{
+	// Steps begin without asking for their approvals.
+	"gates are not asked": {sim.ClosedGate, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		open := *p
 		open.Steps = append([]rollout.Step(nil), p.Steps...)
 		for i := range open.Steps {
 			open.Steps[i].Requires = nil
 		}
 		return rollout.Next(&open, s, ev)
-	},
-	// I5: the requester's own yes counts.
-	"the requester may approve": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	}},
+	// The requester's own yes counts.
+	"the requester may approve": {sim.ClosedGate, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		q := *p
 		q.Approvals = append([]rollout.Approval(nil), p.Approvals...)
 		for i := range q.Approvals {
 			q.Approvals[i].NotByRequester = false
 		}
 		return rollout.Next(&q, s, ev)
-	},
-	// I5: one person is counted as often as they click.
-	"clicks are counted, not people": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	}},
+	// One person is counted as often as they click.
+	"clicks are counted, not people": {sim.ClosedGate, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		if ev.Kind == rollout.EventAnswered && ev.By != nil {
 			by := *ev.By
 			by.ID = fmt.Sprintf("%s#%d", by.ID, s.Seq)
@@ -38,9 +46,9 @@ var mutants = map[string]func(*rollout.Plan, rollout.State, rollout.Event) rollo
 			return rollout.Next(p, n, ev2(ev, s.Seq+1))
 		}
 		return rollout.Next(p, s, ev)
-	},
-	// I2: a share is rounded up.
-	"weights do not sum to 100": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	}},
+	// A share is rounded up.
+	"weights do not sum to 100": {sim.BadSum, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		n := rollout.Next(p, s, ev)
 		for i := range n.Outbox {
 			if e := &n.Outbox[i]; e.Kind == rollout.EffectSetTraffic && e.Forward {
@@ -50,9 +58,9 @@ var mutants = map[string]func(*rollout.Plan, rollout.State, rollout.Event) rollo
 			}
 		}
 		return n
-	},
-	// I10: the next reading is never asked for.
-	"readings stop": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	}},
+	// The next reading is never asked for.
+	"readings stop": {sim.Unwatched, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		n := rollout.Next(p, s, ev)
 		keep := n.Outbox[:0:0]
 		for _, e := range n.Outbox {
@@ -62,17 +70,17 @@ var mutants = map[string]func(*rollout.Plan, rollout.State, rollout.Event) rollo
 		}
 		n.Outbox = keep
 		return n
-	},
-	// I3: the page is closed before stable is confirmed.
-	"the page is closed at once": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	}},
+	// The page is closed before stable is confirmed.
+	"the page is closed at once": {sim.NoPage, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		n := rollout.Next(p, s, ev)
 		if n.Phase == rollout.PhaseRollingBack {
 			n.Page = nil
 		}
 		return n
-	},
-	// I3: the rollback waits like a forward step would.
-	"a rollback waits for a minute": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	}},
+	// The rollback waits like a forward step would.
+	"a rollback waits for a minute": {sim.LateRollback, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		n := rollout.Next(p, s, ev)
 		if n.Phase == rollout.PhaseRollingBack && s.Phase != rollout.PhaseRollingBack {
 			for i := range n.Outbox {
@@ -82,41 +90,41 @@ var mutants = map[string]func(*rollout.Plan, rollout.State, rollout.Event) rollo
 			}
 		}
 		return n
-	},
-	// I13: what the checks found is believed however long ago it was.
-	"the checks never age": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	}},
+	// What the checks found is believed however long ago it was.
+	"the checks never age": {sim.StaleChecks, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		if s.Step < 0 && s.Confirmed != nil {
 			s.ConfirmedAt = ev.At
 		}
 		return rollout.Next(p, s, ev)
-	},
-	// I14: an order from before an outage, or right after it, acts on what was seen
+	}},
+	// An order from before an outage, or right after it, acts on what was seen
 	// before.
-	"promote acts blindly": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	"promote acts blindly": {sim.UnseenWrite, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		s.Looks = 0
 		if s.Overridden || ev.Kind == rollout.EventCommanded {
 			s.At = ev.At
 		}
 		return rollout.Next(p, s, ev)
-	},
-	// I14: the shell sends what the journal wants before the core hears how long
+	}},
+	// The shell sends what the journal wants before the core hears how long
 	// nobody watched.
-	"a step from before an outage is written": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	"a step from before an outage is written": {sim.UnseenWrite, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		if ev.Kind == rollout.EventWoken && ev.Effect == "" {
 			return s
 		}
 		return rollout.Next(p, s, ev)
-	},
-	// I9: a write that was accepted counts as one that took effect.
-	"no read-back": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	}},
+	// A write that was accepted counts as one that took effect.
+	"no read-back": {sim.WrongEnd, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		if ev.Kind == rollout.EventTraffic && ev.Failure == nil && s.Shift != nil && s.Phase == rollout.PhaseRollingBack {
 			to := s.Shift.To
 			ev.Split = &to
 		}
 		return rollout.Next(p, s, ev)
-	},
-	// I12: readings that failed count as good ones.
-	"no data is good data": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	}},
+	// Readings that failed count as good ones.
+	"no data is good data": {sim.BlindStep, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		n := rollout.Next(p, s, ev)
 		if ev.Kind == rollout.EventMeasured && n.Phase == rollout.PhaseBaking && missing(n.Verdicts) {
 			n.MayEnd = true
@@ -124,16 +132,16 @@ var mutants = map[string]func(*rollout.Plan, rollout.State, rollout.Event) rollo
 			n = rollout.Next(p, override(n), rollout.Event{Kind: rollout.EventWoken, At: ev.At})
 		}
 		return n
-	},
-	// I12: the time that nobody watched counts.
-	"every second counts": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	}},
+	// The time that nobody watched counts.
+	"every second counts": {sim.UnwatchedStep, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		if s.Phase == rollout.PhaseBaking && ev.Kind == rollout.EventMeasured {
 			s.Bake.Watched = ev.At.Sub(s.StepSince)
 		}
 		return rollout.Next(p, s, ev)
-	},
-	// I6: a foreign split is put back without a word.
-	"foreign changes are overwritten in silence": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	}},
+	// A foreign split is put back without a word.
+	"foreign changes are overwritten in silence": {sim.SilentOverwrite, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		q := *p
 		q.OnForeignChange = rollout.ForeignRestore
 		s.Restored = false
@@ -146,16 +154,16 @@ var mutants = map[string]func(*rollout.Plan, rollout.State, rollout.Event) rollo
 		}
 		n.Last.Decisions = keep
 		return n
-	},
-	// I8: whoever waits in the queue goes ahead.
-	"queued rollouts go ahead": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	}},
+	// Whoever waits in the queue goes ahead.
+	"queued rollouts go ahead": {sim.TwoHolders, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		if ev.Kind == rollout.EventQueued {
 			ev.Kind = rollout.EventClaimed
 		}
 		return rollout.Next(p, s, ev)
-	},
-	// I9, I3: an ended rollout can be started again.
-	"a rollback can be called off": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	}},
+	// An ended rollout can be started again.
+	"a rollback can be called off": {sim.LostRollback, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		if s.Phase == rollout.PhaseRollingBack && ev.Kind == rollout.EventCommanded && ev.Command == rollout.CommandResume {
 			s.Phase, s.Shift = rollout.PhaseBaking, nil
 		}
@@ -163,9 +171,9 @@ var mutants = map[string]func(*rollout.Plan, rollout.State, rollout.Event) rollo
 			s.Phase, s.Shift, s.Ending = rollout.PhaseBaking, nil, ""
 		}
 		return rollout.Next(p, s, ev)
-	},
-	// P5: after a crash messages are sent under new ids.
-	"messages get new ids": func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	}},
+	// After a crash messages are sent under new ids.
+	"messages get new ids": {sim.ToldTwice, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		n := rollout.Next(p, s, ev)
 		if ev.Kind == rollout.EventUndelivered {
 			return n
@@ -184,12 +192,170 @@ var mutants = map[string]func(*rollout.Plan, rollout.State, rollout.Event) rollo
 				}
 			}
 		}
-		if ev.Kind == rollout.EventDelivered && len(s.Messages) > 0 && len(n.Messages) < len(s.Messages) {
+		if n.Seq < 200 && ev.Kind == rollout.EventDelivered && len(s.Messages) > 0 && len(n.Messages) < len(s.Messages) {
 			n.Messages = append(n.Messages, s.Messages[0])
 			n.Messages[len(n.Messages)-1].ID = fmt.Sprintf("%s/%d/y", p.ID, n.Seq)
 		}
 		return n
-	},
+	}},
+	// A split that gives nobody else's share to the candidate is believed to be a step's.
+	"a step is reached at any split": {sim.OwnSplit, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		if sh := s.Shift; ev.Kind == rollout.EventTraffic && ev.Split != nil && sh != nil && sh.Why == rollout.ShiftForward && ev.Effect != "" {
+			to := sh.To
+			ev.Split, ev.Failure = &to, nil
+		}
+		return rollout.Next(p, s, ev)
+	}},
+	// The next step is begun while a person has paused.
+	"a paused rollout climbs on": {sim.StoppedWrite, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		n := rollout.Next(p, s, ev)
+		if n.Phase == rollout.PhasePaused && n.Shift == nil && n.Confirmed != nil {
+			from, to := n.Confirmed.Clone(), rollout.Split{Weights: map[string]int{p.Release.Candidate: 100}}
+			n.Outbox = append(n.Outbox, rollout.Effect{ID: fmt.Sprintf("%s/%d/p", p.ID, n.Seq), Kind: rollout.EffectSetTraffic, Key: "p", From: &from, To: &to, Forward: true})
+		}
+		return n
+	}},
+	// Whatever the source answers counts as good.
+	"no reading is ever missing": {sim.BlindBake, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		return rollout.Next(p, s, neverMissing(ev))
+	}},
+	// The rules for missing readings wait for half an hour.
+	"blindness is told late": {sim.Blind, blindLate},
+	// The same while a person has paused.
+	"blindness is told late while paused": {sim.BlindPaused, blindLate},
+	// A hold for missing readings waits for a person.
+	"a self-ending hold does not end": {sim.SelfHold, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		n := rollout.Next(p, s, ev)
+		if s.Hold != nil && s.Hold.Self && n.Hold == nil && ev.Kind != rollout.EventCommanded && n.Phase != rollout.PhaseRollingBack {
+			n.Hold, n.Phase, n.Page = s.Hold, s.Phase, s.Page
+		}
+		return n
+	}},
+	// Nobody is called for what is paged only.
+	"a paged breach is silent": {sim.NoPage, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		n := rollout.Next(p, s, ev)
+		keep := n.Outbox[:0:0]
+		for _, e := range n.Outbox {
+			if e.Kind != rollout.EffectPage {
+				keep = append(keep, e)
+			}
+		}
+		n.Outbox = keep
+		return n
+	}},
+	// The end of a page is not told.
+	"a page never ends": {sim.IdlePage, noEnds},
+	// The same while a person has paused.
+	"a page never ends while paused": {sim.IdlePagePaused, noEnds},
+	// People are called off before what they were called for is over.
+	"a page ends by itself": {sim.EarlyRelief, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		n := rollout.Next(p, s, ev)
+		if ev.Kind == rollout.EventTraffic && n.Phase != rollout.PhaseRollingBack {
+			n.Page = nil
+		}
+		return n
+	}},
+	// Every text of a page is a message of its own.
+	"pages queue": {sim.PageQueue, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		n := rollout.Next(p, s, ev)
+		for _, e := range n.Outbox {
+			if e.Kind == rollout.EffectPage {
+				e.ID += "/twice"
+				n.Outbox = append(slices.Clip(n.Outbox), e)
+				break
+			}
+		}
+		return n
+	}},
+	// Whoever has seen nothing goes on when time is over.
+	"a step ends on time alone": {sim.UnreadStep, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		q := *p
+		q.OnUndecided, q.MaxExtend = rollout.UndecidedPromote, 0
+		s.Sights = slices.Clone(s.Sights)
+		for i := range s.Sights {
+			s.Sights[i].Read = true
+		}
+		return rollout.Next(&q, s, neverMissing(ev))
+	}},
+	// The checks are never made.
+	"preflight is forgotten": {sim.Endless, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		n := rollout.Next(p, s, ev)
+		n.Outbox = slices.DeleteFunc(slices.Clone(n.Outbox), func(e rollout.Effect) bool { return e.Kind == rollout.EffectPreflight })
+		return n
+	}},
+	// The bake runs backwards.
+	"the machine breaks itself": {sim.Internal, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		if s.Seq%50 == 49 {
+			s.Bake.Watched = -time.Hour
+		}
+		return rollout.Next(p, s, ev)
+	}},
+	// Pages say whatever was said last to a person.
+	"a page says something else": {sim.PageText, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		n := rollout.Next(p, s, ev)
+		for i := range n.Outbox {
+			if e := &n.Outbox[i]; e.Kind == rollout.EffectPage && !e.Notice.Resolve {
+				notice := *e.Notice
+				notice.Summary = "Approval owner could not be asked."
+				e.Notice = &notice
+			}
+		}
+		return n
+	}},
+	// A question is shown as it was asked, whatever becomes of it.
+	"a question stays open": {sim.StaleQuestion, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		n := rollout.Next(p, s, ev)
+		for i := range n.Outbox {
+			if e := &n.Outbox[i]; e.Kind == rollout.EffectAsk && e.Notice.Question.State == rollout.QuestionVoid {
+				notice, question := *e.Notice, *e.Notice.Question
+				question.State = rollout.QuestionOpen
+				notice.Question = &question
+				e.Notice = &notice
+			}
+		}
+		return n
+	}},
+	// The journal of what was told grows with every event.
+	"messages are kept for ever": {sim.Unbounded, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		n := rollout.Next(p, s, ev)
+		if ev.Kind == rollout.EventTraffic && n.Reached >= 0 {
+			n.Messages = append(n.Messages, rollout.Effect{ID: fmt.Sprintf("%s/%d/z", p.ID, n.Seq), Kind: rollout.EffectTell, Key: fmt.Sprintf("z/%d", n.Seq),
+				Notifiers: []string{"void"}, Notice: &rollout.Notice{Key: "z", Topic: rollout.TopicThread}})
+		}
+		return n
+	}},
+	// A person's rollback waits until nothing is being written.
+	"a rollback is refused": {sim.RefusedRollback, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		if ev.Kind == rollout.EventCommanded && ev.Command == rollout.CommandRollback && (s.Phase == rollout.PhaseShifting || s.Phase == rollout.PhaseSuspect) {
+			ev.Command = rollout.CommandExtend
+			n := rollout.Next(p, s, ev)
+			return n
+		}
+		return rollout.Next(p, s, ev)
+	}},
+	// A breach is noted and nothing is done.
+	"a breach does nothing": {sim.IgnoredBreach, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		n := rollout.Next(p, s, ev)
+		if ev.Kind == rollout.EventMeasured && s.Phase == rollout.PhaseBaking && n.Reason == rollout.ReasonBreach {
+			kept := s
+			kept.Verdicts, kept.Evidence, kept.At, kept.Seq, kept.Last = n.Verdicts, n.Evidence, n.At, n.Seq, rollout.Last{}
+			return kept
+		}
+		return n
+	}},
+	// Evidence never adds up.
+	"evidence is forgotten": {sim.Deaf, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		if ev.Kind == rollout.EventMeasured && s.Evidence.Begun {
+			fresh := analysis.Evidence{Cursors: s.Evidence.Cursors}
+			s.Evidence = fresh
+		}
+		return rollout.Next(p, s, ev)
+	}},
+	// A forward write that was cut off is forgotten.
+	"a late write is forgotten": {sim.AfterEnd, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		s.LastSent = time.Time{}
+		return rollout.Next(p, s, ev)
+	}},
 }
 
 // ev2 is the same answer under another name.
@@ -214,4 +380,29 @@ func missing(vs []analysis.Verdict) bool {
 func override(s rollout.State) rollout.State {
 	s.Phase = rollout.PhaseWaiting
 	return s
+}
+
+// neverMissing is a reading in which whatever is missing is there and says nothing bad.
+func neverMissing(ev rollout.Event) rollout.Event {
+	ev.Readings = slices.Clone(ev.Readings)
+	for i := range ev.Readings {
+		if rd := &ev.Readings[i]; rd.Status != analysis.StatusOK || !rd.Candidate.Fresh {
+			rd.Status, rd.Candidate, rd.Stable = analysis.StatusOK, analysis.Sample{Fresh: true}, analysis.Sample{Fresh: true}
+		}
+	}
+	return ev
+}
+
+// blindLate is Next with rules for missing readings that wait for half an hour.
+func blindLate(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	q := *p
+	q.OnNoData.After, q.OnSourceError.After = 30*time.Minute, 30*time.Minute
+	return rollout.Next(&q, s, ev)
+}
+
+// noEnds is Next without the ends of pages.
+func noEnds(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	n := rollout.Next(p, s, ev)
+	n.Outbox = slices.DeleteFunc(slices.Clone(n.Outbox), func(e rollout.Effect) bool { return e.Kind == rollout.EffectPage && e.Notice.Resolve })
+	return n
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -34,7 +35,8 @@ func (w *World) start(r *Run) {
 // may reports whether the effect may start: its intent is durable, or it needs none,
 // or it is a rollback that has waited for the store long enough.
 func (w *World) may(r *Run, e rollout.Effect) bool {
-	if r.behind.IsZero() || slices.ContainsFunc(r.durable.Outbox, func(o rollout.Effect) bool { return key(o) == key(e) }) {
+	durable := func(o rollout.Effect) bool { return key(o) == key(e) }
+	if r.behind.IsZero() || slices.ContainsFunc(r.durable.Outbox, durable) {
 		return true
 	}
 	urgent := w.Now.Sub(r.behind) >= rollbackPatience
@@ -174,7 +176,14 @@ func (w *World) setTraffic(r *Run, e rollout.Effect, token int) {
 	switch {
 	case !f.Apply:
 	case f.Delay > 0:
-		w.schedule(w.Now.Add(f.Delay), func(w *World) { _ = w.Endpoint.shift(w.Now, wr, !f.Unfenced) })
+		if failure = cmp.Or(failure, w.Endpoint.refuses(wr)); failure != nil && failure.Kind == rollout.FailureForeign {
+			break // it is looked at when it is accepted, and again when it lands
+		}
+		w.landing++
+		w.schedule(w.Now.Add(f.Delay), func(w *World) {
+			w.landing--
+			_ = w.Endpoint.shift(w.Now, wr, !f.Unfenced)
+		})
 	default:
 		if refused := w.Endpoint.shift(w.Now, wr, true); refused != nil && failure == nil {
 			failure = refused
@@ -198,7 +207,8 @@ func (w *World) mayRaise(r *Run, e rollout.Effect, token int) bool {
 	switch r.State.Phase {
 	case rollout.PhaseHeld, rollout.PhasePaused, rollout.PhaseSuspect:
 		w.answer(r, e, token, 0, func(*World) rollout.Event {
-			return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailureTransient, Message: "not sent: the rollout was stopped meanwhile"}}
+			return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailureTransient,
+				Message: "not sent: the rollout was stopped meanwhile"}}
 		})
 		return false
 	default:
@@ -254,6 +264,7 @@ func (w *World) deliver(r *Run, e rollout.Effect, token int) {
 		if w.down || w.life != life {
 			return
 		}
-		w.Fold(r, rollout.Event{Kind: rollout.EventDelivered, Effect: e.ID, Attempt: e.Attempt, Notifier: to, Ref: to + "/" + e.Notice.Key, Key: e.Notice.Key})
+		w.Fold(r, rollout.Event{Kind: rollout.EventDelivered, Effect: e.ID, Attempt: e.Attempt,
+			Notifier: to, Ref: to + "/" + e.Notice.Key, Key: e.Notice.Key})
 	})
 }

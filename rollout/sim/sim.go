@@ -67,8 +67,8 @@ type World struct {
 	alarm   time.Duration
 	queue   agenda
 	seq     int
-	// scripted counts what At still has to do.
-	scripted int
+	// scripted counts what At still has to do, landing the writes that are on their way.
+	scripted, landing int
 	// down: the daemon is away; life counts its starts.
 	down bool
 	life int
@@ -296,14 +296,15 @@ func (w *World) Run(until time.Time) bool {
 	return w.closed()
 }
 
-// closed reports whether every rollout has ended and said so.
+// closed reports whether every rollout has ended and said so, and nothing that was sent
+// may still land.
 func (w *World) closed() bool {
 	for _, r := range w.Runs {
 		if !r.State.Closed() {
 			return false
 		}
 	}
-	return len(w.Runs) > 0 && w.scripted == 0
+	return len(w.Runs) > 0 && w.scripted == 0 && w.landing == 0
 }
 
 // An entry is something that will happen.
