@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -65,6 +66,10 @@ type scenario struct {
 	start  time.Time
 	out    strings.Builder
 	begun  int
+	// watched are the notifiers whose pages and questions are told, told how many of the
+	// messages were.
+	watched []string
+	told    int
 }
 
 type change struct {
@@ -79,7 +84,7 @@ func newScenario(t *testing.T) *scenario {
 }
 
 func healthy() sim.Model {
-	return sim.Model{Rates: map[string]float64{"failures": 0.001, "watched": 0.9}, P95: 0.18, Sigma: 0.4}
+	return sim.Model{Rates: map[string]float64{"failures": 0.001, "watched": 0.9}, P95: 0.18, Sigma: 0.4, Value: 0.5}
 }
 
 // demoPlan is a ladder of four steps with the three usual guardrails.
@@ -134,6 +139,8 @@ func (s *scenario) line(line string) {
 		s.at(rest)
 	case "fault":
 		s.faults.add(s.t, rest)
+	case "watch":
+		s.watched = strings.Fields(rest)
 	case "begin":
 		s.begin(rest)
 	case "run":
@@ -226,6 +233,29 @@ func (s *scenario) policy(text string) {
 			}
 		case "rps":
 			s.rps, _ = strconv.ParseFloat(v, 64)
+		case "evidence":
+			for i := range p.Panel.Guardrails {
+				p.Panel.Guardrails[i].Evidence = analysis.Required(v)
+			}
+		case "value":
+			n, _ := strconv.ParseFloat(v, 64)
+			p.Panel.Metrics = append(p.Panel.Metrics, analysis.Metric{Name: "cpu", Source: "sim", Value: &analysis.Value{Query: "q"}})
+			p.Panel.Guardrails = append(p.Panel.Guardrails, analysis.Guardrail{Name: "cpu", Metric: "cpu", Limit: analysis.Limit{Value: n, Text: "<= " + v},
+				OnBreach: analysis.ActionRollback, Evidence: analysis.EvidenceRequired, Test: analysis.TestThreshold,
+				BreachAfter: analysis.KofN{K: 3, N: 5}, Steps: []int{0, 1, 2, 3}})
+		case "only":
+			p.Panel.Guardrails = slices.DeleteFunc(p.Panel.Guardrails, func(g analysis.Guardrail) bool { return g.Name != v })
+		case "onSourceError":
+			p.OnSourceError.Then = analysis.Action(v)
+		case "noDataAfter":
+			p.OnNoData.After = s.duration(v)
+		case "rollbackAfter":
+			p.OnNoData.RollbackAfter, p.OnSourceError.RollbackAfter = s.duration(v), s.duration(v)
+		case "budgetOf":
+			metric, most, _ := strings.Cut(v, ":")
+			n, _ := strconv.ParseFloat(most, 64)
+			p.Panel.Metrics = append(p.Panel.Metrics, analysis.Metric{Name: metric, Source: "sim", Counts: &analysis.Counts{Total: "t", Bad: "b", Deployment: "d"}})
+			p.Panel.Budget = &analysis.Budget{Metric: metric, AtMost: n}
 		case "budget":
 			n, _ := strconv.ParseFloat(v, 64)
 			p.Panel.Budget = &analysis.Budget{Metric: "failures", AtMost: n}
@@ -317,12 +347,10 @@ func (s *scenario) at(text string) {
 		case words["reject"] != "":
 			w.Fold(r, rollout.Event{Kind: rollout.EventAnswered, Gate: words["reject"], Nonce: r.State.Gates[words["reject"]].Nonce, By: by, Reason: words["reason"]})
 		case words["write"] != "":
-			split := rollout.Split{Weights: map[string]int{}}
-			for pair := range strings.SplitSeq(words["write"], ",") {
-				n, v, _ := strings.Cut(pair, ":")
-				split.Weights[n], _ = strconv.Atoi(v)
-			}
-			w.Write(split)
+			w.Write(splitOf(words["write"]))
+		case words["suspect"] != "":
+			split := w.Endpoint.Split.Clone()
+			w.Fold(r, rollout.Event{Kind: rollout.EventSuspected, Split: &split, Reason: words["suspect"]})
 		case words["away"] != "":
 			w.Away(s.duration(words["away"]))
 		default:
@@ -331,9 +359,25 @@ func (s *scenario) at(text string) {
 	})
 }
 
+// splitOf reads "blue:95,green:5" and "blue:100,mirror/green:10".
+func splitOf(text string) rollout.Split {
+	split := rollout.Split{Weights: map[string]int{}}
+	for pair := range strings.SplitSeq(text, ",") {
+		n, v, _ := strings.Cut(pair, ":")
+		share, _ := strconv.Atoi(v)
+		if name, mirror := strings.CutPrefix(n, "mirror/"); mirror {
+			split.Mirror = map[string]int{name: share}
+			continue
+		}
+		split.Weights[n] = share
+	}
+	return split
+}
+
 // run lets the world go on and says how it stands.
 func (s *scenario) run(text string) {
 	s.world.Run(s.start.Add(s.duration(text)))
+	s.inv.Finish(s.world)
 	for _, r := range s.world.Runs {
 		fmt.Fprintf(&s.out, "%s is %s after %s; the endpoint shows %s\n", r.Plan.ID, r.State.Phase, s.since(s.world.Now), s.world.Endpoint.Split)
 	}
@@ -354,10 +398,27 @@ func (s *scenario) print(w *sim.World, r *sim.Run, l sim.Line) {
 	for _, d := range l.Decisions {
 		fmt.Fprintf(&s.out, "%-9s %s %-14s %s\n", s.since(w.Now), r.Plan.ID, d.Kind, d.Sentence)
 	}
+	s.show(w)
 }
 
-// scriptedFaults fail what a scenario names: "source from=3m to=6m",
-// "router from=… to=…", "notifier=slack from=… to=…".
+// show tells what the watched notifiers were given of pages and questions.
+func (s *scenario) show(w *sim.World) {
+	for ; s.told < len(w.Notices); s.told++ {
+		d := w.Notices[s.told]
+		n := d.Effect.Notice
+		if !slices.Contains(s.watched, d.Notifier) || d.Effect.Kind == rollout.EffectTell {
+			continue
+		}
+		what := string(d.Effect.Kind)
+		if n.Resolve {
+			what = "resolved"
+		}
+		fmt.Fprintf(&s.out, "%-9s    %s shows %s: %s\n", s.since(d.At), d.Notifier, what, n.Summary)
+	}
+}
+
+// scriptedFaults fail what a scenario names: "source from=3m to=6m", "router from=…
+// to=…", "slack from=… to=…", with every=5m until=1h again and again.
 type scriptedFaults struct {
 	sim.Fine
 	spells []spell
@@ -366,33 +427,56 @@ type scriptedFaults struct {
 type spell struct {
 	what     string
 	from, to time.Duration
+	// every is after how long it comes again, up to until; 0 is never.
+	every, until time.Duration
 }
 
 func (f *scriptedFaults) add(t *testing.T, text string) {
 	what, rest, _ := strings.Cut(text, " ")
 	s := scenario{t: t}
 	w := s.words(rest)
-	f.spells = append(f.spells, spell{what: what, from: s.duration(w["from"]), to: s.duration(w["to"])})
+	sp := spell{what: what, from: s.duration(w["from"]), to: s.duration(w["to"])}
+	if w["every"] != "" {
+		sp.every, sp.until = s.duration(w["every"]), s.duration(w["until"])
+	}
+	f.spells = append(f.spells, sp)
 }
 
 func (f *scriptedFaults) on(w *sim.World, what string) bool {
 	start := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 	for _, s := range f.spells {
-		if s.what == what && !w.Now.Before(start.Add(s.from)) && w.Now.Before(start.Add(s.to)) {
+		in := w.Now.Sub(start) - s.from
+		if s.every > 0 && in > 0 && in < s.until-s.from {
+			in %= s.every
+		}
+		if s.what == what && in >= 0 && in < s.to-s.from {
 			return true
 		}
 	}
 	return false
 }
 
-// Read fails while the source is down.
+// Read fails while the source, or the one metric, is down; it lacks the candidate while
+// that is stale, one metric's while that is absent, fails and lacks in turns while it
+// alternates, and brings nothing new while it lags.
 func (f *scriptedFaults) Read(w *sim.World, _ *sim.Run, q analysis.Query) *analysis.Reading {
-	if !f.on(w, "source") {
-		return nil
+	failed := analysis.ErrorReading(q, "connection refused")
+	lacking := analysis.Reading{Metric: q.Metric.Name, From: q.From, To: q.To, Status: analysis.StatusOK, Stable: analysis.Sample{Fresh: true, N: 100}}
+	late := analysis.Reading{Metric: q.Metric.Name, From: q.From, To: q.From, Status: analysis.StatusOK}
+	turn := w.Now.Unix()/10%2 == 0
+	switch {
+	case f.on(w, "source"), f.on(w, "metric/"+q.Metric.Name), f.on(w, "alternating") && turn:
+		return &failed
+	case f.on(w, "stale"), f.on(w, "absent/"+q.Metric.Name), f.on(w, "alternating"):
+		return &lacking
+	case f.on(w, "late"):
+		return &late
 	}
-	r := analysis.ErrorReading(q, "connection refused")
-	return &r
+	return nil
 }
+
+// Hangs leaves readings without an answer while the source hangs.
+func (f *scriptedFaults) Hangs(w *sim.World, _ *sim.Run) bool { return f.on(w, "hang") }
 
 // Shift fails while the router is down, and loses answers while it is lossy.
 func (f *scriptedFaults) Shift(w *sim.World, _ sim.Write) sim.ShiftFault {
@@ -404,6 +488,8 @@ func (f *scriptedFaults) Shift(w *sim.World, _ sim.Write) sim.ShiftFault {
 		return sim.ShiftFault{Apply: true, Failure: gone}
 	case f.on(w, "slow"):
 		return sim.ShiftFault{Apply: true, Delay: 20 * time.Second}
+	case f.on(w, "unfenced"):
+		return sim.ShiftFault{Apply: true, Delay: 20 * time.Second, Unfenced: true}
 	}
 	return sim.ShiftFault{Apply: true}
 }
