@@ -45,8 +45,11 @@ func (b Builtin) Definition(name, source string) analysis.Metric {
 
 // builtinFamily is one file of definitions.
 type builtinFamily struct {
-	Family  string             `yaml:"family" required:"true"`
-	About   string             `yaml:"about" required:"true"`
+	Family string `yaml:"family" required:"true"`
+	About  string `yaml:"about" required:"true"`
+	// Source is how belayd's config declares the source that the metrics are for, where
+	// that takes more than its kind.
+	Source  Raw                `yaml:"source"`
 	Metrics map[string]Builtin `yaml:"metrics" required:"true"`
 }
 
@@ -62,6 +65,19 @@ func Builtins() []string {
 		}
 	}
 	slices.Sort(out)
+	return out
+}
+
+// Recipes are the families that come with the declaration of their source: what
+// stands under a source's name in belayd's config.
+func Recipes() map[string]Raw {
+	out := map[string]Raw{}
+	for _, ref := range Builtins() {
+		family, _, _ := strings.Cut(ref, "/")
+		if f, ok := readFamily(family); ok && f.Source != "" {
+			out[family] = f.Source
+		}
+	}
 	return out
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/azuremonitor"
+	"github.com/belayd/belay/analysis/httpjson"
 	"github.com/belayd/belay/analysis/loganalytics"
 	"github.com/belayd/belay/analysis/prometheus"
 	"github.com/belayd/belay/analysis/scrape"
@@ -81,6 +82,11 @@ func emptySources(t *testing.T) map[string]func() (analysis.Source, *nobody) {
 		"loganalytics": func() (analysis.Source, *nobody) {
 			n := &nobody{answer: `{"tables":[]}`}
 			s, err := loganalytics.New(loganalytics.Config{Workspace: id, Credential: anyone{}, Client: &http.Client{Transport: n}})
+			return made(s, err, n)
+		},
+		"httpjson": func() (analysis.Source, *nobody) {
+			n := &nobody{answer: `{}`}
+			s, err := httpjson.New(httpjson.Config{URL: "https://vendor.example/?q=${query}", Query: "q", Client: &http.Client{Transport: n}})
 			return made(s, err, n)
 		},
 		"azuremonitor": func() (analysis.Source, *nobody) {
