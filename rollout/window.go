@@ -52,7 +52,7 @@ func (w *Windows) within(t time.Time) bool {
 		if err != nil {
 			continue
 		}
-		if began := s.Next(t.Add(-o.For)); !began.IsZero() && !began.After(t) {
+		if began := nextWall(s, t.Add(-o.For)); !began.IsZero() && !began.After(t) {
 			return true
 		}
 	}
@@ -67,7 +67,7 @@ func (w *Windows) opens(t time.Time) time.Time {
 		if err != nil {
 			continue
 		}
-		if n := s.Next(t); !n.IsZero() && (first.IsZero() || n.Before(first)) {
+		if n := nextWall(s, t); !n.IsZero() && (first.IsZero() || n.Before(first)) {
 			first = n
 		}
 	}
@@ -81,7 +81,37 @@ func nextCron(expr, zone string, t time.Time) time.Time {
 	if err != nil {
 		return time.Time{}
 	}
-	return s.Next(t.In(location(zone)))
+	return nextWall(s, t.In(location(zone)))
+}
+
+// nextWall is the first instant of the schedule after t, by the clocks of t's zone. An
+// instant in the hour that summer time leaves out comes as much later as the clocks
+// are put forward (02:30 at 03:30); of an hour that comes twice the first counts.
+func nextWall(s cron.Schedule, t time.Time) time.Time {
+	_, before := t.Add(-24 * time.Hour).Zone()
+	_, now := t.Zone()
+	wall := t.UTC().Add(time.Duration(min(before, now)) * time.Second) // from before the lost hour, where there is one
+	for range 200 {
+		if wall = s.Next(wall); wall.IsZero() {
+			return wall
+		}
+		if at := atWall(wall, t.Location()); at.After(t) {
+			return at
+		}
+	}
+	return time.Time{}
+}
+
+// atWall is the first instant at which the zone's clocks show what wall shows in UTC, or,
+// where they leave it out, the one at which they would have without being put forward.
+func atWall(wall time.Time, loc *time.Location) time.Time {
+	_, before := wall.Add(-24 * time.Hour).In(loc).Zone()
+	_, after := wall.Add(24 * time.Hour).In(loc).Zone()
+	early, late := wall.Add(-time.Duration(before)*time.Second).In(loc), wall.Add(-time.Duration(after)*time.Second).In(loc)
+	if early.Hour() == wall.Hour() && early.Minute() == wall.Minute() || late.Hour() != wall.Hour() || late.Minute() != wall.Minute() {
+		return early
+	}
+	return late
 }
 
 // location is the named zone, or UTC when there is none of that name: the policy
