@@ -107,6 +107,7 @@ func (m *machine) preflighted() {
 		return
 	}
 	m.s.Stable = stable
+	m.described()
 	m.s.Confirmed, m.s.ConfirmedAt = &split, m.now()
 	m.advance()
 }

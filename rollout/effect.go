@@ -20,7 +20,8 @@ const (
 	// EffectSetTraffic calls Router.Shift(From, To) once and then reads the split
 	// back once, whatever the outcome. Answer: traffic.
 	EffectSetTraffic EffectKind = "set-traffic"
-	// EffectReadTraffic reads the split once. Answer: traffic.
+	// EffectReadTraffic reads the split once, and with Describe what the router tells of
+	// the deployments. Answer: traffic.
 	EffectReadTraffic EffectKind = "read-traffic"
 	// EffectMeasure reads Metrics, each from its Since to NotBefore. Answer: measured.
 	EffectMeasure EffectKind = "measure"
@@ -51,6 +52,9 @@ type Effect struct {
 	From    *Split `json:"from,omitempty"`
 	To      *Split `json:"to,omitempty"`
 	Forward bool   `json:"forward,omitempty"`
+
+	// Describe is for ReadTraffic.
+	Describe bool `json:"describe,omitempty"`
 
 	// Since is for Measure: the metrics to read, each from its cursor.
 	Since map[string]time.Time `json:"since,omitempty"`

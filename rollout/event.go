@@ -98,10 +98,13 @@ type Event struct {
 	// is the same act.
 	Key string `json:"key,omitempty"`
 
-	Split   *Split        `json:"split,omitempty"`
-	Failure *Failure      `json:"failure,omitempty"`
-	Checks  []CheckResult `json:"checks,omitempty"`
-	Manual  string        `json:"manual,omitempty"`
+	Split   *Split   `json:"split,omitempty"`
+	Failure *Failure `json:"failure,omitempty"`
+	// Deployments are what the router tells of them, in the answers to Preflight and to
+	// a ReadTraffic that describes; nil when it did not answer.
+	Deployments map[string]DeploymentFact `json:"deployments,omitempty"`
+	Checks      []CheckResult             `json:"checks,omitempty"`
+	Manual      string                    `json:"manual,omitempty"`
 	// Versions are those that the router tells of the deployments, by their names.
 	Versions map[string]string  `json:"versions,omitempty"`
 	Readings []analysis.Reading `json:"readings,omitempty"`

@@ -111,7 +111,7 @@ func (m *machine) wantReadings() []Effect {
 	if m.s.Shift != nil {
 		return es
 	}
-	read := Effect{Kind: EffectReadTraffic, Key: "read@" + stamp(at), NotBefore: at}
+	read := Effect{Kind: EffectReadTraffic, Key: "read@" + stamp(at), NotBefore: at, Describe: at.Sub(m.s.FactsAt) >= factsEvery}
 	if old, ok := m.pending(EffectReadTraffic, "read@"); ok {
 		read = old
 	}

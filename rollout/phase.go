@@ -77,4 +77,6 @@ const (
 	ReasonStoreLost       Reason = "store-lost"
 	ReasonSchedule        Reason = "schedule"
 	ReasonEvidenceChanged Reason = "evidence-changed"
+	ReasonNotReady        Reason = "not-ready"
+	ReasonVersionChanged  Reason = "version-changed"
 )

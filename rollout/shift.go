@@ -43,6 +43,7 @@ func (m *machine) traffic() {
 	// An endpoint that is busy with our own write is no outage.
 	waiting := m.s.Shift != nil && m.s.Shift.Sent && m.ev.Failure != nil && m.ev.Failure.Kind == FailureBusy
 	m.sawSplit(read || waiting)
+	m.described()
 	if m.s.Shift == nil {
 		m.watched()
 		return

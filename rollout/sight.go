@@ -231,7 +231,7 @@ func (m *machine) lookMissing() {
 			return
 		}
 	}
-	if h := m.s.Hold; h != nil && h.Self && len(m.s.blind(m.p, time.Time{})) == 0 {
+	if h := m.s.Hold; h != nil && h.Self && len(m.s.blind(m.p, time.Time{})) == 0 && (h.Reason != ReasonNotReady || m.unready() == "") {
 		m.resumeSelf()
 	}
 }

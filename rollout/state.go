@@ -63,6 +63,9 @@ type State struct {
 	LastSent time.Time `json:"lastSent,omitzero"`
 	// Foreign is the last foreign split that was reported and is still there.
 	Foreign *Split `json:"foreign,omitempty"`
+	// Facts are what the router told of stable and the candidate at FactsAt.
+	Facts   map[string]DeploymentFact `json:"facts,omitempty"`
+	FactsAt time.Time                 `json:"factsAt,omitzero"`
 	// Ending is the phase that the rollback under way leads to.
 	Ending Phase `json:"ending,omitempty"`
 

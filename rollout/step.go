@@ -19,6 +19,11 @@ func (m *machine) advance() {
 		m.checkAgain()
 		return
 	case why == "":
+		if unready := m.unready(); unready != "" && m.s.Reached >= 0 {
+			m.hold(Hold{Reason: ReasonNotReady, Self: true, Sentence: fmt.Sprintf("Step %s does not begin: %s", m.p.Steps[next].Name, unready)},
+				"before every step stable and the candidate are ready")
+			return
+		}
 		m.enterStep(next)
 		return
 	}
@@ -57,7 +62,7 @@ func (m *machine) closed(i int) (Reason, string) {
 // enterStep starts step i: its gates are open.
 func (m *machine) enterStep(i int) {
 	st := m.p.Steps[i]
-	rule := m.stepRule(st)
+	rule := m.stepRule(st) + "; " + m.wayBack()
 	m.s.Step = i
 	m.s.Allowed = max(m.s.Allowed, st.Weight)
 	m.s.Overridden, m.s.Waived, m.s.Hold = false, false, nil
@@ -129,6 +134,8 @@ func (m *machine) resumeSelf() {
 	sentence := "The readings are back; what was watched before still counts."
 	if m.s.Hold.Reason == ReasonRouter {
 		sentence = "The endpoint can be read again."
+	} else if m.s.Hold.Reason == ReasonNotReady {
+		sentence = "Stable and the candidate are ready again."
 	}
 	m.s.Hold = nil
 	m.decide(Decision{Kind: DecisionResume, Reason: ReasonDataBack, Sentence: sentence})

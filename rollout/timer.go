@@ -18,6 +18,7 @@ func (m *machine) timers() {
 	if sh := m.s.Shift; m.s.Phase == PhaseRollingBack && sh != nil && !sh.Late && m.now().Sub(sh.Since) >= m.p.Rollback.VerifyWithin {
 		sh.Late = true
 	}
+	m.lookReady()
 	m.lookMissing()
 }
 

@@ -167,7 +167,7 @@ func (l *live) run(ctx context.Context, e rollout.Effect, s rollout.State) (ev r
 	case rollout.EffectSetTraffic:
 		return l.setTraffic(ctx, e)
 	case rollout.EffectReadTraffic:
-		return l.readTraffic(ctx, s)
+		return l.readTraffic(ctx, s, e.Describe)
 	case rollout.EffectAsk, rollout.EffectTell, rollout.EffectPage:
 		return l.deliver(ctx, s, l.referred(e))
 	case rollout.EffectMeasure, rollout.EffectWake:

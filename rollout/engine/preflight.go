@@ -46,6 +46,9 @@ func (l *live) preflight(ctx context.Context) (rollout.Event, bool) {
 		ev.Manual = d.ManualRollback(stable)
 	}
 	ev.Versions = versions(d)
+	if err == nil {
+		ev.Deployments = factsOf(d)
+	}
 	ev.Checks = l.e.cfg.Preflight(call, preflight.Request{
 		Plan: l.plan, Stable: stable, Router: r.Router, Description: d, DescribeErr: err,
 		Metrics: func(ctx context.Context, from, to time.Time) []analysis.Reading {
@@ -78,6 +81,31 @@ func (l *live) names(stable string, versions map[string]string) analysis.Names {
 		Endpoint: l.plan.Endpoint.Name, Stable: stable, Candidate: r.Candidate,
 		StableVersion: versions[stable], CandidateVersion: cmp.Or(versions[r.Candidate], r.Version),
 	}
+}
+
+// factsOf is what a description tells of the deployments, without what it does not.
+func factsOf(d traffic.Description) map[string]rollout.DeploymentFact {
+	facts := make(map[string]rollout.DeploymentFact, len(d.Deployments))
+	told := func(name, field string) bool {
+		return !slices.Contains(d.Untold, "deployments") && !slices.Contains(d.Untold, "deployments."+name) &&
+			!slices.Contains(d.Untold, "deployments."+name+"."+field)
+	}
+	for name, x := range d.Deployments {
+		f := rollout.DeploymentFact{}
+		if told(name, "ready") {
+			if f.Ready = rollout.FactReady; !x.Ready {
+				f.Ready, f.Reason = rollout.FactNotReady, clip(x.Reason, 200)
+			}
+		}
+		if told(name, "instances") {
+			f.Instances = &x.Instances
+		}
+		if told(name, "version") {
+			f.Version = clip(x.Version, 200)
+		}
+		facts[name] = f
+	}
+	return facts
 }
 
 // describe asks the router for what the checks need.

@@ -214,7 +214,7 @@ func (l *live) split(ctx context.Context, r *router) (traffic.Split, error) {
 }
 
 // readTraffic reads the split once. The reads of a rollback take no slot.
-func (l *live) readTraffic(ctx context.Context, s rollout.State) (rollout.Event, bool) {
+func (l *live) readTraffic(ctx context.Context, s rollout.State, describe bool) (rollout.Event, bool) {
 	r := l.e.router(l.plan.Endpoint.Router)
 	if r == nil {
 		return noRouter(l.plan.Endpoint), true
@@ -242,7 +242,12 @@ func (l *live) readTraffic(ctx context.Context, s rollout.State) (rollout.Event,
 		return ev, true
 	}
 	ev.Split = &split
-	return ev, true
+	if describe {
+		if d, err := l.describe(ctx, r); err == nil {
+			ev.Deployments = factsOf(d)
+		}
+	}
+	return ev, ctx.Err() == nil
 }
 
 // compare looks, with the lock held and once after loading, whether the endpoint

@@ -1,0 +1,137 @@
+package rollout
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/belayd/belay/analysis"
+)
+
+// A DeploymentFact is what the router tells of one deployment. What it does not tell is
+// unknown, and nothing is concluded from it.
+type DeploymentFact struct {
+	// Ready is "ready", "not ready", or "" where it is not told; Reason says why it is
+	// not.
+	Ready  string `json:"ready,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	// Instances is how many there are; nil where that is not told.
+	Instances *int `json:"instances,omitempty"`
+	// Version is "" where it is not told.
+	Version string `json:"version,omitempty"`
+}
+
+// The words of DeploymentFact.Ready.
+const (
+	FactReady    = "ready"
+	FactNotReady = "not ready"
+)
+
+// factsEvery is how often the deployments are described while a rollout is carried.
+const factsEvery = 30 * time.Second
+
+// unfit says why a deployment cannot serve; "" when it can, as far as is known.
+func (f DeploymentFact) unfit() string {
+	switch {
+	case f.Ready == FactNotReady && f.Reason != "":
+		return "is not ready: " + f.Reason
+	case f.Ready == FactNotReady:
+		return "is not ready"
+	case f.Instances != nil && *f.Instances < 1:
+		return "has no instances"
+	}
+	return ""
+}
+
+// String is the fact for the record.
+func (f DeploymentFact) String() string {
+	var parts []string
+	if f.Ready != "" {
+		parts = append(parts, f.Ready)
+	}
+	if f.Instances != nil {
+		parts = append(parts, fmt.Sprintf("%d instances", *f.Instances))
+	}
+	if f.Version != "" {
+		parts = append(parts, "version "+f.Version)
+	}
+	if len(parts) == 0 {
+		return "not told by the router"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// described takes what the router tells of stable and the candidate.
+func (m *machine) described() {
+	if m.ev.Deployments == nil {
+		return
+	}
+	was := m.s.Facts
+	m.s.Facts, m.s.FactsAt = map[string]DeploymentFact{}, m.now()
+	for _, name := range []string{m.s.Stable, m.p.Release.Candidate} {
+		fact, told := m.ev.Deployments[name]
+		if !told {
+			continue
+		}
+		if old := was[name]; fact.Version == "" {
+			fact.Version = old.Version // a version that is not told now has not changed
+		} else if old.Version != "" && old.Version != fact.Version && m.exposed() {
+			m.becameAnother(name, old.Version, fact.Version)
+		}
+		m.s.Facts[name] = fact
+	}
+}
+
+// becameAnother voids what was measured of a deployment that is another one now, and
+// holds: nobody checked or approved it.
+func (m *machine) becameAnother(name, was, is string) {
+	sentence := fmt.Sprintf("%s became version %s under the rollout; it was %s. What was measured before counts no more.", name, is, was)
+	if m.s.Reached >= 0 {
+		for _, group := range []analysis.Action{analysis.ActionRollback, analysis.ActionHold, analysis.ActionPage} {
+			m.s.Evidence = m.s.Evidence.Restart(m.p.Panel, group, m.moment())
+		}
+		m.s.Bake.Watched, m.s.Bake.FullSince, m.s.Bake.Extended = 0, time.Time{}, false
+	}
+	if m.s.Versions != nil {
+		m.s.Versions = maps.Clone(m.s.Versions)
+		m.s.Versions[name] = is
+	}
+	m.s.MayEnd, m.s.Overridden, m.s.Waived = false, false, false
+	m.closeGates(sentence)
+	m.hold(Hold{Reason: ReasonVersionChanged, Sentence: sentence}, "a rollout is of one version")
+}
+
+// lookReady holds while stable cannot serve: the candidate may then have all of the
+// traffic, whatever the weights say, and there is nothing to go back to.
+func (m *machine) lookReady() {
+	why := m.s.Facts[m.s.Stable].unfit()
+	if why == "" || m.s.Hold != nil || !m.exposed() {
+		return
+	}
+	m.hold(Hold{Reason: ReasonNotReady, Self: true, Sentence: fmt.Sprintf("%s %s: the way back is gone, and the candidate may serve everything.", m.s.Stable, why)},
+		"stable is ready as long as a rollout is under way")
+}
+
+// unready says why no step may begin: a deployment that must serve cannot.
+func (m *machine) unready() string {
+	for _, name := range []string{m.s.Stable, m.p.Release.Candidate} {
+		if why := m.s.Facts[name].unfit(); why != "" {
+			return fmt.Sprintf("%s %s.", name, why)
+		}
+	}
+	return ""
+}
+
+// wayBack is the way back for the record, with whom to call about it.
+func (m *machine) wayBack() string {
+	owner := m.p.Policy.Owner
+	if owner == "" {
+		owner = "nobody"
+	}
+	contact := "nobody"
+	if len(m.p.Page) > 0 {
+		contact = strings.Join(m.p.Page, ", ")
+	}
+	return fmt.Sprintf("way back: %s (%s), owner %s, paged %s", m.s.Stable, m.s.Facts[m.s.Stable], owner, contact)
+}
