@@ -233,6 +233,14 @@ func (m *machine) dropShift() {
 	}
 }
 
+// Backoff is the pause before the n-th try in a row, n from 1: it doubles from base up
+// to most, and spread, from 0 to 1, takes up to a half of it away, so that not all
+// who wait for one server come back in one instant.
+func Backoff(try int, base, most time.Duration, spread float64) time.Duration {
+	d := backoff(try, base, most)
+	return d - time.Duration(spread*float64(d)/2)
+}
+
 // backoff doubles from base with each try, up to most.
 func backoff(try int, base, most time.Duration) time.Duration {
 	d := base

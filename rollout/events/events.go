@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math/rand/v2"
 	"net/url"
 	"regexp"
 	"slices"
@@ -176,7 +177,7 @@ func (p *Publisher) note(err error) {
 
 // backoff is the pause before the n-th try in a row, n from 1.
 func backoff(n int) time.Duration {
-	return min(250*time.Millisecond<<min(n-1, 10), 10*time.Second)
+	return rollout.Backoff(n, 250*time.Millisecond, 10*time.Second, rand.Float64()) //nolint:gosec // no secret
 }
 
 // token makes one token of a subject: what NATS or people could misread becomes _.

@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -173,5 +174,5 @@ func (t *Trigger) note(err error) {
 
 // backoff is the pause before the n-th try in a row, n from 1.
 func backoff(n int) time.Duration {
-	return min(250*time.Millisecond<<min(n-1, 10), 10*time.Second)
+	return rollout.Backoff(n, 250*time.Millisecond, 10*time.Second, rand.Float64()) //nolint:gosec // no secret
 }
