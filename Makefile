@@ -4,13 +4,28 @@ BIN := .bin
 SEEDS ?= 2000
 FUZZTIME ?= 20s
 
-.PHONY: help build test race lint fuzz cover golden verify sim bench-decisions
+VULN ?= v1.1.4
+
+.PHONY: help build release vuln test race lint fuzz cover golden verify sim bench-decisions
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
 
 build:           ## belay and belayd into .bin, static
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/ ./cmd/belay ./cmd/belayd
+
+release:         ## the programs, their SBOM and sums into .bin/release; built twice, with nothing in common, and compared
+	rm -rf $(BIN)/release $(BIN)/again
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o $(BIN)/release/ ./cmd/belay ./cmd/belayd
+	cache=$$(mktemp -d) && CGO_ENABLED=0 GOCACHE=$$cache $(GO) build -trimpath -ldflags="-s -w" -o $(BIN)/again/ ./cmd/belay ./cmd/belayd && rm -rf $$cache
+	for p in belay belayd; do cmp $(BIN)/release/$$p $(BIN)/again/$$p || exit 1; done; rm -rf $(BIN)/again
+	$(GO) version -m -json $(BIN)/release/belayd $(BIN)/release/belay | jq -s -f deploy/sbom.jq >$(BIN)/release/sbom.cdx.json
+	cd $(BIN)/release && sha256sum belay belayd sbom.cdx.json | tee SHA256SUMS
+
+vuln:            ## known vulnerabilities in what is built; says when the database cannot be asked
+	@out=$$($(GO) run golang.org/x/vuln/cmd/govulncheck@$(VULN) ./... 2>&1); code=$$?; echo "$$out"; \
+	case "$$out" in *vuln.go.dev*|*"no such host"*|*"connection refused"*|*"fetching vulnerabilities"*) \
+		echo "make vuln: the vulnerability database cannot be reached: nothing was checked"; exit 1;; esac; exit $$code
 
 test:            ## every test once, shuffled
 	$(GO) test -shuffle=on ./...

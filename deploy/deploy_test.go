@@ -405,7 +405,7 @@ func TestKubernetes(t *testing.T) {
 		}
 		kinds[doc.Kind] = true
 	}
-	for _, kind := range []string{"Namespace", "ServiceAccount", "StatefulSet", "Service", "NetworkPolicy"} {
+	for _, kind := range []string{"Namespace", "ServiceAccount", "StatefulSet", "Service", "NetworkPolicy", "PodDisruptionBudget"} {
 		if !kinds[kind] {
 			t.Errorf("there is no %s", kind)
 		}
