@@ -29,7 +29,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/belayd/belay/cmd/internal/bulkhead"
 	"github.com/belayd/belay/cmd/internal/drift"
@@ -297,8 +296,7 @@ func (d *daemon) tls() *tls.Config {
 // handler adds /metrics and the notifiers' hooks to the API.
 func (d *daemon) handler(s *api.Server) http.Handler {
 	mux := http.NewServeMux()
-	// Compression would cost each reader that does not read its own buffers.
-	mux.Handle("GET /metrics", promhttp.HandlerFor(&sharedGatherer{Gatherer: d.registry}, promhttp.HandlerOpts{EnableOpenMetrics: true, DisableCompression: true}))
+	mux.Handle("GET /metrics", newMetricsPage(d.registry))
 	mux.Handle("POST /hooks/", http.MaxBytesHandler(hooks{d.now, s}, hookMax))
 	mux.Handle("/", s)
 	return mux

@@ -1,40 +1,69 @@
 package daemon
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"net/http"
 	"runtime"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
 )
 
-// A sharedGatherer gathers once at a time, for all who wait meanwhile: many
-// readers, and those that do not read, cost no more than one.
-type sharedGatherer struct {
-	prometheus.Gatherer
+// A metricsPage gathers and writes the metrics once at a time, for all who wait
+// meanwhile: many readers, and those that do not read, cost no more than one.
+type metricsPage struct {
+	from http.Handler
 
-	mu    sync.Mutex
-	began time.Time
-	was   []*dto.MetricFamily
-	err   error
+	mu   sync.Mutex
+	last map[expfmt.Format]*written // of the few formats that there are
 }
 
-// Gather implements prometheus.Gatherer: it returns what was so after it was
-// called. Nobody may change that.
-func (g *sharedGatherer) Gather() ([]*dto.MetricFamily, error) {
-	called := time.Now()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.began.After(called) {
-		g.began = time.Now()
-		g.was, g.err = g.Gatherer.Gather()
+// newMetricsPage shows what the gatherer gathers.
+func newMetricsPage(from prometheus.Gatherer) *metricsPage {
+	// Compression would cost each reader that does not read its own buffers.
+	options := promhttp.HandlerOpts{EnableOpenMetrics: true, DisableCompression: true}
+	return &metricsPage{from: promhttp.HandlerFor(from, options), last: map[expfmt.Format]*written{}}
+}
+
+// ServeHTTP implements http.Handler: it shows what was so after it was called.
+func (p *metricsPage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	called, format := time.Now(), expfmt.NegotiateIncludingOpenMetrics(r.Header)
+	p.mu.Lock()
+	page := p.last[format]
+	if page == nil || !page.began.After(called) {
+		page = &written{began: time.Now(), header: http.Header{}, status: http.StatusOK}
+		p.from.ServeHTTP(page, r)
+		p.last[format] = page
 	}
-	return g.was, g.err
+	p.mu.Unlock()
+	maps.Copy(w.Header(), page.header)
+	w.WriteHeader(page.status)
+	_, _ = w.Write(page.body.Bytes()) // the reader has gone; there is nobody to tell
 }
+
+// A written answer is kept; nobody changes it once it is written.
+type written struct {
+	began  time.Time
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+// Header implements http.ResponseWriter.
+func (a *written) Header() http.Header { return a.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (a *written) WriteHeader(status int) { a.status = status }
+
+// Write implements http.ResponseWriter.
+func (a *written) Write(b []byte) (int, error) { return a.body.Write(b) }
 
 // registerBuildInfo says which code runs.
 func registerBuildInfo(reg prometheus.Registerer, version string) error {

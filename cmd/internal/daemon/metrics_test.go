@@ -4,11 +4,16 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -124,5 +129,53 @@ func TestMetricsGolden(t *testing.T) {
 		if !strings.Contains(got, " belay_"+name+" ") {
 			t.Errorf("there is no metric belay_%s", name)
 		}
+	}
+}
+
+// Readers who come while the metrics are gathered share the next ones; nobody gets
+// any from before they asked, and each gets the format that they take.
+func TestMetricsPage(t *testing.T) {
+	const readers = 100
+	var gathers atomic.Int32
+	began, release := make(chan struct{}, 1), make(chan struct{})
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "belay_gathers", Help: "So many."}, func() float64 {
+		select {
+		case began <- struct{}{}:
+		default:
+		}
+		<-release
+		return float64(gathers.Add(1))
+	}))
+	page := newMetricsPage(reg)
+	read := func(accept string) *httptest.ResponseRecorder {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+		req.Header.Set("Accept", accept)
+		w := httptest.NewRecorder()
+		page.ServeHTTP(w, req)
+		return w
+	}
+	var all sync.WaitGroup
+	all.Go(func() { read("") })
+	<-began
+	for range readers {
+		all.Go(func() {
+			if w := read(""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "belay_gathers ") {
+				t.Errorf("got %d %s", w.Code, w.Body)
+			}
+		})
+	}
+	time.Sleep(500 * time.Millisecond) // most of them wait by then
+	close(release)
+	all.Wait()
+	if n := gathers.Load(); n > readers/2 {
+		t.Errorf("%d readers at once: gathered %d times, want about 2", readers, n)
+	}
+	before := gathers.Load()
+	if w := read(""); !strings.Contains(w.Body.String(), fmt.Sprintf("belay_gathers %d\n", before+1)) {
+		t.Errorf("a reader afterwards: got %s, want it gathered anew", w.Body)
+	}
+	if w := read("application/openmetrics-text"); !strings.Contains(w.Header().Get("Content-Type"), "openmetrics") || !strings.Contains(w.Body.String(), "# EOF") {
+		t.Errorf("OpenMetrics: got %s %s", w.Header(), w.Body)
 	}
 }
