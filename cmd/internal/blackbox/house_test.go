@@ -77,13 +77,15 @@ type endpoints struct {
 	// the time of each, where somebody wants it.
 	writes map[string][]int
 	wrote  chan time.Time
+	// last is when an endpoint was last written.
+	last map[string]time.Time
 	// broken is the count of green's requests from which on every other one fails; 0
 	// while none does.
 	broken atomic.Int64
 }
 
 func newEndpoints(t testing.TB, names ...string) *endpoints {
-	e := &endpoints{weights: map[string]map[string]int{}, version: map[string]int{}, writes: map[string][]int{}}
+	e := &endpoints{weights: map[string]map[string]int{}, version: map[string]int{}, writes: map[string][]int{}, last: map[string]time.Time{}}
 	for _, n := range names {
 		e.weights[n] = map[string]int{"blue": 100}
 	}
@@ -133,6 +135,7 @@ func (e *endpoints) put(w http.ResponseWriter, r *http.Request) {
 	default:
 		e.weights[name] = in.Weights
 		e.version[name]++
+		e.last[name] = time.Now()
 		e.writes[name] = append(e.writes[name], in.Weights["green"])
 		if e.wrote != nil {
 			e.wrote <- time.Now()
@@ -165,6 +168,13 @@ func (e *endpoints) written(name string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return len(e.writes[name])
+}
+
+// at is when an endpoint was last written.
+func (e *endpoints) at(name string) time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.last[name]
 }
 
 // policy is a policy that is over in seconds, with an approval where gate says
