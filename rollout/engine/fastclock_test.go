@@ -50,6 +50,7 @@ func TestClockPutBack(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				defer w.endAll()
+				w.source.punctual = true
 				var ahead atomic.Int64
 				ahead.Store(int64(time.Hour))
 				w.tune = func(c *Config) { c.wall = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) } }
