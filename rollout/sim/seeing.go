@@ -113,7 +113,7 @@ func (i *Invariants) see(w *World, r *Run, a *account, l Line) {
 	}
 	if gap := a.clock.Sub(a.before); again || gap > r.Plan.UnwatchedAfter() { // nobody watched: that is not the source's fault
 		for name := range g.seen {
-			g.seen[name] = a.clock
+			g.seen[name] = later(g.seen[name], a.clock)
 		}
 		g.split, g.rounds = a.clock, 0
 	}
