@@ -9,7 +9,7 @@ func (m *machine) watched() {
 	}
 	seen := m.ev.Split.Clone()
 	m.s.Observed = &seen
-	if m.s.Confirmed == nil || m.s.Reached < 0 {
+	if m.s.Confirmed == nil || m.s.Asked == nil {
 		return
 	}
 	if seen.Equal(*m.s.Confirmed) {

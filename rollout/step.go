@@ -132,10 +132,10 @@ func (m *machine) hold(h Hold, rule string) {
 // resumeSelf ends a hold that ends by itself: everything is seen again.
 func (m *machine) resumeSelf() {
 	sentence := "The readings are back; what was watched before still counts."
-	if m.s.Hold.Reason == ReasonRouter {
-		sentence = "The endpoint can be read again."
-	} else if m.s.Hold.Reason == ReasonNotReady {
+	if why := m.s.Hold.Reason; why == ReasonNotReady {
 		sentence = "Stable and the candidate are ready again."
+	} else if why == ReasonRouter {
+		sentence = "The endpoint can be read again."
 	}
 	m.s.Hold = nil
 	m.decide(Decision{Kind: DecisionResume, Reason: ReasonDataBack, Sentence: sentence})

@@ -2,6 +2,7 @@ package prometheus
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
 	"time"
 
@@ -162,7 +163,7 @@ func (l *ledger) put(id uint64, p page) {
 		l.sweep(p.written)
 	}
 	l.size += len(p.marks)
-	l.pages[id] = append(ps[:len(ps):len(ps)], p)
+	l.pages[id] = append(slices.Clip(ps), p)
 }
 
 // sweep drops what nobody asked on with, and all where that does not help. The lock

@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/belayd/belay/analysis"
@@ -128,18 +127,4 @@ func selectors(expr parser.Expr) []*parser.VectorSelector {
 		return nil
 	})
 	return out
-}
-
-// sameMatchers says whether every matcher of a is one of b's.
-func sameMatchers(a, b []*labels.Matcher) bool {
-	has := map[string]bool{}
-	for _, m := range b {
-		has[m.String()] = true
-	}
-	for _, m := range a {
-		if !has[m.String()] {
-			return false
-		}
-	}
-	return true
 }

@@ -96,6 +96,7 @@ func Check(text string) error {
 		return nil
 	case parser.ValueTypeMatrix:
 		return at(text, expr.PositionRange(), "it gives a range of samples, one number is wanted", "wrap it in a function such as rate() or max_over_time()")
+	case parser.ValueTypeString, parser.ValueTypeNone:
 	}
 	return at(text, expr.PositionRange(), "it gives a "+string(expr.Type())+", one number is wanted", "")
 }

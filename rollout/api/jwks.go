@@ -195,7 +195,7 @@ type answering struct{ next http.RoundTripper }
 func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
 	next := a.next
 	if next == nil {
-		next = http.DefaultTransport
+		next = http.DefaultTransport //nolint:forbidigo // what a client without a transport means
 	}
 	resp, err := next.RoundTrip(r)
 	if err != nil {

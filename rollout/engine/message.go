@@ -75,8 +75,7 @@ func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (
 // mayHaveArrived reports whether a message that failed may have been taken all the
 // same: it was sent, and its answer was lost.
 func mayHaveArrived(err error) bool {
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Op != "dial"
 	}
 	var timeout net.Error

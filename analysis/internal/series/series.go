@@ -109,9 +109,9 @@ const Uncounted int64 = 1
 // Last is the timestamp of the newest sample at or before to; 0 where there is
 // none.
 func (s *Series) Last(to int64) int64 {
-	for i := len(s.Points) - 1; i >= 0; i-- {
-		if s.Points[i].T <= to {
-			return s.Points[i].T
+	for _, p := range slices.Backward(s.Points) {
+		if p.T <= to {
+			return p.T
 		}
 	}
 	return 0

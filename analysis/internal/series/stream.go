@@ -134,7 +134,7 @@ func NeedsPast(all []*Series, from, to, gap, have int64) bool {
 			since = s.Counted
 		}
 		switch {
-		case p.T > since && p.T <= to && p.T-gap < have && !(p.Created > 0 && p.Created >= p.T-gap):
+		case p.T > since && p.T <= to && p.T-gap < have && (p.Created <= 0 || p.Created < p.T-gap):
 			return true // whether it is new, one must see further back
 		case s.Counted > Uncounted && s.Counted < p.T && s.Counted < from:
 			return true

@@ -65,7 +65,7 @@ func comesBack(t *testing.T, file, old, with string, says []string, refused stri
 	w.start()
 	for _, s := range says {
 		// Strangers are not told why.
-		if got := w.problems(); !strings.Contains(got, s) && !(shut && strings.Contains(w.logs.String(), s)) {
+		if got := w.problems(); !strings.Contains(got, s) && (!shut || !strings.Contains(w.logs.String(), s)) {
 			t.Errorf("/readyz: got %q, want %q", got, s)
 		}
 	}

@@ -48,7 +48,7 @@ func build(t testing.TB, name string, tags ...string) string {
 	programs.Lock()
 	defer programs.Unlock()
 	if programs.dir == "" {
-		dir, err := os.MkdirTemp("", "belay-blackbox-")
+		dir, err := os.MkdirTemp("", "belay-blackbox-") //nolint:usetesting // the programs outlive the test that builds them; TestMain removes them
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -42,9 +43,7 @@ func TestPasted(t *testing.T) {
 		"by the environment": {map[string]string{"BELAY_SERVER": d.URL}, nil},
 	} {
 		s := newShell(t)
-		for k, v := range c.vars {
-			s.vars[k] = v
-		}
+		maps.Copy(s.vars, c.vars)
 		s.run(append([]string{"status", r.ID}, c.args...)...)
 		text := s.out.String()
 		if strings.Contains(text, "2026-11-24T") || !strings.Contains(text, "until 12:00:30 (in 2h0m)") {

@@ -34,7 +34,7 @@ func newMetricsPage(from prometheus.Gatherer) *metricsPage {
 
 // ServeHTTP implements http.Handler: it shows what was so after it was called.
 func (p *metricsPage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	called, format := time.Now(), expfmt.NegotiateIncludingOpenMetrics(r.Header)
+	called, format := time.Now(), expfmt.NegotiateAccept(r.Header, expfmt.DefaultOpenMetricsAcceptedFormats()...)
 	p.mu.Lock()
 	page := p.last[format]
 	if page == nil || !page.began.After(called) {

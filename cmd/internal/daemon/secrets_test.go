@@ -130,8 +130,7 @@ func fileSettings(t reflect.Type, seen map[reflect.Type]bool) []string {
 	}
 	seen[t] = true
 	var out []string
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		if name := f.Tag.Get("yaml"); strings.HasSuffix(name, "File") {
 			out = append(out, name)
 		}
