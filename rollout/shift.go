@@ -104,6 +104,10 @@ func (m *machine) sent(sh *Shift) {
 	}
 	sh.NotBefore = m.now().Add(max(wait, min(f.RetryAfter, time.Minute)))
 	if sh.Why == ShiftRollback {
+		if f.Kind == FailureForeign && m.ev.Split == nil && sh.Failure != clip(f.Message) {
+			m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Rule: "a rollback shifts from what it reads",
+				Sentence: fmt.Sprintf("The router says that somebody else changed the split, which could not be read: %s.", f.Message)})
+		}
 		sh.Failure = clip(f.Message)
 		return
 	}

@@ -16,8 +16,8 @@ type Sight struct {
 	// Name is a guardrail's, analysis.BudgetName, or splitName.
 	Name string `json:"name"`
 	// Seen is the end of the last usable reading, or from when on one was due. Due is
-	// later where a deployment's series are still to appear: their absence counts from
-	// there.
+	// later where a deployment's series are still to appear for the first time: their
+	// absence counts from there.
 	Seen time.Time `json:"seen"`
 	Due  time.Time `json:"due,omitzero"`
 	// Lacks is why the last reading was of no use: OutcomeNoData or OutcomeError; ""
@@ -201,7 +201,7 @@ func (m *machine) sawUpTo(v *Sight, to time.Time) {
 	if to.After(m.now()) {
 		to = m.now()
 	}
-	v.Seen, v.Lacks = later(v.Seen, to), ""
+	v.Seen, v.Due, v.Lacks = later(v.Seen, to), time.Time{}, ""
 	if rule, _ := m.s.rule(m.p, *v); m.now().Sub(v.Seen) < rule.After {
 		v.Told = time.Time{}
 	}

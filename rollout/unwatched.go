@@ -26,8 +26,7 @@ func (m *machine) unwatched(gap time.Duration) {
 	m.s.Looks, m.s.Back = looksAgain, m.now()
 	m.s.Bake.Needs = max(m.s.Bake.Needs, m.s.Bake.Watched+max(m.p.Settle, looksAgain*m.p.Interval))
 	for i := range m.s.Sights {
-		v := &m.s.Sights[i]
-		v.Seen, v.Due = v.Seen.Add(gap), v.Due.Add(gap)
+		m.s.Sights[i].Seen = m.s.Sights[i].Seen.Add(gap)
 	}
 	if sh := m.s.Shift; sh != nil && sh.Why != ShiftRollback {
 		sh.Since = sh.Since.Add(gap)
