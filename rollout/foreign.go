@@ -42,7 +42,7 @@ func (m *machine) foreign(seen Split) {
 	case ForeignRollback:
 		m.rollback(ReasonForeignChange, sentence, rule, PhaseRolledBack)
 	case ForeignRestore:
-		if m.s.Restored || (m.s.Hold != nil && !m.s.Hold.Self) {
+		if m.s.Reached < 0 || m.s.Restored || (m.s.Hold != nil && !m.s.Hold.Self) {
 			m.holdForeign(sentence, rule)
 			return
 		}

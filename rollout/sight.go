@@ -9,13 +9,13 @@ import (
 	"github.com/belayd/belay/analysis"
 )
 
-// A Sight says up to when one thing that is judged was seen. Blindness is an age: the
-// time since then, whatever kept the readings away or made them late. The labels only
-// choose whose rule applies.
+// A Sight says when one thing that is judged was last seen. Blindness is an age: the
+// time since then, whatever kept the readings away. The labels only choose whose rule
+// applies. A reading that is later than onNoData allows shows nothing.
 type Sight struct {
 	// Name is a guardrail's, analysis.BudgetName, or splitName.
 	Name string `json:"name"`
-	// Seen is the end of the last usable reading, or from when on one was due. Due is
+	// Seen is the instant of the last usable reading, or from when on one was due. Due is
 	// later where a deployment's series are still to appear for the first time: their
 	// absence counts from there.
 	Seen time.Time `json:"seen"`
@@ -195,15 +195,14 @@ func (m *machine) answeredTo(name string) time.Time {
 	return time.Time{}
 }
 
-// sawUpTo notes a usable reading that ends at `to`. One that is too late leaves the
-// thing missing.
+// sawUpTo notes a reading that ends at `to`. One that is later than onNoData allows is of
+// no use: what it tells of is over, and the thing stays missing.
 func (m *machine) sawUpTo(v *Sight, to time.Time) {
-	if to.After(m.now()) {
-		to = m.now()
-	}
-	v.Seen, v.Due, v.Lacks = later(v.Seen, to), time.Time{}, ""
-	if rule, _ := m.s.rule(m.p, *v); m.now().Sub(v.Seen) < rule.After {
-		v.Told = time.Time{}
+	v.Due, v.Lacks = time.Time{}, ""
+	if m.now().Sub(to) < m.p.OnNoData.After || v.Name == splitName {
+		v.Seen, v.Told = later(v.Seen, m.now()), time.Time{}
+	} else {
+		v.Seen = later(v.Seen, to)
 	}
 }
 

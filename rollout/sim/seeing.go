@@ -168,7 +168,11 @@ func (i *Invariants) readings(w *World, r *Run, a *account, l Line, things []thi
 		}
 		if label == "" {
 			g.brought = true
-			g.seen[x.name] = later(g.seen[x.name], rd.To)
+			seen := rd.To
+			if a.clock.Sub(rd.To) < r.Plan.OnNoData.After { // no later than the rule allows: it counts when it comes
+				seen = a.clock
+			}
+			g.seen[x.name] = later(g.seen[x.name], seen)
 			g.read[x.name] = true
 			continue
 		}
@@ -357,6 +361,9 @@ func (i *Invariants) checkSelf(w *World, r *Run, a *account) {
 	h := r.State.Hold
 	if h == nil || !h.Self || r.State.Phase != rollout.PhaseHeld || !unseen(h.Reason) {
 		return
+	}
+	if r.State.At.Sub(h.Since) < r.Plan.Interval {
+		return // it may begin right before the reading that ends it
 	}
 	if a.seesAll(r) && a.clock.Sub(a.sight.split) < unreadMost {
 		i.fail(w, r, SelfHold, "held since %s for readings that are back", h.Since.UTC().Format("15:04:05"))
