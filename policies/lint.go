@@ -115,9 +115,10 @@ func (c *checker) warn(path, code, got, hint string) {
 }
 
 // lint warns about what is legal and unwise in the parts of a policy that have no
-// errors: what is wrong is told in one run.
+// errors: what is wrong is told in one run. Where more is wrong than is reported, no
+// part is known to be free of errors.
 func (c *checker) lint(errs Problems) {
-	if c.policy.Base {
+	if c.policy.Base || len(errs) > MaxProblems || len(c.problems) > MaxProblems {
 		return
 	}
 	sound := func(parts ...string) bool {
