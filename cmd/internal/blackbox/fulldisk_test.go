@@ -28,7 +28,7 @@ import (
 // of it stands in the journal, which still verifies, and belayd killed at that
 // point comes back to the same end.
 func TestRollbackOnFullDisk(t *testing.T) {
-	disk := smallDisk(t, 24<<20)
+	disk := smallDisk(t, 64<<20) // no step goes forward without the reserve, which asks for 32 MiB free
 	e := newEndpoints(t, "recs")
 	var broken atomic.Int64 // the count of requests from which on every other one fails
 	green := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -61,16 +61,20 @@ func TestRollbackOnFullDisk(t *testing.T) {
 	id := ids(w)[0]
 	eventually(t, "a watched second", func() bool { r := status(w, id); return r.Phase == "baking" && len(r.Guardrails) == 1 })
 
-	// What is free within the store's file is used up by releases that are refused.
-	fill(t, filepath.Join(disk, "ballast"))
+	// What is free within the store's file is used up by releases that are refused, and
+	// what it gives up of its reserve by the ballast.
 	full := ""
 	for n := 0; full == "" && n < 500; n++ {
+		fill(t, filepath.Join(disk, "ballast"))
 		if code, out := w.run("", "start", "--policy", "recs", "--candidate", "green", "--version", fmt.Sprint("w", n)); code == 1 {
 			full = out
 		}
 	}
 	if !strings.Contains(full, "no space left on its disk; free some") {
 		t.Fatalf("start on a full disk: got %q, want why, and the remedy", full)
+	}
+	if !strings.Contains(w.logs.String(), "store reserve given up") {
+		t.Error("a full disk: got the reserve kept, want it given up before anything is refused")
 	}
 
 	began := time.Now()
@@ -130,10 +134,10 @@ func smallDisk(t *testing.T, size int64) string {
 	return mnt
 }
 
-// fill writes a file until the disk is full.
+// fill writes at a file's end until the disk is full.
 func fill(t *testing.T, path string) {
 	t.Helper()
-	f, err := os.Create(path)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
