@@ -261,10 +261,14 @@ func run(t *testing.T, s settings) *belayd {
 	return b
 }
 
+// write puts a whole file in place of what was there: belayd may be reading it.
 func (b *belayd) write(name, text string) {
 	b.t.Helper()
 	path := filepath.Join(b.dir, name)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(path+".new", []byte(text), 0o600), os.Rename(path+".new", path)); err != nil {
 		b.t.Fatal(err)
 	}
 }

@@ -262,10 +262,12 @@ func TestReloadNamesRestart(t *testing.T) {
 // address of its own, needs no auth.
 func TestRunningConfig(t *testing.T) {
 	token := TokenConfig{Name: "ci", Roles: []string{"start"}, SHA256: strings.Repeat("0", 64)}
-	wide := Config{file: "belayd.yaml", Listen: "0.0.0.0:7070", Store: StoreConfig{Bolt: &BoltConfig{Path: "a"}}, Auth: AuthConfig{Tokens: []TokenConfig{token}}}
+	wide := Config{file: "belayd.yaml", Listen: "0.0.0.0:7070", Queue: 100,
+		Store: StoreConfig{Bolt: &BoltConfig{Path: "a"}}, Auth: AuthConfig{Tokens: []TokenConfig{token}}}
 	local := wide
 	local.Listen, local.Auth = "127.0.0.1:7070", AuthConfig{}
-	if _, _, err := local.running(&wide); err == nil || !strings.Contains(err.Error(), "listen needs a restart") {
+	if _, _, err := local.running(&wide); err == nil || !strings.Contains(err.Error(), "listen needs a restart") ||
+		!strings.Contains(err.Error(), "no auth is configured") {
 		t.Errorf("auth away and listen with it: got %v, want it refused", err)
 	}
 	now, waiting, err := wide.running(&local)
@@ -274,7 +276,8 @@ func TestRunningConfig(t *testing.T) {
 	}
 	cards := wide
 	cards.Auth = AuthConfig{TLS: &TLSConfig{}, MTLS: &MTLSConfig{}}
-	if _, _, err := cards.running(&wide); err == nil || !strings.Contains(err.Error(), "auth.tls needs a restart") {
+	if _, _, err := cards.running(&wide); err == nil || !strings.Contains(err.Error(), "auth.tls needs a restart") ||
+		!strings.Contains(err.Error(), "add auth.tls") {
 		t.Errorf("client certificates where there is no TLS: got %v, want it refused", err)
 	}
 	plain := cards
