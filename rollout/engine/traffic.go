@@ -243,12 +243,17 @@ func (l *live) readTraffic(ctx context.Context, s rollout.State, describe bool) 
 	}
 	ev.Split = &split
 	if describe {
-		if d, err := l.describe(ctx, r); err == nil {
+		soon, done := context.WithTimeout(ctx, describeWithin)
+		defer done()
+		if d, err := l.describe(soon, r); err == nil {
 			ev.Deployments = factsOf(d)
 		}
 	}
 	return ev, ctx.Err() == nil
 }
+
+// describeWithin is how long what was read of the split waits for a description.
+const describeWithin = 5 * time.Second
 
 // compare looks, with the lock held and once after loading, whether the endpoint
 // shows a later step than the journal knows of: then the store lost records, and
