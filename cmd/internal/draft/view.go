@@ -68,7 +68,7 @@ func newView(o Options, live Live) *view {
 	if len(v.Name) > 60 {
 		v.Name = strings.TrimRight(v.Name[:60], "-")
 	}
-	v.Owner = cmp.Or(o.Owner, tags["owner"])
+	v.Owner = strings.TrimSpace(oneLine(cmp.Or(o.Owner, tags["owner"])))
 	v.OwnerTold = v.Owner != ""
 	v.Owner = cmp.Or(v.Owner, "fill-in-who-answers")
 	if o.Kind == AzureML {
@@ -188,7 +188,8 @@ func quote(s string) (string, error) {
 	return strings.TrimSuffix(out.String(), "\n"), err
 }
 
-// oneLine is a text from outside in a comment: it cannot end it.
+// oneLine is a text from outside where a policy or a comment has one line: it cannot
+// end it.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == 0x2028 || r == 0x2029 || r == 0xfeff {
