@@ -10,7 +10,8 @@
 //   - Belay gets no hint. The policy, the config file and the addresses in it are
 //     all that the daemon is given; what makes the demo quick is said in the
 //     policy.
-//   - Speed divides the policy's durations (its interval excepted), the latencies
+//   - Speed divides the policy's durations (except its interval and for how
+//     long readings may be missing or undecided), the latencies
 //     and the bucket bounds, and multiplies the load. Nothing else.
 //
 // It does not decide anything about a rollout and holds no rollout code.

@@ -10,7 +10,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Speed divides every duration and latency of the policy but the interval.
+// Speed divides every duration and latency of the policy but the interval and what
+// the machine needs for evidence: how long readings may be missing or undecided.
 func TestPolicyScales(t *testing.T) {
 	one, err := policyText(Options{Speed: 1})
 	if err != nil {
@@ -23,9 +24,10 @@ func TestPolicyScales(t *testing.T) {
 	for _, c := range []struct{ at1, at4 string }{
 		{"interval: 1s", "interval: 1s"},
 		{"settle: 2s", "settle: 500ms"},
-		{"maxExtend: 30s", "maxExtend: 7500ms"},
+		{"maxExtend: 30s", "maxExtend: 30s"},
 		{"weight: 5%, bake: 20s", "weight: 5%, bake: 5s"},
-		{"after: 4s, then: hold, rollbackAfter: 10s", "after: 1s, then: hold, rollbackAfter: 2500ms"},
+		{"after: 4s, then: hold, rollbackAfter: 10s", "after: 4s, then: hold, rollbackAfter: 2500ms"},
+		{"onSourceError: {after: 10s", "onSourceError: {after: 10s"},
 		{`"<= 450ms"`, `"<= 112.5ms"`},
 	} {
 		if !strings.Contains(one, c.at1) {
