@@ -61,7 +61,7 @@ func TestUndeliveredPage(t *testing.T) {
 			`8m30s: taken by "backup", ended false: oncall since 7m50.1s (end false)`,
 			"11m0s: nothing", "12m30s: nothing"}},
 		{"all are down for a while", "policy page=oncall,backup\nfault oncall from=0s to=1h\nfault backup from=0s to=8m20s", []time.Duration{8*time.Minute + 15*time.Second, 8*time.Minute + 55*time.Second}, []string{
-			`8m15s: taken by "", ended false: oncall since 7m50.1s (end false) backup since 7m50.1s (end false)`,
+			`8m15s: taken by "", ended false: oncall since 7m50.1s (end false) backup since 7m50.2s (end false)`,
 			`8m55s: taken by "backup", ended false: oncall since 7m50.1s (end false)`}},
 		{"nobody takes the page before it ends", "policy page=oncall\nfault oncall from=0s to=11m", []time.Duration{10*time.Minute + 40*time.Second, 11*time.Minute + 40*time.Second}, []string{
 			`10m40s: taken by "", ended true: oncall since 9m0.1s (end true)`, "11m40s: nothing"}},
@@ -118,7 +118,7 @@ model green from=13m failures=0.1%
 fault oncall from=8m30s to=14m
 begin
 run 1h`)
-	want := []string{"7m50.1s oncall page", "11m50.1s backup page", "13m0.1s backup end", "14m3.4s oncall end"}
+	want := []string{"7m50.1s oncall page", "11m50.2s backup page", "13m0.1s backup end", "14m3.4s oncall end"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("pages (-want +got):\n%s", diff)
 	}
