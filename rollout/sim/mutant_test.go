@@ -206,15 +206,6 @@ var mutants = map[string]mutant{
 		}
 		return rollout.Next(p, s, ev)
 	}},
-	// The next step is begun while a person has paused.
-	"a paused rollout climbs on": {sim.StoppedWrite, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
-		n := rollout.Next(p, s, ev)
-		if n.Phase == rollout.PhasePaused && n.Shift == nil && n.Confirmed != nil {
-			from, to := n.Confirmed.Clone(), rollout.Split{Weights: map[string]int{p.Release.Candidate: 100}}
-			n.Outbox = append(n.Outbox, rollout.Effect{ID: fmt.Sprintf("%s/%d/p", p.ID, n.Seq), Kind: rollout.EffectSetTraffic, Key: "p", From: &from, To: &to, Forward: true})
-		}
-		return n
-	}},
 	// Whatever the source answers counts as good.
 	"no reading is ever missing": {sim.BlindBake, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		return rollout.Next(p, s, neverMissing(ev))
@@ -282,13 +273,6 @@ var mutants = map[string]mutant{
 		n := rollout.Next(p, s, ev)
 		n.Outbox = slices.DeleteFunc(slices.Clone(n.Outbox), func(e rollout.Effect) bool { return e.Kind == rollout.EffectPreflight })
 		return n
-	}},
-	// The bake runs backwards.
-	"the machine breaks itself": {sim.Internal, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
-		if s.Seq%50 == 49 {
-			s.Bake.Watched = -time.Hour
-		}
-		return rollout.Next(p, s, ev)
 	}},
 	// Pages say whatever was said last to a person.
 	"a page says something else": {sim.PageText, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
