@@ -166,9 +166,9 @@ func usePrometheus(t *testing.T, w *demo.World, url string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	patient := strings.Replace(string(policy), "onNoData: {after: 2s", "onNoData: {after: 15s", 1)
+	patient := strings.Replace(string(policy), "onNoData: {after: 4s", "onNoData: {after: 15s", 1)
 	if patient == string(policy) {
-		t.Fatalf("the demo's policy has no onNoData of 2s:\n%s", policy)
+		t.Fatalf("the demo's policy has no onNoData of 4s:\n%s", policy)
 	}
 	if err := os.WriteFile(w.Policy, []byte(patient), 0o600); err != nil {
 		t.Fatal(err)
