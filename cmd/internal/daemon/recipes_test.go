@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,7 +25,7 @@ var windowed = regexp.MustCompile(`\[[0-9]+s\]`)
 type vendor struct {
 	t       *testing.T
 	answers map[string]string
-	asked   int
+	asked   atomic.Int64 // a source asks several questions at once
 }
 
 func newVendor(t *testing.T, family string) *vendor {
@@ -44,7 +45,7 @@ func newVendor(t *testing.T, family string) *vendor {
 
 // RoundTrip finds the answer to what the request asks.
 func (v *vendor) RoundTrip(r *http.Request) (*http.Response, error) {
-	v.asked++
+	v.asked.Add(1)
 	q := r.URL.Query()
 	question := q.Get("query") + q.Get("q") + q.Get("target") + q.Get("metricSelector")
 	if s := q.Get("entitySelector"); s != "" {
@@ -93,7 +94,7 @@ func TestRecipes(t *testing.T) {
 				b, _ := policies.FindBuiltin(ref)
 				q := analysis.Query{Metric: b.Definition(name, "vendor"), From: time.Now().Add(-10 * time.Minute), To: time.Now(),
 					Names: analysis.Names{Endpoint: "recs", Stable: "blue", Candidate: "green"}}
-				v.asked = 0
+				v.asked.Store(0)
 				rs, err := s.Read(t.Context(), []analysis.Query{q})
 				if err != nil {
 					t.Fatal(err)
@@ -105,8 +106,8 @@ func TestRecipes(t *testing.T) {
 				if name == "failures" && (r.Stable.K != 7 || r.Candidate.K != 0) {
 					t.Errorf("%s: got k %v and %v, want 7 and 0", ref, r.Stable.K, r.Candidate.K)
 				}
-				if _, all := v.answers["*"]; all && v.asked != 1 {
-					t.Errorf("%s: got %d requests, want one", ref, v.asked)
+				if _, all := v.answers["*"]; all && v.asked.Load() != 1 {
+					t.Errorf("%s: got %d requests, want one", ref, v.asked.Load())
 				}
 			}
 		})
