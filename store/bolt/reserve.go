@@ -30,6 +30,10 @@ type reserve struct {
 // reserveAgain is how long after a try in vain the reserve is written again.
 const reserveAgain = time.Minute
 
+// reserveLook is how often a writer that has nothing to write looks whether there is
+// room for a reserve that is missing.
+const reserveLook = 15 * time.Second
+
 // release cuts the file down to a size and reports whether that gave any space
 // back.
 func (r *reserve) release(to int64) bool {
@@ -127,6 +131,20 @@ type Space struct {
 	// Reserved says that the whole reserve is there. Without it, or with Free below
 	// Options.Reserve, nothing new should be started.
 	Reserved bool
+	// Reserve is the size of the whole reserve, in bytes, and Path where it stands.
+	Reserve int64
+	Path    string
+}
+
+// Needs says what a person does about a missing reserve, and how much room it takes.
+func (s Space) Needs() string {
+	have := "an unknown amount"
+	if s.FreeKnown {
+		have = fmt.Sprintf("%d MiB", s.Free>>20)
+	}
+	// A file system keeps some blocks of its own beside the reserve's.
+	return fmt.Sprintf("free space on the disk of %s until %d MiB are free (now %s); belayd notices by itself",
+		s.Path, 2*s.Reserve>>20, have)
 }
 
 // Space returns the room the store has now.
@@ -135,7 +153,8 @@ func (s *Store) Space() (Space, error) {
 	if err != nil {
 		return Space{}, fmt.Errorf("space of store: %w", err)
 	}
-	space := Space{File: info.Size(), Reserved: s.reserve.size > 0 && s.reserve.left.Load() == s.reserve.size}
+	space := Space{File: info.Size(), Reserve: s.reserve.size, Path: s.path}
+	space.Reserved = s.reserve.size > 0 && s.reserve.left.Load() == s.reserve.size
 	space.Free, space.FreeKnown = freeBytes(filepath.Dir(s.path))
 	return space, nil
 }

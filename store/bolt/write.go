@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -90,14 +91,19 @@ func (s *Store) submit(ctx context.Context, w *write) (store.Revision, error) {
 	}
 }
 
-// run is the writer: it commits what waits until Close.
+// run is the writer: it commits what waits until Close. A reserve that is missing
+// comes back although nobody writes.
 func (s *Store) run() {
 	defer close(s.stopped)
 	debug.SetPanicOnFault(true)
+	missing := time.NewTicker(reserveLook)
+	defer missing.Stop()
 	for {
 		select {
 		case w := <-s.queue:
 			s.commitGroup(s.gather(w))
+		case <-missing.C:
+			s.keepReserve()
 		case <-s.closing:
 			return
 		}

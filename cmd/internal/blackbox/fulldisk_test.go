@@ -77,6 +77,10 @@ func TestRollbackOnFullDisk(t *testing.T) {
 		t.Error("a full disk: got the reserve kept, want it given up before anything is refused")
 	}
 
+	if _, out := w.run("", "doctor"); !strings.Contains(out, "until 32 MiB are free") {
+		t.Errorf("doctor without the reserve: got %s, want how much is to be freed", out)
+	}
+
 	began := time.Now()
 	broken.Store(began.UnixMilli() / 2)
 	eventually(t, "green to have nothing", func() bool { return e.green("recs") == 0 })

@@ -310,7 +310,7 @@ func (d *daemon) hindered() error {
 		return err
 	}
 	if !space.Reserved {
-		return errors.New("the store has no reserve: free some space on its disk")
+		return errors.New("the store has no reserve: " + space.Needs())
 	}
 	return nil
 }
@@ -322,7 +322,7 @@ func (d *daemon) problems(context.Context) []string {
 		out = append(out, "store: "+err.Error())
 	}
 	if space, err := d.store.Space(); err == nil && !space.Reserved {
-		out = append(out, "store: the disk is full: free some space; rollbacks and deletes still work")
+		out = append(out, "store: its reserve is missing, so that no step goes forward: "+space.Needs())
 	}
 	if p := d.reloading.refusal(); p != "" {
 		out = append(out, p)
