@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -133,9 +134,9 @@ func (w *world) untrustedLease() {
 
 // unknownAppend loses one append and says that its outcome is unknown.
 func (w *world) unknownAppend() {
-	n := 0
+	var n atomic.Int64 // The store asks without a lock, several appends at a time.
 	w.store.Fault = func(mem.Op) (bool, error) {
-		if n++; n == w.turn+2 {
+		if n.Add(1) == int64(w.turn+2) {
 			return false, store.ErrUnknown
 		}
 		return true, nil

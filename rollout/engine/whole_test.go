@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -154,11 +155,13 @@ func TestRouterFaults(t *testing.T) {
 						w.failAt(25)
 						want = rollout.PhaseRolledBack
 					}
-					seen := map[string]bool{}
+					var seen sync.Map
 					w.router.Hook = func(ctx context.Context, c *traffictest.Call) (bool, error) {
 						w.check(c)
-						if k := c.To.String(); c.Op == traffictest.OpShift && !seen[k] {
-							seen[k] = true
+						if c.Op != traffictest.OpShift {
+							return true, nil
+						}
+						if _, again := seen.LoadOrStore(c.To.String(), true); !again {
 							return fault(ctx, c)
 						}
 						return true, nil
