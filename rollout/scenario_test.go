@@ -458,11 +458,21 @@ func (f *scriptedFaults) on(w *sim.World, what string) bool {
 
 // Read fails while the source, or the one metric, is down; it lacks the candidate while
 // that is stale, one metric's while that is absent, fails and lacks in turns while it
-// alternates, and brings nothing new while it lags.
+// alternates, brings nothing new while it is late, and tells of three minutes ago while
+// it is behind.
 func (f *scriptedFaults) Read(w *sim.World, _ *sim.Run, q analysis.Query) *analysis.Reading {
 	failed := analysis.ErrorReading(q, "connection refused")
 	lacking := analysis.Reading{Metric: q.Metric.Name, From: q.From, To: q.To, Status: analysis.StatusOK, Stable: analysis.Sample{Fresh: true, N: 100}}
 	late := analysis.Reading{Metric: q.Metric.Name, From: q.From, To: q.From, Status: analysis.StatusOK}
+	behind := lacking
+	behind.Stable.Buckets = []analysis.Bucket{{Upper: 0.05}, {Upper: 0.1, Count: 50}, {Upper: 0.2, Count: 50}, {Upper: 0.3}, {Upper: 0.5}, {Upper: 1}}
+	if q.Metric.Name == "watched" {
+		behind.Stable.K = 90
+	}
+	behind.To, behind.Candidate = w.Now.Add(-3*time.Minute), behind.Stable
+	if !behind.To.After(q.From) {
+		behind = late
+	}
 	turn := w.Now.Unix()/10%2 == 0
 	switch {
 	case f.on(w, "source"), f.on(w, "metric/"+q.Metric.Name), f.on(w, "alternating") && turn:
@@ -471,6 +481,8 @@ func (f *scriptedFaults) Read(w *sim.World, _ *sim.Run, q analysis.Query) *analy
 		return &lacking
 	case f.on(w, "late"):
 		return &late
+	case f.on(w, "behind"):
+		return &behind
 	}
 	return nil
 }

@@ -23,6 +23,8 @@ type Sight struct {
 	// Lacks is why the last reading was of no use: OutcomeNoData or OutcomeError; ""
 	// when it was of use, or brought nothing new.
 	Lacks analysis.Outcome `json:"lacks,omitempty"`
+	// Late: since then a reading came that is later than onNoData allows.
+	Late bool `json:"late,omitempty"`
 	// Read: a usable reading came in the present step.
 	Read bool `json:"read,omitempty"`
 	// Optional: the step may end without it.
@@ -41,9 +43,11 @@ const unreadAfter = 2 * time.Minute
 
 // A blindness is what has not been seen for longer than its rule allows.
 type blindness struct {
-	// since is the oldest sight's; names are all that are missing for the same reason.
+	// since is the oldest sight's; names are all that are missing for the same reason;
+	// late is true when one of them came too late.
 	since  time.Time
 	names  []string
+	late   bool
 	reason Reason
 	rule   MissingPolicy
 }
@@ -96,7 +100,7 @@ func (s *State) blind(p *Plan, from time.Time) []blindness {
 			i = len(bs) - 1
 		}
 		b := &bs[i]
-		b.names = append(b.names, v.Name)
+		b.names, b.late = append(b.names, v.Name), b.late || v.Late
 		if v.Seen.Before(b.since) {
 			b.since = v.Seen
 		}
@@ -108,10 +112,13 @@ func (s *State) blind(p *Plan, from time.Time) []blindness {
 // is missing.
 func (b blindness) sentence() string {
 	since, what := b.since.UTC().Format("15:04:05 UTC"), strings.Join(b.names, ", ")
-	switch b.reason {
-	case ReasonRouter:
+	switch {
+	case b.reason == ReasonRouter:
 		return fmt.Sprintf("The endpoint could not be read since %s.", since)
-	case ReasonNoData:
+	case b.reason == ReasonNoData && b.late:
+		return fmt.Sprintf("What the source answers is %s old or older since %s (%s): it is behind, or this host's clock is ahead.",
+			b.rule.After, since, what)
+	case b.reason == ReasonNoData:
 		return fmt.Sprintf("The candidate is missing in what the source answers since %s (%s).", since, what)
 	default:
 		return fmt.Sprintf("The source does not answer, or only partly, since %s (%s).", since, what)
@@ -196,14 +203,13 @@ func (m *machine) answeredTo(name string) time.Time {
 }
 
 // sawUpTo notes a reading that ends at `to`. One that is later than onNoData allows is of
-// no use: what it tells of is over, and the thing stays missing.
+// no use: what it tells of is over, and the thing stays missing for as long as it was.
 func (m *machine) sawUpTo(v *Sight, to time.Time) {
 	v.Due, v.Lacks = time.Time{}, ""
-	if m.now().Sub(to) < m.p.OnNoData.After || v.Name == splitName {
-		v.Seen, v.Told = later(v.Seen, m.now()), time.Time{}
-	} else {
-		v.Seen = later(v.Seen, to)
+	if v.Late = v.Name != splitName && m.now().Sub(to) >= m.p.OnNoData.After; v.Late {
+		return
 	}
+	v.Seen, v.Told = later(v.Seen, m.now()), time.Time{}
 }
 
 // sawSplit notes whether the endpoint could be read.

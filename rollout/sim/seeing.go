@@ -167,19 +167,19 @@ func (i *Invariants) readings(w *World, r *Run, a *account, l Line, things []thi
 			label = g.label(x, rd, serves)
 		}
 		if label == "" {
-			g.brought = true
-			seen := rd.To
-			if a.clock.Sub(rd.To) < r.Plan.OnNoData.After { // no later than the rule allows: it counts when it comes
-				seen = a.clock
-			}
-			g.seen[x.name] = later(g.seen[x.name], seen)
-			g.read[x.name] = true
+			g.brought, g.read[x.name] = true, true
+		}
+		if late := a.clock.Sub(rd.To) >= r.Plan.OnNoData.After; label == "" && !late { // it counts when it comes
+			g.seen[x.name] = later(g.seen[x.name], a.clock)
 			continue
 		}
-		if whole = false; x.required {
+		whole = false
+		if label == "" {
+			continue
+		}
+		if g.labels[label] = true; x.required {
 			lacks = x.name + " (" + string(label) + ")"
 		}
-		g.labels[label] = true
 	}
 	for _, rd := range l.Event.Readings {
 		if rd.Status == analysis.StatusOK && rd.To.After(g.cursor[rd.Metric]) && (rd.Candidate.Fresh || !serves) {
