@@ -89,9 +89,8 @@ type Config struct {
 
 // Source asks one address. It is safe for concurrent use.
 type Source struct {
-	cfg    Config
-	client *http.Client
-	pause  fetch.Pause
+	cfg   Config
+	pause fetch.Pause
 }
 
 var _ analysis.Source = (*Source)(nil)
@@ -107,9 +106,7 @@ func New(cfg Config) (*Source, error) {
 	cfg.MaxLookback = cmp.Or(cfg.MaxLookback, time.Hour)
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 4<<20)
 	cfg.Parallel = cmp.Or(cfg.Parallel, 4)
-	client := *cfg.Client
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	s := &Source{cfg: cfg, client: &client}
+	s := &Source{cfg: cfg}
 	vars := map[string]string{"query": "q"}
 	for _, n := range analysis.VariableNames {
 		vars[n] = "x"

@@ -84,6 +84,7 @@ func TestReadAnswers(t *testing.T) {
 		"429, then good":    {[]reply{{429, "1", `{"error":{"code":"ThrottledError"}}`}, {200, "", good}}, ""},
 		"429 for long":      {[]reply{{429, "300", `{"error":{"code":"ThrottledError","message":"` + token + `"}}`}}, "429 Too Many Requests (ThrottledError)"},
 		"partial":           {[]reply{{200, "", strings.TrimSuffix(good, "}") + `,"error":{"code":"PartialError","message":"` + token + `"}}`}}, "partial: PartialError"},
+		"a redirect":        {[]reply{{302, "", "https://login.example/sign-in?x=" + token}}, "302 Found to https://login.example/sign-in, and redirects are not followed"},
 		"no rights":         {[]reply{{403, "", `{"error":{"code":"InsufficientAccessError","message":"` + token + `"}}`}}, "(InsufficientAccessError): does belayd's identity"},
 		"bad query":         {[]reply{{400, "", `{"error":{"code":"BadArgumentError","innererror":{"code":"SemanticError"}}}`}}, "(SemanticError)"},
 		"NaN":               {[]reply{{200, "", fmt.Sprintf(table, `["blue","recs","NaN",1]`)}}, `"NaN"`},
@@ -111,6 +112,9 @@ func TestReadAnswers(t *testing.T) {
 				w.Header().Set("Content-Type", "application/json")
 				if x.retry != "" {
 					w.Header().Set("Retry-After", x.retry)
+				}
+				if x.status == http.StatusFound {
+					w.Header().Set("Location", x.text)
 				}
 				w.WriteHeader(x.status)
 				_, _ = fmt.Fprint(w, x.text)

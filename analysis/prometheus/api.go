@@ -156,7 +156,7 @@ func (a *api) read(resp *http.Response, body io.Reader) (*result, error) {
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if kind != "application/json" && kind != "application/stream+json" {
 		if resp.StatusCode != http.StatusOK {
-			return nil, fmt.Errorf("it answered %s", fetch.Status(resp.StatusCode))
+			return nil, fmt.Errorf("it answered %s", fetch.Answer(resp))
 		}
 		return nil, fmt.Errorf("it answered %s, not JSON: a login page, or not the API's address", cmp.Or(kind, "something"))
 	}
@@ -172,7 +172,7 @@ func (a *api) read(resp *http.Response, body io.Reader) (*result, error) {
 		return nil, said.public()
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("it answered %s", fetch.Status(resp.StatusCode))
+		return nil, fmt.Errorf("it answered %s", fetch.Answer(resp))
 	}
 	if err != nil {
 		return nil, err

@@ -105,6 +105,9 @@ func TestDialects(t *testing.T) {
 		"a proxy drops every query": {handler: func(w http.ResponseWriter, _ *http.Request) {
 			answer(w, 400, `{"status":"error","errorType":"bad_data","error":"no expression found in input"}`)
 		}, want: "a proxy drops it"},
+		"a redirect to a login": {handler: func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://login.example/oauth2/start?rd=hunter2", http.StatusFound)
+		}, want: "302 Found to https://login.example/oauth2/start, and redirects are not followed"},
 		"a tenant's header": {handler: func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("X-Scope-OrgID") != "team-a" {
 				answer(w, 401, `{"status":"error","errorType":"unauthorized","error":"no org id"}`)

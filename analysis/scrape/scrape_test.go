@@ -29,6 +29,10 @@ func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer p.mu.Unlock()
 	p.hits[r.URL.Host]++
 	text, ok := p.text[r.URL.Host]
+	if to, redirect := strings.CutPrefix(text, "redirect "); redirect {
+		http.Redirect(w, r, to, http.StatusMovedPermanently)
+		return
+	}
 	if !ok {
 		http.Error(w, "no such page", http.StatusNotFound)
 		return
@@ -149,6 +153,12 @@ func TestReadMissing(t *testing.T) {
 		q.To = time.Now()
 		if r := read(t, s, q); r.Status != analysis.StatusError || !strings.Contains(r.Reason, "1 of 2 targets of green") {
 			t.Errorf("one of green's targets answers 404: got %+v, want an error", r)
+		}
+		time.Sleep(time.Second)
+		p.text["green-1:9100"] = "redirect https://green-1:9443/metrics"
+		q.To = time.Now()
+		if r := read(t, s, q); !strings.Contains(r.Reason, "301 Moved Permanently to https://green-1:9443, and redirects are not followed") {
+			t.Errorf("one of green's targets moved: got %+v, want to be told where to", r)
 		}
 		q.Names.Endpoint = "other"
 		if r := read(t, s, q); r.Status != analysis.StatusError || !strings.Contains(r.Reason, "other") {

@@ -298,7 +298,7 @@ func (t *target) fetch(ctx context.Context, cfg Config, stamp int64) ([]sample, 
 	var flat []sample
 	err = fetch.Do(cfg.Client, req, cfg.Timeout, cfg.MaxBytes, func(resp *http.Response, body io.Reader) error {
 		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("it answered %s", fetch.Status(resp.StatusCode))
+			return fmt.Errorf("it answered %s", fetch.Answer(resp))
 		}
 		var err error
 		flat, err = parse(body, resp.Header, filter{t.keeps, cfg.MaxSeries}, t.name, stamp)

@@ -52,7 +52,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.New("no credential")
 	}
 	opts := &policy.ClientOptions{
-		Transport: cfg.Client,
+		Transport: fetch.Straight(cfg.Client),
 		Telemetry: policy.TelemetryOptions{ApplicationID: "belayd"},
 		Retry: policy.RetryOptions{
 			MaxRetries: 2, RetryDelay: time.Second, MaxRetryDelay: 10 * time.Second, TryTimeout: cfg.Timeout,
@@ -146,7 +146,7 @@ func refusal(resp *http.Response, body []byte) error {
 		Code string
 	}
 	_ = json.Unmarshal(body, &e)
-	text := "it answered " + fetch.Status(resp.StatusCode)
+	text := "it answered " + fetch.Answer(resp)
 	if c := cmp.Or(e.Error.InnerError.Code, e.Error.Code, e.Code, resp.Header.Get("X-Ms-Error-Code")); code.MatchString(c) {
 		text += " (" + c + ")"
 	}

@@ -62,12 +62,20 @@ func Answer(resp *http.Response) string {
 	return text + " to " + at + ", and redirects are not followed: give the address that answers"
 }
 
+// Straight is the client without its redirects: a question goes where its address says,
+// with its credentials, and nowhere else.
+func Straight(client *http.Client) *http.Client {
+	c := *client
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &c
+}
+
 // ErrTooLarge: the answer did not fit into its bound.
 var ErrTooLarge = errors.New("the answer is too large")
 
 var errTimeout = errors.New("fetch: time is up")
 
-// Do makes the request and gives its answer's body, bounded to most bytes after
+// Do makes the request, follows no redirect and gives its answer's body, bounded to most bytes after
 // decompression, to use. All of it must be done within the timeout. Errors say
 // nothing that the request held.
 func Do(client *http.Client, req *http.Request, timeout time.Duration, most int64, use func(*http.Response, io.Reader) error) error {
@@ -86,7 +94,7 @@ func Do(client *http.Client, req *http.Request, timeout time.Duration, most int6
 }
 
 func do(client *http.Client, req *http.Request, most int64, use func(*http.Response, io.Reader) error) error {
-	resp, err := client.Do(req) //nolint:gosec // which addresses may be asked is decided by the daemon's client
+	resp, err := Straight(client).Do(req) //nolint:gosec // which addresses may be asked is decided by the daemon's client
 	if err != nil {
 		return Bare(err)
 	}
