@@ -13,16 +13,17 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+	flag "github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/belayd/belay/cmd/internal/demo"
@@ -31,7 +32,8 @@ import (
 // A command is one word of the command line, with what follows it.
 type command struct {
 	name string
-	// args names the arguments for people: "ID", "[ID]", "FILE...".
+	// args names the arguments for people, "ID", "[ID]", "FILE...", and thereby says
+	// what completes them: see completers.
 	args  string
 	short string
 	long  string
@@ -58,11 +60,16 @@ type env struct {
 	// program is how this program is called, reach the flags that lead to the belayd
 	// that it reached: of the commands that are printed.
 	program, reach string
+	// completing: a shell asks what may stand here; the line is then parsed twice.
+	completing bool
 	// tty: standard output is a terminal of this size; color: it may be coloured.
 	tty           bool
 	width, height int
 	color         bool
 }
+
+// Help shows commands as the table has them, by what they are for.
+func init() { cobra.EnableCommandSorting = false }
 
 // commands is the table of all commands.
 func commands() []*command {
@@ -93,103 +100,91 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 // run finds the command, parses its flags and runs it.
 func (e *env) run(ctx context.Context, args []string) int {
 	e.stdout, e.stderr = filtered(e.stdout), filtered(e.stderr)
-	c, path, rest := find(commands(), args)
-	if c == nil || c.setup == nil {
-		return e.noCommand(c, path, rest)
+	e.completing = len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd)
+	root := e.tree()
+	root.SetArgs(args)
+	c, err := root.ExecuteContextC(ctx)
+	return e.exit(c.CommandPath(), err)
+}
+
+// tree is the table of all commands as cobra takes it.
+func (e *env) tree() *cobra.Command {
+	root := &cobra.Command{
+		Use: "belay", Short: "belay carries releases up a traffic ladder and catches them when they slip.",
+		SilenceErrors: true, SilenceUsage: true, CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	f := newFlags(path)
+	root.SetOut(e.stdout)
+	root.SetErr(e.stderr)
+	root.SetHelpFunc(func(c *cobra.Command, _ []string) { fmt.Fprint(e.stdout, help(c)) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &codeError{exitUsage, err} })
+	version := root.Flags().Bool("version", false, "what belay version prints")
+	e.parent(root, func(ctx context.Context) error {
+		if !*version {
+			return flag.ErrHelp
+		}
+		return versionCommand().setup(newFlags())(ctx, e, nil)
+	})
+	for _, c := range commands() {
+		root.AddCommand(e.command(c))
+	}
+	return root
+}
+
+// command is one command of the tree, with those below it.
+func (e *env) command(c *command) *cobra.Command {
+	out := &cobra.Command{
+		Use: strings.TrimSpace(c.name + " " + c.args), Short: c.short, Long: strings.TrimSpace(c.long),
+		Example: strings.Join(c.examples, "\n"), DisableFlagsInUseLine: true,
+	}
+	if c.setup == nil {
+		e.parent(out, func(context.Context) error { return flag.ErrHelp })
+		for _, s := range c.sub {
+			out.AddCommand(e.command(s))
+		}
+		return out
+	}
+	f := newFlags()
 	do := c.setup(f)
-	positional, err := f.parse(rest)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(e.stdout, help(c, path, f))
-		return exitOK
-	case err != nil:
-		return e.usage(path, err.Error())
-	case len(positional) < c.min:
-		return e.usage(path, "want "+c.args)
-	case c.max >= 0 && len(positional) > c.max:
-		return e.usage(path, fmt.Sprintf("%q is too many; want %s", positional[c.max], orNothing(c.args)))
+	if !e.completing {
+		f.VisitAll(func(x *flag.Flag) { x.Value = once{x.Value, new(bool)} })
 	}
-	return e.exit(path, do(ctx, e, positional))
-}
-
-func orNothing(args string) string {
-	if args == "" {
-		return "no arguments"
-	}
-	return args
-}
-
-// find walks down the table as far as the words go.
-func find(table []*command, args []string) (c *command, path string, rest []string) {
-	path, rest = "belay", args
-	for len(rest) > 0 {
-		i := slices.IndexFunc(table, func(c *command) bool { return c.name == rest[0] })
-		if i < 0 {
-			break
+	out.Flags().AddFlagSet(f.FlagSet)
+	out.Args = func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) < c.min:
+			return usageError("want %s", c.args)
+		case c.max >= 0 && len(args) > c.max:
+			return usageError("%q is too many; want %s", args[c.max], cmp.Or(c.args, "no arguments"))
 		}
-		c, table = table[i], table[i].sub
-		path, rest = path+" "+c.name, rest[1:]
+		return f.check()
 	}
-	return c, path, rest
+	out.RunE = func(x *cobra.Command, args []string) error { return do(x.Context(), e, args) }
+	e.complete(out, c, f)
+	return out
 }
 
-// noCommand answers what is no command: help where it is asked for, and
-// otherwise what there is.
-func (e *env) noCommand(c *command, path string, rest []string) int {
-	table := commands()
-	if c != nil {
-		table = c.sub
-	}
-	switch {
-	case len(rest) == 0:
-		fmt.Fprint(e.stderr, overview(c, path, table))
-		return exitUsage
-	case rest[0] == "help" && len(rest) > 1:
-		return e.run(context.Background(), append(rest[1:], "--help"))
-	case slices.Contains([]string{"help", "--help", "-help", "-h"}, rest[0]):
-		fmt.Fprint(e.stdout, overview(c, path, table))
-		return exitOK
-	case path == "belay" && rest[0] == "--version":
-		return e.run(context.Background(), []string{"version"})
-	}
-	return e.usage(path, fmt.Sprintf("there is no command %q%s", rest[0], meant(rest[0], table)))
-}
-
-// meant names the command that was probably meant.
-func meant(word string, table []*command) string {
-	best, at := "", 3
-	for _, c := range table {
-		if d := distance(word, c.name); d < at {
-			best, at = c.name, d
+// parent makes a command that only has others below it: without one of them it says
+// which there are, or does what alone says.
+func (e *env) parent(c *cobra.Command, alone func(context.Context) error) {
+	c.SuggestionsMinimumDistance = 2
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
 		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// distance is the number of letters to change, add or leave out (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := before
-			if a[i] != b[j] {
-				cost++
-			}
-			before = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		meant := ""
+		if s := c.SuggestionsFor(args[0]); len(s) > 0 {
+			meant = fmt.Sprintf("; did you mean %q?", s[0])
 		}
+		return usageError("there is no command %q%s", args[0], meant)
 	}
-	return row[len(b)]
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		err := alone(c.Context())
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(e.stderr, help(c))
+			return &codeError{code: exitUsage}
+		}
+		return err
+	}
 }
 
 // usage says what is wrong with the command line and how to learn more.

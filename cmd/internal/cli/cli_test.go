@@ -43,23 +43,25 @@ func TestHelp(t *testing.T) {
 func TestUsage(t *testing.T) {
 	s := newShell(t)
 	for line, want := range map[string]string{
-		"":                      "Commands:",
-		"statsu":                `did you mean "status"?`,
-		"frobnicate":            `there is no command "frobnicate"` + "\n",
-		"audit":                 "verify",
-		"audit veirfy":          `did you mean "verify"?`,
-		"status":                "want ID",
-		"status a b":            `"b" is too many; want ID`,
-		"list x":                "want no arguments",
-		"status a --colour":     "flag provided but not defined: -colour",
-		"status a --output xml": "--output: want one of table, json, yaml, name",
-		"list --limit -1":       "--limit",
-		"pause ID":              "--reason",
-		"extend ID --reason r":  "--by",
-		"start --policy p":      "want --policy, --candidate and --version",
-		"completion tcsh":       "bash, zsh or fish",
-		"demo --fault fire":     "--fault: want one of none, failures",
-		"demo --speed 99":       "--speed",
+		"":                                 "Commands:",
+		"statsu":                           `did you mean "status"?`,
+		"frobnicate":                       `there is no command "frobnicate"` + "\n",
+		"audit":                            "verify",
+		"audit veirfy":                     `did you mean "verify"?`,
+		"status":                           "want ID",
+		"status a b":                       `"b" is too many; want ID`,
+		"list x":                           "want no arguments",
+		"status a --colour":                "unknown flag: --colour",
+		"status a --output xml":            "--output: want one of table, json, yaml, name",
+		"list --limit -1":                  "--limit",
+		"list --phase held --phase paused": "given before, as \"held\"",
+		"list --wait=maybe":                "unknown flag",
+		"pause ID":                         "--reason",
+		"extend ID --reason r":             "--by",
+		"start --policy p":                 "want --policy, --candidate and --version",
+		"completion tcsh":                  "bash, zsh, fish or powershell",
+		"demo --fault fire":                "--fault: want one of none, failures",
+		"demo --speed 99":                  "--speed",
 		"start --timeout 3s --policy p --candidate c --version v": "only with --wait",
 		"explain ID --at noon --store testdata/none":              "",
 	} {
@@ -79,7 +81,7 @@ func TestFlagsAnywhere(t *testing.T) {
 	s := newShell(t)
 	id := promoted().ID
 	for _, line := range [][]string{
-		{"status", "--server", d.URL, id}, {"status", id, "--server", d.URL}, {"status", "-server=" + d.URL, "--", id},
+		{"status", "--server", d.URL, id}, {"status", id, "--server", d.URL}, {"status", "--server=" + d.URL, "--", id},
 	} {
 		s.want(exitOK, line...)
 	}

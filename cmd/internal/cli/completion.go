@@ -2,175 +2,197 @@ package cli
 
 import (
 	"context"
-	"flag"
-	"fmt"
-	"io"
+	"maps"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	flag "github.com/spf13/pflag"
+
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/api"
+)
+
+// completeWithin is how long a shell waits for what belayd knows, and completeMost how
+// much of it is offered.
+const (
+	completeWithin = 2 * time.Second
+	completeMost   = 200
 )
 
 func completionCommand() *command {
 	return &command{
-		name: "completion", args: "bash|zsh|fish", short: "Print a completion script for a shell.", min: 1, max: 1,
+		name: "completion", args: "SHELL", short: "Print a completion script for bash, zsh, fish or powershell.", min: 1, max: 1,
+		long: "The script asks belay itself at every key: ids of rollouts, policies, endpoints, contexts and phases are\n" +
+			"those of the belayd that the command line leads to. In bash it needs the package bash-completion.",
 		examples: []string{
 			"source <(belay completion bash)",
 			"belay completion zsh > \"${fpath[1]}/_belay\"",
 			"belay completion fish > ~/.config/fish/completions/belay.fish",
+			"belay completion powershell | Out-String | Invoke-Expression",
 		},
 		setup: func(*flags) run {
 			return func(_ context.Context, e *env, args []string) error {
-				script, ok := map[string]func(io.Writer, []*command) error{"bash": bashScript, "zsh": zshScript, "fish": fishScript}[args[0]]
-				if !ok {
-					return usageError("want bash, zsh or fish (got %q)", args[0])
+				root := e.tree()
+				switch args[0] {
+				case "bash":
+					return root.GenBashCompletionV2(e.stdout, true)
+				case "zsh":
+					return root.GenZshCompletion(e.stdout)
+				case "fish":
+					return root.GenFishCompletion(e.stdout, true)
+				case "powershell":
+					return root.GenPowerShellCompletionWithDesc(e.stdout)
 				}
-				return script(e.stdout, commands())
+				return usageError("want bash, zsh, fish or powershell (got %q)", args[0])
 			}
 		},
 	}
 }
 
-// A completed is a command as completion scripts need it.
-type completed struct {
-	path  string // "audit verify"
-	short string
-	words []string // of commands below it, or of its only argument
-	flags []completedFlag
+// A completer says what may stand at a place, each as "word" or "word\tdescription".
+// One that fails says nothing: an error in the middle of a line that is being typed
+// helps nobody.
+type completer func(ctx context.Context, e *env, f *flags) ([]string, error)
+
+// completers are those of the kinds of names that commands and flags take.
+var completers = map[string]completer{
+	"ID":       completeIDs,
+	"ENDPOINT": completeEndpoints,
+	"POLICY":   completePolicies,
+	"TRIGGER":  completeTriggers,
+	"CONTEXT":  completeContexts,
+	"PHASES":   completePhases,
+	"SHELL": func(context.Context, *env, *flags) ([]string, error) {
+		return []string{"bash", "zsh", "fish", "powershell"}, nil
+	},
 }
 
-type completedFlag struct {
-	name, usage string
-	values      []string
-	file, bare  bool
+// complete tells cobra what completes the arguments and the flags of a command.
+func (e *env) complete(to *cobra.Command, c *command, f *flags) {
+	kind := strings.Trim(c.args, "[].")
+	to.ValidArgsFunction = func(x *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		switch {
+		case strings.HasPrefix(c.args, "FILE"), c.args == "OLD NEW":
+			return nil, cobra.ShellCompDirectiveDefault
+		case c.max >= 0 && len(args) >= c.max:
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return e.offer(x.Context(), kind, f, word)
+	}
+	f.VisitAll(func(x *flag.Flag) {
+		name := x.Name
+		_ = to.RegisterFlagCompletionFunc(name, // it fails for a flag that the command has not, or has already
+			func(x *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+				if values := f.choices[name]; len(values) > 0 {
+					return values, cobra.ShellCompDirectiveNoFileComp
+				}
+				return e.offer(x.Context(), f.kinds[name], f, word)
+			})
+	})
 }
 
-// completions lists every command, the table's own first.
-func completions(path string, table []*command) []completed {
-	top := completed{path: path}
-	out := []completed{}
-	for _, c := range table {
-		top.words = append(top.words, c.name)
-		at := strings.TrimSpace(path + " " + c.name)
-		if c.sub != nil {
-			below := completions(at, c.sub)
-			below[0].short = c.short
-			out = append(out, below...)
-			continue
-		}
-		one := completed{path: at, short: c.short}
-		if strings.Contains(c.args, "|") {
-			one.words = strings.Split(c.args, "|")
-		}
-		f := newFlags("belay " + at)
-		c.setup(f)
-		f.VisitAll(func(x *flag.Flag) {
-			_, usage := flag.UnquoteUsage(x)
-			one.flags = append(one.flags, completedFlag{name: x.Name, usage: usage, values: f.choices[x.Name], file: f.files[x.Name], bare: isBool(x)})
-		})
-		out = append(out, one)
+// offer is what there is of a kind; of a list with commas what may come next.
+func (e *env) offer(ctx context.Context, kind string, f *flags, word string) ([]string, cobra.ShellCompDirective) {
+	if kind == "FILE" {
+		return nil, cobra.ShellCompDirectiveDefault
 	}
-	return append([]completed{top}, out...)
+	after := cobra.ShellCompDirectiveNoFileComp
+	if kind == "POLICY" && strings.ContainsAny(word, `/\.`) {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	ask := completers[kind]
+	if ask == nil {
+		return nil, after
+	}
+	ctx, cancel := context.WithTimeout(ctx, completeWithin)
+	defer cancel()
+	names, err := ask(ctx, e, f)
+	if err != nil {
+		return nil, after
+	}
+	if i := strings.LastIndexByte(word, ','); kind == "PHASES" && i >= 0 {
+		for j := range names {
+			names[j] = word[:i+1] + names[j]
+		}
+	}
+	return names, after
 }
 
-// bashScript prints a completion for bash 4 and later.
-func bashScript(w io.Writer, table []*command) error {
-	var b strings.Builder
-	b.WriteString("# bash completion for belay\n_belay() {\n  local cur prev at w\n  cur=${COMP_WORDS[COMP_CWORD]}\n  prev=${COMP_WORDS[COMP_CWORD-1]}\n  at=\n")
-	all := completions("", table)
-	b.WriteString("  for w in \"${COMP_WORDS[@]:1:$((COMP_CWORD-1))}\"; do\n    case \"${at:+$at }$w\" in\n")
-	var paths []string
-	for _, c := range all[1:] {
-		paths = append(paths, "\""+c.path+"\"")
+// completeIDs are the newest rollouts: of a command that orders something those that
+// have not ended.
+func completeIDs(ctx context.Context, e *env, f *flags) ([]string, error) {
+	filter, from := api.Filter{Limit: completeMost}, &source{connection: f.conn, store: new("")}
+	if f.reads != nil {
+		from = f.reads
+	} else {
+		filter.Phases = []string{"open"}
 	}
-	fmt.Fprintf(&b, "      %s) at=\"${at:+$at }$w\" ;;\n    esac\n  done\n", strings.Join(paths, "|"))
-	b.WriteString("  case \"$at:$prev\" in\n")
-	for _, c := range all {
-		for _, f := range c.flags {
-			switch {
-			case f.file:
-				fmt.Fprintf(&b, "    %q) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n", c.path+":--"+f.name)
-			case len(f.values) > 0:
-				fmt.Fprintf(&b, "    %q) COMPREPLY=($(compgen -W %q -- \"$cur\")); return ;;\n", c.path+":--"+f.name, strings.Join(f.values, " "))
-			case !f.bare:
-				fmt.Fprintf(&b, "    %q) return ;;\n", c.path+":--"+f.name)
-			}
+	r, done, err := from.open(e)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = done() }() // a store that was only read
+	var out []string
+	for x, err := range r.Rollouts(ctx, filter) {
+		if err != nil {
+			return out, err
 		}
+		out = append(out, x.ID+"\t"+safe(x.Endpoint.Name+" "+x.Candidate+" "+x.Version+", "+string(x.Phase)))
 	}
-	b.WriteString("  esac\n  case \"$at\" in\n")
-	for _, c := range all {
-		words := slices.Clone(c.words)
-		for _, f := range c.flags {
-			words = append(words, "--"+f.name)
-		}
-		fmt.Fprintf(&b, "    %q) COMPREPLY=($(compgen -W %q -- \"$cur\")) ;;\n", c.path, strings.Join(words, " "))
-	}
-	b.WriteString("  esac\n}\ncomplete -F _belay belay\n")
-	_, err := io.WriteString(w, b.String())
-	return err
+	return out, nil
 }
 
-// zshScript prints a completion for zsh: that of bash, by zsh's own adapter, so
-// that both are one. It is sourced, or found in fpath as _belay; then its first
-// run is a completion itself.
-func zshScript(w io.Writer, table []*command) error {
-	if _, err := io.WriteString(w, "#compdef belay\nautoload -U +X bashcompinit && bashcompinit\n"); err != nil {
-		return err
-	}
-	if err := bashScript(w, table); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, "[[ $funcstack[1] = _belay ]] && _bash_complete -F _belay\ntrue\n")
-	return err
+func completeEndpoints(ctx context.Context, e *env, f *flags) ([]string, error) {
+	return completed(ctx, e, f, (*api.Client).Endpoints, func(l api.EndpointList) (out []string) {
+		for _, x := range l.Endpoints {
+			out = append(out, safe(x.Router+"/"+x.Name))
+		}
+		return out
+	})
 }
 
-// fishScript prints a completion for fish.
-func fishScript(w io.Writer, table []*command) error {
-	var b strings.Builder
-	all := completions("", table)
-	short := map[string]string{}
-	var paths []string
-	for _, c := range all {
-		short[c.path] = c.short
-		if c.path != "" {
-			paths = append(paths, quoted(c.path))
+func completePolicies(ctx context.Context, e *env, f *flags) ([]string, error) {
+	return completed(ctx, e, f, (*api.Client).Policies, func(l api.PolicyList) (out []string) {
+		for _, x := range l.Policies {
+			out = append(out, safe(x.Name)+"\t"+safe(x.Endpoint.Name+", "+x.Owner))
 		}
-	}
-	// The words before the cursor that are a command, as the command line finds it.
-	fmt.Fprintf(&b, `# fish completion for belay
-complete -c belay -f
-function __belay_at
-  set -l path
-  for w in (commandline -opc)[2..-1]
-    set -l longer (string trim -- "$path $w")
-    contains -- "$longer" %s
-    and set path "$longer"
-  end
-  test "$path" = "$argv"
-end
-`, strings.Join(paths, " "))
-	for _, c := range all {
-		seen := strings.TrimSpace("__belay_at " + c.path)
-		for _, word := range c.words {
-			at := strings.TrimSpace(c.path + " " + word)
-			fmt.Fprintf(&b, "complete -c belay -n %s -a %s -d %s\n", quoted(seen), word, quoted(short[at]))
-		}
-		for _, f := range c.flags {
-			line := fmt.Sprintf("complete -c belay -n %s -l %s -d %s", quoted(seen), f.name, quoted(f.usage))
-			switch {
-			case f.file:
-				line += " -r -F"
-			case len(f.values) > 0:
-				line += " -x -a " + quoted(strings.Join(f.values, " "))
-			case !f.bare:
-				line += " -x"
-			}
-			b.WriteString(line + "\n")
-		}
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
+		return out
+	})
 }
 
-// quoted is s in single quotes, as shells read it.
-func quoted(s string) string {
-	return "'" + strings.ReplaceAll(strings.ReplaceAll(s, `\`, `\\`), "'", `\'`) + "'"
+func completeTriggers(ctx context.Context, e *env, f *flags) ([]string, error) {
+	return completed(ctx, e, f, (*api.Client).Triggers, func(l api.TriggerList) (out []string) {
+		for _, x := range l.Triggers {
+			out = append(out, safe(x.Name))
+		}
+		return out
+	})
+}
+
+// completed asks belayd for a list and takes the names out of it.
+func completed[L any](ctx context.Context, e *env, f *flags, ask func(*api.Client, context.Context) (L, error), names func(L) []string) ([]string, error) {
+	c, err := f.conn.client(e)
+	if err != nil {
+		return nil, err
+	}
+	l, err := ask(c, ctx)
+	if err != nil {
+		return nil, err
+	}
+	return names(l), nil
+}
+
+func completePhases(context.Context, *env, *flags) ([]string, error) {
+	out := []string{"open"}
+	for _, p := range rollout.Phases {
+		out = append(out, string(p))
+	}
+	return out, nil
+}
+
+func completeContexts(_ context.Context, e *env, _ *flags) ([]string, error) {
+	all, err := e.readContexts()
+	return slices.Sorted(maps.Keys(all.Contexts)), err
 }

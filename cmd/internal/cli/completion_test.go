@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"bytes"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +9,16 @@ import (
 	"strings"
 	"testing"
 )
+
+// actAsBelay, set, makes this test program the command line: shells ask it.
+const actAsBelay = "BELAY_TEST_IS_BELAY"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(actAsBelay) != "" {
+		os.Exit(Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
 
 // real finds a program that a test needs, or skips.
 func real(t *testing.T, name string) string {
@@ -23,44 +33,68 @@ func real(t *testing.T, name string) string {
 	return path
 }
 
-// A real bash completes commands, commands below them, flags and their values.
-func TestBashCompletion(t *testing.T) {
-	bash := real(t, "bash")
+// offered is what completes a command line whose last word is being typed.
+func offered(s *shell, words ...string) (names []string) {
+	s.t.Helper()
+	for l := range strings.Lines(s.want(exitOK, append([]string{"__complete"}, words...)...)) {
+		if name, _, _ := strings.Cut(strings.TrimSpace(l), "\t"); name != "" && name[0] != ':' {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Commands, those below them, flags, their values, and what belayd knows complete in
+// their places alone.
+func TestCompletion(t *testing.T) {
+	d := newFakeDaemon(t, baking(), promoted())
 	s := newShell(t)
-	script := filepath.Join(t.TempDir(), "belay.bash")
-	if err := os.WriteFile(script, []byte(s.want(exitOK, "completion", "bash")), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	complete := func(words ...string) []string {
-		t.Helper()
-		cmd := exec.CommandContext(t.Context(), bash, "-c", `source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _belay; printf '%s\n' "${COMPREPLY[@]}"`, "bash", script)
-		cmd.Args = append(cmd.Args, words...)
-		var errs bytes.Buffer
-		cmd.Stderr = &errs
-		out, err := cmd.Output()
-		if err != nil || errs.Len() > 0 {
-			t.Fatalf("complete %q: %v: %s", words, err, errs.String())
-		}
-		return strings.Fields(string(out))
-	}
-	for _, c := range []struct {
-		words []string
-		want  []string
-	}{
-		{[]string{"belay", "re"}, []string{"replay", "reject", "resume"}},
-		{[]string{"belay", "audit", ""}, []string{"verify", "head"}},
-		{[]string{"belay", "context", "d"}, []string{"delete"}},
-		{[]string{"belay", "completion", ""}, []string{"bash", "zsh", "fish"}},
-		{[]string{"belay", "status", "ID", "--out"}, []string{"--output"}},
-		{[]string{"belay", "status", "--output", ""}, []string{"table", "json", "yaml", "name"}},
-		{[]string{"belay", "demo", "--fault", "no"}, []string{"none", "no-data"}},
-		{[]string{"belay", "status", "--server", ""}, nil},
+	s.vars["BELAY_SERVER"] = d.URL
+	s.want(exitOK, "context", "set", "prod", "--server", "https://belay.example")
+	phases := offered(s, "list", "--phase", "")
+	for _, c := range []struct{ line, want string }{
+		{"re", "replay reject resume"},
+		{"audit ?", "verify head"},
+		{"context d", "delete"},
+		{"context use ?", "prod"},
+		{"completion ?", "bash zsh fish powershell"},
+		{"status ID --out", "--output"},
+		{"status --output ?", "table json yaml name"},
+		{"status --output=y", "yaml"},
+		{"demo --fault no", "none no-data"},
+		{"status --server ?", ""},
+		{"status ?", baking().ID + " " + promoted().ID},
+		{"status ID ?", ""},
+		{"rollback ?", baking().ID + " " + promoted().ID},
+		{"status --server x ID --st", "--store"},
+		{"start --policy ?", "recommendations lost"},
+		{"endpoint show ?", "edge/recs edge/ads other/recs"},
+		{"list --endpoint e", "edge/recs edge/ads"},
+		{"list --context ?", "prod"},
+		{"trigger refused ?", "nats:RELEASES nats:NIGHTLY"},
+		{"list --phase held,pa", "held,paused"},
+		{"policy check ?", ""}, // files are the shell's
+		{"list --server http://127.0.0.1:1 --endpoint ?", ""},
 	} {
-		if got := complete(c.words...); !slices.Equal(got, c.want) {
-			t.Errorf("complete %q: got %q, want %q", c.words, got, c.want)
+		words := strings.Fields(c.line)
+		if words[len(words)-1] == "?" {
+			words[len(words)-1] = ""
+		}
+		got := offered(s, words...)
+		if last := words[len(words)-1]; last != "" {
+			got = slices.DeleteFunc(got, func(n string) bool { return !strings.HasPrefix(n, last[strings.Index(last, "=")+1:]) })
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("complete %q: got %q, want %q", c.line, got, c.want)
 		}
 	}
-	all := complete("belay", "")
+	if !slices.Contains(phases, "open") || !slices.Contains(phases, "rolling-back") {
+		t.Errorf("complete list --phase: got %q, want all phases, and open", phases)
+	}
+	if got := d.last("GET"); got.path == "" {
+		t.Error("completion: got no question to belayd, want what it knows")
+	}
+	all := offered(s, "")
 	for _, c := range commands() {
 		if !slices.Contains(all, c.name) {
 			t.Errorf("complete belay: %q is missing in %q", c.name, all)
@@ -68,93 +102,70 @@ func TestBashCompletion(t *testing.T) {
 	}
 }
 
-// The scripts of the other shells name every command and flag.
-func TestCompletionScripts(t *testing.T) {
+// An order offers the rollouts that have not ended; what reads offers all.
+func TestCompletionAsksForOpenRollouts(t *testing.T) {
+	d := newFakeDaemon(t, baking())
 	s := newShell(t)
-	zsh, fish := s.want(exitOK, "completion", "zsh"), ""
-	fish = s.want(exitOK, "completion", "fish")
-	if !strings.HasPrefix(zsh, "#compdef belay\n") {
-		t.Errorf("zsh: got %q", zsh[:40])
-	}
-	for _, c := range completions("", commands()) {
-		for _, f := range c.flags {
-			if !strings.Contains(fish, "-l "+f.name+" ") {
-				t.Errorf("fish: --%s of %s is missing", f.name, c.path)
-			}
-		}
-		for _, w := range c.words {
-			if !strings.Contains(fish, "-a "+w+" ") || !strings.Contains(zsh, w) {
-				t.Errorf("%s %s is missing", c.path, w)
-			}
-		}
-	}
-	for shell, script := range map[string]string{"zsh": zsh, "fish": fish} {
-		path, err := exec.LookPath(shell)
-		if err != nil {
-			continue // its grammar is checked where it is installed
-		}
-		cmd := exec.CommandContext(t.Context(), path, "-n", "/dev/stdin")
-		cmd.Stdin = strings.NewReader(script)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%s -n: %v: %s", shell, err, out)
+	s.vars["BELAY_SERVER"] = d.URL
+	for line, open := range map[string]bool{"rollback": true, "approve": true, "status": false, "explain": false} {
+		offered(s, line, "")
+		if got := d.last("GET").path; strings.Contains(got, "phase=open") != open {
+			t.Errorf("complete %s: asked for %s, want only open ones: %v", line, got, open)
 		}
 	}
 }
 
-// A real zsh, with the options under which its adapter of bash's completions calls
-// the function, offers what bash does at the same place. (What of it begins with
-// the word, zsh chooses itself.)
-func TestZshCompletion(t *testing.T) {
-	zsh := real(t, "zsh")
+// Real shells complete by the scripts, and ask the belay that the line calls.
+func TestShellsComplete(t *testing.T) {
+	d := newFakeDaemon(t, baking())
 	s := newShell(t)
-	script := filepath.Join(t.TempDir(), "belay.zsh")
-	if err := os.WriteFile(script, []byte(s.want(exitOK, "completion", "zsh")), 0o600); err != nil {
+	self, err := os.Executable()
+	if err != nil {
 		t.Fatal(err)
 	}
-	const run = `autoload -U compinit && compinit -u -D; source "$1"; shift
-		go() { emulate -L sh; setopt kshglob noshglob braceexpand nokshautoload ksharrays; COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _belay; print -rl -- "${COMPREPLY[@]}"; }
-		go "$@"`
-	for _, c := range []struct{ line, offers, not string }{
-		{"belay re", "resume", "--output"},
-		{"belay context us", "use", "status"},
-		{"belay context use -", "", "list"},
-		{"belay status ID --out", "--output", "status"},
-		{"belay status --output y", "yaml", "--store"},
-		{"belay policy test --conf", "--config", "schema"},
-		{"belay list --cert-file a", "act.go", "--output"},
-	} {
-		cmd := exec.CommandContext(t.Context(), zsh, append([]string{"-f", "-c", run, "zsh", script}, strings.Fields(c.line)...)...)
-		out, err := cmd.CombinedOutput()
-		got := strings.Fields(string(out))
-		if err != nil || c.offers != "" && !slices.Contains(got, c.offers) || slices.Contains(got, c.not) {
-			t.Errorf("complete %q: got %q, %v, want it to offer %q, not %q", c.line, got, err, c.offers, c.not)
-		}
-	}
-}
-
-// A real fish completes commands, those below them and flags, each in its place
-// alone.
-func TestFishCompletion(t *testing.T) {
-	fish := real(t, "fish")
-	s := newShell(t)
-	script := filepath.Join(t.TempDir(), "belay.fish")
-	if err := os.WriteFile(script, []byte(s.want(exitOK, "completion", "fish")), 0o600); err != nil {
+	bin := t.TempDir()
+	if err := os.Symlink(self, filepath.Join(bin, "belay")); err != nil {
 		t.Fatal(err)
 	}
-	for line, want := range map[string]string{
-		"belay re": "reject replay resume", "belay context ": "delete list set use", "belay context use ": "", "belay status ID --out": "--output",
-		"belay --server x list --ph": "--phase", "belay status --output y": "yaml", "belay context set --cert": "--cert-file",
-	} {
-		cmd := exec.CommandContext(t.Context(), fish, "--no-config", "-c", `source $argv[1]; complete -C $argv[2]`, script, line)
-		out, err := cmd.CombinedOutput()
-		var got []string
-		for l := range strings.Lines(string(out)) {
-			word, _, _ := strings.Cut(strings.TrimSpace(l), "\t")
-			got = append(got, word)
-		}
-		slices.Sort(got)
-		if err != nil || strings.Join(got, " ") != want {
-			t.Errorf("complete %q: got %q, %v, want %q", line, got, err, want)
-		}
+	shells := map[string]string{
+		"bash": `source /usr/share/bash-completion/bash_completion; source "$1"; shift
+			COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}; COMP_TYPE=37
+			__start_belay; printf '%s\n' "${COMPREPLY[@]}"`,
+		"zsh": `compdef() { :; }; _describe() { while [[ $1 == -* ]]; do shift; done; print -rl -- "${(@P)2}"; }; _arguments() { :; }
+			source "$1"; shift; words=("$@"); CURRENT=$#; _belay`,
+		"fish": `source $argv[1]; complete -C (string join " " -- $argv[2..-1])`,
+	}
+	for name, run := range shells {
+		t.Run(name, func(t *testing.T) {
+			program := real(t, name)
+			script := filepath.Join(t.TempDir(), "belay."+name)
+			if err := os.WriteFile(script, []byte(s.want(exitOK, "completion", name)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range []struct{ line, offers, not string }{
+				{"belay re", "resume", "--output"},
+				{"belay audit v", "verify", "status"},
+				{"belay status " + baking().ID[:3], baking().ID, "status"},
+				{"belay status ID --out", "--output", "--store"},
+				{"belay status --output y", "yaml", ""},
+				{"belay demo --fault no", "no-data", ""},
+			} {
+				flag := map[string][]string{"fish": {"--no-config", "-c", run, script}, "zsh": {"-f", "-c", run, "zsh", script}, "bash": {"--norc", "-c", run, "bash", script}}[name]
+				cmd := exec.CommandContext(t.Context(), program, append(flag, strings.Fields(c.line)...)...)
+				cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), actAsBelay+"=1", "BELAY_SERVER="+d.URL, "HOME="+t.TempDir())
+				out, err := cmd.CombinedOutput()
+				var got []string
+				for l := range strings.Lines(string(out)) {
+					word, _, _ := strings.Cut(strings.TrimSpace(l), "\t")
+					if name == "zsh" {
+						word, _, _ = strings.Cut(word, ":")
+					}
+					got = append(got, strings.Fields(word + " -")[0])
+				}
+				if err != nil || !slices.Contains(got, c.offers) || slices.Contains(got, c.not) {
+					t.Errorf("complete %q: got %q, %v, want it to offer %q, not %q", c.line, out, err, c.offers, c.not)
+				}
+			}
+		})
 	}
 }

@@ -45,14 +45,15 @@ type connection struct {
 
 // connection declares the flags with which belayd is reached.
 func (f *flags) connection() *connection {
-	return &connection{
+	f.conn = &connection{
 		server:    f.String("server", "", "`URL` of belayd, or unix:PATH (BELAY_SERVER, else the context's, else "+defaultSocket+" or "+defaultServer+")"),
 		tokenFile: f.file("token-file", "`FILE` that holds a token (BELAY_TOKEN_FILE, else the context's)"),
 		certFile:  f.file("cert-file", "`FILE` of a client certificate, for a belayd with auth.mtls (BELAY_CERT_FILE, else the context's)"),
 		keyFile:   f.file("key-file", "`FILE` of its private key, if that is not in --cert-file (BELAY_KEY_FILE, else the context's)"),
 		caFile:    f.file("ca-file", "`FILE` of certificates that the server's must be signed by (BELAY_CA_FILE, else the context's)"),
-		context:   f.String("context", "", "`NAME` of a context (BELAY_CONTEXT, else the current one)"),
+		context:   f.named("CONTEXT", "context", "`NAME` of a context (BELAY_CONTEXT, else the current one)"),
 	}
+	return f.conn
 }
 
 // client connects by the flags, the environment and the context, in this order.
@@ -177,7 +178,8 @@ type source struct {
 
 // source declares the flags of a command that also reads a store.
 func (f *flags) source() *source {
-	return &source{connection: f.connection(), store: f.file("store", "`FILE` of a store to read instead, without a daemon")}
+	f.reads = &source{connection: f.connection(), store: f.file("store", "`FILE` of a store to read instead, without a daemon")}
+	return f.reads
 }
 
 // openWhole is open for a command that vouches for the whole store: the file is

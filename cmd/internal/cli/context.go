@@ -221,7 +221,7 @@ func contextSet() *command {
 
 func contextUse() *command {
 	return &command{
-		name: "use", args: "NAME", short: "Make a context the current one.", min: 1, max: 1, examples: []string{"belay context use prod"},
+		name: "use", args: "CONTEXT", short: "Make a context the current one.", min: 1, max: 1, examples: []string{"belay context use prod"},
 		setup: func(*flags) run {
 			return func(_ context.Context, e *env, args []string) error {
 				all, err := e.readContexts()
@@ -240,7 +240,7 @@ func contextUse() *command {
 
 func contextDelete() *command {
 	return &command{
-		name: "delete", args: "NAME", short: "Forget a context.", min: 1, max: 1, examples: []string{"belay context delete staging"},
+		name: "delete", args: "CONTEXT", short: "Forget a context.", min: 1, max: 1, examples: []string{"belay context delete staging"},
 		setup: func(*flags) run {
 			return func(_ context.Context, e *env, args []string) error {
 				all, err := e.readContexts()

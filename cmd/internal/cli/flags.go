@@ -1,50 +1,45 @@
 package cli
 
 import (
-	"flag"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
+
+	"github.com/spf13/cobra"
+	flag "github.com/spf13/pflag"
 )
 
-// flags are those of one command, with what help and completion need of them.
+// flags are those of one command, with what completion needs of them.
 type flags struct {
 	*flag.FlagSet
 	// choices are the values that a flag may have, where they are few.
 	choices map[string][]string
-	// files are the flags whose value is a file.
-	files map[string]bool
+	// kinds say what other flags name, as completers lists it.
+	kinds map[string]string
+	// conn is how the command reaches belayd, reads where it reads rollouts; nil where
+	// it does not.
+	conn  *connection
+	reads *source
 }
 
-func newFlags(path string) *flags {
-	f := &flags{FlagSet: flag.NewFlagSet(path, flag.ContinueOnError), choices: map[string][]string{}, files: map[string]bool{}}
-	f.SetOutput(io.Discard)
-	f.Usage = func() {}
-	return f
+func newFlags() *flags {
+	return &flags{
+		FlagSet: flag.NewFlagSet("", flag.ContinueOnError), choices: map[string][]string{}, kinds: map[string]string{},
+	}
 }
 
-// parse reads flags and arguments in any order; after -- there are no flags.
-func (f *flags) parse(args []string) (positional []string, err error) {
-	var last []string
-	if i := slices.Index(args, "--"); i >= 0 {
-		args, last = args[:i], args[i+1:]
-	}
-	for {
-		if err := f.Parse(args); err != nil {
-			return nil, err
+// check refuses values that are no choice.
+func (f *flags) check() error {
+	var err error
+	f.VisitAll(func(x *flag.Flag) {
+		allowed := f.choices[x.Name]
+		switch v := x.Value.String(); {
+		case err != nil:
+		case len(allowed) > 0 && !slices.Contains(allowed, v):
+			err = usageError("--%s: want one of %s (got %q)", x.Name, strings.Join(allowed, ", "), v)
 		}
-		if f.NArg() == 0 {
-			break
-		}
-		positional, args = append(positional, f.Arg(0)), f.Args()[1:]
-	}
-	for name, allowed := range f.choices {
-		if v := f.Lookup(name).Value.String(); !slices.Contains(allowed, v) {
-			return nil, fmt.Errorf("--%s: want one of %s (got %q)", name, strings.Join(allowed, ", "), v)
-		}
-	}
-	return append(positional, last...), nil
+	})
+	return err
 }
 
 // choice declares a flag with few values; the first is the default.
@@ -54,84 +49,100 @@ func (f *flags) choice(name, usage string, values ...string) *string {
 }
 
 // file declares a flag whose value is a file. Usage names it in backquotes.
-func (f *flags) file(name, usage string) *string {
-	f.files[name] = true
+func (f *flags) file(name, usage string) *string { return f.named("FILE", name, usage) }
+
+// named declares a flag whose value names something of a kind that completers has.
+func (f *flags) named(kind, name, usage string) *string {
+	f.kinds[name] = kind
 	return f.String(name, "", usage)
 }
 
-// isBool reports whether a flag takes no value.
-func isBool(x *flag.Flag) bool {
-	b, ok := x.Value.(interface{ IsBoolFlag() bool })
-	return ok && b.IsBoolFlag()
+// A once is a flag's value that may be given once: of two the last would win in
+// silence.
+type once struct {
+	flag.Value
+	given *bool
 }
 
-// overview lists the commands of a table.
-func overview(c *command, path string, table []*command) string {
-	var b strings.Builder
-	if c == nil {
-		b.WriteString("belay carries releases up a traffic ladder and catches them when they slip.\n\n")
-	} else {
-		fmt.Fprintf(&b, "%s\n\n", c.short)
+func (o once) Set(s string) error {
+	if *o.given {
+		return fmt.Errorf("it was given before, as %q", o.Value)
 	}
-	fmt.Fprintf(&b, "Usage: %s COMMAND\n\nCommands:\n", path)
-	width := 0
-	for _, s := range table {
-		width = max(width, len(s.name+" "+s.args))
-	}
-	for _, s := range table {
-		fmt.Fprintf(&b, "  %-*s  %s\n", width, strings.TrimSpace(s.name+" "+s.args), s.short)
-	}
-	fmt.Fprintf(&b, "\nMore: %s COMMAND --help\n", path)
-	if c == nil {
-		b.WriteString(codesHelp)
-	}
-	return b.String()
+	*o.given = true
+	return o.Value.Set(s)
 }
 
-// help is the text of one command.
-func help(c *command, path string, f *flags) string {
+// help is the text of one command: what it does and takes, or which there are below
+// it.
+func help(c *cobra.Command) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\nUsage: %s\n", c.short, strings.TrimSpace(path+" "+c.args)+flagsHint(f))
-	if c.long != "" {
-		fmt.Fprintf(&b, "\n%s\n", strings.TrimSpace(c.long))
+	fmt.Fprintf(&b, "%s\n\n", c.Short)
+	if c.HasSubCommands() {
+		overview(&b, c)
+		return b.String()
 	}
-	if len(c.examples) > 0 {
-		b.WriteString("\nExamples:\n")
-		for _, x := range c.examples {
-			fmt.Fprintf(&b, "  %s\n", x)
+	var lines [][2]string
+	c.Flags().VisitAll(func(x *flag.Flag) {
+		if x.Name != "help" {
+			lines = append(lines, flagLine(x))
 		}
-	}
-	type line struct{ left, right string }
-	var lines []line
-	width := 0
-	f.VisitAll(func(x *flag.Flag) {
-		value, usage := flag.UnquoteUsage(x)
-		if isBool(x) {
-			value = ""
-		} else if value == "" || value == "string" && len(f.choices[x.Name]) > 0 {
-			value = "VALUE"
-		}
-		if d := x.DefValue; d != "" && d != "false" && d != "0" && d != "0s" {
-			usage += " (" + d + ")"
-		}
-		left := strings.TrimSpace("--" + x.Name + " " + value)
-		width = max(width, len(left))
-		lines = append(lines, line{left, usage})
 	})
+	fmt.Fprintf(&b, "Usage: %s", c.UseLine())
+	if len(lines) > 0 {
+		b.WriteString(" [flags]")
+	}
+	b.WriteString("\n")
+	if c.Long != "" {
+		fmt.Fprintf(&b, "\n%s\n", c.Long)
+	}
+	if c.Example != "" {
+		fmt.Fprintf(&b, "\nExamples:\n  %s\n", strings.ReplaceAll(c.Example, "\n", "\n  "))
+	}
 	if len(lines) > 0 {
 		b.WriteString("\nFlags:\n")
-		for _, l := range lines {
-			fmt.Fprintf(&b, "  %-*s  %s\n", width, l.left, l.right)
-		}
+		columns(&b, lines)
 	}
 	return b.String()
 }
 
-func flagsHint(f *flags) string {
-	any := false
-	f.VisitAll(func(*flag.Flag) { any = true })
-	if any {
-		return " [flags]"
+// flagLine is what help says of a flag: how it is written, and what it does.
+func flagLine(x *flag.Flag) [2]string {
+	value, usage := flag.UnquoteUsage(x)
+	switch {
+	case x.Value.Type() == "bool":
+		value = ""
+	case value == x.Value.Type():
+		value = "VALUE"
 	}
-	return ""
+	if d := x.DefValue; d != "" && d != "false" && d != "0" && d != "0s" {
+		usage += " (" + d + ")"
+	}
+	return [2]string{strings.TrimSpace("--" + x.Name + " " + value), usage}
+}
+
+// overview lists the commands below one.
+func overview(b *strings.Builder, c *cobra.Command) {
+	fmt.Fprintf(b, "Usage: %s COMMAND\n\nCommands:\n", c.CommandPath())
+	var lines [][2]string
+	for _, s := range c.Commands() {
+		if s.IsAvailableCommand() && s.Name() != "help" {
+			lines = append(lines, [2]string{s.Use, s.Short})
+		}
+	}
+	columns(b, lines)
+	fmt.Fprintf(b, "\nMore: %s COMMAND --help\n", c.CommandPath())
+	if !c.HasParent() {
+		b.WriteString(codesHelp)
+	}
+}
+
+// columns writes lines of two columns.
+func columns(b *strings.Builder, lines [][2]string) {
+	width := 0
+	for _, l := range lines {
+		width = max(width, len(l[0]))
+	}
+	for _, l := range lines {
+		fmt.Fprintf(b, "  %-*s  %s\n", width, l[0], l[1])
+	}
 }

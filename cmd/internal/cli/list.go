@@ -21,8 +21,8 @@ func listCommand() *command {
 		},
 		setup: func(f *flags) run {
 			from := f.source()
-			endpoint := f.String("endpoint", "", "only of this endpoint: a `NAME`, or router/name")
-			phase := f.String("phase", "", "only in these `PHASES`, with commas; open: all that have not ended")
+			endpoint := f.named("ENDPOINT", "endpoint", "only of this endpoint: a `NAME`, or router/name")
+			phase := f.named("PHASES", "phase", "only in these `PHASES`, with commas; open: all that have not ended")
 			owner := f.String("owner", "", "only of these `OWNERS`, with commas")
 			limit := f.Int("limit", 50, "at most `N`; 0 is all")
 			output := f.choice("output", "how to print", "table", "json", "yaml", "name")

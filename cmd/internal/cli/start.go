@@ -28,7 +28,7 @@ func startCommand() *command {
 		setup: func(f *flags) run {
 			conn := f.connection()
 			var in api.StartRequest
-			policy := f.file("policy", "`NAME` of a policy, or a file")
+			policy := f.named("POLICY", "policy", "`NAME` of a policy, or a file")
 			f.StringVar(&in.Candidate, "candidate", "", "`DEPLOYMENT` to release")
 			f.StringVar(&in.Version, "version", "", "`VERSION` that it serves")
 			f.StringVar(&in.RequestedBy, "requested-by", "", "on behalf of `WHOM`")
