@@ -17,6 +17,9 @@ func (a *account) looksAgain(w *World, r *Run, l Line) {
 	a.before, a.last, a.now = a.clock, a.now, w.Now
 	if gap := l.Event.At.Sub(a.clock); a.reached && gap > r.Plan.UnwatchedAfter() {
 		a.looks, a.back = 3, w.Now
+		if l.Event.At.Before(a.back) { // readings end by the clock that is behind
+			a.back = l.Event.At
+		}
 	}
 	a.reached = r.State.Reached >= 0
 	old := slices.ContainsFunc(l.Event.Readings, func(rd analysis.Reading) bool { return rd.To.Before(a.back) && rd.To.After(rd.From) })

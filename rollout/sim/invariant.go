@@ -101,8 +101,8 @@ type account struct {
 	clock   time.Time
 	checked time.Time
 	moved   bool
-	// looks is how many readings of the time after back, by the world's clock, are still
-	// to come: there was no event for a while until then.
+	// looks is how many readings of the time after back, by whichever clock is behind, are
+	// still to come: there was no event for a while until then.
 	looks int
 	back  time.Time
 	// before is what clock was before this event.

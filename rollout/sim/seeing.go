@@ -182,7 +182,7 @@ func (i *Invariants) readings(w *World, r *Run, a *account, l Line, things []thi
 		}
 	}
 	for _, rd := range l.Event.Readings {
-		if rd.Status == analysis.StatusOK && rd.To.After(g.cursor[rd.Metric]) && (rd.Candidate.Fresh || !serves) {
+		if rd.Status == analysis.StatusOK && rd.To.After(g.cursor[rd.Metric]) && rd.Candidate.Fresh {
 			g.cursor[rd.Metric] = rd.To
 			if !rd.From.Before(g.since.Add(r.Plan.Settle)) {
 				g.all[rd.Metric] += rd.Candidate.N
