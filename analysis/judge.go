@@ -48,10 +48,12 @@ func (e *Evidence) take(p *Panel, at Moment, r *Reading, b *brought) {
 			s.Trouble, s.Reason = trouble, why
 			continue
 		}
-		if b.idle[i] = idle; !usable {
+		if b.idle[i] = idle; usable || idle { // where nothing is served nothing is missing
+			s.Trouble, s.Reason = "", ""
+		}
+		if !usable {
 			continue
 		}
-		s.Trouble, s.Reason = "", ""
 		if g.Limit.Relative && !r.Stable.Fresh {
 			s.Trouble, s.Reason = OutcomeError, orElse(r.Reason, "stable reported nothing to compare with")
 			continue

@@ -59,9 +59,10 @@ func (m *machine) moment() analysis.Moment {
 
 // serving reports whether the endpoint served requests, as far as the readings
 // tell: an endpoint whose stable is read and idle serves nothing. Only a metric that
-// counts can say that.
+// counts can say that, and only while stable is to have requests, whoever made the split.
 func (m *machine) serving(stableWeight int) bool {
-	if stableWeight == 0 {
+	elsewhere := m.s.Observed != nil && m.s.Observed.Weights[m.s.Stable] == 0
+	if stableWeight == 0 || elsewhere {
 		return true
 	}
 	idle := false

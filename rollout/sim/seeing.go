@@ -227,7 +227,8 @@ func (i *Invariants) checkDeaf(w *World, r *Run, a *account) {
 // serves reports whether the endpoint served requests, as far as metrics that count
 // tell.
 func (a *account) serves(r *Run, rs []analysis.Reading, cursor map[string]time.Time) bool {
-	if r.State.Confirmed.Weights[r.State.Stable] == 0 {
+	elsewhere := r.State.Observed != nil && r.State.Observed.Weights[r.State.Stable] == 0
+	if r.State.Confirmed.Weights[r.State.Stable] == 0 || elsewhere {
 		return true
 	}
 	idle := false
