@@ -253,7 +253,7 @@ func (m *machine) undelivered() {
 		f = *m.ev.Failure
 	}
 	if e := m.effect(); e.Kind == EffectPage {
-		m.s.Paging.Refused(m.p.Page, e.Notifiers[0], e.shownBy(e.Notifiers[0]), f, m.now())
+		m.s.Paging.Refused(m.p.ID, m.p.Page, e.Notifiers[0], e.shownBy(e.Notifiers[0]), f, m.now())
 		return
 	}
 	i := m.message()
@@ -262,7 +262,7 @@ func (m *machine) undelivered() {
 	}
 	e := m.s.Messages[i]
 	e.Attempt++
-	wait := max(backoff(e.Attempt, time.Second, time.Minute), min(f.RetryAfter, 10*time.Minute))
+	wait := max(backoff(m.p.ID, e.Key, e.Attempt, time.Second, time.Minute), min(f.RetryAfter, 10*time.Minute))
 	if e.closing() && e.Attempt > closingOften {
 		wait = max(wait, 10*time.Minute)
 	}

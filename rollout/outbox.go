@@ -55,7 +55,7 @@ func (m *machine) want() []Effect {
 	case PhasePreflight:
 		e := Effect{Kind: EffectPreflight, Key: "preflight", Attempt: m.s.Tries}
 		if m.s.Tries > 0 {
-			e.NotBefore = m.now().Add(backoff(m.s.Tries, 2*time.Second, 30*time.Second))
+			e.NotBefore = m.now().Add(backoff(m.p.ID, "preflight", m.s.Tries, 2*time.Second, 30*time.Second))
 		}
 		es = append(es, m.keep(e))
 	case PhasePromoted, PhaseRolledBack, PhaseStopped, PhaseRefused:

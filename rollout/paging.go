@@ -152,12 +152,12 @@ func (g *Paging) Took(notifier, text string) {
 // Another one is called at once; an end is tried again, often at first, and given up
 // after a day or when no try can help. After a transient failure the text may have
 // arrived all the same.
-func (g *Paging) Refused(order []string, notifier, text string, f Failure, now time.Time) {
+func (g *Paging) Refused(rollout string, order []string, notifier, text string, f Failure, now time.Time) {
 	g.Views = slices.Clone(g.Views)
 	v := g.view(notifier)
 	v.Attempt++
 	v.fail(text == pageEnd, f, now)
-	wait := max(backoff(v.Attempt, time.Second, time.Minute), min(f.RetryAfter, 10*time.Minute))
+	wait := max(backoff(rollout, notifier, v.Attempt, time.Second, time.Minute), min(f.RetryAfter, 10*time.Minute))
 	if text == pageEnd {
 		if v.Attempt > closingOften {
 			wait = max(wait, 10*time.Minute)

@@ -118,7 +118,7 @@ model green from=13m failures=0.1%
 fault oncall from=8m30s to=14m
 begin
 run 1h`)
-	want := []string{"7m50.1s oncall page", "11m50.2s backup page", "13m0.1s backup end", "14m3.4s oncall end"}
+	want := []string{"7m50.1s oncall page", "11m50.2s backup page", "13m0.1s backup end", "14m40.4s oncall end"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("pages (-want +got):\n%s", diff)
 	}
@@ -133,7 +133,7 @@ fault router from=8m to=13m
 fault oncall from=9m to=12m
 begin
 run 1h`)
-	want := []string{"8m30.1s oncall page", "8m30.2s oncall page", "10m30.2s backup page", "13m0.8s backup page", "28m0.8s oncall end", "28m0.8s backup end"}
+	want := []string{"8m30.1s oncall page", "8m30.2s oncall page", "10m30.2s backup page", "13m4s backup page", "28m4.1s oncall end", "28m4.1s backup end"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("pages (-want +got):\n%s", diff)
 	}
@@ -144,8 +144,8 @@ run 1h`)
 // answered over another way; a page that was open before is left open.
 func TestPageAboutQuestionEnds(t *testing.T) {
 	for _, c := range []struct{ name, story, want string }{
-		{"asked after all", "fault slack from=4m to=14m\nbegin\nat 25m approve=product-owner by=ann", "[10m23.3s oncall page 14m23.6s oncall end]"},
-		{"answered otherwise", "fault slack from=4m to=14m\nbegin\nat 12m approve=product-owner by=ann", "[10m23.3s oncall page 12m0.1s oncall end]"},
+		{"asked after all", "fault slack from=4m to=14m\nbegin\nat 25m approve=product-owner by=ann", "[10m22.9s oncall page 14m45.5s oncall end]"},
+		{"answered otherwise", "fault slack from=4m to=14m\nbegin\nat 12m approve=product-owner by=ann", "[10m22.9s oncall page 12m0.1s oncall end]"},
 		{"a page before", "policy onBreach=page\nmodel green from=6m failures=25%\nmodel green from=7m failures=0.1%\nfault slack from=4m to=14m\nbegin\nat 25m command=rollback by=ann", ""},
 	} {
 		got := fmt.Sprint(pages(t, "policy requires=2:product-owner\n"+c.story+"\nrun 1h"))

@@ -53,7 +53,7 @@ func (m *machine) traffic() {
 		m.sent(sh)
 	} else {
 		sh.Polls++
-		sh.NotBefore = m.now().Add(backoff(sh.Polls, time.Second, 10*time.Second))
+		sh.NotBefore = m.now().Add(backoff(m.p.ID, "poll", sh.Polls, time.Second, 10*time.Second))
 	}
 	if !read && m.s.Shift != nil {
 		m.unseen(sh)
@@ -98,9 +98,9 @@ func (m *machine) sent(sh *Shift) {
 		return
 	}
 	sh.Attempt++
-	wait := backoff(sh.Attempt, 500*time.Millisecond, 15*time.Second)
+	wait := backoff(m.p.ID, "shift", sh.Attempt, 500*time.Millisecond, 15*time.Second)
 	if sh.Why == ShiftRollback {
-		wait = backoff(sh.Attempt, 250*time.Millisecond, 5*time.Second)
+		wait = backoff(m.p.ID, "rollback", sh.Attempt, 250*time.Millisecond, 5*time.Second)
 	}
 	sh.NotBefore = m.now().Add(max(wait, min(f.RetryAfter, time.Minute)))
 	if sh.Why == ShiftRollback {
@@ -235,24 +235,4 @@ func (m *machine) dropShift() {
 	if m.s.Shift != nil && m.s.Shift.Why != ShiftRollback {
 		m.s.Shift = nil
 	}
-}
-
-// Backoff is the pause before the n-th try in a row, n from 1: it doubles from base up
-// to most, and spread, from 0 to 1, takes up to a half of it away, so that not all
-// who wait for one server come back in one instant.
-func Backoff(try int, base, most time.Duration, spread float64) time.Duration {
-	d := backoff(try, base, most)
-	return d - time.Duration(spread*float64(d)/2)
-}
-
-// backoff doubles from base with each try, up to most.
-func backoff(try int, base, most time.Duration) time.Duration {
-	d := base
-	for range min(max(try-1, 0), 20) {
-		d *= 2
-		if d >= most {
-			return most
-		}
-	}
-	return min(d, most)
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/rollout"
 )
 
 // hearOn is for how long an inbox that was replaced is heard beside the new one:
@@ -131,10 +133,9 @@ func same(a, b notifier.Inbox) bool {
 }
 
 // hearFrom hears one inbox until ctx ends. An inbox that fails is started again,
-// at most once a second at first and once a minute later.
+// about every second at first and every minute later.
 func (e *Engine) hearFrom(ctx context.Context, name string, inbox notifier.Inbox) {
-	wait := time.Second
-	for {
+	for tries := 1; ; tries++ {
 		began := time.Now()
 		steady := time.AfterFunc(hearsAfter, func() { e.hearing.hears(name, inbox) })
 		err := inbox.Run(ctx, func(ctx context.Context, a notifier.Answer) (notifier.Reply, error) { return e.answer(ctx, name, a) })
@@ -144,12 +145,11 @@ func (e *Engine) hearFrom(ctx context.Context, name string, inbox notifier.Inbox
 		}
 		e.hearing.fell(name, inbox, fmt.Sprint(err))
 		if time.Since(began) > time.Minute {
-			wait = time.Second
+			tries = 1
 		}
 		e.log.Warn("inbox ended", "notifier", name, "outcome", fmt.Sprint(err))
-		if !sleep(ctx, wait) {
+		if !sleep(ctx, rollout.Backoff(tries, time.Second, time.Minute, rand.Float64())) { //nolint:gosec // no secret
 			return
 		}
-		wait = min(2*wait, time.Minute)
 	}
 }
