@@ -2,6 +2,8 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -197,6 +199,19 @@ func TestActs(t *testing.T) {
 	}
 }
 
+// decoded is the one document that a command printed.
+func decoded(t *testing.T, text string) (x outcome) {
+	t.Helper()
+	dec := json.NewDecoder(strings.NewReader(text))
+	if err := dec.Decode(&x); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		t.Fatalf("got more than one document: %s", text)
+	}
+	return x
+}
+
 // start takes a policy by name or as a file, and --wait ends with the rollout.
 func TestStart(t *testing.T) {
 	d := newFakeDaemon(t, baking())
@@ -216,8 +231,29 @@ func TestStart(t *testing.T) {
 		t.Errorf("body with a file: got %s", got)
 	}
 	s.want(exitOK, append(base, "--policy", "recs", "--wait")...)
+	if first, _, _ := strings.Cut(s.err.String(), "\n"); !strings.HasPrefix(first, baking().ID+" started: ") || !strings.Contains(s.err.String(), "roll back  belay rollback "+baking().ID+" --reason '…' --server "+d.URL) {
+		t.Errorf("start --wait, standard error: got %s, want the id first, and the way back", &s.err)
+	}
+	if got := s.out.String(); !strings.HasPrefix(got, baking().ID+" is promoted: ") || strings.Count(got, "\n") != 1 {
+		t.Errorf("start --wait, standard output: got %q, want the outcome alone", got)
+	}
+	if got := s.want(exitOK, append(base, "--policy", "recs", "--output", "name")...); got != baking().ID+"\n" {
+		t.Errorf("start --output name: got %q", got)
+	}
+	if got := s.want(exitOK, append(base, "--policy", "recs", "--wait", "--output", "name")...); got != baking().ID+"\n" {
+		t.Errorf("start --wait --output name: got %q", got)
+	}
+	if x := decoded(t, s.want(exitOK, append(base, "--policy", "recs", "--wait", "--output", "json")...)); x.Exit != 0 || x.Phase != rollout.PhasePromoted {
+		t.Errorf("start --wait --output json: got %s with exit %d", x.Phase, x.Exit)
+	}
+	if x := decoded(t, s.want(exitOK, append(base, "--policy", "recs", "--output", "json")...)); x.Exit != 0 || x.ID != baking().ID {
+		t.Errorf("start --output json: got %s with exit %d", x.ID, x.Exit)
+	}
 	d.set(func() { d.hang, d.stream = true, []api.Event{{Rollout: new(baking())}} })
 	s.want(exitTimeout, append(base, "--policy", "recs", "--wait", "--timeout", "200ms")...)
+	if x := decoded(t, s.want(exitTimeout, append(base, "--policy", "recs", "--wait", "--timeout", "200ms", "--output", "json")...)); x.Exit != exitTimeout || x.Phase != rollout.PhaseBaking {
+		t.Errorf("start --wait --output json that took too long: got %s with exit %d", x.Phase, x.Exit)
+	}
 	late := rollingBack()
 	d.set(func() { d.stream = []api.Event{{Rollout: &late}} })
 	s.want(exitUnconfirmed, append(base, "--policy", "recs", "--wait", "--timeout", "200ms")...)

@@ -86,16 +86,10 @@ func ended(r api.Rollout) error {
 
 // exit says what went wrong and returns the code for it.
 func (e *env) exit(path string, err error) int {
-	if err == nil {
-		return exitOK
-	}
-	code := errorCode(err)
+	code := exitCode(err)
 	x, ok := errors.AsType[*codeError](err)
-	if ok {
-		code = x.code
-	}
 	switch {
-	case ok && x.err == nil:
+	case err == nil, ok && x.err == nil:
 	case code == exitUsage:
 		return e.usage(path, err.Error())
 	default:
@@ -104,8 +98,14 @@ func (e *env) exit(path string, err error) int {
 	return code
 }
 
-// errorCode is the code of an error that does not name one.
-func errorCode(err error) int {
+// exitCode is the code with which a command that returned err ends.
+func exitCode(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if x, ok := errors.AsType[*codeError](err); ok {
+		return x.code
+	}
 	if p, ok := errors.AsType[*api.Problem](err); ok {
 		switch {
 		case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:

@@ -18,12 +18,15 @@ const policyMax = 256 << 10
 func startCommand() *command {
 	return &command{
 		name: "start", short: "Start a rollout.",
-		long: "Without --wait it returns when the rollout is durable. --policy takes the name of a policy that\n" +
+		long: "Without --wait it returns when the rollout is durable. With it the rollout's progress goes to standard error,\n" +
+			"after its id and the way back; standard output has the outcome alone: with --output json one document, the\n" +
+			"rollout and the exit code as `exit`. --policy takes the name of a policy that\n" +
 			"belayd has, or a file (something with a / or ending in .yaml), which needs the role admin: its text\n" +
 			"is journalled. The same --idempotency-key is the same rollout.",
 		examples: []string{
 			"belay start --policy recommendations --candidate green --version 2026.11.2",
 			"belay start --policy recommendations --candidate green --version 2026.11.2 --wait --timeout 4h",
+			"belay start --policy recommendations --candidate green --version 2026.11.2 --wait --output json > rollout.json",
 		},
 		setup: func(f *flags) run {
 			conn := f.connection()
@@ -72,23 +75,26 @@ func start(ctx context.Context, e *env, c *api.Client, key string, in api.StartR
 	if err != nil {
 		return err
 	}
-	if wait {
-		if !created {
-			fmt.Fprintf(e.stderr, "%s was started before\n", r.ID)
-		}
-		return watch(ctx, e, c, r.ID, timeout)
+	word := "started"
+	if !created {
+		word = "was started before"
 	}
-	return e.print(output, r, func(w io.Writer) error {
-		word := "started"
-		if !created {
-			word = "was started before"
-		}
-		_, err := fmt.Fprintf(w, "%s %s: %s %s of %s\nFollow it: %s\n", r.ID, word, safe(r.Candidate), safe(r.Version), safe(r.Policy), e.belay("watch", r.ID))
+	said := fmt.Sprintf("%s %s: %s %s of %s\nfollow     %s\nroll back  %s\n", r.ID, word, safe(r.Candidate), safe(r.Version), safe(r.Policy),
+		e.belay("watch", r.ID), e.belay("rollback", r.ID, "--reason '…'"))
+	switch {
+	case !wait && output == "table":
+		_, err := io.WriteString(e.stdout, said)
 		return err
-	}, func(w io.Writer) error {
-		_, err := fmt.Fprintln(w, r.ID)
+	case !wait:
+		return e.printOutcome(output, r, exitOK)
+	}
+	// A job that is cut off here has left the id and the way back in its log.
+	fmt.Fprint(e.stderr, said)
+	if output == "table" && e.tty {
+		_, err = watch(ctx, e, c, r.ID, timeout)
 		return err
-	})
+	}
+	return await(ctx, e, c, r.ID, timeout, output)
 }
 
 // setPolicy tells a policy's name from a file.

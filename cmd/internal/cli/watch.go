@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -14,40 +15,77 @@ func watchCommand() *command {
 	return &command{
 		name: "watch", args: "ID", short: "Follow a rollout until it ends.", min: 1, max: 1,
 		long: "On a terminal one screen is redrawn in place; elsewhere each change is a line.\n" +
-			"The exit code is the rollout's. Ctrl-C detaches: the rollout goes on.",
-		examples: []string{"belay watch kq3x7m2p5j4dhz6wvnra", "belay watch ID --timeout 2h > rollout.log"},
+			"The exit code is the rollout's. Ctrl-C detaches: the rollout goes on.\n" +
+			"With --output json, yaml or name the lines go to standard error, and the rollout is printed once it has ended.",
+		examples: []string{"belay watch kq3x7m2p5j4dhz6wvnra", "belay watch ID --timeout 2h > rollout.log", "belay watch ID --output json 2> rollout.log | jq .exit"},
 		setup: func(f *flags) run {
 			conn := f.connection()
 			timeout := f.Duration("timeout", 0, "stop watching after this `DURATION`; exit code 7")
+			output := f.choice("output", "how to print the end", "table", "json", "yaml", "name")
 			return func(ctx context.Context, e *env, args []string) error {
 				c, err := conn.client(e)
 				if err != nil {
 					return err
 				}
-				return watch(ctx, e, c, args[0], *timeout)
+				if *output == "table" {
+					_, err = watch(ctx, e, c, args[0], *timeout)
+					return err
+				}
+				return await(ctx, e, c, args[0], *timeout, *output)
 			}
 		},
 	}
 }
 
-// watch shows a rollout until it ends, the time is over, or ctx ends.
-func watch(ctx context.Context, e *env, c *api.Client, id string, timeout time.Duration) error {
+// An outcome is a rollout as it was last seen, with the exit code that says how the
+// command ended.
+type outcome struct {
+	api.Rollout
+	Exit int `json:"exit"`
+}
+
+// await is watch for programs: what happens meanwhile goes to standard error, and the
+// outcome alone to standard output, whatever it is.
+func await(ctx context.Context, e *env, c *api.Client, id string, timeout time.Duration, output string) error {
+	aside := *e
+	aside.stdout, aside.tty, aside.color = e.stderr, false, false
+	last, err := watch(ctx, &aside, c, id, timeout)
+	if last.ID == "" {
+		return err
+	}
+	return errors.Join(err, e.printOutcome(output, last, exitCode(err)))
+}
+
+// printOutcome prints a rollout and the code with which the command ends.
+func (e *env) printOutcome(output string, r api.Rollout, code int) error {
+	return e.print(output, outcome{r, code}, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s is %s: %s\n", r.ID, e.phase(r.Phase), e.told(r.Sentence))
+		return err
+	}, func(w io.Writer) error {
+		_, err := fmt.Fprintln(w, r.ID)
+		return err
+	})
+}
+
+// watch shows a rollout until it ends, the time is over, or ctx ends, and returns it
+// as it was last seen. The error tells the exit code.
+func watch(ctx context.Context, e *env, c *api.Client, id string, timeout time.Duration) (last api.Rollout, err error) {
 	s := newScreen(e)
-	last, err := follow(ctx, c, id, s, timeout)
+	last, err = follow(ctx, c, id, s, timeout)
 	s.end()
 	switch {
 	case err == nil, last.Phase.Terminal():
-		return ended(last)
+		return last, ended(last)
 	case ctx.Err() != nil:
 		fmt.Fprintf(e.stderr, "detached; the rollout goes on\nback       %s\nroll back  %s\n", e.belay("watch", id), e.belay("rollback", id, "--reason '…'"))
-		return &codeError{code: exitDetached}
+		return last, &codeError{code: exitDetached}
 	case errors.Is(err, errTimeout):
 		if last.Unconfirmed {
-			return &codeError{exitUnconfirmed, fmt.Errorf("%s after %s: the rollback is not confirmed", last.Phase, timeout)}
+			return last, &codeError{exitUnconfirmed, fmt.Errorf("%s after %s: the rollback is not confirmed", last.Phase, timeout)}
 		}
-		return &codeError{exitTimeout, fmt.Errorf("still %s after %s", last.Phase, timeout)}
+		return last, &codeError{exitTimeout, fmt.Errorf("still %s after %s", last.Phase, timeout)}
 	}
-	return err
+	return last, err
 }
 
 // errTimeout: the time that a person gave is over.
