@@ -155,7 +155,11 @@ func (w *world) auditBake(before string, from, to time.Time, away [][2]time.Time
 func (w *world) auditMessages(st story) {
 	open := map[string]bool{}
 	for _, n := range w.pager.all(notifier.TopicPage) {
-		open[n.Key] = !n.Resolve
+		// A process that was killed may have called people about the store: the next one
+		// ends a page that nobody has seen.
+		if _, known := open[n.Key]; known || !n.Resolve || !strings.HasPrefix(n.Key, "store/") {
+			open[n.Key] = !n.Resolve
+		}
 	}
 	for k, o := range open {
 		if o {

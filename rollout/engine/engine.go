@@ -246,7 +246,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e.metrics = m
 	e.reader = newReader(e)
-	e.outage = &outage{e: e, waiting: map[*live]time.Time{}, paged: map[string]bool{}}
+	e.outage = &outage{e: e, waiting: map[*live]time.Time{}, page: storePage{SchemaVersion: schemaVersion}}
 	e.reach.Store(newReach(&cfg, Adapters{Routers: cfg.Routers, Sources: cfg.Sources, Notifiers: cfg.Notifiers, Inboxes: cfg.Inboxes,
 		ExternalURL: cfg.ExternalURL, Retention: cfg.Retention, Queue: cfg.Queue}, &reach{}))
 	e.metrics.keep(e.reach.Load(), nil)

@@ -58,18 +58,23 @@ func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (
 		return rollout.Event{Kind: rollout.EventDelivered, Notifier: name, Ref: ref, Key: e.Notice.Key}, true
 	}
 	l.warn(ctx, "message not delivered", err, "notifier", name)
-	ev := undelivered(name, rollout.FailureBusy, err.Error())
-	if mayHaveArrived(err) {
-		ev.Failure.Kind = rollout.FailureTransient
-	}
+	f := failureOfMessage(err)
+	return rollout.Event{Kind: rollout.EventUndelivered, Notifier: name, Failure: &f}, true
+}
+
+// failureOfMessage says what can be done about a notifier's error.
+func failureOfMessage(err error) rollout.Failure {
+	f := rollout.Failure{Kind: rollout.FailureBusy, Message: err.Error()}
 	var later *notifier.RetryError
 	switch {
 	case errors.Is(err, notifier.ErrPermanent):
-		ev.Failure.Kind = rollout.FailurePermanent
+		f.Kind = rollout.FailurePermanent
 	case errors.As(err, &later):
-		ev.Failure.Kind, ev.Failure.RetryAfter = rollout.FailureBusy, later.After
+		f.RetryAfter = later.After
+	case mayHaveArrived(err):
+		f.Kind = rollout.FailureTransient
 	}
-	return ev, true
+	return f
 }
 
 // mayHaveArrived reports whether a message that failed may have been taken all the

@@ -2,51 +2,164 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/store"
 )
 
-// outageAfter is how long no append may succeed before people are called.
-const outageAfter = 30 * time.Second
+const (
+	// outageAfter is how long no append may succeed before people are called.
+	outageAfter = 30 * time.Second
+	// outageSettles is how long after a start a page that the process before has left
+	// open stays so when the rollout that it is about has nothing to write.
+	outageSettles = 2 * time.Minute
+	// outageSaves is how long writing down what people were told may take, and
+	// outageSaveEvery how often it is tried while the store takes nothing.
+	outageSaves     = 2 * time.Second
+	outageSaveEvery = 30 * time.Second
+)
 
 // An outage watches which rollouts the store takes no appends of: all of them, or one
 // whose record cannot be written, whatever becomes of the others. What waits is frozen
 // but for rollbacks, and nothing that the core says can be written down: so the engine
-// itself calls the humans of the rollouts that wait, once.
+// itself calls the humans of a rollout that waits, with a page of its own.
+//
+// That page follows what is so as every page does (see rollout.Paging), across
+// restarts too. What notifiers show of it is written down as soon as the store takes
+// it, before they are told where it does. Where it does not, the next process knows
+// by the journals that people may have been called: nothing was appended for as long
+// as that takes, and the process did not stop in peace. It then tells nobody of the
+// same outage under another name, and ends the page once the store takes appends.
 type outage struct {
 	e *Engine
 
 	mu sync.Mutex
 	// waiting are the rollouts that cannot be written, with when the first append failed
-	// after which none succeeded. away: one of them waits since long ago.
+	// after which none succeeded; cause is why the last one failed.
 	waiting map[*live]time.Time
-	away    bool
-	// who waits, or did last: a rollout that shows what is at stake.
-	who   *live
-	cause string
-	// paged are the notifiers that took a call and not its end, of this outage or an
-	// earlier one; called: one took that of the last outage; calling: one is told.
-	paged   map[string]bool
-	called  bool
-	calling bool
-	// failures are the notifiers that did not take the call, or its end; after so
-	// many rounds in vain the next one comes at again.
-	failures []rollout.PageFailure
-	rounds   int
-	again    time.Time
-	// began is when the last outage began; refs are what notifiers returned.
-	began time.Time
-	refs  map[string]string
+	cause   string
+	// newest is the newest revision of the store that is known: while nothing can be
+	// appended it names the outage.
+	newest store.Revision
+
+	page storePage
+	// saved is the page as it is in the store, at revision; saveAt is when writing it
+	// may be tried again.
+	saved    string
+	revision store.Revision
+	saveAt   time.Time
+	// written: an append succeeded since the start. settles is until when a page that
+	// was found open waits for an append of its own rollout.
+	written bool
+	settles time.Time
+	busy    bool
 }
 
-// callEvery is the longest time between two rounds of calls.
-const callEvery = 30 * time.Second
+// A storePage is what people were told about the engine's store.
+type storePage struct {
+	SchemaVersion int `json:"schemaVersion"`
+	// Rollout is the rollout whose humans are called, Order are the notifiers to be
+	// tried.
+	Rollout string   `json:"rollout,omitempty"`
+	Order   []string `json:"order,omitempty"`
+	// Outage names the outage, Since is when it began. Open: it lasts.
+	Outage string            `json:"outage,omitempty"`
+	Since  time.Time         `json:"since,omitzero"`
+	Open   bool              `json:"open,omitempty"`
+	Paging rollout.Paging    `json:"paging"`
+	Refs   map[string]string `json:"refs,omitempty"`
+	// Stopped is when the process that wrote this stopped in peace.
+	Stopped time.Time `json:"stopped,omitzero"`
+}
+
+// text identifies the page for its Paging; "" while there is no outage.
+func (p *storePage) text() string {
+	if !p.Open {
+		return ""
+	}
+	return p.Outage
+}
+
+// shown reports whether somebody shows the page.
+func (p *storePage) shown() bool {
+	return slices.ContainsFunc(p.Paging.Views, func(v rollout.PageView) bool { return v.Shows != "" })
+}
+
+// A trace is what the journals tell of this owner's process before: when it appended
+// last, and whom it would have called.
+type trace struct {
+	at       time.Time
+	revision store.Revision
+	rollout  string
+	page     []string
+}
+
+// add notes the head of a rollout; page is whom it calls, nil when it has ended.
+func (t *trace) add(s *rollout.State, h head, page []string) {
+	if s.At.After(t.at) {
+		t.at = s.At
+	}
+	t.revision = max(t.revision, h.revision)
+	for _, name := range page {
+		t.rollout = s.ID
+		if !slices.Contains(t.page, name) {
+			t.page = append(t.page, name)
+		}
+	}
+}
+
+func (o *outage) key() string { return pagePrefix + url.PathEscape(o.e.cfg.Owner) }
+
+// name names an outage that begins now, with the lock held.
+func (o *outage) name() string { return fmt.Sprintf("store/%s/%d", o.e.cfg.Owner, o.newest) }
+
+// recall reads, before anything is carried, what people were told, and takes into
+// account what the process before could not write down.
+func (o *outage) recall(ctx context.Context, before trace) error {
+	rec, err := o.e.cfg.Store.Head(ctx, o.key())
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("read the page about the store: %w", err)
+	}
+	page := storePage{SchemaVersion: schemaVersion}
+	if err == nil {
+		if err := json.Unmarshal(rec.State, &page); err != nil || page.SchemaVersion > schemaVersion {
+			o.e.log.Error("page about the store not readable", "outcome", fmt.Sprint(page.SchemaVersion, " ", err))
+			page = storePage{SchemaVersion: schemaVersion}
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.page, o.revision, o.saved, o.written = page, rec.Revision, "", false
+	o.newest, o.settles = max(before.revision, rec.Revision), time.Now().Add(outageSettles)
+	peace := !page.Stopped.IsZero() && rec.Revision > before.revision
+	o.page.Stopped = time.Time{}
+	if peace || o.e.now().Sub(before.at) < outageAfter {
+		return nil
+	}
+	for _, name := range before.page {
+		if !o.page.Paging.Shows(name) {
+			o.page.Rollout, o.page.Order = before.rollout, before.page
+			o.page.Paging.Unsure(name)
+		}
+	}
+	return nil
+}
+
+// advance notes the newest revision of the store.
+func (o *outage) advance(rev store.Revision) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.newest = max(o.newest, rev)
+}
 
 // failed notes a failed append. It is called with the live's lock held.
 func (o *outage) failed(l *live, err error) {
@@ -71,77 +184,217 @@ func (o *outage) over(l *live, written bool) {
 	if delete(o.waiting, l); waits && written && len(o.waiting) == 0 {
 		o.e.log.Info("store takes appends again", "outcome", fmt.Sprintf("after %s", time.Since(since).Round(time.Millisecond)))
 	}
+	if o.written = o.written || written; written && l.id == o.page.Rollout {
+		o.settles = time.Time{}
+	}
 }
 
-// judge looks, with the lock held, whether a rollout waits since long ago, and picks
-// the one whose humans are called: the one that waits for longest of those that have
-// any.
+// judge makes the page follow what is so, with the lock held: it is open while a
+// rollout waits since long ago, and about the one that waits for longest of those
+// that have anybody to call.
 func (o *outage) judge() {
 	var first, longest time.Time
+	var who *live
 	for l, since := range o.waiting {
 		if first.IsZero() || since.Before(first) {
 			first = since
 		}
-		if len(l.plan.Page) > 0 && (longest.IsZero() || since.Before(longest)) && !o.called {
-			longest, o.who = since, l
+		if len(l.plan.Page) > 0 && (who == nil || since.Before(longest)) {
+			longest, who = since, l
 		}
 	}
-	away := !first.IsZero() && time.Since(first) >= outageAfter
-	if away == o.away {
-		return
-	}
-	o.away, o.rounds, o.again = away, 0, time.Time{}
-	if away {
-		o.began, o.called = first, false
-		return
-	}
-	o.failures = slices.DeleteFunc(o.failures, func(f rollout.PageFailure) bool { return !f.End })
-}
-
-// undelivered says which notifiers did not take the call, or its end.
-func (o *outage) undelivered() (u rollout.UndeliveredPage, ok bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for name := range o.paged {
-		if o.called {
-			u.TakenBy = name
+	p := &o.page
+	switch away := !first.IsZero() && time.Since(first) >= outageAfter; {
+	case away && who != nil && (!p.Open || !p.shown()):
+		if !p.Open {
+			p.Outage, p.Since = o.name(), first.UTC().Round(0)
 		}
+		p.Open, p.Rollout, p.Order = true, who.id, who.plan.Page
+	case !away && p.Open && o.written && !time.Now().Before(o.settles):
+		p.Open = false
+	case !p.Open && !o.written:
+		return // Whether there is an outage will show.
 	}
-	u.Since, u.Ended, u.Failures = o.began, !o.away, slices.Clone(o.failures)
-	return u, len(u.Failures) > 0
+	if p.Outage == "" {
+		p.Outage = o.name()
+	}
+	p.Paging.Settle(p.Order, p.text(), o.e.now())
 }
 
-// look calls people when the store has been away for long, and relieves them when
-// it is back. It is called now and then, by one goroutine.
+// look calls people when the store has been away for long, and relieves them when it
+// is back. It is called now and then, by one goroutine.
 func (o *outage) look() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.judge()
-	call := o.away && !o.called
-	end := !o.away && len(o.paged) > 0
-	if o.calling || o.who == nil || !call && !end || time.Now().Before(o.again) {
+	if o.busy || !o.unsaved() && o.owed() == nil {
 		return
 	}
-	o.rounds++
-	o.again = time.Now().Add(min(time.Second<<min(o.rounds-1, 10), callEvery))
-	who, summary, since := o.who, o.words(), o.began
-	o.calling = o.e.spawn(func(ctx context.Context) {
-		defer func() {
-			o.mu.Lock()
-			o.calling = false
+	o.busy = o.e.spawn(func(ctx context.Context) {
+		o.save(ctx)
+		o.tell(ctx)
+		o.mu.Lock()
+		o.busy = false
+		o.mu.Unlock()
+	})
+}
+
+// unsaved reports whether the page is to be written, with the lock held.
+func (o *outage) unsaved() bool {
+	return o.encoded() != o.saved && !time.Now().Before(o.saveAt) && (o.saved != "" || len(o.page.Paging.Views) > 0 || !o.page.Stopped.IsZero())
+}
+
+// encoded is the page as it would be written, with the lock held.
+func (o *outage) encoded() string {
+	b, err := json.Marshal(o.page)
+	if err != nil {
+		panic(err) // Unreachable: it is plain data.
+	}
+	return string(b)
+}
+
+// save writes the page down where it has changed.
+func (o *outage) save(ctx context.Context) {
+	o.mu.Lock()
+	text, after, due := o.encoded(), o.revision, o.unsaved()
+	o.mu.Unlock()
+	if !due {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, outageSaves)
+	defer cancel()
+	rev, err := o.e.append(ctx, o.key(), []byte(text), []byte(text), after)
+	if errors.Is(err, store.ErrConflict) {
+		if rec, readErr := o.e.cfg.Store.Head(ctx, o.key()); readErr == nil {
+			after = rec.Revision // Another process of this name: the last word counts.
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err != nil {
+		o.revision, o.saveAt = after, time.Now().Add(outageSaveEvery)
+		return
+	}
+	o.saved, o.revision, o.saveAt, o.written = text, rev, time.Time{}, true
+}
+
+// stop notes that the process stops in peace, so that the next one knows that nobody
+// is to be told anything.
+func (o *outage) stop(ctx context.Context) {
+	o.mu.Lock()
+	peace := !o.page.Open && len(o.page.Paging.Views) == 0 && len(o.waiting) == 0
+	if peace {
+		o.page.Stopped = o.e.now()
+	}
+	o.mu.Unlock()
+	if peace {
+		o.save(ctx)
+	}
+}
+
+// owed is the next message to be sent, with the lock held.
+func (o *outage) owed() *rollout.PageView {
+	i := slices.IndexFunc(o.page.Paging.Views, func(v rollout.PageView) bool { return v.Owed != "" && !v.NotBefore.After(o.e.now()) })
+	if i < 0 {
+		return nil
+	}
+	return &o.page.Paging.Views[i]
+}
+
+// tell sends what is owed, and writes down what came of it.
+func (o *outage) tell(ctx context.Context) {
+	for ctx.Err() == nil {
+		o.mu.Lock()
+		view := o.owed()
+		if view == nil {
 			o.mu.Unlock()
-		}()
-		if call {
-			o.call(ctx, who, since, summary)
+			break
+		}
+		name, owed := view.Notifier, view.Owed
+		o.mu.Unlock()
+		ref, err := o.send(ctx, name)
+		if ctx.Err() != nil && err != nil {
 			return
 		}
-		o.relieve(ctx, who)
-	})
+		o.mu.Lock()
+		o.told(name, owed, ref, err)
+		o.judge()
+		o.mu.Unlock()
+	}
+	o.save(ctx)
+}
+
+// send delivers what is owed to a notifier.
+func (o *outage) send(ctx context.Context, name string) (ref string, err error) {
+	to := o.e.outlet(name)
+	o.mu.Lock()
+	end := !o.page.Open
+	o.mu.Unlock()
+	switch {
+	case to == nil && end:
+		return "", nil // One that is not configured any more cannot be told.
+	case to == nil:
+		return "", fmt.Errorf("notifier %q is not configured: %w", name, notifier.ErrPermanent)
+	}
+	if !acquire(ctx, to.pages) {
+		return "", context.Cause(ctx)
+	}
+	defer func() { <-to.pages }()
+	ctx, cancel := context.WithTimeout(ctx, o.e.cfg.NotifyTimeout)
+	defer cancel()
+	ref, err = to.Notify(ctx, o.notice(ctx, name))
+	o.e.metrics.notified(name, err)
+	return ref, err
+}
+
+// told notes how a delivery of what was owed went, with the lock held.
+func (o *outage) told(name, owed, ref string, err error) {
+	p := &o.page
+	if err == nil {
+		o.e.said.forget("page/" + name)
+		o.e.PageTaken(name)
+		refs := maps.Clone(p.Refs)
+		if refs == nil {
+			refs = map[string]string{}
+		}
+		if refs[name] = ref; ref == "" {
+			delete(refs, name)
+		}
+		p.Refs = refs
+		p.Paging.Took(name, owed)
+		return
+	}
+	if o.e.said.fresh("page/"+name, err.Error()) {
+		o.e.log.Warn("page not delivered", "notifier", name, "outcome", err.Error())
+	}
+	p.Paging.Refused("store/"+o.e.cfg.Owner, p.Order, name, owed, failureOfMessage(err), o.e.now())
+}
+
+// notice is the page, or its end, as the notifier gets it. Every outage is another
+// delivery of the same key, and so is its end.
+func (o *outage) notice(ctx context.Context, name string) notifier.Notice {
+	o.mu.Lock()
+	p, summary := o.page, o.words()
+	o.mu.Unlock()
+	n := &rollout.Notice{Key: "store/" + o.e.cfg.Owner, Topic: rollout.TopicPage, Severity: "critical", Summary: summary, Ref: p.Refs[name]}
+	id := p.Outage
+	if !p.Open {
+		n.Severity, n.Resolve, n.Summary = "info", true, "Belay's store takes appends again."
+		if p.Since.IsZero() {
+			n.Summary = "Belay's store takes appends: if people were called about it before belayd was started anew, that is over."
+		}
+		id += "/end"
+	}
+	at, err := o.e.Rollout(ctx, p.Rollout)
+	if err != nil {
+		at = rollout.Snapshot{Plan: &rollout.Plan{ID: p.Rollout}} // It cannot be read, or is gone.
+	}
+	return notice(at.Plan, &at.State, rollout.Effect{ID: id, Kind: rollout.EffectPage, Notice: n}, o.e.external(), o.e.now())
 }
 
 // words are what people are told of the outage, with the lock held.
 func (o *outage) words() string {
-	since := o.began.UTC().Format(time.RFC3339)
+	since := o.page.Since.UTC().Format(time.RFC3339)
 	if len(o.waiting) == 1 {
 		for l := range o.waiting {
 			return fmt.Sprintf("Belay's store takes no appends of rollout %s since %s: it is frozen, a rollback still works. %s", l.id, since, o.cause)
@@ -150,119 +403,23 @@ func (o *outage) words() string {
 	return fmt.Sprintf("Belay's store takes no appends since %s: rollouts are frozen, rollbacks still work. %s", since, o.cause)
 }
 
-// open is the call as it is open at the named notifier, for one that ends pages
-// unless they are repeated; ok is false when there is none.
-func (o *outage) open(name string) (n notifier.Notice, ok bool) {
+// open is the page as it is open at the named notifier, for one that ends pages unless
+// they are repeated; ok is false when there is none.
+func (o *outage) open(ctx context.Context, name string) (n notifier.Notice, ok bool) {
 	o.mu.Lock()
-	who, summary := o.who, ""
-	if ok = o.away && o.called && o.paged[name]; ok {
-		summary = o.words()
-	}
+	ok = o.page.Open && o.page.Paging.Shows(name)
 	o.mu.Unlock()
 	if !ok {
 		return n, false
 	}
-	who.mu.Lock()
-	s := who.s
-	who.mu.Unlock()
-	return notice(who.plan, &s, o.effect(name, summary, false), o.e.external(), o.e.now()), true
+	return o.notice(ctx, name), true
 }
 
-// call pages the first notifier of the rollout's list that takes it, about the
-// outage since then.
-func (o *outage) call(ctx context.Context, who *live, since time.Time, summary string) {
-	for _, name := range who.plan.Page {
-		if o.send(ctx, who, name, summary, false) {
-			o.mu.Lock()
-			o.paged[name] = true
-			o.called = o.called || o.began.Equal(since)
-			o.mu.Unlock()
-			return
-		}
-	}
-}
-
-// relieve resolves the page wherever it was opened.
-func (o *outage) relieve(ctx context.Context, who *live) {
-	o.mu.Lock()
-	paged := slices.Sorted(maps.Keys(o.paged))
-	o.mu.Unlock()
-	for _, name := range paged {
-		// One that is not configured any more cannot be told.
-		if o.e.outlet(name) == nil || o.send(ctx, who, name, "Belay's store takes appends again.", true) {
-			o.mu.Lock()
-			delete(o.paged, name)
-			if len(o.paged) == 0 {
-				o.failures = nil
-			}
-			o.mu.Unlock()
-		}
-	}
-}
-
-// send delivers the page, or its end, and reports whether that worked.
-func (o *outage) send(ctx context.Context, who *live, name, summary string, end bool) bool {
-	to := o.e.outlet(name)
-	if to == nil {
-		o.sent(name, "", fmt.Errorf("notifier %q is not configured", name), end)
-		return false
-	}
-	if !acquire(ctx, to.pages) {
-		return false
-	}
-	defer func() { <-to.pages }()
-	who.mu.Lock()
-	s := who.s
-	who.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, o.e.cfg.NotifyTimeout)
-	defer cancel()
-	ref, err := to.Notify(ctx, notice(who.plan, &s, o.effect(name, summary, end), o.e.external(), o.e.now()))
-	o.e.metrics.notified(name, err)
-	o.sent(name, ref, err, end)
-	if err == nil {
-		o.e.PageTaken(name)
-	}
-	return err == nil
-}
-
-// effect is the page, or its end, as a message. Every outage is another delivery
-// of the same key, and so is its end.
-func (o *outage) effect(name, summary string, end bool) rollout.Effect {
+// undelivered says which notifiers did not take the page, or its end.
+func (o *outage) undelivered() (u rollout.UndeliveredPage, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	n := &rollout.Notice{Key: "store/" + o.e.cfg.Owner, Topic: rollout.TopicPage, Severity: "critical", Summary: summary, Resolve: end, Ref: o.refs[name]}
-	id := fmt.Sprintf("%s/%d", n.Key, o.began.UnixNano())
-	if end {
-		n.Severity = "info"
-		id += "/end"
-	}
-	return rollout.Effect{ID: id, Kind: rollout.EffectPage, Notice: n}
-}
-
-// sent notes how a delivery went.
-func (o *outage) sent(name, ref string, err error, end bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	i := slices.IndexFunc(o.failures, func(f rollout.PageFailure) bool { return f.Notifier == name })
-	if err == nil {
-		if i >= 0 {
-			o.failures = slices.Delete(o.failures, i, i+1)
-		}
-		if o.refs == nil {
-			o.refs = map[string]string{}
-		}
-		o.refs[name] = ref
-		return
-	}
-	if i < 0 {
-		o.e.log.Warn("page not delivered", "notifier", name, "outcome", err.Error())
-		o.failures = append(o.failures, rollout.PageFailure{Notifier: name})
-		i = len(o.failures) - 1
-	}
-	f := &o.failures[i]
-	f.Last = o.e.now()
-	if f.Tries == 0 || f.End != end {
-		f.Since, f.Tries, f.End = f.Last, 0, end
-	}
-	f.Tries, f.Why = f.Tries+1, clip(err.Error(), 200)
+	u, ok = o.page.Paging.Undelivered(o.page.text())
+	u.Since = o.page.Since
+	return u, ok
 }

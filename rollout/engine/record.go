@@ -23,6 +23,7 @@ const (
 	inboxPrefix    = "inbox/"
 	endpointPrefix = "endpoint/"
 	cursorPrefix   = "cursor/"
+	pagePrefix     = "page/"
 )
 
 func rolloutKey(id string) string    { return rolloutPrefix + id }

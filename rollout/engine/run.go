@@ -78,26 +78,27 @@ func (e *Engine) recover(ctx context.Context) (store.Revision, error) {
 	defer stop()
 	plans := planCursor{next: next}
 	var last store.Revision
-	type found struct {
-		id  string
-		ref rollout.EndpointRef
-	}
-	var open []found
+	var before trace
+	var open []*rollout.Plan
 	for rec, err := range e.cfg.Store.Heads(ctx, rolloutPrefix) {
 		if err != nil {
 			return 0, fmt.Errorf("recover rollouts: %w", err)
 		}
 		last = max(last, rec.Revision)
 		id := strings.TrimPrefix(rec.Key, rolloutPrefix)
-		s, _, err := decodeHead(rec)
+		s, h, err := decodeHead(rec)
 		if err != nil {
 			e.hold(id, err.Error())
 			continue
 		}
+		mine := h.owner == e.cfg.Owner
 		if isClosed(&s) {
+			if mine {
+				before.add(&s, h, nil)
+			}
 			continue
 		}
-		ref, err := plans.endpoint(id)
+		p, err := plans.plan(id)
 		if errors.Is(err, rollout.ErrFormat) {
 			e.hold(id, err.Error())
 			continue
@@ -105,10 +106,16 @@ func (e *Engine) recover(ctx context.Context) (store.Revision, error) {
 		if err != nil {
 			return 0, fmt.Errorf("recover rollouts: %w", err)
 		}
-		open = append(open, found{id, ref})
+		open = append(open, p)
+		if mine {
+			before.add(&s, h, p.Page)
+		}
 	}
-	for _, f := range open {
-		e.adopt(f.id, f.ref)
+	if err := e.outage.recall(ctx, before); err != nil {
+		return 0, fmt.Errorf("recover rollouts: %w", err)
+	}
+	for _, p := range open {
+		e.adopt(p.ID, p.Endpoint)
 	}
 	if len(open) > 0 {
 		e.log.Info("rollouts recovered", "outcome", fmt.Sprintf("%d open", len(open)))
@@ -124,24 +131,20 @@ type planCursor struct {
 	done bool
 }
 
-// endpoint returns the endpoint of a rollout's plan. Ids must be asked in order.
-func (c *planCursor) endpoint(id string) (rollout.EndpointRef, error) {
+// plan returns the plan of a rollout. Ids must be asked in order.
+func (c *planCursor) plan(id string) (*rollout.Plan, error) {
 	key := planKey(id)
 	for !c.done && c.rec.Key < key {
 		rec, err, ok := c.next()
 		if err != nil {
-			return rollout.EndpointRef{}, fmt.Errorf("read plans: %w", err)
+			return nil, fmt.Errorf("read plans: %w", err)
 		}
 		c.rec, c.done = rec, !ok
 	}
 	if c.done || c.rec.Key != key {
-		return rollout.EndpointRef{}, fmt.Errorf("read plan of %s: the plan is missing: %w", id, rollout.ErrFormat)
+		return nil, fmt.Errorf("read plan of %s: the plan is missing: %w", id, rollout.ErrFormat)
 	}
-	p, err := decodePlan(c.rec)
-	if err != nil {
-		return rollout.EndpointRef{}, err
-	}
-	return p.Endpoint, nil
+	return decodePlan(c.rec)
 }
 
 // attend looks at the store's news, at leases and at old rollouts until ctx ends
@@ -243,6 +246,7 @@ func (e *Engine) tail(ctx context.Context, cursor store.Revision) store.Revision
 		e.recordChanged(ref, rec)
 	}
 	if cursor != from {
+		e.outage.advance(cursor)
 		e.news.tell()
 	}
 	return cursor

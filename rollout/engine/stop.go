@@ -34,6 +34,11 @@ func (e *Engine) stop() {
 	for !settled() && time.Since(began) < e.cfg.StopTimeout*4/5 {
 		time.Sleep(min(10*time.Millisecond, e.cfg.StopTimeout/10))
 	}
+	if len(lives) > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), (e.cfg.StopTimeout-time.Since(began))/2)
+		e.outage.stop(ctx)
+		cancel()
+	}
 	for _, l := range lives {
 		l.mu.Lock()
 		l.drop(ErrStopped)
