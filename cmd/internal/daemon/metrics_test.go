@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/belayd/belay/cmd/internal/bulkhead"
 	"github.com/belayd/belay/cmd/internal/notary"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
@@ -88,6 +89,9 @@ func TestMetricsGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := newReloadMetrics(&d); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bulkhead.New(slog.New(slog.DiscardHandler), &d); err != nil {
 		t.Fatal(err)
 	}
 	d.MustRegister(triggerList(func() []*trigger.Trigger { return nil }))
