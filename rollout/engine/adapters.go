@@ -202,7 +202,7 @@ func (e *Engine) Reconfigure(ctx context.Context, a Adapters, strangers ...Adapt
 	before := e.reach.Load()
 	after := newReach(&e.cfg, a, before)
 	gone := before.without(after)
-	if leaving := append(slices.Clone(gone), strangers...); len(leaving) > 0 && !e.cfg.mutant.has(mutantForsake) {
+	if leaving := append(slices.Clone(gone), strangers...); len(leaving) > 0 {
 		used, err := e.using(ctx, leaving)
 		if err != nil {
 			return fmt.Errorf("reconfigure engine: %w", err)

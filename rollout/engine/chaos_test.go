@@ -146,26 +146,6 @@ func TestChaos(t *testing.T) {
 	t.Logf("faults: %v", total)
 }
 
-// The same storm notices when a protection is missing.
-func TestChaosBites(t *testing.T) {
-	for name, m := range map[string]func(*Config){
-		"effects before their append":           without(mutantEager),
-		"an unknown append taken for a success": without(mutantAssume),
-		"an act folded in again":                twice,
-		"no read-back":                          without(mutantBlind),
-	} {
-		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(300) {
-				if v, _ := storm(t, seed, m, map[string]int{}); len(v) > 0 {
-					t.Logf("seed %d: %.200s", seed, v[0])
-					return
-				}
-			}
-			t.Error("got no violation in 300 seeds, want some")
-		})
-	}
-}
-
 // storm plays one seed and returns what it violated, with the journal.
 func storm(t *testing.T, seed uint64, mutate func(*Config), total map[string]int) (violations []string, journal string) {
 	synctest.Test(t, func(t *testing.T) {

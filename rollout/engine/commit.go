@@ -212,8 +212,6 @@ func (e *Engine) append(ctx context.Context, key string, entry, state []byte, af
 		return 0, fmt.Errorf("append %s: %w: %w", key, rollout.ErrFull, err)
 	case errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrTooLarge), errors.Is(err, store.ErrKey):
 		return 0, fmt.Errorf("append %s: %w", key, err)
-	case errors.Is(err, store.ErrUnknown) && e.cfg.mutant.has(mutantAssume):
-		return after + 1, nil
 	}
 	// A conflict, an unknown outcome or an error without a name: the head says
 	// what is true.
@@ -222,9 +220,6 @@ func (e *Engine) append(ctx context.Context, key string, entry, state []byte, af
 	case readErr == nil:
 		return rev, nil
 	case errors.Is(readErr, store.ErrConflict):
-		if e.cfg.mutant.has(mutantOverwrite) {
-			return e.cfg.Store.Append(ctx, key, entry, state, rev)
-		}
 		return 0, fmt.Errorf("append %s: %w", key, store.ErrConflict)
 	}
 	return 0, fmt.Errorf("append %s: %w", key, errors.Join(err, readErr))

@@ -54,7 +54,7 @@ func (l *live) reconcile() {
 		if !want[k] {
 			// A message under way is not cut off: the reference it returns is needed
 			// to update it instead of sending another.
-			if isMessage(j.effect.Kind) || l.e.cfg.mutant.has(mutantKeep) && j.effect.Forward {
+			if isMessage(j.effect.Kind) {
 				continue
 			}
 			j.cancel(errUnwanted)
@@ -105,7 +105,7 @@ func (l *live) consider(e rollout.Effect) {
 // may reports whether the effect may start: its intent is durable, or it needs
 // none.
 func (l *live) may(e rollout.Effect) bool {
-	saved := l.isSaved(e) || l.e.cfg.mutant.has(mutantEager)
+	saved := l.isSaved(e)
 	if l.e.isStopping() && !isRollback(e) && (e.Kind != rollout.EffectPage || !l.urgent()) {
 		return false
 	}
@@ -114,9 +114,6 @@ func (l *live) may(e rollout.Effect) bool {
 		return true
 	case rollout.EffectSetTraffic:
 		if isRollback(e) {
-			if l.e.cfg.mutant.has(mutantNotices) && slices.ContainsFunc(l.s.Outbox, func(x rollout.Effect) bool { return isMessage(x.Kind) }) {
-				return false
-			}
 			return saved || l.urgent()
 		}
 		return saved

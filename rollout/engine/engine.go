@@ -116,8 +116,6 @@ type Config struct {
 	// Queue is how many releases may wait for one endpoint (100).
 	Queue int
 
-	// mutant removes one protection; only tests set it.
-	mutant mutant
 	// next is rollout.Next unless a test replaces it.
 	next func(*rollout.Plan, rollout.State, rollout.Event) rollout.State
 	// wall is time.Now unless a test puts the clock forward or back.

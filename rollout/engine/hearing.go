@@ -112,9 +112,6 @@ func (e *Engine) tune(inboxes map[string]notifier.Inbox) {
 		if replaced && same(old.inbox, inbox) {
 			continue
 		}
-		if replaced && e.cfg.mutant.has(mutantDeaf) {
-			old.stop()
-		}
 		ctx, stop := context.WithCancel(h.ctx)
 		h.ears[name] = ear{inbox, stop}
 		e.spawn(func(context.Context) { e.hearFrom(ctx, name, inbox) })

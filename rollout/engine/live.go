@@ -222,7 +222,7 @@ func (l *live) isSaved(e rollout.Effect) bool {
 
 // urgent reports whether a rollback has waited for its append long enough.
 func (l *live) urgent() bool {
-	if l.unsaved.IsZero() || l.e.cfg.mutant.has(mutantStuck) {
+	if l.unsaved.IsZero() {
 		return false
 	}
 	select {

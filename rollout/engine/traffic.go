@@ -48,12 +48,6 @@ func (l *live) setTraffic(ctx context.Context, e rollout.Effect) (rollout.Event,
 	if e.Forward {
 		return l.raise(ctx, r, e)
 	}
-	if l.e.cfg.mutant.has(mutantQueued) {
-		if !acquire(ctx, r.slots) {
-			return rollout.Event{}, false
-		}
-		defer func() { <-r.slots }()
-	}
 	// The forward call that this one supersedes was cancelled; what it may still
 	// do is not waited for longer than this.
 	wait, cancel := context.WithTimeout(ctx, takeOver)
@@ -102,29 +96,23 @@ func (l *live) raise(ctx context.Context, r *router, e rollout.Effect) (rollout.
 		return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailureTransient,
 			Message: "not sent: the rollout was paused or held meanwhile"}}, true
 	}
-	if !l.e.cfg.mutant.has(mutantUnclaimed) {
-		rec, _, err := l.e.endpointRecord(ctx, l.plan.Endpoint)
-		if err != nil {
-			return rollout.Event{}, false
-		}
-		if rec.Active != l.id {
-			return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailurePermanent,
-				Message: fmt.Sprintf("the endpoint's record names %q, not this rollout", rec.Active)}}, true
-		}
+	rec, _, err := l.e.endpointRecord(ctx, l.plan.Endpoint)
+	if err != nil {
+		return rollout.Event{}, false
 	}
-	timeout := l.e.cfg.RouterTimeout
-	if !l.e.cfg.mutant.has(mutantUntrusted) {
-		trusted := l.at.trusted()
-		if trusted < minTrust {
-			return rollout.Event{}, false
-		}
-		timeout = min(timeout, trusted)
+	if rec.Active != l.id {
+		return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailurePermanent,
+			Message: fmt.Sprintf("the endpoint's record names %q, not this rollout", rec.Active)}}, true
+	}
+	trusted := l.at.trusted()
+	if trusted < minTrust {
+		return rollout.Event{}, false
 	}
 	// The lease and the record took their time: the router may be another by now.
 	if r = l.e.router(r.name); r == nil {
 		return noRouter(l.plan.Endpoint), true
 	}
-	return l.shift(ctx, r, e, timeout)
+	return l.shift(ctx, r, e, min(l.e.cfg.RouterTimeout, trusted))
 }
 
 // proven reports whether this engine has appended to the journal since it loaded
@@ -187,11 +175,6 @@ func (l *live) shift(ctx context.Context, r *router, e rollout.Effect, timeout t
 	l.e.metrics.routerCall(r.name, err)
 	if err != nil {
 		l.warn(ctx, "traffic call failed", err, "weight", e.To.Weights[l.plan.Release.Candidate])
-	}
-	if l.e.cfg.mutant.has(mutantBlind) {
-		to := e.To.Clone()
-		ev.Split = &to
-		return ev, true
 	}
 	if ctx.Err() != nil {
 		// Cancelled: whoever wants something else now reads for itself.
