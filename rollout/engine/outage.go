@@ -241,7 +241,10 @@ func (o *outage) look() {
 
 // unsaved reports whether the page is to be written, with the lock held.
 func (o *outage) unsaved() bool {
-	return o.encoded() != o.saved && !time.Now().Before(o.saveAt) && (o.saved != "" || len(o.page.Paging.Views) > 0 || !o.page.Stopped.IsZero())
+	if o.saved == "" && len(o.page.Paging.Views) == 0 && o.page.Stopped.IsZero() {
+		return false
+	}
+	return !time.Now().Before(o.saveAt) && o.encoded() != o.saved
 }
 
 // encoded is the page as it would be written, with the lock held.
