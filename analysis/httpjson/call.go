@@ -82,7 +82,7 @@ func (s *Source) get(ctx context.Context, req *http.Request) (doc any, err error
 			return fmt.Errorf("it answered %s", fetch.Answer(resp))
 		}
 		kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-		if err != nil || (kind != "application/json" && !strings.HasSuffix(kind, "+json")) {
+		if err != nil || !isJSON(kind) {
 			return errors.New("it did not answer JSON: a login page, or not the API's address")
 		}
 		dec := json.NewDecoder(body)
@@ -93,9 +93,52 @@ func (s *Source) get(ctx context.Context, req *http.Request) (doc any, err error
 		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 			return errors.New("its answer goes on after its end")
 		}
-		return nil
+		return s.whole(doc)
 	})
 	return doc, err
+}
+
+// isJSON says whether a media type is one of JSON; AWS has its own.
+func isJSON(kind string) bool {
+	return kind == "application/json" || strings.HasSuffix(kind, "+json") || strings.HasPrefix(kind, "application/x-amz-json-")
+}
+
+// whole is an error where the document says of itself that it is a part, or none.
+func (s *Source) whole(doc any) error {
+	for i, p := range s.partial {
+		vs, err := p.Select(doc)
+		if err != nil {
+			return fmt.Errorf("partial: %w", err)
+		}
+		for _, v := range vs {
+			if !empty(v) {
+				return fmt.Errorf("the answer may be partial: %s says so", s.cfg.Partial[i])
+			}
+		}
+	}
+	return nil
+}
+
+// empty says whether a value says nothing: no text, no number but 0, no member.
+func empty(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case bool:
+		return !v
+	case string:
+		return v == ""
+	case json.Number:
+		x, err := v.Float64()
+		return err == nil && x == 0
+	case float64:
+		return v == 0
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		return len(v) == 0
+	}
+	return false
 }
 
 // inJSON escapes a value for a JSON string.

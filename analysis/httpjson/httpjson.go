@@ -21,25 +21,16 @@
 //   - The interval ends Lag before now and on a multiple of Step, as far as data
 //     are surely there; equal requests of one Read are made once. 429 and 503
 //     with Retry-After are heeded.
+//   - An answer in which a path of Partial selects something is a part or an error,
+//     whatever its status.
 //   - A redirect, an answer that is not JSON, one that is too large, a number
 //     that is none or negative where events are counted: all are errors.
 //
 // Names are put into a query only if they consist of letters, digits and _.:/-,
 // because its language is not known here. Credentials are the HTTP client's.
 //
-// Datadog, by its query API (the client adds DD-API-KEY and DD-APPLICATION-KEY):
-//
-//	url: https://api.datadoghq.eu/api/v1/query?from=${fromUnix}&to=${toUnix}&query=${query}
-//	counts:
-//	  total: 'sum:trace.http.request.hits{endpoint:${endpoint},deployment:${deployment}}.as_count() -> sum($.series[*].pointlist[*][1])'
-//	  bad: 'sum:trace.http.request.errors{endpoint:${endpoint},deployment:${deployment}}.as_count() -> sum($.series[*].pointlist[*][1])'
-//
-// New Relic, by NerdGraph:
-//
-//	url: https://api.newrelic.com/graphql
-//	body: '{"query":"query($q:Nrql!){actor{account(id:1){nrql(query:$q){results}}}}","variables":{"q":"${query}"}}'
-//	counts:
-//	  total: "SELECT count(*) AS n FROM Transaction WHERE endpoint='${endpoint}' FACET deployment SINCE ${fromMillis} UNTIL ${toMillis} -> sum($.data.actor.account.nrql.results[?@.deployment==\"${deployment}\"].n)"
+// Ready declarations and metrics for vendors are among the built-in ones: Datadog, New Relic, CloudWatch,
+// Graphite, InfluxDB, Dynatrace, Google Cloud Monitoring, Loki, Elasticsearch.
 //
 // It makes no connection that its client does not allow: the guard against
 // private addresses is the daemon's and looks at the address that is dialled.
@@ -83,14 +74,18 @@ type Config struct {
 	MaxLookback time.Duration
 	// MaxBytes bounds one answer; 4 MiB when zero.
 	MaxBytes int64
+	// Partial are paths; where one selects something in an answer that is not null, false,
+	// 0, or an empty text, list or object, the answer is a part or an error.
+	Partial []string
 	// Parallel is how many requests are under way for one Read; 4 when zero.
 	Parallel int
 }
 
 // Source asks one address. It is safe for concurrent use.
 type Source struct {
-	cfg   Config
-	pause fetch.Pause
+	cfg     Config
+	partial []jsonpath.Path
+	pause   fetch.Pause
 }
 
 var _ analysis.Source = (*Source)(nil)
@@ -107,6 +102,13 @@ func New(cfg Config) (*Source, error) {
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 4<<20)
 	cfg.Parallel = cmp.Or(cfg.Parallel, 4)
 	s := &Source{cfg: cfg}
+	for _, text := range cfg.Partial {
+		p, err := jsonpath.ParsePath(text, nil)
+		if err != nil {
+			return nil, fmt.Errorf("new httpjson source: partial: %w", err)
+		}
+		s.partial = append(s.partial, p)
+	}
 	vars := map[string]string{"query": "q"}
 	for _, n := range analysis.VariableNames {
 		vars[n] = "x"

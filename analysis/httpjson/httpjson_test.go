@@ -177,3 +177,39 @@ func TestReadByOtherNames(t *testing.T) {
 		t.Errorf("without stable's version: got %v, %v, want an error that names it", rs, err)
 	}
 }
+
+// What an answer says of itself decides whether it is whole; a value that says nothing
+// is none, and instants may stand in a path as numbers.
+func TestReadPartial(t *testing.T) {
+	text := ""
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		_, _ = fmt.Fprint(w, strings.ReplaceAll(text, "FROM", r.URL.Query().Get("from")))
+	}))
+	defer srv.Close()
+	s, err := New(Config{URL: srv.URL + "/?from=${fromUnix}", Client: srv.Client(), Partial: []string{"$.error", `$.parts[?@.state != "whole"]`}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := analysis.Query{
+		Metric: analysis.Metric{Name: "n", Counts: &analysis.Counts{Total: "sum($.points[?@[0] >= ${fromUnix}][1])", Bad: "$.bad"}},
+		Names:  analysis.Names{Endpoint: "recs", Stable: "blue", Candidate: "green"}, From: time.Now().Add(-time.Hour), To: time.Now(),
+	}
+	for more, want := range map[string]string{
+		``: "", `,"error":null`: "", `,"error":""`: "", `,"error":0`: "", `,"error":false`: "", `,"error":[]`: "", `,"error":{}`: "", `,"parts":[{"state":"whole"}]`: "",
+		`,"error":"away"`: "$.error says so", `,"error":1`: "$.error says so", `,"error":true`: "$.error", `,"error":[0]`: "$.error", `,"error":{"a":0}`: "$.error",
+		`,"parts":[{"state":"whole"},{"state":"cut"}]`: "may be partial",
+	} {
+		text = `{"points":[[1,500],[FROM,7]]` + more + `}`
+		rs, err := s.Read(t.Context(), []analysis.Query{q})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := rs[0]; !strings.Contains(r.Reason, want) || (want == "") != (r.Status == analysis.StatusOK && r.Stable.N == 7) {
+			t.Errorf("%s: got %s (%s), n=%v, want %q", more, r.Status, r.Reason, r.Stable.N, want)
+		}
+	}
+	if _, err := New(Config{URL: srv.URL, Client: srv.Client(), Partial: []string{"error"}}); err == nil || !strings.Contains(err.Error(), "partial") {
+		t.Errorf("a path that is none: got %v", err)
+	}
+}

@@ -52,6 +52,9 @@ func Check(text string) *analysis.QueryError {
 	vars := map[string]string{}
 	for _, name := range slices.Concat(analysis.VariableNames, IntervalNames) {
 		vars[name] = "x"
+		if isNumber(name) {
+			vars[name] = "0"
+		}
 	}
 	_, err := ParseExpr(text, "", vars)
 	if err == nil {
@@ -68,6 +71,11 @@ func Check(text string) *analysis.QueryError {
 // IntervalNames are the names that say what is asked about: from exclusive, to
 // inclusive, as RFC 3339 and in seconds and milliseconds.
 var IntervalNames = []string{"from", "to", "fromUnix", "toUnix", "fromMillis", "toMillis"}
+
+// isNumber says whether the name stands for an instant in digits.
+func isNumber(name string) bool {
+	return slices.Contains(IntervalNames[2:], name)
+}
 
 // buckets parses path, $.le, $.n.
 func (e Expr) buckets(text string, vars map[string]string) (Expr, error) {

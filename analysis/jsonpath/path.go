@@ -75,7 +75,7 @@ func ParsePath(text string, vars map[string]string) (Path, error) {
 // [?deployment=="green"].
 var bareName = regexp.MustCompile(`\[\?\s*([\pL_][\pL\pN_-]*(?:\.[\pL_][\pL\pN_-]*)*)(\s*==)`)
 
-// put replaces ${…} in the quoted texts of a path.
+// put replaces ${…} in the quoted texts of a path; instants in numbers stand outside, too.
 func put(text string, vars map[string]string) (string, error) {
 	var out strings.Builder
 	quote := byte(0)
@@ -89,13 +89,16 @@ func put(text string, vars map[string]string) (string, error) {
 			switch {
 			case !closed || !known:
 				why = "there is no such name: ${" + name + "}"
-			case quote == 0:
+			case quote == 0 && !isNumber(name):
 				why = "names stand inside quotes"
 			}
 			if why != "" {
 				return "", &analysis.QueryError{Text: text, Start: i, Why: why, Syntax: true}
 			}
-			out.WriteString(escape(value))
+			if quote != 0 {
+				value = escape(value)
+			}
+			out.WriteString(value)
 			i += len("${") + len(name)
 			continue
 		case quote != 0 && c == '\\' && i+1 < len(text):

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
@@ -26,6 +27,8 @@ type vendor struct {
 	t       *testing.T
 	answers map[string]string
 	asked   atomic.Int64 // a source asks several questions at once
+	// partly: it answers as it does when it cannot give all.
+	partly bool
 }
 
 func newVendor(t *testing.T, family string) *vendor {
@@ -49,13 +52,20 @@ func (v *vendor) RoundTrip(r *http.Request) (*http.Response, error) {
 	q := r.URL.Query()
 	question := q.Get("query") + q.Get("q") + q.Get("target") + q.Get("metricSelector")
 	if s := q.Get("entitySelector"); s != "" {
-		question += " " + strings.TrimSuffix(s[strings.LastIndex(s, ":")+1:], ")")
+		question += " " + strings.TrimSuffix(s[strings.LastIndex(s, ":")+1:], `")`)
+	}
+	if r.Header.Get("X-Amz-Target") != "" {
+		question = v.cloudWatch(r)
 	}
 	question = windowed.ReplaceAllString(question, "[WINDOW]")
 	answer, ok := v.answers[question]
 	if !ok {
 		answer, ok = v.answers["*"]
 	}
+	if v.partly {
+		answer, ok = v.answers["partial"]
+	}
+	answer = strings.NewReplacer("FROM+1", q.Get("from")+"001", "FROM", q.Get("from")+"000", "TO", q.Get("to")+"000").Replace(answer)
 	if text := r.URL.String(); strings.Contains(text, "${") || strings.Contains(text, url.QueryEscape("${")) {
 		v.t.Errorf("a substitution is left over: %s", text)
 	}
@@ -65,13 +75,41 @@ func (v *vendor) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(answer)), Request: r}, nil
 }
 
+// cloudWatch checks that the request is signed, and says what it asks.
+func (v *vendor) cloudWatch(r *http.Request) string {
+	const signed = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"
+	if got := r.Header.Get("Authorization"); !strings.HasPrefix(got, signed) || !strings.Contains(got, "/eu-west-1/monitoring/aws4_request") {
+		v.t.Errorf("got the authorization %q, want a signature for the region and the service", got)
+	}
+	var in struct {
+		StartTime, EndTime int64
+		MetricDataQueries  []struct {
+			MetricStat struct {
+				Metric struct {
+					MetricName string
+					Dimensions []struct{ Name, Value string }
+				}
+			}
+		}
+	}
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || in.EndTime <= in.StartTime || (in.EndTime-in.StartTime)%60 != 0 || len(in.MetricDataQueries) != 1 {
+		v.t.Errorf("got the body %+v, %v, want a question about whole minutes", in, err)
+		return ""
+	}
+	m := in.MetricDataQueries[0].MetricStat.Metric
+	return m.MetricName + " " + m.Dimensions[len(m.Dimensions)-1].Value
+}
+
 // Every recipe for a vendor reads both deployments' figures out of what the vendor's
-// reference says that it answers, with the source that the recipe declares.
+// reference says that it answers, with the source that the recipe declares; what the vendor
+// calls a part is an error.
 func TestRecipes(t *testing.T) {
 	families := policies.Recipes()
-	if len(families) < 8 {
-		t.Errorf("got %d recipes, want at least 8", len(families))
+	if len(families) < 9 {
+		t.Errorf("got %d recipes, want at least 9", len(families))
 	}
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 	for family, declared := range families {
 		t.Run(family, func(t *testing.T) {
 			var c struct {
@@ -82,7 +120,11 @@ func TestRecipes(t *testing.T) {
 				t.Fatalf("the declared source:\n%s%s", text, ps.Text())
 			}
 			h, v := c.Source.HTTPJSON, newVendor(t, family)
-			s, err := httpjson.New(httpjson.Config{URL: h.URL, Body: h.Body, Query: h.Query, Client: &http.Client{Transport: v}, Lag: h.Lag, Step: h.Step})
+			cl := &http.Client{Transport: v}
+			if err := (&builder{}).sign("source", cl, h.AWS); err != nil {
+				t.Fatal(err)
+			}
+			s, err := httpjson.New(httpjson.Config{URL: h.URL, Body: h.Body, Query: h.Query, Client: cl, Lag: h.Lag, Step: h.Step, Partial: h.Partial})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -109,6 +151,15 @@ func TestRecipes(t *testing.T) {
 				if _, all := v.answers["*"]; all && v.asked.Load() != 1 {
 					t.Errorf("%s: got %d requests, want one", ref, v.asked.Load())
 				}
+				if _, says := v.answers["partial"]; !says && family != "graphite" { // which has no words for it
+					t.Errorf("%s: how does it say that an answer is a part?", family)
+				} else if v.partly = says; says {
+					rs, err := s.Read(t.Context(), []analysis.Query{q})
+					if err != nil || rs[0].Status != analysis.StatusError || !strings.Contains(rs[0].Reason, "may be partial") {
+						t.Errorf("%s, partly: got %+v, %v, want an error", ref, rs, err)
+					}
+				}
+				v.partly = false
 			}
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/belayd/belay/analysis/loganalytics"
 	"github.com/belayd/belay/analysis/prometheus"
 	"github.com/belayd/belay/analysis/scrape"
+	"github.com/belayd/belay/cmd/internal/aws"
 	"github.com/belayd/belay/policies"
 )
 
@@ -32,6 +34,7 @@ type PrometheusSource struct {
 	Dialect        string        `yaml:"dialect" default:"promql" enum:"promql,metricsql" doc:"The language of its queries: with metricsql, what only VictoriaMetrics takes is a warning of check's and no error."`
 	Method         string        `yaml:"method" default:"POST" enum:"POST,GET" doc:"How it is asked; a server or proxy that takes no POST, or drops its body, is found out and asked by GET."`
 	Azure          *AzureLogin   `yaml:"azure" doc:"Ask Azure Managed Prometheus with an Entra token."`
+	AWS            *aws.Login    `yaml:"aws" doc:"Ask Amazon Managed Prometheus with signed requests."`
 	Timeout        time.Duration `yaml:"timeout" default:"10s" doc:"Bound of one request."`
 	ScrapeInterval time.Duration `yaml:"scrapeInterval" doc:"The longest scrape interval of the metrics; read from the samples when missing."`
 	Lag            time.Duration `yaml:"lag" doc:"The least age of what is read, for a source that corrects its samples; without it a reading ends where the data ends."`
@@ -75,6 +78,8 @@ type HTTPJSONSource struct {
 	Timeout time.Duration `yaml:"timeout" default:"10s" doc:"Bound of one request."`
 	Lag     time.Duration `yaml:"lag" doc:"How long data may take to arrive; 1m when missing."`
 	Step    time.Duration `yaml:"step" doc:"What intervals are multiples of; 1s when missing."`
+	Partial []string      `yaml:"partial" doc:"Paths that select something, and not null, false, 0 or nothing, where an answer is a part or an error."`
+	AWS     *aws.Login    `yaml:"aws" doc:"Sign the requests, for CloudWatch."`
 	HTTP    policies.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
@@ -102,6 +107,9 @@ func buildPrometheus(b *builder, field string, c SourceConfig) (analysis.Source,
 			return nil, err
 		}
 		cl.Transport = &entra{next: cl.Transport, credential: credential, scope: p.Azure.where().prometheus()}
+	}
+	if err := b.sign(field, cl, p.AWS); err != nil {
+		return nil, err
 	}
 	return prometheus.New(prometheus.Config{URL: p.URL, Client: cl, Timeout: p.Timeout, ScrapeInterval: p.ScrapeInterval, Lag: p.Lag, Get: p.Method == "GET", MetricsQL: p.Dialect == policies.DialectMetricsQL})
 }
@@ -178,5 +186,25 @@ func buildHTTPJSON(b *builder, field string, c SourceConfig) (analysis.Source, e
 	if err != nil {
 		return nil, err
 	}
-	return httpjson.New(httpjson.Config{URL: h.URL, Body: h.Body, Query: h.Query, Client: cl, Timeout: h.Timeout, Lag: h.Lag, Step: h.Step})
+	if err := b.sign(field, cl, h.AWS); err != nil {
+		return nil, err
+	}
+	return httpjson.New(httpjson.Config{URL: h.URL, Body: h.Body, Query: h.Query, Client: cl, Timeout: h.Timeout, Lag: h.Lag, Step: h.Step, Partial: h.Partial})
+}
+
+// sign makes the client sign what it sends, where the source says so.
+func (b *builder) sign(field string, cl *http.Client, l *aws.Login) error {
+	if l == nil {
+		return nil
+	}
+	login := *l
+	if login.CredentialsFile != "" {
+		// It is read at every use: another content is not another adapter.
+		if _, err := b.config.secret(field+".aws.credentialsFile", login.CredentialsFile); err != nil {
+			return err
+		}
+		login.CredentialsFile = b.config.path(login.CredentialsFile)
+	}
+	cl.Transport = aws.Sign(cl.Transport, login)
+	return nil
 }
