@@ -44,7 +44,7 @@ func (s *State) checkStopped(*Plan) error {
 	switch {
 	case s.Phase == PhaseShifting && sh == nil:
 		return errors.New("shifting without a shift")
-	case s.Phase.stopped() && sh != nil && !sh.Stopping:
+	case s.Phase.stopped() && sh != nil && !sh.Stopped():
 		return fmt.Errorf("%s and a shift that goes on", s.Phase)
 	case (s.Phase == PhaseBaking || s.Phase == PhaseWaiting) && sh != nil:
 		return fmt.Errorf("%s during a shift", s.Phase)

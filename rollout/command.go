@@ -99,11 +99,11 @@ func (m *machine) orderRollback(by string) {
 	sentence := fmt.Sprintf("Rollback ordered by %s.", by)
 	if m.s.Phase == PhaseRollingBack {
 		sh := m.s.Shift
-		if sh == nil || !sh.Withheld {
+		if sh == nil || sh.Stage != StageWithheld {
 			m.ignore("the rollback is under way")
 			return
 		}
-		sh.Ordered, sh.Withheld, sh.Sent = true, false, false
+		sh.Ordered, sh.Stage = true, StageWriting
 		sh.Attempt++
 		sh.NotBefore = m.now()
 		if m.s.Observed != nil {

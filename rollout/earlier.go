@@ -5,9 +5,10 @@ import (
 	"fmt"
 )
 
-// StateVersion is the version of State that this code writes. It reads version 1
-// too, which knew pages as a queue of messages and did not know sights.
-const StateVersion = 2
+// StateVersion is the version of State that this code writes. It reads version 2 too,
+// which knew no stages of a shift, and version 1, which besides knew pages as a queue of
+// messages and no sights.
+const StateVersion = 3
 
 // UnmarshalJSON reads a state of this version or of an earlier one.
 func (s *State) UnmarshalJSON(b []byte) error {
@@ -15,15 +16,50 @@ func (s *State) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, (*plain)(s)); err != nil {
 		return err
 	}
-	if s.SchemaVersion != 1 {
+	if s.SchemaVersion < 1 || s.SchemaVersion > 2 {
 		return nil
 	}
-	var was stateV1
-	if err := json.Unmarshal(b, &was); err != nil {
-		return fmt.Errorf("decode state of version 1: %w", err)
+	var was struct {
+		stateV1
+		stateV2
 	}
-	was.upgrade(s)
+	if err := json.Unmarshal(b, &was); err != nil {
+		return fmt.Errorf("decode state of version %d: %w", s.SchemaVersion, err)
+	}
+	if s.SchemaVersion == 1 {
+		was.stateV1.upgrade(s)
+	}
+	was.stateV2.upgrade(s)
+	s.SchemaVersion = StateVersion
 	return nil
+}
+
+// A stateV2 is what versions 1 and 2 wrote of a shift.
+type stateV2 struct {
+	Shift *struct {
+		Sent     bool `json:"sent"`
+		Withheld bool `json:"withheld"`
+		Stopping bool `json:"stopping"`
+	} `json:"shift"`
+}
+
+// upgrade makes a stage of what were flags.
+func (was stateV2) upgrade(s *State) {
+	if s.Shift == nil || was.Shift == nil {
+		return
+	}
+	s.Shift.Stage = StageWriting
+	if was.Shift.Sent {
+		s.Shift.Stage = StageSettling
+	}
+	switch {
+	case was.Shift.Withheld:
+		s.Shift.Stage = StageWithheld
+	case was.Shift.Stopping && was.Shift.Sent:
+		s.Shift.Stage = StageStopping
+	case was.Shift.Stopping:
+		s.Shift.Stage = StageRecalled
+	}
 }
 
 // A stateV1 is what version 1 wrote of pages.
@@ -40,7 +76,6 @@ type stateV1 struct {
 // upgrade makes the state one of the present version: whoever showed the page, or was
 // to be told of its end, may show it and is told how things are.
 func (was stateV1) upgrade(s *State) {
-	s.SchemaVersion = StateVersion
 	s.Paging.TakenBy = was.PagedTo
 	if was.Page != nil {
 		for _, g := range was.Page.Told {

@@ -12,9 +12,9 @@ import (
 	"github.com/belayd/belay/rollout"
 )
 
-// The states in testdata/earlier were written by a version that did not know who
-// shows a page as open, whose page it was, or which notifier did not take it. This
-// version carries each of them on to its end: a person rolls back, every message is
+// The states in testdata/earlier were written by versions that did not know who shows a
+// page as open, whose page it was, which notifier did not take it, or stages of a shift.
+// This version carries each of them on to its end: a person rolls back, every message is
 // taken, and wherever a page is open its end arrives.
 func TestEarlierStates(t *testing.T) {
 	files, err := filepath.Glob("testdata/earlier/*.json")
@@ -81,6 +81,33 @@ func TestEarlierStates(t *testing.T) {
 		}
 		if u, ok := s.UndeliveredPage(); ok {
 			t.Errorf("%s: got %+v, want nothing undelivered", name, u)
+		}
+	}
+}
+
+// What earlier versions wrote as flags of a shift is a stage now.
+func TestEarlierShifts(t *testing.T) {
+	for name, want := range map[string]rollout.ShiftStage{
+		"rolling-back": rollout.StageWriting, "rollback-late": rollout.StageWriting, "rollback-ordered": rollout.StageWriting,
+		"rollback-withheld": rollout.StageWithheld, "shift-settling": rollout.StageSettling,
+		"shift-recalled": rollout.StageRecalled, "shift-stopping": rollout.StageStopping,
+	} {
+		text, err := os.ReadFile(filepath.Join("testdata/earlier", name+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var in struct {
+			Plan  *rollout.Plan
+			State rollout.State
+		}
+		if err := json.Unmarshal(text, &in); err != nil {
+			t.Fatal(err)
+		}
+		if s := in.State; s.SchemaVersion != rollout.StateVersion || s.Shift == nil || s.Shift.Stage != want {
+			t.Errorf("%s: got version %d, shift %+v, want version %d at stage %s", name, s.SchemaVersion, s.Shift, rollout.StateVersion, want)
+		}
+		if late := in.State.Unconfirmed(in.Plan); late != (name == "rollback-late" || name == "rolling-back") {
+			t.Errorf("%s: unconfirmed: got %v", name, late)
 		}
 	}
 }

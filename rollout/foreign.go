@@ -49,7 +49,7 @@ func (m *machine) foreign(seen Split) {
 		// Only a step's own write makes the step reached, and a hold stops that: what
 		// was confirmed before is put back as what it was.
 		why, to := ShiftRestore, before
-		if m.s.Shift != nil && !m.s.Shift.Stopping {
+		if m.s.Shift != nil && !m.s.Shift.Stopped() {
 			why, to = m.s.Shift.Why, m.s.Shift.To
 		}
 		m.s.Restored = true

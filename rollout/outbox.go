@@ -86,7 +86,7 @@ func (m *machine) keep(e Effect) Effect {
 // a time in which nobody watched only a rollback is written before the guardrails
 // were read again.
 func (m *machine) wantShift(sh *Shift) Effect {
-	if sh.Sent || sh.Withheld || (m.s.Looks > 0 && sh.Why != ShiftRollback) {
+	if sh.settles() || sh.Stage == StageWithheld || (m.s.Looks > 0 && sh.Why != ShiftRollback) {
 		return Effect{Kind: EffectReadTraffic, Key: fmt.Sprintf("poll/%d/%d/%d", sh.Serial, sh.Attempt, sh.Polls), NotBefore: sh.NotBefore}
 	}
 	from, to := sh.From.Clone(), sh.To.Clone()

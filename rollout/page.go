@@ -135,9 +135,9 @@ func (s *State) rollbackCause(p *Plan) (PageCause, bool) {
 			why = ": " + strings.TrimRight(sh.Failure, ". ")
 		}
 		switch {
-		case sh.Withheld:
+		case sh.Stage == StageWithheld:
 			c.Stage, c.Reason, c.Sentence = "withheld", ReasonForeignChange, name+": "+s.Sentence+s.byHand()
-		case sh.Late:
+		case s.Unconfirmed(p):
 			c.Stage, c.Reason = "late", ReasonRouter
 			c.Sentence = fmt.Sprintf("The rollback of %s is not confirmed after %s%s. Belay keeps trying.%s", name, p.Rollback.VerifyWithin, why, s.byHand())
 		case sh.Failure != "":

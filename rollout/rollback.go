@@ -15,10 +15,10 @@ func (m *machine) seenRollback(sh *Shift, seen Split) {
 			return
 		}
 		// A forward write that was given up may still land: it is read again.
-		sh.Sent, sh.SentAt = true, m.now()
+		sh.await(m.now())
 	case seen.without(cand) && !sh.Ordered:
 		m.withhold(sh, seen)
-	case sh.Sent && m.now().Sub(sh.SentAt) < resendAfter && seen.Equal(sh.From):
+	case sh.Stage == StageSettling && m.now().Sub(sh.SentAt) < resendAfter && seen.Equal(sh.From):
 		// Accepted and not in effect yet: it is read again.
 	default:
 		if !seen.Equal(sh.From) {
@@ -32,10 +32,10 @@ func (m *machine) seenRollback(sh *Shift, seen Split) {
 
 // withhold writes nothing: somebody else took the traffic from the candidate.
 func (m *machine) withhold(sh *Shift, seen Split) {
-	if sh.Withheld && m.s.Foreign != nil && m.s.Foreign.Equal(seen) {
+	if sh.Stage == StageWithheld && m.s.Foreign != nil && m.s.Foreign.Equal(seen) {
 		return
 	}
-	sh.Withheld = true
+	sh.Stage = StageWithheld
 	m.s.Foreign = &seen
 	sentence := fmt.Sprintf("Somebody else changed the split to %s, which leaves %s nothing. Nothing is written until %s has 100%% or a person repeats `rollback`.",
 		seen, m.p.Release.Candidate, m.s.Stable)
@@ -80,6 +80,12 @@ func (m *machine) rollback(reason Reason, sentence, rule string, ending Phase) {
 	if from := m.s.Shift.From; !m.mayLand() && from.without(m.p.Release.Candidate) && from.Weights[m.s.Stable] != 100 {
 		m.withhold(m.s.Shift, from)
 	}
+}
+
+// Unconfirmed reports whether a rollback is under way that was not confirmed within
+// verifyWithin.
+func (s *State) Unconfirmed(p *Plan) bool {
+	return s.Phase == PhaseRollingBack && s.Shift != nil && s.At.Sub(s.Shift.Since) >= p.Rollback.VerifyWithin
 }
 
 // moved reports whether Belay has ever asked for other traffic than stable's.

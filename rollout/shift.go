@@ -31,7 +31,7 @@ func (m *machine) shift(why ShiftWhy, to Split) {
 	if m.s.Observed != nil {
 		from = *m.s.Observed
 	}
-	m.s.Shift = &Shift{Why: why, Serial: m.s.Seq, From: from, To: to, Since: m.now()}
+	m.s.Shift = &Shift{Why: why, Serial: m.s.Seq, From: from, To: to, Since: m.now(), Stage: StageWriting}
 	asked := to.Clone()
 	m.s.Asked = &asked
 }
@@ -41,7 +41,7 @@ func (m *machine) traffic() {
 	e := m.effect()
 	read := m.ev.Split != nil
 	// An endpoint that is busy with our own write is no outage.
-	waiting := m.s.Shift != nil && m.s.Shift.Sent && m.ev.Failure != nil && m.ev.Failure.Kind == FailureBusy
+	waiting := m.s.Shift != nil && m.s.Shift.settles() && m.ev.Failure != nil && m.ev.Failure.Kind == FailureBusy
 	m.sawSplit(read || waiting)
 	m.described()
 	if m.s.Shift == nil {
@@ -88,15 +88,16 @@ func (m *machine) mayLand() bool {
 // sent folds the outcome of a write.
 func (m *machine) sent(sh *Shift) {
 	f := m.ev.Failure
-	sh.Sent, sh.SentAt = f == nil, m.now()
+	if f == nil || sh.Stopped() {
+		sh.await(m.now())
+	}
 	if f == nil {
 		sh.NotBefore = m.now().Add(time.Second)
+	}
+	if sh.settles() {
 		return
 	}
-	if sh.Stopping {
-		sh.Sent = true
-		return
-	}
+	sh.SentAt = m.now()
 	sh.Attempt++
 	wait := backoff(m.p.ID, "shift", sh.Attempt, 500*time.Millisecond, 15*time.Second)
 	if sh.Why == ShiftRollback {
@@ -125,7 +126,7 @@ func (m *machine) sent(sh *Shift) {
 func (m *machine) unseen(sh *Shift) {
 	switch {
 	case sh.Why == ShiftRollback:
-		if sh.Sent && !sh.Withheld && m.now().Sub(sh.SentAt) >= resendAfter {
+		if sh.Stage == StageSettling && m.now().Sub(sh.SentAt) >= resendAfter {
 			m.again(sh, sh.From)
 		}
 	case m.now().Sub(sh.Since) > forwardPatience:
@@ -141,11 +142,10 @@ func (m *machine) holdShift(sentence string) {
 
 // again sends the write once more, from what was seen.
 func (m *machine) again(sh *Shift, seen Split) {
-	if sh.Sent {
+	if sh.Stage != StageWriting {
 		sh.Attempt++
 	}
-	sh.Sent, sh.Withheld = false, false
-	sh.From = seen
+	sh.Stage, sh.From = StageWriting, seen
 }
 
 // seenShift judges a read-back during a forward or restoring shift.
@@ -156,8 +156,8 @@ func (m *machine) seenShift(sh *Shift, seen Split) {
 		m.confirm(sh, seen)
 	case seen.Equal(sh.From):
 		sh.From = seen
-		if sh.Sent && m.now().Sub(sh.SentAt) >= resendAfter {
-			if sh.Stopping {
+		if sh.settles() && m.now().Sub(sh.SentAt) >= resendAfter {
+			if sh.Stopped() {
 				m.s.Shift = nil
 				return
 			}
@@ -170,8 +170,8 @@ func (m *machine) seenShift(sh *Shift, seen Split) {
 		m.foreign(seen)
 	default:
 		// A write of ours may be taking effect in parts: it is read again.
-		if !sh.Sent {
-			sh.Sent, sh.SentAt = true, m.now()
+		if !sh.settles() {
+			sh.await(m.now())
 		}
 	}
 }
@@ -223,12 +223,47 @@ func (m *machine) stopShift() {
 	if sh == nil || sh.Why == ShiftRollback {
 		return
 	}
-	sh.Stopping = true
+	switch sh.Stage {
+	case StageWriting:
+		sh.Stage = StageRecalled
+	case StageSettling:
+		sh.Stage = StageStopping
+	case StageRecalled, StageStopping, StageWithheld:
+	}
 	wanted := slices.ContainsFunc(m.s.Outbox, func(e Effect) bool { return e.Kind == EffectSetTraffic })
-	if waits := !wanted || m.s.Looks > 0 || sh.Attempt > 0 && sh.NotBefore.After(m.now()); waits && !sh.Sent {
-		sh.Sent, sh.SentAt = true, m.now()
+	if waits := !wanted || m.s.Looks > 0 || sh.Attempt > 0 && sh.NotBefore.After(m.now()); waits && !sh.settles() {
+		sh.await(m.now())
 	}
 }
+
+// goOn takes a shift up that was stopped.
+func (sh *Shift) goOn() {
+	switch sh.Stage {
+	case StageRecalled:
+		sh.Stage = StageWriting
+	case StageStopping:
+		sh.Stage = StageSettling
+	case StageWriting, StageSettling, StageWithheld:
+	}
+}
+
+// await notes that the write is on its way, as far as is known: it is read back.
+func (sh *Shift) await(at time.Time) {
+	sh.SentAt = at
+	switch sh.Stage {
+	case StageWriting:
+		sh.Stage = StageSettling
+	case StageRecalled:
+		sh.Stage = StageStopping
+	case StageSettling, StageStopping, StageWithheld:
+	}
+}
+
+// settles reports whether the shift is only read back, to see what became of its write.
+func (sh *Shift) settles() bool { return sh.Stage == StageSettling || sh.Stage == StageStopping }
+
+// Stopped reports whether the rollout was held or paused while the shift was under way.
+func (sh *Shift) Stopped() bool { return sh.Stage == StageRecalled || sh.Stage == StageStopping }
 
 // dropShift gives up a shift under way, but never a rollback.
 func (m *machine) dropShift() {

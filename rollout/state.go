@@ -113,28 +113,22 @@ type Shift struct {
 	Serial int `json:"serial"`
 	// From is what the endpoint must show for the write to be sent, To what it
 	// shall show.
-	From    Split     `json:"from"`
-	To      Split     `json:"to"`
-	Since   time.Time `json:"since"`
+	From  Split      `json:"from"`
+	To    Split      `json:"to"`
+	Since time.Time  `json:"since"`
+	Stage ShiftStage `json:"stage"`
+	// Attempt counts the writes before this one, SentAt is when the last one was
+	// answered, or taken to be on its way.
 	Attempt int       `json:"attempt"`
-	// Sent: the write was accepted; only the read-back is awaited.
-	Sent   bool      `json:"sent,omitempty"`
-	SentAt time.Time `json:"sentAt,omitzero"`
+	SentAt  time.Time `json:"sentAt,omitzero"`
 	// NotBefore is when the next try may start; Polls counts read-backs.
 	NotBefore time.Time `json:"notBefore,omitzero"`
 	Polls     int       `json:"polls,omitempty"`
-	// Withheld: somebody else took the traffic from the candidate; nothing is
-	// written until a person orders it.
-	Withheld bool `json:"withheld,omitempty"`
-	// Ordered: a person repeated the order, so that somebody else's split is
-	// overwritten.
+	// Ordered: a person repeated the order of a rollback, so that somebody else's split
+	// is overwritten.
 	Ordered bool `json:"ordered,omitempty"`
-	// Stopping: the rollout was held or paused while the write was on its way; it
-	// is not repeated, only read back.
-	Stopping bool `json:"stopping,omitempty"`
-	// Late: verifyWithin has passed without confirmation. Failure is what the router
-	// last said of a rollback that it did not take, at most 200 characters.
-	Late    bool   `json:"late,omitempty"`
+	// Failure is what the router last said of a rollback that it did not take, at most
+	// 200 characters.
 	Failure string `json:"failure,omitempty"`
 }
 
@@ -146,6 +140,20 @@ const (
 	ShiftForward  ShiftWhy = "forward"
 	ShiftRollback ShiftWhy = "rollback"
 	ShiftRestore  ShiftWhy = "restore"
+)
+
+// ShiftStage is how far a shift has got.
+type ShiftStage string
+
+// The stages. A shift begins by writing and settles until the endpoint shows what was
+// written; a hold or a pause turns the first into recalled and the second into stopping,
+// and a resume turns them back.
+const (
+	StageWriting  ShiftStage = "writing"  // the write is to be sent, or its answer is awaited
+	StageSettling ShiftStage = "settling" // it was accepted, and is read back; sent again when it does not show
+	StageRecalled ShiftStage = "recalled" // stopped while the write may be on its way: its answer is awaited
+	StageStopping ShiftStage = "stopping" // stopped: only read back, until it is known what became of the write
+	StageWithheld ShiftStage = "withheld" // a rollback that leaves somebody else's split alone, and reads it
 )
 
 // Bake counts the watched time of the current step.

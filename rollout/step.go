@@ -148,8 +148,8 @@ func (m *machine) resumeSelf() {
 // step's is put back to it: a person ordered to go on, or the shift was cut short.
 func (m *machine) resumeWork(reason Reason, sentence string) {
 	m.s.Foreign = nil
-	if m.s.Shift != nil && m.s.Shift.Stopping {
-		m.s.Shift.Stopping = false
+	if m.s.Shift != nil && m.s.Shift.Stopped() {
+		m.s.Shift.goOn()
 		m.enter(PhaseShifting, reason, sentence)
 		return
 	}

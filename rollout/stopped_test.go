@@ -53,7 +53,9 @@ func TestStoppedWhileUnwatched(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			sc := newScenario(t)
 			sc.plan.OnNoData.After, sc.plan.OnSourceError.After = 20*time.Second, 20*time.Second
-			s := stateAt(t, sc, func(s rollout.State) bool { return s.Step == 1 && s.Shift != nil && !s.Shift.Sent })
+			s := stateAt(t, sc, func(s rollout.State) bool {
+				return s.Step == 1 && s.Shift != nil && s.Shift.Stage == rollout.StageWriting
+			})
 			pause := rollout.Event{Kind: rollout.EventCommanded, At: s.At.Add(time.Second), Command: rollout.CommandPause, By: &rollout.Person{ID: "ann"}}
 			if c.before {
 				s = rollout.Next(sc.plan, s, pause)
@@ -114,7 +116,9 @@ func TestHoldAfterPage(t *testing.T) {
 // rollout without anything to do.
 func TestResumeAmidSuspicion(t *testing.T) {
 	sc := newScenario(t)
-	s := stateAt(t, sc, func(s rollout.State) bool { return s.Step == 1 && s.Shift != nil && !s.Shift.Sent })
+	s := stateAt(t, sc, func(s rollout.State) bool {
+		return s.Step == 1 && s.Shift != nil && s.Shift.Stage == rollout.StageWriting
+	})
 	foreign := rollout.Split{Weights: map[string]int{"blue": 50, "green": 50}}
 	ann := &rollout.Person{ID: "ann"}
 	s = rollout.Next(sc.plan, s, rollout.Event{Kind: rollout.EventSuspected, At: s.At, Split: &foreign, Reason: "records were lost"})

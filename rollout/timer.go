@@ -15,9 +15,6 @@ func (m *machine) timers() {
 	if m.s.Phase == PhaseWaiting {
 		m.unwait()
 	}
-	if sh := m.s.Shift; m.s.Phase == PhaseRollingBack && sh != nil && !sh.Late && m.now().Sub(sh.Since) >= m.p.Rollback.VerifyWithin {
-		sh.Late = true
-	}
 	m.lookReady()
 	m.lookMissing()
 }

@@ -30,7 +30,7 @@ func (m *machine) unwatched(gap time.Duration) {
 	}
 	if sh := m.s.Shift; sh != nil && sh.Why != ShiftRollback {
 		sh.Since = sh.Since.Add(gap)
-		if sh.Stopping {
+		if sh.Stopped() {
 			m.stopShift()
 		}
 		if m.s.Phase == PhaseShifting {

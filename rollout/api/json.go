@@ -164,7 +164,7 @@ func Render(p *rollout.Plan, s rollout.State) Rollout {
 		Phase: s.Phase, Since: s.PhaseSince.UTC(), Reason: s.Reason, Sentence: s.Sentence,
 		Step: stepOf(p, s), Steps: ladder(p, s), Weights: weightsOf(s), Guardrails: guardrailsOf(s),
 		WaitingFor: waitingFor(p, s), Gates: gatesOf(p, s), Checks: s.Checks,
-		Unconfirmed:    s.Shift != nil && s.Shift.Why == rollout.ShiftRollback && s.Shift.Late,
+		Unconfirmed:    s.Unconfirmed(p),
 		ManualRollback: s.Manual, Closed: s.Settled(),
 		CreatedAt: s.Created.UTC(), UpdatedAt: s.At.UTC(),
 	}
@@ -311,7 +311,7 @@ func waitingFor(p *rollout.Plan, s rollout.State) string {
 	case rollout.PhaseShifting:
 		return "the endpoint to show the new weights"
 	case rollout.PhaseRollingBack:
-		if s.Shift != nil && s.Shift.Withheld {
+		if s.Shift != nil && s.Shift.Stage == rollout.StageWithheld {
 			return "stable to have 100%, or a person who repeats the rollback"
 		}
 		return "the endpoint to show stable at 100%"

@@ -146,7 +146,7 @@ func (l *live) proven() bool {
 func (l *live) stopping() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.s.Shift != nil && l.s.Shift.Stopping
+	return l.s.Shift != nil && l.s.Shift.Stopped()
 }
 
 // stillOurs looks at the journal's head right before a forward call: nobody else

@@ -324,7 +324,7 @@ func (w *World) overridden(r *Run, step int) bool {
 // unless it is withheld or nothing was moved.
 func (i *Invariants) checkSent(w *World, r *Run) {
 	s := r.State
-	if s.Phase != rollout.PhaseRollingBack || s.Shift == nil || s.Shift.Withheld {
+	if s.Phase != rollout.PhaseRollingBack || s.Shift == nil || s.Shift.Stage == rollout.StageWithheld {
 		return
 	}
 	if len(s.Outbox) == 0 || s.Outbox[0].Kind != rollout.EffectSetTraffic || s.Outbox[0].NotBefore.After(s.At) {

@@ -174,7 +174,8 @@ func (i *Invariants) readings(w *World, r *Run, a *account, l Line, things []thi
 			continue
 		}
 		whole = false
-		if label == "" {
+		if label == "" { // as no data
+			g.labels[analysis.OutcomeNoData] = true
 			continue
 		}
 		if g.labels[label] = true; x.required {
