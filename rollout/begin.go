@@ -38,20 +38,15 @@ func (m *machine) started() {
 	m.enter(PhaseQueued, "", "Asks for the endpoint.")
 }
 
-// claimed begins the checks: the endpoint is ours. A claim for a schedule only
-// registers.
+// claimed begins the checks: the endpoint is ours.
 func (m *machine) claimed() {
-	if m.s.Phase != PhaseQueued {
-		m.ignore("the rollout does not wait for its endpoint")
-		return
-	}
 	m.s.Claimed, m.s.Ahead = true, ""
 	m.enter(PhasePreflight, ReasonPreflight, "Is being checked; no traffic has moved.")
 }
 
 // queued keeps waiting behind another rollout.
 func (m *machine) queued() {
-	if m.s.Phase != PhaseQueued || m.s.Ahead == m.ev.Ahead {
+	if m.s.Ahead == m.ev.Ahead {
 		return
 	}
 	m.s.Ahead = m.ev.Ahead
@@ -59,6 +54,16 @@ func (m *machine) queued() {
 	m.enter(PhaseQueued, ReasonBusy, sentence)
 	m.decide(Decision{Kind: DecisionQueue, Reason: ReasonBusy, Rule: fmt.Sprintf("concurrency: %s", m.p.Concurrency), Sentence: sentence})
 }
+
+// refused ends a rollout that does not get its endpoint. Who lost its place is owed that
+// answer until it gives its claim back.
+func (m *machine) refused() {
+	m.s.Registered = m.ev.Code == ReasonSuperseded
+	m.refuse(m.ev.Code, m.ev.Reason)
+}
+
+// released notes that the endpoint was given back.
+func (m *machine) released() { m.s.Registered, m.s.Claimed = false, false }
 
 // refuse ends the rollout before any traffic moved.
 func (m *machine) refuse(reason Reason, sentence string) {

@@ -5,36 +5,23 @@ import (
 	"time"
 )
 
-// commanded folds a person's command. The shell has checked that the person may
-// give it.
-func (m *machine) commanded() {
+// by is whose command is folded, with their reason; "" when it names no person, and is
+// ignored. The shell has checked that the person may give it.
+func (m *machine) by() string {
 	if m.ev.By == nil || m.ev.By.ID == "" {
 		m.ignore("the command names no person")
-		return
+		return ""
 	}
-	by := m.ev.By.String() + because(m.ev.Reason)
-	switch m.ev.Command {
-	case CommandPause:
-		m.pause(by)
-	case CommandResume:
-		m.resume(by)
-	case CommandRollback:
-		m.orderRollback(by)
-	case CommandPromote:
-		m.override(by)
-	case CommandExtend:
-		m.extend(by)
-	case CommandAck:
-		m.acknowledge(by)
-	default:
-		m.ignore(fmt.Sprintf("unknown command %q", m.ev.Command))
-	}
+	return m.ev.By.String() + because(m.ev.Reason)
 }
 
 // pause stops the ladder where it is; guardrails are judged on.
-func (m *machine) pause(by string) {
-	selfHeld := m.s.Phase == PhaseHeld && m.s.Hold != nil && m.s.Hold.Self // it would go on by itself
-	if !selfHeld && m.s.Phase != PhaseShifting && m.s.Phase != PhaseBaking && m.s.Phase != PhaseWaiting {
+func (m *machine) pause() {
+	by := m.by()
+	if by == "" {
+		return
+	}
+	if m.s.Phase == PhaseHeld && !m.s.Hold.Self { // others go on by a person's word alone
 		m.ignore(fmt.Sprintf("a rollout that is %s cannot be paused", m.s.Phase))
 		return
 	}
@@ -47,9 +34,9 @@ func (m *machine) pause(by string) {
 
 // resume leaves paused, held and suspect. After a breach that held it restarts
 // the evidence of that group: an override.
-func (m *machine) resume(by string) {
-	if m.s.Phase != PhasePaused && m.s.Phase != PhaseHeld && m.s.Phase != PhaseSuspect {
-		m.ignore(fmt.Sprintf("a rollout that is %s cannot be resumed", m.s.Phase))
+func (m *machine) resume() {
+	by := m.by()
+	if by == "" {
 		return
 	}
 	if h := m.s.Hold; h != nil && !m.ev.Hold.IsZero() && !m.ev.Hold.Equal(h.Since) {
@@ -93,37 +80,40 @@ func (m *machine) unhold(by string) {
 	}
 }
 
-// orderRollback rolls back by a person's word. Repeated, it overwrites even a
-// split that leaves the candidate nothing.
-func (m *machine) orderRollback(by string) {
-	sentence := fmt.Sprintf("Rollback ordered by %s.", by)
-	if m.s.Phase == PhaseRollingBack {
-		sh := m.s.Shift
-		if sh == nil || sh.Stage != StageWithheld {
-			m.ignore("the rollback is under way")
-			return
-		}
-		sh.Ordered, sh.Stage = true, StageWriting
-		sh.Attempt++
-		sh.NotBefore = m.now()
-		if m.s.Observed != nil {
-			sh.From = *m.s.Observed
-		}
-		m.s.Sentence = sentence + " The present split is overwritten."
-		m.decide(Decision{Kind: DecisionRollback, Reason: ReasonCommand, Sentence: m.s.Sentence})
+// orderRollback rolls back by a person's word.
+func (m *machine) orderRollback() {
+	if by := m.by(); by != "" {
+		m.rollback(ReasonCommand, fmt.Sprintf("Rollback ordered by %s.", by), "a person's rollback", PhaseStopped)
+	}
+}
+
+// repeatRollback overwrites even a split that leaves the candidate nothing: a person
+// repeats the order.
+func (m *machine) repeatRollback() {
+	by := m.by()
+	if by == "" {
 		return
 	}
-	m.rollback(ReasonCommand, sentence, "a person's rollback", PhaseStopped)
+	sh := m.s.Shift
+	if sh == nil || sh.Stage != StageWithheld {
+		m.ignore("the rollback is under way")
+		return
+	}
+	sh.Ordered, sh.Stage = true, StageWriting
+	sh.Attempt++
+	sh.NotBefore = m.now()
+	if m.s.Observed != nil {
+		sh.From = *m.s.Observed
+	}
+	m.s.Sentence = fmt.Sprintf("Rollback ordered by %s. The present split is overwritten.", by)
+	m.decide(Decision{Kind: DecisionRollback, Reason: ReasonCommand, Sentence: m.s.Sentence})
 }
 
 // override ends this step's wait: its bake, its want of evidence, its hold. It
 // opens no gate and no window.
-func (m *machine) override(by string) {
-	switch m.s.Phase {
-	case PhaseBaking, PhaseHeld, PhasePaused, PhaseWaiting:
-	case PhaseQueued, PhaseScheduled, PhasePreflight, PhaseShifting, PhaseRollingBack, PhaseSuspect,
-		PhasePromoted, PhaseRolledBack, PhaseStopped, PhaseRefused:
-		m.ignore(fmt.Sprintf("a rollout that is %s cannot be promoted", m.s.Phase))
+func (m *machine) override() {
+	by := m.by()
+	if by == "" {
 		return
 	}
 	if m.ev.Reason == "" {
@@ -156,8 +146,12 @@ func (m *machine) override(by string) {
 
 // extend lengthens the current step's bake; one that is over goes on from now. It
 // ends no hold.
-func (m *machine) extend(by string) {
-	if m.s.Reached < 0 || m.s.Reached != m.s.Step || m.s.Phase == PhaseRollingBack {
+func (m *machine) extend() {
+	by := m.by()
+	if by == "" {
+		return
+	}
+	if m.s.Reached < 0 || m.s.Reached != m.s.Step {
 		m.ignore("no step bakes now")
 		return
 	}
@@ -183,19 +177,11 @@ func (m *machine) extend(by string) {
 
 // superseded gives way to a newer release.
 func (m *machine) superseded() {
-	if m.s.Phase == PhaseRollingBack {
-		m.ignore("the rollout is rolling back already")
-		return
-	}
 	m.rollback(ReasonSuperseded, fmt.Sprintf("Superseded by %s.", m.ev.Ahead), "concurrency: supersede", PhaseStopped)
 }
 
 // suspected stops everything: the store lost records.
 func (m *machine) suspected() {
-	if m.s.Phase == PhaseRollingBack {
-		m.ignore("a rollback goes on whatever the store lost")
-		return
-	}
 	sentence := "The store and the endpoint disagree: " + m.ev.Reason
 	m.stopShift()
 	if m.ev.Split != nil {

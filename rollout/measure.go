@@ -11,7 +11,7 @@ import (
 // measured folds readings: evidence first, then breaches, then what is missing,
 // then whether the step may end.
 func (m *machine) measured() {
-	if m.s.Reached < 0 || m.s.Phase == PhaseRollingBack {
+	if m.s.Reached < 0 {
 		m.ignore("nothing is judged now")
 		return
 	}

@@ -58,73 +58,24 @@ type machine struct {
 	blame string
 }
 
-// fold dispatches the event. Every kind has one method.
+// fold does what the map says about the event: see transitions.
 func (m *machine) fold() {
-	if m.s.Phase.Terminal() && !m.afterEnd() {
-		m.ignore("the rollout has ended")
-		return
-	}
-	if !m.expected() {
+	t := m.transition()
+	switch over := m.s.Phase == "" || m.s.Phase.Terminal(); {
+	case t.do == nil && over:
+		m.ignore(t.ignored)
+	case !m.expected():
 		if m.ev.Kind == EventDelivered && m.ev.Key != "" {
 			m.lateDelivered()
 			return
 		}
 		m.ignore("answers an effect that is not wanted")
-		return
-	}
-	if m.repeated() {
+	case m.repeated():
 		m.ignore("it was taken up before")
-		return
-	}
-	switch m.ev.Kind {
-	case EventStarted:
-		m.started()
-	case EventClaimed:
-		m.claimed()
-	case EventQueued:
-		m.queued()
-	case EventRefused:
-		// Who lost its place is owed that answer until it gives its claim back.
-		m.s.Registered = m.ev.Code == ReasonSuperseded
-		m.refuse(m.ev.Code, m.ev.Reason)
-	case EventReleased:
-		m.s.Registered, m.s.Claimed = false, false
-	case EventPreflighted:
-		m.preflighted()
-	case EventTraffic:
-		m.traffic()
-	case EventMeasured:
-		m.measured()
-	case EventDelivered:
-		m.delivered()
-	case EventUndelivered:
-		m.undelivered()
-	case EventAnswered:
-		m.answered()
-	case EventCommanded:
-		m.commanded()
-	case EventSuperseded:
-		m.superseded()
-	case EventSuspected:
-		m.suspected()
-	case EventWoken:
-		// Time has passed: the timers look at it.
+	case t.do == nil:
+		m.ignore(t.ignored)
 	default:
-		m.ignore(fmt.Sprintf("unknown kind of event %q", m.ev.Kind))
-	}
-}
-
-// afterEnd reports whether the event may still be folded into an ended rollout:
-// the answers to its last messages and to the release of its endpoint, and what ends
-// its page: an acknowledgement, or time.
-func (m *machine) afterEnd() bool {
-	switch m.ev.Kind {
-	case EventReleased, EventDelivered, EventUndelivered, EventWoken:
-		return true
-	case EventCommanded:
-		return m.ev.Command == CommandAck
-	default:
-		return false
+		t.do(m)
 	}
 }
 
@@ -133,14 +84,14 @@ func (m *machine) afterEnd() bool {
 // put back when the outbox is settled.
 func (m *machine) expected() bool {
 	switch m.ev.Kind {
-	case EventStarted:
-		return m.s.Phase == ""
-	case EventAnswered, EventCommanded, EventSuperseded, EventSuspected:
-		return m.s.Phase != ""
-	default:
-	}
-	if m.ev.Effect == "" && m.ev.Kind == EventWoken {
-		return m.s.Phase != ""
+	case EventStarted, EventAnswered, EventCommanded, EventSuperseded, EventSuspected:
+		return true
+	case EventWoken:
+		if m.ev.Effect == "" {
+			return true
+		}
+	case EventClaimed, EventQueued, EventRefused, EventReleased, EventPreflighted, EventTraffic, EventMeasured,
+		EventDelivered, EventUndelivered, EventCarried:
 	}
 	for _, e := range m.s.Outbox {
 		if e.ID == m.ev.Effect {

@@ -48,6 +48,9 @@ func FuzzNext(f *testing.F) {
 			if strings.HasPrefix(n.Sentence, "Internal") || strings.HasPrefix(n.Last.Ignored, "internal") {
 				t.Fatalf("an invariant was about to break at %+v: %s %s", ev, n.Sentence, n.Last.Ignored)
 			}
+			if !ev.MayLead(s.Phase, n.Phase) {
+				t.Fatalf("%s %s leads from %q to %q, which is not on the map", ev.Kind, ev.Command, s.Phase, n.Phase)
+			}
 			s = back
 		}
 	})

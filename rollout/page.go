@@ -303,7 +303,11 @@ func (e Effect) shownBy(notifier string) string {
 }
 
 // acknowledge takes charge of the open page. It moves nothing and ends no hold.
-func (m *machine) acknowledge(by string) {
+func (m *machine) acknowledge() {
+	by := m.by()
+	if by == "" {
+		return
+	}
 	if m.s.Page == nil {
 		m.ignore("nobody is called: the rollout has no open page")
 		return

@@ -44,6 +44,7 @@ const (
 	StaleQuestion   = "stale question"    // something asked that is over
 	ToldTwice       = "told twice"        // one message under two keys
 	Unbounded       = "unbounded"         // a state or a queue of messages beyond its bound
+	OffTheMap       = "off the map"       // a phase to which the event does not lead
 	Internal        = "internal"          // an invariant that the machine broke itself
 	Endless         = "endless"           // neither an end nor anybody called
 )
@@ -138,6 +139,14 @@ func (i *Invariants) Watch(w *World) {
 		if next != nil {
 			next(w, r, l)
 		}
+	}
+	fold := w.next
+	w.next = func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		n := fold(p, s, ev)
+		if r := w.run(s.ID); r != nil && !ev.MayLead(s.Phase, n.Phase) {
+			i.fail(w, r, OffTheMap, "%s %s leads from %q to %q", ev.Kind, ev.Command, s.Phase, n.Phase)
+		}
+		return n
 	}
 }
 

@@ -335,6 +335,14 @@ var mutants = map[string]mutant{
 		}
 		return rollout.Next(p, s, ev)
 	}},
+	// What time does ends a pause, too.
+	"a pause ends by itself": {sim.OffTheMap, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		n := rollout.Next(p, s, ev)
+		if s.Phase == rollout.PhasePaused && n.Phase == rollout.PhasePaused && ev.Kind == rollout.EventMeasured && n.Shift == nil {
+			n.Phase, n.Hold = rollout.PhaseBaking, nil
+		}
+		return n
+	}},
 	// A forward write that was cut off is forgotten.
 	"a late write is forgotten": {sim.AfterEnd, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		s.LastSent = time.Time{}

@@ -274,6 +274,15 @@ func raises(es []rollout.Effect) bool {
 	return slices.ContainsFunc(es, func(e rollout.Effect) bool { return e.Kind == rollout.EffectSetTraffic && e.Forward })
 }
 
+// run is the rollout with the id, nil when there is none.
+func (w *World) run(id string) *Run {
+	i := slices.IndexFunc(w.Runs, func(r *Run) bool { return r.Plan.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return w.Runs[i]
+}
+
 // Down reports whether the daemon is away.
 func (w *World) Down() bool { return w.down }
 
