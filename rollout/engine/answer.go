@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -88,7 +89,7 @@ func (e *Engine) heardFrom(via string, a notifier.Answer) rollout.Actor {
 	who.Heard = via
 	who.Names = slices.Concat(who.Names, []string{a.Who}, rollout.ShortNames(a.Who))
 	who.In = slices.Clone(a.Groups)
-	who.Person.Via, who.Person.Name = via, orElse(who.Person.Name, a.Name)
+	who.Person.Via, who.Person.Name = via, cmp.Or(who.Person.Name, a.Name)
 	return who
 }
 

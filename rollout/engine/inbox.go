@@ -140,7 +140,7 @@ func samePerson(a, b *rollout.Person) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.ID == b.ID || orElse(a.As, a.ID) == orElse(b.As, b.ID)
+	return a.ID == b.ID || cmp.Or(a.As, a.ID) == cmp.Or(b.As, b.ID)
 }
 
 // foldedIn waits a while until an act that is recorded was taken up, here or by the

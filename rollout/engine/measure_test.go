@@ -11,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/traffic"
 )
 
 // Fifty rollouts ask one source every five seconds. It is asked once an instant
@@ -108,4 +109,18 @@ func okReadings(qs []analysis.Query, n float64) []analysis.Reading {
 		rs[i] = analysis.Reading{Metric: q.Metric.Name, From: q.From, To: q.To, Status: analysis.StatusOK, Stable: s, Candidate: s}
 	}
 	return rs
+}
+
+// What the router tells of versions is what expressions are about; of a candidate of
+// which it tells none, the release says it.
+func TestNamesTellVersions(t *testing.T) {
+	l := &live{plan: &rollout.Plan{Endpoint: rollout.EndpointRef{Name: "recs"}, Release: rollout.Release{Candidate: "green", Version: "v2"}}}
+	told := versions(traffic.Description{Deployments: map[string]traffic.Deployment{"blue": {Version: "v1"}, "green": {}}})
+	want := analysis.Names{Endpoint: "recs", Stable: "blue", Candidate: "green", StableVersion: "v1", CandidateVersion: "v2"}
+	if got := l.names("blue", told); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := versions(traffic.Description{}); got != nil {
+		t.Errorf("a router that tells nothing: got %v, want nil", got)
+	}
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/notice"
 )
 
 // An outlet is a notifier with its share of concurrent deliveries: pages have a lane
@@ -46,7 +48,7 @@ func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (
 	}
 	call, cancel := context.WithTimeout(ctx, l.e.cfg.NotifyTimeout)
 	defer cancel()
-	ref, err := o.Notify(call, notice(l.plan, &s, e, l.e.external(), l.now()))
+	ref, err := o.Notify(call, notice.Of(l.plan, &s, e, l.e.external(), l.now()))
 	if ctx.Err() != nil && err != nil {
 		return rollout.Event{}, false
 	}
@@ -96,8 +98,8 @@ func (l *live) referred(e rollout.Effect) rollout.Effect {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := *e.Notice
-	n.Ref = orElse(n.Ref, l.refs[e.Notifiers[0]+"|"+n.Key])
-	n.ThreadRef = orElse(n.ThreadRef, l.refs[e.Notifiers[0]+"|"+l.id+"/status"])
+	n.Ref = cmp.Or(n.Ref, l.refs[e.Notifiers[0]+"|"+n.Key])
+	n.ThreadRef = cmp.Or(n.ThreadRef, l.refs[e.Notifiers[0]+"|"+l.id+"/status"])
 	e.Notice = &n
 	return e
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/notice"
 	"github.com/belayd/belay/store"
 )
 
@@ -392,7 +393,7 @@ func (o *outage) notice(ctx context.Context, name string) notifier.Notice {
 	if err != nil {
 		at = rollout.Snapshot{Plan: &rollout.Plan{ID: p.Rollout}} // It cannot be read, or is gone.
 	}
-	return notice(at.Plan, &at.State, rollout.Effect{ID: id, Kind: rollout.EffectPage, Notice: n}, o.e.external(), o.e.now())
+	return notice.Of(at.Plan, &at.State, rollout.Effect{ID: id, Kind: rollout.EffectPage, Notice: n}, o.e.external(), o.e.now())
 }
 
 // words are what people are told of the outage, with the lock held.

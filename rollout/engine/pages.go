@@ -6,6 +6,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/notice"
 )
 
 // OpenPages lists, as notices of now, the pages that the named notifier took, be it
@@ -25,7 +26,7 @@ func (e *Engine) OpenPages(ctx context.Context, name string) ([]notifier.Notice,
 		}
 		effect := rollout.Effect{ID: snap.Plan.PageKey(), Kind: rollout.EffectPage,
 			Notice: &rollout.Notice{Key: snap.Plan.PageKey(), Topic: rollout.TopicPage, Severity: "critical", Summary: snap.State.PageLine()}}
-		open = append(open, notice(snap.Plan, &snap.State, effect, e.external(), e.now()))
+		open = append(open, notice.Of(snap.Plan, &snap.State, effect, e.external(), e.now()))
 	}
 	if n, ok := e.outage.open(ctx, name); ok {
 		open = append(open, n)

@@ -80,7 +80,8 @@ var allowed = map[string][]string{
 	"policies":          join([]string{"rollout", "rollout/sim", "analysis", "analysis/promql", "analysis/jsonpath"}, yamlLib, schemaLib, cronLib),
 	"rollout/traffic":   {"rollout"},
 	"rollout/preflight": join([]string{"rollout", "rollout/traffic", "analysis"}, schemaLib),
-	"rollout/engine":    join([]string{"rollout", "rollout/traffic", "rollout/preflight", "rollout/audit", "analysis", "notifier", "store"}, metricLib),
+	"rollout/engine":    join([]string{"rollout", "rollout/traffic", "rollout/preflight", "rollout/audit", "rollout/notice", "analysis", "notifier", "store"}, metricLib),
+	"rollout/notice":    {"rollout", "analysis", "notifier"}, // what people are told is decided without the shell, and tested so
 	"rollout/unique":    {},
 	"rollout/audit":     {"store"}, // what a head covers is decided once, for who deletes and who verifies
 	"rollout/trigger":   join([]string{"policies", "rollout", "rollout/unique", "store"}, natsLib, cloudLib, cronLib, metricLib),
@@ -170,7 +171,7 @@ func matches(rules []string, name string) bool {
 }
 
 // pure are the packages without clock, I/O, goroutine and randomness.
-var pure = []string{"analysis", "analysis/sequential", "analysis/promql", "analysis/jsonpath", "rollout", "rollout/sim", "policies"}
+var pure = []string{"analysis", "analysis/sequential", "analysis/promql", "analysis/jsonpath", "rollout", "rollout/sim", "rollout/notice", "policies"}
 
 // impure are the imports and calls that no pure package has.
 var (

@@ -1,4 +1,4 @@
-package engine
+package notice
 
 import (
 	"encoding/json"
@@ -12,15 +12,28 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
-	"github.com/belayd/belay/rollout/traffic"
 )
 
 var update = flag.Bool("update", false, "rewrite the goldens of this package")
 
+// gated is a plan whose second step a person lets begin.
+func gated() *rollout.Plan {
+	return &rollout.Plan{
+		SchemaVersion: 1, ID: "r1",
+		Policy:   rollout.PolicyRef{Name: "recommendations", Owner: "team-recommendations", Hash: "abc"},
+		Release:  rollout.Release{Policy: "recommendations", Candidate: "green", Version: "v2", Requester: rollout.Person{ID: "ci"}, Source: "test"},
+		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "auto",
+		Steps:     []rollout.Step{{Name: "canary", Weight: 5}, {Name: "quarter", Weight: 25, Requires: []string{"owner"}}, {Name: "full", Weight: 100}},
+		Panel:     analysis.Panel{Guardrails: []analysis.Guardrail{{Name: "failures", Limit: analysis.Limit{Value: 0.01, Text: "<= 1%"}}}},
+		Approvals: []rollout.Approval{{Name: "owner", Notifier: "chat", Users: []string{"U1"}, Quorum: 1, Expires: time.Hour, OnExpiry: rollout.ExpiryHold}},
+		Page:      []string{"pager"}, Notify: []string{"chat"},
+	}
+}
+
 // What people are shown of a rollout: read the goldens as they would.
 func TestNotice(t *testing.T) {
 	noon := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	p := plan("r1", "recs", true)
+	p := gated()
 	p.Policy.Annotations = map[string]string{"runbook": "https://runbooks.example/recs"}
 	p.Release.OnBehalfOf, p.Release.Labels = "registry/models", map[string]string{"tier": "1"}
 	p.Approvals[0].Channel, p.Approvals[0].Groups = "#recs-release", []string{"product-owners"}
@@ -67,21 +80,21 @@ func TestNotice(t *testing.T) {
 		{"queued", queued, rollout.Notice{Key: "r1/status", Topic: rollout.TopicStatus, Severity: "info", Summary: "waits"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := json.MarshalIndent(notice(p, &c.state, rollout.Effect{ID: "r1/7/1", Notice: &c.notice}, "https://belay.example/", noon), "", "  ")
+			got, err := json.MarshalIndent(Of(p, &c.state, rollout.Effect{ID: "r1/7/1", Notice: &c.notice}, "https://belay.example/", noon), "", "  ")
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, "notice-"+c.name+".json", append(got, '\n'))
+			golden(t, c.name+".json", append(got, '\n'))
 		})
 	}
 }
 
 // An approval before a step that mirrors asks for the copy.
 func TestNoticeMirror(t *testing.T) {
-	p := plan("r1", "recs", true)
+	p := gated()
 	q := rollout.Question{Gate: "owner", From: rollout.Split{Weights: map[string]int{"blue": 100}},
 		To: rollout.Split{Weights: map[string]int{"blue": 100}, Mirror: map[string]int{"green": 10}}}
-	n := notice(p, &rollout.State{}, rollout.Effect{Notice: &rollout.Notice{Question: &q}}, "", time.Time{})
+	n := Of(p, &rollout.State{}, rollout.Effect{Notice: &rollout.Notice{Question: &q}}, "", time.Time{})
 	if got := n.Question.Before() + " to " + n.Question.After(); got != "0% to a copy of 10%" {
 		t.Errorf("got %s, want 0%% to a copy of 10%%", got)
 	}
@@ -106,19 +119,5 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 	if d := cmp.Diff(string(want), string(got)); d != "" {
 		t.Errorf("%s: (-want +got)\n%s", name, d)
-	}
-}
-
-// What the router tells of versions is what expressions are about; of a candidate of
-// which it tells none, the release says it.
-func TestNamesTellVersions(t *testing.T) {
-	l := &live{plan: &rollout.Plan{Endpoint: rollout.EndpointRef{Name: "recs"}, Release: rollout.Release{Candidate: "green", Version: "v2"}}}
-	told := versions(traffic.Description{Deployments: map[string]traffic.Deployment{"blue": {Version: "v1"}, "green": {}}})
-	want := analysis.Names{Endpoint: "recs", Stable: "blue", Candidate: "green", StableVersion: "v1", CandidateVersion: "v2"}
-	if got := l.names("blue", told); got != want {
-		t.Errorf("got %+v, want %+v", got, want)
-	}
-	if got := versions(traffic.Description{}); got != nil {
-		t.Errorf("a router that tells nothing: got %v, want nil", got)
 	}
 }

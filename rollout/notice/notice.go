@@ -1,6 +1,14 @@
-package engine
+// Package notice says what people are told: the messages that the core wants, with
+// the rollout as it is now.
+//
+// The rules of the package:
+//   - It is pure, and knows no notifier: what a message shows does not depend on who
+//     delivers it.
+//   - What is shown is bounded, and instants and numbers are in people's units.
+package notice
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -12,9 +20,9 @@ import (
 	"github.com/belayd/belay/rollout"
 )
 
-// notice is what a notifier gets: the core's message with the rollout as it is
-// now. It is pure.
-func notice(p *rollout.Plan, s *rollout.State, e rollout.Effect, external string, at time.Time) notifier.Notice {
+// Of is what a notifier gets: the core's message with the rollout as it is at an
+// instant. external is where people can look at it; "" when there is none.
+func Of(p *rollout.Plan, s *rollout.State, e rollout.Effect, external string, at time.Time) notifier.Notice {
 	n := e.Notice
 	flags := ""
 	if external = strings.TrimRight(external, "/"); external != "" {
@@ -25,7 +33,7 @@ func notice(p *rollout.Plan, s *rollout.State, e rollout.Effect, external string
 	}
 	out := notifier.Notice{
 		Key: n.Key, Delivery: e.ID, Topic: notifier.Topic(n.Topic), Severity: notifier.Severity(n.Severity), Resolve: n.Resolve,
-		Ref: n.Ref, ThreadRef: n.ThreadRef, Summary: told(clip(n.Summary, 200)), At: at, Rollout: view(p, s, external, told),
+		Ref: n.Ref, ThreadRef: n.ThreadRef, Summary: told(Clip(n.Summary, 200)), At: at, Rollout: view(p, s, external, told),
 	}
 	out.Rollout.BelayRollback = "belay rollback " + p.ID + " --reason '…'" + flags
 	if n.Question != nil {
@@ -34,7 +42,7 @@ func notice(p *rollout.Plan, s *rollout.State, e rollout.Effect, external string
 	if n.Key == p.PageKey() && !n.Resolve && s.Page != nil {
 		out.Since, out.Rollout.BelayAck = s.Page.Since, "belay ack "+p.ID+flags
 		if a := s.Acknowledged(); a != nil {
-			out.Acknowledged = &notifier.Acknowledgement{Who: orElse(a.By.Name, a.By.ID), When: a.At, Reason: a.Reason}
+			out.Acknowledged = &notifier.Acknowledgement{Who: cmp.Or(a.By.Name, a.By.ID), When: a.At, Reason: a.Reason}
 		}
 	}
 	return out
@@ -79,7 +87,7 @@ func view(p *rollout.Plan, s *rollout.State, external string, told func(string) 
 	for _, v := range s.Verdicts {
 		r.Guardrails = append(r.Guardrails, notifier.Guardrail{
 			Plot: plot(p, v),
-			Name: v.Guardrail, Verdict: string(v.Outcome), Limit: orElse(v.Effective, v.Limit), N: grouped(v.Candidate.N), Sentence: v.Sentence,
+			Name: v.Guardrail, Verdict: string(v.Outcome), Limit: cmp.Or(v.Effective, v.Limit), N: grouped(v.Candidate.N), Sentence: v.Sentence,
 			Candidate: figure(v.Candidate, v.Candidate.Value, v.Unit), Stable: figure(v.Stable, v.Stable.Value, v.Unit),
 			Interval: interval(v),
 		})
@@ -129,7 +137,7 @@ func question(p *rollout.Plan, s *rollout.State, q rollout.Question, at time.Tim
 		}
 	}
 	for _, a := range q.Answers {
-		out.Answers = append(out.Answers, notifier.Voiced{Who: orElse(a.By.Name, a.By.ID), When: a.At, Approve: a.Approve, Reason: a.Reason})
+		out.Answers = append(out.Answers, notifier.Voiced{Who: cmp.Or(a.By.Name, a.By.ID), When: a.At, Approve: a.Approve, Reason: a.Reason})
 	}
 	out.RequestsPerHour = requestsPerHour(s, out.FromWeight, out.ToWeight, at)
 	return out
@@ -188,18 +196,54 @@ func grouped(n float64) string {
 	return s
 }
 
-func orElse(s, t string) string {
-	if s != "" {
-		return s
-	}
-	return t
-}
-
-// clip bounds a line at n characters.
-func clip(s string, n int) string {
+// Clip bounds a line at n characters.
+func Clip(s string, n int) string {
 	r := []rune(s)
 	if len(r) <= n {
 		return s
 	}
 	return string(r[:n-1]) + "…"
+}
+
+// plot is what a chart shows of a verdict; nil when nothing is known of the
+// candidate or a figure is not finite.
+func plot(p *rollout.Plan, v analysis.Verdict) *notifier.Plot {
+	if !v.Candidate.Known || !plottable(v.Candidate) {
+		return nil
+	}
+	out := &notifier.Plot{Candidate: estimate(v.Candidate)}
+	if v.Stable.Known && plottable(v.Stable) {
+		s := estimate(v.Stable)
+		out.Stable = &s
+	}
+	for _, g := range p.Panel.Guardrails {
+		if g.Name != v.Guardrail {
+			continue
+		}
+		out.More = g.Limit.AtLeast
+		limit := g.Limit.Value
+		if g.Limit.Relative {
+			if out.Stable == nil {
+				return out
+			}
+			limit *= out.Stable.Value
+		}
+		if !math.IsNaN(limit) && !math.IsInf(limit, 0) {
+			out.Limit = &limit
+		}
+	}
+	return out
+}
+
+func estimate(e analysis.Estimate) notifier.Estimate {
+	return notifier.Estimate{Value: e.Value, Low: e.Low, High: e.High}
+}
+
+func plottable(e analysis.Estimate) bool {
+	for _, x := range []float64{e.Value, e.Low, e.High} {
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			return false
+		}
+	}
+	return true
 }
