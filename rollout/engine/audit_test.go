@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 )
 
 // audit checks what must hold of the world at the end: the chains (I7), that every
@@ -35,12 +36,12 @@ func (w *world) audit(ids ...string) []string {
 
 func (w *world) auditJournal(id string) {
 	ctx := context.Background()
-	rec, err := w.store.Head(ctx, planKey(id))
+	rec, err := w.store.Head(ctx, record.PlanKey(id))
 	if err != nil {
 		w.violate("plan of %s: %v", id, err)
 		return
 	}
-	p, err := decodePlan(rec)
+	p, err := record.DecodePlan(rec)
 	if err != nil {
 		w.violate("plan of %s: %v", id, err)
 		return
@@ -49,12 +50,12 @@ func (w *world) auditJournal(id string) {
 	var s rollout.State
 	acts := map[string]int{}
 	seq := 0
-	for rec, err := range w.store.History(ctx, rolloutKey(id)) {
+	for rec, err := range w.store.History(ctx, record.RolloutKey(id)) {
 		if err != nil {
 			w.violate("journal of %s: %v", id, err)
 			return
 		}
-		e, err := decodeEntry(rec)
+		e, err := record.DecodeEntry(rec)
 		if err != nil {
 			w.violate("journal of %s: %v", id, err)
 			return
@@ -85,7 +86,7 @@ func (w *world) auditJournal(id string) {
 			w.violate("promise 7: entry %d of %s replays to another state", seq, id)
 		}
 	}
-	if isClosed(&s) {
+	if record.Closed(&s) {
 		w.auditEnd(p, &s)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 	"github.com/belayd/belay/store/mem"
@@ -73,11 +74,11 @@ func openRollouts(b *testing.B, n int, router *traffictest.Fake) *mem.Store {
 func bake(b *testing.B, e *Engine, p *rollout.Plan) {
 	b.Helper()
 	ctx := b.Context()
-	rec, err := e.cfg.Store.Head(ctx, rolloutKey(p.ID))
+	rec, err := e.cfg.Store.Head(ctx, record.RolloutKey(p.ID))
 	if err != nil {
 		b.Fatal(err)
 	}
-	s, h, err := decodeHead(rec)
+	s, h, err := record.DecodeHead(rec)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -99,11 +100,11 @@ func bake(b *testing.B, e *Engine, p *rollout.Plan) {
 	}
 	answer(rollout.EffectPreflight, rollout.Event{Kind: rollout.EventPreflighted, Split: &stable})
 	answer(rollout.EffectSetTraffic, rollout.Event{Kind: rollout.EventTraffic, Split: &first})
-	entry, state, _, err := encode(rollout.Entry{Seq: h.seq + 1, Prev: h.hash, Epoch: h.epoch, Owner: "one", At: e.now()}, s)
+	entry, state, _, err := record.Encode(rollout.Entry{Seq: h.Seq + 1, Prev: h.Hash, Epoch: h.Epoch, Owner: "one", At: e.now()}, s)
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := e.append(ctx, rolloutKey(p.ID), entry, state, h.revision); err != nil {
+	if _, err := e.append(ctx, record.RolloutKey(p.ID), entry, state, h.Revision); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
 
@@ -23,7 +24,7 @@ func (e *Engine) Rollout(ctx context.Context, id string) (rollout.Snapshot, erro
 			return l.snapshot(), nil
 		}
 	}
-	rec, err := e.cfg.Store.Head(ctx, rolloutKey(id))
+	rec, err := e.cfg.Store.Head(ctx, record.RolloutKey(id))
 	if errors.Is(err, store.ErrNotFound) {
 		err = ErrNotFound
 	}
@@ -35,7 +36,7 @@ func (e *Engine) Rollout(ctx context.Context, id string) (rollout.Snapshot, erro
 
 // snapshot decodes a rollout's head and reads its plan.
 func (e *Engine) snapshot(ctx context.Context, id string, rec store.Record) (rollout.Snapshot, error) {
-	s, _, err := decodeHead(rec)
+	s, _, err := record.DecodeHead(rec)
 	if err != nil {
 		return rollout.Snapshot{}, err
 	}
@@ -50,12 +51,12 @@ func (e *Engine) snapshot(ctx context.Context, id string, rec store.Record) (rol
 // read yields its error; the others follow.
 func (e *Engine) Rollouts(ctx context.Context) iter.Seq2[rollout.Snapshot, error] {
 	return func(yield func(rollout.Snapshot, error) bool) {
-		for rec, err := range e.cfg.Store.Heads(ctx, rolloutPrefix) {
+		for rec, err := range e.cfg.Store.Heads(ctx, record.RolloutPrefix) {
 			if err != nil {
 				yield(rollout.Snapshot{}, fmt.Errorf("list rollouts: %w", err))
 				return
 			}
-			id := strings.TrimPrefix(rec.Key, rolloutPrefix)
+			id := strings.TrimPrefix(rec.Key, record.RolloutPrefix)
 			if !yield(e.present(ctx, id, rec)) {
 				return
 			}
@@ -69,7 +70,7 @@ func (e *Engine) present(ctx context.Context, id string, rec store.Record) (roll
 	if l := e.live(id); l != nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if !l.gone && l.head.revision >= rec.Revision {
+		if !l.gone && l.head.Revision >= rec.Revision {
 			return l.snapshot(), nil
 		}
 	}
@@ -80,7 +81,7 @@ func (e *Engine) present(ctx context.Context, id string, rec store.Record) (roll
 // there is none.
 func (e *Engine) Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry, error] {
 	return func(yield func(rollout.Entry, error) bool) {
-		for rec, err := range e.cfg.Store.History(ctx, rolloutKey(id)) {
+		for rec, err := range e.cfg.Store.History(ctx, record.RolloutKey(id)) {
 			if errors.Is(err, store.ErrNotFound) {
 				err = ErrNotFound
 			}
@@ -88,7 +89,7 @@ func (e *Engine) Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry
 				yield(rollout.Entry{}, fmt.Errorf("read journal of %s: %w", id, err))
 				return
 			}
-			entry, err := decodeEntry(rec)
+			entry, err := record.DecodeEntry(rec)
 			if !yield(entry, err) || err != nil {
 				return
 			}
@@ -106,7 +107,7 @@ func (e *Engine) Changes(ctx context.Context, after uint64) iter.Seq2[Change, er
 		last := store.Revision(after)
 		for ctx.Err() == nil {
 			changed := e.news.next()
-			for rec, err := range e.cfg.Store.Since(ctx, rolloutPrefix, last) {
+			for rec, err := range e.cfg.Store.Since(ctx, record.RolloutPrefix, last) {
 				if ctx.Err() != nil {
 					return
 				}
@@ -115,8 +116,8 @@ func (e *Engine) Changes(ctx context.Context, after uint64) iter.Seq2[Change, er
 					return
 				}
 				last = rec.Revision
-				id := strings.TrimPrefix(rec.Key, rolloutPrefix)
-				entry, err := decodeEntry(rec)
+				id := strings.TrimPrefix(rec.Key, record.RolloutPrefix)
+				entry, err := record.DecodeEntry(rec)
 				if err != nil {
 					e.hold(id, err.Error())
 					continue

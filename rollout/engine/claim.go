@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
 
@@ -185,7 +186,7 @@ func (e *Engine) recordChanged(ref rollout.EndpointRef, rec store.Record) {
 	if old {
 		return
 	}
-	if r, err := decodeEndpoint(ref, rec); err == nil {
+	if r, err := record.DecodeEndpoint(ref, rec); err == nil {
 		e.learn(d, r, rec.Revision)
 	} else {
 		d.forget()

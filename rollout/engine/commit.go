@@ -3,9 +3,6 @@ package engine
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -13,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
 
@@ -61,9 +59,9 @@ func (l *live) save() {
 		l.e.hold(l.id, err.Error())
 		return
 	}
-	after := l.head.revision
+	after := l.head.Revision
 	l.writing = l.e.spawn(func(ctx context.Context) {
-		rev, err := l.e.append(ctx, rolloutKey(l.id), b.entry, b.state, after)
+		rev, err := l.e.append(ctx, record.RolloutKey(l.id), b.entry, b.state, after)
 		l.wrote(b, rev, err)
 	})
 }
@@ -78,16 +76,16 @@ func (l *live) seal(b *batch) error {
 			return err
 		}
 	}
-	epoch := l.head.epoch
-	if l.head.owner != l.e.cfg.Owner {
+	epoch := l.head.Epoch
+	if l.head.Owner != l.e.cfg.Owner {
 		epoch++
 	}
 	at := b.after.At
 	if len(b.events) == 0 {
 		at = l.now()
 	}
-	entry, state, h, err := encode(rollout.Entry{
-		Seq: l.head.seq + 1, Prev: l.head.hash, Epoch: epoch, Owner: l.e.cfg.Owner, Version: l.e.cfg.Version,
+	entry, state, h, err := record.Encode(rollout.Entry{
+		Seq: l.head.Seq + 1, Prev: l.head.Hash, Epoch: epoch, Owner: l.e.cfg.Owner, Version: l.e.cfg.Version,
 		At: at, Events: b.events, Decisions: b.decisions, Phases: b.phases,
 	}, b.after)
 	if err != nil {
@@ -109,25 +107,6 @@ func (l *live) carry(b *batch) error {
 	}
 	l.s, b.events, b.decisions, b.dropped = b.after, []rollout.Event{ev}, b.after.Last.Decisions, 0
 	return nil
-}
-
-// encode returns the bytes of an entry and its state, and the head they make.
-func encode(entry rollout.Entry, s rollout.State) (entryJSON, stateJSON []byte, h head, err error) {
-	stateJSON, err = json.Marshal(s)
-	if err != nil {
-		return nil, nil, head{}, fmt.Errorf("encode state of %s: %w", s.ID, err)
-	}
-	sum := sha256.Sum256(stateJSON)
-	entry.State = hex.EncodeToString(sum[:])
-	entryJSON, err = json.Marshal(entry)
-	if err != nil {
-		return nil, nil, head{}, fmt.Errorf("encode entry %d of %s: %w", entry.Seq, s.ID, err)
-	}
-	hash, err := entry.Hash()
-	if err != nil {
-		return nil, nil, head{}, fmt.Errorf("encode entry of %s: %w", s.ID, err)
-	}
-	return entryJSON, stateJSON, head{seq: entry.Seq, hash: hash, epoch: entry.Epoch, owner: entry.Owner}, nil
 }
 
 // wrote is what follows an append.
@@ -163,14 +142,14 @@ func (l *live) committed(b *batch, rev store.Revision) {
 	l.e.outage.over(l, true)
 	l.batches = l.batches[1:]
 	l.saved, l.head, l.ours = b.after, b.head, true
-	l.head.revision = rev
+	l.head.Revision = rev
 	l.failures, l.retryAt = 0, time.Time{}
 	if !l.rollbackUnsaved() {
 		l.unsaved = time.Time{}
 	}
 	for _, w := range b.waiters {
 		if w.key != "" {
-			l.e.spawn(func(ctx context.Context) { l.mark(ctx, w.key, b.head.seq, w.state.Last.Ignored) })
+			l.e.spawn(func(ctx context.Context) { l.mark(ctx, w.key, b.head.Seq, w.state.Last.Ignored) })
 		}
 	}
 	b.release(rev, nil)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
@@ -72,7 +73,7 @@ func (w *world) play(st story, owners ...string) (away [][2]time.Time) {
 			_, err := e.Deliver(ctx, "r1", "act", rollout.Event{Kind: rollout.EventCommanded, Command: st.act, By: &rollout.Person{ID: "sre"}})
 			acted = err == nil
 		}
-		if isClosed(&s.State) {
+		if record.Closed(&s.State) {
 			break
 		}
 	}
@@ -86,11 +87,11 @@ func (w *world) judge(st story, away [][2]time.Time) []string {
 		w.violate("I8: %v", err)
 		return w.audit()
 	}
-	s, _, err := decodeHead(rec)
+	s, _, err := record.DecodeHead(rec)
 	if err != nil {
 		w.violate("%v", err)
 	}
-	if !isClosed(&s) || s.Phase != st.want {
+	if !record.Closed(&s) || s.Phase != st.want {
 		w.violate("I10: got phase %s (%s), outbox %v, want %s\n%s", s.Phase, s.Sentence, kinds(s.Outbox), st.want, w.journal("r1"))
 	}
 	w.auditSteps(away)
@@ -108,7 +109,7 @@ func (w *world) auditSteps(away [][2]time.Time) {
 			w.violate("%v", err)
 			return
 		}
-		e, err := decodeEntry(rec)
+		e, err := record.DecodeEntry(rec)
 		if err != nil {
 			w.violate("%v", err)
 			return

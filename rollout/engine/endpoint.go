@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
 
@@ -156,18 +156,18 @@ func (e *Engine) read(ctx context.Context, at *endpoint, id string) (*live, erro
 		return nil, context.Cause(ctx)
 	}
 	defer func() { <-e.loads }()
-	rec, err := e.cfg.Store.Head(ctx, rolloutKey(id))
+	rec, err := e.cfg.Store.Head(ctx, record.RolloutKey(id))
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read rollout %s: %w", id, err)
 	}
-	s, h, err := decodeHead(rec)
+	s, h, err := record.DecodeHead(rec)
 	if err != nil {
 		return nil, err
 	}
-	if isClosed(&s) {
+	if record.Closed(&s) {
 		return nil, nil
 	}
 	p, err := e.plan(ctx, id)
@@ -176,7 +176,7 @@ func (e *Engine) read(ctx context.Context, at *endpoint, id string) (*live, erro
 	}
 	l := newLive(e, at, p, s, h)
 	l.fresh = true
-	if h.owner != e.cfg.Owner {
+	if h.Owner != e.cfg.Owner {
 		// A claim: it moves the head, so that every later write of the owner before
 		// fails by itself.
 		l.batches = append(l.batches, &batch{since: time.Now(), after: s})
@@ -290,7 +290,7 @@ func (e *Engine) leaveTo(at *endpoint) {
 // endpointRecord reads who may move an endpoint; a fresh record when there is
 // none.
 func (e *Engine) endpointRecord(ctx context.Context, ref rollout.EndpointRef) (rollout.EndpointRecord, store.Revision, error) {
-	fresh := rollout.EndpointRecord{SchemaVersion: schemaVersion, Endpoint: ref}
+	fresh := rollout.EndpointRecord{SchemaVersion: record.SchemaVersion, Endpoint: ref}
 	rec, err := e.cfg.Store.Head(ctx, ref.Key())
 	if errors.Is(err, store.ErrNotFound) {
 		return fresh, 0, nil
@@ -298,20 +298,9 @@ func (e *Engine) endpointRecord(ctx context.Context, ref rollout.EndpointRef) (r
 	if err != nil {
 		return fresh, 0, fmt.Errorf("read endpoint %s/%s: %w", ref.Router, ref.Name, err)
 	}
-	r, err := decodeEndpoint(ref, rec)
+	r, err := record.DecodeEndpoint(ref, rec)
 	if err != nil {
 		return fresh, 0, err
 	}
 	return r, rec.Revision, nil
-}
-
-// decodeEndpoint reads an endpoint's head record.
-func decodeEndpoint(ref rollout.EndpointRef, rec store.Record) (r rollout.EndpointRecord, err error) {
-	if err := json.Unmarshal(rec.State, &r); err != nil {
-		return r, fmt.Errorf("decode endpoint %s/%s: %w", ref.Router, ref.Name, err)
-	}
-	if r.SchemaVersion > schemaVersion {
-		return r, fmt.Errorf("decode endpoint %s/%s: schema version %d: %w", ref.Router, ref.Name, r.SchemaVersion, rollout.ErrFormat)
-	}
-	return r, nil
 }

@@ -38,6 +38,7 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/preflight"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/store"
 )
@@ -244,7 +245,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e.metrics = m
 	e.reader = newReader(e)
-	e.outage = &outage{e: e, waiting: map[*live]time.Time{}, page: storePage{SchemaVersion: schemaVersion}}
+	e.outage = &outage{e: e, waiting: map[*live]time.Time{}, page: storePage{SchemaVersion: record.SchemaVersion}}
 	e.reach.Store(newReach(&cfg, Adapters{Routers: cfg.Routers, Sources: cfg.Sources, Notifiers: cfg.Notifiers, Inboxes: cfg.Inboxes,
 		ExternalURL: cfg.ExternalURL, Retention: cfg.Retention, Queue: cfg.Queue}, &reach{}))
 	e.metrics.keep(e.reach.Load(), nil)

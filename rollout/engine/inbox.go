@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
 
@@ -43,7 +43,7 @@ func (e *Engine) Deliver(ctx context.Context, id, key string, ev rollout.Event) 
 	fail := func(err error) (rollout.Snapshot, error) {
 		return rollout.Snapshot{}, fmt.Errorf("deliver %s to rollout %s: %w", ev.Kind, id, err)
 	}
-	if !validID(key) {
+	if !record.ValidID(key) {
 		key = actKey("", key)
 	}
 	before, err := e.Rollout(ctx, id)
@@ -94,7 +94,7 @@ func (e *Engine) Deliver(ctx context.Context, id, key string, ev rollout.Event) 
 // Delivered returns the act that was delivered to a rollout under the key; known
 // is false when there is none.
 func (e *Engine) Delivered(ctx context.Context, id, key string) (ev rollout.Event, known bool, err error) {
-	if !validID(key) {
+	if !record.ValidID(key) {
 		key = actKey("", key)
 	}
 	a, known, err := e.act(ctx, id, key)
@@ -107,7 +107,7 @@ func (e *Engine) record(ctx context.Context, id string, ev rollout.Event) (rollo
 	if err != nil {
 		return ev, fmt.Errorf("encode event: %w", err)
 	}
-	_, err = e.append(ctx, inboxKey(id, ev.Key), entry, []byte(unfoldedState), 0)
+	_, err = e.append(ctx, record.InboxKey(id, ev.Key), entry, []byte(unfoldedState), 0)
 	if !errors.Is(err, store.ErrConflict) {
 		return ev, err
 	}
@@ -194,7 +194,7 @@ type heardAct struct {
 // act reads an act from the store.
 func (e *Engine) act(ctx context.Context, id, key string) (a heardAct, known bool, err error) {
 	first := true
-	for rec, err := range e.cfg.Store.History(ctx, inboxKey(id, key)) {
+	for rec, err := range e.cfg.Store.History(ctx, record.InboxKey(id, key)) {
 		if errors.Is(err, store.ErrNotFound) {
 			return heardAct{}, false, nil
 		}
@@ -223,7 +223,7 @@ func isUnfolded(rec store.Record) bool { return string(rec.State) == unfoldedSta
 // only then may the state forget the act's key. A mark that cannot be written is
 // tried again when the inbox is read the next time.
 func (l *live) mark(ctx context.Context, key string, seq int, ignored string) {
-	rec, err := l.e.cfg.Store.Head(ctx, inboxKey(l.id, key))
+	rec, err := l.e.cfg.Store.Head(ctx, record.InboxKey(l.id, key))
 	if err == nil && isUnfolded(rec) {
 		var b []byte
 		if b, err = json.Marshal(mark{Folded: seq, Ignored: ignored}); err == nil {
@@ -255,7 +255,7 @@ func (l *live) marked(key string) {
 func (e *Engine) unfolded(ctx context.Context, id string) ([]rollout.Event, error) {
 	var acts []rollout.Event
 	var heads []store.Record
-	for rec, err := range e.cfg.Store.Heads(ctx, inboxKey(id, "")) {
+	for rec, err := range e.cfg.Store.Heads(ctx, record.InboxKey(id, "")) {
 		if err != nil {
 			return nil, fmt.Errorf("read inbox of %s: %w", id, err)
 		}
@@ -309,7 +309,7 @@ func (l *live) take(acts []rollout.Event, read bool, evicted int) bool {
 		switch {
 		case l.saved.Heard(ev.Key):
 			l.unmarked[ev.Key] = true
-			seq := l.head.seq
+			seq := l.head.Seq
 			l.e.spawn(func(ctx context.Context) { l.mark(ctx, ev.Key, seq, "") })
 		case !l.s.Heard(ev.Key):
 			fresh = append(fresh, ev)
@@ -410,9 +410,4 @@ func (l *live) waitFor(ctx context.Context, w *waiter) (rollout.Snapshot, error)
 		return s, nil
 	}
 	return rollout.Snapshot{Plan: l.plan, State: w.state, Revision: uint64(w.revision)}, nil
-}
-
-// splitInboxKey returns the rollout and the act of an inbox key.
-func splitInboxKey(key string) (id, act string, ok bool) {
-	return strings.Cut(strings.TrimPrefix(key, inboxPrefix), "/")
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
 
@@ -28,7 +29,7 @@ type live struct {
 	gone bool
 	// s has every event folded in, saved is the last state that is durable.
 	s, saved rollout.State
-	head     head
+	head     record.Head
 	// ours: this engine has appended to the journal since it loaded it, so that
 	// head is known to be the head.
 	ours bool
@@ -68,15 +69,6 @@ type live struct {
 	received time.Time
 }
 
-// head is what is known of a journal's last entry.
-type head struct {
-	revision store.Revision
-	seq      int
-	hash     string
-	epoch    int
-	owner    string
-}
-
 // A batch is what becomes one entry of the journal. Once sealed its bytes stay
 // as they are, so that it can be recognised when it is read back.
 type batch struct {
@@ -94,7 +86,7 @@ type batch struct {
 
 	sealed       bool
 	entry, state []byte
-	head         head
+	head         record.Head
 	waiters      []*waiter
 }
 
@@ -146,7 +138,7 @@ func (b *batch) add(ev rollout.Event, size int, before *rollout.State, after rol
 }
 
 // newLive makes a live of what the store holds.
-func newLive(e *Engine, at *endpoint, p *rollout.Plan, s rollout.State, h head) *live {
+func newLive(e *Engine, at *endpoint, p *rollout.Plan, s rollout.State, h record.Head) *live {
 	return &live{
 		e: e, id: p.ID, plan: p, at: at, clock: clock{wall: e.cfg.wall, last: s.At, at: time.Now()}, s: s, saved: s, head: h,
 		log:  e.log.With("rollout", p.ID, "endpoint", p.Endpoint.Router+"/"+p.Endpoint.Name),
@@ -360,5 +352,5 @@ func (l *live) snapshot() rollout.Snapshot {
 	if l.loud() {
 		s = l.saved
 	}
-	return rollout.Snapshot{Plan: l.plan, State: s, Revision: uint64(l.head.revision)}
+	return rollout.Snapshot{Plan: l.plan, State: s, Revision: uint64(l.head.Revision)}
 }

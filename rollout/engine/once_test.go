@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
 
 // unmarkable lets every append pass but those that mark an act as taken up.
 func unmarkable(op mem.Op) (bool, error) {
-	if strings.HasPrefix(op.Key, inboxPrefix) && op.After > 0 {
+	if strings.HasPrefix(op.Key, record.InboxPrefix) && op.After > 0 {
 		return false, store.ErrFull
 	}
 	return true, nil

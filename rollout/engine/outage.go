@@ -14,6 +14,7 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/notice"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
 
@@ -105,11 +106,11 @@ type trace struct {
 }
 
 // add notes the head of a rollout; page is whom it calls, nil when it has ended.
-func (t *trace) add(s *rollout.State, h head, page []string) {
+func (t *trace) add(s *rollout.State, h record.Head, page []string) {
 	if s.At.After(t.at) {
 		t.at = s.At
 	}
-	t.revision = max(t.revision, h.revision)
+	t.revision = max(t.revision, h.Revision)
 	for _, name := range page {
 		t.rollout = s.ID
 		if !slices.Contains(t.page, name) {
@@ -118,7 +119,7 @@ func (t *trace) add(s *rollout.State, h head, page []string) {
 	}
 }
 
-func (o *outage) key() string { return pagePrefix + url.PathEscape(o.e.cfg.Owner) }
+func (o *outage) key() string { return record.PagePrefix + url.PathEscape(o.e.cfg.Owner) }
 
 // name names an outage that begins now, with the lock held.
 func (o *outage) name() string { return fmt.Sprintf("store/%s/%d", o.e.cfg.Owner, o.newest) }
@@ -130,11 +131,11 @@ func (o *outage) recall(ctx context.Context, before trace) error {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("read the page about the store: %w", err)
 	}
-	page := storePage{SchemaVersion: schemaVersion}
+	page := storePage{SchemaVersion: record.SchemaVersion}
 	if err == nil {
-		if err := json.Unmarshal(rec.State, &page); err != nil || page.SchemaVersion > schemaVersion {
+		if err := json.Unmarshal(rec.State, &page); err != nil || page.SchemaVersion > record.SchemaVersion {
 			o.e.log.Error("page about the store not readable", "outcome", fmt.Sprint(page.SchemaVersion, " ", err))
-			page = storePage{SchemaVersion: schemaVersion}
+			page = storePage{SchemaVersion: record.SchemaVersion}
 		}
 	}
 	o.mu.Lock()

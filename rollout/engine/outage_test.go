@@ -13,6 +13,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
@@ -313,7 +314,7 @@ func TestOneUnwritable(t *testing.T) {
 		}
 		w.mu.Lock()
 		w.breakage = func(op mem.Op) (bool, error) {
-			return op.Key != rolloutKey("r1"), map[bool]error{true: store.ErrFull}[op.Key == rolloutKey("r1")]
+			return op.Key != record.RolloutKey("r1"), map[bool]error{true: store.ErrFull}[op.Key == record.RolloutKey("r1")]
 		}
 		w.mu.Unlock()
 		time.Sleep(2 * time.Minute)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 	"github.com/belayd/belay/store"
 )
@@ -121,8 +122,8 @@ func TestTakeover(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, h, err := decodeHead(rec); err != nil || h.owner != "two" || h.epoch != 2 {
-				t.Errorf("got owner %s, epoch %d, err %v, want two, 2", h.owner, h.epoch, err)
+			if _, h, err := record.DecodeHead(rec); err != nil || h.Owner != "two" || h.Epoch != 2 {
+				t.Errorf("got owner %s, epoch %d, err %v, want two, 2", h.Owner, h.Epoch, err)
 			}
 		})
 	}

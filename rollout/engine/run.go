@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
+	"github.com/belayd/belay/rollout/retention"
 	"github.com/belayd/belay/store"
 )
 
@@ -74,25 +76,25 @@ func (e *Engine) recoverSoon(ctx context.Context) (store.Revision, error) {
 // recover finds the open rollouts: each Outbox is the list of what is to be done.
 // It returns the revision after which the store's news begin.
 func (e *Engine) recover(ctx context.Context) (store.Revision, error) {
-	next, stop := iter.Pull2(e.cfg.Store.Heads(ctx, planPrefix))
+	next, stop := iter.Pull2(e.cfg.Store.Heads(ctx, record.PlanPrefix))
 	defer stop()
 	plans := planCursor{next: next}
 	var last store.Revision
 	var before trace
 	var open []*rollout.Plan
-	for rec, err := range e.cfg.Store.Heads(ctx, rolloutPrefix) {
+	for rec, err := range e.cfg.Store.Heads(ctx, record.RolloutPrefix) {
 		if err != nil {
 			return 0, fmt.Errorf("recover rollouts: %w", err)
 		}
 		last = max(last, rec.Revision)
-		id := strings.TrimPrefix(rec.Key, rolloutPrefix)
-		s, h, err := decodeHead(rec)
+		id := strings.TrimPrefix(rec.Key, record.RolloutPrefix)
+		s, h, err := record.DecodeHead(rec)
 		if err != nil {
 			e.hold(id, err.Error())
 			continue
 		}
-		mine := h.owner == e.cfg.Owner
-		if isClosed(&s) {
+		mine := h.Owner == e.cfg.Owner
+		if record.Closed(&s) {
 			if mine {
 				before.add(&s, h, nil)
 			}
@@ -133,7 +135,7 @@ type planCursor struct {
 
 // plan returns the plan of a rollout. Ids must be asked in order.
 func (c *planCursor) plan(id string) (*rollout.Plan, error) {
-	key := planKey(id)
+	key := record.PlanKey(id)
 	for !c.done && c.rec.Key < key {
 		rec, err, ok := c.next()
 		if err != nil {
@@ -144,7 +146,7 @@ func (c *planCursor) plan(id string) (*rollout.Plan, error) {
 	if c.done || c.rec.Key != key {
 		return nil, fmt.Errorf("read plan of %s: the plan is missing: %w", id, rollout.ErrFormat)
 	}
-	return decodePlan(c.rec)
+	return record.DecodePlan(c.rec)
 }
 
 // attend looks at the store's news, at leases and at old rollouts until ctx ends
@@ -198,7 +200,7 @@ func (e *Engine) tendAll() {
 func (e *Engine) watch(ctx context.Context, hint chan<- struct{}) {
 	for ctx.Err() == nil {
 		for rec := range e.cfg.Store.Watch(ctx, "") {
-			if strings.HasPrefix(rec.Key, planPrefix) {
+			if strings.HasPrefix(rec.Key, record.PlanPrefix) {
 				continue
 			}
 			select {
@@ -226,14 +228,14 @@ func (e *Engine) tail(ctx context.Context, cursor store.Revision) store.Revision
 		}
 		cursor = rec.Revision
 		switch {
-		case strings.HasPrefix(rec.Key, rolloutPrefix):
-			e.noticeRollout(ctx, strings.TrimPrefix(rec.Key, rolloutPrefix))
-		case strings.HasPrefix(rec.Key, inboxPrefix):
-			if id, _, ok := splitInboxKey(rec.Key); ok {
+		case strings.HasPrefix(rec.Key, record.RolloutPrefix):
+			e.noticeRollout(ctx, strings.TrimPrefix(rec.Key, record.RolloutPrefix))
+		case strings.HasPrefix(rec.Key, record.InboxPrefix):
+			if id, _, ok := record.InboxParts(rec.Key); ok {
 				heard[id] = true
 			}
-		case strings.HasPrefix(rec.Key, endpointPrefix):
-			router, name, _ := strings.Cut(strings.TrimPrefix(rec.Key, endpointPrefix), "/")
+		case strings.HasPrefix(rec.Key, record.EndpointPrefix):
+			router, name, _ := strings.Cut(strings.TrimPrefix(rec.Key, record.EndpointPrefix), "/")
 			changed[rollout.EndpointRef{Router: router, Name: name}] = rec
 		}
 	}
@@ -261,16 +263,16 @@ func (e *Engine) noticeRollout(ctx context.Context, id string) {
 	if held || open {
 		return
 	}
-	rec, err := e.cfg.Store.Head(ctx, rolloutKey(id))
+	rec, err := e.cfg.Store.Head(ctx, record.RolloutKey(id))
 	if err != nil {
 		return // Deleted meanwhile, or found again by the next start.
 	}
-	s, _, err := decodeHead(rec)
+	s, _, err := record.DecodeHead(rec)
 	if err != nil {
 		e.hold(id, err.Error())
 		return
 	}
-	if isClosed(&s) {
+	if record.Closed(&s) {
 		return
 	}
 	p, err := e.plan(ctx, id)
@@ -290,5 +292,20 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return true
 	case <-ctx.Done():
 		return false
+	}
+}
+
+// sweep deletes the finished rollouts that are older than the retention.
+func (e *Engine) sweep(ctx context.Context) {
+	keep := e.reach.Load().retention
+	if keep <= 0 {
+		return // It was given up meanwhile.
+	}
+	deleted, err := retention.Sweep(ctx, e.cfg.Store, e.now().Add(-keep), e.news.erased)
+	if err != nil && ctx.Err() == nil {
+		e.log.Warn("old rollouts not deleted", "outcome", err.Error())
+	}
+	if deleted > 0 {
+		e.log.Info("old rollouts deleted", "outcome", deleted)
 	}
 }

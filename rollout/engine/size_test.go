@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 	"github.com/belayd/belay/store"
@@ -122,11 +123,11 @@ func sizes(t *testing.T, s *bolt.Store) (records, entries, state, plan int) {
 		switch {
 		case err != nil:
 			t.Fatal(err)
-		case len(rec.Key) > len(rolloutPrefix) && rec.Key[:len(rolloutPrefix)] == rolloutPrefix:
+		case len(rec.Key) > len(record.RolloutPrefix) && rec.Key[:len(record.RolloutPrefix)] == record.RolloutPrefix:
 			records++
 			entries += len(rec.Entry)
 			state += len(rec.State)
-		case len(rec.Key) > len(planPrefix) && rec.Key[:len(planPrefix)] == planPrefix:
+		case len(rec.Key) > len(record.PlanPrefix) && rec.Key[:len(record.PlanPrefix)] == record.PlanPrefix:
 			plan += len(rec.Entry)
 		}
 	}
@@ -188,14 +189,14 @@ func awaitSized(t *testing.T, s *bolt.Store, id string) {
 	t.Helper()
 	var at rollout.State
 	for deadline := time.Now().Add(8 * time.Hour); time.Now().Before(deadline); time.Sleep(time.Minute) {
-		rec, err := s.Head(t.Context(), rolloutKey(id))
+		rec, err := s.Head(t.Context(), record.RolloutKey(id))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if at, _, err = decodeHead(rec); err != nil {
+		if at, _, err = record.DecodeHead(rec); err != nil {
 			t.Fatal(err)
 		}
-		if isClosed(&at) {
+		if record.Closed(&at) {
 			if at.Phase != rollout.PhasePromoted {
 				t.Errorf("rollout %s: got %s (%s), want promoted", id, at.Phase, at.Sentence)
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
 
@@ -16,7 +17,7 @@ import (
 // false), one of another release or policy is ErrDifferent. A replica that does
 // not run only writes.
 func (e *Engine) Start(ctx context.Context, p *rollout.Plan) (snapshot rollout.Snapshot, created bool, err error) {
-	if !validID(p.ID) {
+	if !record.ValidID(p.ID) {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout: %q cannot be an id: %w", p.ID, ErrDifferent)
 	}
 	// What a rollout needs does not go between its first record and its being known,
@@ -56,15 +57,15 @@ func (e *Engine) begin(ctx context.Context, p *rollout.Plan, alone bool) (snapsh
 		c.Decisions = len(first.Decisions)
 		first.Phases = []rollout.PhaseChange{c}
 	}
-	entry, state, _, err := encode(first, s)
+	entry, state, _, err := record.Encode(first, s)
 	if err != nil {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
 	}
-	rev, err := e.append(ctx, rolloutKey(p.ID), entry, state, 0)
+	rev, err := e.append(ctx, record.RolloutKey(p.ID), entry, state, 0)
 	switch {
 	case errors.Is(err, store.ErrConflict):
 		snapshot, err = e.Rollout(ctx, p.ID)
-		if err == nil && !isClosed(&snapshot.State) {
+		if err == nil && !record.Closed(&snapshot.State) {
 			e.adopt(p.ID, p.Endpoint)
 		}
 		return snapshot, false, err
@@ -84,22 +85,22 @@ func (e *Engine) keepPlan(ctx context.Context, p *rollout.Plan, alone bool) (*ro
 	if err != nil {
 		return p, fmt.Errorf("encode plan: %w", err)
 	}
-	mine, err := decodePlan(store.Record{Key: planKey(p.ID), Entry: b})
+	mine, err := record.DecodePlan(store.Record{Key: record.PlanKey(p.ID), Entry: b})
 	if err != nil {
 		return p, err
 	}
-	_, err = e.append(ctx, planKey(p.ID), b, nil, 0)
+	_, err = e.append(ctx, record.PlanKey(p.ID), b, nil, 0)
 	if err == nil {
 		return mine, nil
 	}
 	if !errors.Is(err, store.ErrConflict) {
 		return p, err
 	}
-	rec, err := e.cfg.Store.Head(ctx, planKey(p.ID))
+	rec, err := e.cfg.Store.Head(ctx, record.PlanKey(p.ID))
 	if err != nil {
 		return p, fmt.Errorf("read plan of %s: %w", p.ID, err)
 	}
-	old, err := decodePlan(rec)
+	old, err := record.DecodePlan(rec)
 	if err != nil {
 		return p, err
 	}
@@ -108,9 +109,9 @@ func (e *Engine) keepPlan(ctx context.Context, p *rollout.Plan, alone bool) (*ro
 		return old, nil
 	}
 	if alone {
-		_, err = e.cfg.Store.Head(ctx, rolloutKey(p.ID))
+		_, err = e.cfg.Store.Head(ctx, record.RolloutKey(p.ID))
 		if errors.Is(err, store.ErrNotFound) {
-			_, err = e.append(ctx, planKey(p.ID), b, nil, rec.Revision)
+			_, err = e.append(ctx, record.PlanKey(p.ID), b, nil, rec.Revision)
 			return mine, err
 		}
 	}
@@ -130,4 +131,16 @@ func difference(a, b *rollout.Plan) string {
 			b.Release.Candidate, b.Release.Version, b.Release.Requester.ID)
 	}
 	return ""
+}
+
+// plan reads the plan of a rollout.
+func (e *Engine) plan(ctx context.Context, id string) (*rollout.Plan, error) {
+	rec, err := e.cfg.Store.Head(ctx, record.PlanKey(id))
+	if err != nil {
+		if errors.Is(err, store.ErrNotFound) {
+			err = fmt.Errorf("the plan is missing: %w", rollout.ErrFormat)
+		}
+		return nil, fmt.Errorf("read plan of %s: %w", id, err)
+	}
+	return record.DecodePlan(rec)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
@@ -61,7 +62,7 @@ func TestStartAfterCrash(t *testing.T) {
 		e := w.start("one")
 		time.Sleep(time.Second)
 		w.store.Fault = func(op mem.Op) (bool, error) {
-			if strings.HasPrefix(op.Key, rolloutPrefix) {
+			if strings.HasPrefix(op.Key, record.RolloutPrefix) {
 				return false, store.ErrFull
 			}
 			return true, nil
@@ -142,8 +143,8 @@ func FuzzHead(f *testing.F) {
 	f.Add([]byte(`{}`), []byte(`{"schemaVersion":99}`))
 	f.Add([]byte(`[]`), []byte(`null`))
 	f.Fuzz(func(t *testing.T, entry, state []byte) {
-		s, h, err := decodeHead(store.Record{Key: "rollout/r1", Revision: 1, Entry: entry, State: state})
-		if err == nil && (s.SchemaVersion != rollout.StateVersion || h.hash == "") {
+		s, h, err := record.DecodeHead(store.Record{Key: "rollout/r1", Revision: 1, Entry: entry, State: state})
+		if err == nil && (s.SchemaVersion != rollout.StateVersion || h.Hash == "") {
 			t.Errorf("got state %+v, head %+v without an error", s, h)
 		}
 	})
@@ -239,7 +240,7 @@ func TestStartAfterOrphan(t *testing.T) {
 		defer w.endAll()
 		e := w.start("one")
 		w.breakage = func(op mem.Op) (bool, error) {
-			if op.Key == rolloutKey("r1") {
+			if op.Key == record.RolloutKey("r1") {
 				return false, store.ErrFull
 			}
 			return true, nil

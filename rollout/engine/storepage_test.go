@@ -8,6 +8,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
@@ -46,7 +47,7 @@ func (w *world) unwritable(broken func(key string) bool) {
 // page, whichever of the two comes back first.
 func TestStorePageAcrossRestart(t *testing.T) {
 	all := func(string) bool { return true }
-	one := func(key string) bool { return key == rolloutKey("r1") }
+	one := func(key string) bool { return key == record.RolloutKey("r1") }
 	for _, c := range []struct {
 		name   string
 		broken func(key string) bool

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/traffic"
 )
 
@@ -153,14 +154,14 @@ func (l *live) stopping() bool {
 // has claimed the rollout meanwhile, as far as can be seen. It makes the time in
 // which a replica that was overtaken may still write as short as one read.
 func (l *live) stillOurs(ctx context.Context) bool {
-	rec, err := l.e.cfg.Store.Head(ctx, rolloutKey(l.id))
+	rec, err := l.e.cfg.Store.Head(ctx, record.RolloutKey(l.id))
 	if err != nil {
 		return false
 	}
-	entry, err := decodeEntry(rec)
+	entry, err := record.DecodeEntry(rec)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return err == nil && !l.gone && entry.Owner == l.e.cfg.Owner && entry.Epoch == l.head.epoch
+	return err == nil && !l.gone && entry.Owner == l.e.cfg.Owner && entry.Epoch == l.head.Epoch
 }
 
 // shift makes the call and the read-back.

@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
@@ -286,7 +287,7 @@ func TestUnreadableNeighbour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		defer w.endAll()
-		for key, state := range map[string]string{planKey("r0"): "", rolloutKey("r0"): `{"schemaVersion":99}`} {
+		for key, state := range map[string]string{record.PlanKey("r0"): "", record.RolloutKey("r0"): `{"schemaVersion":99}`} {
 			if _, err := w.store.Append(t.Context(), key, []byte(`{"seq":"one"}`), []byte(state), 0); err != nil {
 				t.Fatal(err)
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 )
@@ -237,11 +238,11 @@ func (w *world) hanging(call func(*traffictest.Call) bool) *atomic.Bool {
 // sentAfterBreach is the time from the rollback's decision to its traffic call.
 func (w *world) sentAfterBreach(id string) time.Duration {
 	var decided time.Time
-	for rec, err := range w.store.History(context.Background(), rolloutKey(id)) {
+	for rec, err := range w.store.History(context.Background(), record.RolloutKey(id)) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		e, err := decodeEntry(rec)
+		e, err := record.DecodeEntry(rec)
 		if err != nil {
 			w.t.Fatal(err)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 	"github.com/belayd/belay/store"
@@ -138,7 +139,7 @@ func (w *world) check(c *traffictest.Call) {
 		w.violate("I4: %s was written for %s, which has no record", c.Endpoint, er.Active)
 		return
 	}
-	s, _, err := decodeHead(head)
+	s, _, err := record.DecodeHead(head)
 	if err != nil {
 		w.violate("I4: %v", err)
 		return
@@ -357,12 +358,12 @@ func (w *world) await(id string, within time.Duration, want func(*rollout.State)
 	var s rollout.State
 	var seen store.Revision
 	for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(250 * time.Millisecond) {
-		rec, err := w.store.Head(context.Background(), rolloutKey(id))
+		rec, err := w.store.Head(context.Background(), record.RolloutKey(id))
 		if err != nil {
 			continue
 		}
 		if rec.Revision != seen {
-			if s, _, err = decodeHead(rec); err != nil {
+			if s, _, err = record.DecodeHead(rec); err != nil {
 				w.t.Fatal(err)
 			}
 			seen = rec.Revision
@@ -386,17 +387,17 @@ func kinds(es []rollout.Effect) []string {
 // ended waits until a rollout is closed and returns its last state.
 func (w *world) ended(id string, within time.Duration) rollout.State {
 	w.t.Helper()
-	return w.await(id, within, func(s *rollout.State) bool { return isClosed(s) })
+	return w.await(id, within, func(s *rollout.State) bool { return record.Closed(s) })
 }
 
 // journal writes a rollout's decisions for a failed test's log.
 func (w *world) journal(id string) string {
 	var b strings.Builder
-	for rec, err := range w.store.History(context.Background(), rolloutKey(id)) {
+	for rec, err := range w.store.History(context.Background(), record.RolloutKey(id)) {
 		if err != nil {
 			return err.Error()
 		}
-		e, err := decodeEntry(rec)
+		e, err := record.DecodeEntry(rec)
 		if err != nil {
 			return err.Error()
 		}
