@@ -45,12 +45,16 @@ type board struct {
 	cards    []card // sorted by before
 	at       map[string]time.Time
 	revision uint64
+	// moved is closed when revision changes, and is another one then.
+	moved chan struct{}
 	// loading: all rollouts are being read; those deleted meanwhile are in erased.
 	loading bool
 	erased  []string
 }
 
-func newBoard() *board { return &board{loaded: make(chan struct{}), at: map[string]time.Time{}} }
+func newBoard() *board {
+	return &board{loaded: make(chan struct{}), at: map[string]time.Time{}, moved: make(chan struct{})}
+}
 
 // resync is how often the board is made anew: it then forgets rollouts that the
 // retention of another process has deleted and that nobody has asked for since.
@@ -115,7 +119,8 @@ func (b *board) load(ctx context.Context, e Engine) error {
 	}
 	slices.SortFunc(cards, before)
 	b.mu.Lock()
-	b.cards, b.at, b.revision = cards, at, revision
+	b.cards, b.at = cards, at
+	b.moveTo(revision)
 	erased := b.erased
 	b.loading, b.erased = false, nil
 	b.mu.Unlock()
@@ -143,7 +148,7 @@ func (b *board) follow(ctx context.Context, e Engine) error {
 			return err
 		}
 		b.mu.Lock()
-		b.revision = change.Revision
+		b.moveTo(change.Revision)
 		b.mu.Unlock()
 	}
 	return nil
@@ -310,6 +315,34 @@ func (b *board) last() uint64 {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.revision
+}
+
+// moveTo sets the revision up to which the board knows the journal; with the lock
+// held.
+func (b *board) moveTo(revision uint64) {
+	b.revision = revision
+	close(b.moved)
+	b.moved = make(chan struct{})
+}
+
+// beyond waits until the board knows more of the journal than a revision; false
+// when ctx has ended.
+func (b *board) beyond(ctx context.Context, revision uint64) bool {
+	for {
+		b.mu.RLock()
+		known, moved := b.revision, b.moved
+		b.mu.RUnlock()
+		switch {
+		case ctx.Err() != nil:
+			return false
+		case known > revision:
+			return true
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // pause waits for d, or until ctx ends.

@@ -46,7 +46,12 @@ func (s *Server) check(w http.ResponseWriter, r *http.Request, _ Actor) error {
 	if len(in.File) > nameMax || !printable(in.File) || strings.ContainsAny(in.File, `/\`) {
 		return badRequest("file: want a file's name without folders")
 	}
+	done, err := s.heavy.enter(r.Context())
+	if err != nil {
+		return err
+	}
 	found := s.c.Catalog.Check(r.Context(), in.File, []byte(in.Text))
+	done()
 	if found == nil {
 		found = policies.Problems{}
 	}

@@ -31,10 +31,10 @@ var lanes = map[string]lane{
 	"rollbackRollout": laneUrgent, "pauseRollout": laneUrgent, "rejectRollout": laneUrgent,
 }
 
-// The requests that have slots: checks of policies take the processor, and what is
-// read as a whole takes memory for as long as the reader needs to take it.
+// The requests that have slots: a policy that is checked, and what is read as a
+// whole, take memory for as long as whoever asks needs to send or take it.
 const (
-	checksMax, checksEach = 2, 1
+	checksMax, checksEach = 32, 1
 	bulksMax, bulksEach   = 32, 8
 )
 
@@ -153,26 +153,55 @@ func (s *slots) enter(ctx context.Context, actor string) (leave func(), err erro
 			delete(s.of, actor)
 		}
 	}
-	full := problem(http.StatusTooManyRequests, TypeTooMany, "Too many requests", "others of the kind are still under way; ask again later")
-	full.retryAfter = time.Second
 	select {
 	case own.taken <- struct{}{}:
 	case <-ctx.Done():
 		gone()
-		return nil, full
+		return nil, crowded()
 	}
 	select {
 	case s.all <- struct{}{}:
 	case <-ctx.Done():
 		<-own.taken
 		gone()
-		return nil, full
+		return nil, crowded()
 	}
 	return func() {
 		<-s.all
 		<-own.taken
 		gone()
 	}, nil
+}
+
+// crowded is the answer to whoever has waited for slotWait.
+func crowded() error {
+	p := problem(http.StatusTooManyRequests, TypeTooMany, "Too many requests", "others of the kind are still under way; ask again later")
+	p.retryAfter = time.Second
+	return p
+}
+
+// A heavy is the right to do what takes the processor for long: one request at a
+// time has it, and then nobody for as long as that took, so that whatever is done
+// for a rollout finds a processor. It is safe for concurrent use.
+type heavy chan struct{}
+
+// restMax bounds the rest.
+const restMax = time.Second
+
+func newHeavy() heavy { return make(heavy, 1) }
+
+// enter waits for the right; done gives it back. It is an error when it cannot be
+// had within slotWait.
+func (h heavy) enter(ctx context.Context) (done func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, slotWait)
+	defer cancel()
+	select {
+	case h <- struct{}{}:
+	case <-ctx.Done():
+		return nil, crowded()
+	}
+	began := time.Now()
+	return func() { time.AfterFunc(min(time.Since(began), restMax), func() { <-h }) }, nil
 }
 
 // addressOf is where a request comes from; the zero value for a local socket.

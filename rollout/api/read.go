@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -182,11 +183,26 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request, a Actor) error 
 	if err != nil {
 		return err
 	}
-	out := History{SchemaVersion: SchemaVersion, Rollout: snap.Plan.ID, Entries: []rollout.Entry{}}
-	for entry, err := range s.c.Engine.Journal(r.Context(), snap.Plan.ID) {
+	out, err := s.pageOf(r.Context(), snap.Plan.ID, after, n)
+	if err != nil {
+		return err
+	}
+	return send(w, http.StatusOK, out)
+}
+
+// pageOf is a page of a rollout's journal: n entries at most, after the one of that
+// number.
+func (s *Server) pageOf(ctx context.Context, id string, after, n int) (History, error) {
+	done, err := s.heavy.enter(ctx)
+	if err != nil {
+		return History{}, err
+	}
+	defer done()
+	out := History{SchemaVersion: SchemaVersion, Rollout: id, Entries: []rollout.Entry{}}
+	for entry, err := range s.c.Engine.Journal(ctx, id) {
 		switch {
 		case err != nil:
-			return err
+			return History{}, err
 		case entry.Seq <= after:
 			continue
 		}
@@ -196,7 +212,7 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request, a Actor) error 
 		}
 		out.Entries = append(out.Entries, entry)
 	}
-	return send(w, http.StatusOK, out)
+	return out, nil
 }
 
 // query returns the query's parameters; malformed, unknown and repeated ones are

@@ -11,10 +11,12 @@ import (
 
 // The bounds of reading history for streams: one at a time reads, replayTurn long,
 // and then all of them rest for as long. A turn that waits for news is over after
-// replayMax. What is decided about a rollout needs the time more.
+// replayMax. What is decided about a rollout needs the time more; so what is new is
+// told newsDelay later, when whatever brought it about has been carried out.
 const (
 	replayTurn = 5 * time.Millisecond
 	replayMax  = 100 * time.Millisecond
+	newsDelay  = 100 * time.Millisecond
 )
 
 // changed is a change, or why there are no more.
@@ -24,14 +26,26 @@ type changed struct {
 }
 
 // follow sends the changes after a revision until ctx ends, and closes the channel.
-// Those that are history are read in turns.
+// They are read in turns: history in those of all who read it, and news, which
+// comes to all streams at the same time, in others.
 func (s *Server) follow(ctx context.Context, after uint64, to chan<- changed) {
 	defer close(to)
-	t := turn{of: s.replays}
-	defer t.end()
-	if after < s.board.last() {
-		t.begin(ctx)
+	for turns := s.replays; s.board.beyond(ctx, after); turns = s.news {
+		last, ok := s.catchUp(ctx, turns, after, to)
+		if !ok {
+			return
+		}
+		after = last
+		pause(ctx, newsDelay)
 	}
+}
+
+// catchUp sends the changes after a revision that the board knows, and returns the
+// last one's; false when that is the end.
+func (s *Server) catchUp(ctx context.Context, turns chan struct{}, after uint64, to chan<- changed) (uint64, bool) {
+	t := turn{of: turns}
+	defer t.end()
+	t.begin(ctx)
 	for c, err := range s.c.Engine.Changes(ctx, after) {
 		select {
 		case to <- changed{c, err}:
@@ -40,15 +54,18 @@ func (s *Server) follow(ctx context.Context, after uint64, to chan<- changed) {
 			select {
 			case to <- changed{c, err}:
 			case <-ctx.Done():
-				return
+				return 0, false
 			}
 		}
-		if err == nil && c.Revision < s.board.last() {
-			t.goOn(ctx)
-		} else {
-			t.end()
+		switch {
+		case err != nil:
+			return 0, false
+		case c.Revision >= s.board.last():
+			return c.Revision, true
 		}
+		t.goOn(ctx)
 	}
+	return 0, false
 }
 
 // A turn is one stream's time to read history. It belongs to one goroutine.

@@ -1,0 +1,60 @@
+package api
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What takes the processor for long is done by one request at a time, and rests for
+// as long as it took; whoever waits too long is told to ask later.
+func TestHeavyRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, began := newHeavy(), time.Now()
+		done, err := h.enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(300 * time.Millisecond)
+		done()
+		done, err = h.enter(t.Context())
+		if took := time.Since(began); err != nil || took != 600*time.Millisecond {
+			t.Errorf("the next: got it after %s, %v, want after 300 ms of work and 300 ms of rest", took, err)
+		}
+		if _, err := h.enter(t.Context()); err == nil || time.Since(began) != 600*time.Millisecond+slotWait {
+			t.Errorf("while one goes on: got %v after %s, want a refusal after %s", err, time.Since(began)-600*time.Millisecond, slotWait)
+		}
+		done()
+		time.Sleep(restMax)
+	})
+}
+
+// A stream that has told everything waits until the board knows more, and ends
+// with its reader.
+func TestBeyond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBoard()
+		ctx, cancel := context.WithCancel(t.Context())
+		var told []bool
+		go func() {
+			told = append(told, b.beyond(ctx, 7))
+			told = append(told, b.beyond(ctx, 8))
+		}()
+		for _, revision := range []uint64{7, 8} {
+			synctest.Wait()
+			if len(told) != 0 {
+				t.Fatalf("before revision %d: got %v", revision, told)
+			}
+			b.mu.Lock()
+			b.moveTo(revision)
+			b.mu.Unlock()
+		}
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		if len(told) != 2 || !told[0] || told[1] {
+			t.Errorf("got %v, want news once and then the end", told)
+		}
+	})
+}
