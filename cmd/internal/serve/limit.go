@@ -7,12 +7,21 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
-// firstAnswerWithin is how long a connection on which nothing has been answered yet
-// stays new.
-const firstAnswerWithin = 5 * time.Second
+const (
+	// firstAnswerWithin is how long a connection on which nothing has been answered yet
+	// stays new.
+	firstAnswerWithin = 5 * time.Second
+	// strangerRate is how many requests a second are answered on a connection on which
+	// nobody was recognised, strangerBurst how many at once: what probes and scrapes
+	// need, and not what asks for the same answer again and again.
+	strangerRate, strangerBurst = 1, 4
+)
 
 // A claim says how good a connection's reason is to keep its place.
 type claim int
@@ -53,6 +62,10 @@ type conn struct {
 
 	limiter *connLimiter
 	address netip.Prefix
+	pace    *rate.Limiter              // of requests while nobody is recognised
+	turn    atomic.Pointer[handshakes] // set while it has the turn
+	// recognised is closed when somebody is.
+	recognised chan struct{}
 
 	// The rest is under the limiter's lock.
 	since  time.Time // it came, or has been idle, or in use without a pause
@@ -61,13 +74,18 @@ type conn struct {
 	known  bool      // whoever asks was recognised
 }
 
+func newConn(nc net.Conn) *conn {
+	return &conn{Conn: nc, since: time.Now(), pace: rate.NewLimiter(strangerRate, strangerBurst), recognised: make(chan struct{})}
+}
+
 // Accept implements net.Listener.
 func (l *connLimiter) Accept() (net.Conn, error) {
 	nc, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: nc, limiter: l, address: addressOf(nc), since: time.Now()}
+	c := newConn(nc)
+	c.limiter, c.address = l, addressOf(nc)
 	l.mu.Lock()
 	var victim *conn
 	if len(l.open) >= l.most {
@@ -128,8 +146,22 @@ func (c *conn) evict() {
 	_ = c.Close() // it is given up either way
 }
 
+// Write implements net.Conn.
+func (c *conn) Write(b []byte) (int, error) {
+	c.endTurn()
+	return c.Conn.Write(b)
+}
+
+// endTurn ends the turn of its handshake, which has been reckoned.
+func (c *conn) endTurn() {
+	if h := c.turn.Swap(nil); h != nil {
+		h.leave()
+	}
+}
+
 // Close implements net.Conn: the place is free.
 func (c *conn) Close() error {
+	c.endTurn()
 	l := c.limiter
 	l.mu.Lock()
 	if _, open := l.open[c]; open {
@@ -168,13 +200,17 @@ func (l *connLimiter) connContext(ctx context.Context, nc net.Conn) context.Cont
 	return context.WithValue(ctx, connKey{}, nc)
 }
 
-// tracked keeps account of which connections are used.
+// tracked keeps account of which connections are used, and lets requests of
+// strangers wait for their turn.
 func (l *connLimiter) tracked(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, ok := r.Context().Value(connKey{}).(*conn)
 		if ok {
 			c.count(1)
 			defer c.count(-1)
+			if !c.wait(r.Context()) {
+				panic(http.ErrAbortHandler) // nobody waits for an answer
+			}
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -192,6 +228,21 @@ func (c *conn) count(n int) {
 	}
 }
 
+// wait waits for a request's turn; false when whoever asks has gone.
+func (c *conn) wait(ctx context.Context) bool {
+	turn := c.pace.Reserve()
+	delay := time.NewTimer(turn.Delay())
+	defer delay.Stop()
+	select {
+	case <-c.recognised:
+	case <-delay.C:
+	case <-ctx.Done():
+		turn.Cancel()
+		return false
+	}
+	return true
+}
+
 // MarkAuthenticated says that whoever sent the request of ctx was recognised: its
 // connection keeps its place before those of strangers. It does nothing where the
 // request did not come over a Server.
@@ -202,5 +253,8 @@ func MarkAuthenticated(ctx context.Context) {
 	}
 	c.limiter.mu.Lock()
 	defer c.limiter.mu.Unlock()
+	if !c.known {
+		close(c.recognised)
+	}
 	c.known = true
 }

@@ -165,17 +165,17 @@ func TestClaim(t *testing.T) {
 	now := time.Now()
 	for _, x := range []struct {
 		name string
-		c    conn
+		c    *conn
 		want claim
 	}{
-		{"just come", conn{since: now}, claimNew},
-		{"its first request is under way", conn{since: now.Add(-time.Second), active: 1}, claimNew},
-		{"its first request takes long", conn{since: now.Add(-firstAnswerWithin), active: 1}, claimUnknown},
-		{"came and asked nothing", conn{since: now.Add(-firstAnswerWithin)}, claimIdle},
-		{"a second request of a stranger", conn{since: now, active: 1, served: true}, claimUnknown},
-		{"a stranger's, idle", conn{since: now, served: true}, claimIdle},
-		{"a person's, idle", conn{since: now, served: true, known: true}, claimKept},
-		{"a person's, used", conn{since: now.Add(-time.Hour), active: 1, known: true}, claimKnown},
+		{"just come", &conn{since: now}, claimNew},
+		{"its first request is under way", &conn{since: now.Add(-time.Second), active: 1}, claimNew},
+		{"its first request takes long", &conn{since: now.Add(-firstAnswerWithin), active: 1}, claimUnknown},
+		{"came and asked nothing", &conn{since: now.Add(-firstAnswerWithin)}, claimIdle},
+		{"a second request of a stranger", &conn{since: now, active: 1, served: true}, claimUnknown},
+		{"a stranger's, idle", &conn{since: now, served: true}, claimIdle},
+		{"a person's, idle", &conn{since: now, served: true, known: true}, claimKept},
+		{"a person's, used", &conn{since: now.Add(-time.Hour), active: 1, known: true}, claimKnown},
 	} {
 		if got := x.c.claim(now); got != x.want {
 			t.Errorf("%s: got claim %d, want %d", x.name, got, x.want)

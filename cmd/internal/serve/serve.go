@@ -60,7 +60,6 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	hs := &http.Server{
 		Handler:     limited.tracked(deadlines{body: bodyTimeout, write: writeTimeout}.handler(s.Handler)),
 		ConnContext: limited.connContext,
-		TLSConfig:   s.TLS,
 
 		ReadHeaderTimeout: headerTimeout,
 		WriteTimeout:      answerTimeout,
@@ -85,6 +84,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	})
 	serve := hs.Serve
 	if s.TLS != nil {
+		hs.TLSConfig = (&handshakes{}).config(s.TLS)
 		serve = func(l net.Listener) error { return hs.ServeTLS(l, "", "") }
 	}
 	err := serve(limited)
