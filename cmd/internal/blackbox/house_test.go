@@ -35,6 +35,9 @@ var programs struct {
 }
 
 func TestMain(m *testing.M) {
+	if name := os.Getenv(attackEnv); name != "" {
+		os.Exit(runAttack(name))
+	}
 	code := m.Run()
 	if programs.dir != "" {
 		_ = os.RemoveAll(programs.dir)
@@ -388,7 +391,7 @@ func (w *world) rollout(id string) api.Rollout {
 // eventually waits until ok, at most a generous while.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if ok() {
 			return
 		}
