@@ -273,7 +273,11 @@ func ClaimEvent(p *Plan, e Effect, at time.Time) EndpointEvent {
 
 // ReleaseEvent is what the shell folds into the endpoint's record for a Release.
 func ReleaseEvent(p *Plan, s State, e Effect, at time.Time) EndpointEvent {
-	return EndpointEvent{Kind: EndpointRelease, At: at, Rollout: p.ID, Version: p.Release.Version, Until: e.Cooldown, Confirmed: s.Confirmed}
+	cools := p.Release.Version
+	if u := p.Release.Undoes; u != nil && s.Phase == PhasePromoted {
+		cools = u.Version
+	}
+	return EndpointEvent{Kind: EndpointRelease, At: at, Rollout: p.ID, Version: cools, Until: e.Cooldown, Confirmed: s.Confirmed}
 }
 
 // Standing is what the record, just after Admit folded the rollout's claim, says

@@ -19,8 +19,9 @@ const checksHold = 5 * time.Minute
 // started opens the history.
 func (m *machine) started() {
 	m.s.Created = m.now()
-	m.decide(Decision{Kind: DecisionStart, Sentence: fmt.Sprintf("%s asked for %s (version %s) on %s/%s, policy %s.",
-		m.p.Release.Requester, m.p.Release.Candidate, m.p.Release.Version, m.p.Endpoint.Router, m.p.Endpoint.Name, m.p.Policy.Name)})
+	m.decide(Decision{Kind: DecisionStart, Sentence: fmt.Sprintf("%s asked for %s (version %s) on %s/%s, policy %s%s.",
+		m.p.Release.Requester, m.p.Release.Candidate, m.p.Release.Version, m.p.Endpoint.Router, m.p.Endpoint.Name, m.p.Policy.Name,
+		m.p.Release.again())})
 	if len(m.p.Steps) == 0 {
 		m.refuse(ReasonPreflight, "The plan has no steps.")
 		return

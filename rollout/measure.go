@@ -180,7 +180,7 @@ func (m *machine) stepEnd() {
 	if b.FullSince.IsZero() {
 		b.FullSince = b.Counted
 	}
-	if m.s.MayEnd && !m.unsighted() {
+	if m.s.MayEnd && !m.unsighted() || m.p.unguarded() {
 		b.FullSince, b.Extended = time.Time{}, false
 		m.advance()
 		return

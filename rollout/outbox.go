@@ -162,10 +162,12 @@ func aligned(t time.Time, interval time.Duration) time.Time {
 // stamp makes a key of an instant.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// cooldown is until when the version is refused after this end.
+// cooldown is until when the version is refused after this end: its own, where it was
+// put back, or the one that it has undone.
 func (m *machine) cooldown() time.Time {
 	failed := m.s.Phase == PhaseRolledBack || m.s.Phase == PhaseStopped
-	if !failed || m.s.Reason == ReasonSuperseded || m.p.Rollback.Cooldown <= 0 {
+	undone := m.s.Phase == PhasePromoted && m.p.Release.Undoes != nil
+	if !failed && !undone || m.s.Reason == ReasonSuperseded || m.p.Rollback.Cooldown <= 0 {
 		return time.Time{}
 	}
 	return m.s.PhaseSince.Add(m.p.Rollback.Cooldown)

@@ -68,6 +68,11 @@ type Release struct {
 	Labels      map[string]string `json:"labels,omitempty"`
 	Artifact    string            `json:"artifact,omitempty"`
 	Environment string            `json:"environment,omitempty"`
+	// Undoes says of a release that takes a promoted one back what that was; Retries
+	// names the rollout whose release this is again; Reason is why either was asked for.
+	Undoes  *Undone `json:"undoes,omitempty"`
+	Retries string  `json:"retries,omitempty"`
+	Reason  string  `json:"reason,omitempty"`
 	// Source says where the request came from: "api", "nats:RELEASES",
 	// "schedule", with the event's own key.
 	Source string `json:"source,omitempty"`

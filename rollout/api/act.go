@@ -30,13 +30,9 @@ const (
 
 // start makes a rollout of a request.
 func (s *Server) start(w http.ResponseWriter, r *http.Request, a Actor) error {
-	key, err := keyOf(r)
+	key, err := keyRequired(r)
 	if err != nil {
 		return err
-	}
-	if key == "" {
-		return problem(http.StatusBadRequest, TypeKeyRequired, "Idempotency-Key is missing",
-			"send a header Idempotency-Key that is new for each release and the same when you repeat the request")
 	}
 	var in StartRequest
 	if err := read(r, &in, policyBodyMax); err != nil {
@@ -59,12 +55,17 @@ func (s *Server) start(w http.ResponseWriter, r *http.Request, a Actor) error {
 	if err != nil {
 		return err
 	}
+	return s.begin(w, r, a, plan)
+}
+
+// begin starts the rollout of a plan and answers with it.
+func (s *Server) begin(w http.ResponseWriter, r *http.Request, a Actor, plan *rollout.Plan) error {
 	snap, created, err := s.c.Engine.Start(r.Context(), plan)
 	if err != nil {
 		return err
 	}
-	s.c.Log.Info("rollout asked for", "rollout", id, "policy", plan.Policy.Name, "by", a.Person.ID, "created", created)
-	w.Header().Set("Location", "/v1/rollouts/"+id)
+	s.c.Log.Info("rollout asked for", "rollout", plan.ID, "policy", plan.Policy.Name, "by", a.Person.ID, "created", created)
+	w.Header().Set("Location", "/v1/rollouts/"+plan.ID)
 	return send(w, status(created), RenderSnapshot(snap))
 }
 
@@ -266,7 +267,13 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, a Actor, same func(
 		ev.By = &a.Person
 	}
 	after, err := s.c.Engine.Deliver(r.Context(), id, act, ev)
-	if err != nil {
+	switch {
+	case errors.Is(err, rollout.ErrEnded):
+		if snap, err = s.find(r, a); err != nil {
+			return err
+		}
+		return problem(http.StatusConflict, TypeEnded, "The rollout has ended", snap.Plan.OnceEnded(&snap.State))
+	case err != nil:
 		return err
 	}
 	what := cmp.Or(string(ev.Command), string(ev.Kind))
@@ -285,15 +292,35 @@ func readAct(r *http.Request, reason bool) (Act, error) {
 			return Act{}, err
 		}
 	}
-	switch in.Reason = strings.TrimSpace(in.Reason); {
-	case reason && in.Reason == "":
-		return Act{}, badRequest("reason: say why; it is journalled")
-	case len(in.Reason) > reasonMax || strings.ContainsFunc(in.Reason, func(c rune) bool { return !unicode.IsPrint(c) && c != '\n' && c != '\t' }):
-		return Act{}, badRequest(fmt.Sprintf("reason: want at most %d bytes of text", reasonMax))
-	case len(in.Nonce) > nameMax || len(in.Gate) > nameMax || !printable(in.Nonce+in.Gate):
+	if err := checkReason(&in.Reason, reason); err != nil {
+		return Act{}, err
+	}
+	if len(in.Nonce) > nameMax || len(in.Gate) > nameMax || !printable(in.Nonce+in.Gate) {
 		return Act{}, badRequest("gate, nonce: want short printable text")
 	}
 	return in, nil
+}
+
+// checkReason trims a reason and refuses what is none.
+func checkReason(reason *string, required bool) error {
+	*reason = strings.TrimSpace(*reason)
+	switch {
+	case required && *reason == "":
+		return badRequest("reason: say why; it is journalled")
+	case len(*reason) > reasonMax || strings.ContainsFunc(*reason, func(c rune) bool { return !unicode.IsPrint(c) && c != '\n' && c != '\t' }):
+		return badRequest(fmt.Sprintf("reason: want at most %d bytes of text", reasonMax))
+	}
+	return nil
+}
+
+// keyRequired is the request's idempotency key, which must be there.
+func keyRequired(r *http.Request) (string, error) {
+	key, err := keyOf(r)
+	if key == "" && err == nil {
+		err = problem(http.StatusBadRequest, TypeKeyRequired, "Idempotency-Key is missing",
+			"send a header Idempotency-Key that is new for each release and the same when you repeat the request")
+	}
+	return key, err
 }
 
 // keyOf is the request's idempotency key; "" when it has none.

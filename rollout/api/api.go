@@ -232,6 +232,8 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/rollouts/{id}/promote", "promoteRollout", rollout.CommandPromote.Roles(), s.command(rollout.CommandPromote)},
 		{"POST", "/v1/rollouts/{id}/extend", "extendRollout", rollout.CommandExtend.Roles(), s.command(rollout.CommandExtend)},
 		{"POST", "/v1/rollouts/{id}/ack", "acknowledgeRollout", rollout.CommandAck.Roles(), s.command(rollout.CommandAck)},
+		{"POST", "/v1/rollouts/{id}/undo", "undoRollout", operate, s.undo},
+		{"POST", "/v1/rollouts/{id}/retry", "retryRollout", []Role{RoleStart}, s.retry},
 		{"GET", "/v1/policies", "listPolicies", view, s.policies},
 		{"POST", "/v1/policies/check", "checkPolicy", view, s.check},
 		{"GET", "/v1/endpoints", "listEndpoints", view, s.endpoints},

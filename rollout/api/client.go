@@ -156,6 +156,20 @@ func (c *Client) Act(ctx context.Context, id, verb, key string, in Act) (r Rollo
 	return r, err
 }
 
+// Undo asks for the rollout that takes a promoted one back; created is false when the
+// key was used for it before.
+func (c *Client) Undo(ctx context.Context, id, key string, in UndoRequest) (r Rollout, created bool, err error) {
+	status, err := c.call(ctx, call{method: "POST", path: "/v1/rollouts/" + url.PathEscape(id) + "/undo", key: key, in: in, out: &r})
+	return r, status == http.StatusCreated, err
+}
+
+// Retry asks for the release of a rollout that has ended once more; created is false
+// when the key was used for it before.
+func (c *Client) Retry(ctx context.Context, id, key string) (r Rollout, created bool, err error) {
+	status, err := c.call(ctx, call{method: "POST", path: "/v1/rollouts/" + url.PathEscape(id) + "/retry", key: key, out: &r})
+	return r, status == http.StatusCreated, err
+}
+
 // Policies lists the policies in force.
 func (c *Client) Policies(ctx context.Context) (l PolicyList, err error) {
 	_, err = c.call(ctx, call{method: "GET", path: "/v1/policies", out: &l})

@@ -27,7 +27,11 @@ type Rollout struct {
 	Version       string              `json:"version"`
 	Requester     string              `json:"requester"`
 	OnBehalfOf    string              `json:"onBehalfOf,omitempty"`
-	Phase         rollout.Phase       `json:"phase"`
+	// Undoes is the promoted rollout that this one takes back, Retries the one whose
+	// release it is again.
+	Undoes  string        `json:"undoes,omitempty"`
+	Retries string        `json:"retries,omitempty"`
+	Phase   rollout.Phase `json:"phase"`
 	// Since is when the phase began; Reason and Sentence say why.
 	Since    time.Time      `json:"since"`
 	Reason   rollout.Reason `json:"reason,omitempty"`
@@ -160,7 +164,7 @@ func Render(p *rollout.Plan, s rollout.State) Rollout {
 	r := Rollout{
 		SchemaVersion: SchemaVersion, ID: p.ID, Policy: p.Policy.Name, Owner: p.Policy.Owner, Labels: p.Policy.Labels,
 		Endpoint: p.Endpoint, Stable: stableOf(p, s), Candidate: p.Release.Candidate, Version: p.Release.Version,
-		Requester: p.Release.Requester.ID, OnBehalfOf: p.Release.OnBehalfOf,
+		Requester: p.Release.Requester.ID, OnBehalfOf: p.Release.OnBehalfOf, Retries: p.Release.Retries,
 		Phase: s.Phase, Since: s.PhaseSince.UTC(), Reason: s.Reason, Sentence: s.Sentence,
 		Step: stepOf(p, s), Steps: ladder(p, s), Weights: weightsOf(s), Guardrails: guardrailsOf(s),
 		WaitingFor: waitingFor(p, s), Gates: gatesOf(p, s), Checks: s.Checks,
@@ -170,6 +174,9 @@ func Render(p *rollout.Plan, s rollout.State) Rollout {
 	}
 	if !s.Phase.Terminal() {
 		r.RollbackCommand = "belay rollback " + p.ID + " --reason '…'"
+	}
+	if u := p.Release.Undoes; u != nil {
+		r.Undoes = u.Rollout
 	}
 	if s.Page != nil {
 		r.Page = &Page{Since: s.Page.Since.UTC(), Summary: s.Page.Summary, Reason: s.Page.Reason}

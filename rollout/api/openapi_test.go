@@ -330,7 +330,7 @@ func TestSchemasHaveAllFields(t *testing.T) {
 	}
 	st := rollout.Start(fakePlan("r1", rollout.Release{Policy: "recs"}, ""), begun)
 	fullState(&st)
-	full := Render(fakePlan("r1", rollout.Release{Policy: "recs", OnBehalfOf: "x"}, ""), st)
+	full := Render(fakePlan("r1", rollout.Release{Policy: "recs", OnBehalfOf: "x", Retries: "r0", Undoes: &rollout.Undone{Rollout: "r0"}}, ""), st)
 	full.Revision, full.Unconfirmed = 1, true
 	b, err := json.Marshal(full)
 	if err != nil {

@@ -53,6 +53,15 @@ type Act struct {
 	Extend string `json:"extend,omitempty"`
 }
 
+// An UndoRequest asks for the rollout that takes a promoted one back.
+type UndoRequest struct {
+	// Reason is journalled; required.
+	Reason string `json:"reason"`
+	// Now puts the earlier deployment back in one step instead of up the policy's
+	// ladder: no gate, window or guardrail.
+	Now bool `json:"now,omitempty"`
+}
+
 // A Policy is a policy in force.
 type Policy struct {
 	Name     string              `json:"name"`

@@ -120,13 +120,13 @@ func (e *env) offer(ctx context.Context, kind string, f *flags, word string) ([]
 	return names, after
 }
 
-// completeIDs are the newest rollouts: of a command that orders something those that
-// have not ended.
+// completeIDs are the newest rollouts: for an order those that have not ended.
 func completeIDs(ctx context.Context, e *env, f *flags) ([]string, error) {
 	filter, from := api.Filter{Limit: completeMost}, &source{connection: f.conn, store: new("")}
-	if f.reads != nil {
+	switch {
+	case f.reads != nil:
 		from = f.reads
-	} else {
+	case !f.ended:
 		filter.Phases = []string{"open"}
 	}
 	r, done, err := from.open(e)

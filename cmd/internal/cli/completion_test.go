@@ -107,7 +107,7 @@ func TestCompletionAsksForOpenRollouts(t *testing.T) {
 	d := newFakeDaemon(t, baking())
 	s := newShell(t)
 	s.vars["BELAY_SERVER"] = d.URL
-	for line, open := range map[string]bool{"rollback": true, "approve": true, "status": false, "explain": false} {
+	for line, open := range map[string]bool{"rollback": true, "approve": true, "status": false, "explain": false, "undo": false, "retry": false} {
 		offered(s, line, "")
 		if got := d.last("GET").path; strings.Contains(got, "phase=open") != open {
 			t.Errorf("complete %s: asked for %s, want only open ones: %v", line, got, open)

@@ -20,6 +20,8 @@ type flags struct {
 	// it does not.
 	conn  *connection
 	reads *source
+	// ended: the rollouts that the command names may have ended.
+	ended bool
 }
 
 func newFlags() *flags {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -38,16 +39,10 @@ func startCommand() *command {
 			f.StringVar(&in.Artifact, "artifact", "", "`ID` of the artifact, for events")
 			f.StringVar(&in.Environment, "environment", "", "`NAME` of the environment, for events")
 			labels := f.String("labels", "", "`K=V,…` for people and events")
-			wait := f.Bool("wait", false, "follow the rollout to its end; the exit code is the rollout's")
-			timeout := f.Duration("timeout", 0, "with --wait: stop waiting after this `DURATION`; exit code 7")
-			key := f.String("idempotency-key", "", "the same `KEY` is the same rollout (a new one each time)")
-			output := f.choice("output", "how to print", "table", "json", "yaml", "name")
+			begin := f.begin()
 			return func(ctx context.Context, e *env, _ []string) error {
 				if *policy == "" || in.Candidate == "" || in.Version == "" {
 					return usageError("want --policy, --candidate and --version")
-				}
-				if *timeout != 0 && !*wait {
-					return usageError("--timeout: only with --wait")
 				}
 				var err error
 				if in.Labels, err = pairs(*labels); err != nil {
@@ -56,22 +51,91 @@ func startCommand() *command {
 				if err := setPolicy(&in, *policy); err != nil {
 					return err
 				}
-				if *key == "" {
-					*key = rand.Text()
-				}
-				c, err := conn.client(e)
-				if err != nil {
-					return err
-				}
-				return start(ctx, e, c, *key, in, *wait, *timeout, *output)
+				return begin.run(ctx, e, conn, func(c *api.Client, key string) (api.Rollout, bool, error) {
+					return c.Start(ctx, key, in)
+				})
 			}
 		},
 	}
 }
 
-// start asks for the rollout, prints it and, if wanted, follows it.
-func start(ctx context.Context, e *env, c *api.Client, key string, in api.StartRequest, wait bool, timeout time.Duration, output string) error {
-	r, created, err := c.Start(ctx, key, in)
+func undoCommand() *command {
+	return &command{
+		name: "undo", args: "ID", short: "Take a promoted rollout back: a new one releases what was stable before.", min: 1, max: 1,
+		long: "The new rollout goes up the same policy's ladder under its guardrails, as they were then. With --now all traffic\n" +
+			"goes back in one step, with neither gate, window nor guardrail. It takes the role operate. What was undone is in its\n" +
+			"cooldown afterwards. While another rollout has the endpoint, or where that deployment is gone, nothing is started.",
+		examples: []string{
+			"belay undo kq3x7m2p5j4dhz6wvnra --reason 'orders are missing' --now",
+			"belay undo ID --reason 'slower on Mondays' --wait",
+		},
+		setup: func(f *flags) run {
+			conn := f.connection()
+			f.ended = true
+			var in api.UndoRequest
+			f.StringVar(&in.Reason, "reason", "", "`WHY`; it is journalled")
+			f.BoolVar(&in.Now, "now", false, "in one step, without the ladder")
+			begin := f.begin()
+			return func(ctx context.Context, e *env, args []string) error {
+				if in.Reason == "" {
+					return usageError("--reason: say why; it is journalled")
+				}
+				return begin.run(ctx, e, conn, func(c *api.Client, key string) (api.Rollout, bool, error) {
+					return c.Undo(ctx, args[0], key, in)
+				})
+			}
+		},
+	}
+}
+
+func retryCommand() *command {
+	return &command{
+		name: "retry", args: "ID", short: "Start the release of a rollout that has ended once more.", min: 1, max: 1,
+		long: "The policy is taken as it is now. A version in its cooldown is refused: `belay cooldown clear` ends that.",
+		examples: []string{
+			"belay retry kq3x7m2p5j4dhz6wvnra",
+			"belay retry ID --wait --timeout 4h",
+		},
+		setup: func(f *flags) run {
+			conn, begin := f.connection(), f.begin()
+			f.ended = true
+			return func(ctx context.Context, e *env, args []string) error {
+				return begin.run(ctx, e, conn, func(c *api.Client, key string) (api.Rollout, bool, error) {
+					return c.Retry(ctx, args[0], key)
+				})
+			}
+		},
+	}
+}
+
+// A beginning is how a command that starts a rollout goes on.
+type beginning struct {
+	wait        *bool
+	timeout     *time.Duration
+	key, output *string
+}
+
+// begin declares the flags of a command that starts a rollout.
+func (f *flags) begin() beginning {
+	return beginning{
+		wait:    f.Bool("wait", false, "follow the rollout to its end; the exit code is the rollout's"),
+		timeout: f.Duration("timeout", 0, "with --wait: stop waiting after this `DURATION`; exit code 7"),
+		key:     f.String("idempotency-key", "", "the same `KEY` is the same rollout (a new one each time)"),
+		output:  f.choice("output", "how to print", "table", "json", "yaml", "name"),
+	}
+}
+
+// run asks for the rollout, prints it and, if wanted, follows it.
+func (b beginning) run(ctx context.Context, e *env, conn *connection, ask func(*api.Client, string) (api.Rollout, bool, error)) error {
+	wait, timeout, output := *b.wait, *b.timeout, *b.output
+	if timeout != 0 && !wait {
+		return usageError("--timeout: only with --wait")
+	}
+	c, err := conn.client(e)
+	if err != nil {
+		return err
+	}
+	r, created, err := ask(c, cmp.Or(*b.key, rand.Text()))
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,125 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/belayd/belay/rollout"
+)
+
+// undo starts the rollout that takes a promoted one back.
+func (s *Server) undo(w http.ResponseWriter, r *http.Request, a Actor) error {
+	snap, id, err := s.again(r, a, "undo")
+	if err != nil {
+		return err
+	}
+	var in UndoRequest
+	if err := read(r, &in, bodyMax); err != nil {
+		return err
+	}
+	if err := checkReason(&in.Reason, true); err != nil {
+		return err
+	}
+	if !a.May(snap.Plan.Policy.Labels, rollout.RoleOperate) {
+		return forbidden(a, []Role{RoleOperate})
+	}
+	if before, err := s.c.Engine.Rollout(r.Context(), id); err == nil {
+		return send(w, http.StatusOK, RenderSnapshot(before))
+	}
+	ref := snap.Plan.Endpoint
+	live, there := s.c.Catalog.Endpoint(r.Context(), ref)
+	if !there || live.Error != "" {
+		return problem(http.StatusConflict, TypeNoEffect, "Nothing was started",
+			fmt.Sprintf("%s/%s cannot be read: %s", ref.Router, ref.Name, live.Error))
+	}
+	busy := append(live.Queue, live.Active)
+	if snap.State.Phase == rollout.PhasePromoted && (live.Active != "" || len(live.Queue) > 0) {
+		return problem(http.StatusConflict, TypeNoEffect, "Nothing was started",
+			fmt.Sprintf("rollout %s has the endpoint or waits for it: end it first", busy[len(busy)-1]))
+	}
+	told := live.told()
+	if why := snap.Plan.Undoable(&snap.State, rollout.Split{Weights: live.Weights, Mirror: live.Mirror}, told); why != "" {
+		return problem(http.StatusConflict, TypeNoEffect, "Nothing was started", why)
+	}
+	plan := snap.Plan.Undo(&snap.State, id, told[snap.State.Stable].Version, rollout.Release{
+		Requester: a.Person, Labels: snap.Plan.Release.Labels, Environment: snap.Plan.Release.Environment, Reason: in.Reason, Source: "api undo",
+	})
+	if in.Now {
+		plan = plan.AtOnce()
+	}
+	return s.begin(w, r, a, plan)
+}
+
+// retry starts the release of a rollout that has ended once more, under the policy as
+// it is now.
+func (s *Server) retry(w http.ResponseWriter, r *http.Request, a Actor) error {
+	snap, id, err := s.again(r, a, "retry")
+	if err != nil {
+		return err
+	}
+	switch {
+	case !a.May(snap.Plan.Policy.Labels, rollout.RoleStart):
+		return forbidden(a, []Role{RoleStart})
+	case !snap.State.Phase.Terminal():
+		return problem(http.StatusConflict, TypeNoEffect, "Nothing was started", "the rollout has not ended: it is "+string(snap.State.Phase))
+	}
+	if before, err := s.c.Engine.Rollout(r.Context(), id); err == nil {
+		return send(w, http.StatusOK, RenderSnapshot(before))
+	}
+	release := snap.Plan.Release
+	release.Requester, release.OnBehalfOf, release.Retries, release.Undoes = a.Person, "", snap.Plan.ID, nil
+	release.Reason, release.Source = "", "api retry"
+	plan, err := s.plan(r, a, id, release, "")
+	if errors.Is(err, ErrNoPolicy) {
+		// The policy came with the request, or is gone: what is on record is as good to
+		// whom it is allowed to bring one.
+		plan, err = s.plan(r, a, id, release, snap.Plan.Policy.Text)
+	}
+	if err != nil {
+		return err
+	}
+	return s.begin(w, r, a, plan)
+}
+
+// again finds the rollout whose release, or whose undoing, the request asks for, and
+// the id of the new one.
+func (s *Server) again(r *http.Request, a Actor, verb string) (snap rollout.Snapshot, id string, err error) {
+	if snap, err = s.find(r, a); err != nil {
+		return snap, "", err
+	}
+	key, err := keyRequired(r)
+	if err != nil {
+		return snap, "", err
+	}
+	return snap, rollout.NewID(verb+":"+snap.Plan.ID+":"+a.Person.ID, key), nil
+}
+
+// told are the facts of the endpoint as the core knows them.
+func (e Endpoint) told() map[string]rollout.DeploymentFact {
+	if e.Facts == nil {
+		return nil
+	}
+	out := map[string]rollout.DeploymentFact{}
+	for name, d := range e.Facts.Deployments {
+		f := rollout.DeploymentFact{Reason: d.Reason, Version: d.Version}
+		if !e.Facts.untold(name, "ready") {
+			f.Ready = map[bool]string{true: rollout.FactReady, false: rollout.FactNotReady}[d.Ready]
+		}
+		if !e.Facts.untold(name, "instances") {
+			f.Instances = &d.Instances
+		}
+		out[name] = f
+	}
+	return out
+}
+
+// untold reports whether the router does not tell this of a deployment.
+func (f *Facts) untold(deployment, field string) bool {
+	for _, u := range f.Untold {
+		if u == "deployments" || u == "deployments."+deployment || u == "deployments."+deployment+"."+field {
+			return true
+		}
+	}
+	return false
+}
