@@ -112,6 +112,10 @@ func (m *machine) preflighted() {
 		m.refuse(ReasonPreflight, strings.Join(failed, " "))
 		return
 	}
+	if another := m.anotherVersion(); another != "" {
+		m.refuse(ReasonPreflight, another)
+		return
+	}
 	m.s.Stable = stable
 	m.described()
 	m.s.Confirmed, m.s.ConfirmedAt = &split, m.now()

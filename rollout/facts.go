@@ -83,6 +83,28 @@ func (m *machine) described() {
 	}
 }
 
+// anotherVersion says that the candidate runs another version than the release is of, and
+// the cure; "" when it does not, or when either is not told.
+func (m *machine) anotherVersion() string {
+	r := m.p.Release
+	told := m.ev.Deployments[r.Candidate].Version
+	if told == "" {
+		told = m.ev.Versions[r.Candidate]
+	}
+	if told == "" || r.Version == "" || sameVersion(told, r.Version) {
+		return ""
+	}
+	return fmt.Sprintf("%s runs version %s, and the release is of version %s. Deploy %s to %s and start the release again, or start one of %s.",
+		r.Candidate, told, r.Version, r.Version, r.Candidate, told)
+}
+
+// sameVersion reports whether a router and a release mean one version: the router may say
+// of what it is one, as in "ranker:17", and either may lead with a v.
+func sameVersion(told, released string) bool {
+	plain := func(v string) string { return strings.TrimPrefix(strings.ToLower(strings.TrimSpace(v)), "v") }
+	return plain(told) == plain(released) || plain(told[strings.LastIndex(told, ":")+1:]) == plain(released)
+}
+
 // becameAnother voids what was measured of a deployment that is another one now, and
 // holds: nobody checked or approved it.
 func (m *machine) becameAnother(name, was, is string) {

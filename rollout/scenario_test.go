@@ -78,7 +78,7 @@ type change struct {
 }
 
 func newScenario(t *testing.T) *scenario {
-	s := &scenario{t: t, plan: demoPlan(), rps: 200, start: time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC), faults: &scriptedFaults{},
+	s := &scenario{t: t, plan: demoPlan(), rps: 200, start: storyStart, faults: &scriptedFaults{},
 		models: map[string][]change{"blue": {{model: healthy()}}, "green": {{model: healthy()}}}, inv: &sim.Invariants{}}
 	return s
 }
@@ -139,6 +139,8 @@ func (s *scenario) line(line string) {
 		s.at(rest)
 	case "fault":
 		s.faults.add(s.t, rest)
+	case "fact":
+		s.fact(rest)
 	case "watch":
 		s.watched = strings.Fields(rest)
 	case "begin":
@@ -292,6 +294,34 @@ func (s *scenario) model(text string) {
 	s.models[name] = append(s.models[name], c)
 }
 
+// fact says what the router tells of a deployment from an instant on: "green from=4m
+// version=v4 instances=2 ready=no". What was told before goes on to be told.
+func (s *scenario) fact(text string) {
+	name, rest, _ := strings.Cut(text, " ")
+	told := telling{name: name}
+	for _, t := range s.faults.facts {
+		if t.name == name {
+			told.fact = t.fact
+		}
+	}
+	for k, v := range s.words(rest) {
+		switch k {
+		case "from":
+			told.from = s.duration(v)
+		case "version":
+			told.fact.Version = v
+		case "instances":
+			n, _ := strconv.Atoi(v)
+			told.fact.Instances = &n
+		case "ready":
+			told.fact.Ready = map[string]string{"yes": rollout.FactReady, "no": rollout.FactNotReady}[v]
+		default:
+			s.t.Fatalf("unknown fact %q", k)
+		}
+	}
+	s.faults.facts = append(s.faults.facts, told)
+}
+
 func (s *scenario) modelAt(name string, at time.Time, _ int) sim.Model {
 	var m sim.Model
 	for _, c := range s.models[name] {
@@ -422,7 +452,33 @@ func (s *scenario) show(w *sim.World) {
 type scriptedFaults struct {
 	sim.Fine
 	spells []spell
+	facts  []telling
 }
+
+// A telling is what the router tells of a deployment from an instant on.
+type telling struct {
+	name string
+	from time.Duration
+	fact rollout.DeploymentFact
+}
+
+// Describe tells what the story says.
+func (f *scriptedFaults) Describe(w *sim.World, _ *sim.Run) map[string]rollout.DeploymentFact {
+	var out map[string]rollout.DeploymentFact
+	for _, t := range f.facts {
+		if w.Now.Sub(storyStart) < t.from {
+			continue
+		}
+		if out == nil {
+			out = map[string]rollout.DeploymentFact{}
+		}
+		out[t.name] = t.fact
+	}
+	return out
+}
+
+// storyStart is when every scenario begins.
+var storyStart = time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 
 type spell struct {
 	what     string
@@ -443,9 +499,8 @@ func (f *scriptedFaults) add(t *testing.T, text string) {
 }
 
 func (f *scriptedFaults) on(w *sim.World, what string) bool {
-	start := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 	for _, s := range f.spells {
-		in := w.Now.Sub(start) - s.from
+		in := w.Now.Sub(storyStart) - s.from
 		if s.every > 0 && in > 0 && in < s.until-s.from {
 			in %= s.every
 		}

@@ -25,6 +25,8 @@ type Faults interface {
 	Notify(w *World, notifier string) *rollout.Failure
 	// Checks are the preflight's results.
 	Checks(w *World, r *Run) []rollout.CheckResult
+	// Describe is what the router tells of the deployments; nil is nothing.
+	Describe(w *World, r *Run) map[string]rollout.DeploymentFact
 	// Clock is what the daemon's wall clock shows.
 	Clock(w *World) time.Time
 }
@@ -81,6 +83,9 @@ func (Fine) Notify(*World, string) *rollout.Failure { return nil }
 
 // Checks find nothing to complain of.
 func (Fine) Checks(*World, *Run) []rollout.CheckResult { return nil }
+
+// Describe tells nothing.
+func (Fine) Describe(*World, *Run) map[string]rollout.DeploymentFact { return nil }
 
 // Clock shows the world's time.
 func (Fine) Clock(w *World) time.Time { return w.Now }

@@ -103,6 +103,10 @@ func (w *World) do(r *Run, e rollout.Effect, token int) {
 		w.answer(r, e, token, w.latency, func(w *World) rollout.Event {
 			s, f := w.read()
 			ev := rollout.Event{Kind: rollout.EventPreflighted, Split: s, Manual: "set all traffic to stable by hand", Checks: w.faults.Checks(w, r)}
+			ev.Deployments, ev.Versions = w.faults.Describe(w, r), map[string]string{}
+			for name, d := range ev.Deployments {
+				ev.Versions[name] = d.Version
+			}
 			if f != nil {
 				ev.Reason = f.Message
 			}
@@ -113,7 +117,11 @@ func (w *World) do(r *Run, e rollout.Effect, token int) {
 	case rollout.EffectReadTraffic:
 		w.answer(r, e, token, w.latency, func(w *World) rollout.Event {
 			s, f := w.read()
-			return rollout.Event{Kind: rollout.EventTraffic, Split: s, Failure: f}
+			ev := rollout.Event{Kind: rollout.EventTraffic, Split: s, Failure: f}
+			if e.Describe {
+				ev.Deployments = w.faults.Describe(w, r)
+			}
+			return ev
 		})
 	case rollout.EffectMeasure:
 		w.measure(r, e, token)
