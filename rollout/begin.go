@@ -118,6 +118,7 @@ func (m *machine) preflighted() {
 	}
 	m.s.Stable = stable
 	m.described()
+	m.s.Served = m.s.Facts[stable].Instances
 	m.s.Confirmed, m.s.ConfirmedAt = &split, m.now()
 	m.advance()
 }

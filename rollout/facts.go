@@ -135,6 +135,34 @@ func (m *machine) lookReady() {
 		"stable is ready as long as a rollout is under way")
 }
 
+// barred holds when the step may not begin: a deployment that must serve cannot, or
+// stable could not take all of the traffic back; of the latter a person's promote is
+// word enough.
+func (m *machine) barred(step string) bool {
+	why, reason, rule := m.unready(), ReasonNotReady, "before every step stable and the candidate are ready"
+	if why == "" && !m.s.Overridden {
+		why, reason, rule = m.short(), ReasonWayBack, "before every step stable can take all of the traffic back"
+	}
+	if why == "" {
+		return false
+	}
+	m.hold(Hold{Reason: reason, Self: true, Sentence: fmt.Sprintf("Step %s does not begin: %s", step, why)}, rule)
+	return true
+}
+
+// short says that stable could not take all of the traffic back: it has fewer instances
+// than it served everything with, right before the first step. That is all that is
+// judged: where the router does not tell one of the two numbers nothing is concluded, and
+// the size of an instance, its load and what the traffic has grown to are not looked at.
+func (m *machine) short() string {
+	has := m.s.Facts[m.s.Stable].Instances
+	if m.s.Served == nil || has == nil || *has >= *m.s.Served {
+		return ""
+	}
+	return fmt.Sprintf("%s has %d of the %d instances with which it served everything: it could not take all of the traffic back. Scale it up, or promote with a reason.",
+		m.s.Stable, *has, *m.s.Served)
+}
+
 // unready says why no step may begin: a deployment that must serve cannot.
 func (m *machine) unready() string {
 	for _, name := range []string{m.s.Stable, m.p.Release.Candidate} {
@@ -155,5 +183,12 @@ func (m *machine) wayBack() string {
 	if len(m.p.Page) > 0 {
 		contact = strings.Join(m.p.Page, ", ")
 	}
-	return fmt.Sprintf("way back: %s (%s), owner %s, paged %s", m.s.Stable, m.s.Facts[m.s.Stable], owner, contact)
+	able := "whether it can take all is not told"
+	switch {
+	case m.short() != "":
+		able = fmt.Sprintf("fewer than the %d that served everything", *m.s.Served)
+	case m.s.Served != nil && m.s.Facts[m.s.Stable].Instances != nil:
+		able = fmt.Sprintf("no fewer than the %d that served everything", *m.s.Served)
+	}
+	return fmt.Sprintf("way back: %s (%s; %s), owner %s, paged %s", m.s.Stable, m.s.Facts[m.s.Stable], able, owner, contact)
 }

@@ -79,4 +79,5 @@ const (
 	ReasonEvidenceChanged Reason = "evidence-changed"
 	ReasonNotReady        Reason = "not-ready"
 	ReasonVersionChanged  Reason = "version-changed"
+	ReasonWayBack         Reason = "way-back"
 )

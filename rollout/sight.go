@@ -236,7 +236,11 @@ func (m *machine) lookMissing() {
 			return
 		}
 	}
-	if h := m.s.Hold; h != nil && h.Self && len(m.s.blind(m.p, time.Time{})) == 0 && (h.Reason != ReasonNotReady || m.unready() == "") {
+	h := m.s.Hold
+	if h == nil || !h.Self || len(m.s.blind(m.p, time.Time{})) > 0 {
+		return
+	}
+	if down := h.Reason == ReasonNotReady && m.unready() != ""; !down && (h.Reason != ReasonWayBack || m.unready()+m.short() == "") {
 		m.resumeSelf()
 	}
 }

@@ -66,6 +66,9 @@ type State struct {
 	// Facts are what the router told of stable and the candidate at FactsAt.
 	Facts   map[string]DeploymentFact `json:"facts,omitempty"`
 	FactsAt time.Time                 `json:"factsAt,omitzero"`
+	// Served is with how many instances stable served everything, right before the first
+	// step; nil where the router does not tell.
+	Served *int `json:"served,omitempty"`
 	// Ending is the phase that the rollback under way leads to.
 	Ending Phase `json:"ending,omitempty"`
 

@@ -19,12 +19,9 @@ func (m *machine) advance() {
 		m.checkAgain()
 		return
 	case why == "":
-		if unready := m.unready(); unready != "" && m.s.Reached >= 0 {
-			m.hold(Hold{Reason: ReasonNotReady, Self: true, Sentence: fmt.Sprintf("Step %s does not begin: %s", m.p.Steps[next].Name, unready)},
-				"before every step stable and the candidate are ready")
-			return
+		if m.s.Reached < 0 || !m.barred(m.p.Steps[next].Name) {
+			m.enterStep(next)
 		}
-		m.enterStep(next)
 		return
 	}
 	sentence := fmt.Sprintf("Step %s waits for %s.", m.p.Steps[next].Name, waitsFor)
@@ -132,8 +129,8 @@ func (m *machine) hold(h Hold, rule string) {
 // resumeSelf ends a hold that ends by itself: everything is seen again.
 func (m *machine) resumeSelf() {
 	sentence := "The readings are back; what was watched before still counts."
-	if why := m.s.Hold.Reason; why == ReasonNotReady {
-		sentence = "Stable and the candidate are ready again."
+	if why := m.s.Hold.Reason; why == ReasonNotReady || why == ReasonWayBack {
+		sentence = "Stable and the candidate are ready, and stable can take all of the traffic."
 	} else if why == ReasonRouter {
 		sentence = "The endpoint can be read again."
 	}

@@ -312,7 +312,7 @@ func waitingFor(p *rollout.Plan, s rollout.State) string {
 		return strings.Join(open, ", ")
 	case rollout.PhaseHeld, rollout.PhasePaused, rollout.PhaseSuspect:
 		if s.Hold != nil && s.Hold.Self {
-			return "the readings to come back"
+			return waitingHeld(s.Hold.Reason)
 		}
 		return "a person"
 	case rollout.PhaseShifting:
@@ -327,6 +327,20 @@ func waitingFor(p *rollout.Plan, s rollout.State) string {
 	case rollout.PhasePreflight, rollout.PhasePromoted, rollout.PhaseRolledBack, rollout.PhaseStopped, rollout.PhaseRefused:
 	}
 	return ""
+}
+
+// waitingHeld is for what a hold waits that ends by itself.
+func waitingHeld(why rollout.Reason) string {
+	switch why {
+	case rollout.ReasonRouter:
+		return "the endpoint to be readable"
+	case rollout.ReasonNotReady:
+		return "stable and the candidate to be ready"
+	case rollout.ReasonWayBack:
+		return "stable to have its instances back, or a person who promotes"
+	default:
+		return "the readings to come back"
+	}
 }
 
 // waitingBaking says what a baking step still lacks.
