@@ -96,7 +96,7 @@ func newWorld(t testing.TB) *world {
 
 // endpoint puts an endpoint with blue in front and green beside it there.
 func (w *world) endpoint(name string) {
-	d := map[string]traffic.Deployment{"blue": {Ready: true, Instances: 2}, "green": {Ready: true, Instances: 2, Version: "v2"}}
+	d := map[string]traffic.Deployment{"blue": {Ready: true, Instances: 2}, "green": {Ready: true, Instances: 2}}
 	w.router.Set(name, traffic.Split{Weights: map[string]int{"blue": 100}}, traffic.Description{
 		Deployments: d, CanMirror: true, Tags: map[string]string{"approvalContact": "#recs"},
 		ManualRollback: func(stable string) string { return "put 100 on " + stable },
