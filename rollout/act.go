@@ -57,13 +57,14 @@ func (m *machine) isRequester(by Person) bool {
 	})
 }
 
-// voices counts the people who said yes, each once whichever names they used: two
-// answers that share a name are one person's, and so are two that each share one
+// voices counts the people who said yes and may, each once whichever names they used:
+// two answers that share a name are one person's, and so are two that each share one
 // with a third.
 func (m *machine) voices(q Question) int {
+	byRequester := !m.p.approval(q.Gate).NotByRequester
 	var people [][]string
 	for _, a := range q.Answers {
-		if !a.Approve {
+		if !a.Approve || !byRequester && m.isRequester(a.By) {
 			continue
 		}
 		one := m.names(a.By)
@@ -86,13 +87,19 @@ func (m *machine) hasAnswered(q Question, by Person) bool {
 	return slices.ContainsFunc(q.Answers, func(a GateAnswer) bool { return share(mine, m.names(a.By)) })
 }
 
-// Speakers are the names under which the people are on record on whom it depends
-// whether an answer to the gate counts: who asked for the release, and who answered.
-func (s State) Speakers(p *Plan, gate string) []string {
+// Speakers are the names under which the people are on record on whom it depends which
+// gates are open: who asked for the release, and who answered; none while nothing is
+// asked.
+func (s State) Speakers(p *Plan) []string {
+	if len(s.Gates) == 0 {
+		return nil
+	}
 	r := p.Release
 	names := []string{r.Requester.ID, r.Requester.As, r.OnBehalfOf}
-	for _, a := range s.Gates[gate].Answers {
-		names = append(names, a.By.ID, a.By.As)
+	for _, q := range s.Gates {
+		for _, a := range q.Answers {
+			names = append(names, a.By.ID, a.By.As)
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(slices.DeleteFunc(names, func(n string) bool { return n == "" }))

@@ -120,8 +120,8 @@ type Event struct {
 	Hold time.Time `json:"hold,omitzero"`
 
 	// Known are the present ids of the names on record (State.Speakers) that people
-	// gives another one, of EventAnswered: who answered before may have been called
-	// otherwise then.
+	// gives another one, of every event while something is asked: who answered before
+	// may have been called otherwise then.
 	Known map[string]string `json:"known,omitempty"`
 
 	State     *State     `json:"state,omitempty"`

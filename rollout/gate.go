@@ -84,6 +84,23 @@ func (m *machine) answered() {
 	}
 }
 
+// recount closes a gate again whose step has not begun and whose voices are too few by
+// who people are now: two of them are one person's, or one is the requester's. It is
+// asked on, and the answers that count stay. A step that has begun has passed its gates.
+func (m *machine) recount() {
+	for _, name := range sortedKeys(m.s.Gates) {
+		q := m.s.Gates[name]
+		if q.State != QuestionApproved || m.voices(q) >= q.Quorum {
+			continue
+		}
+		q.State = QuestionOpen
+		m.setGate(q)
+		m.decide(Decision{Kind: DecisionVoid, Gate: name, Reason: ReasonApproval, Rule: fmt.Sprintf("quorum: %d", q.Quorum),
+			Sentence: fmt.Sprintf("Approval %s is open again: by who people are now, %d of %d who may have approved step %s.", name, m.voices(q), q.Quorum, q.Step)})
+		m.sayAsk(m.p.approval(name), q)
+	}
+}
+
 // unwait looks again whether the next step may start.
 func (m *machine) unwait() {
 	if m.s.Step < 0 {

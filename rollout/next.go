@@ -35,6 +35,7 @@ func Next(p *Plan, s State, ev Event) State {
 	m.s.Last = Last{}
 	m.noteSent()
 	m.unwatched(m.ev.At.Sub(s.At))
+	m.recount()
 	m.fold()
 	m.timers()
 	m.settlePage()

@@ -381,6 +381,9 @@ func (s *scenario) at(text string) {
 		case words["suspect"] != "":
 			split := w.Endpoint.Split.Clone()
 			w.Fold(r, rollout.Event{Kind: rollout.EventSuspected, Split: &split, Reason: words["suspect"]})
+		case words["known"] != "": // people gives a name another id
+			i := strings.LastIndex(words["known"], ":")
+			w.People = map[string]string{words["known"][:i]: words["known"][i+1:]}
 		case words["away"] != "":
 			w.Away(s.duration(words["away"]))
 		default:

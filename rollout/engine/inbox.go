@@ -350,9 +350,6 @@ func (l *live) act(ev rollout.Event) *waiter {
 	if now := l.now(); ev.At.After(now) {
 		ev.At = now
 	}
-	if ev.Kind == rollout.EventAnswered {
-		ev.Known = l.known(ev.Gate)
-	}
 	if !l.fold(ev) {
 		return nil
 	}
@@ -378,9 +375,9 @@ func (l *live) actAndWait(ev rollout.Event, evicted int) *waiter {
 
 // known is who the people on record are at present, where people gives them another
 // id than their own name; with the lock held.
-func (l *live) known(gate string) map[string]string {
+func (l *live) known() map[string]string {
 	var known map[string]string
-	for _, name := range l.s.Speakers(l.plan, gate) {
+	for _, name := range l.s.Speakers(l.plan) {
 		id := l.e.cfg.Canonical(name)
 		if id == "" || id == name {
 			continue

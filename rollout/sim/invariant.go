@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -178,7 +179,7 @@ func (i *Invariants) check(w *World, r *Run, l Line) {
 	if l.Event.Kind == rollout.EventSuspected && l.Ignored == "" { // it says what the endpoint shows
 		a.foreign = w.Now
 	}
-	i.answers(r, a, l)
+	i.answers(w, r, a, l)
 	i.watch(r, a, l)
 	a.looksAgain(w, r, l)
 	a.checks(l)
@@ -199,7 +200,7 @@ func (i *Invariants) check(w *World, r *Run, l Line) {
 }
 
 // answers keeps account of who said yes to which question.
-func (i *Invariants) answers(r *Run, a *account, l Line) {
+func (i *Invariants) answers(w *World, r *Run, a *account, l Line) {
 	for name, q := range r.State.Gates {
 		if q.State == rollout.QuestionOpen && a.asked[name] != q.Nonce {
 			a.asked[name] = q.Nonce
@@ -207,7 +208,7 @@ func (i *Invariants) answers(r *Run, a *account, l Line) {
 		}
 	}
 	ev := l.Event
-	if ev.Kind != rollout.EventAnswered || l.Ignored != "" || !ev.Approve || ev.By == nil || ev.By.ID == r.Plan.Release.Requester.ID {
+	if ev.Kind != rollout.EventAnswered || l.Ignored != "" || !ev.Approve || ev.By == nil {
 		return
 	}
 	if a.yes[ev.Nonce] == nil {
@@ -215,10 +216,21 @@ func (i *Invariants) answers(r *Run, a *account, l Line) {
 	}
 	a.yes[ev.Nonce][ev.By.ID] = true
 	for _, ap := range r.Plan.Approvals {
-		if ap.Name == ev.Gate && a.asked[ev.Gate] == ev.Nonce && len(a.yes[ev.Nonce]) >= ap.Quorum {
+		if ap.Name == ev.Gate && a.asked[ev.Gate] == ev.Nonce && w.people(r, a.yes[ev.Nonce]) >= ap.Quorum {
 			a.passed[ev.Gate] = true
 		}
 	}
+}
+
+// people counts who is behind the names now, without whoever asked for the release.
+func (w *World) people(r *Run, names map[string]bool) int {
+	who := map[string]bool{}
+	for name := range names {
+		who[cmp.Or(w.People[name], name)] = true
+	}
+	requester := r.Plan.Release.Requester.ID
+	delete(who, cmp.Or(w.People[requester], requester))
+	return len(who)
 }
 
 // watch keeps account of the time that was read in full.
@@ -280,8 +292,9 @@ func (i *Invariants) checkForward(w *World, r *Run, a *account, l Line, d rollou
 	if d.Kind == rollout.DecisionStep {
 		i.checkFresh(w, r, a, d)
 		for _, gate := range r.Plan.Steps[r.State.Step].Requires {
-			if !a.passed[gate] {
-				i.fail(w, r, ClosedGate, "step %s begins and gate %s was not opened", d.Step, gate)
+			j := slices.IndexFunc(r.Plan.Approvals, func(ap rollout.Approval) bool { return ap.Name == gate })
+			if n := w.people(r, a.yes[a.asked[gate]]); !a.passed[gate] || n < r.Plan.Approvals[j].Quorum {
+				i.fail(w, r, ClosedGate, "step %s begins and gate %s was not opened: %d people said yes", d.Step, gate, n)
 			}
 		}
 	}

@@ -57,6 +57,8 @@ type World struct {
 	Journal []Line
 	// Notices are the messages that were delivered.
 	Notices []Delivered
+	// People are the ids that people gives to names at present, where it gives another.
+	People map[string]string
 	// Watch, when set, is called after every event that was folded.
 	Watch func(*World, *Run, Line)
 
@@ -153,6 +155,7 @@ func (w *World) Fold(r *Run, ev rollout.Event) {
 	if ev.At.IsZero() {
 		ev.At = w.time(r)
 	}
+	ev.Known = w.known(r)
 	next := w.next(r.Plan, r.State, ev)
 	switch w.append(r, next) {
 	case CrashBefore:
@@ -170,6 +173,20 @@ func (w *World) Fold(r *Run, ev rollout.Event) {
 	r.State = next
 	w.note(r, ev, next)
 	w.start(r)
+}
+
+// known is who the people on record are at present, as the engine tells it.
+func (w *World) known(r *Run) map[string]string {
+	var known map[string]string
+	for _, name := range r.State.Speakers(r.Plan) {
+		if id := w.People[name]; id != "" {
+			if known == nil {
+				known = map[string]string{}
+			}
+			known[name] = id
+		}
+	}
+	return known
 }
 
 // note keeps the event and what came of it.
