@@ -213,7 +213,7 @@ func (e *Engine) Reconfigure(ctx context.Context, a Adapters, strangers ...Adapt
 	}
 	e.reach.Store(after)
 	e.metrics.keep(after, gone)
-	e.tune(after.inboxes)
+	e.inboxes.Replace(after.inboxes)
 	return nil
 }
 

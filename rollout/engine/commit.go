@@ -19,18 +19,18 @@ var errLost = errors.New("another replica carries the rollout")
 
 // loud reports whether something is folded in that must be appended at once.
 func (l *live) loud() bool {
-	if l.flush && len(l.batches) > 0 {
+	if l.flush && len(l.drafts) > 0 {
 		return true
 	}
-	if l.s.Phase.Terminal() && len(l.s.Outbox) == 0 && len(l.batches) > 0 {
+	if l.s.Phase.Terminal() && len(l.s.Outbox) == 0 && len(l.drafts) > 0 {
 		return true
 	}
-	for _, b := range l.batches {
+	for _, b := range l.drafts {
 		if !b.quiet || b.sealed {
 			return true
 		}
 	}
-	return len(l.batches) > 1
+	return len(l.drafts) > 1
 }
 
 // flushAt is when quiet changes must be appended. Rollouts differ, so that their
@@ -39,18 +39,18 @@ func (l *live) flushAt() time.Time {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(l.id))
 	after := l.e.cfg.FlushAfter
-	return l.batches[0].since.Add(after - time.Duration(h.Sum32()%256)*after/1024)
+	return l.drafts[0].since.Add(after - time.Duration(h.Sum32()%256)*after/1024)
 }
 
 // save starts the next append when there is one to make, with the lock held.
 func (l *live) save() {
-	if l.writing || len(l.batches) == 0 || time.Now().Before(l.retryAt) {
+	if l.writing || len(l.drafts) == 0 || time.Now().Before(l.retryAt) {
 		return
 	}
 	if !l.loud() && time.Now().Before(l.flushAt()) {
 		return
 	}
-	b := l.batches[0]
+	b := l.drafts[0]
 	if err := l.seal(b); err != nil {
 		// Unreachable unless the state holds what JSON cannot: it would never be
 		// written, so the rollout stops here and says so.
@@ -66,8 +66,8 @@ func (l *live) save() {
 	})
 }
 
-// seal fixes the bytes of a batch: the entry that chains to the head.
-func (l *live) seal(b *batch) error {
+// seal fixes the bytes of a draft: the entry that chains to the head.
+func (l *live) seal(b *draft) error {
 	if b.sealed {
 		return nil
 	}
@@ -95,8 +95,8 @@ func (l *live) seal(b *batch) error {
 	return nil
 }
 
-// carry puts one event in the place of all that the last batch did not keep.
-func (l *live) carry(b *batch) error {
+// carry puts one event in the place of all that the last draft did not keep.
+func (l *live) carry(b *draft) error {
 	ev, _, err := normal(rollout.Carry(b.after, b.from, l.now(), b.dropped, b.decisions))
 	if err != nil {
 		return err
@@ -110,7 +110,7 @@ func (l *live) carry(b *batch) error {
 }
 
 // wrote is what follows an append.
-func (l *live) wrote(b *batch, rev store.Revision, err error) {
+func (l *live) wrote(b *draft, rev store.Revision, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.writing = false
@@ -137,10 +137,10 @@ func (l *live) wrote(b *batch, rev store.Revision, err error) {
 	l.step()
 }
 
-// committed makes a batch the durable state, with the lock held.
-func (l *live) committed(b *batch, rev store.Revision) {
+// committed makes a draft the durable state, with the lock held.
+func (l *live) committed(b *draft, rev store.Revision) {
 	l.e.outage.over(l, true)
-	l.batches = l.batches[1:]
+	l.drafts = l.drafts[1:]
 	l.saved, l.head, l.ours = b.after, b.head, true
 	l.head.Revision = rev
 	l.failures, l.retryAt = 0, time.Time{}

@@ -179,7 +179,7 @@ func (e *Engine) read(ctx context.Context, at *endpoint, id string) (*live, erro
 	if h.Owner != e.cfg.Owner {
 		// A claim: it moves the head, so that every later write of the owner before
 		// fails by itself.
-		l.batches = append(l.batches, &batch{since: time.Now(), after: s})
+		l.drafts = append(l.drafts, &draft{since: time.Now(), after: s})
 	}
 	return l, nil
 }

@@ -35,7 +35,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/batch"
 	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/notifier/inboxes"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/preflight"
 	"github.com/belayd/belay/rollout/record"
@@ -191,14 +193,14 @@ type Engine struct {
 	// to do on the processor lets them pass.
 	hurry  atomic.Int64
 	said   said
-	reader *reader
+	reader *batch.Reader
 	news   *news
 
 	// reach is what the engine reaches the outside world with; starts is held by
 	// those who start a rollout, all at once, and by whoever replaces reach, alone.
 	reach   atomic.Pointer[reach]
 	starts  sync.RWMutex
-	hearing hearing
+	inboxes *inboxes.Inboxes
 
 	// mu guards what follows; it is never held while a live's mu is taken.
 	mu sync.Mutex
@@ -244,7 +246,8 @@ func New(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("new engine: %w", err)
 	}
 	e.metrics = m
-	e.reader = newReader(e)
+	e.reader = &batch.Reader{Read: e.ask, Go: e.spawn, Busy: func() bool { return e.hurry.Load() > 0 }}
+	e.inboxes = &inboxes.Inboxes{Answer: e.answer, Go: e.spawn, Log: e.log}
 	e.outage = &outage{e: e, waiting: map[*live]time.Time{}, page: storePage{SchemaVersion: record.SchemaVersion}}
 	e.reach.Store(newReach(&cfg, Adapters{Routers: cfg.Routers, Sources: cfg.Sources, Notifiers: cfg.Notifiers, Inboxes: cfg.Inboxes,
 		ExternalURL: cfg.ExternalURL, Retention: cfg.Retention, Queue: cfg.Queue}, &reach{}))
@@ -266,6 +269,10 @@ func (e *Engine) fail(err error) {
 		close(e.broken)
 	})
 }
+
+// now is the present instant: UTC, without the monotonic clock, so that it reads
+// back from JSON as it was.
+func (e *Engine) now() time.Time { return e.cfg.wall().UTC().Round(0) }
 
 // live returns the open rollout that this engine carries, or nil.
 func (e *Engine) live(id string) *live {

@@ -354,7 +354,7 @@ func (l *live) act(ev rollout.Event) *waiter {
 		return nil
 	}
 	w := &waiter{key: ev.Key, state: l.s, done: make(chan struct{})}
-	b := l.batches[len(l.batches)-1]
+	b := l.drafts[len(l.drafts)-1]
 	b.quiet = false
 	b.waiters = append(b.waiters, w)
 	return w

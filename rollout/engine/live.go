@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/clock"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
@@ -22,7 +23,7 @@ type live struct {
 	plan  *rollout.Plan
 	at    *endpoint
 	log   *slog.Logger
-	clock clock
+	clock *clock.Clock
 
 	mu sync.Mutex
 	// gone: dropped; nothing may be folded, started or written any more.
@@ -36,8 +37,8 @@ type live struct {
 	// fresh: the endpoint was not read since the rollout was loaded.
 	fresh bool
 
-	// batches are what is folded in and not durable, oldest first.
-	batches []*batch
+	// drafts are what is folded in and not durable, oldest first.
+	drafts  []*draft
 	writing bool
 	// retryAt is when a failed append may be tried again; failures counts in a row.
 	retryAt  time.Time
@@ -69,9 +70,9 @@ type live struct {
 	received time.Time
 }
 
-// A batch is what becomes one entry of the journal. Once sealed its bytes stay
+// A draft is what becomes one entry of the journal. Once sealed its bytes stay
 // as they are, so that it can be recognised when it is read back.
-type batch struct {
+type draft struct {
 	since  time.Time
 	events []rollout.Event
 	// size is what the events take as JSON. While the store is away and they are too
@@ -100,18 +101,18 @@ type waiter struct {
 	revision store.Revision
 }
 
-// batchMax bounds the events of one entry. keptMax bounds the bytes of the events that
+// draftMax bounds the events of one entry. keptMax bounds the bytes of the events that
 // are kept for a store that is away, decidedMax the decisions, of which the newest stay:
 // however long it is away, a rollout is watched on and takes no more memory.
 const (
-	batchMax   = 64
+	draftMax   = 64
 	keptMax    = 16 << 10
 	decidedMax = 16
 )
 
 // add adds an event, and what it led to. away: the store does not take what came
 // before.
-func (b *batch) add(ev rollout.Event, size int, before *rollout.State, after rollout.State, p *rollout.Plan, away bool) {
+func (b *draft) add(ev rollout.Event, size int, before *rollout.State, after rollout.State, p *rollout.Plan, away bool) {
 	if len(b.events)+b.dropped == 0 {
 		b.from = ev.At
 	}
@@ -140,7 +141,7 @@ func (b *batch) add(ev rollout.Event, size int, before *rollout.State, after rol
 // newLive makes a live of what the store holds.
 func newLive(e *Engine, at *endpoint, p *rollout.Plan, s rollout.State, h record.Head) *live {
 	return &live{
-		e: e, id: p.ID, plan: p, at: at, clock: clock{wall: e.cfg.wall, last: s.At, at: time.Now()}, s: s, saved: s, head: h,
+		e: e, id: p.ID, plan: p, at: at, clock: clock.New(e.cfg.wall, s.At), s: s, saved: s, head: h,
 		log:  e.log.With("rollout", p.ID, "endpoint", p.Endpoint.Router+"/"+p.Endpoint.Name),
 		jobs: map[jobKey]*job{}, done: map[jobKey]bool{}, later: map[jobKey]time.Time{}, unmarked: map[string]bool{}, refs: map[string]string{},
 	}
@@ -160,12 +161,12 @@ func (l *live) fold(ev rollout.Event) bool {
 	if s.Last.Ignored != "" && (ev.Effect != "" || ev.Kind == rollout.EventWoken) {
 		return false
 	}
-	var b *batch
-	if n := len(l.batches); n > 0 && !l.batches[n-1].sealed && (len(l.batches[n-1].events) < batchMax || l.failures > 0) {
-		b = l.batches[n-1]
+	var b *draft
+	if n := len(l.drafts); n > 0 && !l.drafts[n-1].sealed && (len(l.drafts[n-1].events) < draftMax || l.failures > 0) {
+		b = l.drafts[n-1]
 	} else {
-		b = &batch{since: time.Now(), quiet: true}
-		l.batches = append(l.batches, b)
+		b = &draft{since: time.Now(), quiet: true}
+		l.drafts = append(l.drafts, b)
 	}
 	b.add(ev, size, &l.s, s, l.plan, l.failures > 0)
 	l.s = s
@@ -235,13 +236,23 @@ func (l *live) step() {
 	l.wake()
 	l.save()
 	l.reconcile()
-	if l.s.Phase.Terminal() && len(l.s.Outbox) == 0 && len(l.batches) == 0 && !l.writing {
+	if l.s.Phase.Terminal() && len(l.s.Outbox) == 0 && len(l.drafts) == 0 && !l.writing {
 		l.drop(nil)
 		l.e.closed(l)
 		return
 	}
 	l.arm()
 }
+
+// now is the time of the rollout's events.
+func (l *live) now() time.Time { return l.clock.Now() }
+
+// until is how long it is until an instant of the rollout's time; not positive
+// when it has come.
+func (l *live) until(t time.Time) time.Duration { return t.Sub(l.now()) }
+
+// due reports whether an effect's time has come.
+func (l *live) due(e rollout.Effect) bool { return e.NotBefore.IsZero() || l.until(e.NotBefore) <= 0 }
 
 // wake folds the answers of the timers that are due. Its rounds are bounded: a
 // timer that is due again at once waits for the next step.
@@ -291,7 +302,7 @@ func (l *live) arm() {
 		}
 		sooner(l.later[k])
 	}
-	if len(l.batches) > 0 && !l.writing {
+	if len(l.drafts) > 0 && !l.writing {
 		if l.loud() {
 			sooner(l.retryAt)
 		} else {
@@ -331,14 +342,14 @@ func (l *live) drop(err error) {
 		j.cancel(errUnwanted)
 	}
 	clear(l.jobs)
-	for _, b := range l.batches {
+	for _, b := range l.drafts {
 		b.release(0, err)
 	}
-	l.batches = nil
+	l.drafts = nil
 }
 
-// release tells the batch's waiters how it went.
-func (b *batch) release(rev store.Revision, err error) {
+// release tells the draft's waiters how it went.
+func (b *draft) release(rev store.Revision, err error) {
 	for _, w := range b.waiters {
 		w.err, w.revision = err, rev
 		close(w.done)

@@ -2,22 +2,17 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/batch"
 	"github.com/belayd/belay/rollout"
 )
-
-// linger is how long a read waits for the other rollouts that ask the same source
-// about the same instant.
-const linger = 10 * time.Millisecond
 
 // A source is an analysis.Source with its share of concurrent reads.
 type source struct {
@@ -25,136 +20,30 @@ type source struct {
 	slots chan struct{}
 }
 
-// A reader merges what all rollouts ask of a source at one instant into one Read.
-type reader struct {
-	e *Engine
-
-	mu     sync.Mutex
-	rounds map[roundKey]*round
-}
-
-// roundKey is one source and one instant.
-type roundKey struct {
-	source string
-	at     int64
-}
-
-// A round is one Read to come.
-type round struct {
-	asks []*ask
-}
-
-// An ask is what one rollout wants to know of one source.
-type ask struct {
-	ctx     context.Context
-	queries []analysis.Query
-	// answer is called once, with one reading per query.
-	answer func(rs []analysis.Reading, received time.Time)
-}
-
-func newReader(e *Engine) *reader {
-	return &reader{e: e, rounds: map[roundKey]*round{}}
-}
-
-// add asks a source about an instant that comes in a while.
-func (r *reader) add(source string, at time.Time, in time.Duration, a *ask) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	k := roundKey{source, at.UnixNano()}
-	if ro := r.rounds[k]; ro != nil {
-		ro.asks = append(ro.asks, a)
-		return
-	}
-	r.rounds[k] = &round{asks: []*ask{a}}
-	time.AfterFunc(max(0, in)+linger, func() {
-		r.mu.Lock()
-		ro := r.rounds[k]
-		delete(r.rounds, k)
-		r.mu.Unlock()
-		r.e.spawn(func(ctx context.Context) { r.read(ctx, source, ro.asks) })
-	})
-}
-
-// read asks a source once for everybody and hands out the answers.
-func (r *reader) read(ctx context.Context, name string, asks []*ask) {
-	asks = slices.DeleteFunc(asks, func(a *ask) bool { return a.ctx.Err() != nil })
-	if len(asks) == 0 {
-		return
-	}
-	index := map[string]int{}
-	var qs []analysis.Query
-	where := make([][]int, len(asks))
-	for i, a := range asks {
-		for _, q := range a.queries {
-			k := queryKey(q)
-			n, ok := index[k]
-			if !ok {
-				n = len(qs)
-				index[k], qs = n, append(qs, q)
-			}
-			where[i] = append(where[i], n)
-		}
-	}
-	rs := r.ask(ctx, name, qs)
-	received := time.Now()
-	// Judging is what takes time here: all processors share it, so that a breach
-	// does not wait for its turn among thousands.
-	var wg sync.WaitGroup
-	workers := min(runtime.GOMAXPROCS(0), len(asks))
-	for n := range workers {
-		wg.Go(func() {
-			for i := n; i < len(asks); i += workers {
-				mine := make([]analysis.Reading, len(asks[i].queries))
-				for j, at := range where[i] {
-					mine[j] = rs[at]
-					mine[j].Metric = asks[i].queries[j].Metric.Name
-				}
-				asks[i].answer(mine, received)
-				if r.e.hurry.Load() > 0 {
-					runtime.Gosched()
-				}
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// queryKey is equal for questions that have the same answer.
-func queryKey(q analysis.Query) string {
-	name := q.Metric.Name
-	q.Metric.Name = ""
-	b, err := json.Marshal(q)
-	if err != nil {
-		// Unreachable unless a cut is no number: then nobody shares the question.
-		return name + fmt.Sprintf("%v", q)
-	}
-	return string(b)
-}
-
 // ask makes the call; whatever goes wrong stands in the readings.
-func (r *reader) ask(ctx context.Context, name string, qs []analysis.Query) []analysis.Reading {
+func (e *Engine) ask(ctx context.Context, name string, qs []analysis.Query) []analysis.Reading {
 	fail := func(why string) []analysis.Reading {
 		rs := make([]analysis.Reading, len(qs))
 		for i, q := range qs {
 			rs[i] = analysis.ErrorReading(q, why)
 		}
-		r.e.metrics.sourceRead(name, "error")
+		e.metrics.sourceRead(name, "error")
 		return rs
 	}
-	from := r.e.reach.Load().sources[name]
+	from := e.reach.Load().sources[name]
 	if from == nil {
 		return fail(fmt.Sprintf("Source %q is not configured.", name))
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.e.cfg.ReadTimeout)
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.ReadTimeout)
 	defer cancel()
 	if !acquire(ctx, from.slots) {
-		return fail(fmt.Sprintf("Source %s was busy for %s.", name, r.e.cfg.ReadTimeout))
+		return fail(fmt.Sprintf("Source %s was busy for %s.", name, e.cfg.ReadTimeout))
 	}
 	defer func() { <-from.slots }()
-	if from = r.e.reach.Load().sources[name]; from == nil { // It went while this waited.
+	if from = e.reach.Load().sources[name]; from == nil { // It went while this waited.
 		return fail(fmt.Sprintf("Source %q is not configured.", name))
 	}
-	r.e.metrics.sourceAsked(name, len(qs))
+	e.metrics.sourceAsked(name, len(qs))
 	rs, err := from.Read(ctx, qs)
 	switch {
 	case err != nil:
@@ -171,7 +60,7 @@ func (r *reader) ask(ctx context.Context, name string, qs []analysis.Query) []an
 			outcome = "partial"
 		}
 	}
-	r.e.metrics.sourceRead(name, outcome)
+	e.metrics.sourceRead(name, outcome)
 	return rs
 }
 
@@ -198,13 +87,13 @@ func (l *live) measure(j *job, s rollout.State) {
 	if at.IsZero() {
 		at = l.now()
 	}
-	behind := l.clock.behind()
+	behind := l.clock.Behind()
 	bySource := map[string][]int{}
 	queries := make([]analysis.Query, len(names))
 	readings := make([]analysis.Reading, len(names))
 	for i, name := range names {
 		m, ok := l.metric(name)
-		from, to := behind.asked(j.effect.Since[name], at)
+		from, to := behind.Asked(j.effect.Since[name], at)
 		queries[i] = analysis.Query{Metric: m, From: from, To: to, Cuts: l.plan.Panel.Cuts(name, s.Evidence),
 			Names: l.names(s.Stable, s.Versions)}
 		if !ok {
@@ -226,14 +115,14 @@ func (l *live) measure(j *job, s rollout.State) {
 		return
 	}
 	for source, mine := range bySource {
-		a := &ask{ctx: j.ctx}
+		a := &batch.Ask{Ctx: j.ctx}
 		for _, i := range mine {
-			a.queries = append(a.queries, queries[i])
+			a.Queries = append(a.Queries, queries[i])
 		}
-		a.answer = func(rs []analysis.Reading, received time.Time) {
+		a.Answer = func(rs []analysis.Reading, received time.Time) {
 			mu.Lock()
 			for n, i := range mine {
-				readings[i] = behind.told(rs[n])
+				readings[i] = behind.Told(rs[n])
 			}
 			left--
 			last := left == 0
@@ -242,7 +131,7 @@ func (l *live) measure(j *job, s rollout.State) {
 				finish(received)
 			}
 		}
-		l.e.reader.add(source, a.queries[0].To, l.until(at), a)
+		l.e.reader.Add(source, a.Queries[0].To, l.until(at), a)
 	}
 }
 
@@ -257,7 +146,7 @@ func (l *live) measured(j *job, rs []analysis.Reading, received time.Time) {
 		l.received = received
 	}
 	l.mu.Unlock()
-	l.clock.answered(rs)
+	l.clock.Answered(rs)
 	l.finish(j, rollout.Event{Kind: rollout.EventMeasured, Readings: rs}, true)
 	l.mu.Lock()
 	defer l.mu.Unlock()

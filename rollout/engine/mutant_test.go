@@ -54,8 +54,10 @@ var mutations = []mutation{
 		"len(leaving) > 0 {\n",
 		"len(leaving) > 0 && e.cfg.mutant != `forsake` {\n"},
 	{"an inbox that stops before the next one hears",
-		"		ctx, stop := context.WithCancel(h.ctx)\n",
-		"		if replaced && e.cfg.mutant == `deaf` { old.stop() }\n		ctx, stop := context.WithCancel(h.ctx)\n"},
+		"		ctx, stop := context.WithCancel(x.ctx)\n",
+		"		if replaced && x.Deaf { old.stop() }\n		ctx, stop := context.WithCancel(x.ctx)\n"},
+	{"its seams", "	Log *slog.Logger\n\n	mu sync.Mutex\n", "	Log *slog.Logger\n	Deaf bool\n\n	mu sync.Mutex\n"},
+	{"its seams", "Answer: e.answer, Go: e.spawn,", "Deaf: e.cfg.mutant == `deaf`, Answer: e.answer, Go: e.spawn,"},
 }
 
 // Each protection of the engine is taken away in a copy of its source, which is built
@@ -84,6 +86,7 @@ func overlaid(t *testing.T, all []mutation) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	files = append(files, filepath.Join("..", "..", "notifier", "inboxes", "inboxes.go"))
 	sources, replace := map[string]string{}, map[string]string{}
 	for _, name := range files {
 		b, err := os.ReadFile(name) // #nosec G304 -- the package's own source
@@ -107,14 +110,14 @@ func overlaid(t *testing.T, all []mutation) string {
 			if err != nil {
 				t.Fatal(err)
 			}
-			replace[from] = filepath.Join(dir, name)
+			replace[from] = filepath.Join(dir, filepath.Base(name))
 		}
 		if found != 1 {
 			t.Fatalf("mutation %q: got %d places for %q, want one", m.name, found, m.old)
 		}
 	}
-	for _, to := range replace {
-		if err := os.WriteFile(to, []byte(sources[filepath.Base(to)]), 0o600); err != nil {
+	for name, text := range sources {
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(name)), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

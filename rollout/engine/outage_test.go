@@ -285,7 +285,7 @@ func (w *world) storeAwayForHours(fault func(mem.Op) (bool, error)) {
 func (l *live) waiting() (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, b := range l.batches {
+	for _, b := range l.drafts {
 		n += len(b.entry) + len(b.state)
 		for _, part := range []any{b.events, b.decisions, b.phases, b.after} {
 			text, err := json.Marshal(part)

@@ -133,7 +133,7 @@ func (l *live) panel(ctx context.Context, names analysis.Names, from, to time.Ti
 			qs[n] = analysis.Query{Metric: metrics[i], From: from, To: to, Names: names}
 		}
 		wg.Go(func() {
-			for n, r := range slices.All(l.e.reader.ask(ctx, source, qs)) {
+			for n, r := range slices.All(l.e.ask(ctx, source, qs)) {
 				out[at[n]] = r
 			}
 		})

@@ -37,7 +37,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.mu.Lock()
 		e.recovered = true
 		e.mu.Unlock()
-		e.listen(aux)
+		e.inboxes.Listen(aux, e.reach.Load().inboxes)
 		hint := make(chan struct{}, 1)
 		e.spawn(func(context.Context) { e.watch(aux, hint) })
 		err = e.attend(aux, cursor, hint)

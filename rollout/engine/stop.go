@@ -96,5 +96,5 @@ func (l *live) windUp() {
 func (l *live) busy() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.gone && (len(l.jobs) > 0 || l.writing || len(l.batches) > 0)
+	return !l.gone && (len(l.jobs) > 0 || l.writing || len(l.drafts) > 0)
 }

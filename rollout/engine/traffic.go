@@ -133,8 +133,8 @@ func (l *live) proven() bool {
 	if l.ours {
 		return !silent
 	}
-	if len(l.batches) == 0 {
-		l.batches = append(l.batches, &batch{since: time.Now(), after: l.s})
+	if len(l.drafts) == 0 {
+		l.drafts = append(l.drafts, &draft{since: time.Now(), after: l.s})
 	}
 	l.flush = true
 	l.save()

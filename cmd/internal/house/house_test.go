@@ -73,14 +73,18 @@ var allowed = map[string][]string{
 	// any source is asked: what reads it is a package of its own, without I/O.
 	"analysis/promql":   join([]string{"analysis"}, promLib),
 	"analysis/jsonpath": {"analysis", "github.com/theory/jsonpath"},
+	"analysis/batch":    {"analysis"}, // questions are merged for whoever asks, not for rollouts alone
 	"notifier":          {},
+	"notifier/inboxes":  {"notifier"}, // how people are heard has nothing to do with what they say
 	"store":             {},
 	"rollout":           join([]string{"analysis"}, cronLib),
 	"rollout/sim":       {"rollout", "analysis"},
 	"policies":          join([]string{"rollout", "rollout/sim", "analysis", "analysis/promql", "analysis/jsonpath"}, yamlLib, schemaLib, cronLib),
 	"rollout/traffic":   {"rollout"},
 	"rollout/preflight": join([]string{"rollout", "rollout/traffic", "analysis"}, schemaLib),
-	"rollout/engine":    join([]string{"rollout", "rollout/traffic", "rollout/preflight", "rollout/record", "rollout/retention", "rollout/notice", "analysis", "notifier", "store"}, metricLib),
+	"rollout/engine": join([]string{"rollout", "rollout/traffic", "rollout/preflight", "rollout/record", "rollout/retention", "rollout/notice", "rollout/clock",
+		"analysis", "analysis/batch", "notifier", "notifier/inboxes", "store"}, metricLib),
+	"rollout/clock":     {"analysis"},         // which clock a source goes by shows in its readings
 	"rollout/record":    {"rollout", "store"}, // what stands in the store is decided once, for who carries rollouts and who deletes them
 	"rollout/retention": {"rollout/record", "rollout/audit", "store"},
 	"rollout/notice":    {"rollout", "analysis", "notifier"}, // what people are told is decided without the shell, and tested so

@@ -1,4 +1,12 @@
-package engine
+// Package clock tells the time of one rollout.
+//
+// The rules of the package:
+//   - A rollout's time follows the wall clock forward and never goes back: where the
+//     wall clock is put back, or the rollout has seen later events of another clock,
+//     it goes on with the time that has really passed.
+//   - Everybody else's time is the wall clock's. While the two differ, what is asked
+//     of sources is translated, once it has shown which of the two is theirs.
+package clock
 
 import (
 	"slices"
@@ -6,33 +14,33 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
-	"github.com/belayd/belay/rollout"
 )
-
-// now is the present instant: UTC, without the monotonic clock, so that it reads
-// back from JSON as it was.
-func (e *Engine) now() time.Time { return e.cfg.wall().UTC().Round(0) }
 
 // lagMin is how far a rollout's time must be ahead of the wall clock to be told from
 // the unsteadiness of clocks.
 const lagMin = time.Second
 
-// A clock tells the time that one rollout's events carry. It follows the wall clock
-// forward and never goes back: where the wall clock is put back, or the rollout has
-// seen later events of another clock, it goes on with the time that has really
-// passed. Everybody else's time is the wall clock's.
-type clock struct {
+// A Clock tells the time that one rollout's events carry. Its methods are safe for
+// concurrent use.
+type Clock struct {
 	wall func() time.Time
 
 	mu sync.Mutex
 	// last is what the clock showed at the instant at.
 	last time.Time
 	at   time.Time
-	lag  lag
+	lag  Lag
 }
 
-// now is the present instant of the rollout.
-func (c *clock) now() time.Time {
+// New returns the clock of a rollout that has seen an instant; wall is time.Now, or
+// stands for it in a test.
+func New(wall func() time.Time, seen time.Time) *Clock {
+	return &Clock{wall: wall, last: seen, at: time.Now()}
+}
+
+// Now is the present instant of the rollout: UTC, without the monotonic clock, so that
+// it reads back from JSON as it was.
+func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at := time.Now()
@@ -43,15 +51,15 @@ func (c *clock) now() time.Time {
 	}
 	c.last, c.at = now, at
 	if by := now.Sub(wall); by < lagMin {
-		c.lag = lag{}
+		c.lag = Lag{}
 	} else if d := by - c.lag.by; d > lagMin || d < -lagMin || c.lag.by == 0 {
-		c.lag = lag{by: by, from: wall}
+		c.lag = Lag{by: by, from: wall}
 	}
 	return now
 }
 
-// A lag is how far the wall clock is behind a rollout's time, since it showed from.
-type lag struct {
+// A Lag is how far the wall clock is behind a rollout's time, since it showed from.
+type Lag struct {
 	by   time.Duration
 	from time.Time
 	// wrong: the sources are asked by the wall clock, and not by the rollout's time.
@@ -66,16 +74,16 @@ type lag struct {
 // other clock: which of the two is right, only they know.
 const lagVain = 2
 
-// behind is the present lag; zero where there is none to speak of.
-func (c *clock) behind() lag {
-	c.now()
+// Behind is the present lag; zero where there is none to speak of.
+func (c *Clock) Behind() Lag {
+	c.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lag
 }
 
-// answered notes what the sources said while the clocks differ.
-func (c *clock) answered(rs []analysis.Reading) {
+// Answered notes what the sources said while the clocks differ.
+func (c *Clock) Answered(rs []analysis.Reading) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.lag.by == 0 || c.lag.proven {
@@ -89,9 +97,9 @@ func (c *clock) answered(rs []analysis.Reading) {
 	}
 }
 
-// asked translates a span of the rollout's time into that of the sources. What lies
+// Asked translates a span of the rollout's time into that of the sources. What lies
 // before the instant at which the clocks parted cannot be told any more.
-func (l lag) asked(from, to time.Time) (theirFrom, theirTo time.Time) {
+func (l Lag) Asked(from, to time.Time) (theirFrom, theirTo time.Time) {
 	if !l.wrong {
 		return from, to
 	}
@@ -105,21 +113,11 @@ func (l lag) asked(from, to time.Time) (theirFrom, theirTo time.Time) {
 	return from, to
 }
 
-// told translates an answer back.
-func (l lag) told(r analysis.Reading) analysis.Reading {
+// Told translates an answer back.
+func (l Lag) Told(r analysis.Reading) analysis.Reading {
 	if !l.wrong {
 		return r
 	}
 	r.From, r.To = r.From.Add(l.by), r.To.Add(l.by)
 	return r
 }
-
-// now is the time of the rollout's events.
-func (l *live) now() time.Time { return l.clock.now() }
-
-// until is how long it is until an instant of the rollout's time; not positive
-// when it has come.
-func (l *live) until(t time.Time) time.Duration { return t.Sub(l.now()) }
-
-// due reports whether an effect's time has come.
-func (l *live) due(e rollout.Effect) bool { return e.NotBefore.IsZero() || l.until(e.NotBefore) <= 0 }
