@@ -2,7 +2,7 @@
 GO ?= go
 BIN := .bin
 SEEDS ?= 2000
-FUZZTIME ?= 20s
+INPUTS ?= 1000
 
 VULN ?= v1.1.4
 
@@ -43,9 +43,8 @@ $(BIN)/golangci-lint: .tools/go.mod
 $(BIN)/bbolt: .tools/go.mod   # the repair commands of store/bolt's errors are run by it
 	cd .tools && $(GO) build -o ../$(BIN)/bbolt go.etcd.io/bbolt/cmd/bbolt
 
-fuzz:            ## every fuzz target for FUZZTIME
-	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
-		echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
+fuzz:            ## INPUTS (1,000) inputs for every fuzz target; one that fails or cannot finish is red
+	@.ci/fuzz $(INPUTS)
 
 cover:           ## test coverage as a page
 	$(GO) test -coverprofile=coverage.out ./... && $(GO) tool cover -html=coverage.out -o coverage.html

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -102,4 +103,38 @@ func TestSocketBroken(t *testing.T) {
 	if l.decided != "approve" {
 		t.Errorf("after a broken connection: got decided %q, want approve", l.decided)
 	}
+}
+
+// FuzzSocket: whatever frame comes over Socket Mode, nothing panics and the next
+// click is heard, over the same connection or another one.
+func FuzzSocket(f *testing.F) {
+	envelope := func(kind, payload string) string {
+		return `{"type":"` + kind + `","envelope_id":"e0","accepts_response_payload":true,"payload":` + payload + `}`
+	}
+	f.Add([]byte(envelope("interactive", clicked("U0OTHER", actionApprove, "n0nce-5be1", "1.0"))))
+	f.Add([]byte(envelope("interactive", sent("U0OTHER", "reject", "n0nce-5be1", "no", "t1"))))
+	f.Add([]byte(envelope("interactive", `{"type":"block_actions","actions":[null]}`)))
+	f.Add([]byte(envelope("slash_commands", `{"command":"/belay","text":"list","user_id":"U0OTHER","team_id":"T0TEAM"}`)))
+	f.Add([]byte(envelope("events_api", `{"type":"event_callback","event":{"type":"app_home_opened"}}`)))
+	f.Add([]byte(`{"type":"disconnect","reason":"refresh_requested"}`))
+	f.Add([]byte(`{"type":"hello","num_connections":"many"}`))
+	f.Add([]byte("\x00{"))
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		w, l := newWorkspace(t), &ledger{}
+		s := w.Listen()
+		w.listen(l)
+		conn := s.Conn()
+		if err := conn.WriteMessage(websocket.TextMessage, frame); err != nil {
+			t.Fatal(err)
+		}
+		click := clicked("U0MEMBER", actionApprove, "n0nce-5be1", "1.1")
+		s.Send(conn, "next", "interactive", click)
+		select {
+		case <-s.Came("next"):
+		case conn = <-s.Conns:
+			s.Envelope(conn, "later", "interactive", click)
+		case <-time.After(time.Minute):
+			t.Errorf("frame %q: got neither an acknowledgement of the next click nor a connection, want one", frame)
+		}
+	})
 }

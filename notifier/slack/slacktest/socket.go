@@ -107,13 +107,15 @@ func (s *Socket) Send(conn *websocket.Conn, id, kind, payload string) {
 	}
 }
 
+// Came is closed when an envelope has been acknowledged.
+func (s *Socket) Came(id string) <-chan struct{} { return s.ack(id).came }
+
 // Acked waits until an envelope is acknowledged and gives what with.
 func (s *Socket) Acked(id string) string {
 	s.t.Helper()
-	x := s.ack(id)
 	select {
-	case <-x.came:
-		return string(x.payload)
+	case <-s.Came(id):
+		return string(s.ack(id).payload)
 	case <-time.After(patience):
 		s.t.Fatalf("envelope %s: got no acknowledgement in %s, want one", id, patience)
 		return ""
