@@ -131,7 +131,7 @@ func (l *live) wrote(b *draft, rev store.Revision, err error) {
 		l.retryAt = time.Now().Add(time.Hour)
 	default:
 		l.failures++
-		l.e.outage.failed(l, err)
+		l.e.outage.Failed(l.id, l.plan.Page, err)
 		l.retryAt = time.Now().Add(min(100*time.Millisecond<<min(l.failures-1, 6), 2*time.Second))
 	}
 	l.step()
@@ -139,7 +139,7 @@ func (l *live) wrote(b *draft, rev store.Revision, err error) {
 
 // committed makes a draft the durable state, with the lock held.
 func (l *live) committed(b *draft, rev store.Revision) {
-	l.e.outage.over(l, true)
+	l.e.outage.Over(l.id, true)
 	l.drafts = l.drafts[1:]
 	l.saved, l.head, l.ours = b.after, b.head, true
 	l.head.Revision = rev

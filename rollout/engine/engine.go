@@ -39,8 +39,8 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/inboxes"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/outage"
 	"github.com/belayd/belay/rollout/preflight"
-	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/store"
 )
@@ -188,7 +188,7 @@ type Engine struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics *metrics
-	outage  *outage
+	outage  *outage.Watch
 	// hurry counts rollbacks that were decided and not sent yet: whoever has much
 	// to do on the processor lets them pass.
 	hurry  atomic.Int64
@@ -248,7 +248,9 @@ func New(cfg Config) (*Engine, error) {
 	e.metrics = m
 	e.reader = &batch.Reader{Read: e.ask, Go: e.spawn, Busy: func() bool { return e.hurry.Load() > 0 }}
 	e.inboxes = &inboxes.Inboxes{Answer: e.answer, Go: e.spawn, Log: e.log}
-	e.outage = &outage{e: e, waiting: map[*live]time.Time{}, page: storePage{SchemaVersion: record.SchemaVersion}}
+	e.outage = outage.New(outage.Shell{Owner: cfg.Owner, Store: cfg.Store, Append: e.append, Rollout: e.Rollout,
+		Send: e.sendPage, Has: func(name string) bool { return e.outlet(name) != nil }, Failure: failureOfMessage,
+		External: e.external, Now: e.now, Go: e.spawn, Log: e.log})
 	e.reach.Store(newReach(&cfg, Adapters{Routers: cfg.Routers, Sources: cfg.Sources, Notifiers: cfg.Notifiers, Inboxes: cfg.Inboxes,
 		ExternalURL: cfg.ExternalURL, Retention: cfg.Retention, Queue: cfg.Queue}, &reach{}))
 	e.metrics.keep(e.reach.Load(), nil)

@@ -334,7 +334,7 @@ func (l *live) drop(err error) {
 	}
 	l.gone = true
 	l.setHurry(false)
-	l.e.outage.over(l, false)
+	l.e.outage.Over(l.id, false)
 	if l.timer != nil {
 		l.timer.Stop()
 	}

@@ -79,6 +79,31 @@ func failureOfMessage(err error) rollout.Failure {
 	return f
 }
 
+// sendPage delivers a page that is nobody's rollout's.
+func (e *Engine) sendPage(ctx context.Context, name string, n notifier.Notice) (ref string, err error) {
+	to := e.outlet(name)
+	if to == nil {
+		return "", fmt.Errorf("notifier %q is not configured: %w", name, notifier.ErrPermanent)
+	}
+	if !acquire(ctx, to.pages) {
+		return "", context.Cause(ctx)
+	}
+	defer func() { <-to.pages }()
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.NotifyTimeout)
+	defer cancel()
+	ref, err = to.Notify(ctx, n)
+	e.metrics.notified(name, err)
+	if err != nil {
+		if e.said.fresh("page/"+name, err.Error()) {
+			e.log.Warn("page not delivered", "notifier", name, "outcome", err.Error())
+		}
+		return "", err
+	}
+	e.said.forget("page/" + name)
+	e.PageTaken(name)
+	return ref, nil
+}
+
 // mayHaveArrived reports whether a message that failed may have been taken all the
 // same: it was sent, and its answer was lost.
 func mayHaveArrived(err error) bool {

@@ -28,7 +28,7 @@ func (e *Engine) OpenPages(ctx context.Context, name string) ([]notifier.Notice,
 			Notice: &rollout.Notice{Key: snap.Plan.PageKey(), Topic: rollout.TopicPage, Severity: "critical", Summary: snap.State.PageLine()}}
 		open = append(open, notice.Of(snap.Plan, &snap.State, effect, e.external(), e.now()))
 	}
-	if n, ok := e.outage.open(ctx, name); ok {
+	if n, ok := e.outage.Open(ctx, name); ok {
 		open = append(open, n)
 	}
 	return open, nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/outage"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/retention"
 	"github.com/belayd/belay/store"
@@ -80,7 +81,7 @@ func (e *Engine) recover(ctx context.Context) (store.Revision, error) {
 	defer stop()
 	plans := planCursor{next: next}
 	var last store.Revision
-	var before trace
+	var before outage.Trace
 	var open []*rollout.Plan
 	for rec, err := range e.cfg.Store.Heads(ctx, record.RolloutPrefix) {
 		if err != nil {
@@ -96,7 +97,7 @@ func (e *Engine) recover(ctx context.Context) (store.Revision, error) {
 		mine := h.Owner == e.cfg.Owner
 		if record.Closed(&s) {
 			if mine {
-				before.add(&s, h, nil)
+				before.Add(&s, h, nil)
 			}
 			continue
 		}
@@ -110,10 +111,10 @@ func (e *Engine) recover(ctx context.Context) (store.Revision, error) {
 		}
 		open = append(open, p)
 		if mine {
-			before.add(&s, h, p.Page)
+			before.Add(&s, h, p.Page)
 		}
 	}
-	if err := e.outage.recall(ctx, before); err != nil {
+	if err := e.outage.Recall(ctx, before); err != nil {
 		return 0, fmt.Errorf("recover rollouts: %w", err)
 	}
 	for _, p := range open {
@@ -164,7 +165,7 @@ func (e *Engine) attend(ctx context.Context, cursor store.Revision, hint <-chan 
 		case <-hint:
 		case <-ticker.C:
 			e.tendAll()
-			e.outage.look()
+			e.outage.Look()
 			if e.reach.Load().retention > 0 && !time.Now().Before(sweep) {
 				sweep = time.Now().Add(time.Hour)
 				e.spawn(e.sweep)
@@ -248,7 +249,7 @@ func (e *Engine) tail(ctx context.Context, cursor store.Revision) store.Revision
 		e.recordChanged(ref, rec)
 	}
 	if cursor != from {
-		e.outage.advance(cursor)
+		e.outage.Advance(cursor)
 		e.news.tell()
 	}
 	return cursor

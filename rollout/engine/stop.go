@@ -36,7 +36,7 @@ func (e *Engine) stop() {
 	}
 	if len(lives) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), (e.cfg.StopTimeout-time.Since(began))/2)
-		e.outage.stop(ctx)
+		e.outage.Stop(ctx)
 		cancel()
 	}
 	for _, l := range lives {

@@ -72,7 +72,7 @@ func (e *Engine) undeliveredPages() []unpaged {
 			all = append(all, unpaged{fmt.Sprintf("rollout %s (%s/%s)", l.id, l.plan.Endpoint.Router, l.plan.Endpoint.Name), u})
 		}
 	}
-	if u, ok := e.outage.undelivered(); ok {
+	if u, ok := e.outage.Undelivered(); ok {
 		all = append(all, unpaged{"the store's outage", u})
 	}
 	left := all[:0]

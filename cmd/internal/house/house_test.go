@@ -82,12 +82,13 @@ var allowed = map[string][]string{
 	"policies":          join([]string{"rollout", "rollout/sim", "analysis", "analysis/promql", "analysis/jsonpath"}, yamlLib, schemaLib, cronLib),
 	"rollout/traffic":   {"rollout"},
 	"rollout/preflight": join([]string{"rollout", "rollout/traffic", "analysis"}, schemaLib),
-	"rollout/engine": join([]string{"rollout", "rollout/traffic", "rollout/preflight", "rollout/record", "rollout/retention", "rollout/notice", "rollout/clock",
+	"rollout/engine": join([]string{"rollout", "rollout/traffic", "rollout/preflight", "rollout/record", "rollout/retention", "rollout/notice", "rollout/clock", "rollout/outage",
 		"analysis", "analysis/batch", "notifier", "notifier/inboxes", "store"}, metricLib),
 	"rollout/clock":     {"analysis"},         // which clock a source goes by shows in its readings
 	"rollout/record":    {"rollout", "store"}, // what stands in the store is decided once, for who carries rollouts and who deletes them
 	"rollout/retention": {"rollout/record", "rollout/audit", "store"},
-	"rollout/notice":    {"rollout", "analysis", "notifier"}, // what people are told is decided without the shell, and tested so
+	"rollout/outage":    {"rollout", "rollout/notice", "rollout/record", "notifier", "store"}, // the one page that no rollout's state can owe
+	"rollout/notice":    {"rollout", "analysis", "notifier"},                                  // what people are told is decided without the shell, and tested so
 	"rollout/unique":    {},
 	"rollout/audit":     {"store"}, // what a head covers is decided once, for who deletes and who verifies
 	"rollout/trigger":   join([]string{"policies", "rollout", "rollout/unique", "store"}, natsLib, cloudLib, cronLib, metricLib),
