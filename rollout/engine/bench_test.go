@@ -95,7 +95,7 @@ func bake(b *testing.B, e *Engine, p *rollout.Plan) {
 	stable := rollout.Split{Weights: map[string]int{"blue": 100}}
 	first := rollout.Split{Weights: map[string]int{"blue": 95, "green": 5}}
 	answer(rollout.EffectClaim, rollout.Event{Kind: rollout.EventClaimed})
-	if _, err := e.admit(ctx, p.Endpoint, rollout.EndpointEvent{Kind: rollout.EndpointClaim, At: e.now(), Rollout: p.ID}); err != nil {
+	if _, err := e.admission.Admit(ctx, p.Endpoint, rollout.EndpointEvent{Kind: rollout.EndpointClaim, At: e.now(), Rollout: p.ID}); err != nil {
 		b.Fatal(err)
 	}
 	answer(rollout.EffectPreflight, rollout.Event{Kind: rollout.EventPreflighted, Split: &stable})

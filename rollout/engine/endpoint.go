@@ -286,21 +286,3 @@ func (e *Engine) leaveTo(at *endpoint) {
 		})
 	}
 }
-
-// endpointRecord reads who may move an endpoint; a fresh record when there is
-// none.
-func (e *Engine) endpointRecord(ctx context.Context, ref rollout.EndpointRef) (rollout.EndpointRecord, store.Revision, error) {
-	fresh := rollout.EndpointRecord{SchemaVersion: record.SchemaVersion, Endpoint: ref}
-	rec, err := e.cfg.Store.Head(ctx, ref.Key())
-	if errors.Is(err, store.ErrNotFound) {
-		return fresh, 0, nil
-	}
-	if err != nil {
-		return fresh, 0, fmt.Errorf("read endpoint %s/%s: %w", ref.Router, ref.Name, err)
-	}
-	r, err := record.DecodeEndpoint(ref, rec)
-	if err != nil {
-		return fresh, 0, err
-	}
-	return r, rec.Revision, nil
-}

@@ -39,6 +39,7 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/inboxes"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/admission"
 	"github.com/belayd/belay/rollout/outage"
 	"github.com/belayd/belay/rollout/preflight"
 	"github.com/belayd/belay/rollout/traffic"
@@ -201,6 +202,8 @@ type Engine struct {
 	reach   atomic.Pointer[reach]
 	starts  sync.RWMutex
 	inboxes *inboxes.Inboxes
+	// admission keeps the records of who may move an endpoint.
+	admission *admission.Records
 
 	// mu guards what follows; it is never held while a live's mu is taken.
 	mu sync.Mutex
@@ -210,7 +213,6 @@ type Engine struct {
 	// stopping: no new effect but a rollback is started.
 	stopping  bool
 	endpoints map[rollout.EndpointRef]*endpoint
-	desks     map[rollout.EndpointRef]*desk
 	lives     map[string]*live
 	// open are the endpoints of the rollouts that this engine knows to be open,
 	// whoever carries them.
@@ -238,7 +240,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, log: cfg.Logger, news: newNews(),
-		endpoints: map[rollout.EndpointRef]*endpoint{}, desks: map[rollout.EndpointRef]*desk{}, lives: map[string]*live{}, open: map[string]rollout.EndpointRef{}, held: map[string]string{},
+		endpoints: map[rollout.EndpointRef]*endpoint{}, lives: map[string]*live{}, open: map[string]rollout.EndpointRef{}, held: map[string]string{},
 		broken: make(chan struct{}), loads: make(chan struct{}, 64),
 	}
 	m, err := newMetrics(cfg.Registerer)
@@ -248,6 +250,11 @@ func New(cfg Config) (*Engine, error) {
 	e.metrics = m
 	e.reader = &batch.Reader{Read: e.ask, Go: e.spawn, Busy: func() bool { return e.hurry.Load() > 0 }}
 	e.inboxes = &inboxes.Inboxes{Answer: e.answer, Go: e.spawn, Log: e.log}
+	e.admission = &admission.Records{Store: cfg.Store, Append: e.append, Changed: func(id string) {
+		if l := e.live(id); l != nil {
+			e.spawn(func(context.Context) { l.askAgain() })
+		}
+	}}
 	e.outage = outage.New(outage.Shell{Owner: cfg.Owner, Store: cfg.Store, Append: e.append, Rollout: e.Rollout,
 		Send: e.sendPage, Has: func(name string) bool { return e.outlet(name) != nil }, Failure: failureOfMessage,
 		External: e.external, Now: e.now, Go: e.spawn, Log: e.log})

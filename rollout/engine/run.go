@@ -246,7 +246,7 @@ func (e *Engine) tail(ctx context.Context, cursor store.Revision) store.Revision
 		}
 	}
 	for ref, rec := range changed {
-		e.recordChanged(ref, rec)
+		e.admission.Committed(ref, rec)
 	}
 	if cursor != from {
 		e.outage.Advance(cursor)

@@ -97,7 +97,7 @@ func (l *live) raise(ctx context.Context, r *router, e rollout.Effect) (rollout.
 		return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailureTransient,
 			Message: "not sent: the rollout was paused or held meanwhile"}}, true
 	}
-	rec, _, err := l.e.endpointRecord(ctx, l.plan.Endpoint)
+	rec, err := l.e.admission.Read(ctx, l.plan.Endpoint)
 	if err != nil {
 		return rollout.Event{}, false
 	}

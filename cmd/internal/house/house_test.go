@@ -82,11 +82,12 @@ var allowed = map[string][]string{
 	"policies":          join([]string{"rollout", "rollout/sim", "analysis", "analysis/promql", "analysis/jsonpath"}, yamlLib, schemaLib, cronLib),
 	"rollout/traffic":   {"rollout"},
 	"rollout/preflight": join([]string{"rollout", "rollout/traffic", "analysis"}, schemaLib),
-	"rollout/engine": join([]string{"rollout", "rollout/traffic", "rollout/preflight", "rollout/record", "rollout/retention", "rollout/notice", "rollout/clock", "rollout/outage",
+	"rollout/engine": join([]string{"rollout", "rollout/traffic", "rollout/preflight", "rollout/record", "rollout/retention", "rollout/notice", "rollout/clock", "rollout/outage", "rollout/admission",
 		"analysis", "analysis/batch", "notifier", "notifier/inboxes", "store"}, metricLib),
 	"rollout/clock":     {"analysis"},         // which clock a source goes by shows in its readings
 	"rollout/record":    {"rollout", "store"}, // what stands in the store is decided once, for who carries rollouts and who deletes them
 	"rollout/retention": {"rollout/record", "rollout/audit", "store"},
+	"rollout/admission": {"rollout", "rollout/record", "store"},                               // who may move an endpoint is written by one, whoever carries what
 	"rollout/outage":    {"rollout", "rollout/notice", "rollout/record", "notifier", "store"}, // the one page that no rollout's state can owe
 	"rollout/notice":    {"rollout", "analysis", "notifier"},                                  // what people are told is decided without the shell, and tested so
 	"rollout/unique":    {},
