@@ -25,7 +25,19 @@ func (s *Standing) estimates(g *Guardrail, m *Metric) (unit string, candidate, s
 	case methodCounts:
 	}
 	t := s.Step
-	return "share", share(g, t.KC, t.NC, phi), share(g, t.KB, t.NB, phi)
+	candidate, stable = share(g, t.KC, t.NC, phi), share(g, t.KB, t.NB, phi)
+	if m.Rate() {
+		return "rate", candidate.rate(m), stable.rate(m)
+	}
+	return "share", candidate, stable
+}
+
+// rate is an estimate of the share of trials as events in a rate's time; N is the time
+// that was seen, in seconds.
+func (e Estimate) rate(m *Metric) Estimate {
+	e.Value, e.Low, e.High = e.Value*Trials, e.Low*Trials, e.High*Trials
+	e.N *= m.Counts.Per.Seconds() / Trials
+	return e
 }
 
 // share is the estimate of a share in the metric's own sense.
@@ -51,6 +63,9 @@ func (s *Standing) marked(g *Guardrail, m *Metric) (unit string, candidate, stab
 		unit = "share"
 	}
 	k := s.Marks
+	if m.Rate() {
+		unit = "rate"
+	}
 	if k == nil || s.Step.NC <= 0 {
 		return unit, Estimate{}, Estimate{}
 	}
@@ -58,7 +73,18 @@ func (s *Standing) marked(g *Guardrail, m *Metric) (unit string, candidate, stab
 	if k.StableKnown {
 		stable = Estimate{N: s.Step.NB, Value: k.StableValue, Low: k.StableValue, High: k.StableValue, Known: true}
 	}
+	if m.Rate() {
+		return "rate", candidate.rate(m), stable.rate(m)
+	}
 	return unit, candidate, stable
+}
+
+// pace is what more evidence comes with.
+func pace(m *Metric) string {
+	if m.Rate() {
+		return "number of instances"
+	}
+	return "traffic"
 }
 
 // needed says what a pass still takes.
@@ -97,8 +123,11 @@ func (s *Standing) needed(p *Panel, g *Guardrail, m *Metric) string {
 	}
 	more = math.Max(1, more)
 	text := "about " + roughly(more) + " more " + events(m)
+	if m.Rate() {
+		text = "about " + span(more*m.Counts.Per.Seconds()/Trials) + " more of its instances' time"
+	}
 	if s.PassSeconds > 0 {
-		text += ", ≈ " + span(more*s.PassSeconds/s.PassN) + " at this traffic"
+		text += ", ≈ " + span(more*s.PassSeconds/s.PassN) + " at this " + pace(m)
 	}
 	return text
 }

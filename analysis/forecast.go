@@ -91,6 +91,8 @@ func (p *Panel) forecast(g *Guardrail, l Load, b Baseline, known bool) Forecast 
 		f.Reason = "its metric is not defined"
 	case g.method(m) == methodThreshold:
 		f.Reason, f.Grade = "a threshold decides by each reading", ""
+	case m.Rate():
+		f.Reason, f.Grade = "a rate takes instances' time, and how many there will be is not known", ""
 	case g.Limit.Relative && l.Stable <= 0:
 		f.Reason, f.Grade = "it rests: stable has no traffic to compare with", ""
 	case !known || b.PerSecond <= 0:

@@ -1,5 +1,10 @@
 package analysis
 
+import (
+	"cmp"
+	"time"
+)
+
 // A Metric says what to ask a source. Exactly one of Counts, Histogram, Mean
 // and Value is set. The expressions are in the language of the source and may
 // contain ${endpoint}, ${deployment}, ${stable}, ${candidate} and ${window};
@@ -25,16 +30,35 @@ func NamesDeployment(uses func(variable string) bool) bool {
 }
 
 // Counts are exact counters: Bad of Total, or Good of Total. Exactly one of
-// Bad and Good is set.
+// Bad and Good is set, and exactly one of Total and Per.
 type Counts struct {
-	Total string `json:"total"`
-	Bad   string `json:"bad,omitempty"`
-	Good  string `json:"good,omitempty"`
+	Total string `json:"total,omitempty"`
+	// Per makes a rate of Bad: how often it happens in that much of the time of one
+	// instance, or of the deployment where Instance is empty. The counter has to stand
+	// there while nothing happens: one that comes with its first event says neither that
+	// there was none, nor whether that event is new.
+	Per  time.Duration `json:"per,omitempty"`
+	Bad  string        `json:"bad,omitempty"`
+	Good string        `json:"good,omitempty"`
 	// Deployment is the label that names the deployment, Instance the label
 	// that tells instances apart; Instance may be empty.
 	Deployment string `json:"deployment"`
 	Instance   string `json:"instance,omitempty"`
 }
+
+// Trials is how many trials a rate's Per is: each is a moment in which the event happens
+// or does not, so that a rate is judged as a share of moments. The N of a rate's
+// samples are trials, and its limits are shares of them.
+const Trials = 1e6
+
+// Rate says whether the metric counts events against time.
+func (m *Metric) Rate() bool { return m.Counts != nil && m.Counts.Per > 0 }
+
+// Marked is the expression of the events that are meant.
+func (c *Counts) Marked() string { return cmp.Or(c.Bad, c.Good) }
+
+// TrialsIn is how many trials of a rate the time of one instance holds.
+func (c *Counts) TrialsIn(d time.Duration) float64 { return d.Seconds() / c.Per.Seconds() * Trials }
 
 // Histogram is a classic or native histogram of latencies. Series is the name
 // (with matchers) without the _bucket suffix.

@@ -26,7 +26,16 @@ func (p Panel) Asked(step int) []string {
 // it can say that there were none.
 func (p *Panel) Counts(metric string) bool {
 	m := p.metric(metric)
-	return m != nil && (m.Kind() == KindCounts || m.Kind() == KindHistogram)
+	return m != nil && !m.Rate() && (m.Kind() == KindCounts || m.Kind() == KindHistogram)
+}
+
+// Shown is the value of a guardrail's limit as policies write it, where it is not
+// relative: events in a rate's time, and otherwise the limit's value.
+func (p *Panel) Shown(g *Guardrail) float64 {
+	if m := p.metric(g.Metric); m != nil && m.Rate() && !g.Limit.Relative {
+		return g.Limit.Value * Trials
+	}
+	return g.Limit.Value
 }
 
 // metric finds a metric by its name; nil when the panel has none.

@@ -17,7 +17,7 @@ func sentence(p *Panel, g *Guardrail, s *Standing, at Moment, v *Verdict) string
 			return fmt.Sprintf("%s keeps its limit %s: %s.", g.Name, v.Limit, figures(g, v, p.metric(g.Metric)))
 		}
 		return fmt.Sprintf("%s keeps its limit %s: %s; a regression to %s would look this good less than once in %s releases.",
-			g.Name, v.Limit, figures(g, v, p.metric(g.Metric)), detectText(g), odds(math.Max(v.LogEPass, v.LogEPassNeeds)))
+			g.Name, v.Limit, figures(g, v, p.metric(g.Metric)), p.detectText(g), odds(math.Max(v.LogEPass, v.LogEPassNeeds)))
 	case OutcomeNoData, OutcomeError:
 		what := map[Outcome]string{OutcomeNoData: "no data", OutcomeError: "not judged"}[v.Outcome]
 		return fmt.Sprintf("%s: %s: %s.", g.Name, what, strings.TrimSuffix(orElse(s.Reason, "its metric is not defined"), "."))
@@ -66,7 +66,10 @@ func figures(g *Guardrail, v *Verdict, m *Metric) string {
 	if v.Candidate.Low < v.Candidate.High {
 		text += fmt.Sprintf(" (%s to %s)", show(v.Candidate.Low), show(v.Candidate.High))
 	}
-	if m.Kind() != KindValue {
+	switch {
+	case m.Rate():
+		text += " per " + perText(m) + " over " + span(v.Candidate.N)
+	case m.Kind() != KindValue:
 		text += " of " + grouped(math.Round(v.Candidate.N)) + " " + events(m)
 	}
 	if v.Stable.Known {
@@ -76,8 +79,8 @@ func figures(g *Guardrail, v *Verdict, m *Metric) string {
 }
 
 // detectText is the regression that must be caught, in words.
-func detectText(g *Guardrail) string {
-	switch {
+func (p *Panel) detectText(g *Guardrail) string {
+	switch m := p.metric(g.Metric); {
 	case g.DetectLatency:
 		return latency(g.Detect)
 	case g.Quantile > 0:
@@ -87,8 +90,21 @@ func detectText(g *Guardrail) string {
 		return fmt.Sprintf("%s slower than the limit", percent(g.Detect))
 	case g.Limit.Relative:
 		return number(g.Detect) + "x stable"
+	case m.Rate():
+		return number(g.Detect*Trials) + " per " + perText(m)
 	}
 	return figure("share", g.Detect)
+}
+
+// perText is a rate's time in words: 1h, 30m.
+func perText(m *Metric) string {
+	text := m.Counts.Per.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
 }
 
 func budgetSentence(b *Budget, spent float64) string {

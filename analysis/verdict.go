@@ -48,7 +48,7 @@ type Verdict struct {
 	// Candidate and Stable are measured over the current step.
 	Candidate Estimate `json:"candidate"`
 	Stable    Estimate `json:"stable"`
-	// Unit is "share", "s", "mean" or "value": how to print the estimates.
+	// Unit is "share", "rate", "s", "mean" or "value": how to print the estimates.
 	Unit string `json:"unit"`
 	// Limit is the policy's text; Effective says what is really judged where the
 	// buckets or the method differ from it, else it is empty.

@@ -75,6 +75,9 @@ func guess(b *analysis.Baseline, m analysis.Metric, p *Policy) string {
 	}
 	switch m.Kind() {
 	case analysis.KindCounts:
+		if m.Rate() {
+			return ""
+		}
 		b.Share = pick(m.Counts.Good != "", assumedSuccess, assumedFailures)
 		if limit != nil {
 			v := limit.Quantity.Value
@@ -123,7 +126,7 @@ func lognormalSample(p95 float64, limit *LimitText) analysis.Sample {
 // BaselineOf is how stable does, from a reading of its past over the interval.
 func BaselineOf(m analysis.Metric, r analysis.Reading) (analysis.Baseline, bool) {
 	seconds := r.To.Sub(r.From).Seconds()
-	if r.Status != analysis.StatusOK || !r.Stable.Fresh || seconds <= 0 || r.Stable.N <= 0 {
+	if r.Status != analysis.StatusOK || !r.Stable.Fresh || seconds <= 0 || r.Stable.N <= 0 || m.Rate() {
 		return analysis.Baseline{}, false
 	}
 	b := analysis.Baseline{PerSecond: r.Stable.N / seconds, Sample: r.Stable}

@@ -232,7 +232,7 @@ func (c *checker) budget() {
 	if b.Metric == "" {
 		return
 	}
-	if m := c.metric(b.Metric, "", "spec.budget.metric"); m.known && m.def.Kind() != analysis.KindCounts {
-		c.reportGot("spec.budget.metric", CodeMeaning, "a budget needs a metric of counts, and this one is a "+string(m.def.Kind()))
+	if m := c.metric(b.Metric, "", "spec.budget.metric"); m.known && (m.def.Kind() != analysis.KindCounts || m.def.Rate()) {
+		c.reportGot("spec.budget.metric", CodeMeaning, "a budget needs a metric of counts, and this one is a "+pick(m.def.Rate(), "rate", string(m.def.Kind())))
 	}
 }

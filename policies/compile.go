@@ -157,7 +157,12 @@ func (p *Policy) panel() (analysis.Panel, error) {
 	used := map[string]bool{}
 	for _, g := range s.Guardrails {
 		used[g.Metric] = true
-		panel.Guardrails = append(panel.Guardrails, g.guardrail(s.stepsOf(g)))
+		judged := g.guardrail(s.stepsOf(g))
+		if m := p.metrics[g.Metric]; m.known && m.def.Rate() && !judged.Limit.Relative {
+			judged.Limit.Value /= analysis.Trials
+			judged.Detect /= analysis.Trials
+		}
+		panel.Guardrails = append(panel.Guardrails, judged)
 	}
 	if s.Budget != nil {
 		used[s.Budget.Metric] = true

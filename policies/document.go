@@ -102,11 +102,12 @@ type Metric struct {
 
 // Counts are exact counters: bad of total, or good of total.
 type Counts struct {
-	Total      string `yaml:"total" required:"true" doc:"The counter of all events."`
-	Bad        string `yaml:"bad" oneof:"part" doc:"The counter of the bad ones."`
-	Good       string `yaml:"good" oneof:"part" doc:"The counter of the good ones."`
-	Deployment string `yaml:"deployment" required:"true" doc:"The label that names the deployment. Empty quotes where each expression names its deployment by ${deployment}, ${role} or ${version}; an expression that names none then counts both deployments as one."`
-	Instance   string `yaml:"instance" doc:"The label that tells instances apart, for dispersion and single bad nodes."`
+	Total      string        `yaml:"total" oneof:"of" doc:"The counter of all events."`
+	Per        time.Duration `yaml:"per" oneof:"of" doc:"Instead of total: the time of one instance (of the deployment, without instance) that the bad ones are counted against, 1h for restarts an hour; the limit is a number of them, and <= 0 allows none at all. The counter has to stand there while nothing happens."`
+	Bad        string        `yaml:"bad" oneof:"part" doc:"The counter of the bad ones."`
+	Good       string        `yaml:"good" oneof:"part" doc:"The counter of the good ones."`
+	Deployment string        `yaml:"deployment" required:"true" doc:"The label that names the deployment. Empty quotes where each expression names its deployment by ${deployment}, ${role} or ${version}; an expression that names none then counts both deployments as one."`
+	Instance   string        `yaml:"instance" doc:"The label that tells instances apart, for dispersion and single bad nodes."`
 }
 
 // Histogram is a classic or native histogram of latencies.

@@ -3,8 +3,10 @@ package policies
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/belayd/belay/analysis/promql"
 	"github.com/belayd/belay/rollout"
 )
 
@@ -226,5 +229,80 @@ func TestExamplesIndex(t *testing.T) {
 	}
 	if quotes < 10 {
 		t.Errorf("got %d quoted lines, want at least 10", quotes)
+	}
+}
+
+// shapes are what the public queries look like, one of each kind: their texts are not
+// kept. Each is asked as the table says when it is read by what check reads with.
+var shapes = map[string][]string{
+	"counts": {
+		`sum(rate(a_total{d="x",code!~"5.*"}[1m])) / sum(rate(a_total{d="x"}[1m]))`,
+		`100 - sum(rate(a_total{d="x",code=~"5.."}[1m])) / sum(rate(a_total{d="x"}[1m])) * 100`,
+		`sum(irate(a_failed{d="x"}[2m])) / clamp_min(sum(irate(a_total{d="x"}[2m])), 1) or vector(0)`,
+		`(sum(increase(a_total{d="x"}[1m])) - sum(increase(a_total{d="x",code="500"}[1m]))) / sum(increase(a_total{d="x"}[1m]))`,
+	},
+	"histogram": {
+		`histogram_quantile(0.99, sum(rate(a_seconds_bucket{d="x"}[1m])) by (le))`,
+		`max(histogram_quantile(0.95, sum by (le) (rate(a_ms_bucket[5m])))) * 1000`,
+	},
+	"mean":      {`sum(rate(a_seconds_sum{d="x"}[1m])) / sum(rate(a_seconds_count{d="x"}[1m])) * 1000`},
+	"rate":      {`sum(increase(restarts_total{d="x"}[10m])) or vector(0)`, `sum(rate(cpu_seconds_total{d="x"}[5m]))`},
+	"threshold": {`avg(up{d="x"})`, `job:errors:ratio5m`, `max(lag{d="x"}) > 5`, `sum(a_total{code="500"}) / sum(a_total)`, `rate(cpu_seconds_total[5m]) / on(pod) limits`, `avg(rate(cpu_seconds_total{d="x"}[5m]))`},
+	"refused":   {`sum(a_total{d="x"}[5m])`},
+}
+
+// The table over public queries adds up, names why what is not exact is not, and each way
+// in which it says that they are asked is what is said of a query of that shape.
+func TestPublicQueries(t *testing.T) {
+	text, err := os.ReadFile("QUERIES.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	summary, table, _ := strings.Cut(string(text), "## The queries")
+	counted := map[string]int{}
+	seen := map[string]bool{}
+	for line := range strings.Lines(table) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		if len(cells) < 6 || strings.HasPrefix(line, "| repository") || strings.HasPrefix(line, "|---") {
+			continue
+		}
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		as, why := cells[3], cells[5]
+		if counted[as]++; shapes[as] == nil {
+			t.Errorf("%s: nothing is said of queries asked as %q", cells[0], as)
+		}
+		if key := strings.Join(cells[:3], " "); seen[key] {
+			t.Errorf("%s stands there twice", key)
+		} else {
+			seen[key] = true
+		}
+		if (as == "threshold" || as == "refused") && why == "" {
+			t.Errorf("%s %s: it is not said why it is no more than a threshold", cells[0], cells[2])
+		}
+	}
+	total := len(seen)
+	for as, label := range map[string]string{"counts": "a ratio of two counters", "histogram": "a quantile", "mean": "a mean", "rate": "a rate of one counter", "refused": "refused by Prometheus", "threshold": "anything else"} {
+		if m := regexp.MustCompile(`(?m)^\| ` + label + `[^|]*\| (\d+) \|`).FindStringSubmatch(summary); m == nil || m[1] != fmt.Sprint(counted[as]) {
+			t.Errorf("%s: got %v in the summary, want %d", label, m, counted[as])
+		}
+	}
+	exact := counted["counts"] + counted["histogram"] + counted["mean"] + counted["rate"]
+	if want := fmt.Sprintf("So %d of %d are exact", exact, total); total < 100 || !strings.Contains(summary, want) {
+		t.Errorf("got another sentence, want %q, of at least 100", want)
+	}
+	for as, queries := range shapes {
+		for _, q := range queries {
+			got := "threshold"
+			if s, ok := promql.Recognize(q); ok {
+				got = string(s.Kind)
+			} else if promql.Check(q) != nil {
+				got = "refused"
+			}
+			if got != as {
+				t.Errorf("%s: got %s, want %s", q, got, as)
+			}
+		}
 	}
 }

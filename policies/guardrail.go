@@ -51,11 +51,21 @@ func (c *checker) guardrail(g *Guardrail, at string) {
 	if g.Limit.Text == "" {
 		return
 	}
-	if why := g.Limit.suits(kind, g.Quantile > 0); why != "" {
+	why := g.Limit.suits(kind, g.Quantile > 0)
+	if c.rate(g) {
+		why = g.Limit.suitsRate(g.Test)
+	}
+	if why != "" {
 		c.reportGot(at+".limit", CodeMeaning, why)
 		return
 	}
 	c.detect(g, kind, at)
+}
+
+// rate says whether the guardrail is of a counter against time.
+func (c *checker) rate(g *Guardrail) bool {
+	m := c.policy.metrics[g.Metric]
+	return m.known && m.def.Rate()
 }
 
 func isBuiltin(metric string) bool { return len(metric) > 8 && metric[:8] == "builtin/" }
@@ -80,6 +90,9 @@ func (c *checker) test(g *Guardrail, kind analysis.Kind, at string) {
 	case g.Test == "" && kind == analysis.KindValue:
 		g.Test = analysis.TestThreshold
 		c.fill(at, "test", string(g.Test), "default: a plain value")
+	case g.Test == "" && c.rate(g) && g.Limit.none():
+		g.Test = analysis.TestThreshold
+		c.fill(at, "test", string(g.Test), "default: not one event is allowed")
 	case g.Test == "" && (kind != "" || !c.policy.Base):
 		g.Test = analysis.TestSequential
 		c.fill(at, "test", string(g.Test), originDefault)
@@ -94,6 +107,9 @@ func (c *checker) test(g *Guardrail, kind analysis.Kind, at string) {
 	}
 	if c.policy.at[at+".breachAfter"] == nil {
 		g.BreachAfter = KofN{K: 3, N: 5}
+		if c.rate(g) && g.Limit.none() {
+			g.BreachAfter = KofN{K: 1, N: 1}
+		}
 		c.fill(at, "breachAfter", g.BreachAfter.String(), originDefault)
 	}
 	if g.Detect.Given() {
@@ -144,6 +160,8 @@ func defaultDetect(l LimitText, kind analysis.Kind, quantile float64) (Quantity,
 		text = formatNumber((1-beyond(1-v))*100) + "%"
 	case u == UnitShare && kind != analysis.KindMean:
 		text = formatNumber(beyond(v)*100) + "%"
+	case kind == analysis.KindCounts && u == UnitNumber && v > 0: // a rate
+		text = formatNumber(2 * v)
 	case kind == analysis.KindMean && v > 0:
 		text = meanDetect(l)
 	default:

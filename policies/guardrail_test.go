@@ -96,3 +96,50 @@ func TestVersionsAreExact(t *testing.T) {
 		t.Errorf("got %v, want a blank within taken", err)
 	}
 }
+
+// A counter against time is limited by a number of events, which the judge takes as a
+// share of moments; none at all is a threshold that one event breaks.
+func TestRate(t *testing.T) {
+	const metric = `restarts: {source: prom, counts: {bad: 'restarts_total{pod=~"${deployment}-.*"}', per: 1h, deployment: "", instance: pod}}`
+	write := func(metric, guardrail string) string {
+		text := strings.Replace(clean, "    cpu: {source: prom", "    "+metric+"\n    cpu: {source: prom", 1)
+		return strings.Replace(text, "  guardrails:\n", "  guardrails:\n    - {name: restarts, metric: restarts, "+guardrail+"}\n", 1)
+	}
+	for limit, want := range map[string]analysis.Guardrail{
+		`limit: "<= 2"`:              {Limit: analysis.Limit{Value: 2 / analysis.Trials, Text: "<= 2"}, Detect: 4 / analysis.Trials, Test: analysis.TestSequential},
+		`limit: "<= 2", detect: "3"`: {Limit: analysis.Limit{Value: 2 / analysis.Trials, Text: "<= 2"}, Detect: 3 / analysis.Trials, Test: analysis.TestSequential},
+		`limit: "<= 1.5x stable"`:    {Limit: analysis.Limit{Relative: true, Value: 1.5, Text: "<= 1.5x stable"}, Detect: 2.5, Test: analysis.TestSequential},
+		`limit: "<= 0"`:              {Limit: analysis.Limit{Text: "<= 0"}, Test: analysis.TestThreshold, BreachAfter: analysis.KofN{K: 1, N: 1}},
+	} {
+		p, ps := parse(t, write(metric, limit), config())
+		if p == nil || len(ps) > 0 {
+			t.Errorf("%s: got problems:\n%s", limit, ps.Text())
+			continue
+		}
+		plan, err := p.Compile(rollout.Release{Policy: "recommendations", Candidate: "green", Version: "17"}, "r1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := plan.Panel.Guardrails[0]
+		if g.Limit != want.Limit || g.Detect != want.Detect || g.Test != want.Test || g.BreachAfter != want.BreachAfter {
+			t.Errorf("%s: got %+v, want %+v", limit, g, want)
+		}
+	}
+	for _, c := range []struct{ metric, guardrail, want string }{
+		{metric, `limit: "<= 1%"`, "limited by a number of events"},
+		{metric, `limit: ">= 2"`, "limited from above"},
+		{metric, `limit: "<= 0.001"`, "choose per so that"},
+		{metric, `limit: "<= 0", test: sequential`, "is test: threshold"},
+		{strings.Replace(metric, "1h", "1ms", 1), `limit: "<= 2"`, "from 1s to 720h"},
+		{strings.Replace(metric, "source: prom", "source: azure", 1), `limit: "<= 2"`, "no data and not 0"},
+		{strings.Replace(metric, "per:", "total: a, per:", 1), `limit: "<= 2"`, "total"},
+	} {
+		if _, ps := parse(t, write(c.metric, c.guardrail), config()); !ps.HasErrors() || !strings.Contains(ps.Text(), c.want) {
+			t.Errorf("%s %s: got %q, want %q", c.metric, c.guardrail, ps.Text(), c.want)
+		}
+	}
+	budget := strings.Replace(write(metric, `limit: "<= 2"`), "  bake:", "  budget: {metric: restarts, atMost: 5}\n  bake:", 1)
+	if _, ps := parse(t, budget, config()); !strings.Contains(ps.Text(), "this one is a rate") {
+		t.Errorf("a budget of a rate: got %q", ps.Text())
+	}
+}

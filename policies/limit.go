@@ -145,3 +145,26 @@ func (l LimitText) suits(kind analysis.Kind, quantile bool) string {
 	}
 	return ""
 }
+
+// none says whether the limit allows not one event.
+func (l LimitText) none() bool {
+	return !l.AtLeast && l.Quantity.Unit == UnitNumber && l.Quantity.Value == 0
+}
+
+// suitsRate says why the limit does not fit a counter against time; "" when it does.
+func (l LimitText) suitsRate(test analysis.Test) string {
+	const least, most = 0.01, 10_000
+	switch u := l.Quantity.Unit; {
+	case u == UnitStable:
+		return ""
+	case u != UnitNumber:
+		return "a counter against time is limited by a number of events, or by a multiple of stable"
+	case l.AtLeast:
+		return "a counter against time is limited from above, or by a multiple of stable"
+	case l.none() && test != analysis.TestThreshold:
+		return "a limit that forbids every single event is test: threshold"
+	case !l.none() && (l.Quantity.Value < least || l.Quantity.Value > most):
+		return "choose per so that the limit lies between 0.01 and 10000 events"
+	}
+	return ""
+}

@@ -234,7 +234,7 @@ func (c *checker) lintGuardrails(s *Spec) {
 		if len(s.stepsOf(g)) == 0 {
 			c.warn(at, WarnNotJudged, "", "")
 		}
-		if g.Test == analysis.TestThreshold && (kind == analysis.KindCounts || kind == analysis.KindHistogram) {
+		if g.Test == analysis.TestThreshold && !c.rate(&s.Guardrails[i]) && (kind == analysis.KindCounts || kind == analysis.KindHistogram) {
 			c.warn(at+".test", WarnThresholdCount, "", "remove test: threshold")
 		}
 		if g.Detect.Given() && near(g) {
@@ -285,7 +285,7 @@ func (c *checker) lintMetrics(s *Spec) {
 		switch {
 		case m.Value != nil && !mentions(m.Value.Query, "deployment", "candidate", "role", "version") && !c.ofDeployment(m):
 			c.warn(at+".value.query", WarnSameForBoth, "", "put ${deployment} into it")
-		case m.Counts != nil && !mentions(m.Counts.Total, "endpoint", "stable", "candidate"):
+		case m.Counts != nil && m.Counts.Total != "" && !mentions(m.Counts.Total, "endpoint", "stable", "candidate"):
 			c.warn(at+".counts.total", WarnEveryEndpoint, "", `add a matcher like {endpoint="${endpoint}"}`)
 		case m.Histogram != nil && !mentions(m.Histogram.Series, "endpoint", "stable", "candidate"):
 			c.warn(at+".histogram.series", WarnEveryEndpoint, "", `add a matcher like {endpoint="${endpoint}"}`)

@@ -82,6 +82,9 @@ func histogramBounds(g Guardrail) []float64 {
 // has reports whether the series give a metric at all.
 func (b *playback) has(m analysis.Metric) bool {
 	part := map[analysis.Kind]string{analysis.KindCounts: "total", analysis.KindHistogram: "p95", analysis.KindMean: "mean", analysis.KindValue: "value"}[m.Kind()]
+	if m.Rate() {
+		part = pick(m.Counts.Good != "", "good", "bad")
+	}
 	_, stable := b.series[m.Name+"/"+part+"@stable"]
 	_, candidate := b.series[m.Name+"/"+part+"@candidate"]
 	return stable || candidate
@@ -114,6 +117,10 @@ func (b *playback) sample(q analysis.Query, arm string) analysis.Sample {
 	switch q.Metric.Kind() {
 	case analysis.KindCounts:
 		part := pick(q.Metric.Counts.Good != "", "good", "bad")
+		if marked := name + "/" + part + "@" + arm; q.Metric.Rate() {
+			n := q.Metric.Counts.TrialsIn(q.To.Sub(q.From))
+			return analysis.Sample{Fresh: b.fresh(marked, q.To), N: n, K: math.Min(n, b.increment(marked, q))}
+		}
 		total := name + "/total@" + arm
 		if !b.fresh(total, q.To) {
 			return analysis.Sample{}

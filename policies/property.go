@@ -77,7 +77,11 @@ func newTrace(b *playback, plan *rollout.Plan, pr Property) *trace {
 		switch m.Kind() {
 		case analysis.KindCounts:
 			part := pick(m.Counts.Good != "", "good", "bad")
-			if n := b.first(m.Name + "/total@stable"); n > 0 {
+			n := b.first(m.Name + "/total@stable")
+			if m.Rate() {
+				n = m.Counts.TrialsIn(b.interval)
+			}
+			if n > 0 {
 				t.stable.Rates[m.Name] = b.first(m.Name+"/"+part+"@stable") / n
 			}
 		case analysis.KindHistogram:

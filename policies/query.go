@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/jsonpath"
@@ -124,6 +125,9 @@ func (c *checker) queries(at string, m Metric) {
 	if c.env != nil && kind == "" {
 		return // there is no such source, which is told already
 	}
+	if m.Counts != nil && m.Counts.Per != 0 {
+		c.per(at+".counts.per", kind, m.Counts.Per)
+	}
 	for _, f := range m.QueryFaults(kind, dialect) {
 		line, col := f.Err.Place()
 		path, code := at+"."+f.Field, CodeValue
@@ -136,6 +140,17 @@ func (c *checker) queries(at string, m Metric) {
 			p.Line, p.Col = within(n, f.Err)
 			p.excerpt = n.src.line(p.Line)
 		}
+	}
+}
+
+// per checks the time of a counter against time, and that its source can tell that nothing
+// happened.
+func (c *checker) per(at, kind string, d time.Duration) {
+	switch {
+	case d < time.Second || d > 30*24*time.Hour:
+		c.reportGot(at, CodeValue, "must be from 1s to 720h")
+	case kind == "loganalytics" || kind == "azuremonitor":
+		c.report(at, CodeMeaning, "where nothing happens "+kind+" shows nothing, which is no data and not 0").Hint = "use a source of kind prometheus, scrape or httpjson"
 	}
 }
 

@@ -32,7 +32,9 @@ func (r *regression) reading(x analysis.Reading) {
 		}
 		switch m.Kind() {
 		case analysis.KindCounts:
-			add("total", arm.s.N, false)
+			if !m.Rate() {
+				add("total", arm.s.N, false)
+			}
 			add(pick(m.Counts.Good != "", "good", "bad"), arm.s.K, false)
 		case analysis.KindHistogram:
 			add("count", arm.s.N, false)

@@ -246,6 +246,9 @@ type term struct {
 	asks map[string]*ask
 }
 
+// errRate: what the service says nothing of did not happen, or was not measured.
+var errRate = errors.New("per: where nothing happens this source shows nothing: use prometheus, scrape or httpjson")
+
 // own matches the metrics that deployments have and endpoints do not.
 var own = regexp.MustCompile(`^(?i:cpu|gpu|diskutilization$|deploymentcapacity$)`)
 
@@ -256,6 +259,8 @@ func newQuestion(q analysis.Query) *question {
 	var texts []string
 	m := q.Metric
 	switch {
+	case m.Rate():
+		x.err = fmt.Errorf("metric %s: %w", m.Name, errRate)
 	case m.Counts != nil:
 		texts, x.label = []string{m.Counts.Total, cmp.Or(m.Counts.Bad, m.Counts.Good)}, m.Counts.Deployment
 	case m.Value != nil:

@@ -1,7 +1,6 @@
 package httpjson
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -35,7 +34,10 @@ func (a *asker) question(q analysis.Query) *question {
 	m := q.Metric
 	switch {
 	case m.Counts != nil:
-		texts = []string{m.Counts.Total, cmp.Or(m.Counts.Bad, m.Counts.Good)}
+		texts = []string{m.Counts.Total, m.Counts.Marked()}
+		if m.Rate() {
+			texts = texts[1:]
+		}
 	case m.Histogram != nil:
 		texts = []string{m.Histogram.Series}
 	case m.Mean != nil:
@@ -146,6 +148,10 @@ func (x *question) sample(terms []term) (analysis.Sample, error) {
 	}
 	switch x.Metric.Kind() {
 	case analysis.KindCounts:
+		if x.Metric.Rate() {
+			n := x.Metric.Counts.TrialsIn(x.to.Sub(x.from))
+			return series.Events([]series.Tally{{N: n, K: xs[0]}}, spec)
+		}
 		return series.Events([]series.Tally{{N: xs[0], K: xs[1]}}, spec)
 	case analysis.KindMean:
 		return series.Events([]series.Tally{{N: xs[0], Sum: xs[1], SumSq: xs[2]}}, spec)

@@ -63,6 +63,8 @@ func (x *question) parse() error {
 	var text string
 	var err error
 	switch {
+	case m.Rate():
+		err = errors.New("per: where nothing happens this source shows nothing: use prometheus, scrape or httpjson")
 	case m.Counts != nil:
 		text, x.deployment, x.instance = m.Counts.Total, m.Counts.Deployment, m.Counts.Instance
 		x.marked, err = x.predicate(text, cmp.Or(m.Counts.Bad, m.Counts.Good))

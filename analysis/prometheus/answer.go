@@ -115,6 +115,10 @@ func (x *question) forget(again map[*group]map[string]time.Duration) {
 func (x *question) sample(by map[role][]*series.Series, spec series.Spec) (analysis.Sample, error) {
 	switch x.Metric.Kind() {
 	case analysis.KindCounts:
+		if c := x.Metric.Counts; x.Metric.Rate() {
+			spec.Per, spec.Trials = float64(c.Per.Milliseconds()), analysis.Trials
+			return series.Rate(by[roleTotal], spec)
+		}
 		return series.Counts(by[roleTotal], by[roleMarked], spec)
 	case analysis.KindHistogram:
 		// Classic buckets and a native histogram count the same events.

@@ -115,11 +115,11 @@ func newQuestion(q analysis.Query, lookback time.Duration, cache selectorCache) 
 	switch {
 	case m.Counts != nil:
 		x.label, x.instance = m.Counts.Deployment, m.Counts.Instance
-		marked := m.Counts.Bad
-		if marked == "" {
-			marked = m.Counts.Good
+		roles, texts := []role{roleTotal, roleMarked}, []string{m.Counts.Total, m.Counts.Marked()}
+		if m.Rate() {
+			roles, texts = roles[:1], texts[1:]
 		}
-		err = x.add([]role{roleTotal, roleMarked}, []string{m.Counts.Total, marked})
+		err = x.add(roles, texts)
 	case m.Histogram != nil:
 		x.label, x.instance = m.Histogram.Deployment, m.Histogram.Instance
 		err = x.add([]role{roleBucket, roleNative}, []string{m.Histogram.Series, m.Histogram.Series})
@@ -177,7 +177,7 @@ func (x *question) add(roles []role, texts []string) error {
 			parts = append(parts, p)
 		}
 		// A bad series that is one of the total's comes with the total.
-		if roles[0] == roleTotal && parts[0].shared.holds(parts[1].shared) {
+		if len(parts) > 1 && roles[0] == roleTotal && parts[0].shared.holds(parts[1].shared) {
 			parts[1].shared = parts[0].shared
 		}
 		x.parts = append(x.parts, parts...)

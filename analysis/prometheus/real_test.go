@@ -224,9 +224,10 @@ scrape_configs: [{job_name: demo, file_sd_configs: [{files: [%q], refresh_interv
 	latency := func(kind string) analysis.Metric {
 		return analysis.Metric{Name: kind, Histogram: &analysis.Histogram{Series: kind + `_latency_seconds{endpoint="${endpoint}"}`, Unit: "s", Deployment: "deployment", Instance: "instance"}}
 	}
+	rate := analysis.Metric{Name: "rate", Counts: &analysis.Counts{Bad: `http_requests_total{endpoint="${endpoint}",code="200"}`, Per: time.Hour, Deployment: "deployment", Instance: "instance"}}
 	begin := time.Now().Truncate(time.Second).UTC()
-	cursors := map[string]time.Time{"failures": begin, "native": begin, "classic": begin}
-	sums := map[string]map[string]analysis.Sample{"failures": {}, "native": {}, "classic": {}}
+	cursors := map[string]time.Time{"rate": begin, "failures": begin, "native": begin, "classic": begin}
+	sums := map[string]map[string]analysis.Sample{"rate": {}, "failures": {}, "native": {}, "classic": {}}
 	bounds := map[string][]float64{}
 	for tick := range 15 {
 		switch tick {
@@ -244,6 +245,7 @@ scrape_configs: [{job_name: demo, file_sd_configs: [{files: [%q], refresh_interv
 		names := analysis.Names{Endpoint: "recs", Stable: "blue", Candidate: "green"}
 		rs, err := s.Read(t.Context(), []analysis.Query{
 			{Metric: counts, Names: names, From: cursors["failures"], To: now},
+			{Metric: rate, Names: names, From: cursors["rate"], To: now},
 			{Metric: latency("native"), Names: names, From: cursors["native"], To: now, Cuts: []float64{0.45}},
 			{Metric: latency("classic"), Names: names, From: cursors["classic"], To: now, Cuts: []float64{0.45}},
 		})
@@ -262,7 +264,7 @@ scrape_configs: [{job_name: demo, file_sd_configs: [{files: [%q], refresh_interv
 				for _, i := range x.Instances {
 					y := sums[r.Metric][i.Name]
 					y.N, y.K = y.N+i.N, y.K+i.K
-					if r.Metric != "failures" {
+					if r.Metric == "native" || r.Metric == "classic" {
 						y.K += slower(i.Sample, 0.45)
 						if b := boundsAround(x, 0.45); b != nil {
 							bounds[r.Metric] = b
@@ -281,6 +283,9 @@ scrape_configs: [{job_name: demo, file_sd_configs: [{files: [%q], refresh_interv
 		t.Logf("%-9s  %7v  %7v  %12s", name, p.givenOK+p.givenBad, got.N, inc)
 		if got.N != p.givenOK+p.givenBad || got.K != p.givenBad {
 			t.Errorf("%s: counted n=%v k=%v, true n=%v k=%v", name, got.N, got.K, p.givenOK+p.givenBad, p.givenBad)
+		}
+		if got := sums["rate"][p.target()]; got.K != p.givenOK || got.N <= 0 || got.N > cursors["rate"].Sub(begin).Hours()*analysis.Trials {
+			t.Errorf("%s: counted k=%v in %v trials, true k=%v in at most %s", name, got.K, got.N, p.givenOK, cursors["rate"].Sub(begin))
 		}
 		for _, kind := range []string{"native", "classic"} {
 			b := bounds[kind]

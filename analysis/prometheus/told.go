@@ -36,7 +36,7 @@ func names(m analysis.Metric) []string {
 	var text string
 	switch m.Kind() {
 	case analysis.KindCounts:
-		text = m.Counts.Total
+		text = cmp.Or(m.Counts.Total, m.Counts.Marked())
 	case analysis.KindHistogram:
 		text = m.Histogram.Series
 	case analysis.KindMean:

@@ -255,6 +255,7 @@ func (s Shape) Definition() string {
 	case ShapeMean:
 		return "mean: {count: " + total + ", sum: " + marked + ", deployment: " + deployment + "}"
 	case ShapeRate:
+		return "counts: {bad: " + total + ", per: 1h, deployment: " + deployment + "}"
 	}
 	return total
 }
@@ -289,7 +290,7 @@ func instead(text string, expr parser.Expr) *Error {
 	inner := selectors(expr)
 	switch {
 	case known && s.Kind == ShapeRate:
-		return at(text, r, raw+" and adds the series up", "write "+s.Definition())
+		return at(text, r, raw+" and adds the series up", "write "+quote(s.Total.String()))
 	case known && s.Kind == ShapeHistogram:
 		return at(text, r, "a plain selector is wanted, and this is a quantile already", "define "+s.Definition()+" and put quantile: "+quantileName(s.Quantile)+" into the guardrail")
 	case known:
@@ -311,8 +312,19 @@ func quantileName(q float64) string {
 // it is not ok for what has none.
 func Exact(text string) (analysis.Kind, string, bool) {
 	s, ok := Recognize(text)
-	if !ok || s.Kind == ShapeRate {
+	if !ok || s.Kind == ShapeRate && !mishap(s.Total) {
 		return "", "", false
 	}
+	if s.Kind == ShapeRate {
+		return analysis.KindCounts, s.Definition(), true
+	}
 	return analysis.Kind(s.Kind), s.Definition(), true
+}
+
+// mishap says whether a counter counts what should not happen, by its name and matchers.
+func mishap(s Selector) bool {
+	name := strings.ToLower(s.Name)
+	return looksBad(s) || slices.ContainsFunc([]string{"restart", "oom", "crash", "panic", "evict", "kill", "abort"}, func(word string) bool {
+		return strings.Contains(name, word)
+	})
 }

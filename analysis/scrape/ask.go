@@ -31,11 +31,10 @@ func newAsk(q analysis.Query) ask {
 	m := q.Metric
 	switch {
 	case m.Counts != nil:
-		marked := m.Counts.Bad
-		if marked == "" {
-			marked = m.Counts.Good
+		texts = []string{m.Counts.Total, m.Counts.Marked()}
+		if m.Rate() {
+			texts = texts[1:]
 		}
-		texts = []string{m.Counts.Total, marked}
 		a.label, a.instance = m.Counts.Deployment, orInstance(m.Counts.Instance)
 	case m.Histogram != nil:
 		texts = []string{m.Histogram.Series}
@@ -133,6 +132,10 @@ func (a *ask) sample(deployment string, snaps []snapshot, from, to time.Time) (a
 	}
 	switch a.q.Metric.Kind() {
 	case analysis.KindCounts:
+		if c := a.q.Metric.Counts; a.q.Metric.Rate() {
+			spec.Per, spec.Trials = float64(c.Per.Milliseconds()), analysis.Trials
+			return series.Rate(sets[0], spec)
+		}
 		return series.Counts(sets[0], sets[1], spec)
 	case analysis.KindHistogram:
 		spec.Unit = a.q.Metric.Histogram.Unit

@@ -199,6 +199,6 @@ func (l *live) collect(s *rollout.State, gauge func(d *prometheus.Desc, v float6
 		gauge(evidenceDesc, v.LogE, name, v.Guardrail, candidate)
 	}
 	for _, g := range l.plan.Panel.Guardrails {
-		gauge(limitDesc, g.Limit.Value, name, g.Name, candidate)
+		gauge(limitDesc, l.plan.Panel.Shown(&g), name, g.Name, candidate)
 	}
 }

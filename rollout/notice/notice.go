@@ -87,7 +87,7 @@ func view(p *rollout.Plan, s *rollout.State, external string, told func(string) 
 	for _, v := range s.Verdicts {
 		r.Guardrails = append(r.Guardrails, notifier.Guardrail{
 			Plot: plot(p, v),
-			Name: v.Guardrail, Verdict: string(v.Outcome), Limit: cmp.Or(v.Effective, v.Limit), N: grouped(v.Candidate.N), Sentence: v.Sentence,
+			Name: v.Guardrail, Verdict: string(v.Outcome), Limit: cmp.Or(v.Effective, v.Limit), N: size(v), Sentence: v.Sentence,
 			Candidate: figure(v.Candidate, v.Candidate.Value, v.Unit), Stable: figure(v.Stable, v.Stable.Value, v.Unit),
 			Interval: interval(v),
 		})
@@ -176,6 +176,14 @@ func figure(e analysis.Estimate, x float64, unit string) string {
 	return strconv.FormatFloat(x, 'g', 4, 64)
 }
 
+// size is how much a figure rests on: events, or the time that was seen.
+func size(v analysis.Verdict) string {
+	if v.Unit == "rate" {
+		return time.Duration(v.Candidate.N * float64(time.Second)).Round(time.Second).String()
+	}
+	return grouped(v.Candidate.N)
+}
+
 // interval writes the interval around the candidate's figure.
 func interval(v analysis.Verdict) string {
 	if !v.Candidate.Known {
@@ -221,7 +229,7 @@ func plot(p *rollout.Plan, v analysis.Verdict) *notifier.Plot {
 			continue
 		}
 		out.More = g.Limit.AtLeast
-		limit := g.Limit.Value
+		limit := p.Panel.Shown(&g)
 		if g.Limit.Relative {
 			if out.Stable == nil {
 				return out

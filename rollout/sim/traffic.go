@@ -69,6 +69,9 @@ func (t *Traffic) sample(w *World, q analysis.Query, deployment string) analysis
 		s.Fresh = !m.Gone
 		mean := t.RPS(at) * time.Duration(cell).Seconds() * float64(weight) / 100
 		n := keyed(t.Seed, deployment, c).Poisson(mean)
+		if q.Metric.Rate() {
+			n = q.Metric.Counts.TrialsIn(time.Duration(cell))
+		}
 		t.add(&s, q.Metric, m, n, keyed(t.Seed, deployment+"/"+q.Metric.Name, c))
 	}
 	if !s.Fresh {

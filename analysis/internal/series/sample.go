@@ -28,6 +28,8 @@ type Spec struct {
 	Cuts []float64
 	// Batches: a mean has no sum of squares.
 	Batches bool
+	// Per is what a rate counts against, in milliseconds, which is Trials trials.
+	Per, Trials float64
 }
 
 // A Tally is what one instance did, by sources that count events themselves.
@@ -94,6 +96,33 @@ func Counts(total, marked []*Series, spec Spec) (analysis.Sample, error) {
 	// marked one may be a request ahead.
 	for _, s := range by {
 		s.K = min(s.K, s.N)
+	}
+	return gather(by, spec), nil
+}
+
+// Rate is the sample of a counter against time: the trials of an instance are those of the
+// time in which any of its series was seen to count.
+func Rate(events []*Series, spec Spec) (analysis.Sample, error) {
+	ss := single(events, spec.Instance)
+	if !fresh(ss, spec) {
+		return analysis.Sample{}, nil
+	}
+	if err := proven(ss, spec); err != nil {
+		return analysis.Sample{}, err
+	}
+	r := findRestarts(ss, spec.Gap)
+	by := map[string]*analysis.Sample{}
+	for _, s := range ss {
+		d, err := s.increase(spec, r)
+		if err != nil {
+			return analysis.Sample{}, err
+		}
+		x := at(by, s.instance)
+		x.K += d[0]
+		x.N = max(x.N, float64(s.seen(spec))/spec.Per*spec.Trials)
+	}
+	for _, x := range by {
+		x.K = min(x.K, x.N)
 	}
 	return gather(by, spec), nil
 }

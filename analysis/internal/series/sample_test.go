@@ -123,6 +123,43 @@ func TestCountsTile(t *testing.T) {
 	}
 }
 
+// A counter against time: an instance's trials are the time in which it was seen to
+// count, once however many series it has, and intervals tile.
+func TestRate(t *testing.T) {
+	all := []*Series{
+		make1("r", "container=x,instance=a", 0, 0, 1, 1, none, 2), make1("r", "container=y,instance=a", 5, 5, 5, 5, none, 5),
+		make1("r", "container=x,instance=b", 3, 3, 0, 1), make1("r", "container=z,instance=b", none, none, none, 1),
+	}
+	Align(all, identity)
+	spec := Spec{Gap: 60_000, Stale: 1 << 40, Instance: "instance", Per: 1000, Trials: 100}
+	at := func(from, to int64) analysis.Sample {
+		spec.From, spec.To = from, to
+		x, err := Rate(all, spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	got := at(1000, 6000)
+	want := analysis.Sample{Fresh: true, N: 800, K: 4, Instances: []analysis.Instance{
+		{Name: "a", Sample: analysis.Sample{Fresh: true, N: 500, K: 2}}, {Name: "b", Sample: analysis.Sample{Fresh: true, N: 300, K: 2}}}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("a rate (-want +got):\n%s", d)
+	}
+	var n, k float64
+	for from := int64(1000); from < 6000; from += 500 {
+		x := at(from, from+500)
+		n, k = n+x.N, k+x.K
+	}
+	if n != got.N || k != got.K {
+		t.Errorf("in pieces: got n=%v k=%v, want %v and %v", n, k, got.N, got.K)
+	}
+	spec.Stale = 1
+	if x := at(6000, 9000); x.Fresh {
+		t.Errorf("without a young sample: got %+v", x)
+	}
+}
+
 // A deployment without a young sample is not fresh; numbers that are none are
 // errors, wherever they stand.
 func TestCountsRefuses(t *testing.T) {

@@ -265,6 +265,38 @@ func (s *stream) each(spec Spec, r restarts, visit func(d []float64)) error {
 	return nil
 }
 
+// seen is for how long the stream was seen to count in the interval, in milliseconds: the
+// times before the samples that each counts.
+func (s *stream) seen(spec Spec) int64 {
+	var sum int64
+	after := s.after(spec)
+	for i, t := range s.t {
+		if t <= after || t > spec.To || s.origin(i, spec.Gap) == fromNothing {
+			continue
+		}
+		if before, ok := s.since(i, spec.Gap); ok {
+			sum += t - before
+		}
+	}
+	return sum
+}
+
+// since is the instant from which sample i counts: that of the sample before, or of the
+// target's scrape before where the series was born since.
+func (s *stream) since(i int, gap int64) (int64, bool) {
+	if i > 0 && s.t[i-1] >= s.t[i]-gap {
+		return s.t[i-1], true
+	}
+	if s.target == nil {
+		return 0, false
+	}
+	j, _ := slices.BinarySearch(s.target.times, s.t[i])
+	if j == 0 || s.target.times[j-1] < s.t[i]-gap {
+		return 0, false
+	}
+	return s.target.times[j-1], true
+}
+
 // single makes streams of series that are counters by themselves.
 func single(all []*Series, instance string) []*stream {
 	out := make([]*stream, 0, len(all))

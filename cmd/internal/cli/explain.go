@@ -197,9 +197,15 @@ func verdictLines(e *env, v analysis.Verdict) []string {
 	if v.Sentence == "" {
 		head += safe(v.Guardrail)
 	}
-	figures := fmt.Sprintf("          candidate %s of %s", figure(v.Candidate, v.Unit), count(v.Candidate.N))
+	of := func(x analysis.Estimate) string {
+		if v.Unit == "rate" {
+			return figure(x, v.Unit) + " over " + time.Duration(x.N*float64(time.Second)).Round(time.Second).String()
+		}
+		return figure(x, v.Unit) + " of " + count(x.N)
+	}
+	figures := "          candidate " + of(v.Candidate)
 	if v.Stable.Known {
-		figures += fmt.Sprintf(", stable %s of %s", figure(v.Stable, v.Unit), count(v.Stable.N))
+		figures += ", stable " + of(v.Stable)
 	}
 	figures += "; limit " + safe(v.Limit)
 	if v.Effective != "" {

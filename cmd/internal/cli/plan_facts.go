@@ -144,7 +144,7 @@ func (p *planner) askSources(ctx context.Context, e *env) error {
 		long := of[0]
 		b, ok := policies.BaselineOf(m, long)
 		if !ok {
-			if m.Kind() != analysis.KindValue || long.Status != analysis.StatusOK {
+			if m.Kind() != analysis.KindValue && !m.Rate() || long.Status != analysis.StatusOK {
 				fmt.Fprintf(e.stderr, "%s: nothing is known of %s: %s\n", m.Name, p.stable, safe(cmp.Or(long.Reason, "it had no events")))
 			}
 			continue

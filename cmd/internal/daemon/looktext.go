@@ -95,6 +95,8 @@ func judgeable(g *analysis.Guardrail, s *sight) (bool, string) {
 		return false, "it cannot be judged: there is no fresh series of " + stable + because(r.Reason)
 	case kind == analysis.KindValue:
 		return true, fmt.Sprintf("it can be judged: %s shows %s", stable, figure(r.Stable.Value))
+	case s.metric.Rate():
+		return true, fmt.Sprintf("it can be judged: %s had %s events in %s", stable, figure(r.Stable.K), span)
 	case r.Stable.N <= 0:
 		return false, fmt.Sprintf("it cannot be judged: %s had no events in the last %s", stable, span)
 	case kind == analysis.KindHistogram && len(r.Stable.Buckets) == 0:
