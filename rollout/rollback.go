@@ -22,8 +22,7 @@ func (m *machine) seenRollback(sh *Shift, seen Split) {
 		// Accepted and not in effect yet: it is read again.
 	default:
 		if !seen.Equal(sh.From) {
-			m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &seen, Rule: "a rollback shifts from what it reads",
-				Sentence: fmt.Sprintf("The split is %s, not %s; the rollback overwrites it.", seen, sh.From)})
+			m.overwrites(seen, sh.From)
 			sh.NotBefore = m.now()
 		}
 		m.again(sh, seen)
@@ -75,11 +74,27 @@ func (m *machine) rollback(reason Reason, sentence, rule string, ending Phase) {
 		m.end(ending, reason, sentence+" No traffic had been moved.")
 		return
 	}
+	was := m.s.Shift
 	m.shift(ShiftRollback, allOn(m.s.Stable))
 	m.enter(PhaseRollingBack, reason, sentence)
-	if from := m.s.Shift.From; !m.mayLand() && from.without(m.p.Release.Candidate) && from.Weights[m.s.Stable] != 100 {
+	switch from := m.s.Shift.From; {
+	case !m.mayLand() && from.without(m.p.Release.Candidate) && from.Weights[m.s.Stable] != 100:
 		m.withhold(m.s.Shift, from)
+	case !m.ours(from, was) && (m.s.Foreign == nil || !m.s.Foreign.Equal(from)):
+		m.overwrites(from, *m.s.Confirmed)
 	}
+}
+
+// ours reports whether a split is one that Belay confirmed or was changing when it was
+// read.
+func (m *machine) ours(seen Split, was *Shift) bool {
+	return seen.Equal(*m.s.Confirmed) || was != nil && (seen.Equal(was.From) || seen.Equal(was.To))
+}
+
+// overwrites says that a rollback writes over a split that somebody else made.
+func (m *machine) overwrites(seen, instead Split) {
+	m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &seen, Rule: "a rollback shifts from what it reads",
+		Sentence: fmt.Sprintf("The split is %s, not %s; the rollback overwrites it.", seen, instead)})
 }
 
 // Unconfirmed reports whether a rollback is under way that was not confirmed within
