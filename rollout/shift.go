@@ -32,6 +32,9 @@ func (m *machine) shift(why ShiftWhy, to Split) {
 		from = *m.s.Observed
 	}
 	m.s.Shift = &Shift{Why: why, Serial: m.s.Seq, From: from, To: to, Since: m.now(), Stage: StageWriting}
+	if m.mayLand() {
+		m.s.Shift.Earlier = m.s.LastSent
+	}
 	asked := to.Clone()
 	m.s.Asked = &asked
 }
@@ -180,8 +183,8 @@ func (m *machine) seenShift(sh *Shift, seen Split) {
 func (m *machine) confirm(sh *Shift, seen Split) {
 	m.s.Confirmed, m.s.ConfirmedAt = &seen, m.now()
 	m.s.Shift, m.s.Foreign = nil, nil
-	if sh.Attempt == 0 { // the one write took effect: it cannot land again
-		m.s.LastSent = time.Time{}
+	if sh.Attempt == 0 { // its one write took effect, and cannot land again
+		m.s.LastSent = sh.Earlier
 	}
 	m.decide(Decision{Kind: DecisionConfirm, Rule: readBackRule, Split: &seen, Sentence: fmt.Sprintf("The endpoint shows %s.", seen)})
 	if sh.Why == ShiftForward && m.s.Reached < m.s.Step {

@@ -127,6 +127,8 @@ type Shift struct {
 	// NotBefore is when the next try may start; Polls counts read-backs.
 	NotBefore time.Time `json:"notBefore,omitzero"`
 	Polls     int       `json:"polls,omitempty"`
+	// Earlier is LastSent of a forward write from before this shift that may still land.
+	Earlier time.Time `json:"earlier,omitzero"`
 	// Ordered: a person repeated the order of a rollback, so that somebody else's split
 	// is overwritten.
 	Ordered bool `json:"ordered,omitempty"`
