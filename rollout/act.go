@@ -88,14 +88,17 @@ func (m *machine) hasAnswered(q Question, by Person) bool {
 }
 
 // Speakers are the names under which the people are on record on whom it depends which
-// gates are open: who asked for the release, and who answered; none while nothing is
-// asked.
-func (s State) Speakers(p *Plan) []string {
+// gates are open: who asked for the release, who answered, and who speaks in the event;
+// none while nothing is asked.
+func (s State) Speakers(p *Plan, ev Event) []string {
 	if len(s.Gates) == 0 {
 		return nil
 	}
 	r := p.Release
 	names := []string{r.Requester.ID, r.Requester.As, r.OnBehalfOf}
+	if ev.By != nil {
+		names = append(names, ev.By.ID, ev.By.As)
+	}
 	for _, q := range s.Gates {
 		for _, a := range q.Answers {
 			names = append(names, a.By.ID, a.By.As)

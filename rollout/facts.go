@@ -183,12 +183,12 @@ func (m *machine) wayBack() string {
 	if len(m.p.Page) > 0 {
 		contact = strings.Join(m.p.Page, ", ")
 	}
-	able := "whether it can take all is not told"
+	able := ""
 	switch {
 	case m.short() != "":
-		able = fmt.Sprintf("fewer than the %d that served everything", *m.s.Served)
+		able = fmt.Sprintf("; fewer than the %d that served everything", *m.s.Served)
 	case m.s.Served != nil && m.s.Facts[m.s.Stable].Instances != nil:
-		able = fmt.Sprintf("no fewer than the %d that served everything", *m.s.Served)
+		able = fmt.Sprintf("; no fewer than the %d that served everything", *m.s.Served)
 	}
-	return fmt.Sprintf("way back: %s (%s; %s), owner %s, paged %s", m.s.Stable, m.s.Facts[m.s.Stable], able, owner, contact)
+	return fmt.Sprintf("way back: %s (%s%s), owner %s, paged %s", m.s.Stable, m.s.Facts[m.s.Stable], able, owner, contact)
 }

@@ -373,11 +373,11 @@ func (l *live) actAndWait(ev rollout.Event, evicted int) *waiter {
 	return w
 }
 
-// known is who the people on record are at present, where people gives them another
-// id than their own name; with the lock held.
-func (l *live) known() map[string]string {
+// known is who the people on record and in the event are at present, where people gives
+// them another id than their own name; with the lock held.
+func (l *live) known(ev rollout.Event) map[string]string {
 	var known map[string]string
-	for _, name := range l.s.Speakers(l.plan) {
+	for _, name := range l.s.Speakers(l.plan, ev) {
 		id := l.e.cfg.Canonical(name)
 		if id == "" || id == name {
 			continue

@@ -150,7 +150,7 @@ func newLive(e *Engine, at *endpoint, p *rollout.Plan, s rollout.State, h record
 // fold folds one event in, with the lock held, and reports whether it counts. An
 // answer to an effect that the core ignores leaves no trace.
 func (l *live) fold(ev rollout.Event) bool {
-	ev.Known = l.known()
+	ev.Known = l.known(ev)
 	ev, size, err := normal(ev)
 	if err != nil {
 		// Unreachable unless an event holds what JSON cannot: a bug of the engine.

@@ -44,6 +44,9 @@ type Config struct {
 	// Alarm is the longest time until the daemon looks at its clock again, so that it
 	// notices one that jumped; 0 is for ever.
 	Alarm time.Duration
+	// Most is how many events the world may fold before it ends as one that runs away;
+	// 0 is no bound.
+	Most int
 }
 
 // A World is one endpoint, the rollouts on it, and everything around them. It is
@@ -67,6 +70,7 @@ type World struct {
 	next    func(*rollout.Plan, rollout.State, rollout.Event) rollout.State
 	latency time.Duration
 	alarm   time.Duration
+	most    int
 	queue   agenda
 	seq     int
 	// scripted counts what At still has to do, landing the writes that are on their way.
@@ -122,7 +126,7 @@ func New(c Config) *World {
 	if c.Next == nil {
 		c.Next = rollout.Next
 	}
-	w := &World{Now: c.Start, source: c.Source, faults: c.Faults, latency: c.Latency, alarm: c.Alarm, next: c.Next}
+	w := &World{Now: c.Start, source: c.Source, faults: c.Faults, latency: c.Latency, alarm: c.Alarm, most: c.Most, next: c.Next}
 	w.Endpoint = newEndpoint(c.Split, c.Start)
 	return w
 }
@@ -155,7 +159,7 @@ func (w *World) Fold(r *Run, ev rollout.Event) {
 	if ev.At.IsZero() {
 		ev.At = w.time(r)
 	}
-	ev.Known = w.known(r)
+	ev.Known = w.known(r, ev)
 	next := w.next(r.Plan, r.State, ev)
 	switch w.append(r, next) {
 	case CrashBefore:
@@ -176,9 +180,9 @@ func (w *World) Fold(r *Run, ev rollout.Event) {
 }
 
 // known is who the people on record are at present, as the engine tells it.
-func (w *World) known(r *Run) map[string]string {
+func (w *World) known(r *Run, ev rollout.Event) map[string]string {
 	var known map[string]string
-	for _, name := range r.State.Speakers(r.Plan) {
+	for _, name := range r.State.Speakers(r.Plan, ev) {
 		if id := w.People[name]; id != "" {
 			if known == nil {
 				known = map[string]string{}
@@ -306,7 +310,7 @@ func (w *World) Down() bool { return w.down }
 // Run lets the world go on until nothing is left to do or the instant is
 // reached, and reports whether every rollout is closed.
 func (w *World) Run(until time.Time) bool {
-	for w.queue.Len() > 0 && !w.closed() {
+	for w.queue.Len() > 0 && !w.closed() && !w.runaway() {
 		if w.queue[0].at.After(until) {
 			break
 		}
@@ -321,6 +325,9 @@ func (w *World) Run(until time.Time) bool {
 	}
 	return w.closed()
 }
+
+// runaway reports whether the world has folded more events than it may.
+func (w *World) runaway() bool { return w.most > 0 && len(w.Journal) >= w.most }
 
 // closed reports whether every rollout has ended and said so, and nothing that was sent
 // may still land.
