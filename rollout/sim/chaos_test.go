@@ -27,6 +27,12 @@ type chaos struct {
 	unfenced bool
 	// absent is a metric in which the candidate never shows; "" for none.
 	absent string
+	// tells: the router describes the deployments; becomes is when green becomes another
+	// version, zero for never.
+	tells   bool
+	becomes time.Time
+	// monitored: something still calls stable when it has no traffic.
+	monitored bool
 	// away are the spans in which something is out, by what.
 	away map[string][]span
 	// jumps are when the daemon's clock jumps, and by how much.
@@ -44,6 +50,8 @@ type jump struct {
 const (
 	horizon   = 6 * time.Hour
 	calmAfter = 40 * time.Minute
+	// eventsMost is ten times what the busiest world folds.
+	eventsMost = 20000
 )
 
 func newChaos(s uint64, mutant func(*rollout.Plan, rollout.State, rollout.Event) rollout.State) *chaos {
@@ -63,6 +71,10 @@ func newChaos(s uint64, mutant func(*rollout.Plan, rollout.State, rollout.Event)
 	if r.Chance(0.1) {
 		c.absent = pick(r, "failures", "latency", "watched", "cpu")
 	}
+	c.tells, c.monitored = r.Chance(0.4), r.Chance(0.3)
+	if r.Chance(0.15) {
+		c.becomes = c.start.Add(time.Duration(r.IntN(int(calmAfter/time.Second))) * time.Second)
+	}
 	c.outages()
 	c.clocks()
 	models := map[string]sim.Model{"blue": model(r, false), "green": model(r, r.Chance(0.4)), "red": model(r, false)}
@@ -80,7 +92,7 @@ func newChaos(s uint64, mutant func(*rollout.Plan, rollout.State, rollout.Event)
 			return models[d]
 		}}
 	c.world = sim.New(sim.Config{Start: c.start, Split: rollout.Split{Weights: map[string]int{"blue": 100}},
-		Source: source{c}, Faults: c, Next: mutant, Alarm: time.Minute})
+		Source: source{c}, Faults: c, Next: mutant, Alarm: time.Minute, Most: eventsMost})
 	c.inv.Watch(c.world)
 	for i := range 1 + r.IntN(2) {
 		p := plan(r, i+1)
@@ -95,7 +107,7 @@ func (c *chaos) outages() {
 	c.away = map[string][]span{}
 	r := c.random
 	for _, what := range []string{"source", "failures", "cpu", "stale", "alternating", "nothing new", "hang",
-		"split", "writes", "oncall", "backup", "slack", "store"} {
+		"split", "writes", "oncall", "backup", "slack", "store", "blue", "green", "instances"} {
 		if !r.Chance(0.15) {
 			continue
 		}
@@ -188,5 +200,9 @@ func (s source) Read(w *sim.World, r *sim.Run, q analysis.Query) analysis.Readin
 	if q.To.Before(q.From) {
 		q.To = q.From
 	}
-	return s.traffic.Read(w, r, q)
+	out := s.traffic.Read(w, r, q)
+	if n := q.To.Unix() / 5; s.monitored && q.Metric.Counts != nil && w.Endpoint.At(q.To).Weights["blue"] == 0 && n%3 == 0 {
+		out.Stable.N, out.Stable.K = out.Stable.N+1, out.Stable.K+float64(n%2)
+	}
+	return out
 }

@@ -112,6 +112,32 @@ func (c *chaos) Read(w *sim.World, r *sim.Run, q analysis.Query) *analysis.Readi
 // Hangs leaves a call without an answer.
 func (c *chaos) Hangs(w *sim.World, _ *sim.Run) bool { return c.is(w, "hang") }
 
+// Describe tells what the deployments are, unless the router does not tell: stable may be
+// down or have fewer instances for a while, green unready, or another version from an
+// instant on.
+func (c *chaos) Describe(w *sim.World, r *sim.Run) map[string]rollout.DeploymentFact {
+	if !c.tells || c.hit(w, "not described", c.router) {
+		return nil
+	}
+	three, one := 3, 1
+	blue := rollout.DeploymentFact{Ready: rollout.FactReady, Instances: &three, Version: "v0"}
+	green := rollout.DeploymentFact{Ready: rollout.FactReady, Instances: &three, Version: r.Plan.Release.Version}
+	if c.is(w, "blue") {
+		blue.Ready, blue.Reason = rollout.FactNotReady, "DOWN"
+	}
+	if c.is(w, "instances") {
+		blue.Instances = &one
+	}
+	if c.is(w, "green") {
+		green.Ready = rollout.FactNotReady
+	}
+	if !c.becomes.IsZero() && !w.Now.Before(c.becomes) {
+		c.injected["another version"]++
+		green.Version = "other"
+	}
+	return map[string]rollout.DeploymentFact{"blue": blue, "green": green}
+}
+
 // Checks cannot be made, or find something to complain of.
 func (c *chaos) Checks(w *sim.World, _ *sim.Run) []rollout.CheckResult {
 	switch {

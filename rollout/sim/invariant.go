@@ -45,6 +45,11 @@ const (
 	StaleQuestion   = "stale question"    // something asked that is over
 	ToldTwice       = "told twice"        // one message under two keys
 	Unbounded       = "unbounded"         // a state or a queue of messages beyond its bound
+	StableDown      = "stable down"       // a stable that cannot serve, and the rollout goes on
+	NoWayBack       = "no way back"       // a step begun while a deployment cannot serve, or stable could not take all
+	OtherVersion    = "other version"     // one version promoted on what another one showed
+	LoneBudget      = "lone budget"       // failures in excess of a stable that has no traffic
+	Runaway         = "runaway"           // ever more events
 	OffTheMap       = "off the map"       // a phase to which the event does not lead
 	Internal        = "internal"          // an invariant that the machine broke itself
 	Endless         = "endless"           // neither an end nor anybody called
@@ -117,10 +122,11 @@ type account struct {
 	// rollback is since when stable is to be put back.
 	rollback time.Time
 	ended    rollout.Phase
-	// told are the effect IDs by the notice key that they delivered.
-	told map[string]string
+	// sent are the effect IDs by the notice key that they delivered.
+	sent map[string]string
 
 	sight sight
+	told  told
 	pager pager
 	// stopped is since when the rollout is held, paused or suspect; zero while it is not.
 	stopped time.Time
@@ -154,7 +160,7 @@ func (i *Invariants) Watch(w *World) {
 func (i *Invariants) of(r *Run) *account {
 	a := i.runs[r]
 	if a == nil {
-		a = &account{yes: map[string]map[string]bool{}, asked: map[string]string{}, passed: map[string]bool{}, told: map[string]string{}, step: -1,
+		a = &account{yes: map[string]map[string]bool{}, asked: map[string]string{}, passed: map[string]bool{}, sent: map[string]string{}, step: -1,
 			pager: pager{shown: map[string]string{}, asked: map[string]rollout.QuestionState{}, breached: map[string]bool{}}}
 		i.runs[r] = a
 	}
@@ -184,6 +190,7 @@ func (i *Invariants) check(w *World, r *Run, l Line) {
 	a.looksAgain(w, r, l)
 	a.checks(l)
 	i.see(w, r, a, l)
+	i.describe(w, r, a, l)
 	i.checkStep(w, r, a, l)
 	for _, d := range l.Decisions {
 		i.decision(w, r, a, l, d)
@@ -275,6 +282,8 @@ func (i *Invariants) decision(w *World, r *Run, a *account, l Line, d rollout.De
 		}
 	case rollout.DecisionForeignChange:
 		a.foreign = w.Now
+	case rollout.DecisionBudget:
+		i.checkBudget(w, r)
 	case rollout.DecisionVoid:
 		a.passed[d.Gate] = false
 	case rollout.DecisionRollback:
@@ -306,6 +315,9 @@ func (i *Invariants) checkForward(w *World, r *Run, a *account, l Line, d rollou
 		done = r.State.Step
 	}
 	byHand := overriddenBefore(l) || done >= 0 && w.overridden(r, done)
+	if d.Kind == rollout.DecisionStep {
+		i.checkWayBack(w, r, a, d, byHand)
+	}
 	for _, v := range d.Verdicts {
 		if (v.Outcome == analysis.OutcomeNoData || v.Outcome == analysis.OutcomeError) && !byHand {
 			i.fail(w, r, BlindStep, "%s %s while %s is %s", d.Kind, d.Step, v.Guardrail, v.Outcome)
@@ -475,6 +487,9 @@ func (i *Invariants) checkOwner(w *World, r *Run) {
 // under two keys, nobody called and nothing asked for what is over.
 func (i *Invariants) Finish(w *World) {
 	i.checkWrites(w)
+	if w.runaway() {
+		i.fail(w, w.Runs[0], Runaway, "%d events by %s", len(w.Journal), w.Now.UTC().Format("15:04:05"))
+	}
 	for _, d := range w.Notices {
 		n := d.Effect.Notice
 		if n.Topic != rollout.TopicThread {
@@ -482,10 +497,10 @@ func (i *Invariants) Finish(w *World) {
 		}
 		a := i.of(d.Run)
 		at := d.Notifier + "|" + n.Key
-		if id, told := a.told[at]; told && id != d.Effect.ID {
+		if id, sent := a.sent[at]; sent && id != d.Effect.ID {
 			i.fail(w, d.Run, ToldTwice, "the entry %s was sent under two ids, %s and %s", n.Key, id, d.Effect.ID)
 		}
-		a.told[at] = d.Effect.ID
+		a.sent[at] = d.Effect.ID
 	}
 	for _, r := range w.Runs {
 		i.checkRelieved(w, r)

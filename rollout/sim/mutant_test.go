@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -335,6 +336,64 @@ var mutants = map[string]mutant{
 		}
 		return rollout.Next(p, s, ev)
 	}},
+	// A pause, a hold and a suspicion stop nothing.
+	"a paused rollout climbs on": {sim.StoppedWrite, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		n := rollout.Next(p, s, ev)
+		if n.Phase != rollout.PhasePaused || ev.Kind != rollout.EventMeasured || n.Confirmed == nil || n.Reached < 0 || n.Reached+1 >= len(p.Steps) {
+			return n
+		}
+		to := rollout.Split{Weights: map[string]int{n.Stable: 100 - p.Steps[n.Reached+1].Weight, p.Release.Candidate: p.Steps[n.Reached+1].Weight}}
+		n.Outbox = append(slices.Clip(n.Outbox), rollout.Effect{ID: fmt.Sprintf("%s/%d/up", p.ID, n.Seq), Key: "up", Kind: rollout.EffectSetTraffic,
+			From: n.Confirmed, To: &to, Forward: true})
+		return n
+	}},
+	// The machine is made to believe that a step is reached at another step's split.
+	"the machine breaks itself": {sim.Internal, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		if sh := s.Shift; sh != nil && sh.Why == rollout.ShiftForward && ev.Split != nil && ev.Split.Equal(sh.To) {
+			q := *p
+			q.Steps = slices.Clone(p.Steps)
+			q.Steps[s.Step].Weight++
+			return rollout.Next(&q, s, ev)
+		}
+		return rollout.Next(p, s, ev)
+	}},
+	// Whatever happens, something more is to be done at once.
+	"there is always one thing more": {sim.Runaway, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		n := rollout.Next(p, s, ev)
+		n.Outbox = append(slices.Clip(n.Outbox), rollout.Effect{ID: fmt.Sprintf("%s/%d/more", p.ID, n.Seq), Key: "more", Kind: rollout.EffectWake})
+		return n
+	}},
+	// Who people are is looked up once.
+	"people never learn": {sim.ClosedGate, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		ev.Known = nil
+		return rollout.Next(p, s, ev)
+	}},
+	// What the router tells of the deployments is not looked at, but for their versions.
+	"stable is never down": {sim.StableDown, sturdy},
+	// The same at the next step.
+	"the way back is never looked at": {sim.NoWayBack, sturdy},
+	// A deployment is taken for what it was.
+	"versions never change": {sim.OtherVersion, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		ev.Versions, ev.Deployments = nil, maps.Clone(ev.Deployments)
+		for name, d := range ev.Deployments {
+			d.Version = ""
+			ev.Deployments[name] = d
+		}
+		return rollout.Next(p, s, ev)
+	}},
+	// What monitors see of stable counts as its share of failures.
+	"a lone monitor is stable's rate": {sim.LoneBudget, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		was := s.Confirmed
+		if ev.Kind != rollout.EventMeasured || was == nil || was.Weights[s.Stable] > 0 || s.Reached < 0 {
+			return rollout.Next(p, s, ev)
+		}
+		s.Confirmed = &rollout.Split{Weights: map[string]int{s.Stable: 1, p.Release.Candidate: 99}}
+		n := rollout.Next(p, s, ev)
+		if n.Confirmed == s.Confirmed {
+			n.Confirmed = was
+		}
+		return n
+	}},
 	// What time does ends a pause, too.
 	"a pause ends by itself": {sim.OffTheMap, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		n := rollout.Next(p, s, ev)
@@ -348,6 +407,15 @@ var mutants = map[string]mutant{
 		s.LastSent = time.Time{}
 		return rollout.Next(p, s, ev)
 	}},
+}
+
+// sturdy is Next for which every deployment is always ready and as large as ever.
+func sturdy(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+	ev.Deployments = maps.Clone(ev.Deployments)
+	for name, d := range ev.Deployments {
+		ev.Deployments[name] = rollout.DeploymentFact{Version: d.Version}
+	}
+	return rollout.Next(p, s, ev)
 }
 
 // ev2 is the same answer under another name.

@@ -172,6 +172,7 @@ func (i *Invariants) causes(w *World, r *Run, a *account) (must string, may bool
 		}
 		may = !a.seesAll(r) || a.sight.unread
 	}
+	may = may || exposed(s) && a.told.unread
 	mute := slices.ContainsFunc(s.Outbox, func(e rollout.Effect) bool {
 		return e.Kind == rollout.EffectAsk && e.Attempt >= 3
 	})

@@ -32,6 +32,14 @@ func (c *chaos) people() {
 			}
 		})
 	}
+	if r.Chance(0.4) { // people learns who somebody is
+		at := c.start.Add(time.Duration(r.IntN(int(calmAfter/time.Second))) * time.Second)
+		known := pick(r, map[string]string{"bob": "ann"}, map[string]string{"dan": "ci"}, map[string]string{"ann": "cid", "bob": "cid"}, map[string]string{"emil": "dora"})
+		c.world.At(at, func(w *sim.World) {
+			c.injected["people learnt"]++
+			w.People = known
+		})
+	}
 	// After the calm somebody patient looks at whatever waits for a person.
 	for i := range 12 {
 		c.world.At(c.calm.Add(time.Duration(i)*20*time.Minute), c.attend)

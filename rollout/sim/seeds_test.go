@@ -32,7 +32,7 @@ func TestSeeds(t *testing.T) {
 		return
 	}
 	injected, ends := map[string]int{}, map[rollout.Phase]int{}
-	bad, longest, beyond := 0, time.Duration(0), 0.0
+	bad, longest, beyond, events := 0, time.Duration(0), 0.0, 0
 	for s, w := range worlds(*seeds) {
 		for k, n := range w.injected {
 			injected[k] += n
@@ -40,6 +40,7 @@ func TestSeeds(t *testing.T) {
 		for _, r := range w.world.Runs {
 			ends[r.State.Phase]++
 		}
+		events = max(events, len(w.world.Journal))
 		longest, beyond = max(longest, w.inv.Longest), max(beyond, w.inv.Beyond)
 		if vs := w.inv.Violations; len(vs) > 0 {
 			bad++
@@ -51,6 +52,7 @@ func TestSeeds(t *testing.T) {
 	}
 	t.Logf("%d seeds, %d worlds with violations; faults injected: %s; rollouts ended: %s",
 		*seeds, bad, counts(injected), counts(ends))
+	t.Logf("events of the busiest world: %d, of %d that it may have", events, eventsMost)
 	t.Logf("the longest that something went unseen until people were called: %s; "+
 		"beyond the rule's `after` at most %.0f%% of one interval and the call's timeout",
 		longest.Round(time.Millisecond), 100*beyond)
