@@ -71,8 +71,8 @@ func (s *State) checkLadder(p *Plan) error {
 	return nil
 }
 
-// checkShift: what is asked sums to 100, is never above the allowed weight, and a
-// rollback gives the candidate nothing.
+// checkShift: what is asked sums to 100, is the step's own on the way up, is never above
+// the allowed weight, and a rollback gives the candidate nothing.
 func (s *State) checkShift(p *Plan) error {
 	if s.Shift == nil {
 		return nil
@@ -90,6 +90,8 @@ func (s *State) checkShift(p *Plan) error {
 		return fmt.Errorf("a split that sums to %d", sum)
 	case cand > s.Allowed && cand > confirmedWeight(s, p):
 		return fmt.Errorf("candidate weight %d above the allowed %d", cand, s.Allowed)
+	case s.Shift.Why == ShiftForward && (s.Step < 0 || !s.Shift.To.Equal(p.target(s.Step, s.Stable))):
+		return fmt.Errorf("a forward shift to %s, which is not step %d's split", s.Shift.To, s.Step)
 	case s.Shift.Why == ShiftRollback && !s.Shift.To.without(p.Release.Candidate):
 		return errors.New("a rollback that leaves the candidate traffic")
 	case (s.Shift.Why == ShiftRollback) != (s.Phase == PhaseRollingBack):
