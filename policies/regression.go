@@ -87,14 +87,29 @@ func (r *regression) event(ev rollout.Event) {
 		if asked, ok := r.asked[ev.Gate]; ok {
 			at = "asked:" + ev.Gate + "+" + formatDuration(ev.At.Sub(asked).Round(time.Second))
 		}
-		r.act(at, pick(ev.Approve, "approve", "reject")+": "+strconv.Quote(ev.Gate), ev.By, ev.Reason)
+		r.act(at, pick(ev.Approve, "approve", "reject")+": "+strconv.Quote(ev.Gate)+r.groups(ev), ev.By, ev.Reason)
 	case rollout.EventCommanded:
 		what := "command: " + string(ev.Command)
 		if ev.Command == rollout.CommandExtend {
 			what += ", for: " + formatDuration(ev.Extend)
 		}
+		if ev.To != "" {
+			what += ", to: " + strconv.Quote(ev.To)
+		}
 		r.act(r.since(ev.At), what, ev.By, ev.Reason)
 	}
+}
+
+// groups are those by which the gate asked who has answered, where it did not name them:
+// the journal does not hold what the messenger knew.
+func (r *regression) groups(ev rollout.Event) string {
+	for _, a := range r.plan.Approvals {
+		who := rollout.Actor{Person: *cmp.Or(ev.By, &rollout.Person{})}
+		if a.Name == ev.Gate && len(a.Groups) > 0 && !a.Asks(who) {
+			return fmt.Sprintf(", groups: [%s]", strconv.Quote(a.Groups[0]))
+		}
+	}
+	return ""
 }
 
 func (r *regression) act(at, what string, by *rollout.Person, reason string) {

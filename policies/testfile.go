@@ -40,13 +40,15 @@ type TestCase struct {
 // TestAction is what somebody or something does at a time.
 type TestAction struct {
 	At            When           `yaml:"at" required:"true" doc:"Since the start: 40m; since a step's confirmed weight: canary+5m; since a gate was asked: asked:product-owner+1m."`
-	By            string         `yaml:"by" doc:"Who does it."`
+	By            string         `yaml:"by" doc:"Who does it. An answer counts where the gate's from names the person, or one of the groups."`
+	Groups        []string       `yaml:"groups" doc:"The groups that the person is in, as the config or the messenger would say."`
 	Approve       string         `yaml:"approve" oneof:"act" doc:"The gate that is approved."`
 	Reject        string         `yaml:"reject" oneof:"act" doc:"The gate that is rejected."`
-	Command       string         `yaml:"command" oneof:"act" enum:"pause,resume,rollback,promote,extend,ack" doc:"A command."`
+	Command       string         `yaml:"command" oneof:"act" enum:"pause,resume,rollback,promote,skip,extend,ack" doc:"A command."`
 	ExternalWrite map[string]int `yaml:"externalWrite" oneof:"act" doc:"Somebody else sets the weights; blue is stable, green the candidate."`
 	SourceDown    time.Duration  `yaml:"sourceDown" oneof:"act" doc:"The metric sources do not answer for this long."`
 	Restart       time.Duration  `yaml:"restart" oneof:"act" doc:"The daemon is away for this long."`
+	To            string         `yaml:"to" doc:"With command: skip: the step that comes next."`
 	For           time.Duration  `yaml:"for" doc:"With command: extend: by how much; 30m when not given."`
 	Reason        string         `yaml:"reason" doc:"What the person says."`
 }
@@ -254,6 +256,9 @@ func (c *testChecker) action(at string, a TestAction) {
 	}
 	if a.For != 0 && a.Command != string(rollout.CommandExtend) {
 		c.report(at+".for", "belongs to command: extend", "")
+	}
+	if (a.To != "") != (a.Command == string(rollout.CommandSkip)) {
+		c.report(at+".to", "command: skip takes the name of a later step, and nothing else does", "")
 	}
 }
 

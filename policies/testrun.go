@@ -259,9 +259,20 @@ func (s *stage) schedule(i int, at time.Time) {
 	})
 }
 
+// order hands over what a person wants where the policy lets them, as the daemon does;
+// it returns why not. The roles are belayd's to give: here everybody has them.
+func (s *stage) order(w *sim.World, by *rollout.Person, ev rollout.Event) string {
+	everything := []rollout.Grant{{Roles: []rollout.Role{rollout.RoleApprove, rollout.RoleOperate}}}
+	if why := s.run.Plan.Forbids(&s.run.State, rollout.Actor{Person: *by, Grants: everything}, ev); why != "" {
+		return why
+	}
+	w.Fold(s.run, ev)
+	return ""
+}
+
 // act does what an action says; it returns why it could not.
 func (s *stage) act(w *sim.World, a TestAction) string {
-	by := &rollout.Person{ID: a.By, Name: a.By, Via: "test"}
+	by := &rollout.Person{ID: a.By, Name: a.By, Via: "test", Groups: a.Groups}
 	switch {
 	case a.Approve != "" || a.Reject != "":
 		gate := a.Approve + a.Reject
@@ -269,13 +280,14 @@ func (s *stage) act(w *sim.World, a TestAction) string {
 		if !asked || q.State != rollout.QuestionOpen {
 			return "no question about " + gate + " is open"
 		}
-		w.Fold(s.run, rollout.Event{Kind: rollout.EventAnswered, Gate: gate, Nonce: q.Nonce, Approve: a.Approve != "", By: by, Reason: a.Reason})
+		return s.order(w, by, rollout.Event{Kind: rollout.EventAnswered, Gate: gate, Nonce: q.Nonce, Approve: a.Approve != "", By: by, Reason: a.Reason})
 	case a.Command != "":
 		ev := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.Command(a.Command), By: by, Reason: pick(a.Reason == "", "test", a.Reason)}
 		if ev.Command == rollout.CommandExtend {
 			ev.Extend = pick(a.For == 0, 30*time.Minute, a.For)
 		}
-		w.Fold(s.run, ev)
+		ev.To = a.To
+		return s.order(w, by, ev)
 	case a.ExternalWrite != nil:
 		w.Write(rollout.Split{Weights: a.ExternalWrite})
 		return ""

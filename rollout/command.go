@@ -2,6 +2,8 @@ package rollout
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -111,28 +113,59 @@ func (m *machine) repeatRollback() {
 
 // override ends this step's wait: its bake, its want of evidence, its hold. It
 // opens no gate and no window.
-func (m *machine) override() {
-	by := m.by()
-	if by == "" {
+func (m *machine) override() { m.endWait("") }
+
+// skip ends the present step's wait and leaves out the steps before another one. It
+// opens nothing: the approvals of what is left out are needed all the same.
+func (m *machine) skip() {
+	to := slices.IndexFunc(m.p.Steps, func(st Step) bool { return st.Name == m.ev.To })
+	if to <= m.s.Step {
+		var later []string
+		for _, st := range m.p.Steps[m.s.Step+1:] {
+			later = append(later, st.Name)
+		}
+		m.ignore(fmt.Sprintf("%q is no later step; there are: %s", m.ev.To, strings.Join(later, ", ")))
 		return
 	}
+	left := ""
+	for _, st := range m.p.Steps[m.s.Step+1 : to] {
+		left += " " + st.Name
+	}
+	said := fmt.Sprintf(" The next step is %s.", m.ev.To)
+	if left != "" {
+		said = fmt.Sprintf(" The next step is %s; left out:%s.", m.ev.To, left)
+	}
+	before := m.s.SkipTo
+	m.s.SkipTo = to
+	if !m.endWait(said) {
+		m.s.SkipTo = before
+	}
+}
+
+// endWait ends the present step's wait by a person's word, and reports whether it did.
+// said is what the record says besides.
+func (m *machine) endWait(said string) bool {
+	by := m.by()
+	if by == "" {
+		return false
+	}
 	if m.ev.Reason == "" {
-		m.ignore("promote needs a reason")
-		return
+		m.ignore(string(m.ev.Command) + " needs a reason")
+		return false
 	}
 	if m.s.Reached != m.s.Step || m.s.Shift != nil {
 		m.ignore("the step's weight is not confirmed; resume or roll back first")
-		return
+		return false
 	}
 	if m.s.Observed != nil && m.s.Confirmed != nil && !m.s.Observed.Equal(*m.s.Confirmed) {
 		m.ignore("the endpoint does not show the step's split; resume or roll back first")
-		return
+		return false
 	}
 	atGate := m.s.Phase == PhaseWaiting
 	m.unhold(by)
 	m.s.Overridden, m.s.Excused = true, m.now()
 	m.sawBreaches()
-	sentence := fmt.Sprintf("The wait of step %s is ended by %s.", m.stepName(), by)
+	sentence := fmt.Sprintf("The wait of step %s is ended by %s.%s", m.stepName(), by, said)
 	if atGate {
 		sentence += " That opens no approval and no window: what the next step waits for stays."
 	}
@@ -142,6 +175,7 @@ func (m *machine) override() {
 	m.decide(Decision{Kind: DecisionResume, Reason: ReasonOverride, Sentence: sentence, Verdicts: m.s.Verdicts})
 	m.enter(PhaseBaking, ReasonOverride, sentence)
 	m.stepEnd()
+	return true
 }
 
 // extend lengthens the current step's bake; one that is over goes on from now. It
@@ -161,7 +195,8 @@ func (m *machine) extend() {
 	}
 	d = min(d, 30*24*time.Hour)
 	m.s.Bake.Needs = max(m.s.Bake.Needs, m.s.Bake.Watched) + d
-	m.s.Bake.FullSince, m.s.Bake.Extended, m.s.Overridden, m.s.Waived = time.Time{}, false, false, false
+	m.s.Bake.FullSince, m.s.Bake.Extended = time.Time{}, false
+	m.waitAgain()
 	sentence := fmt.Sprintf("The bake of step %s is %s longer, by %s.", m.stepName(), d, by)
 	switch {
 	case m.s.Phase == PhaseHeld && m.s.Hold != nil && m.s.Hold.Self:

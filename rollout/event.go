@@ -115,6 +115,8 @@ type Event struct {
 	Approve bool          `json:"approve,omitempty"`
 	Command Command       `json:"command,omitempty"`
 	Extend  time.Duration `json:"extend,omitempty"`
+	// To is the step that a skip leads to.
+	To string `json:"to,omitempty"`
 	// Hold is the Since of the hold that a resume is to end, and that it was allowed
 	// for; zero is any.
 	Hold time.Time `json:"hold,omitzero"`
@@ -143,7 +145,9 @@ const (
 	CommandResume   Command = "resume"
 	CommandRollback Command = "rollback"
 	CommandPromote  Command = "promote"
-	CommandExtend   Command = "extend"
+	// CommandSkip ends the present step's wait and leaves out the steps before Event.To.
+	CommandSkip   Command = "skip"
+	CommandExtend Command = "extend"
 	// CommandAck acknowledges the open page; it is the one command that an ended
 	// rollout takes, as long as its page is open.
 	CommandAck Command = "ack"

@@ -119,7 +119,8 @@ func (m *machine) becameAnother(name, was, is string) {
 		m.s.Versions = maps.Clone(m.s.Versions)
 		m.s.Versions[name] = is
 	}
-	m.s.MayEnd, m.s.Overridden, m.s.Waived = false, false, false
+	m.s.MayEnd = false
+	m.waitAgain()
 	m.closeGates(sentence)
 	m.hold(Hold{Reason: ReasonVersionChanged, Sentence: sentence}, "a rollout is of one version")
 }

@@ -73,7 +73,8 @@ func (m *machine) adopt(seen Split, sentence, rule string) {
 	m.s.Confirmed, m.s.ConfirmedAt, m.s.Foreign = &seen, m.now(), nil
 	m.s.StepSince = m.now()
 	m.s.Bake = Bake{Needs: m.s.Bake.Needs, Counted: m.now()}
-	m.s.MayEnd, m.s.Overridden, m.s.Waived, m.s.Shift = false, false, false, nil
+	m.s.MayEnd, m.s.Shift = false, nil
+	m.waitAgain()
 	m.closeGates("the split was changed, and the bake starts again.")
 	if m.s.Phase == PhaseShifting {
 		m.enter(PhaseBaking, ReasonForeignChange, sentence)

@@ -14,7 +14,7 @@ const (
 	RoleView    Role = "view"
 	RoleStart   Role = "start"   // start rollouts, and roll back
 	RoleApprove Role = "approve" // answer approvals, pause and go on from there, acknowledge pages, and roll back
-	RoleOperate Role = "operate" // pause, resume, promote, extend, acknowledge, roll back, clear cooldowns
+	RoleOperate Role = "operate" // pause, resume, promote, skip, extend, acknowledge, roll back, clear cooldowns
 	RoleAdmin   Role = "admin"   // everything; start with a policy of the request's own
 )
 
@@ -92,7 +92,7 @@ func (c Command) Roles() []Role {
 		return []Role{RoleStart, RoleApprove, RoleOperate}
 	case CommandPause, CommandResume, CommandAck:
 		return []Role{RoleApprove, RoleOperate}
-	case CommandPromote, CommandExtend:
+	case CommandPromote, CommandSkip, CommandExtend:
 		return []Role{RoleOperate}
 	}
 	return []Role{RoleAdmin}

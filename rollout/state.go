@@ -48,6 +48,8 @@ type State struct {
 	Step      int       `json:"step"`
 	Reached   int       `json:"reached"`
 	StepSince time.Time `json:"stepSince,omitzero"`
+	// SkipTo is the step that a person ordered to be next, 0 for none.
+	SkipTo int `json:"skipTo,omitempty"`
 	// Confirmed is the split last read from the endpoint and accepted as ours;
 	// Observed is the last one read, whoever made it. Asked is what Belay last
 	// wanted.

@@ -8,7 +8,7 @@ import (
 
 // advance goes on to the next step if its gates are open, or waits for them.
 func (m *machine) advance() {
-	next := m.s.Step + 1
+	next := max(m.s.Step+1, m.s.SkipTo)
 	if next >= len(m.p.Steps) {
 		m.promote()
 		return
@@ -31,10 +31,11 @@ func (m *machine) advance() {
 }
 
 // closed says which kind of gate of step i is closed, in words for people;
-// "" when all are open. Approvals that were not asked yet are asked.
+// "" when all are open. Approvals that were not asked yet are asked; those of steps
+// that are skipped are needed all the same.
 func (m *machine) closed(i int) (Reason, string) {
 	waits := ""
-	for _, name := range m.p.Steps[i].Requires {
+	for _, name := range m.p.requires(m.s.Step+1, i) {
 		q, asked := m.s.Gates[name]
 		if !asked || q.State == QuestionVoid {
 			q = m.ask(i, name)
@@ -59,10 +60,11 @@ func (m *machine) closed(i int) (Reason, string) {
 // enterStep starts step i: its gates are open.
 func (m *machine) enterStep(i int) {
 	st := m.p.Steps[i]
-	rule := m.stepRule(st) + "; " + m.wayBack()
+	rule := m.stepRule(m.p.requires(m.s.Step+1, i)) + "; " + m.wayBack()
 	m.s.Step = i
 	m.s.Allowed = max(m.s.Allowed, st.Weight)
-	m.s.Overridden, m.s.Waived, m.s.Hold = false, false, nil
+	m.s.Hold = nil
+	m.waitAgain()
 	m.closeGates(fmt.Sprintf("step %s begins without it.", st.Name))
 	to := m.p.target(i, m.s.Stable)
 	reason := ReasonPassed
@@ -72,8 +74,25 @@ func (m *machine) enterStep(i int) {
 	m.enter(PhaseShifting, reason, sentence)
 }
 
-// stepRule is what let the step start, as the policy writes it.
-func (m *machine) stepRule(st Step) string {
+// requires are the approvals that steps from..to require, each once.
+func (p *Plan) requires(from, to int) []string {
+	var names []string
+	for _, st := range p.Steps[from : to+1] {
+		for _, name := range st.Requires {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// waitAgain forgets who ended the present step's wait, and where to.
+func (m *machine) waitAgain() { m.s.Overridden, m.s.Waived, m.s.SkipTo = false, false, 0 }
+
+// stepRule is what let the step start that requires these approvals, as the policy
+// writes it.
+func (m *machine) stepRule(requires []string) string {
 	rule := "the checks of preflight"
 	if m.s.Reached >= 0 {
 		rule = fmt.Sprintf("bake: %s and every required guardrail passes", m.p.Steps[m.s.Reached].Bake)
@@ -84,8 +103,8 @@ func (m *machine) stepRule(st Step) string {
 	case m.s.Waived:
 		rule = fmt.Sprintf("onUndecided: %s", m.p.OnUndecided)
 	}
-	if len(st.Requires) > 0 {
-		rule += fmt.Sprintf(", requires: %v", st.Requires)
+	if len(requires) > 0 {
+		rule += fmt.Sprintf(", requires: %v", requires)
 	}
 	if m.p.Windows != nil {
 		rule += ", within windows"
@@ -99,7 +118,7 @@ func (m *machine) promote() {
 	m.s.Hold = nil
 	m.closeGates("the rollout has ended.")
 	m.enter(PhasePromoted, ReasonPassed, sentence)
-	m.decide(Decision{Kind: DecisionPromote, Reason: ReasonPassed, Rule: m.stepRule(Step{}), Sentence: sentence, Verdicts: m.s.Verdicts})
+	m.decide(Decision{Kind: DecisionPromote, Reason: ReasonPassed, Rule: m.stepRule(nil), Sentence: sentence, Verdicts: m.s.Verdicts})
 }
 
 // hold stops the ladder where it is and asks for a person.
@@ -113,7 +132,7 @@ func (m *machine) hold(h Hold, rule string) {
 		return
 	}
 	if h.Group != "" { // whoever ended the wait before did not know of the breach
-		m.s.Overridden, m.s.Waived = false, false
+		m.waitAgain()
 	}
 	if o := m.s.Hold; o != nil {
 		h.Also = slices.Clone(o.Also)

@@ -105,6 +105,9 @@ var transitions = []transition{
 	{on: ordered(CommandResume), in: join(unmoved, climbing, returning), ignored: "a rollout that is {phase} cannot be resumed"},
 	{on: ordered(CommandPromote), in: []Phase{PhaseBaking, PhaseWaiting, PhaseHeld, PhasePaused}, do: (*machine).override,
 		to: join([]Phase{PhaseBaking, PhasePreflight}, onward, []Phase{PhasePromoted})},
+	{on: ordered(CommandSkip), in: []Phase{PhaseBaking, PhaseWaiting, PhaseHeld, PhasePaused}, do: (*machine).skip,
+		to: join([]Phase{PhaseBaking, PhasePreflight}, onward)},
+	{on: ordered(CommandSkip), in: join(unmoved, []Phase{PhaseShifting, PhaseSuspect}, returning), ignored: "a rollout that is {phase} skips nothing"},
 	{on: ordered(CommandPromote), in: join(unmoved, []Phase{PhaseShifting, PhaseSuspect}, returning), ignored: "a rollout that is {phase} cannot be promoted"},
 	{on: ordered(CommandExtend), in: join(climbing, halted), do: (*machine).extend, to: []Phase{PhaseBaking}},
 	{on: ordered(CommandExtend), in: join(unmoved, returning), ignored: "no step bakes now"},
@@ -135,7 +138,8 @@ var transitions = []transition{
 
 // everyOrder are all the commands; an ended rollout takes the last one.
 var everyOrder = []trigger{
-	{EventCommanded, CommandPause}, {EventCommanded, CommandResume}, {EventCommanded, CommandPromote}, {EventCommanded, CommandExtend},
+	{EventCommanded, CommandPause}, {EventCommanded, CommandResume}, {EventCommanded, CommandPromote}, {EventCommanded, CommandSkip},
+	{EventCommanded, CommandExtend},
 	{EventCommanded, CommandRollback}, {EventCommanded, CommandAck},
 }
 

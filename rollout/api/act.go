@@ -229,8 +229,11 @@ func (s *Server) command(c rollout.Command) func(http.ResponseWriter, *http.Requ
 		} else if in.Extend != "" {
 			return badRequest("extend: only extend takes it")
 		}
+		if ev.To = in.To; (c == rollout.CommandSkip) != (in.To != "") {
+			return badRequest("to: skip takes the name of a later step, and nothing else does")
+		}
 		same := func(was rollout.Event) bool {
-			return was.Kind == ev.Kind && was.Command == c && was.Reason == ev.Reason && was.Extend == ev.Extend
+			return was.Kind == ev.Kind && was.Command == c && was.Reason == ev.Reason && was.Extend == ev.Extend && was.To == ev.To
 		}
 		return s.act(w, r, a, same, func(rollout.Snapshot) (rollout.Event, error) { return ev, nil })
 	}
@@ -295,8 +298,8 @@ func readAct(r *http.Request, reason bool) (Act, error) {
 	if err := checkReason(&in.Reason, reason); err != nil {
 		return Act{}, err
 	}
-	if len(in.Nonce) > nameMax || len(in.Gate) > nameMax || !printable(in.Nonce+in.Gate) {
-		return Act{}, badRequest("gate, nonce: want short printable text")
+	if len(in.Nonce) > nameMax || len(in.Gate) > nameMax || len(in.To) > nameMax || !printable(in.Nonce+in.Gate+in.To) {
+		return Act{}, badRequest("gate, nonce, to: want short printable text")
 	}
 	return in, nil
 }

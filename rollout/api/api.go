@@ -230,6 +230,7 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/rollouts/{id}/resume", "resumeRollout", rollout.CommandResume.Roles(), s.command(rollout.CommandResume)},
 		{"POST", "/v1/rollouts/{id}/rollback", "rollbackRollout", rollout.CommandRollback.Roles(), s.command(rollout.CommandRollback)},
 		{"POST", "/v1/rollouts/{id}/promote", "promoteRollout", rollout.CommandPromote.Roles(), s.command(rollout.CommandPromote)},
+		{"POST", "/v1/rollouts/{id}/skip", "skipRollout", rollout.CommandSkip.Roles(), s.command(rollout.CommandSkip)},
 		{"POST", "/v1/rollouts/{id}/extend", "extendRollout", rollout.CommandExtend.Roles(), s.command(rollout.CommandExtend)},
 		{"POST", "/v1/rollouts/{id}/ack", "acknowledgeRollout", rollout.CommandAck.Roles(), s.command(rollout.CommandAck)},
 		{"POST", "/v1/rollouts/{id}/undo", "undoRollout", operate, s.undo},

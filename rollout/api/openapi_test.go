@@ -117,6 +117,8 @@ func bodyOf(operation, policy string) string {
 		return `{"text":"kind: RolloutPolicy"}`
 	case "extendRollout":
 		return `{"reason":"more","extend":"30m"}`
+	case "skipRollout":
+		return `{"reason":"a fix","to":"full"}`
 	case "testNotifiers":
 		return `{}`
 	}

@@ -51,6 +51,8 @@ type Act struct {
 	Nonce string `json:"nonce,omitempty"`
 	// Extend is how much longer the step bakes, as in "30m"; for extend.
 	Extend string `json:"extend,omitempty"`
+	// To is the step that comes next; for skip.
+	To string `json:"to,omitempty"`
 }
 
 // An UndoRequest asks for the rollout that takes a promoted one back.

@@ -15,9 +15,9 @@ import (
 type act struct {
 	verb, short, long string
 	// reason: one must be given. gate: it answers an approval. extend: it takes a
-	// duration.
-	reason, gate, extend bool
-	example              string
+	// duration. to: it takes a step.
+	reason, gate, extend, to bool
+	example                  string
 }
 
 func approveCommand() *command {
@@ -45,6 +45,12 @@ func rollbackCommand() *command {
 func promoteCommand() *command {
 	return actCommand(act{verb: "promote", short: "End this step's wait: its bake, an undecided guardrail, a hold.", reason: true,
 		long: "It opens no approval and no window.", example: "belay promote ID --reason 'the night has too little traffic to decide'"})
+}
+
+func skipCommand() *command {
+	return actCommand(act{verb: "skip", short: "End this step's wait and leave out the steps before another one.", reason: true, to: true,
+		long:    "It opens no approval and no window: those of the steps that are left out are needed all the same. The guardrails go on.",
+		example: "belay skip ID --to full --reason 'a fix that cannot wait'"})
 }
 
 func extendCommand() *command {
@@ -80,6 +86,9 @@ func actCommand(a act) *command {
 			if a.gate {
 				f.StringVar(&in.Gate, "gate", "", "`NAME` of the approval; may be left out when one is open")
 			}
+			if a.to {
+				f.StringVar(&in.To, "to", "", "`STEP` that comes next")
+			}
 			by := new(time.Duration)
 			if a.extend {
 				by = f.Duration("by", 0, "how much longer, a `DURATION` like 30m")
@@ -90,6 +99,8 @@ func actCommand(a act) *command {
 				switch {
 				case a.reason && in.Reason == "":
 					return usageError("--reason: say why; it is journalled")
+				case a.to && in.To == "":
+					return usageError("--to: want the name of a later step; belay status shows them")
 				case a.extend && *by <= 0:
 					return usageError("--by: want a duration like 30m")
 				case a.extend:

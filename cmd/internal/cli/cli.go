@@ -77,7 +77,7 @@ func commands() []*command {
 		demoCommand(), initCommand(),
 		startCommand(), listCommand(), statusCommand(), watchCommand(),
 		explainCommand(), historyCommand(), replayCommand(), auditCommand(),
-		approveCommand(), rejectCommand(), pauseCommand(), resumeCommand(), rollbackCommand(), promoteCommand(), extendCommand(), ackCommand(), undoCommand(), retryCommand(),
+		approveCommand(), rejectCommand(), pauseCommand(), resumeCommand(), rollbackCommand(), promoteCommand(), skipCommand(), extendCommand(), ackCommand(), undoCommand(), retryCommand(),
 		policyCommand(), planCommand(), backtestCommand(),
 		cooldownCommand(), endpointCommand(), triggerCommand(), routerCommand(), doctorCommand(), contextCommand(), completionCommand(), versionCommand(),
 	}

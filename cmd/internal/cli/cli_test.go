@@ -60,6 +60,8 @@ func TestUsage(t *testing.T) {
 		"list --wait=maybe":                "unknown flag",
 		"pause ID":                         "--reason",
 		"extend ID --reason r":             "--by",
+		"skip ID --reason r":               "--to",
+		"undo ID --now":                    "--reason",
 		"start --policy p":                 "want --policy, --candidate and --version",
 		"completion tcsh":                  "bash, zsh, fish or powershell",
 		"demo --fault fire":                "--fault: want one of none, failures",
@@ -182,6 +184,7 @@ func TestActs(t *testing.T) {
 		{"rollback ID --reason r", "rollback", `{"reason":"r"}`},
 		{"promote ID --reason r", "promote", `{"reason":"r"}`},
 		{"extend ID --by 90m --reason r", "extend", `{"reason":"r","extend":"1h30m0s"}`},
+		{"skip ID --to full --reason r", "skip", `{"reason":"r","to":"full"}`},
 	} {
 		s.want(exitOK, append(strings.Fields(strings.Replace(c.line, "ID", id, 1)), "--server", d.URL)...)
 		got := d.last("POST")
