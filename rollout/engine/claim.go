@@ -14,7 +14,9 @@ func (l *live) askAgain() {
 	defer l.mu.Unlock()
 	for _, e := range l.s.Outbox {
 		if e.Kind == rollout.EffectClaim {
-			delete(l.done, keyOf(e))
+			if k := keyOf(e); l.jobs[k] != nil && l.jobs[k].stage == jobAnswered {
+				delete(l.jobs, k)
+			}
 		}
 	}
 	l.step()

@@ -31,12 +31,35 @@ func keyOf(e rollout.Effect) jobKey {
 	return k
 }
 
-// A job is one try of an effect under way.
+// A job is one try of an effect: under way, answered, or to be made again.
 type job struct {
 	key    jobKey
 	effect rollout.Effect
+	stage  jobStage
+	// ctx and cancel are those of the call, once one was made.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+	// again is when a job that waits may be tried again.
+	again time.Time
+}
+
+// jobStage is how far a job has come.
+type jobStage int
+
+const (
+	// jobRuns: its call is under way.
+	jobRuns jobStage = iota
+	// jobAnswered: its answer was folded in. It stays until the core wants it no more.
+	jobAnswered
+	// jobWaits: it is tried again later.
+	jobWaits
+)
+
+// stop cancels the call of a job that is under way.
+func (j *job) stop(cause error) {
+	if j.stage == jobRuns {
+		j.cancel(cause)
+	}
 }
 
 // retry asks to try a job again later, without an answer: a condition that only
@@ -51,25 +74,13 @@ func (l *live) reconcile() {
 		want[keyOf(e)] = true
 	}
 	for k, j := range l.jobs {
-		if !want[k] {
-			// A message under way is not cut off: the reference it returns is needed
-			// to update it instead of sending another.
-			if isMessage(j.effect.Kind) {
-				continue
-			}
-			j.cancel(errUnwanted)
-			delete(l.jobs, k)
+		// A message under way is not cut off: the reference it returns is needed to
+		// update it instead of sending another.
+		if want[k] || j.stage == jobRuns && isMessage(j.effect.Kind) {
+			continue
 		}
-	}
-	for k := range l.done {
-		if !want[k] {
-			delete(l.done, k)
-		}
-	}
-	for k := range l.later {
-		if !want[k] {
-			delete(l.later, k)
-		}
+		j.stop(errUnwanted)
+		delete(l.jobs, k)
 	}
 	for _, e := range l.s.Outbox {
 		if isRollback(e) {
@@ -86,13 +97,15 @@ func (l *live) reconcile() {
 // consider starts an effect that is missing and may start now.
 func (l *live) consider(e rollout.Effect) {
 	k := keyOf(e)
-	if l.jobs[k] != nil || l.done[k] || e.Kind == rollout.EffectWake {
+	if e.Kind == rollout.EffectWake {
 		return
 	}
-	if until := l.later[k]; until.After(time.Now()) {
-		return
+	if j := l.jobs[k]; j != nil {
+		if j.stage != jobWaits || j.again.After(time.Now()) {
+			return
+		}
+		delete(l.jobs, k)
 	}
-	delete(l.later, k)
 	if !l.due(e) && e.Kind != rollout.EffectMeasure {
 		return
 	}
@@ -180,25 +193,22 @@ func (l *live) finish(j *job, ev rollout.Event, ok bool) {
 	if l.gone || l.jobs[j.key] != j {
 		return
 	}
-	delete(l.jobs, j.key)
-	if j.ctx.Err() != nil && context.Cause(j.ctx) != nil && !ok {
+	if j.ctx.Err() != nil && !ok {
+		delete(l.jobs, j.key)
 		return
 	}
 	if !ok {
-		l.later[j.key] = time.Now().Add(retry)
-		l.step()
+		l.later(j)
 		return
 	}
-	l.done[j.key] = true
+	j.stage = jobAnswered
 	if ev.Kind == rollout.EventDelivered && ev.Ref != "" {
 		l.refs[ev.Notifier+"|"+ev.Key] = ev.Ref
 	}
 	ev.At, ev.Effect, ev.Attempt = l.now(), j.effect.ID, j.effect.Attempt
 	if ev.Kind == rollout.EventTraffic && ev.Split != nil && l.compare(*ev.Split) {
 		// The read stays unanswered: it is made again.
-		delete(l.done, j.key)
-		l.later[j.key] = time.Now().Add(retry)
-		l.step()
+		l.later(j)
 		return
 	}
 	if ev.Kind == rollout.EventQueued {
@@ -213,11 +223,27 @@ func (l *live) finish(j *job, ev rollout.Event, ok bool) {
 	l.step()
 }
 
+// running reports whether a call is under way.
+func (l *live) running() bool {
+	for _, j := range l.jobs {
+		if j.stage == jobRuns {
+			return true
+		}
+	}
+	return false
+}
+
+// later makes a job be tried again in a while.
+func (l *live) later(j *job) {
+	j.stage, j.again = jobWaits, time.Now().Add(retry)
+	l.step()
+}
+
 // delivering reports whether an earlier message of the same key is under way to the
 // same notifier.
 func (l *live) delivering(e *rollout.Effect) bool {
 	for _, j := range l.jobs {
-		if isMessage(j.effect.Kind) && slices.Equal(j.effect.Notifiers, e.Notifiers) && j.effect.Notice != nil && e.Notice != nil && j.effect.Notice.Key == e.Notice.Key {
+		if j.stage == jobRuns && isMessage(j.effect.Kind) && slices.Equal(j.effect.Notifiers, e.Notifiers) && j.effect.Notice != nil && e.Notice != nil && j.effect.Notice.Key == e.Notice.Key {
 			return true
 		}
 	}

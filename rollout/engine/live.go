@@ -50,9 +50,9 @@ type live struct {
 	// flush: whatever is quiet is appended at once.
 	flush bool
 
-	jobs  map[jobKey]*job
-	done  map[jobKey]bool
-	later map[jobKey]time.Time
+	// jobs is what becomes of every effect that is wanted: calls, readings, messages,
+	// checks and timers.
+	jobs map[jobKey]*job
 	// unmarked are the acts folded in whose records do not say so yet.
 	unmarked map[string]bool
 	// evicted counts the acts that the state has forgotten since it was loaded; heard:
@@ -143,7 +143,7 @@ func newLive(e *Engine, at *endpoint, p *rollout.Plan, s rollout.State, h record
 	return &live{
 		e: e, id: p.ID, plan: p, at: at, clock: clock.New(e.cfg.wall, s.At), s: s, saved: s, head: h,
 		log:  e.log.With("rollout", p.ID, "endpoint", p.Endpoint.Router+"/"+p.Endpoint.Name),
-		jobs: map[jobKey]*job{}, done: map[jobKey]bool{}, later: map[jobKey]time.Time{}, unmarked: map[string]bool{}, refs: map[string]string{},
+		jobs: map[jobKey]*job{}, unmarked: map[string]bool{}, refs: map[string]string{},
 	}
 }
 
@@ -261,10 +261,10 @@ func (l *live) wake() {
 		woken := false
 		for _, e := range slices.Clone(l.s.Outbox) {
 			k := keyOf(e)
-			if e.Kind != rollout.EffectWake || l.done[k] || !l.due(e) {
+			if e.Kind != rollout.EffectWake || l.jobs[k] != nil || !l.due(e) {
 				continue
 			}
-			l.done[k] = true
+			l.jobs[k] = &job{key: k, effect: e, stage: jobAnswered}
 			woken = l.fold(rollout.Event{Kind: rollout.EventWoken, At: l.now(), Effect: e.ID, Attempt: e.Attempt}) || woken
 		}
 		if !woken {
@@ -293,14 +293,16 @@ func (l *live) arm() {
 		}
 	}
 	for _, e := range l.s.Outbox {
-		k := keyOf(e)
-		if l.jobs[k] != nil || l.done[k] {
+		j := l.jobs[keyOf(e)]
+		if j != nil && j.stage != jobWaits {
 			continue
 		}
 		if !l.due(e) && e.Kind != rollout.EffectMeasure {
 			sooner(time.Now().Add(min(l.until(e.NotBefore), alarmMax)))
 		}
-		sooner(l.later[k])
+		if j != nil {
+			sooner(j.again)
+		}
 	}
 	if len(l.drafts) > 0 && !l.writing {
 		if l.loud() {
@@ -339,7 +341,7 @@ func (l *live) drop(err error) {
 		l.timer.Stop()
 	}
 	for _, j := range l.jobs {
-		j.cancel(errUnwanted)
+		j.stop(errUnwanted)
 	}
 	clear(l.jobs)
 	for _, b := range l.drafts {

@@ -40,8 +40,8 @@ var mutations = []mutation{
 		"	if l.unsaved.IsZero() {\n		return false\n",
 		"	if l.unsaved.IsZero() || l.e.cfg.mutant == `stuck` {\n		return false\n"},
 	{"a forward call that goes on",
-		"			if isMessage(j.effect.Kind) {\n",
-		"			if isMessage(j.effect.Kind) || l.e.cfg.mutant == `keep` && j.effect.Forward {\n"},
+		"		if want[k] || j.stage == jobRuns && isMessage(j.effect.Kind) {\n",
+		"		if want[k] || j.stage == jobRuns && (isMessage(j.effect.Kind) || l.e.cfg.mutant == `keep` && j.effect.Forward) {\n"},
 	{"a rollback behind its messages",
 		"			return saved || l.urgent()\n",
 		"			if l.e.cfg.mutant == `notices` && slices.ContainsFunc(l.s.Outbox, func(x rollout.Effect) bool { return isMessage(x.Kind) }) { return false }\n" +

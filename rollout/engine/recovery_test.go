@@ -114,7 +114,7 @@ func (e *Engine) carried() int {
 	n := 0
 	for _, l := range lives {
 		l.mu.Lock()
-		if len(l.jobs) > 0 {
+		if l.running() {
 			n++
 		}
 		l.mu.Unlock()

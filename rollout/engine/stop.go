@@ -81,6 +81,9 @@ func (l *live) windUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for k, j := range l.jobs {
+		if j.stage != jobRuns {
+			continue
+		}
 		switch j.effect.Kind {
 		case rollout.EffectMeasure, rollout.EffectReadTraffic, rollout.EffectPreflight, rollout.EffectWake:
 			j.cancel(errStopping)
@@ -96,5 +99,5 @@ func (l *live) windUp() {
 func (l *live) busy() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.gone && (len(l.jobs) > 0 || l.writing || len(l.drafts) > 0)
+	return !l.gone && (l.running() || l.writing || len(l.drafts) > 0)
 }
