@@ -54,6 +54,9 @@ func (i *Invariants) page(w *World, r *Run, a *account, l Line) {
 		default:
 		}
 	}
+	if ev := l.Event; ev.Kind == rollout.EventSuspected && l.Ignored == "" && r.State.Foreign != nil { // it says what the endpoint shows
+		g.foreign = true
+	}
 	if went(l) || l.Event.Command == rollout.CommandAck && l.Ignored == "" {
 		clear(g.breached)
 	}
