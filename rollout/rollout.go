@@ -14,6 +14,9 @@
 //     ignored.
 //   - Nothing gates a rollback.
 //
+// Begin with transitions.go: what each event does in each phase, and which phases may
+// follow. testdata/transitions.md shows the same by phase.
+//
 // Admit decides, with the same rules, who may move an endpoint.
 //
 // The package does not know how traffic is moved, metrics are read or people

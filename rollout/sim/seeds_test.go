@@ -53,8 +53,8 @@ func TestSeeds(t *testing.T) {
 	t.Logf("%d seeds, %d worlds with violations; faults injected: %s; rollouts ended: %s",
 		*seeds, bad, counts(injected), counts(ends))
 	t.Logf("events of the busiest world: %d, of %d that it may have", events, eventsMost)
-	t.Logf("the longest that something went unseen until people were called: %s; "+
-		"beyond the rule's `after` at most %.0f%% of one interval and the call's timeout",
+	t.Logf("the longest from the last usable reading until it was held, or people were called: %s; "+
+		"beyond the rule's `after` at most %.0f%% of what is allowed, one interval and the call's timeout",
 		longest.Round(time.Millisecond), 100*beyond)
 }
 
