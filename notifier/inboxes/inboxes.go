@@ -103,7 +103,8 @@ func (x *Inboxes) Problems() []string {
 	var lines []string
 	for _, name := range slices.Sorted(maps.Keys(x.failed)) {
 		f := x.failed[name]
-		lines = append(lines, fmt.Sprintf("notifier %s: nobody can answer by it since %s: %s", name, f.since.UTC().Format(time.RFC3339), f.why))
+		lines = append(lines, fmt.Sprintf("notifier %s: nobody can answer by it since %s: %s",
+			name, f.since.UTC().Format(time.RFC3339), f.why))
 	}
 	return lines
 }
@@ -114,7 +115,9 @@ func (x *Inboxes) hear(ctx context.Context, name string, inbox notifier.Inbox) {
 	for {
 		began := time.Now()
 		steady := time.AfterFunc(steadyAfter, func() { x.note(name, inbox, "") })
-		err := inbox.Run(ctx, func(ctx context.Context, a notifier.Answer) (notifier.Reply, error) { return x.Answer(ctx, name, a) })
+		err := inbox.Run(ctx, func(ctx context.Context, a notifier.Answer) (notifier.Reply, error) {
+			return x.Answer(ctx, name, a)
+		})
 		steady.Stop()
 		if ctx.Err() != nil {
 			return

@@ -58,7 +58,9 @@ type request struct {
 // Admit folds an event into an endpoint's record until it is in the store, and
 // returns the record: as it was right after the event where that refused a claim, and
 // otherwise as it is in the store.
-func (r *Records) Admit(ctx context.Context, ref rollout.EndpointRef, ev rollout.EndpointEvent) (rollout.EndpointRecord, error) {
+func (r *Records) Admit(
+	ctx context.Context, ref rollout.EndpointRef, ev rollout.EndpointEvent,
+) (rollout.EndpointRecord, error) {
 	w, q := r.writer(ref), &request{ev: ev, done: make(chan struct{})}
 	w.mu.Lock()
 	w.requests = append(w.requests, q)
@@ -180,7 +182,9 @@ func (r *Records) write(ctx context.Context, ref rollout.EndpointRef, w *writer,
 }
 
 // present is the record as it is known, or as it stands in the store.
-func (r *Records) present(ctx context.Context, ref rollout.EndpointRef, w *writer) (rollout.EndpointRecord, store.Revision, error) {
+func (r *Records) present(
+	ctx context.Context, ref rollout.EndpointRef, w *writer,
+) (rollout.EndpointRecord, store.Revision, error) {
 	w.mu.Lock()
 	rec, rev, known := w.rec, w.rev, w.known
 	w.mu.Unlock()

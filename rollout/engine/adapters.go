@@ -54,7 +54,8 @@ type InUseError struct {
 
 // Error names the adapters and, of each, the first few rollouts.
 func (e *InUseError) Error() string {
-	return strings.Join(perAdapter(e.Rollouts, "is used by"), "; ") + "; keep it as it was until they have ended, or roll them back"
+	return strings.Join(perAdapter(e.Rollouts, "is used by"), "; ") +
+		"; keep it as it was until they have ended, or roll them back"
 }
 
 // perAdapter says of each adapter what it is to the first few of its rollouts.
@@ -123,7 +124,8 @@ func newReach(cfg *Config, a Adapters, before *reach) *reach {
 	r := &reach{routers: map[string]*router{}, sources: map[string]*source{}, outlets: map[string]*outlet{},
 		inboxes: maps.Clone(a.Inboxes), external: a.ExternalURL, retention: a.Retention, queue: cmp.Or(a.Queue, cfg.Queue)}
 	for name, x := range a.Routers {
-		r.routers[name] = &router{name: name, Router: x, slots: make(chan struct{}, cfg.RouterCalls), checks: make(chan struct{}, cfg.Preflights)}
+		r.routers[name] = &router{name: name, Router: x,
+			slots: make(chan struct{}, cfg.RouterCalls), checks: make(chan struct{}, cfg.Preflights)}
 		if old := before.routers[name]; old != nil {
 			r.routers[name].slots, r.routers[name].checks = old.slots, old.checks
 		}
@@ -136,7 +138,8 @@ func newReach(cfg *Config, a Adapters, before *reach) *reach {
 		r.sources[name] = &source{Source: x, slots: slots}
 	}
 	for name, x := range a.Notifiers {
-		r.outlets[name] = &outlet{name: name, Notifier: x, slots: make(chan struct{}, cfg.Deliveries), pages: make(chan struct{}, cfg.Deliveries)}
+		r.outlets[name] = &outlet{name: name, Notifier: x,
+			slots: make(chan struct{}, cfg.Deliveries), pages: make(chan struct{}, cfg.Deliveries)}
 		if old := before.outlets[name]; old != nil {
 			r.outlets[name].slots, r.outlets[name].pages = old.slots, old.pages
 			r.outlets[name].took.Store(old.took.Load())

@@ -62,7 +62,9 @@ func (e *Engine) answer(ctx context.Context, via string, a notifier.Answer) (not
 }
 
 // delivered hands an act over and says what came of it.
-func (e *Engine) delivered(ctx context.Context, s *rollout.Snapshot, key string, ev rollout.Event) (notifier.Reply, error) {
+func (e *Engine) delivered(
+	ctx context.Context, s *rollout.Snapshot, key string, ev rollout.Event,
+) (notifier.Reply, error) {
 	after, err := e.Deliver(ctx, s.Plan.ID, key, ev)
 	var unrecorded *rollout.UnrecordedError
 	switch {
@@ -71,7 +73,8 @@ func (e *Engine) delivered(ctx context.Context, s *rollout.Snapshot, key string,
 	case errors.Is(err, ErrDifferent):
 		return refused("This was used for another answer before."), nil
 	case errors.Is(err, errPending):
-		return notifier.Reply{Accepted: true, Text: "Recorded. It is taken up as soon as the store, or the replica that carries the rollout, answers."}, nil
+		return notifier.Reply{Accepted: true,
+			Text: "Recorded. It is taken up as soon as the store, or the replica that carries the rollout, answers."}, nil
 	case errors.As(err, &unrecorded):
 		e.log.Error("order not recorded", "rollout", s.Plan.ID, "outcome", err.Error())
 		reply := "Not accepted: the store does not take it, and nothing was done. Try again in a moment."
@@ -107,7 +110,8 @@ func onRecord(who rollout.Actor) rollout.Person {
 // mayView reports whether a person who was heard may see a rollout: by a role, or
 // because one of its approvals asks them.
 func mayView(p *rollout.Plan, who rollout.Actor) bool {
-	return who.May(p.Policy.Labels, rollout.RoleView) || slices.ContainsFunc(p.Approvals, func(a rollout.Approval) bool { return a.Asks(who) })
+	return who.May(p.Policy.Labels, rollout.RoleView) ||
+		slices.ContainsFunc(p.Approvals, func(a rollout.Approval) bool { return a.Asks(who) })
 }
 
 func refused(format string, args ...any) notifier.Reply {
@@ -145,7 +149,9 @@ func toEvent(p *rollout.Plan, a notifier.Answer, who rollout.Person) (rollout.Ev
 
 // statusLine is a rollout in one line.
 func statusLine(s *rollout.Snapshot) string {
-	line := fmt.Sprintf("%s: %s %s on %s is %s.", s.Plan.ID, s.Plan.Release.Candidate, s.Plan.Release.Version, s.Plan.Endpoint.Name, s.State.Phase)
+	release := s.Plan.Release
+	line := fmt.Sprintf("%s: %s %s on %s is %s.",
+		s.Plan.ID, release.Candidate, release.Version, s.Plan.Endpoint.Name, s.State.Phase)
 	if s.State.Confirmed != nil {
 		line += " Traffic: " + s.State.Confirmed.String() + "."
 	}

@@ -73,7 +73,8 @@ func (e *Engine) Endpoint(ctx context.Context, ref rollout.EndpointRef) (rollout
 
 // Observe puts on record what an endpoint shows that no rollout moves.
 func (e *Engine) Observe(ctx context.Context, ref rollout.EndpointRef, split rollout.Split) error {
-	if _, err := e.admission.Admit(ctx, ref, rollout.EndpointEvent{Kind: rollout.EndpointObserved, At: e.now(), Confirmed: &split}); err != nil {
+	ev := rollout.EndpointEvent{Kind: rollout.EndpointObserved, At: e.now(), Confirmed: &split}
+	if _, err := e.admission.Admit(ctx, ref, ev); err != nil {
 		return fmt.Errorf("observe endpoint %s/%s: %w", ref.Router, ref.Name, err)
 	}
 	return nil
@@ -90,7 +91,8 @@ func (e *Engine) ClearCooldown(ctx context.Context, ref rollout.EndpointRef, ver
 	if _, ok := rec.Cooldowns[version]; !ok && version != "" || len(rec.Cooldowns) == 0 {
 		return fmt.Errorf("clear cooldown of %s/%s: %w", ref.Router, ref.Name, ErrNotFound)
 	}
-	_, err = e.admission.Admit(ctx, ref, rollout.EndpointEvent{Kind: rollout.EndpointClear, At: e.now(), Version: version, By: &by})
+	ev := rollout.EndpointEvent{Kind: rollout.EndpointClear, At: e.now(), Version: version, By: &by}
+	_, err = e.admission.Admit(ctx, ref, ev)
 	if err != nil {
 		return fmt.Errorf("clear cooldown of %s/%s: %w", ref.Router, ref.Name, err)
 	}

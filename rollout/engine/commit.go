@@ -176,7 +176,9 @@ func (l *live) logDecision(d rollout.Decision) {
 // record's revision; an error that wraps ErrConflict when the head is another
 // record; one that wraps ErrBroken; and otherwise an error after which the same
 // bytes may be appended again after the same revision.
-func (e *Engine) append(ctx context.Context, key string, entry, state []byte, after store.Revision) (store.Revision, error) {
+func (e *Engine) append(
+	ctx context.Context, key string, entry, state []byte, after store.Revision,
+) (store.Revision, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.AppendTimeout)
 	defer cancel()
 	began := time.Now()
@@ -210,7 +212,9 @@ var errNotWritten = errors.New("not written")
 
 // readBack looks for an entry at a key's head. taken: the key was there before this
 // entry was first appended, so that an equal one is somebody else's.
-func (e *Engine) readBack(ctx context.Context, key string, entry []byte, after store.Revision, taken bool) (store.Revision, error) {
+func (e *Engine) readBack(
+	ctx context.Context, key string, entry []byte, after store.Revision, taken bool,
+) (store.Revision, error) {
 	if ctx.Err() != nil {
 		// The append used up its time; reading gets its own.
 		var cancel context.CancelFunc
@@ -231,7 +235,8 @@ func (e *Engine) readBack(ctx context.Context, key string, entry []byte, after s
 	case rec.Revision == after:
 		return 0, errNotWritten
 	}
-	return rec.Revision, fmt.Errorf("read %s back: the head is revision %d, want %d: %w", key, rec.Revision, after, store.ErrConflict)
+	return rec.Revision, fmt.Errorf("read %s back: the head is revision %d, want %d: %w",
+		key, rec.Revision, after, store.ErrConflict)
 }
 
 // said remembers what was logged, so that a failure that lasts is logged once and

@@ -243,7 +243,10 @@ func (l *live) later(j *job) {
 // same notifier.
 func (l *live) delivering(e *rollout.Effect) bool {
 	for _, j := range l.jobs {
-		if j.stage == jobRuns && isMessage(j.effect.Kind) && slices.Equal(j.effect.Notifiers, e.Notifiers) && j.effect.Notice != nil && e.Notice != nil && j.effect.Notice.Key == e.Notice.Key {
+		if j.stage != jobRuns || !isMessage(j.effect.Kind) || j.effect.Notice == nil || e.Notice == nil {
+			continue
+		}
+		if slices.Equal(j.effect.Notifiers, e.Notifiers) && j.effect.Notice.Key == e.Notice.Key {
 			return true
 		}
 	}

@@ -60,7 +60,8 @@ func (e *Engine) adopt(id string, ref rollout.EndpointRef) {
 	defer e.mu.Unlock()
 	at := e.endpoints[ref]
 	if at == nil {
-		at = &endpoint{e: e, ref: ref, writing: make(chan struct{}, 1), open: map[string]bool{}, lives: map[string]*live{}, loading: map[string]bool{}}
+		at = &endpoint{e: e, ref: ref, writing: make(chan struct{}, 1),
+			open: map[string]bool{}, lives: map[string]*live{}, loading: map[string]bool{}}
 		e.endpoints[ref] = at
 	}
 	at.open[id], e.open[id] = true, ref

@@ -164,7 +164,8 @@ func (c *Config) validate() error {
 	}
 	if c.People == nil {
 		c.People = func(_, who string) rollout.Actor {
-			return rollout.Actor{Person: rollout.Person{ID: who}, Grants: []rollout.Grant{{Roles: []rollout.Role{rollout.RoleView}}}}
+			view := rollout.Grant{Roles: []rollout.Role{rollout.RoleView}}
+			return rollout.Actor{Person: rollout.Person{ID: who}, Grants: []rollout.Grant{view}}
 		}
 	}
 	if c.Canonical == nil {
@@ -240,7 +241,8 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, log: cfg.Logger, news: newNews(),
-		endpoints: map[rollout.EndpointRef]*endpoint{}, lives: map[string]*live{}, open: map[string]rollout.EndpointRef{}, held: map[string]string{},
+		endpoints: map[rollout.EndpointRef]*endpoint{}, lives: map[string]*live{},
+		open: map[string]rollout.EndpointRef{}, held: map[string]string{},
 		broken: make(chan struct{}), loads: make(chan struct{}, 64),
 	}
 	m, err := newMetrics(cfg.Registerer)
@@ -258,7 +260,8 @@ func New(cfg Config) (*Engine, error) {
 	e.outage = outage.New(outage.Shell{Owner: cfg.Owner, Store: cfg.Store, Append: e.append, Rollout: e.Rollout,
 		Send: e.sendPage, Has: func(name string) bool { return e.outlet(name) != nil }, Failure: failureOfMessage,
 		External: e.external, Now: e.now, Go: e.spawn, Log: e.log})
-	e.reach.Store(newReach(&cfg, Adapters{Routers: cfg.Routers, Sources: cfg.Sources, Notifiers: cfg.Notifiers, Inboxes: cfg.Inboxes,
+	e.reach.Store(newReach(&cfg, Adapters{
+		Routers: cfg.Routers, Sources: cfg.Sources, Notifiers: cfg.Notifiers, Inboxes: cfg.Inboxes,
 		ExternalURL: cfg.ExternalURL, Retention: cfg.Retention, Queue: cfg.Queue}, &reach{}))
 	e.metrics.keep(e.reach.Load(), nil)
 	if cfg.Registerer != nil {

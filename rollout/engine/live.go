@@ -112,7 +112,9 @@ const (
 
 // add adds an event, and what it led to. away: the store does not take what came
 // before.
-func (b *draft) add(ev rollout.Event, size int, before *rollout.State, after rollout.State, p *rollout.Plan, away bool) {
+func (b *draft) add(
+	ev rollout.Event, size int, before *rollout.State, after rollout.State, p *rollout.Plan, away bool,
+) {
 	if len(b.events)+b.dropped == 0 {
 		b.from = ev.At
 	}
@@ -211,7 +213,9 @@ func isRollback(e rollout.Effect) bool {
 
 // isSaved reports whether the durable state wants the effect.
 func (l *live) isSaved(e rollout.Effect) bool {
-	return slices.ContainsFunc(l.saved.Outbox, func(x rollout.Effect) bool { return x.ID == e.ID && x.Attempt == e.Attempt })
+	return slices.ContainsFunc(l.saved.Outbox, func(x rollout.Effect) bool {
+		return x.ID == e.ID && x.Attempt == e.Attempt
+	})
 }
 
 // urgent reports whether a rollback has waited for its append long enough.

@@ -97,7 +97,8 @@ func (l *live) measure(j *job, s rollout.State) {
 		queries[i] = analysis.Query{Metric: m, From: from, To: to, Cuts: l.plan.Panel.Cuts(name, s.Evidence),
 			Names: l.names(s.Stable, s.Versions)}
 		if !ok {
-			readings[i] = analysis.ErrorReading(analysis.Query{Metric: analysis.Metric{Name: name}, From: j.effect.Since[name], To: at}, "The plan has no such metric.")
+			q := analysis.Query{Metric: analysis.Metric{Name: name}, From: j.effect.Since[name], To: at}
+			readings[i] = analysis.ErrorReading(q, "The plan has no such metric.")
 			continue
 		}
 		bySource[m.Source] = append(bySource[m.Source], i)

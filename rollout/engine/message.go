@@ -111,7 +111,8 @@ func mayHaveArrived(err error) bool {
 		return op.Op != "dial"
 	}
 	var timeout net.Error
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &timeout) && timeout.Timeout()
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // referred is the message with what its notifier returned for its key. The core
@@ -130,5 +131,6 @@ func (l *live) referred(e rollout.Effect) rollout.Effect {
 }
 
 func undelivered(name string, kind rollout.FailureKind, why string) rollout.Event {
-	return rollout.Event{Kind: rollout.EventUndelivered, Notifier: name, Failure: &rollout.Failure{Kind: kind, Message: why}}
+	failure := &rollout.Failure{Kind: kind, Message: why}
+	return rollout.Event{Kind: rollout.EventUndelivered, Notifier: name, Failure: failure}
 }

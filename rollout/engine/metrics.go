@@ -32,11 +32,14 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "belay", Name: name, Help: help}, labels)
 	}
 	m := &metrics{
-		rollbacks:     counter("rollbacks_total", "Rollbacks that were decided, by reason.", "reason"),
-		sourceReads:   counter("source_reads_total", "Reads of metric sources, by outcome (ok, partial, error).", "source", "outcome"),
+		rollbacks: counter("rollbacks_total", "Rollbacks that were decided, by reason.", "reason"),
+		sourceReads: counter("source_reads_total",
+			"Reads of metric sources, by outcome (ok, partial, error).", "source", "outcome"),
 		sourceQueries: counter("source_queries_total", "Distinct questions put to metric sources.", "source"),
-		routerCalls:   counter("router_calls_total", "Calls of routers, by outcome (ok, busy, foreign, permanent, transient).", "router", "outcome"),
-		notifications: counter("notifications_total", "Messages handed to notifiers, by outcome (delivered, failed, throttled, refused).", "notifier", "outcome"),
+		routerCalls: counter("router_calls_total",
+			"Calls of routers, by outcome (ok, busy, foreign, permanent, transient).", "router", "outcome"),
+		notifications: counter("notifications_total",
+			"Messages handed to notifiers, by outcome (delivered, failed, throttled, refused).", "notifier", "outcome"),
 		decision: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "belay", Name: "decision_seconds",
 			Help:    "From the reading that breached to the traffic call that rolls back.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}),
@@ -47,7 +50,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.rollbacks, m.sourceReads, m.sourceQueries, m.routerCalls, m.notifications, m.decision, m.append} {
+	for _, c := range []prometheus.Collector{
+		m.rollbacks, m.sourceReads, m.sourceQueries, m.routerCalls, m.notifications, m.decision, m.append,
+	} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -108,18 +113,33 @@ func (m *metrics) sourceAsked(name string, questions int) {
 
 // The gauges are read from the rollouts in memory when they are scraped.
 var (
-	rolloutsDesc  = prometheus.NewDesc("belay_rollouts", "Open rollouts that this replica carries, by phase.", []string{"phase"}, nil)
-	weightDesc    = prometheus.NewDesc("belay_rollout_weight", "Confirmed weight of a deployment, in percent.", []string{"endpoint", "deployment"}, nil)
-	trustedDesc   = prometheus.NewDesc("belay_lease_trusted_seconds", "The least time that any of the leases held may still be acted on, at most an hour.", nil, nil)
-	heldDesc      = prometheus.NewDesc("belay_rollouts_unreadable", "Rollouts left alone because this version cannot read them.", nil, nil)
-	valueDesc     = prometheus.NewDesc("belay_guardrail_value", "A guardrail's estimate.", []string{"endpoint", "guardrail", "deployment"}, nil)
-	verdictDesc   = prometheus.NewDesc("belay_guardrail_verdict", "1 for the guardrail's present verdict.", []string{"endpoint", "guardrail", "deployment", "verdict"}, nil)
-	evidenceDesc  = prometheus.NewDesc("belay_guardrail_evidence", "Natural logarithm of the evidence for a breach.", []string{"endpoint", "guardrail", "deployment"}, nil)
-	limitDesc     = prometheus.NewDesc("belay_guardrail_limit", "A guardrail's limit: an absolute figure, or the factor on stable's.", []string{"endpoint", "guardrail", "deployment"}, nil)
-	unpagedDesc   = prometheus.NewDesc("belay_pages_undelivered", "Pages of rollouts carried here, and ends of pages, that the notifier did not take when it was last tried.", []string{"notifier"}, nil)
-	untakenDesc   = prometheus.NewDesc("belay_pages_untaken", "Pages of rollouts carried here that no notifier has taken.", nil, nil)
-	engineMetrics = []*prometheus.Desc{unpagedDesc, untakenDesc, rolloutsDesc, weightDesc, trustedDesc, heldDesc, valueDesc, verdictDesc, evidenceDesc, limitDesc}
+	rolloutsDesc = desc("rollouts", "Open rollouts that this replica carries, by phase.", "phase")
+	weightDesc   = desc("rollout_weight", "Confirmed weight of a deployment, in percent.", "endpoint", "deployment")
+	trustedDesc  = desc("lease_trusted_seconds",
+		"The least time that any of the leases held may still be acted on, at most an hour.")
+	heldDesc    = desc("rollouts_unreadable", "Rollouts left alone because this version cannot read them.")
+	valueDesc   = desc("guardrail_value", "A guardrail's estimate.", "endpoint", "guardrail", "deployment")
+	verdictDesc = desc("guardrail_verdict",
+		"1 for the guardrail's present verdict.", "endpoint", "guardrail", "deployment", "verdict")
+	evidenceDesc = desc("guardrail_evidence",
+		"Natural logarithm of the evidence for a breach.", "endpoint", "guardrail", "deployment")
+	limitDesc = desc("guardrail_limit",
+		"A guardrail's limit: an absolute figure, or the factor on stable's.", "endpoint", "guardrail", "deployment")
+	unpagedDesc = desc("pages_undelivered",
+		"Pages of rollouts carried here, and ends of pages, that the notifier did not take when it was last tried.",
+		"notifier")
+	untakenDesc = desc("pages_untaken", "Pages of rollouts carried here that no notifier has taken.")
+
+	engineMetrics = []*prometheus.Desc{
+		unpagedDesc, untakenDesc, rolloutsDesc, weightDesc, trustedDesc, heldDesc,
+		valueDesc, verdictDesc, evidenceDesc, limitDesc,
+	}
 )
+
+// desc describes one of Belay's gauges.
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("belay_"+name, help, labels, nil)
+}
 
 // Describe implements prometheus.Collector.
 func (e *Engine) Describe(ch chan<- *prometheus.Desc) {
@@ -150,7 +170,9 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 		gauge(trustedDesc, trusted.Seconds())
 	}
 	gauge(heldDesc, float64(held))
-	e.collectPages(func(name string, pages int) { gauge(unpagedDesc, float64(pages), name) }, func(pages int) { gauge(untakenDesc, float64(pages)) })
+	e.collectPages(
+		func(name string, pages int) { gauge(unpagedDesc, float64(pages), name) },
+		func(pages int) { gauge(untakenDesc, float64(pages)) })
 	phases := map[rollout.Phase]int{}
 	shown := map[rollout.EndpointRef]bool{}
 	for _, l := range lives {

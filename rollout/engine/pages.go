@@ -29,8 +29,9 @@ func (e *Engine) OpenPages(ctx context.Context, name string) ([]notifier.Notice,
 		if snap.State.Page == nil || !snap.State.Paging.Shows(name) {
 			continue
 		}
-		effect := rollout.Effect{ID: snap.Plan.PageKey(), Kind: rollout.EffectPage,
-			Notice: &rollout.Notice{Key: snap.Plan.PageKey(), Topic: rollout.TopicPage, Severity: "critical", Summary: snap.State.PageLine()}}
+		key := snap.Plan.PageKey()
+		effect := rollout.Effect{ID: key, Kind: rollout.EffectPage, Notice: &rollout.Notice{
+			Key: key, Topic: rollout.TopicPage, Severity: "critical", Summary: snap.State.PageLine()}}
 		open = append(open, notice.Of(snap.Plan, &snap.State, effect, e.external(), e.now()))
 	}
 	if n, ok := e.outage.Open(ctx, name); ok {
@@ -111,7 +112,8 @@ func (e *Engine) undeliveredPages() []unpaged {
 		}
 	}
 	slices.SortFunc(left, func(a, b unpaged) int {
-		return cmp.Or(cmp.Compare(a.rank(), b.rank()), a.Failures[0].Since.Compare(b.Failures[0].Since), strings.Compare(a.about, b.about))
+		return cmp.Or(cmp.Compare(a.rank(), b.rank()), a.Failures[0].Since.Compare(b.Failures[0].Since),
+			strings.Compare(a.about, b.about))
 	})
 	return left
 }
@@ -150,16 +152,19 @@ func (u unpaged) rank() int {
 func (u unpaged) String() string {
 	var failed []string
 	for _, f := range u.Failures {
-		failed = append(failed, fmt.Sprintf("%s fails since %s (tried %s): %s", f.Notifier, f.Since.UTC().Format(time.RFC3339), times(f.Tries), strings.TrimRight(f.Why, ". ")))
+		failed = append(failed, fmt.Sprintf("%s fails since %s (tried %s): %s",
+			f.Notifier, f.Since.UTC().Format(time.RFC3339), times(f.Tries), strings.TrimRight(f.Why, ". ")))
 	}
 	what := strings.Join(failed, "; ")
 	switch {
 	case u.Ended:
-		return fmt.Sprintf("the end of the page of %s was not taken: %s. Who was called there still believes that it is open: close it there", u.about, what)
+		return fmt.Sprintf("the end of the page of %s was not taken: %s. "+
+			"Who was called there still believes that it is open: close it there", u.about, what)
 	case u.untaken():
 		return fmt.Sprintf("the page of %s reached nobody: %s. It is tried again", u.about, what)
 	}
-	return fmt.Sprintf("the page of %s went to %s instead: %s. `belay doctor --notify` tries every notifier", u.about, u.TakenBy, what)
+	return fmt.Sprintf("the page of %s went to %s instead: %s. `belay doctor --notify` tries every notifier",
+		u.about, u.TakenBy, what)
 }
 
 // times is a number of tries in words.

@@ -36,7 +36,9 @@ func (e *Engine) Start(ctx context.Context, p *rollout.Plan) (snapshot rollout.S
 
 // begin makes the rollout. alone: nobody else starts one, so that a plan without a
 // rollout is nobody's and can be replaced.
-func (e *Engine) begin(ctx context.Context, p *rollout.Plan, alone bool) (snapshot rollout.Snapshot, created bool, err error) {
+func (e *Engine) begin(
+	ctx context.Context, p *rollout.Plan, alone bool,
+) (snapshot rollout.Snapshot, created bool, err error) {
 	p, err = e.keepPlan(ctx, p, alone)
 	if err != nil {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
@@ -52,7 +54,8 @@ func (e *Engine) begin(ctx context.Context, p *rollout.Plan, alone bool) (snapsh
 	}
 	before := rollout.Start(p, at)
 	s := e.cfg.next(p, before, ev)
-	first := rollout.Entry{Seq: 1, Epoch: 1, Owner: e.cfg.Owner, Version: e.cfg.Version, At: at, Events: []rollout.Event{ev}, Decisions: s.Last.Decisions}
+	first := rollout.Entry{Seq: 1, Epoch: 1, Owner: e.cfg.Owner, Version: e.cfg.Version, At: at,
+		Events: []rollout.Event{ev}, Decisions: s.Last.Decisions}
 	if c, ok := rollout.PhaseChanged(p, &before, &s); ok {
 		c.Decisions = len(first.Decisions)
 		first.Phases = []rollout.PhaseChange{c}
@@ -72,7 +75,8 @@ func (e *Engine) begin(ctx context.Context, p *rollout.Plan, alone bool) (snapsh
 	case err != nil:
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
 	}
-	e.log.Info("rollout started", "rollout", p.ID, "endpoint", p.Endpoint.Router+"/"+p.Endpoint.Name, "outcome", string(s.Phase))
+	e.log.Info("rollout started", "rollout", p.ID, "endpoint", p.Endpoint.Router+"/"+p.Endpoint.Name,
+		"outcome", string(s.Phase))
 	e.adopt(p.ID, p.Endpoint)
 	e.news.tell()
 	return rollout.Snapshot{Plan: p, State: s, Revision: uint64(rev)}, true, nil
@@ -122,12 +126,14 @@ func (e *Engine) keepPlan(ctx context.Context, p *rollout.Plan, alone bool) (*ro
 // when they are.
 func difference(a, b *rollout.Plan) string {
 	if a.Policy.Hash != b.Policy.Hash {
-		return fmt.Sprintf("it was started under policy %s (%.12s), not %s (%.12s)", a.Policy.Name, a.Policy.Hash, b.Policy.Name, b.Policy.Hash)
+		return fmt.Sprintf("it was started under policy %s (%.12s), not %s (%.12s)",
+			a.Policy.Name, a.Policy.Hash, b.Policy.Name, b.Policy.Hash)
 	}
 	x, errX := json.Marshal(a.Release)
 	y, errY := json.Marshal(b.Release)
 	if errX != nil || errY != nil || string(x) != string(y) {
-		return fmt.Sprintf("it was started for %s %s by %s, not for %s %s by %s", a.Release.Candidate, a.Release.Version, a.Release.Requester.ID,
+		return fmt.Sprintf("it was started for %s %s by %s, not for %s %s by %s",
+			a.Release.Candidate, a.Release.Version, a.Release.Requester.ID,
 			b.Release.Candidate, b.Release.Version, b.Release.Requester.ID)
 	}
 	return ""

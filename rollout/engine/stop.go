@@ -88,7 +88,8 @@ func (l *live) windUp() {
 		case rollout.EffectMeasure, rollout.EffectReadTraffic, rollout.EffectPreflight, rollout.EffectWake:
 			j.cancel(errStopping)
 			delete(l.jobs, k)
-		case rollout.EffectClaim, rollout.EffectRelease, rollout.EffectSetTraffic, rollout.EffectAsk, rollout.EffectTell, rollout.EffectPage:
+		case rollout.EffectClaim, rollout.EffectRelease, rollout.EffectSetTraffic,
+			rollout.EffectAsk, rollout.EffectTell, rollout.EffectPage:
 		}
 	}
 	l.flush = true

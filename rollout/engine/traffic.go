@@ -44,7 +44,7 @@ func (l *live) setTraffic(ctx context.Context, e rollout.Effect) (rollout.Event,
 		return noRouter(l.plan.Endpoint), true
 	}
 	if e.From == nil || e.To == nil {
-		return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailurePermanent, Message: "the effect names no split"}}, true
+		return notSent(rollout.FailurePermanent, "the effect names no split"), true
 	}
 	if e.Forward {
 		return l.raise(ctx, r, e)
@@ -94,16 +94,14 @@ func (l *live) raise(ctx context.Context, r *router, e rollout.Effect) (rollout.
 		}
 	}
 	if l.stopping() {
-		return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailureTransient,
-			Message: "not sent: the rollout was paused or held meanwhile"}}, true
+		return notSent(rollout.FailureTransient, "not sent: the rollout was paused or held meanwhile"), true
 	}
 	rec, err := l.e.admission.Read(ctx, l.plan.Endpoint)
 	if err != nil {
 		return rollout.Event{}, false
 	}
 	if rec.Active != l.id {
-		return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailurePermanent,
-			Message: fmt.Sprintf("the endpoint's record names %q, not this rollout", rec.Active)}}, true
+		return notSent(rollout.FailurePermanent, "the endpoint's record names %q, not this rollout", rec.Active), true
 	}
 	trusted := l.at.trusted()
 	if trusted < minTrust {
@@ -212,8 +210,7 @@ func (l *live) readTraffic(ctx context.Context, s rollout.State, describe bool) 
 		case ctx.Err() != nil:
 			return rollout.Event{}, false
 		default:
-			return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailureTransient,
-				Message: fmt.Sprintf("router %s was busy for %s", r.name, l.e.cfg.RouterTimeout)}}, true
+			return notSent(rollout.FailureTransient, "router %s was busy for %s", r.name, l.e.cfg.RouterTimeout), true
 		}
 	}
 	split, err := l.split(call, r)
@@ -248,16 +245,19 @@ func (l *live) compare(split rollout.Split) (lost bool) {
 	}
 	l.fresh = false
 	s := &l.s
-	if !s.Claimed || s.Stable == "" || s.Phase.Terminal() || s.Phase == rollout.PhaseRollingBack || s.Phase == rollout.PhaseSuspect {
+	if !s.Claimed || s.Stable == "" || s.Phase.Terminal() ||
+		s.Phase == rollout.PhaseRollingBack || s.Phase == rollout.PhaseSuspect {
 		return false
 	}
 	candidate := l.plan.Release.Candidate
 	// What a rollback leaves behind that the journal does not know of must not be put
 	// back as somebody else's change would be.
-	back := split.Equal(rollout.Split{Weights: map[string]int{s.Stable: 100}}) && s.Confirmed != nil && s.Confirmed.Weights[candidate] > 0
+	back := split.Equal(rollout.Split{Weights: map[string]int{s.Stable: 100}}) &&
+		s.Confirmed != nil && s.Confirmed.Weights[candidate] > 0
 	if back && l.plan.OnForeignChange == rollout.ForeignRestore {
 		l.fold(rollout.Event{Kind: rollout.EventSuspected, At: l.now(), Split: &split, Reason: fmt.Sprintf(
-			"The endpoint shows %s, as after a rollback, and the journal knows of none: records were lost, or somebody rolled it back by hand.", split)})
+			"The endpoint shows %s, as after a rollback, and the journal knows of none: "+
+				"records were lost, or somebody rolled it back by hand.", split)})
 		return true
 	}
 	if split.Weights[candidate] <= s.Allowed {
@@ -265,7 +265,8 @@ func (l *live) compare(split rollout.Split) (lost bool) {
 	}
 	for i := s.Step + 1; i < len(l.plan.Steps); i++ {
 		step := l.plan.Steps[i]
-		if step.Weight == 0 || !split.Equal(rollout.Split{Weights: map[string]int{candidate: step.Weight, s.Stable: 100 - step.Weight}}) {
+		of := rollout.Split{Weights: map[string]int{candidate: step.Weight, s.Stable: 100 - step.Weight}}
+		if step.Weight == 0 || !split.Equal(of) {
 			continue
 		}
 		l.fold(rollout.Event{Kind: rollout.EventSuspected, At: l.now(), Split: &split, Reason: fmt.Sprintf(
@@ -277,8 +278,13 @@ func (l *live) compare(split rollout.Split) (lost bool) {
 
 // noRouter answers for a router that the configuration does not name.
 func noRouter(ref rollout.EndpointRef) rollout.Event {
-	return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{
-		Kind: rollout.FailurePermanent, Message: fmt.Sprintf("router %q is not configured", ref.Router)}}
+	return notSent(rollout.FailurePermanent, "router %q is not configured", ref.Router)
+}
+
+// notSent answers for a call of the router that was not made.
+func notSent(kind rollout.FailureKind, format string, args ...any) rollout.Event {
+	return rollout.Event{Kind: rollout.EventTraffic,
+		Failure: &rollout.Failure{Kind: kind, Message: fmt.Sprintf(format, args...)}}
 }
 
 // failureOf says what can be done about a router's error.

@@ -32,8 +32,9 @@ func Of(p *rollout.Plan, s *rollout.State, e rollout.Effect, external string, at
 		return rollout.Told(sentence, flags, func(t time.Time) string { return instant(t, at) })
 	}
 	out := notifier.Notice{
-		Key: n.Key, Delivery: e.ID, Topic: notifier.Topic(n.Topic), Severity: notifier.Severity(n.Severity), Resolve: n.Resolve,
-		Ref: n.Ref, ThreadRef: n.ThreadRef, Summary: told(Clip(n.Summary, 200)), At: at, Rollout: view(p, s, external, told),
+		Key: n.Key, Delivery: e.ID, Topic: notifier.Topic(n.Topic), Severity: notifier.Severity(n.Severity),
+		Resolve: n.Resolve, Ref: n.Ref, ThreadRef: n.ThreadRef, Summary: told(Clip(n.Summary, 200)), At: at,
+		Rollout: view(p, s, external, told),
 	}
 	out.Rollout.BelayRollback = "belay rollback " + p.ID + " --reason '…'" + flags
 	if n.Question != nil {
@@ -67,7 +68,8 @@ func view(p *rollout.Plan, s *rollout.State, external string, told func(string) 
 		ID: p.ID, Policy: p.Policy.Name, Owner: p.Policy.Owner, Router: p.Endpoint.Router, Endpoint: p.Endpoint.Name,
 		Stable: s.Stable, Candidate: p.Release.Candidate, Version: p.Release.Version,
 		Requester: p.Release.Requester.ID, OnBehalfOf: p.Release.OnBehalfOf, Labels: p.Release.Labels,
-		Runbook: p.Policy.Annotations["runbook"], Phase: string(s.Phase), Reason: string(s.Reason), Sentence: told(s.Sentence),
+		Runbook: p.Policy.Annotations["runbook"],
+		Phase:   string(s.Phase), Reason: string(s.Reason), Sentence: told(s.Sentence),
 		WaitingFor: told(waitingFor(p, s)), ManualRollback: s.Manual, Started: s.Created, Server: external,
 	}
 	if s.Step >= 0 && s.Step < len(p.Steps) {
@@ -81,7 +83,8 @@ func view(p *rollout.Plan, s *rollout.State, external string, told func(string) 
 	}
 	if s.Reached < 0 {
 		for _, c := range s.Checks {
-			r.Checks = append(r.Checks, notifier.Check{Name: c.Check, OK: c.OK, Found: c.Found, Expected: c.Expected, Remedy: c.Remedy})
+			check := notifier.Check{Name: c.Check, OK: c.OK, Found: c.Found, Expected: c.Expected, Remedy: c.Remedy}
+			r.Checks = append(r.Checks, check)
 		}
 	}
 	for _, v := range s.Verdicts {
@@ -137,7 +140,8 @@ func question(p *rollout.Plan, s *rollout.State, q rollout.Question, at time.Tim
 		}
 	}
 	for _, a := range q.Answers {
-		out.Answers = append(out.Answers, notifier.Voiced{Who: cmp.Or(a.By.Name, a.By.ID), When: a.At, Approve: a.Approve, Reason: a.Reason})
+		voiced := notifier.Voiced{Who: cmp.Or(a.By.Name, a.By.ID), When: a.At, Approve: a.Approve, Reason: a.Reason}
+		out.Answers = append(out.Answers, voiced)
 	}
 	out.RequestsPerHour = requestsPerHour(s, out.FromWeight, out.ToWeight, at)
 	return out

@@ -173,7 +173,8 @@ func (w *Watch) Recall(ctx context.Context, before Trace) error {
 	told := page{SchemaVersion: record.SchemaVersion}
 	if err == nil {
 		if err := json.Unmarshal(rec.State, &told); err != nil || told.SchemaVersion > record.SchemaVersion {
-			w.Log.Error("page about the store not readable", "outcome", fmt.Sprintf("schema version %d: %v", told.SchemaVersion, err))
+			w.Log.Error("page about the store not readable",
+				"outcome", fmt.Sprintf("schema version %d: %v", told.SchemaVersion, err))
 			told = page{SchemaVersion: record.SchemaVersion}
 		}
 	}
@@ -223,7 +224,8 @@ func (w *Watch) Over(id string, written bool) {
 	defer w.mu.Unlock()
 	was, waits := w.waiting[id]
 	if delete(w.waiting, id); waits && written && len(w.waiting) == 0 {
-		w.Log.Info("store takes appends again", "outcome", fmt.Sprintf("after %s", time.Since(was.since).Round(time.Millisecond)))
+		w.Log.Info("store takes appends again",
+			"outcome", fmt.Sprintf("after %s", time.Since(was.since).Round(time.Millisecond)))
 	}
 	if w.written = w.written || written; written && id == w.page.Rollout {
 		w.settles = time.Time{}
@@ -338,7 +340,9 @@ func (w *Watch) Stop(ctx context.Context) {
 
 // owed is the next message to be sent, with the lock held.
 func (w *Watch) owed() *rollout.PageView {
-	i := slices.IndexFunc(w.page.Paging.Views, func(v rollout.PageView) bool { return v.Owed != "" && !v.NotBefore.After(w.Now()) })
+	i := slices.IndexFunc(w.page.Paging.Views, func(v rollout.PageView) bool {
+		return v.Owed != "" && !v.NotBefore.After(w.Now())
+	})
 	if i < 0 {
 		return nil
 	}
@@ -403,12 +407,13 @@ func (w *Watch) notice(ctx context.Context, name string) notifier.Notice {
 	w.mu.Lock()
 	p, summary := w.page, w.words()
 	w.mu.Unlock()
-	n := &rollout.Notice{Key: "store/" + w.Owner, Topic: rollout.TopicPage, Severity: "critical", Summary: summary, Ref: p.Refs[name]}
+	n := &rollout.Notice{Key: "store/" + w.Owner, Topic: rollout.TopicPage, Severity: "critical",
+		Summary: summary, Ref: p.Refs[name]}
 	id := p.Outage
 	if !p.Open {
 		n.Severity, n.Resolve, n.Summary = "info", true, "Belay's store takes appends again."
 		if p.Since.IsZero() {
-			n.Summary = "Belay's store takes appends: if people were called about it before belayd was started anew, that is over."
+			n.Summary = "Belay's store takes appends: if people were called before belayd was started anew, that is over."
 		}
 		id += "/end"
 	}
@@ -416,7 +421,8 @@ func (w *Watch) notice(ctx context.Context, name string) notifier.Notice {
 	if err != nil {
 		at = rollout.Snapshot{Plan: &rollout.Plan{ID: p.Rollout}} // It cannot be read, or is gone.
 	}
-	return notice.Of(at.Plan, &at.State, rollout.Effect{ID: id, Kind: rollout.EffectPage, Notice: n}, w.External(), w.Now())
+	effect := rollout.Effect{ID: id, Kind: rollout.EffectPage, Notice: n}
+	return notice.Of(at.Plan, &at.State, effect, w.External(), w.Now())
 }
 
 // words are what people are told of the outage, with the lock held.
@@ -424,10 +430,12 @@ func (w *Watch) words() string {
 	since := w.page.Since.UTC().Format(time.RFC3339)
 	if len(w.waiting) == 1 {
 		for id := range w.waiting {
-			return fmt.Sprintf("Belay's store takes no appends of rollout %s since %s: it is frozen, a rollback still works. %s", id, since, w.cause)
+			return fmt.Sprintf("Belay's store takes no appends of rollout %s since %s: "+
+				"it is frozen, a rollback still works. %s", id, since, w.cause)
 		}
 	}
-	return fmt.Sprintf("Belay's store takes no appends since %s: rollouts are frozen, rollbacks still work. %s", since, w.cause)
+	return fmt.Sprintf("Belay's store takes no appends since %s: rollouts are frozen, rollbacks still work. %s",
+		since, w.cause)
 }
 
 // Open is the page as it is open at the named notifier, for one that ends pages unless

@@ -137,7 +137,8 @@ func DecodeEndpoint(ref rollout.EndpointRef, rec store.Record) (r rollout.Endpoi
 		return r, fmt.Errorf("decode endpoint %s/%s: %w", ref.Router, ref.Name, err)
 	}
 	if r.SchemaVersion > SchemaVersion {
-		return r, fmt.Errorf("decode endpoint %s/%s: schema version %d: %w", ref.Router, ref.Name, r.SchemaVersion, rollout.ErrFormat)
+		return r, fmt.Errorf("decode endpoint %s/%s: schema version %d: %w",
+			ref.Router, ref.Name, r.SchemaVersion, rollout.ErrFormat)
 	}
 	return r, nil
 }
