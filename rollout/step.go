@@ -3,6 +3,7 @@ package rollout
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -140,9 +141,29 @@ func (m *machine) hold(h Hold, rule string) {
 			h.Also = append(h.Also, o.Group)
 		}
 	}
-	m.s.Hold = &h
 	m.decide(Decision{Kind: DecisionHold, Guardrail: h.Guardrail, Reason: h.Reason, Rule: rule, Sentence: h.Sentence, Verdicts: m.s.Verdicts})
+	if m.s.Phase == PhaseSuspect {
+		m.doubt(h)
+		return
+	}
+	m.s.Hold = &h
 	m.enter(PhaseHeld, h.Reason, h.Sentence)
+}
+
+// besides stands in the sentence of a suspicion before what would hold besides.
+const besides = " Besides: "
+
+// doubt keeps a suspicion that something else would hold besides: a person still decides
+// on the suspicion, and is called anew, for both.
+func (m *machine) doubt(h Hold) {
+	o := *m.s.Hold
+	first, _, _ := strings.Cut(o.Sentence, besides)
+	o.Since, o.Sentence = h.Since, strings.TrimRight(first, ".")+"."+besides+h.Sentence
+	if o.Also = h.Also; h.Group != "" && !slices.Contains(o.Also, h.Group) {
+		o.Also = append(o.Also, h.Group)
+	}
+	m.s.Hold = &o
+	m.enter(PhaseSuspect, o.Reason, o.Sentence)
 }
 
 // resumeSelf ends a hold that ends by itself: everything is seen again.
