@@ -65,6 +65,7 @@ func (c *checker) check() {
 	c.guardrails()
 	c.steps()
 	c.budget()
+	c.patience()
 	c.windows()
 	c.preflight()
 	c.notifiers()

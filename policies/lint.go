@@ -45,9 +45,11 @@ const (
 	WarnUnusedGate     = "W121"
 	WarnSelfApproval   = "W122"
 	WarnFrozen         = "W123"
+	WarnFlaps          = "W129"
 	WarnNoPage         = "W130"
 	WarnNoRunbook      = "W131"
 	WarnNoWayBack      = "W132"
+	WarnCountsFrom     = "W133"
 )
 
 // descriptions say what the codes mean.
@@ -92,6 +94,8 @@ var descriptions = map[string]string{
 	WarnUnusedGate:     "No step requires the approval.",
 	WarnSelfApproval:   "Who asked for the release may approve it.",
 	WarnFrozen:         "Every window of the next year lies within a freeze.",
+	WarnFlaps:          "It is so short that a single late or missing reading counts as blindness.",
+	WarnCountsFrom:     "It counts from when after is over, and not from when the data went missing.",
 	WarnNoPage:         "Nobody is called when a human must act.",
 	WarnNoRunbook:      "There is no annotation runbook for whoever is called.",
 	WarnNoWayBack:      "Nothing checks before the first step that stable could take all traffic back.",
@@ -169,6 +173,7 @@ func (c *checker) lintPolicy(d *Document) {
 		if m.m.Then == analysis.ActionPage && m.m.RollbackAfter == 0 {
 			c.warn(m.path, WarnMissing, "", "")
 		}
+		c.lintPatience(m.path, m.m, s.Interval)
 	}
 	if s.FalseRollback >= 0.05 {
 		c.warn("spec.falseRollback", WarnManyFalse, "", "")

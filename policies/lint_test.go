@@ -50,6 +50,8 @@ func TestWarnings(t *testing.T) {
 		{WarnShortLadder, "weight: 100%", "weight: 90%"},
 		{WarnUndecided, "  bake:", "  onUndecided: promote\n  bake:"},
 		{WarnMissing, "  bake:", "  onNoData: {then: page, rollbackAfter: never}\n  bake:"},
+		{WarnFlaps, "  bake:", "  onSourceError: {after: 30s, then: hold, rollbackAfter: never}\n  bake:"},
+		{WarnCountsFrom, "  bake:", "  onNoData: {after: 10m, then: hold, rollbackAfter: 1m}\n  bake:"},
 		{WarnManyFalse, "  bake:", "  falseRollback: 5%\n  bake:"},
 		{WarnMirror, "steps: [", "steps: [{mirror: 60%}, "},
 		{WarnNoCounter, "    cpu: {source: prom", "    failures: {source: prom, counts: {total: 'job:requests:rate5m', bad: b, deployment: d}}\n    cpu: {source: prom"},
@@ -182,5 +184,24 @@ func TestErrorsAndWarningsTogether(t *testing.T) {
 	}
 	if want := []string{WarnNoPage, WarnQuorum, CodeValue}; p != nil || !slices.Equal(codes, want) {
 		t.Errorf("got %v, want %v:\n%s", codes, want, ps.Text())
+	}
+}
+
+// A rule on missing readings that a source can never keep is refused, with one that it
+// can; one that a single late reading breaks is warned of.
+func TestPatience(t *testing.T) {
+	const lag = 3 * time.Minute
+	env := config()
+	env.Lags = map[string]time.Duration{"prom": lag}
+	for _, tt := range []struct{ after, want string }{
+		{"2m", "spec.onNoData.after: readings of prom are always 3m old or older, so the candidate would be missing for ever (got 2m); write at least 3m45s"},
+		{"3m", "would be missing for ever"},
+		{"3m30s", "W129: spec.onNoData.after: it is so short that a single late or missing reading counts as blindness (got 3m30s); write at least 3m45s: more than two intervals after what prom is always behind, 3m"},
+		{"3m45s", ""},
+	} {
+		_, ps := parse(t, strings.Replace(clean, "  bake:", "  onNoData: {after: "+tt.after+", then: hold, rollbackAfter: 10m}\n  bake:", 1), env)
+		if text := ps.Text(); !strings.Contains(text, tt.want) || (tt.want == "") != (text == "") {
+			t.Errorf("after %s: got %q, want %q", tt.after, text, tt.want)
+		}
 	}
 }

@@ -37,6 +37,8 @@ type Environment struct {
 	// Dialects are the languages of sources that differ from their kind's: "prom" to
 	// "metricsql".
 	Dialects map[string]string
+	// Lags are how old the youngest reading of a source always is, where that is known.
+	Lags map[string]time.Duration
 	// Now is when the policy is read; zero where nothing shall depend on it.
 	Now time.Time
 	// Metrics are the definitions that all policies share.

@@ -64,6 +64,9 @@ import (
 	"github.com/belayd/belay/analysis/promql"
 )
 
+// DefaultLag is how long a minute's figure may take to arrive, where the configuration does not say.
+const DefaultLag = 3 * time.Minute
+
 // Config says whose metrics to read.
 type Config struct {
 	// Region is where the workspace is: westeurope.
@@ -130,7 +133,7 @@ func New(cfg Config) (*Source, error) {
 	}
 	cfg.Endpoint = cmp.Or(cfg.Endpoint, "https://"+cfg.Region+".metrics.monitor.azure.com")
 	cfg.Audience = cmp.Or(cfg.Audience, "https://metrics.monitor.azure.com")
-	cfg.Lag = cmp.Or(cfg.Lag, 3*time.Minute)
+	cfg.Lag = cmp.Or(cfg.Lag, DefaultLag)
 	cfg.MaxLookback = cmp.Or(cfg.MaxLookback, 6*time.Hour)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 30*time.Second)
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 16<<20)

@@ -51,6 +51,9 @@ import (
 	"github.com/belayd/belay/analysis/jsonpath"
 )
 
+// DefaultLag is how long data may take to arrive, where the configuration does not say.
+const DefaultLag = time.Minute
+
 // Config says what to ask.
 type Config struct {
 	// URL is the address, a template; it may hold secrets.
@@ -96,7 +99,7 @@ func New(cfg Config) (*Source, error) {
 		return nil, errors.New("new httpjson source: no HTTP client")
 	}
 	cfg.Timeout = cmp.Or(cfg.Timeout, 30*time.Second)
-	cfg.Lag = cmp.Or(cfg.Lag, time.Minute)
+	cfg.Lag = cmp.Or(cfg.Lag, DefaultLag)
 	cfg.Step = cmp.Or(cfg.Step, time.Second)
 	cfg.MaxLookback = cmp.Or(cfg.MaxLookback, time.Hour)
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 4<<20)

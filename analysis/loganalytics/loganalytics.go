@@ -79,6 +79,9 @@ import (
 	"github.com/belayd/belay/analysis/internal/azure"
 )
 
+// DefaultLag is how long rows may take to arrive, where the configuration does not say.
+const DefaultLag = 10 * time.Minute
+
 // Config says which workspace to ask.
 type Config struct {
 	// Workspace is the workspace's id, a GUID.
@@ -126,7 +129,7 @@ var guid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{1
 func New(cfg Config) (*Source, error) {
 	const public = "https://api.loganalytics.io"
 	cfg.Endpoint, cfg.Audience = cmp.Or(cfg.Endpoint, public), cmp.Or(cfg.Audience, public)
-	cfg.Lag = cmp.Or(cfg.Lag, 10*time.Minute)
+	cfg.Lag = cmp.Or(cfg.Lag, DefaultLag)
 	cfg.Step = cmp.Or(cfg.Step, time.Minute)
 	cfg.FreshWithin = cmp.Or(cfg.FreshWithin, 5*time.Minute)
 	cfg.MaxLookback = cmp.Or(cfg.MaxLookback, 6*time.Hour)

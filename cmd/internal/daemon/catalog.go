@@ -46,9 +46,10 @@ var errNotWhole = errors.New("the config, or a policy, cannot be used as a whole
 func (c *Config) Environment() *policies.Environment {
 	e := &policies.Environment{
 		Routers: kinds(routers, c.Routers), Sources: kinds(sources, c.Sources), Notifiers: kinds(notifiers, c.Notifiers),
-		Dialects: map[string]string{}, Metrics: c.Metrics, Now: time.Now(),
+		Dialects: map[string]string{}, Lags: map[string]time.Duration{}, Metrics: c.Metrics, Now: time.Now(),
 	}
 	for name, s := range c.Sources {
+		e.Lags[name] = s.lag()
 		if s.Prometheus != nil {
 			e.Dialects[name] = s.Prometheus.Dialect
 		}

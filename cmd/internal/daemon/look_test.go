@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/cmd/internal/bulkhead"
+	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 )
 
@@ -208,5 +211,26 @@ func TestJudgeable(t *testing.T) {
 		if ok, got := judgeable(&c.g, s); ok != c.ok || !strings.Contains(got, c.says) {
 			t.Errorf("%+v: got %v, %q; want %v, %q", c.stable, ok, got, c.ok, c.says)
 		}
+	}
+}
+
+// tardy is a source whose data come late.
+type tardy struct{ analysis.Source }
+
+// Behind says how late.
+func (tardy) Behind(analysis.Metric) time.Duration { return 40 * time.Second }
+
+// How late a source's data usually are is shown also from behind the bulkhead.
+func TestLookShowsLateness(t *testing.T) {
+	b, err := bulkhead.New(slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := looker{sources: map[string]analysis.Source{"prom": b.Source("prom", tardy{})}}
+	now := time.Now()
+	s := &sight{plan: &rollout.Plan{}, metric: analysis.Metric{Name: "failures", Source: "prom"}, serving: &seenServing{Serving: Serving{Stable: "blue"}}}
+	s.reading = analysis.Reading{Status: analysis.StatusOK, From: now.Add(-time.Minute), To: now.Add(-30 * time.Second), Stable: analysis.Sample{Fresh: true}}
+	if m := l.metric(s, now, ""); m.UsuallyBehind != "40s" || m.Behind != "30s" {
+		t.Errorf("got %+v, want 30s behind and usually 40s", m)
 	}
 }

@@ -36,7 +36,7 @@ func (l *looker) metric(s *sight, now time.Time, failed string) api.MetricLook {
 		if i, ok := bulkhead.As[interval](l.sources[s.metric.Source]); ok {
 			m.ScrapeInterval = shortDuration(i.ScrapeInterval(s.metric))
 		}
-		if i, ok := l.sources[s.metric.Source].(lagging); ok {
+		if i, ok := bulkhead.As[lagging](l.sources[s.metric.Source]); ok {
 			m.UsuallyBehind = shortDuration(i.Behind(s.metric).Round(time.Second))
 		}
 		m.Stable = deployment(s.serving.Stable, r, r.Stable)

@@ -83,6 +83,22 @@ type HTTPJSONSource struct {
 	HTTP    policies.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
+// lag is how old the source's youngest reading always is: as configured, or by itself; 0
+// where a reading ends where the data ends.
+func (c SourceConfig) lag() time.Duration {
+	switch {
+	case c.Prometheus != nil:
+		return c.Prometheus.Lag
+	case c.LogAnalytics != nil:
+		return cmp.Or(c.LogAnalytics.Lag, loganalytics.DefaultLag)
+	case c.AzureMonitor != nil:
+		return cmp.Or(c.AzureMonitor.Lag, azuremonitor.DefaultLag)
+	case c.HTTPJSON != nil:
+		return cmp.Or(c.HTTPJSON.Lag, httpjson.DefaultLag)
+	}
+	return 0
+}
+
 // sources is the list of the sources there are.
 var sources = []adapter[SourceConfig, analysis.Source]{
 	{"prometheus", func(c SourceConfig) bool { return c.Prometheus != nil }, buildPrometheus},
