@@ -103,7 +103,8 @@ type Deployment struct {
 	Reason string `json:"reason,omitempty"`
 	// Instances and Concurrency: how many, and how many requests each takes at a
 	// time.
-	Instances   int    `json:"instances,omitempty"`
-	Concurrency int    `json:"concurrency,omitempty"`
-	Version     string `json:"version,omitempty"`
+	Instances   int `json:"instances,omitempty"`
+	Concurrency int `json:"concurrency,omitempty"`
+	// Version is compared with a release's: "ranker:17", "v17" and "17" are one.
+	Version string `json:"version,omitempty"`
 }

@@ -28,10 +28,11 @@ type State struct {
 type Deployment struct {
 	Ready *bool `json:"ready,omitempty"`
 	// Reason says why it is not ready.
-	Reason      string  `json:"reason,omitempty"`
-	Instances   *int    `json:"instances,omitempty"`
-	Concurrency *int    `json:"concurrency,omitempty"`
-	Version     *string `json:"version,omitempty"`
+	Reason      string `json:"reason,omitempty"`
+	Instances   *int   `json:"instances,omitempty"`
+	Concurrency *int   `json:"concurrency,omitempty"`
+	// Version is compared with a release's, which is refused where it is another.
+	Version *string `json:"version,omitempty"`
 }
 
 // check reports what the contract does not allow in a state that was read.
