@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/rollout/unique"
 )
 
 // The bounds of a webhook's delivery: PagerDuty waits some seconds for the answer
@@ -98,7 +99,7 @@ func (c *Client) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var d delivery
-	if err := json.Unmarshal(body, &d); err != nil {
+	if err := errors.Join(json.Unmarshal(body, &d), unique.Fields(body, true)); err != nil {
 		http.Error(w, "not an event", http.StatusBadRequest)
 		return
 	}

@@ -159,6 +159,10 @@ func TestSignature(t *testing.T) {
 	if got := post(c, "{", signature(webhookSecret, "{")); got != http.StatusBadRequest {
 		t.Errorf("no JSON: got %d, want 400", got)
 	}
+	twice := strings.Replace(body, `"id":`, `"id":"E0","id":`, 1)
+	if got := post(c, twice, signature(webhookSecret, twice)); got != http.StatusBadRequest || twice == body {
+		t.Errorf("an id that stands twice: got %d, want 400", got)
+	}
 	deaf, _ := hearing(t, "", notifier.Reply{}, nil)
 	if got := post(deaf, body, signature("", body)); got != http.StatusNotFound {
 		t.Errorf("without a secret: got %d, want 404", got)

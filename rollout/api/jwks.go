@@ -18,6 +18,8 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/belayd/belay/rollout/unique"
 )
 
 // The bounds of a key set.
@@ -129,7 +131,11 @@ func (k *keySet) fetch(ctx context.Context, at string) (keys map[string]crypto.P
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&set); err != nil {
+	text, err := io.ReadAll(resp.Body)
+	if err == nil {
+		err = errors.Join(json.Unmarshal(text, &set), unique.Fields(text, false))
+	}
+	if err != nil {
 		return nil, "", errors.New("read keys: what the issuer answered is no key set")
 	}
 	keys = map[string]crypto.PublicKey{}

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/unique"
 )
 
 // The defaults and bounds of OIDC.
@@ -118,8 +120,22 @@ func (o *OIDC) Authenticate(r *http.Request) (Actor, error) {
 		return Actor{}, fmt.Errorf("%w: %w", unavailable("who you are cannot be checked now: the issuer of the token does not give its keys", 5*time.Second), away)
 	case err != nil:
 		return Actor{}, fmt.Errorf("%w: %s", ErrCredentials, reasonOf(err))
+	case !unambiguous(bearer):
+		return Actor{}, fmt.Errorf("%w: a claim stands twice in the token", ErrCredentials)
 	}
 	return o.actor(claims)
+}
+
+// unambiguous reports whether no field of a token's header or claims stands twice:
+// whoever issued it may have meant the other one.
+func unambiguous(token string) bool {
+	for _, part := range strings.Split(token, ".")[:2] {
+		text, err := base64.RawURLEncoding.DecodeString(part)
+		if err != nil || unique.Fields(text, false) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // An issuerError says that the issuer could not be asked.

@@ -203,6 +203,8 @@ func TestOIDCRefusals(t *testing.T) {
 		"unsigned":             {i.token(t, jwt.SigningMethodNone, "rsa", jwt.UnsafeAllowNoneSignatureType, nil), "signature"},
 		"public key as secret": {i.token(t, jwt.SigningMethodHS256, "rsa", publicDER, nil), "signature"},
 		"alg not pinned":       {i.token(t, jwt.SigningMethodRS512, "rsa", i.rsa, nil), "signature"},
+		"a claim twice":        {twice(t, i, `"sub":"u-18"`), "stands twice"},
+		"a claim twice within": {twice(t, i, `"more":{"a":1,"a":2}`), "stands twice"},
 		"the key of another":   {i.token(t, jwt.SigningMethodES256, "rsa", i.ec, nil), "signature"},
 	} {
 		_, err := o.Authenticate(bearer(c.token))
@@ -219,6 +221,22 @@ func TestOIDCRefusals(t *testing.T) {
 	if a, err := (Any{o, static}).Authenticate(bearer("a.b.c")); err != nil || a.Person.ID != "ci" {
 		t.Errorf("a token that only looks like a JWT: got %+v, %v", a, err)
 	}
+}
+
+// twice is a token of the issuer with more in its claims than a map can hold.
+func twice(t *testing.T, i *issuer, more string) string {
+	t.Helper()
+	parts := strings.Split(i.token(t, jwt.SigningMethodRS256, "rsa", i.rsa, nil), ".")
+	claims, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte("{"+more+","+string(claims[1:])))
+	signed, err := jwt.SigningMethodRS256.Sign(text, i.rsa)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text + "." + base64.RawURLEncoding.EncodeToString(signed)
 }
 
 // transport answers for an issuer without a socket, so that time can be faked.

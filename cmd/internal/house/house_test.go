@@ -103,8 +103,8 @@ var allowed = map[string][]string{
 // parent's contract is written in.
 var adapters = map[string][]string{
 	"analysis":        {"analysis", "analysis/internal/", "analysis/promql", "analysis/jsonpath"},
-	"rollout/traffic": {"rollout/traffic", "rollout"},
-	"notifier":        {"notifier"},
+	"rollout/traffic": {"rollout/traffic", "rollout", "rollout/unique"}, // what others send is read by one rule
+	"notifier":        {"notifier", "rollout/unique"},
 	"store":           {"store"},
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 
 	"github.com/belayd/belay/rollout/traffic"
+	"github.com/belayd/belay/rollout/unique"
 )
 
 const (
@@ -164,6 +165,10 @@ func (r *Router) list(ctx context.Context, address string) iter.Seq2[item, error
 			}
 			if err := json.Unmarshal(raw, &page); err != nil {
 				yield(item{}, errors.New("the list is not JSON"))
+				return
+			}
+			if err := unique.Fields(raw, false); err != nil {
+				yield(item{}, fmt.Errorf("the list: %w", err))
 				return
 			}
 			for _, text := range page.Value {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/rollout/traffic"
+	"github.com/belayd/belay/rollout/unique"
 )
 
 // The provisioning states that matter; the others are operations under way.
@@ -56,6 +57,9 @@ type properties struct {
 func parse(raw []byte) (*resource, error) {
 	top, props, err := open(raw)
 	if err != nil {
+		return nil, err
+	}
+	if err := unique.Fields(raw, false); err != nil {
 		return nil, err
 	}
 	e := &resource{raw: raw}

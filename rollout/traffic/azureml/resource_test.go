@@ -52,6 +52,7 @@ func TestParseRefuses(t *testing.T) {
 		{"state is no text", `{"properties":{"provisioningState":7}}`},
 		{"traffic twice", `{"properties":{"provisioningState":"Succeeded","traffic":{"blue":100},"Traffic":{"green":100}}}`},
 		{"properties twice", `{"properties":{"provisioningState":"Succeeded"},"properties":{"provisioningState":"Succeeded"}}`},
+		{"a deployment twice", `{"properties":{"provisioningState":"Succeeded","traffic":{"blue":0,"blue":100}}}`},
 		{"traffic is no map", `{"properties":{"provisioningState":"Succeeded","traffic":[1]}}`},
 		{"traffic in halves", `{"properties":{"provisioningState":"Succeeded","traffic":{"blue":99.5,"green":0.5}}}`},
 		{"traffic sums to 99", `{"properties":{"provisioningState":"Succeeded","traffic":{"blue":99}}}`},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout/traffic"
+	"github.com/belayd/belay/rollout/unique"
 )
 
 // statusError says what an answer's status means. It repeats neither body nor
@@ -63,6 +64,9 @@ func decode(h http.Header, body io.Reader, into any) error {
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
 		return fmt.Errorf("decode body: %w", plain(err))
+	}
+	if err := unique.Fields(raw, true); err != nil {
+		return fmt.Errorf("decode body: %w", err)
 	}
 	return nil
 }

@@ -67,6 +67,9 @@ func TestSplitRefusesMalformedAnswers(t *testing.T) {
 		{"quote in version", "application/json", `{"weights":{"blue":100},"version":"7\""}`, "printable"},
 		{"number as version", "application/json", `{"weights":{"blue":100},"version":7}`, "not of type"},
 		{"mirror 200", "application/json", `{"weights":{"blue":100},"mirror":{"green":200},"version":"7"}`, "want 0 to 100"},
+		{"weights twice", "application/json", `{"weights":{"blue":0,"green":100},"weights":{"blue":100},"version":"7"}`, "stands there twice"},
+		{"a weight twice", "application/json", `{"weights":{"blue":99,"blue":100},"version":"7"}`, "stands there twice"},
+		{"a field twice by case", "application/json", `{"weights":{"blue":100},"version":"7","Version":"8"}`, "stands there twice"},
 		{"endless", "application/json", `{"weights":{"blue":100},"version":"7","x":"` + strings.Repeat("x", 2<<20) + `"}`, "larger"},
 	}
 	for _, tt := range tests {
