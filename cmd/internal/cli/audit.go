@@ -21,9 +21,10 @@ func auditCommand() *command {
 			name: "verify", args: "[ID]", short: "Check the hash chain of a rollout's journal, or of all, and fold it again.", max: 1,
 			long: "Every entry names the hash of the one before and the hash of the state after it: an edited,\n" +
 				"missing or reordered entry breaks the chain. The events are folded again: what was decided must\n" +
-				"come out. With --store the stored state is checked as well. With --against a head that was kept\n" +
-				"elsewhere (belay audit head, belay_audit_head_info, the event belay.audit.head) a rollout that\n" +
-				"was deleted, a chain that was rewritten whole and an older copy of the store are noticed, too.",
+				"come out. With --store the stored states and the endpoints' records are checked as well. With\n" +
+				"--against a head that was kept elsewhere (belay audit head, belay_audit_head_info, the event\n" +
+				"belay.audit.head) a rollout that was deleted, a chain that was rewritten whole and an older copy\n" +
+				"of the store are noticed, too.",
 			examples: []string{"belay audit verify ID", "belay audit verify --store /var/lib/belay/belay.db", "belay audit verify --against 4711-12-9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
 			setup: func(f *flags) run {
 				from := f.source()
@@ -121,6 +122,8 @@ func auditVerify(ctx context.Context, e *env, r reader, ids []string, against, o
 	out := struct {
 		SchemaVersion int     `json:"schemaVersion"`
 		Audits        []audit `json:"audits"`
+		// Endpoints are those of a store that is verified whole.
+		Endpoints []endpointAudit `json:"endpoints,omitempty"`
 		// Deleted are rollouts that were listed and are not there any more.
 		Deleted []string `json:"deleted,omitempty"`
 		// Against is the comparison with a head, where one was given.
@@ -133,6 +136,17 @@ func auditVerify(ctx context.Context, e *env, r reader, ids []string, against, o
 		}
 	}
 	broken := 0
+	if s, ok := r.(*storeReader); ok && all {
+		var err error
+		if out.Endpoints, err = s.auditEndpoints(ctx); err != nil {
+			return err
+		}
+	}
+	for _, a := range out.Endpoints {
+		if a.Problem != "" {
+			broken++
+		}
+	}
 	for _, id := range ids {
 		a, err := verify(ctx, r, id)
 		if all && err == nil && len(a.Problems) > 0 {
@@ -162,6 +176,11 @@ func auditVerify(ctx context.Context, e *env, r reader, ids []string, against, o
 				fmt.Fprintf(w, "    %s\n", safe(p))
 			}
 		}
+		for _, a := range out.Endpoints {
+			if a.Problem != "" {
+				fmt.Fprintf(w, "%s  %s  %d entries\n    %s\n", safe(a.Endpoint), e.paint(red, "BROKEN"), a.Entries, a.Problem)
+			}
+		}
 		if c := out.Against; c != nil && c.Problem == "" {
 			fmt.Fprintf(w, "all as at the head %s\n", c.Head)
 		} else if c != nil {
@@ -173,7 +192,7 @@ func auditVerify(ctx context.Context, e *env, r reader, ids []string, against, o
 		return &codeError{exitError, errors.New("the store is not what it was at the head")}
 	}
 	if err == nil && broken > 0 {
-		return &codeError{exitError, fmt.Errorf("%d of %d journals are broken", broken, len(out.Audits))}
+		return &codeError{exitError, fmt.Errorf("%d of %d journals are broken", broken, len(out.Audits)+len(out.Endpoints))}
 	}
 	return err
 }
