@@ -121,7 +121,15 @@ func newIssuer(t *testing.T) *issuer {
 
 func (is *issuer) token(t *testing.T, subject, audience string, groups ...string) string {
 	t.Helper()
-	tok := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{"iss": is.URL, "sub": subject, "aud": audience, "exp": time.Now().Add(time.Minute).Unix(), "groups": groups})
+	return is.tokenUntil(t, time.Now().Add(time.Minute), subject, audience, groups...)
+}
+
+// leeway is for how long a token is taken after it has expired.
+const leeway = 30 * time.Second
+
+func (is *issuer) tokenUntil(t *testing.T, until time.Time, subject, audience string, groups ...string) string {
+	t.Helper()
+	tok := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{"iss": is.URL, "sub": subject, "aud": audience, "exp": until.Unix(), "groups": groups})
 	tok.Header["kid"] = "k1"
 	s, err := tok.SignedString(is.key)
 	if err != nil {

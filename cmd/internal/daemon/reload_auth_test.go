@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The issuer is away when somebody is given a name: its keys are known already, so
@@ -109,5 +110,72 @@ func TestReloadAuthority(t *testing.T) {
 	resumed := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
 	if got := ask(resumed); got == http.StatusOK {
 		t.Error("a resumed connection: got 200")
+	}
+}
+
+// Streams that are open end with the right that they were opened by: a token that
+// is taken out of the config, a client certificate that is, and a JWT that expires.
+// One whose right stays goes on.
+func TestOpenStreamsEnd(t *testing.T) {
+	is, p, dir := newIssuer(t), newEstate().place(t), t.TempDir()
+	authority := newAuthority(t)
+	authority.server(t, dir)
+	writePEM(t, filepath.Join(dir, "clients.pem"), "CERTIFICATE", authority.cert.Raw)
+	s := at(p, "ann", "bob")
+	with := func(clients string, tokens ...string) settings {
+		s.tokens = tokens
+		s.people = "  tls: {certFile: '" + dir + "/tls.crt', keyFile: '" + dir + "/tls.key'}\n" +
+			"  mtls: {clientCAFile: '" + dir + "/clients.pem', clients: [" + clients + "{name: other, commonName: other, roles: [view]}]}\n" +
+			"  oidc: {issuer: '" + is.URL + "', audience: belay, algorithms: [ES256], grants: [{everyone: true, roles: [view]}]}\n"
+		return s
+	}
+	b := run(t, with("{name: robot, commonName: robot, roles: [view]}, ", "ann", "bob"))
+	roots := x509.NewCertPool()
+	roots.AddCert(authority.cert)
+	open := func(bearer string, certs ...tls.Certificate) <-chan struct{} {
+		t.Helper()
+		c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, Certificates: certs}}}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+b.address+"/v1/events", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bearer != "" {
+			req.Header.Set("Authorization", "Bearer "+bearer)
+		}
+		resp, err := c.Do(req)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("open a stream: got %v, %v", resp, err)
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _ = io.Copy(io.Discard, resp.Body) // how it ends does not matter
+			_ = resp.Body.Close()
+		}()
+		return ended
+	}
+	cert, key := authority.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "robot"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	streams := map[string]<-chan struct{}{
+		"a JWT that expires":         open(is.tokenUntil(t, time.Now().Add(3*time.Second-leeway), "eve", "belay")),
+		"a token taken out":          open(tokenOf("bob")),
+		"a certificate taken out":    open("", tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}),
+		"a JWT that is still valid":  open(is.token(t, "eve", "belay")),
+		"a token that has its right": open(tokenOf("ann")),
+	}
+	b.take(with("", "ann"))
+	deadline := time.After(20 * time.Second)
+	for _, name := range []string{"a JWT that expires", "a token taken out", "a certificate taken out"} {
+		select {
+		case <-streams[name]:
+		case <-deadline:
+			t.Errorf("%s: 20 s later the stream goes on", name)
+		}
+	}
+	for _, name := range []string{"a JWT that is still valid", "a token that has its right"} {
+		select {
+		case <-streams[name]:
+			t.Errorf("%s: the stream has ended", name)
+		default:
+		}
 	}
 }
