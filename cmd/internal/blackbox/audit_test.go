@@ -48,7 +48,7 @@ func TestAuditAgainstHead(t *testing.T) {
 		change func(rec store.Record) (entry, state []byte)
 		says   string
 	}{
-		"nothing": {same, "all as at the head"},
+		"nothing":              {same, "all as at the head"},
 		"a rollout is deleted": {same, "there were 2 rollouts, of which it has 1"},
 		"a journal and its whole chain are rewritten": {rewritten(t, "rollout/"+first), "what the head covers has changed"},
 		"a cooldown is ended": {func(rec store.Record) ([]byte, []byte) {
