@@ -309,6 +309,20 @@ var serving = regexp.MustCompile(`msg=serving address=(\S+)`)
 // start starts belayd and waits until it serves.
 func (w *world) start() {
 	w.t.Helper()
+	select {
+	case a, ok := <-w.spawn():
+		if !ok {
+			w.t.Fatalf("belayd ended: %s", w.logs)
+		}
+		w.address = a
+	case <-time.After(30 * time.Second):
+		w.t.Fatal("belayd does not serve after 30 s")
+	}
+}
+
+// spawn starts belayd; address tells where it serves, and is closed when it ends.
+func (w *world) spawn() <-chan string {
+	w.t.Helper()
 	w.cmd = exec.Command(w.belayd, "--config", filepath.Join(w.dir, "belayd.yaml"))
 	w.cmd.Env = append(os.Environ(), w.env...)
 	out, err := w.cmd.StderrPipe()
@@ -330,15 +344,7 @@ func (w *world) start() {
 			w.logs.add(lines.Text())
 		}
 	}()
-	select {
-	case a, ok := <-address:
-		if !ok {
-			w.t.Fatalf("belayd ended: %s", w.logs)
-		}
-		w.address = a
-	case <-time.After(30 * time.Second):
-		w.t.Fatal("belayd does not serve after 30 s")
-	}
+	return address
 }
 
 // kill ends belayd with a signal and waits for it.

@@ -59,7 +59,8 @@ type Options struct {
 	Logger     *slog.Logger
 	// Reload, when it delivers, makes the config and all it names be read again.
 	Reload <-chan struct{}
-	// Ready is called once, when requests are served, with the address.
+	// Ready is called once, when requests are served, with the address; with "" when
+	// the address cannot be had yet and rollouts are carried all the same.
 	Ready func(addr string)
 	// Beat, where it is set, is called every BeatEvery as long as the daemon is
 	// not stuck: for a watchdog.
@@ -85,6 +86,8 @@ type daemon struct {
 	registry *prometheus.Registry
 	// bulkhead stands between the daemon and its adapters.
 	bulkhead *bulkhead.Bulkhead
+	// port is where requests come from beyond the machine's own socket.
+	port *serve.Port
 	// drift notices what endpoints show that no record explains.
 	drift *drift.Watch
 	// points are around adapters and store, in a build that has them.
@@ -154,11 +157,8 @@ func (d *daemon) run(ctx context.Context, config *Config, known faults) error {
 	if err != nil {
 		return err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", config.Listen)
-	if err != nil {
-		return fmt.Errorf("listen on %s: %w", config.Listen, err)
-	}
-	return d.serve(ctx, server, listener)
+	d.port = &serve.Port{Address: config.Listen, Log: d.log}
+	return d.serve(ctx, server, d.port.Try(ctx))
 }
 
 // build makes the first set, of whatever the config has that can be used, and the
@@ -198,7 +198,8 @@ func (d *daemon) build(c *Config, known faults) error {
 	return nil
 }
 
-// serve runs everything until ctx ends or something that must not end does.
+// serve runs everything until ctx ends or something that must not end does. Without
+// a listener it waits for one beside all else.
 func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Listener) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -217,7 +218,7 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 	}
 	// Requests under way end while the engine winds up, so that both share the time
 	// that a stop may take.
-	spawn("http", func(ctx context.Context) error { return web.Run(ctx, listener) })
+	spawn("http", func(ctx context.Context) error { return d.answer(ctx, web, listener) })
 	spawn("api", server.Run)
 	spawn("control", func(ctx context.Context) error { return d.control(ctx, handler) })
 	spawn("drill", d.drill.Run)
@@ -232,9 +233,13 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 			_, _ = d.registry.Gather() // that it comes to an end is what counts
 		}}.Run)
 	}
-	d.log.Info("serving", "address", listener.Addr().String(), "outcome", d.now().config.exposure(d.log))
+	address := "" // nobody gets in, but rollouts are carried
+	if listener != nil {
+		d.serving(listener)
+		address = listener.Addr().String()
+	}
 	if d.o.Ready != nil {
-		d.o.Ready(listener.Addr().String())
+		d.o.Ready(address)
 	}
 	// The engine runs last and is the reason for all the others.
 	err := d.engine.Run(ctx)
@@ -248,6 +253,21 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 		return cause
 	}
 	return nil
+}
+
+// answer serves requests, as soon as it can listen.
+func (d *daemon) answer(ctx context.Context, web *serve.Server, listener net.Listener) error {
+	if listener == nil {
+		if listener = d.port.Open(ctx); listener == nil {
+			return nil
+		}
+		d.serving(listener)
+	}
+	return web.Run(ctx, listener)
+}
+
+func (d *daemon) serving(listener net.Listener) {
+	d.log.Info("serving", "address", listener.Addr().String(), "outcome", d.now().config.exposure(d.log))
 }
 
 // server makes the API.
@@ -323,6 +343,11 @@ func (d *daemon) problems(context.Context) []string {
 	}
 	if space, err := d.store.Space(); err == nil && !space.Reserved {
 		out = append(out, "store: its reserve is missing, so that no step goes forward: "+space.Needs())
+	}
+	if d.port != nil {
+		if err := d.port.Err(); err != nil {
+			out = append(out, err.Error()+": tried again in the background; meanwhile belayd answers on its socket alone, "+d.now().config.socketPath())
+		}
 	}
 	if p := d.reloading.refusal(); p != "" {
 		out = append(out, p)
