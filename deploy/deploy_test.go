@@ -136,7 +136,7 @@ func TestConfigs(t *testing.T) {
 
 var (
 	metricName = regexp.MustCompile(`\bbelay_[a-z_]+`)
-	golden     = regexp.MustCompile(`(?m)^(counter|gauge|histogram) (belay_[a-z_]+)\{([^}]*)\}`)
+	golden     = regexp.MustCompile("(?m)^\\| (counter|gauge|histogram) \\| `(belay_[a-z_]+)\\{([^}]*)\\}`")
 	label      = regexp.MustCompile(`(belay_[a-z_]+)\{([^}]*)\}`)
 )
 
@@ -145,7 +145,7 @@ var (
 func metrics(t *testing.T) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
-	for _, m := range golden.FindAllStringSubmatch(read(t, "../cmd/internal/daemon/testdata/metrics.txt"), -1) {
+	for _, m := range golden.FindAllStringSubmatch(read(t, "reference/metrics.md"), -1) {
 		labels := append(strings.Split(m[3], ","), "job", "instance")
 		all[m[2]] = labels
 		if m[1] == "histogram" {

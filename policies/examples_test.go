@@ -70,6 +70,26 @@ func TestPublishedSchema(t *testing.T) {
 	golden(t, "policytest.schema.json", string(TestJSONSchema()))
 }
 
+// The reference is what the types say, and names every field and type of the schemas.
+func TestReference(t *testing.T) {
+	policy, err := Reference(JSONSchema(), "What a policy may say, generated from the types that read it; `belay policy schema` prints the same for editors.\n"+
+		"`policies/examples` shows each field in use.")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests, err := Reference(TestJSONSchema(), "What `belay policy test` runs; `belay policy schema --test` prints the same for editors.")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(policy) + "\n" + string(tests)
+	golden(t, "REFERENCE.md", page)
+	for _, name := range []string{"Guardrail", "onNoData", "requires", "maxExtend", "sourceDown", "## Spec", "**Required.**"} {
+		if !strings.Contains(page, name) {
+			t.Errorf("the reference lacks %q", name)
+		}
+	}
+}
+
 func compileSchema(t *testing.T, text []byte) *jsonschema.Schema {
 	t.Helper()
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))

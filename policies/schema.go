@@ -22,11 +22,17 @@ const TestSchemaID = "https://belay.example/schemas/policytest.schema.json"
 
 // TestJSONSchema returns the JSON Schema (2020-12) of policy tests.
 func TestJSONSchema() []byte {
+	return SchemaOf(reflect.TypeFor[TestFile](), TestSchemaID, "Belay policy test")
+}
+
+// SchemaOf returns the JSON Schema (2020-12) of a struct that Decode reads whole: of a
+// file of which nothing may be left out that it requires.
+func SchemaOf(t reflect.Type, id, title string) []byte {
 	g := &schemaWriter{defs: map[string]any{}}
-	root := g.object(reflect.TypeFor[TestFile]())
+	root := g.object(t)
 	root["$schema"] = dialect
-	root["$id"] = TestSchemaID
-	root["title"] = "Belay policy test"
+	root["$id"] = id
+	root["title"] = title
 	root["$defs"] = g.defs
 	return schemaText(root)
 }

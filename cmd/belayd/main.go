@@ -2,6 +2,7 @@
 //
 //	belayd --config FILE
 //	belayd check-config FILE
+//	belayd config-schema
 //	belayd backup --config FILE TO
 //
 // SIGHUP takes a changed config and what it names over; see package daemon.
@@ -22,6 +23,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	_ "time/tzdata" // policies name time zones, wherever belayd runs
 
@@ -42,7 +44,9 @@ const (
 
 const usage = `usage: belayd --config FILE [--log-format text|json] [--log-level debug|info|warn|error]
        belayd check-config FILE
+       belayd config-schema
        belayd backup FILE --config FILE
+       belayd version
 
 A changed config, policy or secret is taken over while belayd runs, within 5 s or
 at once on SIGHUP: whole, or not at all when anything is wrong with it.
@@ -51,13 +55,20 @@ at once on SIGHUP: whole, or not at all when anything is wrong with it.
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
+	if slices.ContainsFunc(args, func(a string) bool { return a == "--help" || a == "-help" || a == "-h" }) {
+		fmt.Fprint(stdout, usage)
+		return exitOK
+	}
 	if len(args) > 0 {
 		switch args[0] {
 		case "check-config":
 			return checkConfig(args[1:], stdout, stderr)
 		case "backup":
 			return backup(args[1:], stdout, stderr)
-		case "version":
+		case "config-schema":
+			_, _ = stdout.Write(daemon.ConfigSchema()) // a pipe that closes has read enough
+			return exitOK
+		case "version", "--version":
 			fmt.Fprintln(stdout, "belayd", version())
 			return exitOK
 		}
@@ -69,9 +80,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 	format := fs.String("log-format", "text", "text or json")
 	level := fs.String("log-level", "info", "debug, info, warn or error")
 	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return exitOK
-		}
 		return exitUsage
 	}
 	log, err := logger(stderr, *format, *level)

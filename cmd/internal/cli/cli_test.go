@@ -3,9 +3,11 @@ package cli
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,9 +38,30 @@ func TestHelp(t *testing.T) {
 	}
 	walk(commands(), nil)
 	golden(t, "help/belay.txt", s.want(exitOK, "--help"))
+	reference(t, s)
 	if a, b := s.want(exitOK, "help", "status"), s.want(exitOK, "status", "--help"); a != b {
 		t.Errorf("help status: got %q, want what status --help says", a)
 	}
+}
+
+// reference is the page of all commands, as their help says.
+func reference(t *testing.T, s *shell) {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("# The command line\n\nWhat `belay COMMAND --help` says, of every command, and the exit codes of all.\n\n")
+	fmt.Fprintf(&b, "```\n%s```\n", strings.TrimPrefix(codesHelp, "\n"))
+	var walk func(table []*command, path []string)
+	walk = func(table []*command, path []string) {
+		for _, c := range table {
+			words := append(slices.Clone(path), c.name)
+			if c.sub == nil {
+				fmt.Fprintf(&b, "\n## belay %s\n\n```\n%s```\n", strings.Join(words, " "), s.want(exitOK, append(words, "--help")...))
+			}
+			walk(c.sub, words)
+		}
+	}
+	walk(commands(), nil)
+	golden(t, "../../../../deploy/reference/cli.md", b.String())
 }
 
 // A wrong command line is told what is wrong and exits with 2, whatever it is.

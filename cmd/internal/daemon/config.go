@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -42,6 +43,15 @@ type Config struct {
 	file, look, dir string
 	// text is what the file says.
 	text []byte
+}
+
+// ConfigSchemaID is the identity of the JSON Schema of the config.
+const ConfigSchemaID = "https://belay.example/schemas/belayd.schema.json"
+
+// ConfigSchema returns the JSON Schema (2020-12) of the config, for completion and hover
+// text in editors.
+func ConfigSchema() []byte {
+	return policies.SchemaOf(reflect.TypeFor[Config](), ConfigSchemaID, "belayd's config")
 }
 
 // StoreConfig says where the records are kept; exactly one kind.

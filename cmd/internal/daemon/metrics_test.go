@@ -1,12 +1,16 @@
 package daemon
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,9 +21,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/belayd/belay/cmd/internal/bulkhead"
 	"github.com/belayd/belay/cmd/internal/notary"
+	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/events"
@@ -64,7 +71,7 @@ func (d *described) Register(c prometheus.Collector) error {
 		if strings.HasSuffix(m[1], "_total") {
 			kind = "counter" // of a collector of several
 		}
-		d.lines = append(d.lines, fmt.Sprintf("%s %s{%s} %s", kind, m[1], strings.Join(labels, ","), m[2]))
+		d.lines = append(d.lines, fmt.Sprintf("| %s | `%s{%s}` | %s |", kind, m[1], strings.Join(labels, ","), strings.ReplaceAll(m[2], "|", `\|`)))
 	}
 	return nil
 }
@@ -80,6 +87,73 @@ func (d *described) MustRegister(cs ...prometheus.Collector) {
 
 // Unregister implements prometheus.Registerer.
 func (d *described) Unregister(prometheus.Collector) bool { return false }
+
+// page compares a page of the reference with what the code says.
+func page(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("..", "..", "..", "deploy", "reference", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil { //nolint:gosec // it is there to be read
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got); -update rewrites it:\n%s", file, diff)
+	}
+}
+
+// The reference of the config is what the types say, and the schema that editors use
+// accepts the examples.
+func TestConfigReference(t *testing.T) {
+	text, err := policies.Reference(ConfigSchema(), "What belayd's config file may say, generated from the types that read it; `belayd config-schema` prints the\n"+
+		"same as a JSON Schema for editors. Nothing that is secret stands in it: each `…File` names a file of mode 0600 or stricter.\n"+
+		"`deploy/example/belayd.yaml` is a file to begin with.")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page(t, "configuration.md", string(text))
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(ConfigSchema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource(ConfigSchemaID, doc); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := c.Compile(ConfigSchemaID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples, err := filepath.Glob("../../../deploy/*/belayd.yaml")
+	if err != nil || len(examples) < 3 {
+		t.Fatalf("examples: got %q, %v, want some", examples, err)
+	}
+	for _, file := range examples {
+		b, err := os.ReadFile(file)
+		var v any
+		if err = errors.Join(err, yaml.Unmarshal(b, &v)); err != nil {
+			t.Fatal(err)
+		}
+		b, err = json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, err = jsonschema.UnmarshalJSON(bytes.NewReader(b)); err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(v); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+		v.(map[string]any)["listne"] = "x"
+		if schema.Validate(v) == nil {
+			t.Errorf("%s with a field that there is not: got no error", file)
+		}
+	}
+}
 
 // TestMetricsGolden pins every metric that belayd has of its own: name, kind,
 // labels and help. Dashboards and alert rules are written against them.
@@ -108,29 +182,15 @@ func TestMetricsGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	slices.Sort(d.lines)
-	got := strings.Join(d.lines, "\n") + "\n"
-	const golden = "testdata/metrics.txt"
-	if *update {
-		if err := os.MkdirAll("testdata", 0o750); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("metrics (-want +got); -update rewrites the golden:\n%s", diff)
-	}
+	got := "# belayd's metrics\n\nWhat `/metrics` shows, generated from what belayd registers. `deploy/prometheus` and `deploy/grafana` use them.\n\n" +
+		"| kind | metric and labels | meaning |\n|---|---|---|\n" + strings.Join(d.lines, "\n") + "\n"
+	page(t, "metrics.md", got)
 	// The names that are fixed, because people write them down.
 	for _, name := range []string{"rollouts{phase}", "rollout_weight{deployment,endpoint}", "guardrail_value{deployment,endpoint,guardrail}",
 		"guardrail_limit{deployment,endpoint,guardrail}", "guardrail_verdict{deployment,endpoint,guardrail,verdict}", "guardrail_evidence{deployment,endpoint,guardrail}",
 		"rollbacks_total{reason}", "decision_seconds{}", "source_reads_total{outcome,source}", "source_queries_total{source}",
 		"router_calls_total{outcome,router}", "notifications_total{notifier,outcome}", "store_append_seconds{}", "lease_trusted_seconds{}", "build_info{goversion,version}"} {
-		if !strings.Contains(got, " belay_"+name+" ") {
+		if !strings.Contains(got, "`belay_"+name+"`") {
 			t.Errorf("there is no metric belay_%s", name)
 		}
 	}
