@@ -253,24 +253,24 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, a Actor, same func(
 	}
 	id := snap.Plan.ID
 	act := rollout.NewID("act:"+id+":"+cmp.Or(a.Person.As, a.Person.ID), cmp.Or(key, rand.Text()))
-	ev, known, err := s.c.Engine.Delivered(r.Context(), id, act)
-	switch {
-	case err != nil:
-		return err
-	case known && !same(ev):
-		return fmt.Errorf("%s %q: %w", keyHeader, clip(key, 40), rollout.ErrDifferent)
-	case !known:
-		if ev, err = ask(snap); err != nil {
-			return err
+	var ev rollout.Event
+	once := func(now rollout.Snapshot, was *rollout.Event) (_ rollout.Event, err error) {
+		switch {
+		case was != nil && !same(*was):
+			return ev, fmt.Errorf("%s %q: %w", keyHeader, clip(key, 40), rollout.ErrDifferent)
+		case was != nil:
+			ev = *was
+			return ev, nil
 		}
-		if why := snap.Plan.Forbids(&snap.State, a, ev); why != "" {
-			return problem(http.StatusForbidden, TypeForbidden, "Not allowed", why)
-		}
-		ev = ev.For(&snap.State)
+		ev, err = ask(now)
 		ev.By = &a.Person
+		return ev, err
 	}
-	after, err := s.c.Engine.Deliver(r.Context(), id, act, ev)
+	after, err := s.c.Engine.Act(r.Context(), id, act, a, once)
+	var forbidden *rollout.ForbiddenError
 	switch {
+	case errors.As(err, &forbidden):
+		return problem(http.StatusForbidden, TypeForbidden, "Not allowed", forbidden.Why)
 	case errors.Is(err, rollout.ErrEnded):
 		if snap, err = s.find(r, a); err != nil {
 			return err

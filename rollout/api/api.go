@@ -40,8 +40,10 @@ type Engine interface {
 	Rollout(ctx context.Context, id string) (rollout.Snapshot, error)
 	Rollouts(ctx context.Context) iter.Seq2[rollout.Snapshot, error]
 	Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry, error]
-	Deliver(ctx context.Context, id, key string, ev rollout.Event) (rollout.Snapshot, error)
-	Delivered(ctx context.Context, id, key string) (ev rollout.Event, known bool, err error)
+	// Act hands a person's act to a rollout, once they may; ask says which, given the
+	// rollout as it is and the act that was taken up under the same key before.
+	Act(ctx context.Context, id, key string, who Actor,
+		ask func(s rollout.Snapshot, was *rollout.Event) (rollout.Event, error)) (rollout.Snapshot, error)
 	Changes(ctx context.Context, after uint64) iter.Seq2[rollout.Change, error]
 	// Erased yields the rollouts that are deleted from the call on, until ctx ends;
 	// it may miss some, and those that other processes delete.

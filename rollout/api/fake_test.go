@@ -145,35 +145,36 @@ func (e *fakeEngine) Journal(_ context.Context, id string) iter.Seq2[rollout.Ent
 	}
 }
 
-func (e *fakeEngine) Deliver(_ context.Context, id, key string, ev rollout.Event) (rollout.Snapshot, error) {
+func (e *fakeEngine) Act(
+	_ context.Context, id, key string, who Actor, ask func(rollout.Snapshot, *rollout.Event) (rollout.Event, error),
+) (rollout.Snapshot, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	snap, ok := e.rollouts[id]
-	switch {
-	case !ok:
+	if !ok {
 		return rollout.Snapshot{}, rollout.ErrNotFound
+	}
+	var was *rollout.Event
+	if before, ok := e.acts[key]; ok {
+		was = &before
+	}
+	ev, err := ask(*snap, was)
+	switch {
+	case err != nil:
+		return rollout.Snapshot{}, err
+	case was == nil && snap.Plan.Forbids(&snap.State, who, ev) != "":
+		return rollout.Snapshot{}, &rollout.ForbiddenError{Why: snap.Plan.Forbids(&snap.State, who, ev)}
 	case e.fail != nil:
 		return rollout.Snapshot{}, e.fail
-	}
-	if before, ok := e.acts[key]; ok {
-		if before.Reason != ev.Reason || before.Command != ev.Command {
-			return rollout.Snapshot{}, rollout.ErrDifferent
-		}
+	case was != nil:
 		return *snap, nil
-	}
-	if snap.State.Phase.Terminal() {
+	case snap.State.Phase.Terminal():
 		return rollout.Snapshot{}, rollout.ErrEnded
 	}
+	ev = ev.For(&snap.State)
 	e.acts[key] = ev
 	ev.Key, ev.At = key, snap.State.At.Add(time.Second)
 	return e.fold(id, ev), nil
-}
-
-func (e *fakeEngine) Delivered(_ context.Context, _, key string) (rollout.Event, bool, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	ev, ok := e.acts[key]
-	return ev, ok, nil
 }
 
 func (e *fakeEngine) Changes(ctx context.Context, after uint64) iter.Seq2[rollout.Change, error] {

@@ -95,9 +95,9 @@ func TestResumeNamesHold(t *testing.T) {
 		since := w.await("r1", time.Minute, func(s *rollout.State) bool { return s.Phase == rollout.PhasePaused }).Hold.Since
 		time.Sleep(time.Minute)
 		say("b", "resume")
-		ev, known, err := e.Delivered(t.Context(), "r1", actKey("chat", "b"))
-		if err != nil || !known || !ev.Hold.Equal(since) {
-			t.Errorf("the act: got hold %v, known %v, %v, want %v", ev.Hold, known, err, since)
+		act, known, err := e.act(t.Context(), "r1", actKey("chat", "b"))
+		if err != nil || !known || !act.event.Hold.Equal(since) {
+			t.Errorf("the act: got hold %v, known %v, %v, want %v", act.event.Hold, known, err, since)
 		}
 		say("b", "resume")
 		say("c", "pause")

@@ -30,53 +30,54 @@ func (e *Engine) answer(ctx context.Context, via string, a notifier.Answer) (not
 	if a.Command == "list" {
 		return e.listed(ctx, who)
 	}
-	s, err := e.Rollout(ctx, a.Rollout)
-	if err == nil && !mayView(s.Plan, who) {
-		err = ErrNotFound
-	}
-	if errors.Is(err, ErrNotFound) {
-		return refused("There is no rollout %s.", a.Rollout), nil
-	}
-	if err != nil {
-		return notifier.Reply{}, err
-	}
 	if a.Command == "status" {
+		s, err := e.Rollout(ctx, a.Rollout)
+		if err == nil && !mayView(s.Plan, who) {
+			err = ErrNotFound
+		}
+		if err != nil {
+			return replied(a, s, err)
+		}
 		return notifier.Reply{Accepted: true, Text: statusLine(&s)}, nil
 	}
-	key := actKey(via, a.ID)
-	ev, why := toEvent(s.Plan, a, onRecord(who))
-	if why == "" {
-		// What was taken up already is not judged by what became of the rollout since.
-		var known bool
-		if _, known, err = e.Delivered(ctx, a.Rollout, key); err != nil {
-			return notifier.Reply{}, err
+	ask := func(s rollout.Snapshot, _ *rollout.Event) (rollout.Event, error) {
+		if !mayView(s.Plan, who) {
+			return rollout.Event{}, ErrNotFound
 		}
-		if !known {
-			why, ev = s.Plan.Forbids(&s.State, who, ev), ev.For(&s.State)
+		ev, why := toEvent(s.Plan, a, onRecord(who))
+		if why != "" {
+			return ev, &rollout.ForbiddenError{Why: why}
 		}
+		return ev, nil
 	}
-	if why != "" {
-		return refused("Not accepted: %s.", strings.TrimRight(why, ".")), nil
-	}
-	return e.delivered(ctx, &s, key, ev)
-}
-
-// delivered hands an act over and says what came of it.
-func (e *Engine) delivered(
-	ctx context.Context, s *rollout.Snapshot, key string, ev rollout.Event,
-) (notifier.Reply, error) {
-	after, err := e.Deliver(ctx, s.Plan.ID, key, ev)
+	after, err := e.Act(ctx, a.Rollout, actKey(via, a.ID), who, ask)
 	var unrecorded *rollout.UnrecordedError
 	switch {
+	case errors.As(err, &unrecorded):
+		e.log.Error("order not recorded", "rollout", a.Rollout, "outcome", err.Error())
 	case errors.Is(err, ErrEnded):
-		return refused("Rollout %s has ended: %s.", s.Plan.ID, s.State.Phase), nil
+		if after, err = e.Rollout(ctx, a.Rollout); err == nil {
+			return refused("Rollout %s has ended: %s.", a.Rollout, after.State.Phase), nil
+		}
+	}
+	return replied(a, after, err)
+}
+
+// replied says what came of an act.
+func replied(a notifier.Answer, after rollout.Snapshot, err error) (notifier.Reply, error) {
+	var forbidden *rollout.ForbiddenError
+	var unrecorded *rollout.UnrecordedError
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return refused("There is no rollout %s.", a.Rollout), nil
+	case errors.As(err, &forbidden):
+		return refused("Not accepted: %s.", strings.TrimRight(forbidden.Why, ".")), nil
 	case errors.Is(err, ErrDifferent):
 		return refused("This was used for another answer before."), nil
 	case errors.Is(err, errPending):
 		return notifier.Reply{Accepted: true,
 			Text: "Recorded. It is taken up as soon as the store, or the replica that carries the rollout, answers."}, nil
 	case errors.As(err, &unrecorded):
-		e.log.Error("order not recorded", "rollout", s.Plan.ID, "outcome", err.Error())
 		reply := "Not accepted: the store does not take it, and nothing was done. Try again in a moment."
 		if unrecorded.Manual != "" {
 			reply += " To roll back by hand: " + unrecorded.Manual
@@ -87,7 +88,7 @@ func (e *Engine) delivered(
 	case after.State.Last.Ignored != "":
 		return refused("Not accepted: %s.", strings.TrimRight(after.State.Last.Ignored, ".")), nil
 	}
-	return notifier.Reply{Accepted: true, Text: fmt.Sprintf("Recorded. %s", statusLine(&after))}, nil
+	return notifier.Reply{Accepted: true, Text: "Recorded. " + statusLine(&after)}, nil
 }
 
 // heardFrom is who spoke through a notifier and what they may do.

@@ -32,16 +32,42 @@ type mark struct {
 	Ignored string `json:"ignored,omitempty"`
 }
 
-// Deliver hands a person's answer or command to a rollout. The act is created
-// once under the key, so that the same key is the same act, and is durable when
-// Deliver returns nil; the state returned is the one that the act led to, and its
-// Last.Ignored says why it changed nothing when that is so. ErrNotFound,
-// ErrEnded (the rollout takes no orders any more) and ErrDifferent (the key was
-// used for another act) are the caller's mistakes. The caller has checked that
-// the person is who they say and has the right to act.
+// An Ask says what somebody wants of a rollout as it is; was is the act that was
+// taken up under the same key before, nil when there is none. Its errors are its
+// caller's.
+type Ask = func(s rollout.Snapshot, was *rollout.Event) (rollout.Event, error)
+
+// Act hands a person's answer or command to a rollout, once they may: a
+// *rollout.ForbiddenError says why not. What was taken up already is not judged by
+// what became of the rollout since. For the rest it is Deliver; the caller has
+// checked that the person is who they say.
+func (e *Engine) Act(ctx context.Context, id, key string, who rollout.Actor, ask Ask) (rollout.Snapshot, error) {
+	return e.deliver(ctx, id, key, func(s rollout.Snapshot, was *rollout.Event) (rollout.Event, error) {
+		ev, err := ask(s, was)
+		if err != nil || was != nil {
+			return ev, err
+		}
+		if why := s.Plan.Forbids(&s.State, who, ev); why != "" {
+			return ev, &rollout.ForbiddenError{Why: why}
+		}
+		return ev.For(&s.State), nil
+	})
+}
+
+// Deliver hands an act to a rollout on behalf of whoever may everything. The act is
+// created once under the key, so that the same key is the same act, and is durable
+// when Deliver returns nil; the state returned is the one that the act led to, and
+// its Last.Ignored says why it changed nothing when that is so. ErrNotFound, ErrEnded
+// (the rollout takes no orders any more) and ErrDifferent (the key was used for
+// another act) are the caller's mistakes.
 func (e *Engine) Deliver(ctx context.Context, id, key string, ev rollout.Event) (rollout.Snapshot, error) {
+	return e.deliver(ctx, id, key, func(rollout.Snapshot, *rollout.Event) (rollout.Event, error) { return ev, nil })
+}
+
+// deliver is the one door of all acts.
+func (e *Engine) deliver(ctx context.Context, id, key string, ask Ask) (rollout.Snapshot, error) {
 	fail := func(err error) (rollout.Snapshot, error) {
-		return rollout.Snapshot{}, fmt.Errorf("deliver %s to rollout %s: %w", ev.Kind, id, err)
+		return rollout.Snapshot{}, fmt.Errorf("deliver to rollout %s: %w", id, err)
 	}
 	if !record.ValidID(key) {
 		key = actKey("", key)
@@ -50,22 +76,24 @@ func (e *Engine) Deliver(ctx context.Context, id, key string, ev rollout.Event) 
 	if err != nil {
 		return fail(err)
 	}
-	if !ev.IsAct() {
-		return fail(errors.New("not an answer or a command"))
-	}
-	ev.Key, ev.Effect, ev.Attempt = key, "", 0
-	if at := e.now(); ev.At.IsZero() || ev.At.After(at) {
-		ev.At = at
-	}
-	if ev, _, err = normal(ev); err != nil {
-		return fail(err)
-	}
 	l := e.live(id)
 	evicted, heard := l.forgotten()
 	old, known, err := e.act(ctx, id, key)
-	switch {
-	case err != nil:
+	if err != nil {
 		return fail(err)
+	}
+	var was *rollout.Event
+	if known {
+		was = &old.event
+	}
+	ev, err := ask(before, was)
+	if err != nil {
+		return rollout.Snapshot{}, err
+	}
+	if ev, err = e.asAct(ev, key); err != nil {
+		return fail(err)
+	}
+	switch {
 	case known && !sameAct(old.event, ev):
 		return fail(ErrDifferent)
 	case known:
@@ -91,14 +119,17 @@ func (e *Engine) Deliver(ctx context.Context, id, key string, ev rollout.Event) 
 	return e.foldedIn(ctx, id, ev)
 }
 
-// Delivered returns the act that was delivered to a rollout under the key; known
-// is false when there is none.
-func (e *Engine) Delivered(ctx context.Context, id, key string) (ev rollout.Event, known bool, err error) {
-	if !record.ValidID(key) {
-		key = actKey("", key)
+// asAct is the event as it is recorded under the key: not later than now.
+func (e *Engine) asAct(ev rollout.Event, key string) (rollout.Event, error) {
+	if !ev.IsAct() {
+		return ev, errors.New("not an answer or a command")
 	}
-	a, known, err := e.act(ctx, id, key)
-	return a.event, known, err
+	ev.Key, ev.Effect, ev.Attempt = key, "", 0
+	if at := e.now(); ev.At.IsZero() || ev.At.After(at) {
+		ev.At = at
+	}
+	ev, _, err := normal(ev)
+	return ev, err
 }
 
 // record creates the act, once.
