@@ -69,9 +69,9 @@ type Endpoint struct {
 
 // Missing is what happens when readings are missing.
 type Missing struct {
-	After         time.Duration   `yaml:"after" doc:"How long readings may be missing."`
+	After         time.Duration   `yaml:"after" doc:"How long readings may be missing, counted from the last usable one; then applied at most one interval and the call's timeout later. Data that are older than onNoData.after when they come are missing."`
 	Then          analysis.Action `yaml:"then" enum:"hold,rollback,page" doc:"What happens then."`
-	RollbackAfter Patience        `yaml:"rollbackAfter" doc:"How much later it is rolled back; never is a choice."`
+	RollbackAfter Patience        `yaml:"rollbackAfter" doc:"How much later it is rolled back, counted through late data and changing causes; never is a choice."`
 }
 
 // Step is a weight (or a mirror share) plus the time it bakes.
