@@ -31,6 +31,8 @@ type Baseline struct {
 	// Sample is a past of stable, for histograms (N, Buckets) and means (N, Sum,
 	// SumSq).
 	Sample Sample
+	// Lag is how old the source's readings are when they come.
+	Lag time.Duration
 	// Phi is the dispersion; 0 when it is not known and cannot be learnt.
 	Phi float64
 	// Instances is how many of stable's instances the source tells apart. With
@@ -40,8 +42,8 @@ type Baseline struct {
 }
 
 // A Forecast says what one guardrail can detect in one step, before anything
-// has moved. Times count from the step's start and are in reading time: the
-// source's lag comes on top.
+// has moved. Times count from the step's start to when the reading comes, which the
+// source's lag is a part of.
 type Forecast struct {
 	Guardrail string
 	Step      int
@@ -118,11 +120,16 @@ func (p *Panel) forecast(g *Guardrail, l Load, b Baseline, known bool) Forecast 
 	f.Mean = after(breach.MeanLooks(), x.every)
 	f.PassT90 = after(pass.Looks(0.9), x.every)
 	f.Grade = sequential.GradeOf(f.Power)
+	if f.T90 != never && f.PassT90 != never {
+		f.Hold = max(f.T90, f.PassT90) // of watched time, which late readings count all the same
+	}
+	for _, d := range []*time.Duration{&f.Median, &f.T90, &f.Mean, &f.PassT90} {
+		if *d != never {
+			*d += b.Lag
+		}
+	}
 	if f.Median != never {
 		f.Excess = x.excess * f.Median.Seconds()
-	}
-	if f.T90 != never && f.PassT90 != never {
-		f.Hold = max(f.T90, f.PassT90)
 	}
 	return f
 }

@@ -1,8 +1,10 @@
 package policies
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/belayd/belay/analysis"
@@ -37,9 +39,29 @@ func (o *Outlook) assume(p *Policy, plan *rollout.Plan, facts Facts) map[string]
 				o.Assumed = append(o.Assumed, text)
 			}
 		}
+		b.Lag = o.lag(m, p, facts)
 		base[m.Name] = b
 	}
 	return base
+}
+
+// KindLags are how old the readings of kinds of sources are that have none of the moment.
+var KindLags = map[string]time.Duration{"loganalytics": 10 * time.Minute, "azuremonitor": 3 * time.Minute}
+
+// lag is how old a metric's readings are when they come: as was seen, or else as the
+// only kind of source that has such a metric is by itself.
+func (o *Outlook) lag(m analysis.Metric, p *Policy, facts Facts) time.Duration {
+	if d, known := facts.Lags[m.Name]; known {
+		return d
+	}
+	ref := cmp.Or(p.Document.Spec.Metrics[m.Name].Builtin, m.Name)
+	b, _ := FindBuiltin(strings.TrimPrefix(ref, "builtin/"))
+	if len(b.Sources) != 1 || KindLags[b.Sources[0]] == 0 {
+		return 0
+	}
+	d := KindLags[b.Sources[0]]
+	o.Assumed = append(o.Assumed, fmt.Sprintf("readings of %s are %s old when they come", m.Name, formatDuration(d)))
+	return d
 }
 
 // apart notes how many instances of stable the source tells apart: from several the

@@ -47,14 +47,14 @@ func forecast(plan *rollout.Plan, base map[string]analysis.Baseline, i, weight i
 		if !counts {
 			whole[k] = rest[k]
 		}
-		whole[k] = settled(whole[k], plan.Settle, counts)
+		whole[k] = settled(whole[k], plan.Settle, base[plan.Panel.Guardrails[g].Metric].Lag, counts)
 	}
 	return whole
 }
 
 // settled is a forecast that counts from the end of settling, told from the
 // step's start; counts are judged for a breach meanwhile.
-func settled(f analysis.Forecast, settle time.Duration, counts bool) analysis.Forecast {
+func settled(f analysis.Forecast, settle, lag time.Duration, counts bool) analysis.Forecast {
 	if f.Reason != "" {
 		return f
 	}
@@ -65,7 +65,7 @@ func settled(f analysis.Forecast, settle time.Duration, counts bool) analysis.Fo
 		f.Median, f.T90, f.Mean = later(f.Median, settle), later(f.T90, settle), later(f.Mean, settle)
 	}
 	if f.PassT90 = later(f.PassT90, settle); f.T90 >= 0 && f.PassT90 >= 0 {
-		f.Hold = max(f.T90, f.PassT90)
+		f.Hold = max(f.T90, f.PassT90) - lag // of watched time, which late readings count all the same
 	}
 	return f
 }

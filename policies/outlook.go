@@ -19,6 +19,9 @@ type Facts struct {
 	PerSecond float64
 	// Baselines are how stable does, by metric, as read from the source.
 	Baselines map[string]analysis.Baseline
+	// Lags are how old the sources' readings are when they come, by metric, as far as
+	// that was seen or configured.
+	Lags map[string]time.Duration
 	// Rollback is the command that rolls back by hand.
 	Rollback string
 	// Instances and Concurrency are the candidate's; 0 when unknown.

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -145,5 +146,30 @@ func TestOutlookChecks(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("got:\n%swant %q in it", b.String(), want)
 		}
+	}
+}
+
+// How late readings come is a part of when a regression is detected and of what it costs,
+// as it was read, or as the source is by itself.
+func TestOutlookCountsLateness(t *testing.T) {
+	p, ps := parse(t, clean, config())
+	if p == nil {
+		t.Fatal(ps.Text())
+	}
+	plan, err := p.Compile(rollout.Release{Policy: "recommendations", Candidate: "green", Version: "17"}, "r1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge := func(facts Facts) JudgeAhead {
+		facts.PerSecond = 200
+		return Foresee(p, plan, facts).Steps[0].Judges[0]
+	}
+	const lag = 10 * time.Minute
+	soon, late := judge(Facts{}), judge(Facts{Lags: map[string]time.Duration{"failures": lag}})
+	if late.Guardrail != "failures" || time.Duration(late.Median-soon.Median) != lag || time.Duration(late.T90-soon.T90) != lag || time.Duration(late.Pass-soon.Pass) != lag {
+		t.Errorf("got %+v and, ten minutes late, %+v, want each time ten minutes later", soon, late)
+	}
+	if want := soon.Excess * float64(late.Median) / float64(soon.Median); math.Abs(late.Excess-want) > 2 || late.Grade != soon.Grade || late.hold != soon.hold {
+		t.Errorf("got an excess of %v, grade %s and a bake of %s, want %v and otherwise what %+v has", late.Excess, late.Grade, late.hold, want, soon)
 	}
 }

@@ -136,12 +136,16 @@ func (p *planner) askSources(ctx context.Context, e *env) error {
 	// A source may know stable and fail over a candidate that is not there yet.
 	rs := daemon.Ask(ctx, p.source, qs)
 	p.askAlone(ctx, qs, rs)
-	p.facts.Baselines = map[string]analysis.Baseline{}
+	p.facts.Baselines, p.facts.Lags = map[string]analysis.Baseline{}, map[string]time.Duration{}
 	given, load := p.facts.PerSecond, 0.0
 	var telling []string
 	for i, m := range p.plan.Panel.Metrics {
 		of := rs[len(spans)*i : len(spans)*(i+1)]
 		long := of[0]
+		if lag := to.Sub(long.To).Round(time.Second); long.Status == analysis.StatusOK && long.To.After(long.From) && lag > 0 {
+			p.facts.Lags[m.Name] = lag
+			p.facts.Known = append(p.facts.Known, fmt.Sprintf("readings of %s are %s old when they come", m.Name, lag))
+		}
 		b, ok := policies.BaselineOf(m, long)
 		if !ok {
 			if m.Kind() != analysis.KindValue && !m.Rate() || long.Status != analysis.StatusOK {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -14,7 +15,9 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/azuremonitor"
 	"github.com/belayd/belay/analysis/httpjson"
+	"github.com/belayd/belay/analysis/loganalytics"
 	"github.com/belayd/belay/policies"
 )
 
@@ -162,5 +165,13 @@ func TestRecipes(t *testing.T) {
 				v.partly = false
 			}
 		})
+	}
+}
+
+// What plans take kinds of sources to lag by is what the sources do.
+func TestKindLags(t *testing.T) {
+	want := map[string]time.Duration{"loganalytics": loganalytics.DefaultLag, "azuremonitor": azuremonitor.DefaultLag}
+	if !maps.Equal(policies.KindLags, want) {
+		t.Errorf("got %v, want %v", policies.KindLags, want)
 	}
 }
