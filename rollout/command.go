@@ -200,7 +200,7 @@ func (m *machine) extend() {
 	sentence := fmt.Sprintf("The bake of step %s is %s longer, by %s.", m.stepName(), d, by)
 	switch {
 	case m.s.Phase == PhaseHeld && m.s.Hold != nil && m.s.Hold.Self:
-		sentence += " The rollout stays held until the readings are back."
+		sentence += fmt.Sprintf(" The rollout stays held and waits for %s.", m.s.Hold.WaitsFor())
 	case m.s.Phase == PhaseHeld, m.s.Phase == PhasePaused, m.s.Phase == PhaseSuspect:
 		sentence += fmt.Sprintf(" The rollout stays %s until somebody resumes it.", m.s.Phase)
 	}

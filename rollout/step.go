@@ -166,6 +166,21 @@ func (m *machine) doubt(h Hold) {
 	m.enter(PhaseSuspect, o.Reason, o.Sentence)
 }
 
+// WaitsFor is what ends the hold, in words for people.
+func (h *Hold) WaitsFor() string {
+	switch {
+	case h == nil || !h.Self:
+		return "a person"
+	case h.Reason == ReasonRouter:
+		return "the endpoint to be readable"
+	case h.Reason == ReasonNotReady:
+		return "stable and the candidate to be ready"
+	case h.Reason == ReasonWayBack:
+		return "stable to have its instances back, or a person who promotes"
+	}
+	return "the readings to come back"
+}
+
 // resumeSelf ends a hold that ends by itself: everything is seen again.
 func (m *machine) resumeSelf() {
 	sentence := "The readings are back; what was watched before still counts."

@@ -311,10 +311,7 @@ func waitingFor(p *rollout.Plan, s rollout.State) string {
 		}
 		return strings.Join(open, ", ")
 	case rollout.PhaseHeld, rollout.PhasePaused, rollout.PhaseSuspect:
-		if s.Hold != nil && s.Hold.Self {
-			return waitingHeld(s.Hold.Reason)
-		}
-		return "a person"
+		return s.Hold.WaitsFor()
 	case rollout.PhaseShifting:
 		return "the endpoint to show the new weights"
 	case rollout.PhaseRollingBack:
@@ -327,20 +324,6 @@ func waitingFor(p *rollout.Plan, s rollout.State) string {
 	case rollout.PhasePreflight, rollout.PhasePromoted, rollout.PhaseRolledBack, rollout.PhaseStopped, rollout.PhaseRefused:
 	}
 	return ""
-}
-
-// waitingHeld is for what a hold waits that ends by itself.
-func waitingHeld(why rollout.Reason) string {
-	switch why {
-	case rollout.ReasonRouter:
-		return "the endpoint to be readable"
-	case rollout.ReasonNotReady:
-		return "stable and the candidate to be ready"
-	case rollout.ReasonWayBack:
-		return "stable to have its instances back, or a person who promotes"
-	default:
-		return "the readings to come back"
-	}
 }
 
 // waitingBaking says what a baking step still lacks.

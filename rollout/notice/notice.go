@@ -116,10 +116,7 @@ func waitingFor(p *rollout.Plan, s *rollout.State) string {
 		}
 		return "a window"
 	case rollout.PhaseHeld, rollout.PhasePaused, rollout.PhaseSuspect:
-		if s.Hold != nil && s.Hold.Self {
-			return "the readings to come back"
-		}
-		return "a person"
+		return s.Hold.WaitsFor()
 	case rollout.PhasePreflight, rollout.PhaseShifting, rollout.PhaseBaking, rollout.PhaseRollingBack,
 		rollout.PhasePromoted, rollout.PhaseRolledBack, rollout.PhaseStopped, rollout.PhaseRefused:
 	}
