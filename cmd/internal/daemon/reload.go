@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -51,6 +52,9 @@ func (d *daemon) watch(ctx context.Context, every time.Duration) error {
 // secret's file or the operator says so, else the policies.
 func (d *daemon) look(ctx context.Context, asked bool) {
 	d.sayForsaken()
+	if asked {
+		d.settle(ctx)
+	}
 	if asked || len(d.now().faults) > 0 || d.due(ctx) {
 		err := d.reload(ctx, asked)
 		d.judged(d.blamed(err), err)
@@ -91,6 +95,37 @@ func (d *daemon) due(ctx context.Context) bool {
 		}
 		before = after
 	}
+}
+
+// settleMax bounds how long a signal waits for who writes.
+const settleMax = 10 * time.Second
+
+// settle waits until nobody has written the config, what it names or a policy for
+// as long as steady: a signal may come amid what is being installed.
+func (d *daemon) settle(ctx context.Context) {
+	for began := time.Now(); time.Since(began) < settleMax; {
+		age := time.Since(d.written())
+		if age < 0 || age >= steady || !pause(ctx, steady-age) { // the time of a file that is of the future says nothing
+			return
+		}
+	}
+}
+
+// written is when the youngest of the files was written.
+func (d *daemon) written() time.Time {
+	s := d.now()
+	files, _ := s.config.policyFiles() // those that there are
+	files = append(files, d.o.ConfigFile)
+	for name := range s.files {
+		files = append(files, name)
+	}
+	var last time.Time
+	for _, name := range files {
+		if info, err := os.Stat(name); err == nil && info.ModTime().After(last) {
+			last = info.ModTime()
+		}
+	}
+	return last
 }
 
 // pause waits; it reports false when ctx ended first.

@@ -17,8 +17,7 @@ import (
 )
 
 // A config that is being written is not read before its writer has let go of it:
-// its first half, without auth, would be right by itself. A signal is the
-// operator's word that it is whole.
+// its first half, without auth, would be right by itself.
 func TestReloadWaitsForWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "belayd.yaml")
@@ -48,6 +47,53 @@ func TestReloadWaitsForWriter(t *testing.T) {
 		if !d.due(t.Context()) {
 			t.Error("not taken over: got not due")
 		}
+	})
+}
+
+// Nor at a signal, which may come amid what is being installed: the last file, a
+// policy, is written 900 ms after it. Who never ends keeps nobody waiting for ever.
+func TestSignalWaitsForWriter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "belayd.yaml")
+		policy := filepath.Join(filepath.Dir(file), "recs.yaml")
+		if err := errors.Join(os.WriteFile(file, nil, 0o600), os.WriteFile(policy, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		write := func(name string) {
+			if err := os.Chtimes(name, time.Now(), time.Now()); err != nil {
+				t.Error(err)
+			}
+		}
+		write(file)
+		write(policy)
+		d := &daemon{log: discard(), o: Options{ConfigFile: file}}
+		d.current.Store(&set{config: &Config{file: file, Policies: []string{policy}}})
+		time.Sleep(time.Minute)
+		settles := func() time.Duration {
+			began := time.Now()
+			d.settle(t.Context())
+			return time.Since(began)
+		}
+		if got := settles(); got != 0 {
+			t.Errorf("when nobody writes: waited %s, want not at all", got)
+		}
+		writing := func(n int) {
+			for i := range n {
+				write([]string{file, policy}[i%2])
+				time.Sleep(100 * time.Millisecond)
+			}
+		}
+		go writing(10)
+		synctest.Wait()
+		if got := settles(); got != 900*time.Millisecond+steady {
+			t.Errorf("while they are written: waited %s, want until %s after the last", got, steady)
+		}
+		go writing(200)
+		synctest.Wait()
+		if got := settles(); got < settleMax || got > settleMax+steady {
+			t.Errorf("when it never ends: waited %s, want %s", got, settleMax)
+		}
+		time.Sleep(time.Minute)
 	})
 }
 
