@@ -61,11 +61,11 @@ func TestRollouts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, created, err := client.Start(t.Context(), "release-1", api.StartRequest{Policy: demo.PolicyName, Candidate: demo.Candidate, Version: "v2", RequestedBy: "pipeline"})
+			r, created, err := client.Start(t.Context(), "release-1", api.StartRequest{Policy: demo.PolicyName, Candidate: demo.Candidate, Version: demo.CandidateVersion, RequestedBy: "pipeline"})
 			if err != nil || !created {
 				t.Fatalf("start: got created=%v, %v", created, err)
 			}
-			if again, created, err := client.Start(t.Context(), "release-1", api.StartRequest{Policy: demo.PolicyName, Candidate: demo.Candidate, Version: "v2", RequestedBy: "pipeline"}); err != nil || created || again.ID != r.ID {
+			if again, created, err := client.Start(t.Context(), "release-1", api.StartRequest{Policy: demo.PolicyName, Candidate: demo.Candidate, Version: demo.CandidateVersion, RequestedBy: "pipeline"}); err != nil || created || again.ID != r.ID {
 				t.Fatalf("start again with the same key: got %s created=%v %v, want %s", again.ID, created, err, r.ID)
 			}
 			if c.want == rollout.PhasePromoted {

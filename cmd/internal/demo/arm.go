@@ -61,7 +61,7 @@ func newARM(e *endpoint, scoringURI, token string, speed Speed, out *os.File) (*
 	if err := s.SetEndpoint(Endpoint, fmt.Sprintf(armEndpoint, Stable, scoringURI)); err != nil {
 		return nil, err
 	}
-	for name, version := range map[string]string{Stable: stableVersion, Candidate: candidateVersion} {
+	for name, version := range map[string]string{Stable: StableVersion, Candidate: CandidateVersion} {
 		s.SetDeployment(Endpoint, name, "recommendations/versions/"+version, 1, maxInFlight)
 	}
 	return &armControl{server: s, endpoint: e, out: out}, nil

@@ -51,9 +51,9 @@ func (w *World) Publish(ctx context.Context) error {
 		return fmt.Errorf("create stream: %w", err)
 	}
 	body, err := json.Marshal(map[string]any{
-		"specversion": "1.0", "id": "release-" + candidateVersion, "source": "/pipelines/" + PolicyName,
+		"specversion": "1.0", "id": "release-" + CandidateVersion, "source": "/pipelines/" + PolicyName,
 		"type": "models.approved", "time": time.Now().UTC().Format(time.RFC3339), "datacontenttype": "application/json",
-		"data": map[string]string{"policy": PolicyName, "deployment": Candidate, "version": candidateVersion},
+		"data": map[string]string{"policy": PolicyName, "deployment": Candidate, "version": CandidateVersion},
 	})
 	if err != nil {
 		return fmt.Errorf("encode release: %w", err)
@@ -61,7 +61,7 @@ func (w *World) Publish(ctx context.Context) error {
 	msg := nats.NewMsg(subjectRoot + "." + PolicyName)
 	msg.Header.Set("Content-Type", "application/cloudevents+json")
 	msg.Data = body
-	if _, err := js.PublishMsg(ctx, msg, jetstream.WithMsgID("release-"+candidateVersion)); err != nil {
+	if _, err := js.PublishMsg(ctx, msg, jetstream.WithMsgID("release-"+CandidateVersion)); err != nil {
 		return fmt.Errorf("publish release: %w", err)
 	}
 	return nil

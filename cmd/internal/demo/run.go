@@ -108,7 +108,7 @@ func (w *World) follow(ctx context.Context, server string, screen io.Writer, vie
 	if err := w.Publish(ctx); err != nil {
 		return api.Rollout{}, err
 	}
-	fmt.Fprintf(screen, "server   %s\nrelease  %s %s is announced on %s.%s\n", server, Candidate, candidateVersion, subjectRoot, PolicyName)
+	fmt.Fprintf(screen, "server   %s\nrelease  %s %s is announced on %s.%s\n", server, Candidate, CandidateVersion, subjectRoot, PolicyName)
 	r, err := w.appears(ctx, client)
 	if err != nil {
 		return r, err

@@ -17,10 +17,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// The versions that the two model servers serve.
+// The versions that the two model servers serve, and that the endpoint tells.
 const (
-	stableVersion    = "2026.11.1"
-	candidateVersion = "2026.11.2"
+	StableVersion    = "2026.11.1"
+	CandidateVersion = "2026.11.2"
 )
 
 // Options say what world to open.
@@ -89,8 +89,8 @@ func Open(o Options) (*World, error) {
 
 func (w *World) open() error {
 	w.models = map[string]*modelServer{
-		Stable:    newModelServer(Stable, stableVersion, w.opts.Speed),
-		Candidate: newModelServer(Candidate, candidateVersion, w.opts.Speed),
+		Stable:    newModelServer(Stable, StableVersion, w.opts.Speed),
+		Candidate: newModelServer(Candidate, CandidateVersion, w.opts.Speed),
 	}
 	backends := map[string]*url.URL{}
 	for _, name := range []string{Stable, Candidate} {
@@ -110,7 +110,7 @@ func (w *World) open() error {
 	if _, err := w.endpoint.set(map[string]int{Stable: 100}, -1); err != nil {
 		return err
 	}
-	door := &contract{endpoint: w.endpoint, versions: map[string]string{Stable: stableVersion, Candidate: candidateVersion}}
+	door := &contract{endpoint: w.endpoint, versions: map[string]string{Stable: StableVersion, Candidate: CandidateVersion}}
 	handler := door.handler()
 	if w.opts.Router == RouterAzureML {
 		handler = door.scoring()

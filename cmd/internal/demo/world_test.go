@@ -146,7 +146,7 @@ func TestModelMetricsAgree(t *testing.T) {
 // all divided by the speed.
 func TestLatencyDistribution(t *testing.T) {
 	for _, speed := range []Speed{1, 4} {
-		m := newModelServer(Stable, stableVersion, speed)
+		m := newModelServer(Stable, StableVersion, speed)
 		const n = 200_000
 		slow, over := 0, 0
 		for range n {
