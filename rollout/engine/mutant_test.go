@@ -57,6 +57,11 @@ var mutations = []mutation{
 		"		ctx, stop := context.WithCancel(x.ctx)\n",
 		"		if replaced && x.Deaf { old.stop() }\n		ctx, stop := context.WithCancel(x.ctx)\n"},
 	{"its seams", "	Log *slog.Logger\n\n	mu sync.Mutex\n", "	Log *slog.Logger\n	Deaf bool\n\n	mu sync.Mutex\n"},
+	{"a page about the store that a restart forgets",
+		"	for _, name := range before.page {\n		if !w.page",
+		"	for _, name := range before.page {\n		if w.Forget { break }\n		if !w.page"},
+	{"its seams", "	Log *slog.Logger\n}\n", "	Log *slog.Logger\n	Forget bool\n}\n"},
+	{"its seams", "outage.Shell{Owner:", "outage.Shell{Forget: e.cfg.mutant == `forget`, Owner:"},
 	{"its seams", "Answer: e.answer, Go: e.spawn,", "Deaf: e.cfg.mutant == `deaf`, Answer: e.answer, Go: e.spawn,"},
 }
 
@@ -86,7 +91,7 @@ func overlaid(t *testing.T, all []mutation) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files = append(files, filepath.Join("..", "..", "notifier", "inboxes", "inboxes.go"))
+	files = append(files, filepath.Join("..", "..", "notifier", "inboxes", "inboxes.go"), filepath.Join("..", "outage", "outage.go"))
 	sources, replace := map[string]string{}, map[string]string{}
 	for _, name := range files {
 		b, err := os.ReadFile(name) // #nosec G304 -- the package's own source

@@ -40,6 +40,7 @@ var scenes = []scene{
 	{"a rollback behind its messages", "notices", (*world).slowNeighbours, 1},
 	{"no read-back", "blind", (*world).neverApplied, 1},
 	{"a router taken away from its rollout", "forsake", (*world).forsaken, 1},
+	{"a page about the store that a restart forgets", "forget", (*world).restartedInOutage, 1},
 	{"an inbox that stops before the next one hears", "deaf", (*world).deaf, 1},
 }
 
@@ -166,6 +167,25 @@ func (w *world) neverApplied() {
 	st := stories[1]
 	for _, v := range w.judge(st, w.play(st, "one")) {
 		w.violate("%s", v)
+	}
+}
+
+// restartedInOutage is a process that dies while people are called about its store,
+// which is well again when the next one starts.
+func (w *world) restartedInOutage() {
+	e := w.start("one")
+	p := plan("r1", "recs", false)
+	p.Steps[0].Bake = time.Hour
+	w.begin(e, p)
+	w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
+	w.unwritable(func(string) bool { return true })
+	time.Sleep(2 * time.Minute)
+	e.kill()
+	w.unwritable(nil)
+	w.start("one")
+	time.Sleep(3 * time.Minute)
+	if calls, _, ends := w.storePages(); calls != 1 || ends != 1 {
+		w.violate("the page about the store: got %d calls and %d ends, want one each", calls, ends)
 	}
 }
 

@@ -30,7 +30,7 @@ func (w *world) storePages() (calls, different, ends int) {
 	return calls, len(seen), ends
 }
 
-// break breaks the appends of some keys, or mends them all.
+// unwritable breaks the appends of some keys, or mends them all.
 func (w *world) unwritable(broken func(key string) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
