@@ -120,6 +120,8 @@ type Guardrail struct {
 	Sentence string         `json:"sentence"`
 	Needed   string         `json:"needed,omitempty"`
 	Cause    analysis.Cause `json:"cause,omitempty"`
+	// AsOf is the instant up to which the metric was read; zero before its first reading.
+	AsOf time.Time `json:"asOf,omitzero"`
 }
 
 // A Gate is an approval request and how it stands.
@@ -166,7 +168,7 @@ func Render(p *rollout.Plan, s rollout.State) Rollout {
 		Endpoint: p.Endpoint, Stable: stableOf(p, s), Candidate: p.Release.Candidate, Version: p.Release.Version,
 		Requester: p.Release.Requester.ID, OnBehalfOf: p.Release.OnBehalfOf, Retries: p.Release.Retries,
 		Phase: s.Phase, Since: s.PhaseSince.UTC(), Reason: s.Reason, Sentence: s.Sentence,
-		Step: stepOf(p, s), Steps: ladder(p, s), Weights: weightsOf(s), Guardrails: guardrailsOf(s),
+		Step: stepOf(p, s), Steps: ladder(p, s), Weights: weightsOf(s), Guardrails: guardrailsOf(p, s),
 		WaitingFor: waitingFor(p, s), Gates: gatesOf(p, s), Checks: s.Checks,
 		Unconfirmed:    s.Unconfirmed(p),
 		ManualRollback: s.Manual, Closed: s.Settled(),
@@ -250,12 +252,15 @@ func weightsOf(s rollout.State) Weights {
 	return w
 }
 
-func guardrailsOf(s rollout.State) []Guardrail {
+func guardrailsOf(p *rollout.Plan, s rollout.State) []Guardrail {
 	out := make([]Guardrail, len(s.Verdicts))
 	for i, v := range s.Verdicts {
 		g := Guardrail{
 			Name: v.Guardrail, Verdict: v.Outcome, Unit: v.Unit, Limit: cmp.Or(v.Limit, v.Effective), N: v.Candidate.N, StableN: v.Stable.N,
 			Sentence: v.Sentence, Needed: v.Needed, Cause: v.Cause,
+		}
+		if j := slices.IndexFunc(p.Panel.Guardrails, func(g analysis.Guardrail) bool { return g.Name == v.Guardrail }); j >= 0 {
+			g.AsOf = s.Evidence.Cursors[p.Panel.Guardrails[j].Metric].UTC()
 		}
 		if v.Candidate.Known {
 			g.Candidate, g.Interval = new(v.Candidate.Value), &[2]float64{v.Candidate.Low, v.Candidate.High}

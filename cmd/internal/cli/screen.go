@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 )
@@ -377,6 +378,9 @@ func (s *screen) guardrails(r api.Rollout) []string {
 	e := s.env
 	t := &table{}
 	cells := []string{"guardrail", "candidate", "stable", "interval", "limit", "n", "verdict"}
+	if at := readTo(r); !at.IsZero() {
+		cells[6] = "as of " + e.ago(at)
+	}
 	for i := range cells {
 		cells[i] = e.paint(faint, cells[i])
 	}
@@ -385,6 +389,21 @@ func (s *screen) guardrails(r api.Rollout) []string {
 		t.add(safe(g.Name), number(g.Candidate, g.Unit), number(g.Stable, g.Unit), between(g.Interval, g.Unit), safe(g.Limit), count(g.N), e.verdict(g.Verdict))
 	}
 	return t.within(s.width, 1, 2, 3, 5)
+}
+
+// readTo is the instant up to which all of a rollout's guardrails were read, while it
+// goes on; zero when there is none.
+func readTo(r api.Rollout) time.Time {
+	var oldest time.Time
+	for _, g := range r.Guardrails {
+		if g.Verdict != analysis.OutcomeResting && !g.AsOf.IsZero() && (oldest.IsZero() || g.AsOf.Before(oldest)) {
+			oldest = g.AsOf
+		}
+	}
+	if r.Phase.Terminal() {
+		return time.Time{}
+	}
+	return oldest
 }
 
 // state says why the rollout is where it is and what it waits for.

@@ -223,3 +223,22 @@ func TestText(t *testing.T) {
 		}
 	}
 }
+
+// A live screen says how old its figures are: up to which instant all that is judged was
+// read. What has ended has no such age.
+func TestScreenSaysHowOld(t *testing.T) {
+	show := func(r api.Rollout) string {
+		for i := range r.Guardrails {
+			r.Guardrails[i].AsOf = now.Add(-time.Duration(12+i) * time.Second)
+		}
+		return plain(strings.Join(newScreen(terminal(&bytes.Buffer{}, 100, 40)).guardrails(r), "\n"))
+	}
+	live := baking()
+	want := fmt.Sprintf("as of %ds ago", 11+len(live.Guardrails))
+	if got := show(live); !strings.Contains(got, want) {
+		t.Errorf("got\n%s\nwant %q", got, want)
+	}
+	if got := show(promoted()); strings.Contains(got, "as of") {
+		t.Errorf("promoted: got\n%s", got)
+	}
+}
