@@ -50,7 +50,7 @@ type jump struct {
 const (
 	horizon   = 6 * time.Hour
 	calmAfter = 40 * time.Minute
-	// eventsMost is ten times what the busiest world folds.
+	// eventsMost is several times what the busiest world folds.
 	eventsMost = 20000
 )
 
