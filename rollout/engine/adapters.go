@@ -82,7 +82,7 @@ func (e *Engine) Forsaken() []string {
 	e.mu.Lock()
 	lives := slices.Collect(maps.Values(e.lives))
 	e.mu.Unlock()
-	now := e.reach.Load()
+	now := e.adapters.Load()
 	rollouts := map[AdapterName][]string{}
 	for _, l := range lives {
 		l.mu.Lock()
@@ -106,9 +106,9 @@ func (e *Engine) Forsaken() []string {
 // errUnrecovered: which rollouts are open is not known yet.
 var errUnrecovered = errors.New("the open rollouts are not known yet; try again in a moment")
 
-// A reach is what an engine reaches the outside world with, at one time. It is
+// An adapterSet is what an engine reaches the outside world with, at one time. It is
 // never changed: Reconfigure puts another in its place.
-type reach struct {
+type adapterSet struct {
 	routers   map[string]*router
 	sources   map[string]*source
 	outlets   map[string]*outlet
@@ -118,10 +118,10 @@ type reach struct {
 	queue     int
 }
 
-// newReach makes a reach of adapters. An adapter that follows another of its name
+// newAdapterSet makes a set of adapters. An adapter that follows another of its name
 // shares the limit of concurrent calls with it.
-func newReach(cfg *Config, a Adapters, before *reach) *reach {
-	r := &reach{routers: map[string]*router{}, sources: map[string]*source{}, outlets: map[string]*outlet{},
+func newAdapterSet(cfg *Config, a Adapters, before *adapterSet) *adapterSet {
+	r := &adapterSet{routers: map[string]*router{}, sources: map[string]*source{}, outlets: map[string]*outlet{},
 		inboxes: maps.Clone(a.Inboxes), external: a.ExternalURL, retention: a.Retention, queue: cmp.Or(a.Queue, cfg.Queue)}
 	for name, x := range a.Routers {
 		r.routers[name] = &router{name: name, Router: x,
@@ -149,7 +149,7 @@ func newReach(cfg *Config, a Adapters, before *reach) *reach {
 }
 
 // without lists the adapters that after does not have.
-func (r *reach) without(after *reach) []AdapterName {
+func (r *adapterSet) without(after *adapterSet) []AdapterName {
 	var out []AdapterName
 	for name := range r.routers {
 		out = append(out, AdapterName{KindRouter, name})
@@ -164,7 +164,7 @@ func (r *reach) without(after *reach) []AdapterName {
 }
 
 // has reports whether there is an adapter of that name.
-func (r *reach) has(n AdapterName) bool {
+func (r *adapterSet) has(n AdapterName) bool {
 	switch n.Kind {
 	case KindRouter:
 		return r.routers[n.Name] != nil
@@ -179,13 +179,13 @@ func (r *reach) has(n AdapterName) bool {
 // router returns the router of that name as it is now, nil when there is none. A
 // caller asks right before its call, after it has waited for whatever it waits
 // for.
-func (e *Engine) router(name string) *router { return e.reach.Load().routers[name] }
+func (e *Engine) router(name string) *router { return e.adapters.Load().routers[name] }
 
 // outlet returns the notifier of that name as it is now, nil when there is none.
-func (e *Engine) outlet(name string) *outlet { return e.reach.Load().outlets[name] }
+func (e *Engine) outlet(name string) *outlet { return e.adapters.Load().outlets[name] }
 
 // external is where people can look at rollouts; "" when there is none.
-func (e *Engine) external() string { return e.reach.Load().external }
+func (e *Engine) external() string { return e.adapters.Load().external }
 
 // Reconfigure replaces all adapters at once. A call under way ends on the adapter
 // it began on, the next one is the new adapter's, and so is every try of a
@@ -202,8 +202,8 @@ func (e *Engine) external() string { return e.reach.Load().external }
 func (e *Engine) Reconfigure(ctx context.Context, a Adapters, strangers ...AdapterName) error {
 	e.starts.Lock()
 	defer e.starts.Unlock()
-	before := e.reach.Load()
-	after := newReach(&e.cfg, a, before)
+	before := e.adapters.Load()
+	after := newAdapterSet(&e.cfg, a, before)
 	gone := before.without(after)
 	if leaving := append(slices.Clone(gone), strangers...); len(leaving) > 0 {
 		used, err := e.using(ctx, leaving)
@@ -214,7 +214,7 @@ func (e *Engine) Reconfigure(ctx context.Context, a Adapters, strangers ...Adapt
 			return &InUseError{Rollouts: used}
 		}
 	}
-	e.reach.Store(after)
+	e.adapters.Store(after)
 	e.metrics.keep(after, gone)
 	e.inboxes.Replace(after.inboxes)
 	return nil
@@ -274,7 +274,7 @@ func needs(p *rollout.Plan) []AdapterName {
 
 // keep ends the series of adapters that are gone. What one of them answers later
 // is not counted any more.
-func (m *metrics) keep(now *reach, gone []AdapterName) {
+func (m *metrics) keep(now *adapterSet, gone []AdapterName) {
 	m.known.Store(now)
 	for _, n := range gone {
 		switch n.Kind {

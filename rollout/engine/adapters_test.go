@@ -237,7 +237,7 @@ func TestReconfigureLateCall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := &reach{routers: map[string]*router{"edge": {}}, sources: map[string]*source{"prom": {}}, outlets: map[string]*outlet{"chat": {}}}
+	now := &adapterSet{routers: map[string]*router{"edge": {}}, sources: map[string]*source{"prom": {}}, outlets: map[string]*outlet{"chat": {}}}
 	count := func() {
 		m.routerCall("edge", nil)
 		m.sourceAsked("prom", 1)
@@ -249,7 +249,7 @@ func TestReconfigureLateCall(t *testing.T) {
 	if got := len(series(t, reg)); got != 4 {
 		t.Fatalf("got %d series, want 4", got)
 	}
-	m.keep(&reach{}, now.without(&reach{}))
+	m.keep(&adapterSet{}, now.without(&adapterSet{}))
 	count()
 	if got := series(t, reg); len(got) != 0 {
 		t.Errorf("after late calls: got series of %v, want none", got)

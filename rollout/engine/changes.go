@@ -119,7 +119,7 @@ func (e *Engine) Changes(ctx context.Context, after uint64) iter.Seq2[Change, er
 				id := strings.TrimPrefix(rec.Key, record.RolloutPrefix)
 				entry, err := record.DecodeEntry(rec)
 				if err != nil {
-					e.hold(id, err.Error())
+					e.quarantine(id, err.Error())
 					continue
 				}
 				if !yield(Change{Revision: uint64(rec.Revision), Rollout: id, Entry: entry}, nil) {
@@ -158,24 +158,24 @@ func (e *Engine) Erased(ctx context.Context) iter.Seq[string] {
 	}
 }
 
-// news tells whoever waits that the store has changed, and what was deleted.
-type news struct {
+// A broadcaster tells whoever waits that the store has changed, and what was deleted.
+type broadcaster struct {
 	mu        sync.Mutex
 	ch        chan struct{}
 	listeners []chan string
 }
 
-func newNews() *news { return &news{ch: make(chan struct{})} }
+func newBroadcaster() *broadcaster { return &broadcaster{ch: make(chan struct{})} }
 
 // next returns a channel that is closed with the next change.
-func (n *news) next() <-chan struct{} {
+func (n *broadcaster) next() <-chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.ch
 }
 
 // listen returns a channel of the rollouts that are deleted from now on.
-func (n *news) listen() chan string {
+func (n *broadcaster) listen() chan string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	ch := make(chan string, erasedMax)
@@ -184,7 +184,7 @@ func (n *news) listen() chan string {
 }
 
 // leave ends a listener, once.
-func (n *news) leave(ch chan string) {
+func (n *broadcaster) leave(ch chan string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if i := slices.Index(n.listeners, ch); i >= 0 {
@@ -194,7 +194,7 @@ func (n *news) leave(ch chan string) {
 }
 
 // erased tells of a rollout that was deleted.
-func (n *news) erased(id string) {
+func (n *broadcaster) erased(id string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, ch := range n.listeners {
@@ -205,8 +205,8 @@ func (n *news) erased(id string) {
 	}
 }
 
-// tell wakes everybody who waits.
-func (n *news) tell() {
+// notifyAll wakes everybody who waits.
+func (n *broadcaster) notifyAll() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	close(n.ch)

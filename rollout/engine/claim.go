@@ -41,7 +41,7 @@ func (l *live) claim(ctx context.Context, e rollout.Effect) (rollout.Event, bool
 // claimEvent is what the rollout asks of the endpoint's record.
 func (l *live) claimEvent(e rollout.Effect) rollout.EndpointEvent {
 	ev := rollout.ClaimEvent(l.plan, e, l.e.now())
-	ev.Most = l.e.reach.Load().queue
+	ev.Most = l.e.adapters.Load().queue
 	return ev
 }
 

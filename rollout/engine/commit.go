@@ -57,7 +57,7 @@ func (l *live) save() {
 		// written, so the rollout stops here and says so.
 		l.log.Error("state cannot be written", "outcome", err.Error())
 		l.drop(err)
-		l.e.hold(l.id, err.Error())
+		l.e.quarantine(l.id, err.Error())
 		return
 	}
 	after := l.head.Revision
@@ -160,7 +160,7 @@ func (l *live) committed(b *draft, rev store.Revision) {
 			l.e.metrics.rollbacks.WithLabelValues(string(d.Reason)).Inc()
 		}
 	}
-	l.e.news.tell()
+	l.e.news.notifyAll()
 }
 
 // logDecision writes the one line that a person would tell another.

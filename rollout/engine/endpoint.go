@@ -189,7 +189,7 @@ func (e *Engine) read(ctx context.Context, at *endpoint, id string) (*live, erro
 // not know its format, and until the next try otherwise.
 func (e *Engine) unreadable(at *endpoint, id string, err error) {
 	if errors.Is(err, rollout.ErrFormat) {
-		e.hold(id, err.Error())
+		e.quarantine(id, err.Error())
 		e.mu.Lock()
 		delete(at.open, id)
 		delete(e.open, id)
@@ -201,11 +201,11 @@ func (e *Engine) unreadable(at *endpoint, id string, err error) {
 	}
 }
 
-// hold leaves a rollout alone that this code cannot carry, and says so once.
-func (e *Engine) hold(id, why string) {
+// quarantine leaves a rollout alone that this code cannot carry, and says so once.
+func (e *Engine) quarantine(id, why string) {
 	e.mu.Lock()
-	_, known := e.held[id]
-	e.held[id] = why
+	_, known := e.quarantined[id]
+	e.quarantined[id] = why
 	e.mu.Unlock()
 	if !known {
 		e.log.Error("rollout left alone", "rollout", id, "outcome", why)

@@ -191,18 +191,18 @@ type Engine struct {
 	log     *slog.Logger
 	metrics *metrics
 	outage  *outage.Watch
-	// hurry counts rollbacks that were decided and not sent yet: whoever has much
+	// pendingRollbacks counts rollbacks that were decided and not sent yet: whoever has much
 	// to do on the processor lets them pass.
-	hurry  atomic.Int64
-	said   said
-	reader *batch.Reader
-	news   *news
+	pendingRollbacks atomic.Int64
+	said             said
+	reader           *batch.Reader
+	news             *broadcaster
 
-	// reach is what the engine reaches the outside world with; starts is held by
-	// those who start a rollout, all at once, and by whoever replaces reach, alone.
-	reach   atomic.Pointer[reach]
-	starts  sync.RWMutex
-	inboxes *inboxes.Inboxes
+	// adapters are what the engine reaches the outside world with; starts is held by
+	// those who start a rollout, all at once, and by whoever replaces them, alone.
+	adapters atomic.Pointer[adapterSet]
+	starts   sync.RWMutex
+	inboxes  *inboxes.Inboxes
 	// admission keeps the records of who may move an endpoint.
 	admission *admission.Records
 
@@ -220,8 +220,8 @@ type Engine struct {
 	open map[string]rollout.EndpointRef
 	// recovered: open has all of them.
 	recovered bool
-	// held are rollouts that this code cannot read, with the reason.
-	held map[string]string
+	// quarantined are rollouts that this code cannot read, with the reason.
+	quarantined map[string]string
 
 	// loads bounds the leases and rollouts that are asked of the store at once.
 	loads chan struct{}
@@ -240,9 +240,9 @@ func New(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("new engine: %w", err)
 	}
 	e := &Engine{
-		cfg: cfg, log: cfg.Logger, news: newNews(),
+		cfg: cfg, log: cfg.Logger, news: newBroadcaster(),
 		endpoints: map[rollout.EndpointRef]*endpoint{}, lives: map[string]*live{},
-		open: map[string]rollout.EndpointRef{}, held: map[string]string{},
+		open: map[string]rollout.EndpointRef{}, quarantined: map[string]string{},
 		broken: make(chan struct{}), loads: make(chan struct{}, 64),
 	}
 	m, err := newMetrics(cfg.Registerer)
@@ -250,7 +250,7 @@ func New(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("new engine: %w", err)
 	}
 	e.metrics = m
-	e.reader = &batch.Reader{Read: e.ask, Go: e.spawn, Busy: func() bool { return e.hurry.Load() > 0 }}
+	e.reader = &batch.Reader{Read: e.ask, Go: e.spawn, Busy: func() bool { return e.pendingRollbacks.Load() > 0 }}
 	e.inboxes = &inboxes.Inboxes{Answer: e.answer, Go: e.spawn, Log: e.log}
 	e.admission = &admission.Records{Store: cfg.Store, Append: e.append, Changed: func(id string) {
 		if l := e.live(id); l != nil {
@@ -260,10 +260,10 @@ func New(cfg Config) (*Engine, error) {
 	e.outage = outage.New(outage.Shell{Owner: cfg.Owner, Store: cfg.Store, Append: e.append, Rollout: e.Rollout,
 		Send: e.sendPage, Has: func(name string) bool { return e.outlet(name) != nil }, Failure: failureOfMessage,
 		External: e.external, Now: e.now, Go: e.spawn, Log: e.log})
-	e.reach.Store(newReach(&cfg, Adapters{
+	e.adapters.Store(newAdapterSet(&cfg, Adapters{
 		Routers: cfg.Routers, Sources: cfg.Sources, Notifiers: cfg.Notifiers, Inboxes: cfg.Inboxes,
-		ExternalURL: cfg.ExternalURL, Retention: cfg.Retention, Queue: cfg.Queue}, &reach{}))
-	e.metrics.keep(e.reach.Load(), nil)
+		ExternalURL: cfg.ExternalURL, Retention: cfg.Retention, Queue: cfg.Queue}, &adapterSet{}))
+	e.metrics.keep(e.adapters.Load(), nil)
 	if cfg.Registerer != nil {
 		if err := cfg.Registerer.Register(e); err != nil {
 			return nil, fmt.Errorf("new engine: register metrics: %w", err)

@@ -267,7 +267,7 @@ func (l *live) mark(ctx context.Context, key string, seq int, ignored string) {
 	case ctx.Err() == nil:
 		l.warn(ctx, "act not marked", err)
 	}
-	l.e.news.tell()
+	l.e.news.notifyAll()
 }
 
 // marked notes that an act's record says that it was taken up: those that wait

@@ -183,7 +183,7 @@ func (l *live) fold(ev rollout.Event) bool {
 func (l *live) setHurry(on bool) {
 	if on != l.hurry {
 		l.hurry = on
-		l.e.hurry.Add(map[bool]int64{true: 1, false: -1}[on])
+		l.e.pendingRollbacks.Add(map[bool]int64{true: 1, false: -1}[on])
 	}
 }
 

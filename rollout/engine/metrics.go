@@ -24,7 +24,7 @@ type metrics struct {
 	notifications *prometheus.CounterVec
 	append        prometheus.Histogram
 	// known says whose calls are counted: those of adapters that there are.
-	known atomic.Pointer[reach]
+	known atomic.Pointer[adapterSet]
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -117,9 +117,9 @@ var (
 	weightDesc   = desc("rollout_weight", "Confirmed weight of a deployment, in percent.", "endpoint", "deployment")
 	trustedDesc  = desc("lease_trusted_seconds",
 		"The least time that any of the leases held may still be acted on, at most an hour.")
-	heldDesc    = desc("rollouts_unreadable", "Rollouts left alone because this version cannot read them.")
-	valueDesc   = desc("guardrail_value", "A guardrail's estimate.", "endpoint", "guardrail", "deployment")
-	verdictDesc = desc("guardrail_verdict",
+	quarantinedDesc = desc("rollouts_unreadable", "Rollouts left alone because this version cannot read them.")
+	valueDesc       = desc("guardrail_value", "A guardrail's estimate.", "endpoint", "guardrail", "deployment")
+	verdictDesc     = desc("guardrail_verdict",
 		"1 for the guardrail's present verdict.", "endpoint", "guardrail", "deployment", "verdict")
 	evidenceDesc = desc("guardrail_evidence",
 		"Natural logarithm of the evidence for a breach.", "endpoint", "guardrail", "deployment")
@@ -131,7 +131,7 @@ var (
 	untakenDesc = desc("pages_untaken", "Pages of rollouts carried here that no notifier has taken.")
 
 	engineMetrics = []*prometheus.Desc{
-		unpagedDesc, untakenDesc, rolloutsDesc, weightDesc, trustedDesc, heldDesc,
+		unpagedDesc, untakenDesc, rolloutsDesc, weightDesc, trustedDesc, quarantinedDesc,
 		valueDesc, verdictDesc, evidenceDesc, limitDesc,
 	}
 )
@@ -155,7 +155,7 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	for _, l := range e.lives {
 		lives = append(lives, l)
 	}
-	trusted, leases, held := time.Hour, 0, len(e.held)
+	trusted, leases, quarantined := time.Hour, 0, len(e.quarantined)
 	for _, at := range e.endpoints {
 		if at.lease != nil {
 			leases++
@@ -169,7 +169,7 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	if leases > 0 {
 		gauge(trustedDesc, trusted.Seconds())
 	}
-	gauge(heldDesc, float64(held))
+	gauge(quarantinedDesc, float64(quarantined))
 	e.collectPages(
 		func(name string, pages int) { gauge(unpagedDesc, float64(pages), name) },
 		func(pages int) { gauge(untakenDesc, float64(pages)) })

@@ -179,7 +179,7 @@ func times(n int) string {
 // that an alert ends, and one for every other that failed.
 func (e *Engine) collectPages(gauge func(name string, pages int), untaken func(pages int)) {
 	failed := map[string]int{}
-	for name := range e.reach.Load().outlets {
+	for name := range e.adapters.Load().outlets {
 		failed[name] = 0
 	}
 	nobody := 0

@@ -38,7 +38,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.mu.Lock()
 		e.recovered = true
 		e.mu.Unlock()
-		e.inboxes.Listen(aux, e.reach.Load().inboxes)
+		e.inboxes.Listen(aux, e.adapters.Load().inboxes)
 		hint := make(chan struct{}, 1)
 		e.spawn(func(context.Context) { e.watch(aux, hint) })
 		err = e.attend(aux, cursor, hint)
@@ -91,7 +91,7 @@ func (e *Engine) recover(ctx context.Context) (store.Revision, error) {
 		id := strings.TrimPrefix(rec.Key, record.RolloutPrefix)
 		s, h, err := record.DecodeHead(rec)
 		if err != nil {
-			e.hold(id, err.Error())
+			e.quarantine(id, err.Error())
 			continue
 		}
 		mine := h.Owner == e.cfg.Owner
@@ -103,7 +103,7 @@ func (e *Engine) recover(ctx context.Context) (store.Revision, error) {
 		}
 		p, err := plans.plan(id)
 		if errors.Is(err, rollout.ErrFormat) {
-			e.hold(id, err.Error())
+			e.quarantine(id, err.Error())
 			continue
 		}
 		if err != nil {
@@ -166,7 +166,7 @@ func (e *Engine) attend(ctx context.Context, cursor store.Revision, hint <-chan 
 		case <-ticker.C:
 			e.tendAll()
 			e.outage.Look()
-			if e.reach.Load().retention > 0 && !time.Now().Before(sweep) {
+			if e.adapters.Load().retention > 0 && !time.Now().Before(sweep) {
 				sweep = time.Now().Add(time.Hour)
 				e.spawn(e.sweep)
 			}
@@ -250,7 +250,7 @@ func (e *Engine) tail(ctx context.Context, cursor store.Revision) store.Revision
 	}
 	if cursor != from {
 		e.outage.Advance(cursor)
-		e.news.tell()
+		e.news.notifyAll()
 	}
 	return cursor
 }
@@ -258,10 +258,10 @@ func (e *Engine) tail(ctx context.Context, cursor store.Revision) store.Revision
 // noticeRollout adopts a rollout that another replica started.
 func (e *Engine) noticeRollout(ctx context.Context, id string) {
 	e.mu.Lock()
-	_, held := e.held[id]
+	_, quarantined := e.quarantined[id]
 	_, open := e.open[id]
 	e.mu.Unlock()
-	if held || open {
+	if quarantined || open {
 		return
 	}
 	rec, err := e.cfg.Store.Head(ctx, record.RolloutKey(id))
@@ -270,7 +270,7 @@ func (e *Engine) noticeRollout(ctx context.Context, id string) {
 	}
 	s, _, err := record.DecodeHead(rec)
 	if err != nil {
-		e.hold(id, err.Error())
+		e.quarantine(id, err.Error())
 		return
 	}
 	if record.Closed(&s) {
@@ -298,7 +298,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // sweep deletes the finished rollouts that are older than the retention.
 func (e *Engine) sweep(ctx context.Context) {
-	keep := e.reach.Load().retention
+	keep := e.adapters.Load().retention
 	if keep <= 0 {
 		return // It was given up meanwhile.
 	}

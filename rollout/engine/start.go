@@ -78,7 +78,7 @@ func (e *Engine) begin(
 	e.log.Info("rollout started", "rollout", p.ID, "endpoint", p.Endpoint.Router+"/"+p.Endpoint.Name,
 		"outcome", string(s.Phase))
 	e.adopt(p.ID, p.Endpoint)
-	e.news.tell()
+	e.news.notifyAll()
 	return rollout.Snapshot{Plan: p, State: s, Revision: uint64(rev)}, true, nil
 }
 
