@@ -102,6 +102,9 @@ func (a *ask) names() []string {
 	var out []string
 	for _, s := range a.selectors {
 		out = append(out, s.Name)
+		if a.counters() {
+			out = append(out, otherName(s.Name))
+		}
 		if a.q.Metric.Histogram != nil {
 			out = append(out, s.Name+"_bucket")
 		}
@@ -110,19 +113,25 @@ func (a *ask) names() []string {
 	return slices.Compact(out)
 }
 
-// sample counts what the targets of the deployment gave in the interval.
-func (a *ask) sample(deployment string, snaps []snapshot, from, to time.Time) (analysis.Sample, error) {
+// sets are the series of the deployment that each selector selects, of a histogram its
+// buckets, too.
+func (a *ask) sets(deployment string, snaps []snapshot) ([][]*series.Series, error) {
 	sets := make([][]*series.Series, 0, len(a.selectors))
 	for _, sel := range a.selectors {
 		x, err := sel.Expand(a.vars(deployment))
 		if err != nil {
-			return analysis.Sample{}, err
+			return nil, err
 		}
 		sets = append(sets, a.pick(x, deployment, snaps))
 		if a.q.Metric.Histogram != nil {
 			sets = append(sets, a.pick(x.Suffixed("_bucket"), deployment, snaps))
 		}
 	}
+	return sets, nil
+}
+
+// sample counts what the targets of a deployment gave in the interval.
+func (a *ask) sample(sets [][]*series.Series, snaps []snapshot, from, to time.Time) (analysis.Sample, error) {
 	spec := series.Spec{
 		From: from.UnixMilli(), To: to.UnixMilli(), Gap: keep.Milliseconds(),
 		Stale: 1, Instance: a.instance, Cuts: a.q.Cuts,
@@ -152,9 +161,25 @@ func (a *ask) sample(deployment string, snaps []snapshot, from, to time.Time) (a
 	}
 }
 
+// counters says whether the selectors are of plain counters, whose names end in _total in
+// one library and not in another.
+func (a *ask) counters() bool { return a.q.Metric.Counts != nil }
+
+// otherName is a counter's name with _total, or without it.
+func otherName(name string) string {
+	if base, has := strings.CutSuffix(name, "_total"); has {
+		return base
+	}
+	return name + "_total"
+}
+
 // pick is the series of the deployment that the selector selects. One that names another
 // deployment is not among them.
 func (a *ask) pick(sel promql.Selector, deployment string, snaps []snapshot) []*series.Series {
+	given := func(x snapshot) bool { return len(x.series[sel.Name]) > 0 }
+	if a.counters() && !slices.ContainsFunc(snaps, given) {
+		sel.Name = otherName(sel.Name)
+	}
 	var out []*series.Series
 	for _, x := range snaps {
 		for _, s := range x.series[sel.Name] {

@@ -27,6 +27,8 @@
 //     deployment is known from the target; where a series carries the metric's
 //     deployment label nonetheless, it belongs to the deployment it names (one
 //     exporter may speak for several).
+//   - A series that would count for both deployments is an error. A counter is the
+//     same with _total given or not.
 //   - A target is scraped when it is asked about, once for everybody who asks
 //     about the same instant. A scrape made within two seconds after the instant asked
 //     for is stamped with that instant. A target whose exposition carries timestamps of its
@@ -61,6 +63,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/internal/series"
 )
 
 // Config says what to scrape.
@@ -260,8 +263,20 @@ func (s *Source) answer(a *ask, all map[place]*seen) analysis.Reading {
 	}
 	from, to := interval(a.q, snaps)
 	r := analysis.Reading{Metric: a.q.Metric.Name, From: from, To: to, Status: analysis.StatusOK}
-	for _, d := range a.deployments() {
-		x, err := a.sample(d, all[place{a.q.Names.Endpoint, d}].snaps, from, to)
+	var sets [2][][]*series.Series
+	for i, d := range a.deployments() {
+		var err error
+		if sets[i], err = a.sets(d, all[place{a.q.Names.Endpoint, d}].snaps); err != nil {
+			return analysis.ErrorReading(a.q, fmt.Sprintf("%s: %v", d, err))
+		}
+	}
+	for i := range sets[1] {
+		if err := series.Shared(sets[0][i], sets[1][i], [2]string{a.q.Names.Stable, a.q.Names.Candidate}); err != nil {
+			return analysis.ErrorReading(a.q, err.Error())
+		}
+	}
+	for i, d := range a.deployments() {
+		x, err := a.sample(sets[i], all[place{a.q.Names.Endpoint, d}].snaps, from, to)
 		if err != nil {
 			return analysis.ErrorReading(a.q, fmt.Sprintf("%s: %v", d, err))
 		}

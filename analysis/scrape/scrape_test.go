@@ -198,3 +198,53 @@ func TestReadResolvesNames(t *testing.T) {
 		}
 	})
 }
+
+// One address that is listed for both deployments, and whose series name neither, would
+// count for both: it is an error. With a label that names them it is two deployments' page.
+func TestReadShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, s := newPages(t, map[string][]string{"blue": {"http://proxy:9100/metrics"}, "green": {"http://proxy:9100/metrics"}})
+		both := func(n int) string {
+			return fmt.Sprintf("http_requests_total{deployment=\"blue\"} %d\nhttp_requests_total{deployment=\"green\"} %d\n", 9*n, n)
+		}
+		look := func(page func(n int) string) analysis.Reading {
+			var r analysis.Reading
+			for n := range 2 {
+				p.text["proxy:9100"] = page(n)
+				now := time.Now().UTC()
+				r = read(t, s, analysis.Query{Metric: failures, Names: names, From: now.Add(-15 * time.Second), To: now})
+				time.Sleep(15 * time.Second)
+			}
+			return r
+		}
+		if r := look(both); r.Status != analysis.StatusOK || r.Stable.N != 9 || r.Candidate.N != 1 {
+			t.Errorf("two deployments on one page: got %+v", r)
+		}
+		if r := look(func(n int) string { return counters(100*n, n) }); r.Status != analysis.StatusError || !strings.Contains(r.Reason, "counts for both blue and green") {
+			t.Errorf("series of nobody on a page of both: got %s: %s, want an error", r.Status, r.Reason)
+		}
+	})
+}
+
+// A counter is the same with _total given or not.
+func TestReadTotalSuffix(t *testing.T) {
+	for _, asked := range []string{"http_requests", "http_requests_total"} {
+		for _, shown := range []string{"http_requests", "http_requests_total"} {
+			synctest.Test(t, func(t *testing.T) {
+				p, s := newPages(t, map[string][]string{"blue": {"http://blue-0:9100/metrics"}, "green": {"http://green-0:9100/metrics"}})
+				m := analysis.Metric{Name: "failures", Counts: &analysis.Counts{Total: asked, Bad: asked + `{code="503"}`, Deployment: "deployment", Instance: "instance"}}
+				var r analysis.Reading
+				for n := range 2 {
+					text := strings.ReplaceAll(counters(100*n, n), "http_requests_total", shown)
+					p.text["blue-0:9100"], p.text["green-0:9100"] = text, text
+					now := time.Now().UTC()
+					r = read(t, s, analysis.Query{Metric: m, Names: names, From: now.Add(-15 * time.Second), To: now})
+					time.Sleep(15 * time.Second)
+				}
+				if r.Status != analysis.StatusOK || r.Candidate.N != 101 || r.Candidate.K != 1 {
+					t.Errorf("%s for %s: got %s (%s), n=%v k=%v, want 101 and 1", asked, shown, r.Status, r.Reason, r.Candidate.N, r.Candidate.K)
+				}
+			})
+		}
+	}
+}
