@@ -192,12 +192,21 @@ func (c *checker) approvals() {
 		if !c.policy.Base && len(a.From.Groups) == 0 && len(a.From.Users) == 0 {
 			c.report(at+".from", CodeMissing, "nobody could answer").Hint = "name groups or users"
 		}
+		for j, who := range a.From.Users {
+			if name, is := strings.CutPrefix(who, "slack:"); is && !slackUser.MatchString(name) {
+				c.reportGot(fmt.Sprintf("%s.from.users[%d]", at, j), CodeValue, "no Slack user has this id: it begins with U or W and has letters and digits only (Copy member ID in the profile's menu), after T…/ where the workspace is named")
+			}
+		}
 		if a.From.Channel != "" && a.From.Notifier == "" {
 			c.report(at+".from", CodeMissing, "a channel needs the notifier that it belongs to")
 		}
 	}
 	c.uniqueNames("spec.approvals", names)
 }
+
+// slackUser matches what a user of Slack can be called: with or without the workspace,
+// whatever the case, as answers are compared.
+var slackUser = regexp.MustCompile(`(?i)^([TE][A-Z0-9]+/)?[UW][A-Z0-9]+$`)
 
 func notifiersOf(e *Environment) []string {
 	if e == nil {

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -202,6 +203,17 @@ func TestPatience(t *testing.T) {
 		_, ps := parse(t, strings.Replace(clean, "  bake:", "  onNoData: {after: "+tt.after+", then: hold, rollbackAfter: 10m}\n  bake:", 1), env)
 		if text := ps.Text(); !strings.Contains(text, tt.want) || (tt.want == "") != (text == "") {
 			t.Errorf("after %s: got %q, want %q", tt.after, text, tt.want)
+		}
+	}
+}
+
+// Whom Slack cannot know can never answer: refused where it stands.
+func TestSlackUsers(t *testing.T) {
+	for who, bad := range map[string]bool{"slack:T1/U1": false, "slack:u0abc": false, "slack:W9": false, "ann": false, "slack:ann": true, "slack:T1/ann": true, "slack:U1 ": true, "slack:C0123": true, "slack:": true} {
+		_, ps := parse(t, strings.Replace(clean, "users: [a, b]", fmt.Sprintf("users: [%q, b]", who), 1), config())
+		text := ps.Text()
+		if strings.Contains(text, "p.yaml:") != bad || bad && !strings.Contains(text, "spec.approvals[0].from.users[0]: no Slack user has this id") {
+			t.Errorf("%q: got %q, want it refused: %t", who, text, bad)
 		}
 	}
 }
