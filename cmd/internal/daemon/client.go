@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -59,7 +60,12 @@ func (c *Config) newClient(field string, raw policies.Raw, dial secret.Dial) (*h
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", field, err)
 	}
-	cl.Transport = secret.Discreet(cl.Transport)
+	var proxy []string
+	if at := hc.ProxyURL.URL; at != nil && at.User != nil {
+		password, _ := at.User.Password()
+		proxy = []string{password, base64.StdEncoding.EncodeToString([]byte(at.User.Username() + ":" + password))}
+	}
+	cl.Transport = secret.Discreet(cl.Transport, proxy...)
 	if hc.OAuth2 != nil {
 		cl.Transport = secret.Prompt(cl.Transport)
 	}

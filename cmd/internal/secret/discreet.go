@@ -21,14 +21,24 @@ import (
 
 // Discreet is next with errors that hold nothing of what a token endpoint was asked
 // or answered: it may repeat the client's secret, and its address may hold one. Of
-// its answer the status is told, and the code if it is one of RFC 6749.
-func Discreet(next http.RoundTripper) http.RoundTripper { return discreet{next} }
+// its answer the status is told, and the code if it is one of RFC 6749. Nor does an
+// answer that is no success hold the credentials of its own request, or one of the
+// secrets: who refuses a request may repeat it, and what was answered is shown.
+func Discreet(next http.RoundTripper, secrets ...string) http.RoundTripper {
+	return discreet{next, secrets}
+}
 
-type discreet struct{ next http.RoundTripper }
+type discreet struct {
+	next    http.RoundTripper
+	secrets []string
+}
 
 // RoundTrip sends the request.
 func (d discreet) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := d.next.RoundTrip(r)
+	if err == nil && resp.StatusCode/100 != 2 {
+		muffle(resp, append(sent(r, resp), d.secrets...))
+	}
 	return resp, told(err)
 }
 
