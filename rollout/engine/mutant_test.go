@@ -91,7 +91,8 @@ func overlaid(t *testing.T, all []mutation) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files = append(files, filepath.Join("..", "..", "notifier", "inboxes", "inboxes.go"), filepath.Join("..", "outage", "outage.go"))
+	files = append(files, filepath.Join("..", "..", "notifier", "inboxes", "inboxes.go"), filepath.Join("..", "outage", "outage.go"),
+		filepath.Join("..", "outage", "page.go"))
 	sources, replace := map[string]string{}, map[string]string{}
 	for _, name := range files {
 		b, err := os.ReadFile(name) // #nosec G304 -- the package's own source
