@@ -237,7 +237,7 @@ func TestTopLevel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fixed := []string{"analysis", "rollout", "notifier", "store", "policies", "cmd", "deploy", "go.mod", "go.sum", "README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "Makefile"}
+	fixed := []string{"analysis", "rollout", "notifier", "store", "policies", "cmd", "deploy", "go.mod", "go.sum", "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "Makefile"}
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Name(), ".") && !slices.Contains(fixed, e.Name()) {
 			t.Errorf("%s stands at the top level, which is fixed", e.Name())
