@@ -127,13 +127,13 @@ func (m *machine) skip() {
 		m.ignore(fmt.Sprintf("%q is no later step; there are: %s", m.ev.To, strings.Join(later, ", ")))
 		return
 	}
-	left := ""
+	var left []string
 	for _, st := range m.p.Steps[m.s.Step+1 : to] {
-		left += " " + st.Name
+		left = append(left, st.Name)
 	}
 	said := fmt.Sprintf(" The next step is %s.", m.ev.To)
-	if left != "" {
-		said = fmt.Sprintf(" The next step is %s; left out:%s.", m.ev.To, left)
+	if len(left) > 0 {
+		said = fmt.Sprintf(" The next step is %s; left out: %s.", m.ev.To, strings.Join(left, ", "))
 	}
 	before := m.s.SkipTo
 	m.s.SkipTo = to
