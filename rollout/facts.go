@@ -128,12 +128,21 @@ func (m *machine) becameAnother(name, was, is string) {
 // lookReady holds while stable cannot serve: the candidate may then have all of the
 // traffic, whatever the weights say, and there is nothing to go back to.
 func (m *machine) lookReady() {
-	why := m.s.Facts[m.s.Stable].unfit()
+	why := m.s.stableDown()
 	if why == "" || m.s.Hold != nil || !m.exposed() {
 		return
 	}
-	m.hold(Hold{Reason: ReasonNotReady, Self: true, Sentence: fmt.Sprintf("%s %s: the way back is gone, and the candidate may serve everything.", m.s.Stable, why)},
-		"stable is ready as long as a rollout is under way")
+	m.hold(Hold{Reason: ReasonNotReady, Self: true, Sentence: why}, "stable is ready as long as a rollout is under way")
+}
+
+// stableDown says that stable cannot serve while the candidate may; "" when it can, as
+// far as is known.
+func (s *State) stableDown() string {
+	why := s.Facts[s.Stable].unfit()
+	if why == "" || s.Asked == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s %s: the way back is gone, and the candidate may serve everything.", s.Stable, why)
 }
 
 // barred holds when the step may not begin: a deployment that must serve cannot, or

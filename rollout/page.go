@@ -74,9 +74,9 @@ func (p *Plan) PageKey() string { return "rollout/" + p.Endpoint.Name + "/" + p.
 
 // Causes are the reasons for which people are called now, the gravest first: a
 // rollback that is not confirmed (or not yet seen by anybody), a broken guardrail
-// with onBreach: page, blindness, somebody else's split, a hold, a question that
-// cannot be asked, a record that contradicts the endpoint. They are read off the
-// state alone. The page is open as long as there is one, and shows the first.
+// with onBreach: page, blindness, somebody else's split, a hold, a stable that went
+// down while a person had paused, a question that cannot be asked, a record that
+// contradicts the endpoint. They are read off the state alone. The page is open as long as there is one, and shows the first.
 func (s *State) Causes(p *Plan) []PageCause {
 	if c, ok := s.rollbackCause(p); ok {
 		return []PageCause{c}
@@ -106,6 +106,9 @@ func (s *State) Causes(p *Plan) []PageCause {
 	}
 	if h := s.Hold; h != nil && !h.Paused && s.Phase != PhaseSuspect {
 		add("hold/"+stamp(h.Since), h.Reason, h.Sentence)
+	}
+	if why := s.stableDown(); why != "" && (s.Hold == nil || s.Hold.Reason != ReasonNotReady) {
+		add("stable", ReasonNotReady, why)
 	}
 	for _, gate := range sortedKeys(s.Gates) {
 		if q := s.Gates[gate]; q.State == QuestionOpen && q.Unasked != "" {

@@ -164,6 +164,9 @@ func (i *Invariants) causes(w *World, r *Run, a *account) (must string, may bool
 	case s.Hold != nil && !s.Hold.Paused: // somebody else's split is put back amid a hold
 		return "", true
 	}
+	if exposed(s) && a.told.unfit(s.Stable) {
+		return s.Stable + " cannot serve", true
+	}
 	for name := range g.breached {
 		return name + " is broken, and onBreach is page", true
 	}
