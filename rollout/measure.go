@@ -170,9 +170,12 @@ func (m *machine) stepEnd() {
 	if m.s.Looks > 0 {
 		return
 	}
-	if m.s.Overridden || (m.s.Waived && !m.unreadable()) {
+	switch {
+	case m.s.Overridden, m.s.Waived && m.readable() && !m.found(analysis.OutcomeBreach):
 		m.advance()
 		return
+	case m.s.Waived && !m.readable():
+		return // the rules for what is missing apply; it goes on when everything is seen
 	}
 	if b.Watched < b.Needs {
 		return
@@ -221,7 +224,7 @@ func (m *machine) undecided() {
 	case UndecidedRollback:
 		m.rollback(ReasonUndecided, sentence, rule, PhaseRolledBack)
 	case UndecidedPromote:
-		if m.unreadable() {
+		if !m.readable() || m.found(analysis.OutcomeBreach) {
 			m.hold(Hold{Reason: ReasonNoData, Sentence: sentence}, rule+" (never without data)")
 			return
 		}
@@ -235,15 +238,15 @@ func (m *machine) undecided() {
 	}
 }
 
-// unreadable reports whether a guardrail of the step has no data: that is never
+// readable reports whether everything that the step needs is read: nothing less is
 // promoted by a rule.
-func (m *machine) unreadable() bool {
-	for _, v := range m.s.Verdicts {
-		if v.Outcome == analysis.OutcomeNoData || v.Outcome == analysis.OutcomeError || v.Outcome == analysis.OutcomeBreach {
-			return true
-		}
-	}
-	return false
+func (m *machine) readable() bool {
+	return !m.unsighted() && !m.found(analysis.OutcomeNoData, analysis.OutcomeError)
+}
+
+// found reports whether a guardrail's verdict is one of these.
+func (m *machine) found(outcomes ...analysis.Outcome) bool {
+	return slices.ContainsFunc(m.s.Verdicts, func(v analysis.Verdict) bool { return slices.Contains(outcomes, v.Outcome) })
 }
 
 // lacking says which guardrails do not pass, and what they need.
