@@ -62,7 +62,8 @@ func (f DeploymentFact) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// described takes what the router tells of stable and the candidate.
+// described takes what the router tells of stable and the candidate. What is asked of a
+// deployment from now on is asked of the version that it has.
 func (m *machine) described() {
 	if m.ev.Deployments == nil {
 		return
@@ -74,10 +75,16 @@ func (m *machine) described() {
 		if !told {
 			continue
 		}
-		if old := was[name]; fact.Version == "" {
-			fact.Version = old.Version // a version that is not told now has not changed
-		} else if old.Version != "" && old.Version != fact.Version && m.exposed() {
-			m.becameAnother(name, old.Version, fact.Version)
+		switch old := was[name].Version; {
+		case fact.Version == "":
+			fact.Version = old // a version that is not told now has not changed
+		case fact.Version != old:
+			m.s.Versions = maps.Clone(m.s.Versions)
+			if m.s.Versions == nil {
+				m.s.Versions = map[string]string{}
+			}
+			m.s.Versions[name] = fact.Version
+			m.becameAnother(name, old, fact.Version)
 		}
 		m.s.Facts[name] = fact
 	}
@@ -105,19 +112,25 @@ func sameVersion(told, released string) bool {
 	return plain(told) == plain(released) || plain(told[strings.LastIndex(told, ":")+1:]) == plain(released)
 }
 
-// becameAnother voids what was measured of a deployment that is another one now, and
-// holds: nobody checked or approved it.
+// becameAnother voids what was measured of a deployment that is another one now, or that
+// shows first under its rollout (was is "") that it is not the one released, and holds:
+// nobody checked or approved it.
 func (m *machine) becameAnother(name, was, is string) {
-	sentence := fmt.Sprintf("%s became version %s under the rollout; it was %s. What was measured before counts no more.", name, is, was)
+	sentence := ""
+	switch {
+	case was != "":
+		sentence = fmt.Sprintf("%s became version %s under the rollout; it was %s. What was measured before counts no more.", name, is, was)
+	case name == m.p.Release.Candidate:
+		sentence = m.anotherVersion()
+	}
+	if sentence == "" || !m.exposed() {
+		return
+	}
 	if m.s.Reached >= 0 {
 		for _, group := range []analysis.Action{analysis.ActionRollback, analysis.ActionHold, analysis.ActionPage} {
 			m.s.Evidence = m.s.Evidence.Restart(m.p.Panel, group, m.moment())
 		}
 		m.s.Bake.Watched, m.s.Bake.FullSince, m.s.Bake.Extended = 0, time.Time{}, false
-	}
-	if m.s.Versions != nil {
-		m.s.Versions = maps.Clone(m.s.Versions)
-		m.s.Versions[name] = is
 	}
 	m.s.MayEnd = false
 	m.waitAgain()

@@ -80,6 +80,34 @@ func TestVersionChanges(t *testing.T) {
 	if !strings.Contains(s.Sentence, "green became version v3") || s.Page == nil {
 		t.Errorf("got %q, page %+v, want both versions named and people called", s.Sentence, s.Page)
 	}
+	if got := s.Versions["green"]; got != "v3" {
+		t.Errorf("questions name version %q of the candidate, want v3", got)
+	}
+}
+
+// A router that tells no version at the checks tells it later: what is asked of is what
+// it tells then, and a candidate that is of another version than the release holds it.
+func TestVersionsToldLate(t *testing.T) {
+	tell := func(version string) rollout.State {
+		sc := newScenario(t)
+		s := stateAt(t, sc, func(s rollout.State) bool { return s.Phase == rollout.PhaseBaking && s.Reached == 0 && s.MayEnd })
+		s.Versions, s.Facts = nil, nil
+		return describe(t, sc, s, facts(func(f map[string]rollout.DeploymentFact) {
+			g := f["green"]
+			g.Version = version
+			f["green"] = g
+		}))
+	}
+	if s := tell("v2"); s.Phase != rollout.PhaseBaking || s.Versions["blue"] != "v1" || s.Versions["green"] != "v2" {
+		t.Errorf("the release's version: got %s, versions %v; want it to go on and to ask of v1 and v2", s.Phase, s.Versions)
+	}
+	s := tell("v4")
+	if s.Phase != rollout.PhaseHeld || s.Hold.Reason != rollout.ReasonVersionChanged || s.Bake.Watched != 0 || s.Versions["green"] != "v4" {
+		t.Errorf("another version: got %s, watched %s, versions %v; want held, with nothing watched", s.Phase, s.Bake.Watched, s.Versions)
+	}
+	if !strings.Contains(s.Sentence, "green runs version v4, and the release is of version v2") {
+		t.Errorf("got %q, want both versions named", s.Sentence)
+	}
 }
 
 // A candidate that is not ready, or has no instances, gets no more traffic.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -123,4 +124,36 @@ func TestNamesTellVersions(t *testing.T) {
 	if got := versions(traffic.Description{}); got != nil {
 		t.Errorf("a router that tells nothing: got %v, want nil", got)
 	}
+}
+
+// The candidate is replaced under its rollout: from then on the sources are asked of the
+// version that is there, and what was read of the one before counts no more.
+func TestAsksOfTheVersionThatIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		deploy := func(version string) {
+			w.router.Set("recs", w.router.Truth("recs"), traffic.Description{Deployments: map[string]traffic.Deployment{
+				"blue": {Ready: true, Instances: 2, Version: "v1"}, "green": {Ready: true, Instances: 2, Version: version}}})
+		}
+		deploy("v2")
+		e := w.start("one")
+		defer w.endAll()
+		w.begin(e, plan("r1", "recs", false))
+		w.await("r1", time.Minute, func(s *rollout.State) bool { return s.Bake.Watched > 20*time.Second })
+		deploy("v3")
+		s := w.await("r1", time.Minute, func(s *rollout.State) bool { return s.Phase == rollout.PhaseHeld })
+		if s.Reason != rollout.ReasonVersionChanged || s.Bake.Watched != 0 {
+			t.Errorf("got %s, watched %s; want held with nothing watched", s.Reason, s.Bake.Watched)
+		}
+		time.Sleep(20 * time.Second)
+		w.source.mu.Lock()
+		defer w.source.mu.Unlock()
+		var asked []string
+		for _, q := range slices.Concat(w.source.reads...) {
+			asked = append(asked, q.Names.StableVersion+" "+q.Names.CandidateVersion)
+		}
+		if asked = slices.Compact(asked); !slices.Equal(asked, []string{"v1 v2", "v1 v3"}) {
+			t.Errorf("the versions asked of were in turn %q, want v1 and v2, then v1 and v3", asked)
+		}
+	})
 }
