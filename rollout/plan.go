@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"maps"
 	"time"
 
 	"github.com/belayd/belay/analysis"
@@ -76,6 +77,16 @@ type Release struct {
 	// Source says where the request came from: "api", "nats:RELEASES",
 	// "schedule", with the event's own key.
 	Source string `json:"source,omitempty"`
+}
+
+// Same reports whether two requests under one key ask for the same: the policy, by its
+// name where both name one, what is released, and who asked on whose behalf. What the
+// requester's groups were then does not matter.
+func (r Release) Same(as Release) bool {
+	undoes := r.Undoes == as.Undoes || r.Undoes != nil && as.Undoes != nil && *r.Undoes == *as.Undoes
+	return (r.Policy == as.Policy || r.Policy == "" || as.Policy == "") && r.Candidate == as.Candidate && r.Version == as.Version &&
+		r.Requester.ID == as.Requester.ID && r.OnBehalfOf == as.OnBehalfOf && maps.Equal(r.Labels, as.Labels) &&
+		r.Artifact == as.Artifact && r.Environment == as.Environment && undoes && r.Retries == as.Retries
 }
 
 // A Person is who did something. ID is canonical: one person's Slack id, OIDC

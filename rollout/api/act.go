@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -46,26 +47,28 @@ func (s *Server) start(w http.ResponseWriter, r *http.Request, a Actor) error {
 		Labels: in.Labels, Artifact: in.Artifact, Environment: in.Environment, Source: "api " + key,
 	}
 	id := rollout.NewID("api:"+a.Person.ID, key)
-	if snap, err := s.c.Engine.Rollout(r.Context(), id); err == nil {
-		return s.startedBefore(w, snap, release, in.PolicyText)
-	} else if !errors.Is(err, rollout.ErrNotFound) {
-		return err
-	}
-	plan, err := s.plan(r, a, id, release, in.PolicyText)
-	if err != nil {
-		return err
-	}
-	return s.begin(w, r, a, plan)
+	return s.release(w, r, a, id, release, in.PolicyText, func(context.Context) (*rollout.Plan, error) {
+		return s.plan(r, a, id, release, in.PolicyText)
+	})
 }
 
-// begin starts the rollout of a plan and answers with it.
-func (s *Server) begin(w http.ResponseWriter, r *http.Request, a Actor, plan *rollout.Plan) error {
-	snap, created, err := s.c.Engine.Start(r.Context(), plan)
+// release starts the rollout id of a release and answers with it. text is the policy
+// that the request brought, "" where it names one.
+func (s *Server) release(
+	w http.ResponseWriter, r *http.Request, a Actor, id string, release rollout.Release, text string,
+	resolve func(context.Context) (*rollout.Plan, error),
+) error {
+	snap, created, err := s.c.Engine.Release(r.Context(), id, release, resolve)
 	if err != nil {
 		return err
 	}
-	s.c.Log.Info("rollout asked for", "rollout", plan.ID, "policy", plan.Policy.Name, "by", a.Person.ID, "created", created)
-	w.Header().Set("Location", "/v1/rollouts/"+plan.ID)
+	if text != "" {
+		if sum := sha256.Sum256([]byte(text)); snap.Plan.Policy.Hash != hex.EncodeToString(sum[:]) {
+			return fmt.Errorf("rollout %s under another policy: %w", id, rollout.ErrDifferent)
+		}
+	}
+	s.c.Log.Info("rollout asked for", "rollout", id, "policy", snap.Plan.Policy.Name, "by", a.Person.ID, "created", created)
+	w.Header().Set("Location", "/v1/rollouts/"+id)
 	return send(w, status(created), RenderSnapshot(snap))
 }
 
@@ -83,25 +86,6 @@ func status(created bool) int {
 		return http.StatusCreated
 	}
 	return http.StatusOK
-}
-
-// startedBefore answers a repeated request: the rollout when the request is the
-// same, whatever has become of the policy since.
-func (s *Server) startedBefore(w http.ResponseWriter, snap rollout.Snapshot, want rollout.Release, text string) error {
-	have := snap.Plan.Release
-	same := have.Candidate == want.Candidate && have.Version == want.Version && have.OnBehalfOf == want.OnBehalfOf &&
-		have.Artifact == want.Artifact && have.Environment == want.Environment && maps.Equal(have.Labels, want.Labels)
-	if text == "" {
-		same = same && have.Policy == want.Policy
-	} else {
-		sum := sha256.Sum256([]byte(text))
-		same = same && snap.Plan.Policy.Hash == hex.EncodeToString(sum[:])
-	}
-	if !same {
-		return fmt.Errorf("rollout %s of %s %s: %w", snap.Plan.ID, have.Candidate, have.Version, rollout.ErrDifferent)
-	}
-	w.Header().Set("Location", "/v1/rollouts/"+snap.Plan.ID)
-	return send(w, http.StatusOK, RenderSnapshot(snap))
 }
 
 // plan resolves the policy that the request names or brings.

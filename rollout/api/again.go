@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -48,7 +49,7 @@ func (s *Server) undo(w http.ResponseWriter, r *http.Request, a Actor) error {
 	if in.Now {
 		plan = plan.AtOnce()
 	}
-	return s.begin(w, r, a, plan)
+	return s.release(w, r, a, id, plan.Release, "", func(context.Context) (*rollout.Plan, error) { return plan, nil })
 }
 
 // retry starts the release of a rollout that has ended once more, under the policy as
@@ -64,22 +65,18 @@ func (s *Server) retry(w http.ResponseWriter, r *http.Request, a Actor) error {
 	case !snap.State.Phase.Terminal():
 		return problem(http.StatusConflict, TypeNoEffect, "Nothing was started", "the rollout has not ended: it is "+string(snap.State.Phase))
 	}
-	if before, err := s.c.Engine.Rollout(r.Context(), id); err == nil {
-		return send(w, http.StatusOK, RenderSnapshot(before))
-	}
 	release := snap.Plan.Release
 	release.Requester, release.OnBehalfOf, release.Retries, release.Undoes = a.Person, "", snap.Plan.ID, nil
 	release.Reason, release.Source = "", "api retry"
-	plan, err := s.plan(r, a, id, release, "")
-	if errors.Is(err, ErrNoPolicy) {
-		// The policy came with the request, or is gone: what is on record is as good to
-		// whom it is allowed to bring one.
-		plan, err = s.plan(r, a, id, release, snap.Plan.Policy.Text)
-	}
-	if err != nil {
-		return err
-	}
-	return s.begin(w, r, a, plan)
+	return s.release(w, r, a, id, release, "", func(context.Context) (*rollout.Plan, error) {
+		plan, err := s.plan(r, a, id, release, "")
+		if errors.Is(err, ErrNoPolicy) {
+			// The policy came with the request, or is gone: what is on record is as good to
+			// whom it is allowed to bring one.
+			plan, err = s.plan(r, a, id, release, snap.Plan.Policy.Text)
+		}
+		return plan, err
+	})
 }
 
 // again finds the rollout whose release, or whose undoing, the request asks for, and

@@ -36,7 +36,9 @@ import (
 
 // An Engine runs rollouts; *engine.Engine is one.
 type Engine interface {
-	Start(ctx context.Context, p *rollout.Plan) (snapshot rollout.Snapshot, created bool, err error)
+	// Release starts the rollout id, or finds the one that the same request started before.
+	Release(ctx context.Context, id string, r rollout.Release,
+		resolve func(context.Context) (*rollout.Plan, error)) (snapshot rollout.Snapshot, created bool, err error)
 	Rollout(ctx context.Context, id string) (rollout.Snapshot, error)
 	Rollouts(ctx context.Context) iter.Seq2[rollout.Snapshot, error]
 	Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry, error]

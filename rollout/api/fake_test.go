@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -91,6 +92,23 @@ func (e *fakeEngine) Start(_ context.Context, p *rollout.Plan) (rollout.Snapshot
 	at := begun.Add(time.Duration(len(e.rollouts)) * time.Second)
 	e.rollouts[p.ID] = &rollout.Snapshot{Plan: p, State: rollout.Start(p, at)}
 	return e.fold(p.ID, rollout.Event{Kind: rollout.EventStarted, At: at}), true, nil
+}
+
+func (e *fakeEngine) Release(ctx context.Context, id string, r rollout.Release, resolve func(context.Context) (*rollout.Plan, error)) (rollout.Snapshot, bool, error) {
+	snap, err := e.Rollout(ctx, id)
+	switch {
+	case err == nil && !snap.Plan.Release.Same(r):
+		return rollout.Snapshot{}, false, rollout.ErrDifferent
+	case err == nil:
+		return snap, false, nil
+	case !errors.Is(err, rollout.ErrNotFound):
+		return rollout.Snapshot{}, false, err
+	}
+	plan, err := resolve(ctx)
+	if err != nil {
+		return rollout.Snapshot{}, false, err
+	}
+	return e.Start(ctx, plan)
 }
 
 func (e *fakeEngine) Rollout(_ context.Context, id string) (rollout.Snapshot, error) {

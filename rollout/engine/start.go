@@ -11,6 +11,28 @@ import (
 	"github.com/belayd/belay/store"
 )
 
+// Release starts the rollout id of a release under the plan that resolve gives. The same
+// request under the id is the same rollout, whatever has become of its policy since:
+// resolve is not asked then. Another request is ErrDifferent.
+func (e *Engine) Release(
+	ctx context.Context, id string, r rollout.Release, resolve func(context.Context) (*rollout.Plan, error),
+) (snapshot rollout.Snapshot, created bool, err error) {
+	switch snapshot, err = e.Rollout(ctx, id); {
+	case err == nil && !snapshot.Plan.Release.Same(r):
+		was := snapshot.Plan.Release
+		return rollout.Snapshot{}, false, fmt.Errorf("rollout %s of %s %s: %w", id, was.Candidate, was.Version, ErrDifferent)
+	case err == nil:
+		return snapshot, false, nil
+	case !errors.Is(err, ErrNotFound):
+		return rollout.Snapshot{}, false, err
+	}
+	plan, err := resolve(ctx)
+	if err != nil {
+		return rollout.Snapshot{}, false, err
+	}
+	return e.Start(ctx, plan)
+}
+
 // Start makes a rollout of a plan, durably: when it returns nil the rollout goes
 // on whatever happens to this process. The plan's id names it: a second Start of
 // the same release under the same policy is the same rollout (created is then
@@ -129,9 +151,7 @@ func difference(a, b *rollout.Plan) string {
 		return fmt.Sprintf("it was started under policy %s (%.12s), not %s (%.12s)",
 			a.Policy.Name, a.Policy.Hash, b.Policy.Name, b.Policy.Hash)
 	}
-	x, errX := json.Marshal(a.Release)
-	y, errY := json.Marshal(b.Release)
-	if errX != nil || errY != nil || string(x) != string(y) {
+	if !a.Release.Same(b.Release) {
 		return fmt.Sprintf("it was started for %s %s by %s, not for %s %s by %s",
 			a.Release.Candidate, a.Release.Version, a.Release.Requester.ID,
 			b.Release.Candidate, b.Release.Version, b.Release.Requester.ID)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 
 	"github.com/nats-io/nats.go"
 
@@ -17,31 +16,15 @@ import (
 // source and key are the same rollout, whatever has become of the policy since.
 func (d *daemon) start(ctx context.Context, r rollout.Release, source, key string) (string, error) {
 	r.OnBehalfOf = d.now().config.canonical(r.OnBehalfOf)
-	if len(r.Labels) == 0 {
-		r.Labels = nil // as it reads back
-	}
 	id := rollout.NewID(source, key)
-	have, err := d.engine.Rollout(ctx, id)
-	if err == nil {
-		if !reflect.DeepEqual(have.Plan.Release, r) {
-			return id, rollout.ErrDifferent
+	_, _, err := d.engine.Release(ctx, id, r, func(ctx context.Context) (*rollout.Plan, error) {
+		plan, err := d.catalog.Plan(ctx, id, r)
+		if err != nil && !errors.Is(err, errNotWhole) { // else the release waits for its policy
+			err = fmt.Errorf("%w: %w", trigger.ErrRefused, err)
 		}
-		return id, nil
-	}
-	if !errors.Is(err, rollout.ErrNotFound) {
-		return "", err
-	}
-	plan, err := d.catalog.Plan(ctx, id, r)
-	switch {
-	case errors.Is(err, errNotWhole):
-		return "", err // the release waits for its policy
-	case err != nil:
-		return "", fmt.Errorf("%w: %w", trigger.ErrRefused, err)
-	}
-	if _, _, err := d.engine.Start(ctx, plan); err != nil {
-		return "", err
-	}
-	return id, nil
+		return plan, err
+	})
+	return id, err
 }
 
 // addTriggers makes what starts rollouts, and connects to nothing. Of the config
