@@ -6,7 +6,7 @@ INPUTS ?= 1000
 
 VULN ?= v1.1.4
 
-.PHONY: help build release vuln test race lint fuzz cover golden verify sim bench-decisions
+.PHONY: help build release vuln test race lint fuzz cover golden verify sim attack bench-decisions
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
@@ -55,6 +55,9 @@ verify:          ## modules as their sums say, and tidy
 
 sim:             ## the seeded simulator; SEEDS=n
 	$(GO) test ./rollout/sim -run Seeds -seeds $(SEEDS) -v -timeout 60m
+
+attack:          ## rollbacks under attack, readers held to 3 x the idle p95; wants a quiet machine
+	$(GO) test ./cmd/internal/blackbox -run TestRollbackUnderAttack -strict -v -count=1 -timeout 30m
 
 bench-decisions: ## the tables of analysis/README.md
 	$(GO) test ./analysis -run TestDecisions -decisions=full -update -timeout 60m -v
