@@ -29,7 +29,7 @@ import (
 // needed), Raw, and what implements encoding.TextUnmarshaler. Values that
 // implement Validator check themselves.
 func Decode(file string, data []byte, out any) Problems {
-	tree, ps := readTree(file, data)
+	tree, ps := readTree(file, data, MaxNodes)
 	if tree == nil {
 		return ps.discreet()
 	}

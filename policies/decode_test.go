@@ -88,7 +88,7 @@ belayd.yaml:7:29: retry.every: a duration needs a unit (ms, s, m or h), for exam
 func TestDefaultsOfTheLanguage(t *testing.T) {
 	var d Document
 	dec := &decoder{at: map[string]*node{}, lenient: true}
-	tree, ps := readTree("t", []byte("spec: {endpoint: {}, approvals: [{}], windows: {}, steps: [5%], guardrails: [{}], preflight: [{expect: {}}]}"))
+	tree, ps := readTree("t", []byte("spec: {endpoint: {}, approvals: [{}], windows: {}, steps: [5%], guardrails: [{}], preflight: [{expect: {}}]}"), MaxPolicyNodes)
 	if len(ps) > 0 {
 		t.Fatal(ps)
 	}
@@ -147,7 +147,7 @@ func TestLocate(t *testing.T) {
 }
 
 // However much is wrong with a file, a hundred problems are named, quickly, and it
-// stays wrong; a file of more values than any policy has is not looked at.
+// stays wrong; YAML of more values than any policy has is not read.
 func TestProblemsAreBounded(t *testing.T) {
 	lines := func(n int, line string) string {
 		var b strings.Builder
@@ -163,12 +163,14 @@ func TestProblemsAreBounded(t *testing.T) {
 		last string
 	}{
 		"a few unknown keys":    {lines(3, "key%d: 1\n"), 5, ""},
-		"many unknown keys":     {lines(9000, "key%d: 1\n"), MaxProblems, "more than this is wrong"},
+		"many unknown keys":     {lines(3900, "key%d: 1\n"), MaxProblems, "more than this is wrong"},
 		"long unknown keys":     {lines(2000, "key%099d: 1\n"), MaxProblems, "more than this is wrong"},
-		"one key many times":    {lines(9000, "extends: [a%d]\n"), MaxProblems, "more than this is wrong"},
-		"anchors":               {lines(5000, "key%d: &a 1\n"), MaxProblems, "more than this is wrong"},
-		"more values than any":  {lines(20_000, "key%d: 1\n"), 1, "more than 20000 values"},
-		"a list of many values": {lines(1, "extends: [x%d") + strings.Repeat(",1", 30_000) + "]\n", 1, "more than 20000 values"},
+		"one key many times":    {lines(1900, "extends: [a%d]\n"), MaxProblems, "more than this is wrong"},
+		"anchors":               {lines(3900, "key%d: &a 1\n"), MaxProblems, "more than this is wrong"},
+		"more lines than any":   {lines(4000, "key%d: 1\n"), 1, "more than 4000 lines"},
+		"a list of many values": {lines(1, "extends: [x%d") + strings.Repeat(",1", 30_000) + "]\n", 1, "more than 4000 values"},
+		"pairs in a list":       {`{"extends":["a":1` + strings.Repeat(`,"b":1`, 2100) + "]}", 1, "more than 4000 values"},
+		"a text of many lines":  {"spec: |\n" + strings.Repeat("\n", 5000), 1, "more than 4000 lines"},
 	} {
 		fsys := fstest.MapFS{"p.yaml": {Data: []byte(x.text)}}
 		began := time.Now()

@@ -41,7 +41,7 @@ func (l *loader) load(name string) (tree *node, text string) {
 		return nil, ""
 	}
 	l.reads++
-	tree, ps := readTree(name, data)
+	tree, ps := readTree(name, data, MaxPolicyNodes)
 	l.problems = append(l.problems, ps...)
 	if tree == nil {
 		return nil, ""

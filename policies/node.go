@@ -18,8 +18,11 @@ const (
 	MaxBytes = 256 << 10
 	// MaxDepth is how deep mappings and lists may be nested.
 	MaxDepth = 32
-	// MaxNodes is how many keys and values a file may have.
+	// MaxNodes is how many values, and lines, a config may have.
 	MaxNodes = 20_000
+	// MaxPolicyNodes is how many a policy or a policy test may have: people who may
+	// only look have them checked, and each value costs time.
+	MaxPolicyNodes = 4_000
 )
 
 // shape is what a node is.
@@ -143,13 +146,20 @@ func derived(at *node, value, origin string) *node {
 	return n
 }
 
-// readTree parses one file to a tree. The tree is nil when it cannot be used;
-// features that are refused and duplicate keys are problems of a usable tree.
-func readTree(name string, data []byte) (*node, Problems) {
+// readTree parses a file of at most so many values to a tree. The tree is nil when
+// it cannot be used; features that are refused and duplicate keys are problems of a
+// usable tree.
+func readTree(name string, data []byte, most int) (*node, Problems) {
 	src := &source{name: name}
 	at := &node{src: src, line: 1, col: 1}
 	if len(data) > MaxBytes {
 		return nil, Problems{problemAt(at, "", CodeBounds, fmt.Sprintf("the file is larger than %d KiB", MaxBytes>>10))}
+	}
+	if bytes.Count(data, []byte("\n")) > most {
+		return nil, Problems{problemAt(at, "", CodeBounds, fmt.Sprintf("the file has more than %d lines", most))}
+	}
+	if marks(data) > most {
+		return nil, Problems{problemAt(at, "", CodeBounds, tooMany(most))}
 	}
 	src.lines = strings.Split(strings.ReplaceAll(string(data), "\r\n", "\n"), "\n")
 	if ps, ok := characters(src, data); !ok {
@@ -162,7 +172,7 @@ func readTree(name string, data []byte) (*node, Problems) {
 	} else if err != nil {
 		return nil, Problems{syntaxProblem(src, err)}
 	}
-	r := &reader{src: src}
+	r := &reader{src: src, most: most}
 	root := r.read(doc.Content[0], "", 0)
 	var next yaml.Node
 	switch err := dec.Decode(&next); {
@@ -180,11 +190,35 @@ func readTree(name string, data []byte) (*node, Problems) {
 	return root, r.problems
 }
 
+// marks counts what begins a value: a colon, a dash or a question mark before a
+// blank, a comma, a bracket, a brace. There are at least half as many as values, and
+// counting them costs next to nothing beside reading YAML. Those in texts and
+// comments count too.
+func marks(data []byte) int {
+	n := 0
+	for i, c := range data {
+		switch c {
+		case ',', '[', '{':
+			n++
+		case ':', '-', '?':
+			if i+1 == len(data) || data[i+1] == ' ' || data[i+1] == '\t' || data[i+1] == '\n' || data[i+1] == '\r' {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func tooMany(most int) string {
+	return fmt.Sprintf("the file has more than %d values, or signs that begin one (: - ? , [ {)", most)
+}
+
 // reader turns YAML nodes into ours and refuses what policies do not have.
 type reader struct {
 	src      *source
 	problems Problems
 	nodes    int
+	most     int // nodes
 	tooMuch  bool
 }
 
@@ -203,8 +237,8 @@ func (r *reader) read(y *yaml.Node, path string, depth int) *node {
 		refuse(CodeBounds, fmt.Sprintf("nested deeper than %d levels", MaxDepth), "")
 		r.tooMuch = true
 		return n
-	case r.nodes > MaxNodes:
-		refuse(CodeBounds, fmt.Sprintf("the file has more than %d values", MaxNodes), "")
+	case r.nodes > r.most:
+		refuse(CodeBounds, tooMany(r.most), "")
 		r.tooMuch = true
 		return n
 	}
@@ -302,7 +336,7 @@ func join(path, key string) string {
 // the nearest value around it. ok is false when not even the path's first part is
 // there.
 func Locate(data []byte, path string) (line, col int, ok bool) {
-	n, _ := readTree("", data)
+	n, _ := readTree("", data, MaxNodes)
 	for part := range strings.SplitSeq(strings.ReplaceAll(path, "[", ".["), ".") {
 		k, v := n.entry(part)
 		if index, list := strings.CutPrefix(part, "["); list {

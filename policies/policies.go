@@ -8,7 +8,7 @@
 //   - It is strict. Unknown, duplicate and misspelt keys, missing units, falling
 //     weights and names that nothing defines are errors. All problems are
 //     reported together, each with file, line, column, path and remedy.
-//   - Input is bounded (256 KiB, 32 levels), and YAML's anchors, aliases, merge
+//   - Input is bounded (256 KiB, 4,000 lines and values, 32 levels), and YAML's anchors, aliases, merge
 //     keys and tags are refused: what a reviewer reads is what runs.
 //   - Every value of a resolved policy knows where it came from: a line of a
 //     file, of one that it extends, or a default.
@@ -20,6 +20,7 @@
 package policies
 
 import (
+	"bytes"
 	"io/fs"
 	"path"
 	"time"
@@ -74,8 +75,8 @@ func Parse(fsys fs.FS, name string, env *Environment) (*Policy, Problems) {
 // CheckFile says what is wrong with a policy, a base or a policy test: whatever
 // kind the file says it is. For a test that includes the policy that it names.
 func CheckFile(fsys fs.FS, name string, env *Environment) Problems {
-	if data, err := readFile(fsys, name); err == nil {
-		if tree, _ := readTree(name, data); tree != nil && kindOf(tree) == KindTest {
+	if data, err := readFile(fsys, name); err == nil && bytes.Contains(data, []byte(KindTest)) {
+		if tree, _ := readTree(name, data, MaxPolicyNodes); tree != nil && kindOf(tree) == KindTest {
 			_, _, ps := loadTest(fsys, name, env)
 			return ps
 		}

@@ -152,7 +152,7 @@ func (g *schemaWriter) object(t reflect.Type) map[string]any {
 
 // defaultValue is the default as an editor shows it.
 func defaultValue(f field) any {
-	n, _ := readTree("default", []byte(f.def)) // a constant
+	n, _ := readTree("default", []byte(f.def), MaxPolicyNodes) // a constant
 	return jsonValue(n)
 }
 

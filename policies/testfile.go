@@ -162,7 +162,7 @@ func loadTest(fsys fs.FS, name string, env *Environment) (*TestFile, *Policy, Pr
 	if err != nil {
 		return nil, nil, Problems{problemAt(at, "", CodeFile, err.Error())}
 	}
-	tree, ps := readTree(name, data)
+	tree, ps := readTree(name, data, MaxPolicyNodes)
 	if tree == nil {
 		return nil, nil, ps
 	}
