@@ -29,6 +29,8 @@ type sample struct {
 	// where it gives none.
 	at     int64
 	native *series.Histogram
+	// gauge: the exposition says that it is one.
+	gauge bool
 }
 
 // A filter says what of an exposition is wanted.

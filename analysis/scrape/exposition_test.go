@@ -36,7 +36,7 @@ func flat(xs []sample) []string {
 			continue
 		}
 		x.labels.Sort()
-		out = append(out, fmt.Sprintf("%s %v", x.labels, x.value))
+		out = append(out, fmt.Sprintf("%s %v gauge=%v", x.labels, x.value, x.gauge))
 	}
 	slices.Sort(out)
 	return out

@@ -131,16 +131,17 @@ func fields(in []byte, visit func(n protowire.Number, value []byte) error) error
 // spread adds the samples of one metric.
 func spread(flat []sample, name string, m *dto.Metric, f filter) ([]sample, error) {
 	var err error
+	gauge := m.GetGauge() != nil
 	add := func(name string, value float64, created *timestamppb.Timestamp, le string) {
 		if err != nil || !f.keeps(name) {
 			return
 		}
-		flat, err = f.add(flat, sample{labels: labels(name, m, le), value: value, created: millis(created), at: m.GetTimestampMs()})
+		flat, err = f.add(flat, sample{labels: labels(name, m, le), value: value, created: millis(created), at: m.GetTimestampMs(), gauge: gauge})
 	}
 	switch {
 	case m.GetCounter() != nil:
 		add(name, m.GetCounter().GetValue(), m.GetCounter().GetCreatedTimestamp(), "")
-	case m.GetGauge() != nil:
+	case gauge:
 		add(name, m.GetGauge().GetValue(), nil, "")
 	case m.GetUntyped() != nil:
 		add(name, m.GetUntyped().GetValue(), nil, "")

@@ -269,6 +269,12 @@ func (s *Source) answer(a *ask, all map[place]*seen) analysis.Reading {
 		if sets[i], err = a.sets(d, all[place{a.q.Names.Endpoint, d}].snaps); err != nil {
 			return analysis.ErrorReading(a.q, fmt.Sprintf("%s: %v", d, err))
 		}
+		if !a.counters() {
+			continue
+		}
+		if err = series.Counters(slices.Concat(sets[i]...)); err != nil {
+			return analysis.ErrorReading(a.q, err.Error())
+		}
 	}
 	for i := range sets[1] {
 		if err := series.Shared(sets[0][i], sets[1][i], [2]string{a.q.Names.Stable, a.q.Names.Candidate}); err != nil {

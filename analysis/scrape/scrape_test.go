@@ -248,3 +248,34 @@ func TestReadTotalSuffix(t *testing.T) {
 		}
 	}
 }
+
+// What an exposition calls a gauge is not counted, but for a name that says that it only
+// rises; as a value it is read.
+func TestReadGauge(t *testing.T) {
+	for _, c := range []struct {
+		kind, name string
+		refused    bool
+	}{{"gauge", "requests_now", true}, {"counter", "requests_now", false}, {"untyped", "requests_now", false}, {"gauge", "requests_total", false}} {
+		synctest.Test(t, func(t *testing.T) {
+			p, s := newPages(t, map[string][]string{"blue": {"http://blue-0:9100/metrics"}, "green": {"http://green-0:9100/metrics"}})
+			m := analysis.Metric{Name: "failures", Counts: &analysis.Counts{Total: c.name, Bad: c.name + `{code="503"}`, Deployment: "deployment"}}
+			value := analysis.Metric{Name: "now", Value: &analysis.Value{Query: "max(" + c.name + ")"}}
+			var r, v analysis.Reading
+			for n := range 2 {
+				text := fmt.Sprintf("# HELP %s gauge\n# TYPE %s %s\n%s %d\n", c.name, c.name, c.kind, c.name, 10*n)
+				p.text["blue-0:9100"], p.text["green-0:9100"] = text, text
+				now := time.Now().UTC()
+				r = read(t, s, analysis.Query{Metric: m, Names: names, From: now.Add(-15 * time.Second), To: now})
+				v = read(t, s, analysis.Query{Metric: value, Names: names, From: now.Add(-15 * time.Second), To: now})
+				time.Sleep(15 * time.Second)
+			}
+			refused := r.Status == analysis.StatusError && strings.Contains(r.Reason, c.name) && strings.Contains(r.Reason, "give the raw counter")
+			if refused != c.refused || !refused && (r.Status != analysis.StatusOK || r.Stable.N != 10) {
+				t.Errorf("%s by name of %s: got %s (%s), n=%v; want refused: %v", c.kind, c.name, r.Status, r.Reason, r.Stable.N, c.refused)
+			}
+			if v.Status != analysis.StatusOK || v.Stable.Value != 10 {
+				t.Errorf("%s as a value: got %s (%s), %v, want 10", c.kind, v.Status, v.Reason, v.Stable.Value)
+			}
+		})
+	}
+}

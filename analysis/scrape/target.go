@@ -215,6 +215,7 @@ func (t *target) remember(flat []sample, stamp int64, most int) error {
 			s = &series.Series{Labels: x.labels}
 			t.series[name][x.key] = s
 		}
+		s.Gauge = x.gauge
 		s.Points = append(s.Points, series.Point{T: stamp, V: x.value, Created: x.created, H: x.native})
 	}
 	t.drop(cut)
@@ -273,7 +274,7 @@ func (t *target) snapshot(want map[string]bool) snapshot {
 		}
 		for _, k := range slices.Sorted(maps.Keys(t.series[n])) {
 			s := t.series[n][k]
-			c := &series.Series{Labels: s.Labels, Points: slices.Clip(s.Points)}
+			c := &series.Series{Labels: s.Labels, Points: slices.Clip(s.Points), Gauge: s.Gauge}
 			x.series[n], members = append(x.series[n], c), append(members, c)
 		}
 	}

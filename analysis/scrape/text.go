@@ -15,12 +15,12 @@ import (
 // maxLine bounds one line of an exposition, in bytes.
 const maxLine = 1 << 20
 
-// parseText reads the text form 0.0.4 or OpenMetrics line by line. Comments and
-// exemplars are passed over; an OpenMetrics answer without its last line was cut
-// off.
+// parseText reads the text form 0.0.4 or OpenMetrics line by line. Comments other than
+// the types of gauges, and exemplars, are passed over; an OpenMetrics answer without its
+// last line was cut off.
 func parseText(r io.Reader, f filter, openMetrics bool) ([]sample, error) {
 	var flat []sample
-	born := map[string]int64{}
+	born, gauges := map[string]int64{}, map[string]bool{}
 	ended := false
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
@@ -31,6 +31,10 @@ func parseText(r io.Reader, f filter, openMetrics bool) ([]sample, error) {
 			break
 		}
 		if line == "" || line[0] == '#' {
+			said, _ := strings.CutPrefix(line, "# TYPE ")
+			if name, kind, _ := strings.Cut(said, " "); strings.TrimSpace(kind) == "gauge" && f.keeps(name) {
+				gauges[name] = true
+			}
 			continue
 		}
 		name, rest := metricName(line)
@@ -49,6 +53,7 @@ func parseText(r io.Reader, f filter, openMetrics bool) ([]sample, error) {
 			}
 			continue
 		}
+		x.gauge = gauges[name]
 		if flat, err = f.add(flat, x); err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/belayd/belay/analysis/promql"
 )
@@ -154,6 +155,19 @@ func difference(a, b Labels) (label, x, y string) {
 		}
 	}
 	return "", "", ""
+}
+
+// Counters is an error where one of the series is a gauge by its source's own word. A
+// name that says that it is a counter's is believed before that.
+func Counters(ss []*Series) error {
+	for _, s := range ss {
+		name := s.Labels.Get(NameLabel)
+		if s.Gauge && !strings.HasSuffix(name, "_total") && !strings.HasSuffix(name, "_count") {
+			return fmt.Errorf("series %s is a gauge by its # TYPE, and what is counted must only rise: "+
+				"give the raw counter, or ask for it as a value", describe(s.Labels))
+		}
+	}
+	return nil
 }
 
 // Shared is an error where a series is among those of both deployments: its

@@ -94,6 +94,8 @@ type Series struct {
 	Target *Target
 	// Ended: its source said that there will be no more samples.
 	Ended bool
+	// Gauge: its source said that it is one, and may fall.
+	Gauge bool
 	// Counted is the timestamp of the newest sample that was counted already, where
 	// that is before the interval asked for; Uncounted when none was, 0 when that
 	// is not known.
