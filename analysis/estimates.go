@@ -119,6 +119,9 @@ func (s *Standing) needed(p *Panel, g *Guardrail, m *Metric) string {
 		}
 	}
 	if math.IsInf(more, 1) || more > 1e12 {
+		if g.method(m) == methodCounts && g.Limit.Relative && s.Step.KC == 0 && s.Step.KB == 0 {
+			return "something to compare: neither deployment had one of what is counted; an absolute limit passes without"
+		}
 		return "better figures than these"
 	}
 	more = math.Max(1, more)

@@ -188,3 +188,31 @@ func TestNearlyPerfectRatio(t *testing.T) {
 		}
 	}
 }
+
+// Where neither deployment had a failure there is nothing to compare: it is said, with
+// the limit that passes without, and one failure of stable is enough to say it no more.
+func TestNothingToCompare(t *testing.T) {
+	const nothing = "an absolute limit passes without"
+	for _, c := range []struct {
+		limit  Limit
+		detect float64
+		first  float64 // stable's failures in the first interval
+		needed bool
+		pass   bool
+	}{{atMost12x, 1.5, 0, true, false}, {atMost12x, 1.5, 3, false, false}, {atMost1, 0.02, 0, false, true}} {
+		var e Evidence
+		var v Verdicts
+		pass := false
+		for i := range 60 {
+			failures := 0.0
+			if i == 0 {
+				failures = c.first
+			}
+			e, v = Judge(errorsPanel(c.limit, c.detect), e, moment(i+1), []Reading{counted(i+1, 100, 0, 1900, failures)})
+			pass = pass || v.MayEnd
+		}
+		if got := strings.Contains(v.Each[0].Needed, nothing); got != c.needed || pass != c.pass {
+			t.Errorf("%s, %v failures of stable: got needed %q, pass %v; want it said: %v, pass %v", c.limit.Text, c.first, v.Each[0].Needed, pass, c.needed, c.pass)
+		}
+	}
+}
