@@ -113,6 +113,7 @@ func TestReadAnswers(t *testing.T) {
 		"throttled":         {429, "120", `{}`, "429"},
 		"negative":          {200, "", answer(one("blue", point(0, "-1"))), "-1"},
 		"no JSON":           {200, "", `<html>`, "did not answer the JSON"},
+		"a figure twice":    {200, "", answer(one("blue", point(0, `100,"average":1`)) + "," + one("green", point(0, "250"))), "a field twice"},
 	} {
 		s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 			if c.retry != "" {

@@ -1,6 +1,7 @@
 package httpjson
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis/internal/fetch"
+	"github.com/belayd/belay/analysis/unique"
 )
 
 // A call is one request of a Read, whichever questions share it.
@@ -85,13 +87,17 @@ func (s *Source) get(ctx context.Context, req *http.Request) (doc any, err error
 		if err != nil || !isJSON(kind) {
 			return errors.New("it did not answer JSON: a login page, or not the API's address")
 		}
-		dec := json.NewDecoder(body)
+		var text bytes.Buffer
+		dec := json.NewDecoder(io.TeeReader(body, &text))
 		dec.UseNumber()
 		if err := dec.Decode(&doc); err != nil {
 			return errors.New("its answer is no JSON, or was cut off")
 		}
 		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 			return errors.New("its answer goes on after its end")
+		}
+		if unique.Fields(text.Bytes(), false) != nil { // whose name is the API's, and stays unsaid
+			return errors.New("its answer has a field twice")
 		}
 		return s.whole(doc)
 	})

@@ -86,6 +86,8 @@ func TestReadAnswers(t *testing.T) {
 		{200, nil, `{"n":1e999}`, "number is wanted"},
 		{200, nil, `{"n":true}`, "number is wanted"},
 		{200, nil, `{"n":5}{"n":6}`, "goes on"},
+		{200, nil, `{"n":5,"n":6}`, "a field twice"},
+		{200, nil, `{"n":5,"x":[{"a":1,"\u0061":2}]}`, "a field twice"},
 		{200, map[string]string{"Content-Type": "text/html"}, `<html>`, "did not answer JSON"},
 		{302, map[string]string{"Location": "http://169.254.169.254/login?token=hunter2"}, ``, "302 Found to http://169.254.169.254/login, and"},
 		{500, nil, `{"n":5}`, "500"},

@@ -94,6 +94,7 @@ func TestReadAnswers(t *testing.T) {
 		"no such column":    {[]reply{{200, "", strings.ReplaceAll(good, `"c1"`, `"c9"`)}}, "no column c1"},
 		"no table":          {[]reply{{200, "", `{"tables":[]}`}}, "no table"},
 		"nothing at all":    {[]reply{{200, "", ``}}, "did not answer the JSON"},
+		"tables twice":      {[]reply{{200, "", strings.TrimSuffix(good, "}") + `,"Tables":[]}`}}, "a field twice"},
 		"an answer and one": {[]reply{{200, "", good + good}}, "goes on"},
 	} {
 		t.Run(name, func(t *testing.T) {

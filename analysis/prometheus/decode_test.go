@@ -52,6 +52,10 @@ func TestDecodeRefuses(t *testing.T) {
 		`{"status":"success","data":{"resultType":"matrix","result":[{"values":[[1,"1"],[1,"2"]]}]}}`:                                     "two samples of one instant",
 		`{"status":"success","data":{"resultType":"matrix","result":[{"values":[["1","2"]]}]}}`:                                           "not a number",
 		`{"status":"success","data":{"resultType":"matrix","result":[{"values":[[1]]}]}}`:                                                 "a pair",
+		`{"status":"error","status":"success","data":{"resultType":"matrix","result":[]}}`:                                                `field "status" stands there twice`,
+		`{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"a":"1","\u0061":"2"}}]}}`:                                `field "a" stands there twice`,
+		`{"status":"success","data":{"resultType":"matrix","result":[{"value":[1,"1"],"value":[2,"2"]}]}}`:                                `field "value" stands there twice`,
+		`{"status":"success","x":[{"a":1,"a":1}],"data":{"resultType":"matrix","result":[]}}`:                                             `field "a" stands there twice`,
 		`{"status":"success","x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `,"data":{"resultType":"matrix","result":[]}}`: "too deep",
 	} {
 		r, err := decode([]byte(in), 3)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -20,6 +21,8 @@ type lexer struct {
 	buf []byte
 	// seen holds texts that come again and again: label names and values.
 	seen map[string]string
+	// keys are those of the objects that are open.
+	keys []string
 }
 
 var errCut = errors.New("the answer ends in the middle")
@@ -84,15 +87,24 @@ func (l *lexer) each(open, closing byte, f func()) {
 	}
 }
 
-// object calls f with every key, standing before its value.
+// object calls f with every key, standing before its value. A key that stands twice
+// in it is an error: of "value" and "value", who is to say which was meant.
 func (l *lexer) object(f func(key string)) {
+	first := len(l.keys)
 	l.each('{', '}', func() {
 		k := l.intern()
+		if slices.Contains(l.keys[first:], k) {
+			l.fail(fmt.Errorf("the answer is ambiguous: field %.60q stands there twice", k))
+		}
+		if l.keys = append(l.keys, k); len(l.keys) > maxKeys {
+			l.fail(fmt.Errorf("an object of the answer has more than %d fields", maxKeys))
+		}
 		l.expect(':')
 		if l.err == nil {
 			f(k)
 		}
 	})
+	l.keys = l.keys[:first]
 }
 
 func (l *lexer) array(f func()) { l.each('[', ']', f) }
@@ -230,6 +242,9 @@ func (l *lexer) float(b []byte) float64 {
 	return v
 }
 
+// maxKeys bounds the keys of the objects that are open at a time: labels, mostly.
+const maxKeys = 512
+
 // maxDepth bounds how deep a value that nobody wants may nest.
 const maxDepth = 64
 
@@ -241,11 +256,7 @@ func (l *lexer) skip(depth int) {
 	}
 	switch l.peek() {
 	case '{':
-		l.each('{', '}', func() {
-			l.text()
-			l.expect(':')
-			l.skip(depth + 1)
-		})
+		l.object(func(string) { l.skip(depth + 1) })
 	case '[':
 		l.array(func() { l.skip(depth + 1) })
 	case '"':

@@ -14,8 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belayd/belay/analysis/unique"
 	"github.com/belayd/belay/notifier"
-	"github.com/belayd/belay/rollout/unique"
 )
 
 // The bounds of a webhook's delivery: PagerDuty waits some seconds for the answer

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/belayd/belay/rollout/unique"
+	"github.com/belayd/belay/analysis/unique"
 )
 
 // read decodes a body strictly: one JSON object, no field that is not known, none

@@ -19,7 +19,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
 
-	"github.com/belayd/belay/rollout/unique"
+	"github.com/belayd/belay/analysis/unique"
 )
 
 // The bounds of a key set.

@@ -14,8 +14,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/belayd/belay/analysis/unique"
 	"github.com/belayd/belay/rollout"
-	"github.com/belayd/belay/rollout/unique"
 )
 
 // The defaults and bounds of OIDC.

@@ -16,7 +16,7 @@ import (
 	cloudevent "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/nats-io/nats.go"
 
-	"github.com/belayd/belay/rollout/unique"
+	"github.com/belayd/belay/analysis/unique"
 	"github.com/belayd/belay/store"
 )
 

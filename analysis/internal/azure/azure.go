@@ -21,6 +21,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
 	"github.com/belayd/belay/analysis/internal/fetch"
+	"github.com/belayd/belay/analysis/unique"
 )
 
 // Config says how to reach a service.
@@ -128,6 +129,9 @@ func (c *Client) decode(resp *http.Response, out any) error {
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("its answer goes on after its end")
+	}
+	if unique.Fields(in, true) != nil { // whose name is the service's, and stays unsaid
+		return errors.New("its answer has a field twice")
 	}
 	return nil
 }

@@ -73,6 +73,7 @@ var allowed = map[string][]string{
 	// any source is asked: what reads it is a package of its own, without I/O.
 	"analysis/promql":   join([]string{"analysis"}, promLib),
 	"analysis/jsonpath": {"analysis", "github.com/theory/jsonpath"},
+	"analysis/unique":   {},           // what others send is read by one rule, measurements too, and analysis imports nothing of rollout
 	"analysis/batch":    {"analysis"}, // questions are merged for whoever asks, not for rollouts alone
 	"notifier":          {},
 	"notifier/inboxes":  {"notifier"}, // how people are heard has nothing to do with what they say
@@ -90,11 +91,10 @@ var allowed = map[string][]string{
 	"rollout/admission": {"rollout", "rollout/record", "store"},                               // who may move an endpoint is written by one, whoever carries what
 	"rollout/outage":    {"rollout", "rollout/notice", "rollout/record", "notifier", "store"}, // the one page that no rollout's state can owe
 	"rollout/notice":    {"rollout", "analysis", "notifier"},                                  // what people are told is decided without the shell, and tested so
-	"rollout/unique":    {},
-	"rollout/audit":     {"store"}, // what a head covers is decided once, for who deletes and who verifies
-	"rollout/trigger":   join([]string{"policies", "rollout", "rollout/unique", "store"}, natsLib, cloudLib, cronLib, metricLib),
+	"rollout/audit":     {"store"},                                                            // what a head covers is decided once, for who deletes and who verifies
+	"rollout/trigger":   join([]string{"policies", "rollout", "analysis/unique", "store"}, natsLib, cloudLib, cronLib, metricLib),
 	"rollout/events":    join([]string{"rollout", "store"}, natsLib, cloudLib, metricLib),
-	"rollout/api":       join([]string{"rollout", "rollout/unique", "analysis", "policies"}, authLib, metricLib),
+	"rollout/api":       join([]string{"rollout", "analysis/unique", "analysis", "policies"}, authLib, metricLib),
 	"rollout/web":       join([]string{"rollout", "analysis", "policies", "rollout/api"}, authLib, metricLib),
 }
 
@@ -102,9 +102,9 @@ var allowed = map[string][]string{
 // import of the house: their parent and their own internals, and what the
 // parent's contract is written in.
 var adapters = map[string][]string{
-	"analysis":        {"analysis", "analysis/internal/", "analysis/promql", "analysis/jsonpath"},
-	"rollout/traffic": {"rollout/traffic", "rollout", "rollout/unique"}, // what others send is read by one rule
-	"notifier":        {"notifier", "rollout/unique"},
+	"analysis":        {"analysis", "analysis/internal/", "analysis/promql", "analysis/jsonpath", "analysis/unique"},
+	"rollout/traffic": {"rollout/traffic", "rollout", "analysis/unique"}, // what others send is read by one rule
+	"notifier":        {"notifier", "analysis/unique"},
 	"store":           {"store"},
 }
 

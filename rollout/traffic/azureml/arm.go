@@ -18,8 +18,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 
+	"github.com/belayd/belay/analysis/unique"
 	"github.com/belayd/belay/rollout/traffic"
-	"github.com/belayd/belay/rollout/unique"
 )
 
 const (

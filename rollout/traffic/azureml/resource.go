@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/belayd/belay/analysis/unique"
 	"github.com/belayd/belay/rollout/traffic"
-	"github.com/belayd/belay/rollout/unique"
 )
 
 // The provisioning states that matter; the others are operations under way.

@@ -11,8 +11,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/belayd/belay/analysis/unique"
 	"github.com/belayd/belay/rollout/traffic"
-	"github.com/belayd/belay/rollout/unique"
 )
 
 // statusError says what an answer's status means. It repeats neither body nor

@@ -19,6 +19,7 @@ func TestFields(t *testing.T) {
 		{`{"a":1,"A":2}`, false, ""},
 		{`["a","a",{"a":"a"}]`, false, ""},
 		{`"a"`, false, ""},
+		{`{"a":1e999}`, false, ""},
 		{`{"a":1} {"a":1}`, false, ""}, // whether something may follow is not its business
 		{`{"a":1,"a":2}`, false, `field "a" stands there twice`},
 		{`{"a":1,"\u0061":2}`, false, `field "a"`},

@@ -20,6 +20,7 @@ import (
 // that is no JSON is an error too.
 func Fields(data []byte, fold bool) error {
 	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber() // whether a number fits is not its business
 	var open []*level
 	for {
 		token, err := d.Token()
