@@ -104,6 +104,9 @@ func New(c Config) (*Client, error) {
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, errors.New("pagerduty: url: want an absolute http or https address")
 	}
+	if strings.Contains(u.Path, "/v2/") {
+		return nil, errors.New("pagerduty: url: want where the API begins, without /v2/enqueue, which is added")
+	}
 	if c.Client == nil {
 		return nil, errors.New("pagerduty: client: want an HTTP client")
 	}

@@ -229,6 +229,7 @@ func TestNew(t *testing.T) {
 		{"a key of another API", func(c *pagerduty.Config) { c.RoutingKey = "cAnAry78901234567890" }, "routing key"},
 		{"a key with a space", func(c *pagerduty.Config) { c.RoutingKey = "cAnAry7890123456 8901234567890123" }, "routing key"},
 		{"no address", func(c *pagerduty.Config) { c.URL = "events" }, "url"},
+		{"the address of one call", func(c *pagerduty.Config) { c.URL = "https://events.pagerduty.com/v2/enqueue" }, "without /v2/enqueue"},
 		{"a broken template", func(c *pagerduty.Config) { c.Templates = map[string]string{"page": "{{"} }, "template page"},
 		{"no client", func(c *pagerduty.Config) { c.Client = nil }, "client"},
 		{"no log", func(c *pagerduty.Config) { c.Log = nil }, "log"},
