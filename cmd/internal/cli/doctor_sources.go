@@ -33,7 +33,7 @@ func configFindings(ctx context.Context, file string) []finding {
 	out := []finding{{OK: ok, What: "config", Found: lines[len(lines)-1]}}
 	if !ok {
 		out[0].Found = strings.Join(lines, "; ")
-		out[0].Remedy = "belayd --config " + file + " --check-config shows each problem by its line"
+		out[0].Remedy = "belayd check-config " + file + " shows each problem by its line"
 	}
 	a, err := daemon.OpenAdapters(file)
 	if err != nil {

@@ -131,7 +131,7 @@ routers: {edge: {webhook: {url: "`+router.URL+`"}}}
 		t.Errorf("got code %d, want %d: something is wrong", code, exitError)
 	}
 	code, out, _ = belay(t, "doctor", "--config", writeFile(t, "belayd.yaml", "lisen: x\n"))
-	if code != exitError || !strings.Contains(out, "did you mean listen") {
+	if code != exitError || !strings.Contains(out, "did you mean listen") || !strings.Contains(out, "belayd check-config ") {
 		t.Errorf("a bad config: got code %d:\n%s", code, out)
 	}
 	if code, _, _ := belay(t, "doctor", "--config", "x", "--notify"); code != exitUsage {
