@@ -188,3 +188,34 @@ func TestOlderCopy(t *testing.T) {
 		t.Errorf("writes since: got %d, want none", got-writes)
 	}
 }
+
+// The copy is of the time when the release had 5%, and by now it has all the traffic: the
+// rollout is suspect, somebody is called, and nothing is written until a person decides.
+func TestOlderCopyOfOpenRollout(t *testing.T) {
+	e := newEndpoints(t, "recs")
+	var pages calls
+	hook := httptest.NewServer(&pages)
+	defer hook.Close()
+	w := prepare(t, e, fmt.Sprintf("notifiers: {hook: {webhook: {url: %q, secretFile: secret}}}\n", hook.URL),
+		policy("recs", "recs", "  page: [hook]\n", "[{weight: 5%, bake: 10m}, {weight: 100%, bake: 10m}]"))
+	w.write("secret", "a secret of the hook alone")
+	w.start()
+	id := w.release("v1")
+	eventually(t, "the first step to bake", func() bool { return status(w, id).Phase == "baking" })
+	if out, err := exec.Command(w.belayd, "backup", filepath.Join(w.dir, "copy.db"), "--config", filepath.Join(w.dir, "belayd.yaml")).CombinedOutput(); err != nil {
+		t.Fatalf("backup: %v: %s", err, out)
+	}
+	w.want(0, "", "promote", id, "--reason", "to be ahead of the copy")
+	eventually(t, "green to have 100%", func() bool { return e.green("recs") == 100 })
+	w.kill(syscall.SIGKILL)
+	w.rename("copy.db", "belay.db")
+	writes := e.written("recs")
+	w.start()
+	eventually(t, "the rollout to be suspect", func() bool { return status(w, id).Phase == "suspect" })
+	eventually(t, "the page", func() bool { return strings.Contains(pages.String(), "The store and the endpoint disagree") })
+	if got := e.written("recs"); got != writes {
+		t.Errorf("writes since: got %d, want none", got-writes)
+	}
+	w.want(0, "", "rollback", id, "--reason", "the copy is old")
+	eventually(t, "green to have nothing", func() bool { return e.green("recs") == 0 })
+}

@@ -214,3 +214,52 @@ func (w *world) decision() float64 {
 	}
 	return seconds
 }
+
+// belayd starts on a disk with less room than its reserve needs. The log and /readyz say
+// so with the remedy, a release moves no traffic, and an order that the full disk cannot
+// take is answered with the command by hand. With room again the release goes on.
+func TestNoReserveAtStart(t *testing.T) {
+	disk := smallDisk(t, 64<<20)
+	ballast := filepath.Join(disk, "ballast")
+	e := newEndpoints(t, "recs")
+	w := prepare(t, e, "", policy("recs", "recs", "", "[{weight: 5%, bake: 10m}, {weight: 100%, bake: 2s}]"))
+	w.write("belayd.yaml", strings.Replace(w.read("belayd.yaml"), "path: belay.db", "path: "+filepath.Join(disk, "belay.db"), 1))
+	if err := os.WriteFile(ballast, make([]byte, 40<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	const missing = "its reserve is missing, so that no step goes forward: "
+	if got := w.problems(); !strings.Contains(got, missing) || !strings.Contains(got, "32 MiB") {
+		t.Errorf("/readyz: got %q, want %q and how much is to be freed", got, missing)
+	}
+	if !strings.Contains(w.logs.String(), "store reserve missing") {
+		t.Errorf("the log does not say that there is no reserve: %s", w.logs)
+	}
+	id := w.release("v1")
+	eventually(t, "the first step to be wanted", func() bool { return status(w, id).Phase == "shifting" })
+	time.Sleep(3 * time.Second)
+	if got := e.written("recs"); got != 0 {
+		t.Errorf("without a reserve: got %d writes, want none", got)
+	}
+
+	// What is free within the store's file is used up by orders, until one is not taken.
+	code, out := 0, ""
+	for n := 0; code == 0 && n < 200; n++ {
+		fill(t, ballast)
+		code, out = w.run("", "pause", id, "--reason", strings.Repeat("to fill the store ", 50))
+	}
+	if code == 0 || !strings.Contains(out, "by hand: ") {
+		t.Errorf("an order that cannot be recorded: got %d, %q, want the command by hand", code, out)
+	}
+
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "green to have 5%", func() bool {
+		if status(w, id).Phase == "paused" { // orders that the store took
+			_, _ = w.run("", "resume", id, "--reason", "there is room")
+		}
+		return e.green("recs") == 5
+	})
+	eventually(t, "/readyz to say no more of it", func() bool { return !strings.Contains(w.problems(), missing) })
+}
