@@ -372,11 +372,16 @@ func (i *Invariants) checkSelf(w *World, r *Run, a *account) {
 	}
 }
 
-// checkSeenStep: a step ends only after everything that it requires was read in it, and
-// something where nothing is required.
+// checkSeenStep: a step ends only after everything that it requires was read in it, while
+// none of that is missing for longer than its rule allows, and after something was read
+// where nothing is required.
 func (i *Invariants) checkSeenStep(w *World, r *Run, a *account, step string) {
 	things, any := judged(r), false
+	after, more := w.allowance(r, a)
 	for _, x := range things {
+		if age := a.clock.Sub(a.sight.seen[x.name]); x.required && age > after+more {
+			i.fail(w, r, BlindStep, "step %s ends and %s was not seen for %s", step, x.name, age)
+		}
 		any = any || a.sight.read[x.name]
 		if x.required && !a.sight.read[x.name] {
 			i.fail(w, r, UnreadStep, "step %s ends and %s was never read in it", step, x.name)
