@@ -13,8 +13,9 @@ import (
 // ready: the candidate is provisioned and healthy.
 func (r Request) ready() rollout.CheckResult {
 	name := r.Plan.Release.Candidate
-	return r.healthy(name, fmt.Sprintf("the candidate %s provisioned and healthy", name),
+	c := r.healthy(name, fmt.Sprintf("the candidate %s provisioned and healthy", name),
 		"Deploy it and wait until it is ready, then start the release again.")
+	return r.staffed(c, name, "Give it the instances that its first step needs, then start the release again.")
 }
 
 // rollbackReady: stable exists, is healthy and could take 100% back.
@@ -25,14 +26,16 @@ func (r Request) rollbackReady() rollout.CheckResult {
 			"Give the deployment that serves now 100% of the traffic, or name it in endpoint.stable.")
 	}
 	c := r.healthy(r.Stable, expected, "Repair it first: without it there is nothing to roll back to.")
-	if !c.OK {
+	return r.staffed(c, r.Stable, "Give it the instances that it needs for all of the traffic.")
+}
+
+// staffed is the check c of a deployment that is healthy, unless it has no instances.
+func (r Request) staffed(c rollout.CheckResult, name, remedy string) rollout.CheckResult {
+	n := r.Description.Deployments[name].Instances
+	if !c.OK || r.untold("deployments."+name+".instances") || n > 0 {
 		return c
 	}
-	field := "deployments." + r.Stable + ".instances"
-	if n := r.Description.Deployments[r.Stable].Instances; !r.untold(field) && n < 1 {
-		return failed(fmt.Sprintf("%s with %d instances", r.Stable, n), expected, "Give it the instances that it needs for all of the traffic.")
-	}
-	return c
+	return failed(fmt.Sprintf("%s with %d instances", name, n), c.Expected, remedy)
 }
 
 // healthy says whether a deployment is there and ready.

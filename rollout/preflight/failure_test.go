@@ -87,6 +87,10 @@ var failures = []struct {
 }{
 	{"candidate not ready", deployment("green", func(d *traffic.Deployment) { d.Ready, d.Reason = false, "Updating" }),
 		map[string]string{"ready": "green is not ready: Updating"}, false},
+	{"candidate has no instances", func(r *preflight.Request) {
+		deployment("green", func(d *traffic.Deployment) { d.Instances = 0 })(r)
+		r.Plan.Preflight = r.Plan.Preflight[:1]
+	}, map[string]string{"ready": "green with 0 instances"}, false},
 	{"candidate spelt wrong", func(r *preflight.Request) {
 		r.Plan.Release.Candidate = "Green"
 		r.Plan.Preflight = r.Plan.Preflight[:1]
