@@ -59,16 +59,16 @@ func (f *flags) named(kind, name, usage string) *string {
 	return f.String(name, "", usage)
 }
 
-// A once is a flag's value that may be given once: of two the last would win in
-// silence.
+// A once is a flag's value that may be given once, or again the same: of two the last
+// would win in silence.
 type once struct {
 	flag.Value
 	given *bool
 }
 
 func (o once) Set(s string) error {
-	if *o.given {
-		return fmt.Errorf("it was given before, as %q", o.Value)
+	if was := o.String(); *o.given && was != s {
+		return fmt.Errorf("it was given before, as %q", was)
 	}
 	*o.given = true
 	return o.Value.Set(s)
