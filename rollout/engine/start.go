@@ -18,19 +18,16 @@ func (e *Engine) Release(
 	ctx context.Context, id string, r rollout.Release, resolve func(context.Context) (*rollout.Plan, error),
 ) (snapshot rollout.Snapshot, created bool, err error) {
 	switch snapshot, err = e.Rollout(ctx, id); {
+	case errors.Is(err, ErrNotFound):
+		plan, err := resolve(ctx)
+		if err != nil {
+			return rollout.Snapshot{}, false, err
+		}
+		return e.Start(ctx, plan)
 	case err == nil && !snapshot.Plan.Release.Same(r):
-		was := snapshot.Plan.Release
-		return rollout.Snapshot{}, false, fmt.Errorf("rollout %s of %s %s: %w", id, was.Candidate, was.Version, ErrDifferent)
-	case err == nil:
-		return snapshot, false, nil
-	case !errors.Is(err, ErrNotFound):
-		return rollout.Snapshot{}, false, err
+		err = fmt.Errorf("rollout %s of another release: %w", id, ErrDifferent)
 	}
-	plan, err := resolve(ctx)
-	if err != nil {
-		return rollout.Snapshot{}, false, err
-	}
-	return e.Start(ctx, plan)
+	return snapshot, false, err
 }
 
 // Start makes a rollout of a plan, durably: when it returns nil the rollout goes
@@ -116,11 +113,8 @@ func (e *Engine) keepPlan(ctx context.Context, p *rollout.Plan, alone bool) (*ro
 		return p, err
 	}
 	_, err = e.append(ctx, record.PlanKey(p.ID), b, nil, 0)
-	if err == nil {
-		return mine, nil
-	}
 	if !errors.Is(err, store.ErrConflict) {
-		return p, err
+		return mine, err
 	}
 	rec, err := e.cfg.Store.Head(ctx, record.PlanKey(p.ID))
 	if err != nil {
@@ -147,14 +141,13 @@ func (e *Engine) keepPlan(ctx context.Context, p *rollout.Plan, alone bool) (*ro
 // difference says in which way two plans of one id are not the same request; ""
 // when they are.
 func difference(a, b *rollout.Plan) string {
-	if a.Policy.Hash != b.Policy.Hash {
+	switch x, y := a.Release, b.Release; {
+	case a.Policy.Hash != b.Policy.Hash:
 		return fmt.Sprintf("it was started under policy %s (%.12s), not %s (%.12s)",
 			a.Policy.Name, a.Policy.Hash, b.Policy.Name, b.Policy.Hash)
-	}
-	if !a.Release.Same(b.Release) {
+	case !x.Same(y):
 		return fmt.Sprintf("it was started for %s %s by %s, not for %s %s by %s",
-			a.Release.Candidate, a.Release.Version, a.Release.Requester.ID,
-			b.Release.Candidate, b.Release.Version, b.Release.Requester.ID)
+			x.Candidate, x.Version, x.Requester.ID, y.Candidate, y.Version, y.Requester.ID)
 	}
 	return ""
 }

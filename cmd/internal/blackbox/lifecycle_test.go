@@ -70,6 +70,10 @@ events: {nats: {url: %[1]q}}
 		if diff := cmp.Diff(journal, got); diff != "" {
 			t.Errorf("phases of %s, by its journal and by its events (-journal +events):\n%s", id, diff)
 		}
+		// A slow machine may have taken the second step before the order came.
+		if id == second {
+			services = slices.DeleteFunc(services, func(s string) bool { return s == "upgraded" })
+		}
 		if !slices.Equal(services, want) {
 			t.Errorf("CDEvents of %s: got %v, want %v", id, services, want)
 		}
