@@ -128,7 +128,9 @@ func FuzzSocket(f *testing.F) {
 			t.Fatal(err)
 		}
 		click := clicked("U0MEMBER", actionApprove, "n0nce-5be1", "1.1")
-		s.Send(conn, "next", "interactive", click)
+		// The frame may have ended the connection: then this one is not written.
+		_ = conn.WriteMessage(websocket.TextMessage,
+			[]byte(`{"type":"interactive","envelope_id":"next","accepts_response_payload":true,"payload":`+click+`}`))
 		select {
 		case <-s.Came("next"):
 		case conn = <-s.Conns:

@@ -257,7 +257,7 @@ auth:
 		other.URL, file("router bearer", ""), file("probe bearer", ""),
 		other.URL, file("router oauth secret", ""), env("router token address", "%s/token/%s", other.URL), azure, file("resource manager token", ""),
 		env("webhook address", "%s/hooks/%s", other.URL), file("webhook signing secret", "0123456789"), file("webhook bearer", ""),
-		file("routing key", ""), file("pagerduty subscription", ""), other.URL+"/v2/enqueue",
+		file("routing key", ""), file("pagerduty subscription", ""), other.URL,
 		other.URL, file("alertmanager password", ""), other.mail, file("mail password", ""),
 		file("slack bot token", "xoxb-"), file("slack signing secret", ""), other.URL+"/",
 		env("trigger password", "nats://belay:%[2]s@%[1]s", "127.0.0.1:1"), env("events password", "nats://belay:%[2]s@%[1]s", "127.0.0.1:1"), &people))

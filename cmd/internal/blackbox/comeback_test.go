@@ -89,6 +89,10 @@ func comesBack(t *testing.T, file, old, with string, says []string, refused stri
 		got := w.problems()
 		return !strings.Contains(got, "config: ") && !strings.Contains(got, "policies: ")
 	})
+	eventually(t, "everybody to be let in again", func() bool {
+		code, _ := w.run("", "list")
+		return code == 0
+	})
 	eventually(t, "the metric to say so", func() bool { return strings.Contains(w.metrics(), "\nbelay_config_last_reload_successful 1\n") })
 	if r := status(w, id); r.Phase != "rolled-back" {
 		t.Errorf("the rollout: got %s, want rolled-back: %s", r.Phase, r.Reason)
