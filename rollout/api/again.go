@@ -34,10 +34,13 @@ func (s *Server) undo(w http.ResponseWriter, r *http.Request, a Actor) error {
 		return problem(http.StatusConflict, TypeNoEffect, "Nothing was started",
 			fmt.Sprintf("%s/%s cannot be read: %s", ref.Router, ref.Name, live.Error))
 	}
-	busy := append(live.Queue, live.Active)
-	if snap.State.Phase == rollout.PhasePromoted && (live.Active != "" || len(live.Queue) > 0) {
+	ahead := live.Active
+	if ahead == "" && len(live.Queue) > 0 {
+		ahead = live.Queue[0]
+	}
+	if snap.State.Phase == rollout.PhasePromoted && ahead != "" {
 		return problem(http.StatusConflict, TypeNoEffect, "Nothing was started",
-			fmt.Sprintf("rollout %s has the endpoint or waits for it: end it first", busy[len(busy)-1]))
+			fmt.Sprintf("rollout %s has the endpoint or waits for it: end it first", ahead))
 	}
 	told := live.told()
 	if why := snap.Plan.Undoable(&snap.State, rollout.Split{Weights: live.Weights, Mirror: live.Mirror}, told); why != "" {
