@@ -124,7 +124,7 @@ func New(c Config) (*Client, error) {
 	if strings.ContainsFunc(c.Hello, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		problem("hello: want a host name (got %q)", c.Hello)
 	}
-	words, err := notifier.ParseTemplates(defaults, c.Templates, clean, nil)
+	words, err := notifier.ParseTemplates(notifier.PlainTexts, c.Templates, clean, nil)
 	if err != nil {
 		problem("%w", err)
 	}
@@ -146,23 +146,9 @@ func New(c Config) (*Client, error) {
 
 // Notify mails n.
 func (c *Client) Notify(ctx context.Context, n notifier.Notice) (string, error) {
-	ref := n.Key
-	switch n.Topic {
-	case notifier.TopicStatus:
-		ref = "begun"
-		if n.Rollout.Over() {
-			ref = "ended"
-		}
-		if n.Ref == ref {
-			return ref, nil
-		}
-	case notifier.TopicTest:
-		if n.Resolve {
-			return ref, nil // a mail is not open
-		}
-	case notifier.TopicThread, notifier.TopicAsk, notifier.TopicPage:
-	default:
-		return "", fmt.Errorf("send mail: %w: unknown topic %q", notifier.ErrPermanent, n.Topic)
+	ref, said := notifier.PlainOnce(n)
+	if said {
+		return ref, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
