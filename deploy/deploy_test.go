@@ -234,6 +234,39 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// The guide of who is on call names every alert, every cause of a page and every reason
+// for which a rollout is held, as the rules and the core have them.
+func TestOnCall(t *testing.T) {
+	guide := read(t, "ONCALL.md")
+	named := func(what, file, pattern string, value func(string) string) {
+		found := regexp.MustCompile(pattern).FindAllStringSubmatch(read(t, file), -1)
+		if len(found) == 0 {
+			t.Errorf("%s: found no %s", file, what)
+		}
+		for _, m := range found {
+			if v := value(m[1]); !strings.Contains(guide, "`"+v+"`") {
+				t.Errorf("ONCALL.md does not tell of the %s %q", what, v)
+			}
+		}
+	}
+	same := func(s string) string { return s }
+	named("alert", "prometheus/belay.rules.yaml", `- alert: (\w+)`, same)
+	named("page", "../rollout/page.go", `add\("([a-z]+)[/"]`, same)
+	named("page", "../rollout/page.go", `PageCause\{ID: "([a-z]+)"`, same)
+
+	phases := read(t, "../rollout/phase.go")
+	constant := func(name string) string {
+		m := regexp.MustCompile(`\b` + name + ` +Reason = "([a-z-]+)"`).FindStringSubmatch(phases)
+		if m == nil {
+			t.Fatalf("phase.go: found no %s", name)
+		}
+		return m[1]
+	}
+	for _, file := range []string{"facts", "foreign", "gate", "measure", "shift"} {
+		named("reason", "../rollout/"+file+".go", `(?:Hold\{Reason: |reason = |reason := |reason, rule := .*)(Reason[A-Z]\w+)`, constant)
+	}
+}
+
 // Commands, flags, ports and paths that the files mention are those of the
 // programs.
 func TestNames(t *testing.T) {
