@@ -26,7 +26,7 @@
 // The package speaks Socket Mode where it has an app token and serves signed HTTP
 // requests where it has a signing secret; it may do both. It does not retry.
 //
-// The app needs the scopes chat:write, commands, users:read and, for what they
+// The app is made of deploy/slack/manifest.yaml. It needs the scopes chat:write, commands, users:read and, for what they
 // bring, usergroups:read (approvers by group), channels:history and groups:history
 // (no second message), channels:read and groups:read (channels by name), files:write
 // (charts), chat:write.public (channels it was not invited to).
