@@ -39,7 +39,7 @@ func (o *Outlook) preflight(plan *rollout.Plan, made []rollout.CheckResult) {
 	for _, name := range launchList {
 		add(name, "")
 	}
-	if slices.ContainsFunc(plan.Steps, func(s rollout.Step) bool { return s.Mirror > 0 }) {
+	if slices.ContainsFunc(plan.Steps, func(s rollout.Step) bool { return s.Kind() == rollout.ShareMirror }) {
 		add("mirror", "")
 	}
 	for _, c := range o.Preflight {

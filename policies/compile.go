@@ -77,15 +77,20 @@ func (m Missing) policy() rollout.MissingPolicy {
 func (s *Spec) planSteps() []rollout.Step {
 	out := make([]rollout.Step, len(s.Steps))
 	for i, st := range s.Steps {
-		out[i] = rollout.Step{Name: st.Name, Bake: st.Bake, Requires: slices.Clone(st.Requires)}
-		if st.Weight != nil {
-			out[i].Weight = int(*st.Weight)
-		}
-		if st.Mirror != nil {
-			out[i].Mirror = int(*st.Mirror)
-		}
+		out[i] = rollout.Step{Name: st.Name, Share: st.share(), Bake: st.Bake, Requires: slices.Clone(st.Requires)}
 	}
 	return out
+}
+
+// share is what a step gives the candidate, as the policy writes it.
+func (s Step) share() rollout.Share {
+	switch {
+	case s.Weight != nil:
+		return rollout.ShareOf(rollout.ShareLive, int(*s.Weight))
+	case s.Mirror != nil:
+		return rollout.ShareOf(rollout.ShareMirror, int(*s.Mirror))
+	}
+	return rollout.Share{}
 }
 
 func (s *Spec) planApprovals() []rollout.Approval {

@@ -141,17 +141,6 @@ func (a Approval) who() []string {
 	return append(out, a.From.Users...)
 }
 
-// share is a step's weight or mirror share for people.
-func (s Step) share() string {
-	switch {
-	case s.Weight != nil:
-		return s.Weight.String()
-	case s.Mirror != nil:
-		return "mirror " + s.Mirror.String()
-	}
-	return "0%"
-}
-
 // steps compares the ladder: by name, and what is left over in order.
 func (d *differ) steps(a, b *Spec) {
 	pairs := pairSteps(a.Steps, b.Steps)
@@ -160,7 +149,7 @@ func (d *differ) steps(a, b *Spec) {
 		subject, path := "step "+s.Name, join("steps", s.Name)
 		j, ok := pairs[i]
 		if !ok {
-			d.add(Looser, subject, path, s.share()+" for "+formatDuration(s.Bake), "", "one step less to be noticed in")
+			d.add(Looser, subject, path, s.share().Words()+" for "+formatDuration(s.Bake), "", "one step less to be noticed in")
 			continue
 		}
 		used[j] = true
@@ -170,7 +159,7 @@ func (d *differ) steps(a, b *Spec) {
 	}
 	for j, s := range b.Steps {
 		if !used[j] {
-			d.add(Tighter, "step "+s.Name, join("steps", s.Name), "", s.share()+" for "+formatDuration(s.Bake), "")
+			d.add(Tighter, "step "+s.Name, join("steps", s.Name), "", s.share().Words()+" for "+formatDuration(s.Bake), "")
 		}
 	}
 }
@@ -206,7 +195,7 @@ func (d *differ) step(subject, path string, s, t Step) {
 	case s.Weight != nil && t.Weight != nil:
 		ordered(d, subject, path+".weight", *s.Weight, *t.Weight, false, Percent.String, "")
 	default:
-		d.other(subject, path+".weight", s.share(), t.share(), "")
+		d.other(subject, path+".weight", s.share().Words(), t.share().Words(), "")
 	}
 	d.duration(subject, path+".bake", s.Bake, t.Bake, true, "")
 	d.set(subject, path+".requires", s.Requires, t.Requires, true, "")

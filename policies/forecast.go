@@ -12,12 +12,15 @@ import (
 // load is the traffic of a step with a weight of its own choosing; a weight of 0
 // is the step's.
 func load(s rollout.Step, i, weight int, bake time.Duration) analysis.Load {
-	l := analysis.Load{Step: i, Bake: bake, Stable: 1, Candidate: float64(s.Mirror) / 100}
-	if s.Mirror == 0 {
+	l := analysis.Load{Step: i, Bake: bake}
+	switch s.Kind() {
+	case rollout.ShareMirror:
+		l.Stable, l.Candidate = 1, float64(s.Mirror)/100
+	case rollout.ShareLive:
 		if weight == 0 {
 			weight = s.Weight
 		}
-		l.Candidate, l.Stable = float64(weight)/100, 1-float64(weight)/100
+		l.Stable, l.Candidate = 1-float64(weight)/100, float64(weight)/100
 	}
 	return l
 }

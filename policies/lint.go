@@ -187,7 +187,7 @@ func (c *checker) lintSteps(s *Spec) {
 		if st.Weight != nil && !live {
 			live = true
 			if *st.Weight > 30 && i == 0 {
-				c.warn(at, WarnBigFirstStep, st.share(), "begin with 5% or less, or with a mirror")
+				c.warn(at, WarnBigFirstStep, st.share().Words(), "begin with 5% or less, or with a mirror")
 			}
 		}
 		if st.Mirror != nil && *st.Mirror > 50 && c.env != nil && c.env.Routers[s.Endpoint.Router] == "azureml" {

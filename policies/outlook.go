@@ -57,9 +57,8 @@ type Outlook struct {
 
 // StepOutlook is one step of an outlook.
 type StepOutlook struct {
-	Name     string   `json:"name"`
-	Weight   int      `json:"weight"`
-	Mirror   int      `json:"mirror,omitempty"`
+	Name string `json:"name"`
+	rollout.Share
 	Bake     Span     `json:"bake"`
 	Requires []string `json:"requires,omitempty"`
 	// Earliest and Latest are when the step starts; Window is how long it waits
@@ -130,7 +129,7 @@ func (o *Outlook) times(plan *rollout.Plan, start time.Time) {
 			slow = slow.Add(plan.Approvals[i].Expires)
 		}
 		slow, _ = afterWindow(plan.Windows, slow)
-		o.Steps = append(o.Steps, StepOutlook{Name: s.Name, Weight: s.Weight, Mirror: s.Mirror, Bake: Span(s.Bake),
+		o.Steps = append(o.Steps, StepOutlook{Name: s.Name, Share: s.Share, Bake: Span(s.Bake),
 			Requires: s.Requires, Earliest: fast, Latest: slow, Window: Span(waited)})
 		fast, slow = fast.Add(s.Bake), slow.Add(s.Bake+plan.MaxExtend)
 	}
@@ -161,7 +160,7 @@ func (o *Outlook) capacity(facts Facts, base map[string]analysis.Baseline, i int
 		return
 	}
 	s := &o.Steps[i]
-	need := facts.PerSecond * float64(max(s.Weight, s.Mirror)) / 100 * latency
+	need := facts.PerSecond * float64(s.Percent()) / 100 * latency
 	have := float64(facts.Instances * max(facts.Concurrency, 1))
 	s.Capacity = fmt.Sprintf("needs %s of %s concurrent requests", formatNumber(math.Ceil(need*10)/10), formatNumber(have))
 	if need > have {
@@ -219,7 +218,7 @@ func (o *Outlook) help(plan *rollout.Plan, base map[string]analysis.Baseline, i 
 		ways = append(ways, "a bake of "+formatDuration(roundUp(j.hold)))
 	}
 	for _, w := range helpfulWeights {
-		if plan.Steps[i].Mirror > 0 || w <= plan.Steps[i].Weight {
+		if plan.Steps[i].Kind() != rollout.ShareLive || w <= plan.Steps[i].Weight {
 			continue
 		}
 		k := slices.IndexFunc(forecast(plan, base, i, w), func(f analysis.Forecast) bool {

@@ -42,11 +42,7 @@ func (o Outlook) Text(w io.Writer) error {
 }
 
 func (o Outlook) step(b *strings.Builder, i int, s StepOutlook) {
-	share := fmt.Sprintf("%d%%", s.Weight)
-	if s.Mirror > 0 {
-		share = fmt.Sprintf("mirror %d%%", s.Mirror)
-	}
-	fmt.Fprintf(b, "%d. %s: %s for %s, from %s on", i+1, s.Name, share, s.Bake, s.Earliest.Format("Mon 2006-01-02 15:04 MST"))
+	fmt.Fprintf(b, "%d. %s: %s for %s, from %s on", i+1, s.Name, s.Words(), s.Bake, s.Earliest.Format("Mon 2006-01-02 15:04 MST"))
 	if s.Window > 0 {
 		fmt.Fprintf(b, " (waits %s for a window)", formatDuration(time.Duration(s.Window).Round(time.Minute)))
 	}

@@ -55,7 +55,7 @@ func (p *Plan) Undo(s *State, id, version string, released Release) *Plan {
 func (p *Plan) AtOnce() *Plan {
 	out := *p
 	last := p.Steps[len(p.Steps)-1]
-	out.Steps = []Step{{Name: last.Name, Weight: last.Weight}}
+	out.Steps = []Step{{Name: last.Name, Share: last.Share}}
 	out.Settle, out.Windows, out.Schedule = 0, nil, nil
 	out.Approvals = nil
 	out.Panel.Guardrails, out.Panel.Budget, out.Panel.Steps = nil, nil, 1

@@ -17,7 +17,7 @@ func promotedPlan() (*rollout.Plan, *rollout.State) {
 		Policy:    rollout.PolicyRef{Name: "recs"},
 		Release:   rollout.Release{Policy: "recs", Candidate: "green", Version: "v7"},
 		Settle:    time.Minute,
-		Steps:     []rollout.Step{{Name: "canary", Weight: 5, Bake: time.Hour}, {Name: "full", Weight: 100, Bake: time.Hour, Requires: []string{"owner"}}},
+		Steps:     []rollout.Step{{Name: "canary", Share: rollout.Share{Weight: 5}, Bake: time.Hour}, {Name: "full", Share: rollout.Share{Weight: 100}, Bake: time.Hour, Requires: []string{"owner"}}},
 		Approvals: []rollout.Approval{{Name: "owner"}},
 		Windows:   &rollout.Windows{}, Schedule: &rollout.Schedule{},
 		Panel:     analysis.Panel{Guardrails: []analysis.Guardrail{{Name: "failures"}}, Budget: &analysis.Budget{}, Steps: 2},

@@ -187,7 +187,7 @@ func Stable(split Split, named, candidate string) (string, error) {
 	case named != "" && named != "auto" && named != full:
 		return "", fmt.Errorf("the policy says that stable is %q, but %q has 100%% of the traffic; correct endpoint.stable or the traffic", named, full)
 	}
-	if n := split.Mirror[candidate]; n > 0 {
+	if n := split.Share(candidate).Mirror; n > 0 {
 		return "", fmt.Errorf("the candidate %q already gets %d%% of mirrored traffic; end the mirroring first", candidate, n)
 	}
 	return full, nil

@@ -92,7 +92,7 @@ func (s *State) checkShift(p *Plan) error {
 		return fmt.Errorf("candidate weight %d above the allowed %d", cand, s.Allowed)
 	case s.Shift.Why == ShiftForward && (s.Step < 0 || !s.Shift.To.Equal(p.target(s.Step, s.Stable))):
 		return fmt.Errorf("a forward shift to %s, which is not step %d's split", s.Shift.To, s.Step)
-	case s.Shift.Why == ShiftRollback && !s.Shift.To.without(p.Release.Candidate):
+	case s.Shift.Why == ShiftRollback && !s.Shift.To.Share(p.Release.Candidate).None():
 		return errors.New("a rollback that leaves the candidate traffic")
 	case (s.Shift.Why == ShiftRollback) != (s.Phase == PhaseRollingBack):
 		return fmt.Errorf("phase %s during a shift for %s", s.Phase, s.Shift.Why)

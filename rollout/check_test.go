@@ -8,7 +8,7 @@ import (
 // A state in which phase, hold, shift and step contradict each other is never handed
 // out: each of these is refused by its own rule.
 func TestCheckRefuses(t *testing.T) {
-	p := &Plan{Release: Release{Candidate: "green"}, Steps: []Step{{Name: "5", Weight: 5}, {Name: "50", Weight: 50}}}
+	p := &Plan{Release: Release{Candidate: "green"}, Steps: []Step{{Name: "5", Share: Share{Weight: 5}}, {Name: "50", Share: Share{Weight: 50}}}}
 	split := func(green int) Split { return Split{Weights: map[string]int{"blue": 100 - green, "green": green}} }
 	forward := func(to int, stage ShiftStage) *Shift {
 		return &Shift{Why: ShiftForward, From: split(5), To: split(to), Stage: stage}

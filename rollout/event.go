@@ -1,42 +1,10 @@
 package rollout
 
 import (
-	"maps"
 	"time"
 
 	"github.com/belayd/belay/analysis"
 )
-
-// A Split is how an endpoint divides its traffic, in percent by deployment.
-// Deployments with 0 are left out.
-type Split struct {
-	Weights map[string]int `json:"weights"`
-	Mirror  map[string]int `json:"mirror,omitempty"`
-	// Version identifies this state of the endpoint where its API has versions.
-	// Two splits with equal weights and mirrors are equal whatever their versions.
-	Version string `json:"version,omitempty"`
-}
-
-// Equal reports whether both splits send the same traffic to everyone.
-func (s Split) Equal(t Split) bool {
-	return maps.Equal(positive(s.Weights), positive(t.Weights)) && maps.Equal(positive(s.Mirror), positive(t.Mirror))
-}
-
-// Clone returns a copy that shares nothing with s.
-func (s Split) Clone() Split {
-	s.Weights, s.Mirror = maps.Clone(s.Weights), maps.Clone(s.Mirror)
-	return s
-}
-
-func positive(m map[string]int) map[string]int {
-	out := make(map[string]int, len(m))
-	for k, v := range m {
-		if v != 0 {
-			out[k] = v
-		}
-	}
-	return out
-}
 
 // EventKind says what happened.
 type EventKind string

@@ -14,7 +14,7 @@ func ExampleNext() {
 		ID: "r1", Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "auto",
 		Policy:  rollout.PolicyRef{Name: "recs"},
 		Release: rollout.Release{Candidate: "green", Version: "v7", Requester: rollout.Person{ID: "ci"}},
-		Steps:   []rollout.Step{{Name: "full", Weight: 100}},
+		Steps:   []rollout.Step{{Name: "full", Share: rollout.Share{Weight: 100}}},
 	}).AtOnce()
 	live := rollout.Split{Weights: map[string]int{"blue": 100}}
 	at := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)

@@ -47,13 +47,12 @@ func looked(vs analysis.Verdicts) bool {
 
 // moment is when and under what circumstances the readings are judged.
 func (m *machine) moment() analysis.Moment {
-	cand := m.p.Release.Candidate
-	split := *m.s.Confirmed
+	stable, candidate := m.s.Confirmed.Share(m.s.Stable), m.s.Confirmed.Share(m.p.Release.Candidate)
 	return analysis.Moment{
 		At: m.now(), Step: m.s.Reached, StepStart: m.s.StepSince,
 		Settling:     m.now().Sub(m.s.StepSince) < m.p.Settle,
-		StableWeight: split.Weights[m.s.Stable], CandidateWeight: split.Weights[cand], Mirror: split.Mirror[cand],
-		Serving: m.serving(split.Weights[m.s.Stable]),
+		StableWeight: stable.Weight, CandidateWeight: candidate.Weight, Mirror: candidate.Mirror,
+		Serving: m.serving(stable.Weight),
 	}
 }
 

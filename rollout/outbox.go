@@ -92,7 +92,7 @@ func (m *machine) wantShift(sh *Shift) Effect {
 	from, to := sh.From.Clone(), sh.To.Clone()
 	return Effect{
 		Kind: EffectSetTraffic, Key: fmt.Sprintf("shift/%d", sh.Serial), Attempt: sh.Attempt, NotBefore: sh.NotBefore,
-		From: &from, To: &to, Forward: to.Weights[m.p.Release.Candidate] > 0 || to.Mirror[m.p.Release.Candidate] > 0,
+		From: &from, To: &to, Forward: !to.Share(m.p.Release.Candidate).None(),
 	}
 }
 

@@ -122,14 +122,12 @@ type EndpointRef struct {
 // Key is the endpoint's record in the store.
 func (e EndpointRef) Key() string { return "endpoint/" + e.Router + "/" + e.Name }
 
-// A Step is a weight (or a mirror share) plus the time it bakes.
+// A Step is a share of the traffic plus the time it bakes.
 type Step struct {
 	Name string `json:"name"`
-	// Weight is the candidate's share of live traffic in percent, Mirror its
-	// share of mirrored traffic; one of them is 0.
-	Weight int           `json:"weight"`
-	Mirror int           `json:"mirror,omitempty"`
-	Bake   time.Duration `json:"bake"`
+	// Share is what the candidate gets.
+	Share
+	Bake time.Duration `json:"bake"`
 	// Requires names the approvals that must be given before the step starts.
 	Requires []string `json:"requires,omitempty"`
 }

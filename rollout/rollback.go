@@ -9,14 +9,14 @@ import (
 func (m *machine) seenRollback(sh *Shift, seen Split) {
 	cand := m.p.Release.Candidate
 	switch {
-	case seen.without(cand) && seen.Weights[m.s.Stable] == 100:
+	case seen.Share(cand).None() && seen.Weights[m.s.Stable] == 100:
 		if !m.mayLand() {
 			m.confirmRollback(seen)
 			return
 		}
 		// A forward write that was given up may still land: it is read again.
 		sh.await(m.now())
-	case seen.without(cand) && !sh.Ordered:
+	case seen.Share(cand).None() && !sh.Ordered:
 		m.withhold(sh, seen)
 	case sh.Stage == StageSettling && m.now().Sub(sh.SentAt) < resendAfter && seen.Equal(sh.From):
 		// Accepted and not in effect yet: it is read again.
@@ -78,7 +78,7 @@ func (m *machine) rollback(reason Reason, sentence, rule string, ending Phase) {
 	m.shift(ShiftRollback, allOn(m.s.Stable))
 	m.enter(PhaseRollingBack, reason, sentence)
 	switch from := m.s.Shift.From; {
-	case !m.mayLand() && from.without(m.p.Release.Candidate) && from.Weights[m.s.Stable] != 100:
+	case !m.mayLand() && from.Share(m.p.Release.Candidate).None() && from.Weights[m.s.Stable] != 100:
 		m.withhold(m.s.Shift, from)
 	case !m.ours(from, was) && (m.s.Foreign == nil || !m.s.Foreign.Equal(from)):
 		m.overwrites(from, *m.s.Confirmed)

@@ -102,7 +102,7 @@ func demoPlan() *rollout.Plan {
 		Page:          []string{"oncall"}, Notify: []string{"slack"},
 	}
 	for _, w := range []int{5, 25, 60, 100} {
-		p.Steps = append(p.Steps, rollout.Step{Name: fmt.Sprintf("%d%%", w), Weight: w, Bake: 5 * time.Minute})
+		p.Steps = append(p.Steps, rollout.Step{Name: fmt.Sprintf("%d%%", w), Share: rollout.Share{Weight: w}, Bake: 5 * time.Minute})
 	}
 	p.Panel = analysis.Panel{
 		Metrics: []analysis.Metric{
@@ -228,7 +228,7 @@ func (s *scenario) policy(text string) {
 			p.Schedule = &rollout.Schedule{Cron: v}
 		case "mirror":
 			m, _ := strconv.Atoi(v)
-			p.Steps = append([]rollout.Step{{Name: "shadow", Mirror: m, Bake: 3 * time.Minute}}, p.Steps...)
+			p.Steps = append([]rollout.Step{{Name: "shadow", Share: rollout.Share{Mirror: m}, Bake: 3 * time.Minute}}, p.Steps...)
 			p.Panel.Steps++
 			for i := range p.Panel.Guardrails {
 				p.Panel.Guardrails[i].Steps = append(p.Panel.Guardrails[i].Steps, 4)

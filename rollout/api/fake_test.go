@@ -345,7 +345,7 @@ func fakePlan(id string, r rollout.Release, text string) *rollout.Plan {
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: r.Policy}, Stable: "auto",
 		OnForeignChange: rollout.ForeignHold, Concurrency: rollout.ConcurrencyQueue, OnUndecided: rollout.UndecidedHold,
 		Interval: time.Second, Settle: time.Second, MaxExtend: time.Minute,
-		Steps:     []rollout.Step{{Name: "canary", Weight: 5, Bake: time.Minute}, {Name: "full", Weight: 100, Bake: time.Minute, Requires: []string{"owner"}}},
+		Steps:     []rollout.Step{{Name: "canary", Share: rollout.Share{Weight: 5}, Bake: time.Minute}, {Name: "full", Share: rollout.Share{Weight: 100}, Bake: time.Minute, Requires: []string{"owner"}}},
 		Approvals: []rollout.Approval{{Name: "owner", Users: []string{"ann"}, Groups: []string{"owners"}, Quorum: 1, Expires: time.Hour, OnExpiry: rollout.ExpiryHold}, {Name: "free", Quorum: 1}},
 		Panel:     analysis.Panel{Alpha: 0.01, Beta: 0.05, Steps: 2, Interval: time.Second},
 		Rollback:  rollout.RollbackPolicy{VerifyWithin: time.Minute, Cooldown: time.Hour}, Page: []string{"pager"},

@@ -65,9 +65,8 @@ type Rollout struct {
 
 // A Step is where on the ladder a rollout stands.
 type Step struct {
-	Name   string `json:"name"`
-	Weight int    `json:"weight"`
-	Mirror int    `json:"mirror,omitempty"`
+	Name string `json:"name"`
+	rollout.Share
 	// Since is when the step's weight was read back; zero while it was not.
 	Since time.Time `json:"since,omitzero"`
 	// BakeLeft is the watched time that is still needed, as in "12m30s".
@@ -76,9 +75,8 @@ type Step struct {
 
 // A LadderStep is one step of the plan.
 type LadderStep struct {
-	Name     string   `json:"name"`
-	Weight   int      `json:"weight"`
-	Mirror   int      `json:"mirror,omitempty"`
+	Name string `json:"name"`
+	rollout.Share
 	Bake     string   `json:"bake"`
 	Requires []string `json:"requires,omitempty"`
 	// State is done, current or ahead.
@@ -209,7 +207,7 @@ func stepOf(p *rollout.Plan, s rollout.State) *Step {
 		return nil
 	}
 	st := p.Steps[s.Step]
-	out := &Step{Name: st.Name, Weight: st.Weight, Mirror: st.Mirror}
+	out := &Step{Name: st.Name, Share: st.Share}
 	if s.Reached == s.Step && !s.StepSince.IsZero() {
 		out.Since = s.StepSince.UTC()
 		if left := s.Bake.Needs - s.Bake.Watched; !s.Phase.Terminal() {
@@ -229,7 +227,7 @@ func ladder(p *rollout.Plan, s rollout.State) []LadderStep {
 		case i == s.Step:
 			state = StepCurrent
 		}
-		out[i] = LadderStep{Name: st.Name, Weight: st.Weight, Mirror: st.Mirror, Bake: st.Bake.String(), Requires: st.Requires, State: state}
+		out[i] = LadderStep{Name: st.Name, Share: st.Share, Bake: st.Bake.String(), Requires: st.Requires, State: state}
 	}
 	return out
 }

@@ -30,7 +30,7 @@ func TestStartOnFullStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := &rollout.Plan{SchemaVersion: 1, ID: "aaaaaaaaaaaaaaaaaaaa", Release: rollout.Release{Candidate: "green", Version: "v2"},
-		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Steps: []rollout.Step{{Name: "full", Weight: 100}}}
+		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Steps: []rollout.Step{{Name: "full", Share: rollout.Share{Weight: 100}}}}
 	if _, _, err := e.Start(t.Context(), p); !errors.Is(err, rollout.ErrFull) {
 		t.Errorf("start on a full store: got %v, want rollout.ErrFull", err)
 	}

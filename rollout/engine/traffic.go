@@ -265,8 +265,7 @@ func (l *live) compare(split rollout.Split) (lost bool) {
 	}
 	for i := s.Step + 1; i < len(l.plan.Steps); i++ {
 		step := l.plan.Steps[i]
-		of := rollout.Split{Weights: map[string]int{candidate: step.Weight, s.Stable: 100 - step.Weight}}
-		if step.Weight == 0 || !split.Equal(of) {
+		if step.Kind() != rollout.ShareLive || !split.Equal(step.Split(s.Stable, candidate)) {
 			continue
 		}
 		l.fold(rollout.Event{Kind: rollout.EventSuspected, At: l.now(), Split: &split, Reason: fmt.Sprintf(

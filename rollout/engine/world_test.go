@@ -334,7 +334,7 @@ func plan(id, endpoint string, gate bool) *rollout.Plan {
 		OnNoData:      rollout.MissingPolicy{After: 30 * time.Second, Then: analysis.ActionHold, RollbackAfter: time.Minute},
 		OnSourceError: rollout.MissingPolicy{After: 30 * time.Second, Then: analysis.ActionHold},
 		Steps: []rollout.Step{
-			{Name: "canary", Weight: 5, Bake: time.Minute}, {Name: "quarter", Weight: 25, Bake: time.Minute}, {Name: "full", Weight: 100, Bake: time.Minute},
+			{Name: "canary", Share: rollout.Share{Weight: 5}, Bake: time.Minute}, {Name: "quarter", Share: rollout.Share{Weight: 25}, Bake: time.Minute}, {Name: "full", Share: rollout.Share{Weight: 100}, Bake: time.Minute},
 		},
 		Panel: analysis.Panel{
 			Metrics: []analysis.Metric{{Name: "failures", Source: "prom", Counts: &analysis.Counts{Total: "requests", Bad: "errors", Deployment: "deployment"}}},

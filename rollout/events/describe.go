@@ -51,9 +51,8 @@ type Data struct {
 
 // A Step is a step of the ladder.
 type Step struct {
-	Name   string `json:"name"`
-	Weight int    `json:"weight"`
-	Mirror int    `json:"mirror,omitempty"`
+	Name string `json:"name"`
+	rollout.Share
 }
 
 // A Verdict is what a guardrail's readings said. Figures are in Unit; null when
@@ -121,7 +120,7 @@ func dataOf(p *rollout.Plan, c rollout.PhaseChange, ds []rollout.Decision) Data 
 	}
 	for _, s := range p.Steps {
 		if c.Step != "" && s.Name == c.Step {
-			d.Step = &Step{Name: s.Name, Weight: s.Weight, Mirror: s.Mirror}
+			d.Step = &Step{Name: s.Name, Share: s.Share}
 		}
 	}
 	if c.Confirmed != nil {
@@ -167,7 +166,7 @@ func predicateOf(p *rollout.Plan, c rollout.PhaseChange) string {
 		return ""
 	}
 	for _, s := range p.Steps {
-		if s.Weight > 0 {
+		if s.Kind() == rollout.ShareLive {
 			if s.Name == c.Step {
 				return "deployed"
 			}

@@ -104,7 +104,7 @@ func planOf(id string) *rollout.Plan {
 	return &rollout.Plan{
 		ID: id, Policy: rollout.PolicyRef{Name: "recs", Owner: "team-recs"}, Endpoint: rollout.EndpointRef{Router: "azureml-prod", Name: "recs.eu"},
 		Release: rollout.Release{Candidate: "green", Version: "17", Artifact: "pkg:mlflow/ranker@17", Environment: "production", Requester: rollout.Person{ID: "ci"}},
-		Steps:   []rollout.Step{{Name: "shadow", Mirror: 10}, {Name: "canary", Weight: 5}, {Name: "full", Weight: 100}},
+		Steps:   []rollout.Step{{Name: "shadow", Share: rollout.Share{Mirror: 10}}, {Name: "canary", Share: rollout.Share{Weight: 5}}, {Name: "full", Share: rollout.Share{Weight: 100}}},
 	}
 }
 

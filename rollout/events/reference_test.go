@@ -26,7 +26,7 @@ func TestReference(t *testing.T) {
 		ID: "kq3x7m2p5j4dhz6wvnra", Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"},
 		Policy:  rollout.PolicyRef{Name: "recommendations", Owner: "team-recommendations"},
 		Release: rollout.Release{Candidate: "green", Version: "2026.11.2", Requester: rollout.Person{ID: "ci"}},
-		Steps:   []rollout.Step{{Name: "canary", Weight: 5}, {Name: "full", Weight: 100}},
+		Steps:   []rollout.Step{{Name: "canary", Share: rollout.Share{Weight: 5}}, {Name: "full", Share: rollout.Share{Weight: 100}}},
 	}
 	named := *p
 	named.Release.Artifact, named.Release.Environment = "pkg:oci/recs@sha256:0123", "production"

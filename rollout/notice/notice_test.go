@@ -23,7 +23,7 @@ func gated() *rollout.Plan {
 		Policy:   rollout.PolicyRef{Name: "recommendations", Owner: "team-recommendations", Hash: "abc"},
 		Release:  rollout.Release{Policy: "recommendations", Candidate: "green", Version: "v2", Requester: rollout.Person{ID: "ci"}, Source: "test"},
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "auto",
-		Steps:     []rollout.Step{{Name: "canary", Weight: 5}, {Name: "quarter", Weight: 25, Requires: []string{"owner"}}, {Name: "full", Weight: 100}},
+		Steps:     []rollout.Step{{Name: "canary", Share: rollout.Share{Weight: 5}}, {Name: "quarter", Share: rollout.Share{Weight: 25}, Requires: []string{"owner"}}, {Name: "full", Share: rollout.Share{Weight: 100}}},
 		Panel:     analysis.Panel{Guardrails: []analysis.Guardrail{{Name: "failures", Limit: analysis.Limit{Value: 0.01, Text: "<= 1%"}}}},
 		Approvals: []rollout.Approval{{Name: "owner", Notifier: "chat", Users: []string{"U1"}, Quorum: 1, Expires: time.Hour, OnExpiry: rollout.ExpiryHold}},
 		Page:      []string{"pager"}, Notify: []string{"chat"},

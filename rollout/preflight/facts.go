@@ -87,7 +87,7 @@ func (r Request) capacity(c rollout.Check) rollout.CheckResult {
 	candidate := r.Plan.Release.Candidate
 	share := 0
 	for _, s := range r.Plan.Steps {
-		share = max(share, s.Weight, s.Mirror)
+		share = max(share, s.Percent())
 	}
 	expected := fmt.Sprintf("room in %s for %d%% of the traffic plus %d%% headroom", candidate, share, c.Headroom)
 	if r.Stable == "" {

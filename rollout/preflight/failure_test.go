@@ -64,7 +64,7 @@ func steps(weights ...int) change {
 	return func(r *preflight.Request) {
 		r.Plan.Steps = nil
 		for _, w := range weights {
-			r.Plan.Steps = append(r.Plan.Steps, rollout.Step{Weight: w})
+			r.Plan.Steps = append(r.Plan.Steps, rollout.Step{Share: rollout.Share{Weight: w}})
 		}
 	}
 }

@@ -15,7 +15,7 @@ func (r Request) launch() []rollout.CheckResult {
 		list[i].Check = name
 	}
 	for _, s := range r.Plan.Steps {
-		if s.Mirror > 0 {
+		if s.Kind() == rollout.ShareMirror {
 			c := r.mirror(s)
 			c.Check = CheckMirror
 			return append(list, c)

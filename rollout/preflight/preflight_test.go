@@ -45,7 +45,7 @@ func request() preflight.Request {
 		Policy:   rollout.PolicyRef{Name: "recommendations", Owner: "team-recommendations"},
 		Release:  rollout.Release{Candidate: "green", Version: "v2"},
 		Endpoint: rollout.EndpointRef{Router: "fake", Name: "recs"},
-		Steps:    []rollout.Step{{Name: "shadow", Mirror: 10}, {Name: "canary", Weight: 5}, {Name: "majority", Weight: 60, Requires: []string{"product-owner"}}},
+		Steps:    []rollout.Step{{Name: "shadow", Share: rollout.Share{Mirror: 10}}, {Name: "canary", Share: rollout.Share{Weight: 5}}, {Name: "majority", Share: rollout.Share{Weight: 60}, Requires: []string{"product-owner"}}},
 		Panel: analysis.Panel{
 			Metrics:    []analysis.Metric{{Name: "failures", Source: "prom"}},
 			Guardrails: []analysis.Guardrail{{Name: "failures", Metric: "failures"}},

@@ -70,8 +70,10 @@ func (i *Invariants) checkBreaches(w *World, r *Run) {
 // target is the split of a step.
 func target(r *Run, step int) rollout.Split {
 	st, cand, stable := r.Plan.Steps[step], r.Plan.Release.Candidate, r.State.Stable
-	if st.Mirror > 0 {
+	switch st.Kind() {
+	case rollout.ShareMirror:
 		return rollout.Split{Weights: map[string]int{stable: 100}, Mirror: map[string]int{cand: st.Mirror}}
+	case rollout.ShareLive:
 	}
 	return rollout.Split{Weights: map[string]int{stable: 100 - st.Weight, cand: st.Weight}}
 }
@@ -81,7 +83,7 @@ func target(r *Run, step int) rollout.Split {
 // has put stable back gives none.
 func (i *Invariants) checkRaise(w *World, a *account, wr Write) {
 	cand := wr.Run.Plan.Release.Candidate
-	if wr.To.Weights[cand] == 0 && wr.To.Mirror[cand] == 0 {
+	if wr.To.Share(cand).None() {
 		return
 	}
 	own := slices.ContainsFunc(a.had, wr.To.Equal)

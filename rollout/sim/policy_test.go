@@ -48,10 +48,10 @@ func plan(r *sim.Random, n int) *rollout.Plan {
 	}
 	weights := pick(r, []int{5, 25, 60, 100}, []int{10, 50, 100}, []int{1, 5, 10, 20, 50}, []int{100})
 	if r.Chance(0.2) {
-		p.Steps = append(p.Steps, rollout.Step{Name: "shadow", Mirror: 10, Bake: bake})
+		p.Steps = append(p.Steps, rollout.Step{Name: "shadow", Share: rollout.Share{Mirror: 10}, Bake: bake})
 	}
 	for _, w := range weights {
-		p.Steps = append(p.Steps, rollout.Step{Name: fmt.Sprint(w), Weight: w, Bake: bake})
+		p.Steps = append(p.Steps, rollout.Step{Name: fmt.Sprint(w), Share: rollout.Share{Weight: w}, Bake: bake})
 	}
 	for _, gate := range []string{"owner", "operator"} {
 		if !r.Chance(0.35) {

@@ -105,7 +105,7 @@ func (i *Invariants) checkWayBack(w *World, r *Run, a *account, d rollout.Decisi
 // checkBudget: while stable has no traffic there is nothing of which failures could be
 // in excess.
 func (i *Invariants) checkBudget(w *World, r *Run) {
-	if s := r.State; s.Confirmed != nil && s.Confirmed.Weights[s.Stable] == 0 && s.Confirmed.Mirror[s.Stable] == 0 {
+	if s := r.State; s.Confirmed != nil && s.Confirmed.Share(s.Stable).None() {
 		i.fail(w, r, LoneBudget, "the budget is spent while %s has nothing", s.Stable)
 	}
 }

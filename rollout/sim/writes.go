@@ -105,7 +105,7 @@ func (i *Invariants) checkEnd(w *World, r *Run, a *account) {
 	}
 	cand := r.Plan.Release.Candidate
 	if s.Phase != rollout.PhasePromoted && !w.showed(func(x rollout.Split) bool {
-		return x.Weights[s.Stable] == 100 && x.Weights[cand] == 0 && x.Mirror[cand] == 0
+		return x.Weights[s.Stable] == 100 && x.Share(cand).None()
 	}) {
 		i.fail(w, r, WrongEnd, "%s while the endpoint shows %s", s.Phase, w.Endpoint.Split)
 	}

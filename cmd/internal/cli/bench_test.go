@@ -90,6 +90,6 @@ func benchPlan() *rollout.Plan {
 	return &rollout.Plan{
 		SchemaVersion: 1, Release: rollout.Release{Policy: "recs", Candidate: "green", Version: "7"}, Policy: rollout.PolicyRef{Name: "recs", Owner: "a", Hash: "0"},
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "auto", Interval: time.Second,
-		Steps: []rollout.Step{{Name: "5%", Weight: 5, Bake: time.Minute}, {Name: "100%", Weight: 100, Bake: time.Minute}},
+		Steps: []rollout.Step{{Name: "5%", Share: rollout.Share{Weight: 5}, Bake: time.Minute}, {Name: "100%", Share: rollout.Share{Weight: 100}, Bake: time.Minute}},
 	}
 }

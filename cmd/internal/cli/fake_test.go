@@ -91,13 +91,13 @@ func baking() api.Rollout {
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "blue", Candidate: "green", Version: "2026.11.2",
 		Requester: "nats:RELEASES", OnBehalfOf: "/pipelines/recommendations", Phase: rollout.PhaseBaking, Since: now.Add(-12 * time.Second),
 		Reason: rollout.ReasonPassed, Sentence: "Step quarter serves at blue 75, green 25 and is watched.",
-		Step: &api.Step{Name: "quarter", Weight: 25, Since: now.Add(-12 * time.Second), BakeLeft: "18s"},
+		Step: &api.Step{Name: "quarter", Share: rollout.Share{Weight: 25}, Since: now.Add(-12 * time.Second), BakeLeft: "18s"},
 		Steps: []api.LadderStep{
-			{Name: "shadow", Mirror: 10, Bake: "20s", State: api.StepDone},
-			{Name: "canary", Weight: 5, Bake: "20s", State: api.StepDone},
-			{Name: "quarter", Weight: 25, Bake: "30s", State: api.StepCurrent},
-			{Name: "majority", Weight: 60, Bake: "30s", Requires: []string{"product-owner"}, State: api.StepAhead},
-			{Name: "full", Weight: 100, Bake: "2h0m0s", State: api.StepAhead},
+			{Name: "shadow", Share: rollout.Share{Mirror: 10}, Bake: "20s", State: api.StepDone},
+			{Name: "canary", Share: rollout.Share{Weight: 5}, Bake: "20s", State: api.StepDone},
+			{Name: "quarter", Share: rollout.Share{Weight: 25}, Bake: "30s", State: api.StepCurrent},
+			{Name: "majority", Share: rollout.Share{Weight: 60}, Bake: "30s", Requires: []string{"product-owner"}, State: api.StepAhead},
+			{Name: "full", Share: rollout.Share{Weight: 100}, Bake: "2h0m0s", State: api.StepAhead},
 		},
 		Weights: api.Weights{Asked: map[string]int{"blue": 75, "green": 25}, Confirmed: map[string]int{"blue": 75, "green": 25}, ConfirmedAt: now},
 		Guardrails: []api.Guardrail{
@@ -128,7 +128,7 @@ func rollingBack() api.Rollout {
 func promoted() api.Rollout {
 	r := baking()
 	r.Phase, r.Sentence, r.WaitingFor, r.RollbackCommand, r.Closed = rollout.PhasePromoted, "All steps are done.", "", "", true
-	r.Step = &api.Step{Name: "full", Weight: 100, Since: now}
+	r.Step = &api.Step{Name: "full", Share: rollout.Share{Weight: 100}, Since: now}
 	for i := range r.Steps {
 		r.Steps[i].State = api.StepDone
 	}

@@ -326,11 +326,7 @@ func (s *screen) ladder(r api.Rollout) []string {
 				note = e.paint(faint, "needs "+safe(strings.Join(st.Requires, ", ")))
 			}
 		}
-		share := fmt.Sprintf("%d%%", st.Weight)
-		if st.Mirror > 0 {
-			share = fmt.Sprintf("mirror %d%%", st.Mirror)
-		}
-		t.add(mark, safe(st.Name), share, st.Bake, note)
+		t.add(mark, safe(st.Name), st.Words(), st.Bake, note)
 	}
 	return t.lines(2, 3)
 }

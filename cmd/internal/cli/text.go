@@ -210,13 +210,10 @@ func wrap(s string, width, n int) []string {
 
 // stepText is the step that a rollout stands on: canary 5%.
 func stepText(s *api.Step) string {
-	switch {
-	case s == nil:
+	if s == nil {
 		return "–"
-	case s.Mirror > 0:
-		return fmt.Sprintf("%s mirror %d%%", safe(s.Name), s.Mirror)
 	}
-	return fmt.Sprintf("%s %d%%", safe(s.Name), s.Weight)
+	return safe(s.Name) + " " + s.Words()
 }
 
 // byText names the person of a decision where its sentence does not.

@@ -123,7 +123,7 @@ func put(ctx context.Context, s *bolt.Store, i int) error {
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: fmt.Sprintf("recs%d", i%100)}, Stable: "auto",
 		Release:  rollout.Release{Policy: "recommendations", Candidate: "green", Version: strconv.Itoa(i), Requester: rollout.Person{ID: "ci"}},
 		Interval: 15 * time.Second,
-		Steps:    []rollout.Step{{Name: "5%", Weight: 5, Bake: time.Hour}, {Name: "25%", Weight: 25, Bake: time.Hour}, {Name: "60%", Weight: 60, Bake: time.Hour}, {Name: "100%", Weight: 100, Bake: time.Hour}},
+		Steps:    []rollout.Step{{Name: "5%", Share: rollout.Share{Weight: 5}, Bake: time.Hour}, {Name: "25%", Share: rollout.Share{Weight: 25}, Bake: time.Hour}, {Name: "60%", Share: rollout.Share{Weight: 60}, Bake: time.Hour}, {Name: "100%", Share: rollout.Share{Weight: 100}, Bake: time.Hour}},
 	}
 	ev := rollout.Event{Kind: rollout.EventStarted, At: at}
 	st := rollout.Next(p, rollout.Start(p, at), ev)

@@ -222,7 +222,7 @@ func gated() *rollout.Plan {
 		OnNoData:      rollout.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
 		OnSourceError: rollout.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
 		Steps: []rollout.Step{
-			{Name: "canary", Weight: 5, Bake: 2 * time.Second}, {Name: "full", Weight: 100, Bake: time.Hour, Requires: []string{"owner"}},
+			{Name: "canary", Share: rollout.Share{Weight: 5}, Bake: 2 * time.Second}, {Name: "full", Share: rollout.Share{Weight: 100}, Bake: time.Hour, Requires: []string{"owner"}},
 		},
 		Panel: analysis.Panel{
 			Metrics: []analysis.Metric{{Name: "failures", Source: "prom", Counts: &analysis.Counts{Total: "requests", Bad: "errors", Deployment: "deployment"}}},

@@ -103,7 +103,7 @@ func newShell(t *testing.T, foreign rollout.ForeignPolicy) *shell {
 		},
 	}
 	for i, w := range []int{5, 25, 100} {
-		s.plan.Steps = append(s.plan.Steps, rollout.Step{Name: []string{"canary", "quarter", "full"}[i], Weight: w, Bake: 5 * time.Minute})
+		s.plan.Steps = append(s.plan.Steps, rollout.Step{Name: []string{"canary", "quarter", "full"}[i], Share: rollout.Share{Weight: w}, Bake: 5 * time.Minute})
 	}
 	s.state = rollout.Start(s.plan, time.Now())
 	return s
