@@ -136,7 +136,7 @@ func (t *Trigger) consumer(ctx context.Context, js jetstream.JetStream) (jetstre
 		FilterSubjects: t.c.Subjects,
 	}
 	if t.c.Deliver == DeliverNew {
-		want.DeliverPolicy = jetstream.DeliverNewPolicy
+		want.DeliverPolicy, want.OptStartTime = jetstream.DeliverByStartTimePolicy, &t.begin
 	}
 	there, err := js.Consumer(ctx, t.c.Stream, t.c.Durable)
 	switch {
@@ -194,6 +194,7 @@ func (t *Trigger) handle(ctx context.Context, msg jetstream.Msg) {
 	default:
 		err = msg.DoubleAck(answering)
 	}
+	t.begin = m.published // where a consumer that is made again begins: this one is known
 	if err != nil {
 		// The message comes again and finds the record of the first time.
 		t.c.Log.Warn("event not answered", "trigger", t.c.Name, "stream", t.c.Stream, "sequence", m.sequence, "err", err)
@@ -213,6 +214,10 @@ func (t *Trigger) take(ctx context.Context, m message) (*Refusal, error) {
 	}
 	if known {
 		return t.repeated(m, e, there), nil
+	}
+	if age := time.Since(m.published); t.c.MaxAge > 0 && age > t.c.MaxAge {
+		return new(t.refusal(m, e, fmt.Sprintf("it was published at %s, %s ago, and at most %s (maxAge) may pass; publish it again where it is still wanted",
+			m.published.UTC().Format(time.RFC3339), age.Round(time.Second), t.c.MaxAge))), nil
 	}
 	r, err := t.c.Map.release(e)
 	if err != nil {

@@ -10,6 +10,8 @@
 //   - The same key with another body is refused.
 //   - What cannot be understood, or is refused for good, is kept in the store
 //     with its reason, told about, and then terminated: never redelivered.
+//   - A consumer that is made anew begins with what comes; an event that waited
+//     longer than MaxAge is refused. Nobody expects what was asked for long ago.
 //   - Events of one trigger are handled one at a time, in the order of the
 //     stream, also with several replicas: a release never overtakes a later one.
 //   - NATS may be away at any time. Run goes on trying and never returns an
@@ -53,8 +55,11 @@ type Deliver string
 
 // The values of Deliver. A consumer that exists goes on where it was.
 const (
-	DeliverAll Deliver = "all" // all that the stream still holds; the default
-	DeliverNew Deliver = "new" // those published after the consumer was made
+	// DeliverNew: those published since the trigger was made, by this machine's clock;
+	// the default. So NATS and the stream may come later, and a consumer that is
+	// deleted meanwhile is made again where it was.
+	DeliverNew Deliver = "new"
+	DeliverAll Deliver = "all" // all that the stream still holds
 )
 
 // Config says what a trigger consumes and what becomes of it.
@@ -71,6 +76,9 @@ type Config struct {
 	// Durable names the consumer; replicas share it.
 	Durable string
 	Deliver Deliver
+	// MaxAge is how old a message may be that starts a rollout, by when the stream
+	// took it; 0 is any age. An older one is refused.
+	MaxAge time.Duration
 	// Map says where the fields of a release stand in an event.
 	Map Map
 
@@ -90,9 +98,11 @@ type Trigger struct {
 	state atomic.Pointer[health]
 	// refused counts what was refused since the start.
 	refused atomic.Uint64
-	// told names the message that was told about last. Messages come one at a time,
-	// and only Run handles them.
-	told string
+	// told names the message that was told about last, and begin is the instant from
+	// which on messages are new: when the last one was published that was handled.
+	// Messages come one at a time, and only Run handles them.
+	told  string
+	begin time.Time
 }
 
 // health is what Err reports.
@@ -112,11 +122,12 @@ func New(c Config) (*Trigger, error) {
 	missing(c.Start != nil && c.Store != nil && c.Log != nil, "start, store and log: want all three")
 	switch c.Deliver {
 	case "":
-		c.Deliver = DeliverAll
+		c.Deliver = DeliverNew
 	case DeliverAll, DeliverNew:
 	default:
-		errs = append(errs, fmt.Errorf("deliver: want all or new (got %q)", c.Deliver))
+		errs = append(errs, fmt.Errorf("deliver: want new or all (got %q)", c.Deliver))
 	}
+	missing(c.MaxAge >= 0, "maxAge: want a duration that is not negative")
 	for _, s := range c.Subjects {
 		missing(s != "" && !strings.ContainsAny(s, " \t\r\n"), fmt.Sprintf("subject: want a NATS subject (got %q)", s))
 	}
@@ -129,7 +140,7 @@ func New(c Config) (*Trigger, error) {
 	if c.Name == "" {
 		c.Name = "nats:" + c.Stream
 	}
-	t := &Trigger{c: c, trail: trail{store: c.Store, name: c.Name}}
+	t := &Trigger{c: c, trail: trail{store: c.Store, name: c.Name}, begin: time.Now()}
 	t.state.Store(&health{errors.New("not connected yet")})
 	return t, nil
 }

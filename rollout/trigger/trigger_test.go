@@ -211,7 +211,7 @@ func plain(id, version string) string {
 func TestEncodings(t *testing.T) {
 	s := startServer(t, t.TempDir(), -1)
 	js := open(t, s.ClientURL())
-	r := run(t, Config{URL: s.ClientURL()}, mem.New(), &starter{})
+	r := run(t, Config{URL: s.ClientURL(), Deliver: DeliverAll}, mem.New(), &starter{})
 	data := `{"policy":"recs","candidate":"green","version":"7","labels":{"team":"a"}}`
 	publish(t, js, data, "ce-specversion", "1.0", "ce-id", "e1", "ce-source", "/pipeline", "ce-type", "approved", "Content-Type", "application/json")
 	publish(t, js, `{"specversion":"1.0","id":"e1","source":"/pipeline","type":"approved","time":"2026-11-24T10:00:00Z","traceparent":"00-x","data":`+data+`}`,
@@ -243,7 +243,7 @@ func TestPoison(t *testing.T) {
 		}
 		return nil
 	}}
-	r := run(t, Config{URL: s.ClientURL()}, mem.New(), unknown)
+	r := run(t, Config{URL: s.ClientURL(), Deliver: DeliverAll}, mem.New(), unknown)
 	bad := []struct{ body, reason string }{
 		{"not json", "not JSON"},
 		{"[1,2]", "an array, want a JSON object"},
@@ -377,7 +377,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 func TestSameKey(t *testing.T) {
 	s := startServer(t, t.TempDir(), -1)
 	js := open(t, s.ClientURL())
-	r := run(t, Config{URL: s.ClientURL()}, mem.New(), &starter{})
+	r := run(t, Config{URL: s.ClientURL(), Deliver: DeliverAll}, mem.New(), &starter{})
 	publish(t, js, plain("k", "1"))
 	publish(t, js, `{"version":"1","candidate":"green","policy":"recs","id":"k"}`) // the same in another order
 	publish(t, js, plain("k", "2"))
@@ -427,7 +427,7 @@ func TestPassingFailures(t *testing.T) {
 		}
 		return nil
 	}}
-	r := run(t, Config{URL: s.ClientURL()}, st, flaky)
+	r := run(t, Config{URL: s.ClientURL(), Deliver: DeliverAll}, st, flaky)
 	for v := range 4 {
 		publish(t, js, plain("k"+strconv.Itoa(v), strconv.Itoa(v)))
 	}
@@ -456,7 +456,7 @@ func TestNATSComesAndGoes(t *testing.T) {
 	publish(t, js, plain("a", "1"))
 	stopServer(first)
 
-	r := run(t, Config{URL: url}, mem.New(), &starter{})
+	r := run(t, Config{URL: url, Deliver: DeliverAll}, mem.New(), &starter{})
 	eventually(t, "the trigger to say that NATS is away", func() bool {
 		return r.Err() != nil && strings.HasSuffix(r.Err().Error(), ": not connected to nats")
 	})
@@ -507,8 +507,8 @@ func TestReplicas(t *testing.T) {
 	s := startServer(t, t.TempDir(), -1)
 	js := open(t, s.ClientURL())
 	st, all := mem.New(), &starter{}
-	first := run(t, Config{URL: s.ClientURL()}, st, all)
-	run(t, Config{URL: s.ClientURL()}, st, all)
+	first := run(t, Config{URL: s.ClientURL(), Deliver: DeliverAll}, st, all)
+	run(t, Config{URL: s.ClientURL(), Deliver: DeliverAll}, st, all)
 	const n = 60
 	var want []string
 	for i := range n {
@@ -526,19 +526,63 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
-// A new consumer takes all that the stream holds, or only what is new.
+// A new consumer takes what comes, or all that the stream holds. One that exists, or
+// that is deleted while the trigger runs, loses nothing either way.
 func TestDeliver(t *testing.T) {
-	for deliver, want := range map[Deliver][]string{"": {"1", "2"}, DeliverNew: {"2"}} {
+	for deliver, want := range map[Deliver][]string{"": {"2", "3", "4"}, DeliverNew: {"2", "3", "4"}, DeliverAll: {"1", "2", "3", "4"}} {
 		s := startServer(t, t.TempDir(), -1)
 		js := open(t, s.ClientURL())
 		publish(t, js, plain("old", "1"))
-		r := run(t, Config{URL: s.ClientURL(), Deliver: deliver}, mem.New(), &starter{})
-		eventually(t, "the trigger to be well", func() bool { return r.Err() == nil })
+		st, start := mem.New(), &starter{}
+		first := run(t, Config{URL: s.ClientURL(), Deliver: deliver}, st, start)
+		eventually(t, "the trigger to be well", func() bool { return first.Err() == nil })
 		publish(t, js, plain("new", "2"))
 		settled(t, js, 2)
-		if got := r.start.versions(); !slices.Equal(got, want) {
+		first.stop()
+		publish(t, js, plain("while nobody consumes", "3"))
+		run(t, Config{URL: s.ClientURL(), Deliver: deliver}, st, start)
+		settled(t, js, 3)
+		if err := js.DeleteConsumer(t.Context(), "RELEASES", "belay"); err != nil {
+			t.Fatal(err)
+		}
+		publish(t, js, plain("while there is no consumer", "4"))
+		settled(t, js, 4)
+		if got := start.versions(); !slices.Equal(got, want) {
 			t.Errorf("deliver %q: got %v, want %v", deliver, got, want)
 		}
+	}
+}
+
+// An event that is older than may be is refused and kept with the reason, what follows
+// it is not; one that became a rollout in time is known however late it comes again.
+func TestMaxAge(t *testing.T) {
+	s := startServer(t, t.TempDir(), -1)
+	js := open(t, s.ClientURL())
+	publish(t, js, plain("a", "1"))
+	st, start := mem.New(), &starter{}
+	inTime := run(t, Config{URL: s.ClientURL(), Deliver: DeliverAll, MaxAge: time.Hour}, st, start)
+	settled(t, js, 1)
+	inTime.stop()
+	publish(t, js, plain("b", "2"))
+	if err := js.DeleteConsumer(t.Context(), "RELEASES", "belay"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(20 * time.Millisecond)
+	late := run(t, Config{URL: s.ClientURL(), Deliver: DeliverAll, MaxAge: 10 * time.Millisecond}, st, start)
+	settled(t, js, 2)
+	late.stop()
+	publish(t, js, plain("b", "2")) // as the reason says
+	run(t, Config{URL: s.ClientURL(), MaxAge: time.Hour}, st, start)
+	settled(t, js, 3)
+	if got := start.versions(); !slices.Equal(got, []string{"1", "2"}) {
+		t.Errorf("rollouts: got %v, want the one in time and the one that was published again", got)
+	}
+	kept := allKept(t, late.Trigger, 10)
+	if len(kept) != 1 || kept[0].ID != "b" || !strings.Contains(kept[0].Reason, "at most 10ms (maxAge) may pass; publish it again") {
+		t.Errorf("kept: got %+v, want b with its age", kept)
+	}
+	if told := late.refused.list(); len(told) != 1 {
+		t.Errorf("told about: got %v, want one", told)
 	}
 }
 
@@ -572,8 +616,8 @@ func (w writer) Write(p []byte) (int, error) { return w(p) }
 
 // All that is wrong with a configuration is said at once.
 func TestNewChecks(t *testing.T) {
-	_, err := New(Config{Stream: "a.b", Durable: "c d", Deliver: "some", Subjects: []string{"x y"}, Map: Map{Version: "data..v"}})
-	for _, want := range []string{"url:", "stream:", "durable:", "deliver:", "subject:", "map.version:", "start, store and log"} {
+	_, err := New(Config{Stream: "a.b", Durable: "c d", Deliver: "some", MaxAge: -1, Subjects: []string{"x y"}, Map: Map{Version: "data..v"}})
+	for _, want := range []string{"url:", "stream:", "durable:", "deliver:", "maxAge:", "subject:", "map.version:", "start, store and log"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("New: got %v, want it to say %q", err, want)
 		}

@@ -91,8 +91,10 @@ type NATSTrigger struct {
 	Stream   string   `yaml:"stream" required:"true" doc:"The stream; it must exist."`
 	Subject  string   `yaml:"subject" required:"true" doc:"The subject, with wildcards."`
 	Subjects []string `yaml:"subjects" doc:"Further subjects."`
-	Deliver  string   `yaml:"deliver" default:"all" enum:"all,new" doc:"What a consumer that is made anew gets: all that the stream holds, or only what comes."`
+	Deliver  string   `yaml:"deliver" default:"new" enum:"new,all" doc:"What a consumer that is made anew gets: only what comes from then on, or all that the stream holds. One that exists goes on where it was."`
 	Durable  string   `yaml:"durable" default:"belay" doc:"Name of the durable consumer."`
+	// MaxAge is 1h where the file does not say, 0 where it says so.
+	MaxAge time.Duration `yaml:"maxAge" default:"1h" doc:"How long ago a message may have been published that starts a rollout; 0s is any time. An older one is refused, told about and kept, also after belayd was away."`
 }
 
 // NATSConfig is how a NATS server is reached.
@@ -268,6 +270,9 @@ func (c *Config) checkTriggers() []error {
 			continue
 		}
 		names[t.name()] = i
+		if t.NATS.MaxAge < 0 {
+			errs = append(errs, fmt.Errorf("triggers[%d].nats.maxAge: want a duration that is not negative (got %s)", i, t.NATS.MaxAge))
+		}
 		consumer := [3]string{t.NATS.URL, t.NATS.Stream, t.NATS.Durable}
 		if first, ok := consumers[consumer]; ok {
 			errs = append(errs, fmt.Errorf("triggers[%d].nats.durable: triggers[%d] consumes %s as %s already; give this one a durable name of its own", i, first, t.NATS.Stream, t.NATS.Durable))

@@ -62,7 +62,7 @@ func (d *daemon) natsTrigger(config *Config, c TriggerConfig) (*trigger.Trigger,
 	}
 	return trigger.New(trigger.Config{
 		Name: c.name(), URL: c.NATS.URL, Options: natsOptions(config, c.NATS.NATSConfig), Stream: c.NATS.Stream, Subjects: append([]string{c.NATS.Subject}, c.NATS.Subjects...), Durable: c.NATS.Durable,
-		Map: fields, Deliver: trigger.Deliver(c.NATS.Deliver), Refused: d.refusals.Refused, Start: start, Store: d.store, Log: d.log,
+		Map: fields, Deliver: trigger.Deliver(c.NATS.Deliver), MaxAge: c.NATS.MaxAge, Refused: d.refusals.Refused, Start: start, Store: d.store, Log: d.log,
 	})
 }
 
