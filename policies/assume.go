@@ -9,6 +9,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/sim"
 )
 
 // What is assumed of stable where nobody knows better.
@@ -16,6 +17,7 @@ const (
 	assumedFailures = 0.005
 	assumedSuccess  = 0.9
 	assumedP95      = 0.2
+	assumedSigma    = 0.5 // of the logarithm of latencies
 	assumedPast     = 1e6
 	// assumedInstances is how many of stable's instances a source tells apart, where
 	// it can.
@@ -100,10 +102,15 @@ func guess(b *analysis.Baseline, m analysis.Metric, p *Policy) string {
 		if m.Rate() {
 			return ""
 		}
-		b.Share = pick(m.Counts.Good != "", assumedSuccess, assumedFailures)
+		b.Share = assumedFailures
+		if m.Counts.Good != "" {
+			b.Share = assumedSuccess
+		}
 		if limit != nil {
-			v := limit.Quantity.Value
-			b.Share = pick(limit.AtLeast, 1-(1-v)/5, v/5)
+			b.Share = limit.Quantity.Value / 5
+			if limit.AtLeast {
+				b.Share = 1 - (1-limit.Quantity.Value)/5
+			}
 		}
 		return fmt.Sprintf("stable's %s: %s of the events", m.Name, Share(b.Share))
 	case analysis.KindHistogram:
@@ -116,7 +123,10 @@ func guess(b *analysis.Baseline, m analysis.Metric, p *Policy) string {
 	case analysis.KindMean:
 		mean := 1.0
 		if limit != nil {
-			mean = limit.Quantity.Value * pick(limit.AtLeast, 1.25, 0.8)
+			mean = limit.Quantity.Value * 0.8
+			if limit.AtLeast {
+				mean = limit.Quantity.Value * 1.25
+			}
 		}
 		b.Sample = analysis.Sample{Fresh: true, N: assumedPast, Sum: assumedPast * mean, SumSq: assumedPast * 2 * mean * mean}
 		return fmt.Sprintf("stable's %s: mean %s, as widely spread as it is large", m.Name, formatNumber(mean))
@@ -134,7 +144,7 @@ func lognormalSample(p95 float64, limit *LimitText) analysis.Sample {
 		for _, b := range s.Buckets {
 			below += b.Count
 		}
-		s.Buckets = append(s.Buckets, analysis.Bucket{Upper: upper, Count: math.Max(0, math.Floor(assumedPast*lognormal(upper, p95))-below)})
+		s.Buckets = append(s.Buckets, analysis.Bucket{Upper: upper, Count: math.Max(0, math.Floor(assumedPast*sim.Lognormal(upper, p95, assumedSigma))-below)})
 	}
 	for x, ratio := 0.001, math.Sqrt(math.Sqrt(2)); x < 64; x *= ratio {
 		if limit != nil && len(s.Buckets) > 0 && s.Buckets[len(s.Buckets)-1].Upper < limit.Quantity.Value && limit.Quantity.Value < x {

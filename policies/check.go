@@ -31,7 +31,7 @@ func (c *checker) report(path, code, why string) *Problem {
 	if len(c.problems) > MaxProblems && (strings.HasPrefix(code, "W") || c.problems.HasErrors()) {
 		return &Problem{} // it would not be shown, and changes nothing
 	}
-	c.problems = append(c.problems, problemAt(nearest(c.policy.at, path), path, code, why))
+	c.problems = append(c.problems, problemAt(c.policy.at.nearest(path), path, code, why))
 	return &c.problems[len(c.problems)-1]
 }
 

@@ -44,7 +44,10 @@ func (o *Outlook) preflight(plan *rollout.Plan, made []rollout.CheckResult) {
 	}
 	for _, c := range o.Preflight {
 		if r := c.Result; r != nil && !r.OK {
-			now := pick(r.Transient, "could not be made now", "would refuse the release now")
+			now := "would refuse the release now"
+			if r.Transient {
+				now = "could not be made now"
+			}
 			o.Advice = append(o.Advice, fmt.Sprintf("Check %s %s: found %s, want %s. %s", c.Check, now, r.Found, r.Expected, r.Remedy))
 		}
 	}
@@ -64,7 +67,10 @@ func wantsOf(c rollout.Check) string {
 		if c.Within > 0 {
 			text += " within " + formatDuration(c.Within)
 		}
-		return text + pick(len(c.Schema) > 0, ", as its schema says", "")
+		if len(c.Schema) > 0 {
+			text += ", as its schema says"
+		}
+		return text
 	}
 	return ""
 }
@@ -103,5 +109,8 @@ func (o Outlook) checks(b *strings.Builder) {
 
 func firstLine(s string) string {
 	line, rest, _ := strings.Cut(s, "\n")
-	return line + pick(rest != "", " …", "")
+	if rest != "" {
+		line += " …"
+	}
+	return line
 }

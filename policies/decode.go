@@ -33,9 +33,34 @@ func Decode(file string, data []byte, out any) Problems {
 	if tree == nil {
 		return ps.discreet()
 	}
-	d := &decoder{at: map[string]*node{}, problems: ps}
-	d.decode(tree, "", out)
-	return d.problems.sorted().discreet()
+	_, more := decodeTree(tree, out, false)
+	return append(ps, more...).sorted().discreet()
+}
+
+// An index finds the node of a path, to report problems of meaning at.
+type index map[string]*node
+
+// nearest is the node of the path or of the closest one above it; nil when there is
+// not even a root.
+func (x index) nearest(path string) *node {
+	for {
+		if n, ok := x[path]; ok {
+			return n
+		}
+		if path == "" {
+			return nil
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+}
+
+// decodeTree reads a tree into out, a pointer to a struct, as Decode does, and
+// completes the tree with the defaults. Lenient: missing keys are no problem; others
+// complete the document.
+func decodeTree(tree *node, out any, lenient bool) (index, Problems) {
+	d := &decoder{at: index{}, lenient: lenient}
+	d.value(tree, "", reflect.ValueOf(out).Elem())
+	return d.at, d.problems
 }
 
 // quoted is what the YAML parser quotes of a text, but for single signs.
@@ -79,15 +104,9 @@ type Raw string
 type shorthand interface{ shorthandKey() string }
 
 type decoder struct {
-	// at finds the node of a path, to report problems of meaning at.
-	at       map[string]*node
+	at       index
 	problems Problems
-	// lenient: missing keys are no problem; others complete the document.
-	lenient bool
-}
-
-func (d *decoder) decode(n *node, path string, out any) {
-	d.value(n, path, reflect.ValueOf(out).Elem())
+	lenient  bool
 }
 
 func (d *decoder) report(n *node, path, code, why string) *Problem {
@@ -116,7 +135,7 @@ var (
 func (d *decoder) value(n *node, path string, v reflect.Value) {
 	d.at[path] = n
 	if v.Type() == rawType {
-		v.SetString(encode(n))
+		v.SetString(n.encode(false))
 		return
 	}
 	if n.shape == scalar && n.tag == "!!null" {
@@ -235,23 +254,8 @@ func (d *decoder) structure(n *node, path string, v reflect.Value) {
 			if rel != "" {
 				at = strings.TrimPrefix(path+"."+rel, ".")
 			}
-			d.report(d.nearest(at), at, CodeMeaning, why)
+			d.report(d.at.nearest(at), at, CodeMeaning, why)
 		})
-	}
-}
-
-// nearest is the node of the path or of the closest one above it.
-func (d *decoder) nearest(path string) *node { return nearest(d.at, path) }
-
-func nearest(at map[string]*node, path string) *node {
-	for {
-		if n, ok := at[path]; ok {
-			return n
-		}
-		if path == "" {
-			return nil
-		}
-		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
 	}
 }
 

@@ -87,14 +87,12 @@ belayd.yaml:7:29: retry.every: a duration needs a unit (ms, s, m or h), for exam
 // The defaults in the types are constants: all of them can be read.
 func TestDefaultsOfTheLanguage(t *testing.T) {
 	var d Document
-	dec := &decoder{at: map[string]*node{}, lenient: true}
 	tree, ps := readTree("t", []byte("spec: {endpoint: {}, approvals: [{}], windows: {}, steps: [5%], guardrails: [{}], preflight: [{expect: {}}]}"), MaxPolicyNodes)
 	if len(ps) > 0 {
 		t.Fatal(ps)
 	}
-	dec.decode(tree, "", &d)
-	if len(dec.problems) > 0 {
-		t.Errorf("got problems in defaults:\n%s", dec.problems.Text())
+	if _, ps := decodeTree(tree, &d, true); len(ps) > 0 {
+		t.Errorf("got problems in defaults:\n%s", ps.Text())
 	}
 }
 

@@ -15,6 +15,10 @@ const (
 	KindBase = "PolicyBase"
 )
 
+// MaxPolicyNodes is how many values a policy or a policy test may have: people who
+// may only look have them checked, and each value costs time.
+const MaxPolicyNodes = 4_000
+
 // Document is a policy as a file holds it, with the defaults filled in.
 type Document struct {
 	APIVersion string   `yaml:"apiVersion" required:"true" enum:"belay/v1" doc:"The version of the policy language."`

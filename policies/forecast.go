@@ -28,7 +28,7 @@ func load(s rollout.Step, i, weight int, bake time.Duration) analysis.Load {
 func (o *Outlook) judge(p *Policy, plan *rollout.Plan, base map[string]analysis.Baseline, i int) {
 	for _, f := range forecast(plan, base, i, 0) {
 		g := plan.Panel.Guardrails[slices.IndexFunc(plan.Panel.Guardrails, func(g analysis.Guardrail) bool { return g.Name == f.Guardrail })]
-		j := JudgeAhead{Guardrail: f.Guardrail, Limit: g.Limit.Text, Detect: p.detectText(g.Name), Reason: f.Reason,
+		j := JudgeAhead{Guardrail: f.Guardrail, Limit: g.Limit.Text, Detect: detectText(p, g.Name), Reason: f.Reason,
 			Median: Span(f.Median), T90: Span(f.T90), Pass: Span(f.PassT90), Power: math.Round(f.Power*1e4) / 1e4, Excess: math.Round(f.Excess), hold: f.Hold}
 		if f.Reason == "" {
 			j.Grade = string(f.Grade)
@@ -81,7 +81,8 @@ func later(t, by time.Duration) time.Duration {
 	return t + by
 }
 
-func (p *Policy) detectText(guardrail string) string {
+// detectText is what a guardrail must detect, for people; "" for nothing.
+func detectText(p *Policy, guardrail string) string {
 	for _, g := range p.Document.Spec.Guardrails {
 		if g.Name == guardrail {
 			if g.Quantile > 0 && g.Detect.Unit == UnitShare {

@@ -22,8 +22,9 @@ const (
 var Formats = []Format{FormatText, FormatJSON, FormatSARIF, FormatGitHub}
 
 // Write writes the problems in a format: text shows each with its line and a
-// caret, github makes workflow annotations.
-func (ps Problems) Write(w io.Writer, f Format) error {
+// caret, github makes workflow annotations. describe says what a code means, for
+// the formats that list them.
+func (ps Problems) Write(w io.Writer, f Format, describe func(code string) string) error {
 	var text string
 	var err error
 	switch f {
@@ -32,7 +33,7 @@ func (ps Problems) Write(w io.Writer, f Format) error {
 	case FormatJSON:
 		text, err = ps.json()
 	case FormatSARIF:
-		text, err = ps.sarif()
+		text, err = ps.sarif(describe)
 	case FormatGitHub:
 		text = ps.github()
 	default:
@@ -100,14 +101,14 @@ func (p Problem) text() string {
 }
 
 // sarif writes SARIF 2.1.0, which code hosts and editors read.
-func (ps Problems) sarif() (string, error) {
+func (ps Problems) sarif(describe func(code string) string) (string, error) {
 	type object = map[string]any
 	results := []object{}
 	rules, seen := []object{}, map[string]bool{}
 	for _, p := range ps {
 		if !seen[p.Code] {
 			seen[p.Code] = true
-			rules = append(rules, object{"id": p.Code, "shortDescription": object{"text": Describe(p.Code)}})
+			rules = append(rules, object{"id": p.Code, "shortDescription": object{"text": describe(p.Code)}})
 		}
 		results = append(results, object{
 			"ruleId": p.Code, "level": string(p.Severity), "message": object{"text": p.text()},

@@ -62,7 +62,7 @@ func (d *decoder) oneOf(n *node, path string, fields []field, groups map[string]
 
 // complete fills what is missing from the field's default into n.
 func complete(n *node, f field, item *node) *node {
-	def, _ := readTree("default", []byte(f.def), MaxPolicyNodes) // a default is a constant of this module; a test reads them all
+	def, _ := readTree("default", []byte(f.def), MaxNodes) // a default is a constant of this module; a test reads them all
 	markDefault(def, n)
 	if item == nil {
 		n.set(derived(n, f.name, originDefault), def)

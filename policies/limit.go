@@ -168,3 +168,15 @@ func (l LimitText) suitsRate(test analysis.Test) string {
 	}
 	return ""
 }
+
+const quantityPattern = `([0-9.]+ ?x stable|` + numberPattern + ` *%|` + durationPattern + `|` + numberPattern + `)`
+
+func (LimitText) jsonSchema() map[string]any {
+	return textSchema("^ *(<=|>=) *"+quantityPattern+" *$", "<= 1%", "<= 450ms", ">= 0.98x stable")
+}
+
+func (Quantity) jsonSchema() map[string]any {
+	s := textSchema("^ *"+quantityPattern+" *$", "2x stable", "5%", "600ms")
+	s["type"] = []string{"string", "number"}
+	return s
+}

@@ -37,7 +37,7 @@ type lockedBase struct {
 func (l *loader) load(name string) (tree *node, text string) {
 	data, err := readFile(l.fsys, name)
 	if err != nil {
-		l.problems = append(l.problems, problemAt(&node{src: &source{name: name}, line: 1, col: 1}, "", CodeFile, err.Error()))
+		l.problems = append(l.problems, problemAt(start(name), "", CodeFile, err.Error()))
 		return nil, ""
 	}
 	l.reads++
@@ -110,13 +110,6 @@ func (l *loader) lock(name string, tree *node) {
 	l.bases = append(l.bases, lockedBase{name: name, tree: tree.clone(), paths: locked.items})
 }
 
-// drop removes a key; a nil node has none.
-func (n *node) drop(key string) {
-	if n != nil {
-		n.remove(key)
-	}
-}
-
 // merge puts over on top of base: mappings by key, guardrails and approvals by
 // name, the lists of locked paths together; everything else is replaced. Both
 // trees may be changed.
@@ -133,7 +126,7 @@ func merge(base, over *node, at string) *node {
 			}
 			base.set(k, merge(bv, over.items[i], join(at, k.value)))
 		}
-		base.src, base.line, base.col = over.src, over.line, over.col
+		base.moveTo(over)
 		return base
 	case base.shape == sequence && over.shape == sequence && (at == "spec.guardrails" || at == "spec.approvals"):
 		return mergeByName(base, over, at)
@@ -155,22 +148,14 @@ func mergeByName(base, over *node, at string) *node {
 			})
 		}
 		// A name given twice in one file is not merged but reported later.
-		if i < 0 || base.items[i].src == item.src {
+		if i < 0 || base.items[i].sameFile(item) {
 			base.items = append(base.items, item)
 			continue
 		}
 		base.items[i] = merge(base.items[i], item, fmt.Sprintf("%s[%d]", at, i))
 	}
-	base.src, base.line, base.col = over.src, over.line, over.col
+	base.moveTo(over)
 	return base
-}
-
-// kindOf is the kind that a tree says it is.
-func kindOf(tree *node) string {
-	if k := tree.child("kind"); k != nil {
-		return k.value
-	}
-	return ""
 }
 
 // readFile reads a bounded file.

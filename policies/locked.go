@@ -41,7 +41,7 @@ func broken(p *Policy, base string, lock *node, changes []Change) Problems {
 			continue
 		}
 		path := p.specPath(c.Path)
-		pr := problemAt(nearest(p.at, path), path, CodeLocked, fmt.Sprintf("%s locks %s: it may only be tightened, and this is %s", base, lock.value, strings.ToLower(string(c.Direction))))
+		pr := problemAt(p.at.nearest(path), path, CodeLocked, fmt.Sprintf("%s locks %s: it may only be tightened, and this is %s", base, lock.value, strings.ToLower(string(c.Direction))))
 		pr.Got = shorten(orNone(c.Old) + " → " + orNone(c.New))
 		out = append(out, pr)
 	}
@@ -54,7 +54,7 @@ func broken(p *Policy, base string, lock *node, changes []Change) Problems {
 func evaded(b, p *Policy, base, lock string) Problems {
 	var out Problems
 	report := func(path, why string) {
-		out = append(out, problemAt(nearest(p.at, path), path, CodeLocked, fmt.Sprintf("%s locks %s, and %s", base, lock, why)))
+		out = append(out, problemAt(p.at.nearest(path), path, CodeLocked, fmt.Sprintf("%s locks %s, and %s", base, lock, why)))
 	}
 	s := &p.Document.Spec
 	for _, g := range b.Document.Spec.Guardrails {

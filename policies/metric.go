@@ -16,6 +16,13 @@ type resolvedMetric struct {
 	known bool
 }
 
+// Metric is the definition that a guardrail or the budget names, as a source knows it;
+// ok is false where only a config could define it.
+func (p *Policy) Metric(name string) (m analysis.Metric, ok bool) {
+	r := p.metrics[name]
+	return r.def, r.known
+}
+
 func sourcesOf(e *Environment) []string {
 	if e == nil {
 		return nil

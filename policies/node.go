@@ -20,9 +20,6 @@ const (
 	MaxDepth = 32
 	// MaxNodes is how many values, and lines, a config may have.
 	MaxNodes = 20_000
-	// MaxPolicyNodes is how many a policy or a policy test may have: people who may
-	// only look have them checked, and each value costs time.
-	MaxPolicyNodes = 4_000
 )
 
 // shape is what a node is.
@@ -124,6 +121,38 @@ func (n *node) clone() *node {
 	}
 	return &c
 }
+
+// word is the text of a key's value; "" when there is none.
+func (n *node) word(key string) string {
+	if v := n.child(key); v != nil {
+		return v.value
+	}
+	return ""
+}
+
+// drop removes a key; a nil node has none.
+func (n *node) drop(key string) {
+	if n != nil {
+		n.remove(key)
+	}
+}
+
+// moveTo says that the node stands where another one does.
+func (n *node) moveTo(at *node) { n.src, n.line, n.col = at.src, at.line, at.col }
+
+// file is the name of the file in which the node stands; "" when it stands in none.
+func (n *node) file() string {
+	if n == nil || n.src == nil {
+		return ""
+	}
+	return n.src.name
+}
+
+// sameFile reports whether both nodes come from one file.
+func (n *node) sameFile(as *node) bool { return n.src == as.src }
+
+// start is the beginning of a file, for problems of the whole.
+func start(name string) *node { return &node{src: &source{name: name}, line: 1, col: 1} }
 
 // text is the node on one line, for "got".
 func (n *node) text() string {

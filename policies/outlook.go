@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -113,13 +114,8 @@ func Foresee(p *Policy, plan *rollout.Plan, facts Facts) Outlook {
 func (o *Outlook) times(plan *rollout.Plan, start time.Time) {
 	fast, slow := start, start
 	if plan.Schedule != nil {
-		if cron, err := parseCron(plan.Schedule.Cron); err == nil {
-			zone, zerr := loadZone(pick(plan.Schedule.Timezone == "", "UTC", plan.Schedule.Timezone))
-			if zerr == nil {
-				fast = cron.Next(start.Add(-time.Second).In(zone))
-				slow = fast
-			}
-		}
+		fast = plan.Schedule.Next(start.Add(-time.Second))
+		slow = fast
 	}
 	for _, s := range plan.Steps {
 		var waited time.Duration
@@ -190,7 +186,7 @@ func (o *Outlook) advise(plan *rollout.Plan, base map[string]analysis.Baseline) 
 				continue
 			}
 			text := fmt.Sprintf("Step %s cannot be relied on to detect %s on %s (limit %s): within %s it is found in %s of cases.",
-				s.Name, orNone(j.Detect), j.Guardrail, j.Limit, s.Bake, percentOf(j.Power))
+				s.Name, cmp.Or(j.Detect, "none"), j.Guardrail, j.Limit, s.Bake, percentOf(j.Power))
 			if help := o.help(plan, base, i, j); help != "" {
 				text += " " + help
 			}
@@ -235,7 +231,10 @@ func (o *Outlook) help(plan *rollout.Plan, base map[string]analysis.Baseline, i 
 
 // roundUp rounds to what people write: five minutes, or an hour.
 func roundUp(d time.Duration) time.Duration {
-	unit := pick(d > 4*time.Hour, time.Hour, 5*time.Minute)
+	unit := 5 * time.Minute
+	if d > 4*time.Hour {
+		unit = time.Hour
+	}
 	return (d + unit - 1) / unit * unit
 }
 

@@ -20,12 +20,15 @@ type playback struct {
 	volume string
 	// bounds are the histograms' bucket bounds, by metric.
 	bounds map[string][]float64
-	// down are the spans in which no source answers.
-	down []span
+	// down are the times in which no source answers.
+	down []silence
 
 	sums    map[string][]float64
 	buckets map[string][][]float64
 }
+
+// A silence is a time in which no source answers.
+type silence struct{ from, to time.Time }
 
 // newPlayback prepares the series of one case for a policy.
 func newPlayback(f *TestFile, c TestCase, p *Policy) *playback {
@@ -83,7 +86,7 @@ func histogramBounds(g Guardrail) []float64 {
 func (b *playback) has(m analysis.Metric) bool {
 	part := map[analysis.Kind]string{analysis.KindCounts: "total", analysis.KindHistogram: "p95", analysis.KindMean: "mean", analysis.KindValue: "value"}[m.Kind()]
 	if m.Rate() {
-		part = pick(m.Counts.Good != "", "good", "bad")
+		part = countedPart(m.Counts)
 	}
 	_, stable := b.series[m.Name+"/"+part+"@stable"]
 	_, candidate := b.series[m.Name+"/"+part+"@candidate"]
@@ -116,7 +119,7 @@ func (b *playback) sample(q analysis.Query, arm string) analysis.Sample {
 	name := q.Metric.Name
 	switch q.Metric.Kind() {
 	case analysis.KindCounts:
-		part := pick(q.Metric.Counts.Good != "", "good", "bad")
+		part := countedPart(q.Metric.Counts)
 		if marked := name + "/" + part + "@" + arm; q.Metric.Rate() {
 			n := q.Metric.Counts.TrialsIn(q.To.Sub(q.From))
 			return analysis.Sample{Fresh: b.fresh(marked, q.To), N: n, K: math.Min(n, b.increment(marked, q))}
@@ -133,7 +136,10 @@ func (b *playback) sample(q analysis.Query, arm string) analysis.Sample {
 		return b.mean(q, arm)
 	case analysis.KindValue:
 		v := b.value(name+"/value@"+arm, q.To)
-		return analysis.Sample{Fresh: !math.IsNaN(v), Value: pick(math.IsNaN(v), 0, v), N: pick(math.IsNaN(v), 0.0, 1.0)}
+		if math.IsNaN(v) {
+			return analysis.Sample{}
+		}
+		return analysis.Sample{Fresh: true, Value: v, N: 1}
 	}
 	return analysis.Sample{}
 }
@@ -227,24 +233,15 @@ func (b *playback) spread(p95, count Series, bounds []float64) [][]float64 {
 		all[i] = cumulate(length, func(j int) float64 {
 			below, upTo := 0.0, 1.0
 			if i > 0 {
-				below = lognormal(bounds[i-1], p95[j]/1000)
+				below = sim.Lognormal(bounds[i-1], p95[j]/1000, sigma)
 			}
 			if i < len(bounds) {
-				upTo = lognormal(bounds[i], p95[j]/1000)
+				upTo = sim.Lognormal(bounds[i], p95[j]/1000, sigma)
 			}
 			return count[j] * (upTo - below)
 		})
 	}
 	return all
-}
-
-// lognormal is the share of latencies up to x.
-func lognormal(x, p95 float64) float64 {
-	if p95 <= 0 {
-		return 1
-	}
-	const z95 = 1.6448536269514722
-	return 0.5 * math.Erfc(-(math.Log(x/p95)/sigma+z95)/math.Sqrt2)
 }
 
 // mean gives a mean's sums.

@@ -20,7 +20,6 @@
 package policies
 
 import (
-	"bytes"
 	"io/fs"
 	"path"
 	"time"
@@ -58,7 +57,7 @@ type Policy struct {
 
 	text    string
 	tree    *node
-	at      map[string]*node
+	at      index
 	metrics map[string]resolvedMetric
 	files   map[string][]byte
 	windows *windows
@@ -69,36 +68,23 @@ type Policy struct {
 // The policy is nil when the problems contain an error; warnings never make it
 // nil. A nil env means that no config is at hand.
 func Parse(fsys fs.FS, name string, env *Environment) (*Policy, Problems) {
-	return parsePolicy(fsys, name, env, nil)
+	return ParseStandIn(fsys, name, env, nil)
 }
 
-// CheckFile says what is wrong with a policy, a base or a policy test: whatever
-// kind the file says it is. For a test that includes the policy that it names.
-func CheckFile(fsys fs.FS, name string, env *Environment) Problems {
-	if data, err := readFile(fsys, name); err == nil && bytes.Contains(data, []byte(KindTest)) {
-		if tree, _ := readTree(name, data, MaxPolicyNodes); tree != nil && kindOf(tree) == KindTest {
-			_, _, ps := loadTest(fsys, name, env)
-			return ps
-		}
-	}
-	_, ps := Parse(fsys, name, env)
-	return ps
-}
-
-// parsePolicy is Parse with metrics that stand in for those of a config that is
+// ParseStandIn is Parse with metrics that stand in for those of a config that is
 // not at hand.
-func parsePolicy(fsys fs.FS, name string, env *Environment, standIns map[string]Metric) (*Policy, Problems) {
+func ParseStandIn(fsys fs.FS, name string, env *Environment, standIns map[string]Metric) (*Policy, Problems) {
 	l := &loader{fsys: fsys}
 	tree, text := l.load(name)
 	if tree == nil {
 		return nil, l.problems.sorted()
 	}
-	if kindOf(tree) == KindTest {
+	if tree.word("kind") == KindTest {
 		p := problemAt(tree.child("kind"), "kind", CodeMeaning, "this is a policy test and no policy").hint("run it with belay policy test")
 		return nil, append(l.problems, p).sorted()
 	}
 	c := &checker{fsys: fsys, dir: path.Dir(name), env: env, standIns: standIns}
-	p := c.read(name, tree, kindOf(tree) == KindBase)
+	p := c.read(name, tree, tree.word("kind") == KindBase)
 	c.problems = append(c.problems, l.enforceLocks(p, env)...)
 	c.lint(append(l.problems.Errors(), c.problems.Errors()...))
 	ps := append(l.problems, c.problems...).sorted()
@@ -116,10 +102,7 @@ func parsePolicy(fsys fs.FS, name string, env *Environment, standIns map[string]
 func (c *checker) read(name string, tree *node, base bool) *Policy {
 	p := &Policy{Name: name, Base: base, tree: tree}
 	c.policy = p
-	d := &decoder{at: map[string]*node{}, lenient: base}
-	d.decode(tree, "", &p.Document)
-	p.at = d.at
-	c.problems = d.problems
+	p.at, c.problems = decodeTree(tree, &p.Document, base)
 	c.check()
 	return p
 }

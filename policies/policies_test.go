@@ -226,12 +226,12 @@ func TestFormats(t *testing.T) {
 	_, ps := Parse(os.DirFS("testdata/bad"), "ten-mistakes.yaml", config())
 	for _, f := range Formats {
 		var b strings.Builder
-		if err := ps.Write(&b, f); err != nil {
+		if err := ps.Write(&b, f, Describe); err != nil {
 			t.Fatal(err)
 		}
 		golden(t, "testdata/formats/ten-mistakes."+string(f), b.String())
 	}
-	if err := ps.Write(&strings.Builder{}, "xml"); err == nil {
+	if err := ps.Write(&strings.Builder{}, "xml", Describe); err == nil {
 		t.Error("got no error for an unknown format")
 	}
 }

@@ -100,8 +100,8 @@ func (c *checker) invoke(ch *Check, at string) {
 // file reads a file that a policy names, relative to the file that names it.
 func (c *checker) file(name, at string) []byte {
 	dir := c.dir
-	if n := c.policy.at[at]; n != nil && n.src != nil {
-		dir = path.Dir(n.src.name)
+	if file := c.policy.at[at].file(); file != "" {
+		dir = path.Dir(file)
 	}
 	full := path.Join(dir, name)
 	if path.IsAbs(name) || !fs.ValidPath(full) {

@@ -188,6 +188,29 @@ func (p Problem) hint(text string) Problem {
 	return p
 }
 
+// within moves the problem to a mistake inside the value of n: to a column of the
+// value's own line, whose text is want. The value's place stays where the file writes
+// it otherwise, with escapes or folded.
+func (p *Problem) within(n *node, want string, line, col int) {
+	if p.Line, p.Col = n.line, n.col; n.src == nil {
+		return
+	}
+	p.excerpt = n.src.line(n.line)
+	if strings.TrimSpace(want) == "" {
+		return
+	}
+	for l := n.line + line - 1; l <= min(n.line+line, len(n.src.lines)); l++ {
+		text, from := n.src.line(l), 0
+		if l == n.line {
+			from = len(string([]rune(text)[:min(n.col-1, len([]rune(text)))]))
+		}
+		if i := strings.Index(text[from:], want); i >= 0 {
+			p.Line, p.Col, p.excerpt = l, len([]rune(text[:from+i]))+col, text
+			return
+		}
+	}
+}
+
 // shorten keeps a quotation from a file readable.
 func shorten(s string) string {
 	const most = 60

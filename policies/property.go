@@ -76,7 +76,7 @@ func newTrace(b *playback, plan *rollout.Plan, pr Property) *trace {
 	for _, m := range plan.Panel.Metrics {
 		switch m.Kind() {
 		case analysis.KindCounts:
-			part := pick(m.Counts.Good != "", "good", "bad")
+			part := countedPart(m.Counts)
 			n := b.first(m.Name + "/total@stable")
 			if m.Rate() {
 				n = m.Counts.TrialsIn(b.interval)
@@ -123,9 +123,15 @@ func (t *trace) spoil(pr Property) {
 	case analysis.KindHistogram:
 		t.bad.P95 = t.slower(g)
 	case analysis.KindMean:
-		t.bad.Mean = pick(g.Limit.Relative, t.stable.Mean*g.Detect, g.Detect)
+		t.bad.Mean = g.Detect
+		if g.Limit.Relative {
+			t.bad.Mean *= t.stable.Mean
+		}
 	case analysis.KindValue:
-		t.bad.Value = g.Limit.Value * pick(g.Limit.AtLeast, 0.5, 2.0)
+		t.bad.Value = g.Limit.Value * 2
+		if g.Limit.AtLeast {
+			t.bad.Value = g.Limit.Value / 2
+		}
 	}
 }
 
@@ -143,7 +149,7 @@ func (t *trace) slower(g analysis.Guardrail) float64 {
 	lo, hi := limit/100, limit*100
 	for range 60 {
 		mid := math.Sqrt(lo * hi)
-		if 1-lognormal(limit, mid) < share {
+		if 1-sim.Lognormal(limit, mid, sigma) < share {
 			lo = mid
 		} else {
 			hi = mid

@@ -137,8 +137,7 @@ func (c *checker) queries(at string, m Metric) {
 		p := c.report(path, code, fmt.Sprintf("line %d, column %d of the query: %s", line, col, f.Err.Why))
 		p.Hint = f.Err.Hint
 		if n := c.policy.at[path]; n != nil {
-			p.Line, p.Col = within(n, f.Err)
-			p.excerpt = n.src.line(p.Line)
+			p.within(n, strings.Split(f.Err.Text, "\n")[line-1], line, col)
 		}
 	}
 }
@@ -152,29 +151,6 @@ func (c *checker) per(at, kind string, d time.Duration) {
 	case kind == "loganalytics" || kind == "azuremonitor":
 		c.report(at, CodeMeaning, "where nothing happens "+kind+" shows nothing, which is no data and not 0").Hint = "use a source of kind prometheus, scrape or httpjson"
 	}
-}
-
-// within is where a mistake inside a value stands in the file; the value's own
-// place where the file writes it otherwise, with escapes or folded.
-func within(n *node, e *analysis.QueryError) (line, col int) {
-	if n.src == nil {
-		return n.line, n.col
-	}
-	inner, at := e.Place()
-	want := strings.Split(e.Text, "\n")[inner-1]
-	if strings.TrimSpace(want) == "" {
-		return n.line, n.col
-	}
-	for l := n.line + inner - 1; l <= min(n.line+inner, len(n.src.lines)); l++ {
-		text, from := n.src.line(l), 0
-		if l == n.line {
-			from = len(string([]rune(text)[:min(n.col-1, len([]rune(text)))]))
-		}
-		if i := strings.Index(text[from:], want); i >= 0 {
-			return l, len([]rune(text[:from+i])) + at
-		}
-	}
-	return n.line, n.col
 }
 
 // expressions checks the substitutions in every text of a metric.

@@ -87,7 +87,11 @@ func (r *regression) event(ev rollout.Event) {
 		if asked, ok := r.asked[ev.Gate]; ok {
 			at = "asked:" + ev.Gate + "+" + formatDuration(ev.At.Sub(asked).Round(time.Second))
 		}
-		r.act(at, pick(ev.Approve, "approve", "reject")+": "+strconv.Quote(ev.Gate)+r.groups(ev), ev.By, ev.Reason)
+		answer := "reject: "
+		if ev.Approve {
+			answer = "approve: "
+		}
+		r.act(at, answer+strconv.Quote(ev.Gate)+r.groups(ev), ev.By, ev.Reason)
 	case rollout.EventCommanded:
 		what := "command: " + string(ev.Command)
 		if ev.Command == rollout.CommandExtend {
@@ -115,7 +119,11 @@ func (r *regression) groups(ev rollout.Event) string {
 func (r *regression) act(at, what string, by *rollout.Person, reason string) {
 	line := fmt.Sprintf("{at: %s, %s", strconv.Quote(at), what)
 	if by != nil {
-		line += ", by: " + strconv.Quote(pick(by.ID == r.plan.Release.Requester.ID, requester, by.ID))
+		who := by.ID
+		if who == r.plan.Release.Requester.ID {
+			who = requester
+		}
+		line += ", by: " + strconv.Quote(who)
 	}
 	if reason != "" {
 		line += ", reason: " + strconv.Quote(reason)
@@ -175,9 +183,9 @@ func (r *regression) weights(s rollout.Split) string {
 		as := name
 		switch name {
 		case r.last.Stable:
-			as = pick(r.plan.Stable == "auto", "blue", r.plan.Stable)
+			as = stableIn(r.plan.Stable)
 		case r.plan.Release.Candidate:
-			as = pick(r.plan.Stable == "green", "blue", "green")
+			as = candidateBeside(r.plan.Stable)
 		}
 		parts = append(parts, fmt.Sprintf("%s: %d", strconv.Quote(as), s.Weights[name]))
 	}

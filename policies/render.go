@@ -17,18 +17,16 @@ import (
 // same plan, and rendering that gives the same text (but for the origins).
 func (p *Policy) Render(origins bool) string {
 	tree := p.tree.clone()
-	order(tree, reflect.TypeFor[Document]())
-	w := &writer{origins: origins}
-	if origins {
-		w.b.WriteString("# " + p.Document.Metadata.Name + " as it runs; each value with where it came from.\n")
+	tree.order(reflect.TypeFor[Document]())
+	if !origins {
+		return tree.encode(false)
 	}
-	w.mapping(tree, 0)
-	return w.b.String()
+	return "# " + p.Document.Metadata.Name + " as it runs; each value with where it came from.\n" + tree.encode(true)
 }
 
-// encode writes a tree as YAML text.
-func encode(n *node) string {
-	w := &writer{}
+// encode writes a tree as YAML text; with origins, each value says where it came from.
+func (n *node) encode(origins bool) string {
+	w := &writer{origins: origins}
 	switch n.shape {
 	case mapping:
 		w.mapping(n, 0)
@@ -41,18 +39,18 @@ func encode(n *node) string {
 }
 
 // order sorts the keys of a tree as the fields of a type stand.
-func order(n *node, t reflect.Type) {
+func (n *node) order(t reflect.Type) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	switch {
 	case n.shape == sequence && t.Kind() == reflect.Slice:
 		for _, item := range n.items {
-			order(item, t.Elem())
+			item.order(t.Elem())
 		}
 	case n.shape == mapping && t.Kind() == reflect.Map:
 		for _, item := range n.items {
-			order(item, t.Elem())
+			item.order(t.Elem())
 		}
 	case n.shape == mapping && t.Kind() == reflect.Struct:
 		fields := fieldsOf(t)
@@ -60,7 +58,7 @@ func order(n *node, t reflect.Type) {
 		n.keys, n.items = nil, nil
 		for _, f := range fields {
 			if k, v := old.entry(f.name); k != nil {
-				order(v, f.typ)
+				v.order(f.typ)
 				n.keys, n.items = append(n.keys, k), append(n.items, v)
 			}
 		}

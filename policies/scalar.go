@@ -189,3 +189,23 @@ func formatNumber(x float64) string {
 	}
 	return strconv.FormatFloat(r, 'f', -1, 64)
 }
+
+func (Patience) jsonSchema() map[string]any {
+	return textSchema("^(never|"+durationPattern+")$", "10m", "never")
+}
+
+func (Percent) jsonSchema() map[string]any {
+	return textSchema(`^[0-9]+ *%$`, "5%", "25%")
+}
+
+func (Share) jsonSchema() map[string]any {
+	return textSchema("^"+numberPattern+" *%$", "1%", "0.5%")
+}
+
+func (Quantile) jsonSchema() map[string]any {
+	return textSchema(`^p[0-9]+(\.[0-9]+)?$`, "p95", "p99")
+}
+
+func (KofN) jsonSchema() map[string]any {
+	return textSchema("^[0-9]{1,4} of [0-9]{1,4}$", "3 of 5")
+}

@@ -4,59 +4,26 @@ import (
 	"bytes"
 	"encoding"
 	"encoding/json"
-	"maps"
 	"reflect"
-	"time"
+	"slices"
 )
-
-// SchemaID is the identity of the JSON Schema of policies.
-const SchemaID = "https://belay.example/schemas/policy.schema.json"
-
-// JSONSchema returns the JSON Schema (2020-12) of policies, generated from the
-// types that read them, for completion and hover text in editors. It accepts
-// every policy that Parse accepts; Parse refuses more.
-func JSONSchema() []byte { return documentSchema(reflect.TypeFor[Document](), "Belay rollout policy") }
-
-// TestSchemaID is the identity of the JSON Schema of policy tests.
-const TestSchemaID = "https://belay.example/schemas/policytest.schema.json"
-
-// TestJSONSchema returns the JSON Schema (2020-12) of policy tests.
-func TestJSONSchema() []byte {
-	return SchemaOf(reflect.TypeFor[TestFile](), TestSchemaID, "Belay policy test")
-}
 
 // SchemaOf returns the JSON Schema (2020-12) of a struct that Decode reads whole: of a
 // file of which nothing may be left out that it requires.
-func SchemaOf(t reflect.Type, id, title string) []byte {
-	g := &schemaWriter{defs: map[string]any{}}
+func SchemaOf(t reflect.Type, id, title string) []byte { return schemaText(schemaOf(t, id, title)) }
+
+const dialect = "https://json-schema.org/draft/2020-12/schema"
+
+// schemaOf is the schema of a file. Of the partial types any key may be left out, as
+// another file may give it.
+func schemaOf(t reflect.Type, id, title string, partial ...reflect.Type) map[string]any {
+	g := &schemaWriter{defs: map[string]any{}, partial: partial}
 	root := g.object(t)
 	root["$schema"] = dialect
 	root["$id"] = id
 	root["title"] = title
 	root["$defs"] = g.defs
-	return schemaText(root)
-}
-
-const dialect = "https://json-schema.org/draft/2020-12/schema"
-
-// documentSchema describes a type that is the root of a file.
-func documentSchema(t reflect.Type, title string) []byte {
-	g := &schemaWriter{defs: map[string]any{}}
-	root := g.object(t)
-	root["$schema"] = dialect
-	root["$id"] = SchemaID
-	root["title"] = title
-	root["$defs"] = g.defs
-	// A base, and a policy that extends one, may leave out what others give.
-	required := root["required"]
-	delete(root, "required")
-	root["if"] = map[string]any{"anyOf": []any{
-		map[string]any{"required": []string{"extends"}},
-		map[string]any{"properties": map[string]any{"kind": map[string]any{"const": KindBase}}},
-	}}
-	root["then"] = map[string]any{"required": []string{"apiVersion"}}
-	root["else"] = map[string]any{"required": required, "properties": g.complete(t)}
-	return schemaText(root)
+	return root
 }
 
 func schemaText(root map[string]any) []byte {
@@ -71,26 +38,17 @@ func schemaText(root map[string]any) []byte {
 }
 
 // A schemaWriter collects the definitions of structs.
-type schemaWriter struct{ defs map[string]any }
+type schemaWriter struct {
+	defs    map[string]any
+	partial []reflect.Type
+}
 
-// complete demands the required keys of metadata and spec, and of the lists in
-// it that merge by name.
-func (g *schemaWriter) complete(t reflect.Type) map[string]any {
-	out := map[string]any{}
-	for _, f := range fieldsOf(t) {
-		if f.typ.Kind() == reflect.Struct && f.required {
-			def := map[string]any{"required": required(f.typ)}
-			if f.name == "spec" {
-				def["properties"] = map[string]any{
-					"guardrails": map[string]any{"minItems": 1, "items": map[string]any{"required": required(reflect.TypeFor[Guardrail]())}},
-					"approvals":  map[string]any{"items": map[string]any{"required": required(reflect.TypeFor[Approval]())}},
-					"endpoint":   map[string]any{"required": required(reflect.TypeFor[Endpoint]())},
-				}
-			}
-			out[f.name] = def
-		}
-	}
-	return out
+// described is implemented by values that are read from one word.
+type described interface{ jsonSchema() map[string]any }
+
+// textSchema describes a text by its pattern, with examples.
+func textSchema(pattern string, examples ...string) map[string]any {
+	return map[string]any{"type": "string", "pattern": pattern, "examples": examples}
 }
 
 func required(t reflect.Type) []string {
@@ -101,12 +59,6 @@ func required(t reflect.Type) []string {
 		}
 	}
 	return out
-}
-
-// merged are the types of which a base may hold a part.
-var merged = []reflect.Type{
-	reflect.TypeFor[Document](), reflect.TypeFor[Metadata](), reflect.TypeFor[Spec](), reflect.TypeFor[Endpoint](),
-	reflect.TypeFor[Guardrail](), reflect.TypeFor[Approval](),
 }
 
 func (g *schemaWriter) object(t reflect.Type) map[string]any {
@@ -133,11 +85,7 @@ func (g *schemaWriter) object(t reflect.Type) map[string]any {
 		}
 	}
 	out := map[string]any{"type": "object", "additionalProperties": false, "properties": props}
-	partial := false
-	for _, m := range merged {
-		partial = partial || m == t
-	}
-	if r := required(t); len(r) > 0 && (!partial || t == reflect.TypeFor[Document]()) {
+	if r := required(t); len(r) > 0 && !slices.Contains(g.partial, t) {
 		out["required"] = r
 	}
 	var all []any
@@ -183,8 +131,11 @@ func (g *schemaWriter) schema(t reflect.Type) map[string]any {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if s, ok := scalarSchemas[t]; ok {
-		return maps.Clone(s)
+	if t == durationType {
+		return textSchema("^"+durationPattern+"$", "30m", "15s", "1h30m")
+	}
+	if d, ok := reflect.TypeAssert[described](reflect.New(t)); ok {
+		return d.jsonSchema()
 	}
 	if t.Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) || reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
 		panic("policies: no schema for " + t.String()) // unreachable unless a type's author forgot it; a test generates the schema
@@ -228,21 +179,4 @@ func fieldNamed(t reflect.Type, name string) (field, bool) {
 const (
 	numberPattern   = `[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,3})?`
 	durationPattern = `([0-9]+(\.[0-9]+)?(h|ms|m|s))+`
-	quantityPattern = `([0-9.]+ ?x stable|` + numberPattern + ` *%|` + durationPattern + `|` + numberPattern + `)`
 )
-
-// scalarSchemas describe the values that are written as one word.
-var scalarSchemas = map[reflect.Type]map[string]any{
-	reflect.TypeFor[time.Duration](): {"type": "string", "pattern": `^` + durationPattern + `$`, "examples": []string{"30m", "15s", "1h30m"}},
-	reflect.TypeFor[Patience]():      {"type": "string", "pattern": `^(never|` + durationPattern + `)$`, "examples": []string{"10m", "never"}},
-	reflect.TypeFor[Percent]():       {"type": "string", "pattern": `^[0-9]+ *%$`, "examples": []string{"5%", "25%"}},
-	reflect.TypeFor[Share]():         {"type": "string", "pattern": `^` + numberPattern + ` *%$`, "examples": []string{"1%", "0.5%"}},
-	reflect.TypeFor[Quantile]():      {"type": "string", "pattern": `^p[0-9]+(\.[0-9]+)?$`, "examples": []string{"p95", "p99"}},
-	reflect.TypeFor[KofN]():          {"type": "string", "pattern": `^[0-9]{1,4} of [0-9]{1,4}$`, "examples": []string{"3 of 5"}},
-	reflect.TypeFor[LimitText]():     {"type": "string", "pattern": `^ *(<=|>=) *` + quantityPattern + ` *$`, "examples": []string{"<= 1%", "<= 450ms", ">= 0.98x stable"}},
-	reflect.TypeFor[Instant]():       {"type": "string", "format": "date-time", "examples": []string{"2026-11-24T10:00:00+01:00"}},
-	reflect.TypeFor[Series]():        {"type": "string", "examples": []string{"300x60 _x10", "1+2x30"}},
-	reflect.TypeFor[When]():          {"type": "string", "examples": []string{"40m", "canary+5m", "asked:product-owner+1m"}},
-	reflect.TypeFor[Probability]():   {"type": "string", "pattern": `^P\([a-z-]+\) *(<=|>=) *\S+%$`, "examples": []string{"P(rollback) <= 2%"}},
-	reflect.TypeFor[Quantity]():      {"type": []string{"string", "number"}, "pattern": `^ *` + quantityPattern + ` *$`, "examples": []string{"2x stable", "5%", "600ms"}},
-}

@@ -4,14 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-)
 
-var reflectExpectation = reflect.TypeFor[Expectation]()
+	"github.com/belayd/belay/analysis"
+)
 
 // maxValues bounds a series: at one value a minute, two weeks.
 const maxValues = 20_160
@@ -131,18 +130,26 @@ func (c *testChecker) seriesNames(at string, series map[string]Series) {
 	for name := range series {
 		path := join(at, name)
 		metric, part, deployment, ok := splitSeries(name)
-		m, known := c.policy.metrics[metric]
+		m, known := c.policy.Metric(metric)
 		switch {
 		case !ok || deployment != "stable" && deployment != "candidate":
 			c.report(path, "a series is called METRIC/PART@stable or @candidate", name)
 		case !slices.Contains(seriesParts, part):
 			c.report(path, "a series gives "+oneOf(seriesParts), part)
-		case !known || !m.known:
+		case !known:
 			c.report(path, "the policy uses no such metric", metric)
-		case !slices.Contains(partsOf[string(m.def.Kind())], part):
-			c.report(path, fmt.Sprintf("the metric is a %s and has %s", describeKind(m.def.Kind()), oneOf(partsOf[string(m.def.Kind())])), part)
+		case !slices.Contains(partsOf[string(m.Kind())], part):
+			c.report(path, fmt.Sprintf("the metric is a %s and has %s", describeKind(m.Kind()), oneOf(partsOf[string(m.Kind())])), part)
 		}
 	}
+}
+
+// countedPart is the part that a metric of counts counts.
+func countedPart(c *analysis.Counts) string {
+	if c.Good != "" {
+		return "good"
+	}
+	return "bad"
 }
 
 // partsOf are the parts that a kind of metric has.
@@ -188,4 +195,8 @@ func (f *TestFile) shapes() map[string]Metric {
 		learn(c.Series)
 	}
 	return out
+}
+
+func (Series) jsonSchema() map[string]any {
+	return map[string]any{"type": "string", "examples": []string{"300x60 _x10", "1+2x30"}}
 }

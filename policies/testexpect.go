@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -117,11 +118,11 @@ func (s *stage) matches(e Expectation, kind rollout.DecisionKind, d Decided) (ok
 	}
 	switch {
 	case e.Guardrail != "" && d.Guardrail != e.Guardrail:
-		return false, fmt.Sprintf("at %s it was guardrail %s", at, orNone(d.Guardrail))
+		return false, fmt.Sprintf("at %s it was guardrail %s", at, cmp.Or(d.Guardrail, "none"))
 	case e.Reason != "" && d.Reason != e.Reason:
-		return false, fmt.Sprintf("at %s its reason was %s", at, orNone(string(d.Reason)))
+		return false, fmt.Sprintf("at %s its reason was %s", at, cmp.Or(d.Reason, "none"))
 	case e.Step != "" && d.Step != e.Step:
-		return false, fmt.Sprintf("at %s it was step %s", at, orNone(d.Step))
+		return false, fmt.Sprintf("at %s it was step %s", at, cmp.Or(d.Step, "none"))
 	}
 	for _, bound := range []struct {
 		w     *When

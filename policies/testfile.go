@@ -1,10 +1,12 @@
 package policies
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -118,7 +120,10 @@ func (w *When) UnmarshalText(b []byte) error {
 		if err != nil {
 			return err
 		}
-		w.Offset = pick(m[3] == "-", -d, d)
+		w.Offset = d
+		if m[3] == "-" {
+			w.Offset = -d
+		}
 	}
 	if gate, ok := strings.CutPrefix(m[1], "asked:"); ok {
 		w.Gate = gate
@@ -150,7 +155,7 @@ func (p *Probability) UnmarshalText(b []byte) error {
 
 // testEvents are the events that expectations may name.
 func testEvents() []string {
-	f, _ := fieldNamed(reflectExpectation, "event")
+	f, _ := fieldNamed(reflect.TypeFor[Expectation](), "event")
 	return f.enum
 }
 
@@ -158,50 +163,62 @@ func testEvents() []string {
 // that only a config could define get the shape that the series give them.
 func loadTest(fsys fs.FS, name string, env *Environment) (*TestFile, *Policy, Problems) {
 	data, err := readFile(fsys, name)
-	at := &node{src: &source{name: name}, line: 1, col: 1}
 	if err != nil {
-		return nil, nil, Problems{problemAt(at, "", CodeFile, err.Error())}
+		return nil, nil, Problems{problemAt(start(name), "", CodeFile, err.Error())}
 	}
 	tree, ps := readTree(name, data, MaxPolicyNodes)
 	if tree == nil {
 		return nil, nil, ps
 	}
 	f := &TestFile{}
-	d := &decoder{at: map[string]*node{}, problems: ps}
-	d.decode(tree, "", f)
-	if d.problems.HasErrors() {
-		return nil, nil, d.problems.sorted()
+	at, more := decodeTree(tree, f, false)
+	if ps = append(ps, more...); ps.HasErrors() {
+		return nil, nil, ps.sorted()
 	}
 	file := path.Join(path.Dir(name), f.Policy)
 	if !fs.ValidPath(file) {
-		return nil, nil, Problems{problemAt(d.at["policy"], "policy", CodeFile, "must lie in the test's folder or below it").got(f.Policy)}
+		return nil, nil, Problems{problemAt(at["policy"], "policy", CodeFile, "must lie in the test's folder or below it").got(f.Policy)}
 	}
-	p, pps := parsePolicy(fsys, file, env, f.shapes())
+	p, pps := ParseStandIn(fsys, file, env, f.shapes())
 	if p == nil {
-		return nil, nil, append(d.problems, pps...).sorted()
+		return nil, nil, append(ps, pps...).sorted()
 	}
-	c := &testChecker{d: d, file: f, policy: p}
+	c := &testChecker{at: at, problems: ps, file: f, policy: p}
 	c.check()
-	ps = d.problems.sorted()
+	ps = c.problems.sorted()
 	if ps.HasErrors() {
 		return nil, nil, ps
 	}
 	return f, p, ps
 }
 
+// CheckFile says what is wrong with a policy, a base or a policy test: whatever
+// kind the file says it is. For a test that includes the policy that it names.
+func CheckFile(fsys fs.FS, name string, env *Environment) Problems {
+	if data, err := readFile(fsys, name); err == nil && bytes.Contains(data, []byte(KindTest)) {
+		if tree, _ := readTree(name, data, MaxPolicyNodes); tree != nil && tree.word("kind") == KindTest {
+			_, _, ps := loadTest(fsys, name, env)
+			return ps
+		}
+	}
+	_, ps := Parse(fsys, name, env)
+	return ps
+}
+
 // testChecker checks the names in a test file against the policy.
 type testChecker struct {
-	d      *decoder
-	file   *TestFile
-	policy *Policy
+	at       index
+	problems Problems
+	file     *TestFile
+	policy   *Policy
 }
 
 func (c *testChecker) report(path, why, got string) {
-	p := problemAt(nearest(c.d.at, path), path, CodeName, why)
+	p := problemAt(c.at.nearest(path), path, CodeName, why)
 	if got != "" {
 		p.Got = shorten(got)
 	}
-	c.d.problems = append(c.d.problems, p)
+	c.problems = append(c.problems, p)
 }
 
 func (c *testChecker) check() {
@@ -297,4 +314,16 @@ func (c *testChecker) when(at string, w When) {
 	if w.Step != "" && !slices.ContainsFunc(c.policy.Document.Spec.Steps, func(s Step) bool { return s.Name == w.Step }) {
 		c.report(at, "the policy has no such step", w.Step)
 	}
+}
+
+func (Instant) jsonSchema() map[string]any {
+	return map[string]any{"type": "string", "format": "date-time", "examples": []string{"2026-11-24T10:00:00+01:00"}}
+}
+
+func (When) jsonSchema() map[string]any {
+	return map[string]any{"type": "string", "examples": []string{"40m", "canary+5m", "asked:product-owner+1m"}}
+}
+
+func (Probability) jsonSchema() map[string]any {
+	return textSchema(`^P\([a-z-]+\) *(<=|>=) *\S+%$`, "P(rollback) <= 2%")
 }

@@ -84,8 +84,11 @@ func (r *TestReport) Text(w io.Writer) error {
 		}
 	}
 	for _, p := range r.Properties {
-		verdict := pick(p.Failure == "", "ok  ", "FAIL")
-		fmt.Fprintf(&b, "  %s  %s: %s, %d of %d trials (%s)\n", verdict, p.Name, p.Claim, p.Hits, p.Trials, p.phases())
+		outcome := "ok"
+		if p.Failure != "" {
+			outcome = "FAIL"
+		}
+		fmt.Fprintf(&b, "  %-4s  %s: %s, %d of %d trials (%s)\n", outcome, p.Name, p.Claim, p.Hits, p.Trials, p.phases())
 		if p.Failure != "" {
 			fmt.Fprintf(&b, "          %s\n", p.Failure)
 		}
@@ -150,7 +153,11 @@ func JUnit(w io.Writer, reports []*TestReport) error {
 			add(c.Name, c.Failures, c.Timeline)
 		}
 		for _, p := range r.Properties {
-			add(p.Name, pick(p.Failure == "", nil, []string{p.Failure}), nil)
+			var failures []string
+			if p.Failure != "" {
+				failures = []string{p.Failure}
+			}
+			add(p.Name, failures, nil)
 		}
 		out.Suites = append(out.Suites, s)
 	}
@@ -215,7 +222,11 @@ func (r *TestReport) Coverage(w io.Writer) error {
 	for _, g := range r.coverage.guardrails {
 		fmt.Fprintf(&b, "%-*s", width, g)
 		for _, col := range coverageColumns {
-			fmt.Fprintf(&b, "  %9s", pick(r.coverage.seen[g][col] > 0, "x", "."))
+			mark := "."
+			if r.coverage.seen[g][col] > 0 {
+				mark = "x"
+			}
+			fmt.Fprintf(&b, "  %9s", mark)
 		}
 		b.WriteString("\n")
 	}

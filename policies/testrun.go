@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -42,12 +43,25 @@ func RunTests(fsys fs.FS, name string, env *Environment, wanted func(name string
 // maxReadings bounds how long a case is played: two months at an interval of 15 s.
 const maxReadings = 400_000
 
-// candidateOf and stableOf name the deployments of a test.
-func stableOf(p *Policy) string {
-	return pick(p.Document.Spec.Endpoint.Stable == "auto", "blue", p.Document.Spec.Endpoint.Stable)
+// stableOf and candidateOf name the deployments of a policy's tests.
+func stableOf(p *Policy) string    { return stableIn(p.Document.Spec.Endpoint.Stable) }
+func candidateOf(p *Policy) string { return candidateBeside(p.Document.Spec.Endpoint.Stable) }
+
+// stableIn is what tests call the deployment that a policy or plan calls stable.
+func stableIn(stable string) string {
+	if stable == "auto" {
+		return "blue"
+	}
+	return stable
 }
 
-func candidateOf(p *Policy) string { return pick(stableOf(p) == "green", "blue", "green") }
+// candidateBeside is what tests call the candidate beside that stable one.
+func candidateBeside(stable string) string {
+	if stable == "green" {
+		return "blue"
+	}
+	return "green"
+}
 
 // requester is who asked for the release in a test.
 const requester = "requester"
@@ -55,7 +69,7 @@ const requester = "requester"
 // testPlan compiles the policy for a test and leaves out the guardrails that
 // have no series; it returns their names.
 func testPlan(p *Policy, has func(analysis.Metric) bool) (*rollout.Plan, []string, error) {
-	p, left := p.resolvedOnly()
+	p, left := resolved(p)
 	plan, err := p.Compile(rollout.Release{
 		Policy: p.Document.Metadata.Name, Candidate: candidateOf(p), Version: "candidate", Requester: rollout.Person{ID: requester},
 	}, "test")
@@ -92,20 +106,22 @@ func answered(p analysis.Panel, has func(analysis.Metric) bool) (analysis.Panel,
 	return p, left
 }
 
-// resolvedOnly is the policy without the guardrails whose metrics only a config
+// resolved is the policy without the guardrails whose metrics only a config
 // that is not at hand could define, and their names.
-func (p *Policy) resolvedOnly() (*Policy, []string) {
+func resolved(p *Policy) (*Policy, []string) {
 	q := *p
 	var left []string
 	q.Document.Spec.Guardrails = slices.DeleteFunc(slices.Clone(p.Document.Spec.Guardrails), func(g Guardrail) bool {
-		if m, ok := p.metrics[g.Metric]; ok && m.known {
-			return false
+		_, known := p.Metric(g.Metric)
+		if !known {
+			left = append(left, g.Name)
 		}
-		left = append(left, g.Name)
-		return true
+		return !known
 	})
-	if b := p.Document.Spec.Budget; b != nil && !p.metrics[b.Metric].known {
-		q.Document.Spec.Budget = nil
+	if b := p.Document.Spec.Budget; b != nil {
+		if _, known := p.Metric(b.Metric); !known {
+			q.Document.Spec.Budget = nil
+		}
 	}
 	return &q, left
 }
@@ -193,12 +209,7 @@ func arrival(plan *rollout.Plan, start time.Time) time.Time {
 	if plan.Schedule == nil {
 		return start
 	}
-	cron, err := parseCron(plan.Schedule.Cron)
-	if err != nil {
-		return start // unreachable: the policy was checked
-	}
-	zone, err := loadZone(pick(plan.Schedule.Timezone == "", "UTC", plan.Schedule.Timezone))
-	if before := start.Add(-time.Second); err == nil && cron.Next(before.In(zone)).Equal(start) {
+	if before := start.Add(-time.Second); plan.Schedule.Next(before).Equal(start) {
 		return before
 	}
 	return start
@@ -282,9 +293,9 @@ func (s *stage) act(w *sim.World, a TestAction) string {
 		}
 		return s.order(w, by, rollout.Event{Kind: rollout.EventAnswered, Gate: gate, Nonce: q.Nonce, Approve: a.Approve != "", By: by, Reason: a.Reason})
 	case a.Command != "":
-		ev := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.Command(a.Command), By: by, Reason: pick(a.Reason == "", "test", a.Reason)}
+		ev := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.Command(a.Command), By: by, Reason: cmp.Or(a.Reason, "test")}
 		if ev.Command == rollout.CommandExtend {
-			ev.Extend = pick(a.For == 0, 30*time.Minute, a.For)
+			ev.Extend = cmp.Or(a.For, 30*time.Minute)
 		}
 		ev.To = a.To
 		return s.order(w, by, ev)
@@ -292,7 +303,7 @@ func (s *stage) act(w *sim.World, a TestAction) string {
 		w.Write(rollout.Split{Weights: a.ExternalWrite})
 		return ""
 	case a.SourceDown > 0:
-		s.play.down = append(s.play.down, span{w.Now, w.Now.Add(a.SourceDown)})
+		s.play.down = append(s.play.down, silence{w.Now, w.Now.Add(a.SourceDown)})
 		return ""
 	case a.Restart > 0:
 		w.Away(a.Restart)

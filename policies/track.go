@@ -35,7 +35,7 @@ func (r *regression) reading(x analysis.Reading) {
 			if !m.Rate() {
 				add("total", arm.s.N, false)
 			}
-			add(pick(m.Counts.Good != "", "good", "bad"), arm.s.K, false)
+			add(countedPart(m.Counts), arm.s.K, false)
 		case analysis.KindHistogram:
 			add("count", arm.s.N, false)
 			add("p95", p95Of(arm.s)*1000, true)
@@ -71,7 +71,13 @@ func (r *regression) spread(name string, from, to time.Time, v float64, level, g
 	first, lastCell := r.cell(from.Add(1)), r.cell(to)
 	for c := max(first, 0); c <= lastCell; c++ {
 		begin, end := r.start.Add(time.Duration(c)*r.every), r.start.Add(time.Duration(c+1)*r.every)
-		part := float64(minTime(end, to).Sub(maxTime(begin, from))) / float64(to.Sub(from))
+		if begin.Before(from) {
+			begin = from
+		}
+		if end.After(to) {
+			end = to
+		}
+		part := float64(end.Sub(begin)) / float64(to.Sub(from))
 		r.highest = max(r.highest, c)
 		switch {
 		case gone:
@@ -88,9 +94,6 @@ func (r *regression) spread(name string, from, to time.Time, v float64, level, g
 func (r *regression) cell(t time.Time) int {
 	return int((t.Sub(r.start)+r.every-1)/r.every) - 1
 }
-
-func minTime(a, b time.Time) time.Time { return pick(a.Before(b), a, b) }
-func maxTime(a, b time.Time) time.Time { return pick(a.After(b), a, b) }
 
 // fill turns a track into a series: whole numbers whose sums keep to what was
 // read, and the neighbour's value where nothing was.

@@ -74,6 +74,9 @@ func (w *Windows) opens(t time.Time) time.Time {
 	return first
 }
 
+// Next is the first instant of the schedule after t; zero when it never comes.
+func (s Schedule) Next(t time.Time) time.Time { return nextCron(s.Cron, s.Timezone, t) }
+
 // nextCron is the first instant of the expression after t, in the zone; zero
 // when it does not parse or never comes.
 func nextCron(expr, zone string, t time.Time) time.Time {

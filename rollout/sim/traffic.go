@@ -96,7 +96,7 @@ func (t *Traffic) add(s *analysis.Sample, metric analysis.Metric, m Model, n flo
 	case analysis.KindHistogram:
 		left, below := n, 0.0
 		for i := range s.Buckets {
-			f := lognormal(s.Buckets[i].Upper, m.P95, m.Sigma)
+			f := Lognormal(s.Buckets[i].Upper, m.P95, m.Sigma)
 			if left <= 0 || below >= 1 {
 				break
 			}
@@ -108,8 +108,9 @@ func (t *Traffic) add(s *analysis.Sample, metric analysis.Metric, m Model, n flo
 	}
 }
 
-// lognormal is the share of requests faster than x.
-func lognormal(x, p95, sigma float64) float64 {
+// Lognormal is the share of requests faster than x, where the 95th percentile and the
+// standard deviation of the logarithm are as given.
+func Lognormal(x, p95, sigma float64) float64 {
 	if p95 <= 0 || sigma <= 0 {
 		return 1
 	}

@@ -31,7 +31,7 @@ func policyCheckCommand() *command {
 					dir := filepath.Dir(file)
 					all = append(all, below(dir, policies.CheckFile(folder.At(dir), filepath.Base(file), env))...)
 				}
-				if err := all.Write(e.stdout, policies.Format(*output)); err != nil {
+				if err := all.Write(e.stdout, policies.Format(*output), policies.Describe); err != nil {
 					return err
 				}
 				if *output == "text" {
