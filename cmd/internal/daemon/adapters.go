@@ -32,8 +32,8 @@ func OpenAdapters(configFile string) (*Adapters, error) {
 	}
 	unset, open := c.expand(), c.checkFiles()
 	b := newBuilder(c, slog.New(slog.DiscardHandler))
-	srcs, err1 := build(b, "sources", sources, c.Sources)
-	rts, err2 := build(b, "routers", routers, c.Routers)
+	srcs, err1 := b.Sources()
+	rts, err2 := b.Routers()
 	if err := errors.Join(unset, open, err1, err2); err != nil {
 		return nil, c.located(err)
 	}

@@ -201,29 +201,6 @@ func (c *Config) authenticator() (api.Authenticator, error) {
 	return all, nil
 }
 
-// shareKeys lets an issuer that stays be asked for its keys no more than before.
-func (s *set) shareKeys(before *set) {
-	now, old := s.config.Auth.OIDC, before.config.Auth.OIDC
-	if now == nil || old == nil || now.HTTP != old.HTTP {
-		return
-	}
-	if a, b := issuerOf(s.auth), issuerOf(before.auth); a != nil && b != nil {
-		a.ShareKeys(b)
-	}
-}
-
-// issuerOf is the authenticator of an issuer's tokens among others; nil when there
-// is none.
-func issuerOf(a api.Authenticator) *api.OIDC {
-	all, _ := a.(api.Any)
-	for _, one := range all {
-		if o, ok := one.(*api.OIDC); ok {
-			return o
-		}
-	}
-	return nil
-}
-
 func (c *Config) tokens() (api.Tokens, error) {
 	var tokens api.Tokens
 	for i, t := range c.Auth.Tokens {

@@ -3,8 +3,6 @@ package daemon
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -12,11 +10,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"io"
 	"log/slog"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -26,70 +21,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-
-	"github.com/belayd/belay/rollout"
 )
-
-// An authority signs certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{}
-	a.cert, a.key = a.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
-	return a
-}
-
-// sign makes a certificate, signed by the authority or, while it has none, by
-// itself.
-func (a *authority) sign(t *testing.T, template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<60))
-	if err != nil {
-		t.Fatal(err)
-	}
-	template.SerialNumber, template.NotBefore, template.NotAfter = serial, time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	parent, signer := a.cert, a.key
-	if parent == nil {
-		parent, signer = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert, key
-}
-
-// server writes a server's certificate and key for 127.0.0.1 into a folder.
-func (a *authority) server(t *testing.T, dir string) *x509.Certificate {
-	t.Helper()
-	cert, key := a.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "belayd"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writePEM(t, filepath.Join(dir, "tls.key"), "PRIVATE KEY", der)
-	writePEM(t, filepath.Join(dir, "tls.crt"), "CERTIFICATE", cert.Raw)
-	return cert
-}
-
-func writePEM(t *testing.T, file, kind string, der []byte) {
-	t.Helper()
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // An issuer is an OpenID Connect issuer on loopback.
 type issuer struct {
@@ -266,62 +198,6 @@ people:
 	}
 }
 
-// A certificate that was renewed is served without a restart; one that cannot be
-// read is not, and /readyz says so.
-func TestCertificateRenewal(t *testing.T) {
-	dir := t.TempDir()
-	ca := newAuthority(t)
-	first := ca.server(t, dir)
-	c := &Config{dir: dir, Auth: AuthConfig{TLS: &TLSConfig{CertFile: "tls.crt", KeyFile: "tls.key"}}}
-	var log lockedBuilder
-	k, err := c.newCertificates(slog.New(slog.NewTextHandler(&log, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
-	srv.TLS = k.server()
-	srv.StartTLS()
-	defer srv.Close()
-	serial := func() string {
-		conn, err := tls.Dial("tcp", srv.Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}) //nolint:gosec // the test looks at the certificate itself
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close() }()
-		return conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
-	}
-	if got, want := serial(), first.SerialNumber.String(); got != want {
-		t.Fatalf("got certificate %s, want %s", got, want)
-	}
-	second := ca.server(t, dir)
-	k.look()
-	if got, want := serial(), second.SerialNumber.String(); got != want || k.Err() != nil {
-		t.Errorf("after a renewal: got certificate %s, %v, want %s", got, k.Err(), want)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "tls.crt"), []byte("nonsense"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	k.look()
-	k.look()
-	if got, want := serial(), second.SerialNumber.String(); got != want || k.Err() == nil {
-		t.Errorf("after nonsense: got certificate %s, %v, want %s and an error", got, k.Err(), want)
-	}
-	if n := strings.Count(log.String(), "certificates not taken over"); n != 1 {
-		t.Errorf("the error was logged %d times, want once:\n%s", n, log.String())
-	}
-	third := ca.server(t, dir)
-	k.look()
-	if got, want := serial(), third.SerialNumber.String(); got != want || k.Err() != nil {
-		t.Errorf("after a good one: got certificate %s, %v, want %s", got, k.Err(), want)
-	}
-	if err := os.Chmod(filepath.Join(dir, "tls.key"), 0o644); err != nil { //nolint:gosec // what must be refused
-		t.Fatal(err)
-	}
-	if _, err := c.newCertificates(slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "can be read by others") {
-		t.Errorf("a key that everybody reads: got %v", err)
-	}
-}
-
 // What is wrong with auth is said with the place and the remedy.
 func TestAuthConfig(t *testing.T) {
 	token := "{name: ci, roles: [view], sha256: " + strings.Repeat("ab", 32) + "}"
@@ -361,72 +237,5 @@ func TestAuthConfig(t *testing.T) {
 		if report, ok := CheckConfig(file); ok || strings.Contains(report, canary) || !strings.Contains(report, "nats.url: want") {
 			t.Errorf("%s: got %v:\n%s", line, ok, report)
 		}
-	}
-}
-
-// A token's, a subject's and a certificate's owner may be one person.
-func TestOnePerson(t *testing.T) {
-	c := &Config{People: []PersonConfig{{ID: "ann", Token: "ann-laptop", OIDC: "sub-1", MTLS: "ann-card", Groups: []string{"owners"}}}}
-	for _, who := range []string{"token:ann-laptop", "oidc:sub-1", "mtls:ann-card"} {
-		if p := c.person(who); p.ID != "ann" || len(p.Groups) != 1 {
-			t.Errorf("%s: got %+v, want ann", who, p)
-		}
-	}
-	if p := c.named("mtls", "robot"); p.ID != "robot" || p.Via != "mtls" {
-		t.Errorf("a certificate of nobody in people: got %+v", p)
-	}
-}
-
-// Whoever is heard through Slack may do what every member may, what their entry in
-// people says, and what each of their credentials may; nobody has more because
-// somebody else of the workspace has.
-func TestHeard(t *testing.T) {
-	c := &Config{
-		Notifiers: map[string]NotifierConfig{"slack": {Slack: &SlackNotifier{Roles: []string{"view"}}}, "closed": {Slack: &SlackNotifier{}}},
-		People: []PersonConfig{
-			{ID: "ann", Slack: "U1", Token: "ann-laptop", OIDC: "sub-1", MTLS: "ann-card", Groups: []string{"owners"}},
-			{ID: "bob", Slack: "U2", Roles: []string{"operate"}, Labels: map[string]string{"team": "a"}},
-			{ID: "cem", Slack: "U3", OIDC: "sub-3"},
-		},
-		Auth: AuthConfig{
-			Tokens: []TokenConfig{{Name: "ann-laptop", Roles: []string{"start"}}, {Name: "ci", Roles: []string{"admin"}}},
-			MTLS:   &MTLSConfig{Clients: []ClientConfig{{Name: "ann-card", Roles: []string{"operate"}}, {Name: "robot", Roles: []string{"admin"}}}},
-			OIDC: &OIDCConfig{Grants: []OIDCGrant{{Group: "owners", Roles: []string{"approve"}}, {Subject: "sub-2", Roles: []string{"admin"}},
-				{Subject: "sub-3", Group: "owners", Roles: []string{"admin"}}, {Everyone: true, Roles: []string{"view"}}}},
-		},
-	}
-	teamA := map[string]string{"team": "a"}
-	for _, x := range []struct {
-		via, who string
-		labels   map[string]string
-		may      string
-	}{
-		{"slack", "slack:T1/U1", nil, "view start approve operate"},
-		{"closed", "slack:T1/U1", nil, "view start approve operate"},
-		{"slack", "slack:T1/U2", nil, "view"},
-		{"slack", "slack:T1/U2", teamA, "view operate"},
-		{"closed", "slack:T1/U2", nil, ""},
-		{"closed", "slack:T1/U3", nil, "view"},
-		{"slack", "slack:T1/U9", teamA, "view"},
-		{"closed", "slack:T1/U9", teamA, ""},
-		{"other", "slack:T1/U9", teamA, ""},
-	} {
-		a := c.heard(x.via, x.who)
-		var may []string
-		for _, r := range rollout.Roles {
-			if a.May(x.labels, r) {
-				may = append(may, string(r))
-			}
-		}
-		if got := strings.Join(may, " "); got != x.may {
-			t.Errorf("%s by %s with labels %v: may %q, want %q", x.who, x.via, x.labels, got, x.may)
-		}
-	}
-	gate := rollout.Approval{Users: []string{"oidc:sub-1"}}
-	if a := c.heard("slack", "slack:T1/U1"); !gate.Asks(a) || a.Person.ID != "ann" {
-		t.Errorf("a gate that names %v: %+v is not asked", gate.Users, a)
-	}
-	if gate.Asks(c.heard("slack", "slack:T1/U2")) {
-		t.Errorf("a gate that names %v: bob is asked", gate.Users)
 	}
 }

@@ -10,74 +10,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/belayd/belay/cmd/internal/serve"
 	"github.com/belayd/belay/store/bolt"
 )
-
-// controlMax bounds the connections of the control socket.
-const controlMax = 64
-
-// socketPath is the socket on which a running belayd answers its own machine's
-// administrator: its own user, and root. It lies beside the store where the config
-// does not say.
-func (c *Config) socketPath() string {
-	if c.Socket != "" {
-		return c.path(c.Socket)
-	}
-	return c.path(c.Store.Bolt.Path) + ".ctl"
-}
-
-// control serves the API and GET /backup on the control socket until ctx ends. Its
-// connections are its own: whatever comes over the network does not take them.
-func (d *daemon) control(ctx context.Context, api http.Handler) error {
-	path := d.now().config.socketPath()
-	l, err := listenPrivately(path)
-	if err != nil {
-		// A path too long for a socket must not keep rollouts from being watched.
-		d.log.Warn("no control socket: belayd backup works only while belayd is stopped", "outcome", err.Error())
-		return nil
-	}
-	defer func() { _ = os.Remove(path) }()
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /backup", d.serveBackup)
-	mux.Handle("/", byControl(api))
-	s := &serve.Server{Handler: mux, Log: d.log, ConnectionsMax: controlMax}
-	if err := s.Run(ctx, l); err != nil {
-		return fmt.Errorf("serve control socket: %w", err)
-	}
-	return nil
-}
-
-// controlKey marks the requests that came over the control socket.
-type controlKey struct{}
-
-// byControl marks requests as such that came over the control socket.
-func byControl(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), controlKey{}, true)))
-	})
-}
-
-// listenPrivately listens on a socket that only its owner may connect to, and puts
-// it in the place of one that an earlier process has left. It is made in a folder
-// of its own, so that nobody else gets in before its mode is set.
-func listenPrivately(path string) (net.Listener, error) {
-	dir, err := os.MkdirTemp(filepath.Dir(path), ".s")
-	if err != nil {
-		return nil, fmt.Errorf("open control socket: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	made := filepath.Join(dir, "s")
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: made, Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("open control socket: %w", err)
-	}
-	l.SetUnlinkOnClose(false) // it has another name by then
-	if err := errors.Join(os.Chmod(made, 0o600), os.Rename(made, path)); err != nil {
-		return nil, fmt.Errorf("open control socket: %w", errors.Join(err, l.Close()))
-	}
-	return l, nil
-}
 
 // serveBackup sends a consistent copy of the store.
 func (d *daemon) serveBackup(w http.ResponseWriter, r *http.Request) {

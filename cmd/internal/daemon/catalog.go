@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
@@ -31,64 +29,9 @@ type Catalog struct {
 	looks looks
 }
 
-// A policySet is the policies of one moment, by name.
-type policySet struct {
-	byName map[string]*policies.Policy
-	files  map[string]string
-	sum    [sha256.Size]byte
-}
-
 // errNotWhole: what is missing may be there once the config and the policies are
 // put right.
 var errNotWhole = errors.New("the config, or a policy, cannot be used as a whole: /readyz says why")
-
-// Environment is what policies may name.
-func (c *Config) Environment() *policies.Environment {
-	e := &policies.Environment{
-		Routers: kinds(routers, c.Routers), Sources: kinds(sources, c.Sources), Notifiers: kinds(notifiers, c.Notifiers),
-		Dialects: map[string]string{}, Lags: map[string]time.Duration{}, Metrics: c.Metrics, Now: time.Now(),
-	}
-	for name, s := range c.Sources {
-		e.Lags[name] = s.lag()
-		if s.Prometheus != nil {
-			e.Dialects[name] = s.Prometheus.Dialect
-		}
-	}
-	return e
-}
-
-// readPolicies parses every policy file. The set has those that are sound; the
-// problems of all are returned, and what is wrong besides.
-func (c *Config) readPolicies(env *policies.Environment) (*policySet, policies.Problems, error) {
-	files, err := c.policyFiles()
-	set := &policySet{byName: map[string]*policies.Policy{}, files: map[string]string{}}
-	var all policies.Problems
-	errs := []error{err}
-	own := c.own()
-	for _, f := range files {
-		p, ps := policies.Parse(folder.At(filepath.Dir(f), own...), filepath.Base(f), env)
-		for i := range ps {
-			ps[i].File = filepath.Join(filepath.Dir(f), filepath.Base(ps[i].File))
-		}
-		all = append(all, ps...)
-		if p == nil || p.Base || ps.HasErrors() {
-			continue
-		}
-		name := p.Document.Metadata.Name
-		if other, twice := set.files[name]; twice {
-			errs = append(errs, fmt.Errorf("policies: %q stands in %s and in %s; names must differ", name, other, f))
-			delete(set.byName, name) // which of them is meant is not known
-			continue
-		}
-		set.byName[name], set.files[name] = p, f
-	}
-	h := sha256.New()
-	for _, name := range sortedKeys(set.byName) {
-		fmt.Fprintf(h, "%s %s\n", name, set.byName[name].Hash())
-	}
-	set.sum = [sha256.Size]byte(h.Sum(nil))
-	return set, all, errors.Join(errs...)
-}
 
 // Plan compiles the policy that r names.
 func (c *Catalog) Plan(_ context.Context, id string, r rollout.Release) (*rollout.Plan, error) {
@@ -96,9 +39,9 @@ func (c *Catalog) Plan(_ context.Context, id string, r rollout.Release) (*rollou
 	p, ok := now.policies.byName[r.Policy]
 	switch {
 	case !ok && len(now.faults) > 0:
-		return nil, fmt.Errorf("policy %q: %w: %w (there are: %s)", r.Policy, api.ErrNoPolicy, errNotWhole, strings.Join(sortedKeys(now.policies.byName), ", "))
+		return nil, fmt.Errorf("policy %q: %w: %w (there are: %s)", r.Policy, api.ErrNoPolicy, errNotWhole, strings.Join(slices.Sorted(maps.Keys(now.policies.byName)), ", "))
 	case !ok:
-		return nil, fmt.Errorf("policy %q: %w (there are: %s)", r.Policy, api.ErrNoPolicy, strings.Join(sortedKeys(now.policies.byName), ", "))
+		return nil, fmt.Errorf("policy %q: %w (there are: %s)", r.Policy, api.ErrNoPolicy, strings.Join(slices.Sorted(maps.Keys(now.policies.byName)), ", "))
 	}
 	return p.Compile(r, id)
 }
@@ -175,4 +118,51 @@ func (c *Catalog) fill(ctx context.Context, r traffic.Router, e *api.Endpoint) {
 	for _, w := range rec.Queue {
 		e.Queue = append(e.Queue, w.Rollout)
 	}
+}
+
+// Sources reads every source once for the policies in force.
+func (c *Catalog) Sources(ctx context.Context) []api.SourceLook {
+	return c.looks.share(ctx, func(ctx context.Context) []api.SourceLook {
+		s := c.now()
+		l := looker{sources: s.sources, routers: s.routers, kinds: s.env.Sources}
+		return l.look(ctx, s.policies)
+	})
+}
+
+// Endpoint shows one endpoint with what its router tells of it; false when no
+// router of that name shows it.
+func (c *Catalog) Endpoint(ctx context.Context, ref rollout.EndpointRef) (api.Endpoint, bool) {
+	r, ok := c.now().routers[ref.Router]
+	if !ok {
+		return api.Endpoint{}, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, endpointsTimeout)
+	defer cancel()
+	d, err := r.Describe(ctx, ref.Name)
+	if errors.Is(err, traffic.ErrNotFound) {
+		return api.Endpoint{}, false
+	}
+	e := api.Endpoint{Router: ref.Router, Name: ref.Name}
+	c.fill(ctx, r, &e)
+	if err != nil {
+		e.Error = err.Error()
+		return e, true
+	}
+	e.Facts = facts(d)
+	return e, true
+}
+
+// facts is a description as the API shows it.
+func facts(d traffic.Description) *api.Facts {
+	f := &api.Facts{
+		Deployments: map[string]api.Deployment{}, Tags: d.Tags, ScoringURI: d.ScoringURI, AuthMode: d.AuthMode,
+		PublicNetwork: d.PublicNetwork, CanMirror: d.CanMirror, Untold: append([]string{}, d.Untold...), ManualRollback: map[string]string{},
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Deployments)) {
+		f.Deployments[name] = api.Deployment(d.Deployments[name])
+		if command := d.ManualRollback(name); command != "" {
+			f.ManualRollback[name] = command
+		}
+	}
+	return f
 }

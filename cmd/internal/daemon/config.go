@@ -3,14 +3,14 @@ package daemon
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/cmd/internal/secret"
@@ -348,26 +348,24 @@ func (c *Config) path(name string) string {
 	return filepath.Join(c.dir, name)
 }
 
-// policyFiles expands the policies' patterns. One without a match is an error, so
-// that a typing mistake does not empty the set; the files of the others are
-// returned.
-func (c *Config) policyFiles() ([]string, error) {
-	var files []string
-	var errs []error
-	for _, pattern := range c.Policies {
-		found, err := filepath.Glob(c.path(pattern))
-		switch {
-		case err != nil:
-			errs = append(errs, fmt.Errorf("policies: %q: %w", pattern, err))
-		case len(found) == 0:
-			errs = append(errs, fmt.Errorf("policies: %q matches no file: %w", pattern, fs.ErrNotExist))
-		}
-		for _, f := range found {
-			if !strings.HasSuffix(f, ".test.yaml") && !slices.Contains(files, f) {
-				files = append(files, f)
-			}
-		}
+// socketPath is the socket on which a running belayd answers its own machine's
+// administrator: its own user, and root. It lies beside the store where the config
+// does not say.
+func (c *Config) socketPath() string {
+	if c.Socket != "" {
+		return c.path(c.Socket)
 	}
-	slices.Sort(files)
-	return files, errors.Join(errs...)
+	return c.path(c.Store.Bolt.Path) + ".ctl"
+}
+
+// natsOptions are how a NATS server is reached.
+func natsOptions(c *Config, n NATSConfig) []nats.Option {
+	var os []nats.Option
+	if n.CredentialsFile != "" {
+		os = append(os, nats.UserCredentials(c.path(n.CredentialsFile)))
+	}
+	if n.CAFile != "" {
+		os = append(os, nats.RootCAs(c.path(n.CAFile)))
+	}
+	return os
 }

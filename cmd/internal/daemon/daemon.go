@@ -22,7 +22,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -374,33 +373,6 @@ func (d *daemon) problems(context.Context) []string {
 		}
 	}
 	return out
-}
-
-// CheckConfig reads the config and everything it names, and connects to nothing.
-// The report is for people; ok is false when belayd would not start.
-func CheckConfig(file string) (report string, ok bool) {
-	c, err := ReadConfig(file)
-	if err != nil {
-		return err.Error(), false
-	}
-	d := &daemon{log: slog.New(slog.DiscardHandler)} // it never runs
-	d.refusals = refusals.New(d.refused)
-	if d.bulkhead, err = bulkhead.New(d.log, nil); err != nil {
-		return err.Error(), false
-	}
-	set, ps := d.assemble(c, nil)
-	text := strings.TrimRight(ps.Text(), "\n")
-	for _, f := range set.faults {
-		if _, said := errors.AsType[*ProblemsError](f.err); !said {
-			text = strings.TrimLeft(text+"\n"+f.err.Error(), "\n")
-		}
-	}
-	if len(set.faults) > 0 {
-		return text, false
-	}
-	summary := fmt.Sprintf("%s: ok: %d policies, %d sources, %d routers, %d notifiers, %d triggers",
-		file, len(set.policies.byName), len(c.Sources), len(c.Routers), len(c.Notifiers), len(c.Triggers))
-	return strings.TrimLeft(text+"\n"+summary, "\n"), true
 }
 
 var _ api.Catalog = (*Catalog)(nil)

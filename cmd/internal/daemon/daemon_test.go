@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -142,30 +141,6 @@ func TestCheckConfig(t *testing.T) {
 	}
 }
 
-// TestGuard: addresses that nobody's word may reach.
-func TestGuard(t *testing.T) {
-	for _, c := range []struct {
-		address  string
-		loopback bool
-		ok       bool
-	}{
-		{"93.184.216.34", false, true}, {"10.1.2.3", false, true}, {"127.0.0.1", false, false}, {"127.0.0.1", true, true}, {"::1", false, false},
-		{"::ffff:127.0.0.1", false, false}, {"169.254.169.254", true, false}, {"::ffff:169.254.169.254", true, false}, {"fe80::1", true, false},
-		{"fd00:ec2::254", true, false}, {"0.0.0.0", true, false}, {"224.0.0.1", true, false},
-	} {
-		if err := allowed(netip.MustParseAddr(c.address), c.loopback); (err == nil) != c.ok {
-			t.Errorf("allowed(%s, loopback=%v): got %v, want ok=%v", c.address, c.loopback, err, c.ok)
-		}
-	}
-	cl, err := (&Config{}).guarded("x", "", false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := cl.Get("http://127.0.0.1:9/"); err == nil || !strings.Contains(err.Error(), "not allowed") { //nolint:bodyclose // there is none
-		t.Errorf("get loopback through the guard: got %v, want it refused", err)
-	}
-}
-
 // TestRunAndStop: the daemon starts with every adapter configured and nobody
 // there, serves, reloads policies, keeps the old set when a new one is bad, backs
 // up while it runs, and stops within five seconds.
@@ -247,20 +222,4 @@ func waitLog(t *testing.T, log *lockedBuilder, text string) {
 		}
 	}
 	t.Fatalf("the log does not say %q:\n%s", text, log.String())
-}
-
-// TestCanonical: whoever a release was asked for is known by one id, however the
-// request wrote the name.
-func TestCanonical(t *testing.T) {
-	c := &Config{People: []PersonConfig{{ID: "alice", Slack: "U1", OIDC: "alice@example.com", Token: "alice-laptop"}}}
-	for _, who := range []string{"alice", "ALICE", "U1", "slack:T1/U1", "alice@example.com", "oidc:alice@example.com", "token:alice-laptop", " alice", "\tU1 "} {
-		if got := c.canonical(who); got != "alice" {
-			t.Errorf("canonical(%q): got %q, want alice", who, got)
-		}
-	}
-	for _, who := range []string{"", "bob", "slack:T1/U2", "/pipelines/recs"} {
-		if got := c.canonical(who); got != who {
-			t.Errorf("canonical(%q): got %q, want it unchanged", who, got)
-		}
-	}
 }

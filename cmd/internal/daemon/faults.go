@@ -2,12 +2,10 @@ package daemon
 
 import (
 	"errors"
-	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/belayd/belay/policies"
-	"github.com/belayd/belay/rollout/api"
 )
 
 // A fault is one thing in the config, or in what it names, that cannot be used.
@@ -102,20 +100,4 @@ func (fs faults) doors() (shut, people bool) {
 		shut, people = true, people || section != "auth"
 	}
 	return shut, people
-}
-
-// locked lets nobody in but whoever may connect to the control socket: this
-// machine's administrator, who could as well put the config right. It does not say
-// why: whoever asks is nobody that is known.
-type locked struct{}
-
-// Authenticate implements api.Authenticator.
-func (locked) Authenticate(r *http.Request) (api.Actor, error) {
-	if by, _ := r.Context().Value(controlKey{}).(bool); by {
-		r = r.Clone(r.Context())
-		r.Host = "localhost" // a socket has no name that somebody could make resolve to it
-		return api.Loopback{}.Authenticate(r)
-	}
-	return api.Actor{}, &api.Problem{Type: api.TypeUnavailable, Status: http.StatusServiceUnavailable, Title: "Not available now",
-		Detail: "belayd's auth cannot be used, its log says why: until that is put right it answers on its own machine's control socket alone"}
 }

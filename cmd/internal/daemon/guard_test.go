@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/belayd/belay/rollout/traffic"
@@ -100,5 +101,29 @@ func TestAddresses(t *testing.T) {
 		if err := allowed(netip.MustParseAddr(c.address), c.loopback); (err == nil) != c.ok {
 			t.Errorf("allowed(%s, loopback=%v): got %v, want ok=%v", c.address, c.loopback, err, c.ok)
 		}
+	}
+}
+
+// TestGuard: addresses that nobody's word may reach.
+func TestGuard(t *testing.T) {
+	for _, c := range []struct {
+		address  string
+		loopback bool
+		ok       bool
+	}{
+		{"93.184.216.34", false, true}, {"10.1.2.3", false, true}, {"127.0.0.1", false, false}, {"127.0.0.1", true, true}, {"::1", false, false},
+		{"::ffff:127.0.0.1", false, false}, {"169.254.169.254", true, false}, {"::ffff:169.254.169.254", true, false}, {"fe80::1", true, false},
+		{"fd00:ec2::254", true, false}, {"0.0.0.0", true, false}, {"224.0.0.1", true, false},
+	} {
+		if err := allowed(netip.MustParseAddr(c.address), c.loopback); (err == nil) != c.ok {
+			t.Errorf("allowed(%s, loopback=%v): got %v, want ok=%v", c.address, c.loopback, err, c.ok)
+		}
+	}
+	cl, err := (&Config{}).guarded("x", "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cl.Get("http://127.0.0.1:9/"); err == nil || !strings.Contains(err.Error(), "not allowed") { //nolint:bodyclose // there is none
+		t.Errorf("get loopback through the guard: got %v, want it refused", err)
 	}
 }

@@ -44,15 +44,6 @@ type underWay struct {
 	cut bool
 }
 
-// Sources reads every source once for the policies in force.
-func (c *Catalog) Sources(ctx context.Context) []api.SourceLook {
-	return c.looks.share(ctx, func(ctx context.Context) []api.SourceLook {
-		s := c.now()
-		l := looker{sources: s.sources, routers: s.routers, kinds: s.env.Sources}
-		return l.look(ctx, s.policies)
-	})
-}
-
 // share looks, or waits for the look that is under way. Nothing is returned when
 // ctx ends first.
 func (s *looks) share(ctx context.Context, look func(context.Context) []api.SourceLook) []api.SourceLook {

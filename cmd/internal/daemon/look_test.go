@@ -116,6 +116,7 @@ spec:
 `
 	write("recs.yaml", fmt.Sprintf(policy, "recs", "recs", ", stable: blue"))
 	write("ads.yaml", fmt.Sprintf(policy, "ads", "ads", ""))
+	const canary = "c4n4ryc4n4ryc4n4ryc4n4ry"
 	write("password", canary)
 	write("belayd.yaml", `listen: 127.0.0.1:0
 store: {bolt: {path: belay.db}}

@@ -206,3 +206,8 @@ func buildWebhookNotifier(b *builder, field string, c NotifierConfig) (notifier.
 	}
 	return webhook.New(webhook.Config{URL: c.Webhook.URL, Secret: secret.Reveal(), Source: c.Webhook.Source, Client: cl})
 }
+
+// Notifiers makes the notifiers.
+func (b *builder) Notifiers() (map[string]notifier.Notifier, error) {
+	return build(b, "notifiers", notifiers, b.config.Notifiers)
+}

@@ -212,41 +212,6 @@ func (d *daemon) reloadPolicies(ctx context.Context) error {
 	return nil
 }
 
-// soundPolicies are the policies where none has an error.
-func (c *Config) soundPolicies(env *policies.Environment) (*policySet, policies.Problems, error) {
-	read, ps, err := c.readPolicies(env)
-	if err == nil && ps.HasErrors() {
-		err = &ProblemsError{Problems: ps.Errors()}
-	}
-	return read, ps, err
-}
-
-// running is the config as this process can run it: with what a restart alone
-// would take over as it was, and the names of those fields. What is left must be
-// right without them, or the error says that it is not.
-func (c *Config) running(old *Config) (now *Config, waiting []string, err error) {
-	next := *c
-	if c.Listen != old.Listen {
-		waiting, next.Listen = append(waiting, "listen"), old.Listen
-	}
-	if c.path(c.Store.Bolt.Path) != old.path(old.Store.Bolt.Path) {
-		waiting, next.Store = append(waiting, "store"), old.Store
-	}
-	if c.path(c.Socket) != old.path(old.Socket) {
-		waiting, next.Socket = append(waiting, "socket"), old.Socket
-	}
-	if c.Replica != old.Replica {
-		waiting, next.Replica = append(waiting, "replica"), old.Replica
-	}
-	if (c.Auth.TLS == nil) != (old.Auth.TLS == nil) {
-		waiting, next.Auth.TLS = append(waiting, "auth.tls"), old.Auth.TLS
-	}
-	if err := next.check(); err != nil {
-		return nil, nil, fmt.Errorf("%s: %s needs a restart, and the rest cannot be taken over before it: %w", c.file, strings.Join(waiting, " and "), err)
-	}
-	return &next, waiting, nil
-}
-
 // await notes what waits for a restart, and says it once.
 func (d *daemon) await(fields []string) {
 	r := &d.reloading

@@ -1,6 +1,9 @@
 package daemon
 
 import (
+	"fmt"
+	"log/slog"
+
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
 
 	"github.com/belayd/belay/policies"
@@ -109,4 +112,23 @@ func buildWebhookRouter(b *builder, field string, c RouterConfig) (traffic.Route
 		return nil, err
 	}
 	return webhook.New(webhook.Config{URL: w.URL, Client: cl, Prober: prober, CurlArgs: w.CurlArgs})
+}
+
+// OpenRouter builds the one router of the config that is so called, as belayd
+// does. It makes no connection.
+func (c *Config) OpenRouter(name string) (traffic.Router, error) {
+	rc, ok := c.Routers[name]
+	if !ok {
+		return nil, fmt.Errorf("routers.%s: is missing", name)
+	}
+	all, err := build(newBuilder(c, slog.New(slog.DiscardHandler)), "routers", routers, map[string]RouterConfig{name: rc})
+	if err != nil {
+		return nil, err
+	}
+	return all[name], nil
+}
+
+// Routers makes the routers.
+func (b *builder) Routers() (map[string]traffic.Router, error) {
+	return build(b, "routers", routers, b.config.Routers)
 }

@@ -2,9 +2,6 @@ package daemon
 
 import (
 	"context"
-	"crypto/sha256"
-	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"reflect"
@@ -13,7 +10,6 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/cmd/internal/bulkhead"
-	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout/api"
@@ -54,15 +50,6 @@ type set struct {
 	files map[string]string
 }
 
-// An origin is what an adapter was made of: two of equal origin are the same, so
-// that the older one can stay, with its connections and what it remembers. read is
-// what was read for good, by field; of secrets only the SHA-256 is kept.
-type origin struct {
-	kind   string
-	config any
-	read   map[string]string
-}
-
 // assemble builds everything that a config names, and connects to nothing. What
 // cannot be built is among the set's faults, besides those that the config is known
 // to have, and missing; problems are those of the policies, warnings too.
@@ -71,9 +58,9 @@ func (d *daemon) assemble(c *Config, known faults) (*set, policies.Problems) {
 	s := &set{config: c, env: c.Environment(), hooks: map[string]http.Handler{}, faults: slices.Clone(known)}
 	s.faults.add(c, c.expand())
 	s.faults.add(c, c.checkFiles())
-	s.sources = assembled(s, b, "sources", sources, c.Sources, bulkhead.MissingSource)
-	s.routers = assembled(s, b, "routers", routers, c.Routers, bulkhead.MissingRouter)
-	s.notifiers = assembled(s, b, "notifiers", notifiers, c.Notifiers, bulkhead.MissingNotifier)
+	s.sources = assembled(s, b, "sources", b.Sources, bulkhead.MissingSource)
+	s.routers = assembled(s, b, "routers", b.Routers, bulkhead.MissingRouter)
+	s.notifiers = assembled(s, b, "notifiers", b.Notifiers, bulkhead.MissingNotifier)
 	s.addTriggers(d)
 	var err error
 	if s.sink, err = d.newSink(c); err != nil || s.faults.at("events") != nil {
@@ -91,7 +78,6 @@ func (d *daemon) assemble(c *Config, known faults) (*set, policies.Problems) {
 		s.faults.add(c, err)
 	}
 	s.origins, s.files = b.origins, b.files
-	s.files[c.file] = c.look
 	for name := range c.Metrics {
 		if s.faults.at("metrics."+name) != nil {
 			delete(c.Metrics, name)
@@ -111,10 +97,12 @@ func (d *daemon) assemble(c *Config, known faults) (*set, policies.Problems) {
 
 // assembled are the adapters of a section, and what stands in the place of those
 // that cannot be made.
-func assembled[C, A any](s *set, b *builder, section string, table []adapter[C, A], configs map[string]C, missing func(error) A) map[string]A {
-	out, err := build(b, section, table, configs)
+func assembled[A any](
+	s *set, b *builder, section string, build func() (map[string]A, error), missing func(error) A,
+) map[string]A {
+	out, err := build()
 	s.faults.add(s.config, err)
-	for name := range configs {
+	for _, name := range s.config.names(section) {
 		if why := s.faults.at(section + "." + name); why != nil {
 			out[name] = missing(why)
 			delete(b.origins, section+"."+name)
@@ -199,7 +187,7 @@ func keep[A any](section string, s, before *set, now, old map[string]A) []string
 	var changes []string
 	names := maps.Clone(now)
 	maps.Copy(names, old)
-	for _, name := range sortedKeys(names) {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
 		key := section + "." + name
 		a, was := old[name]
 		_, is := now[name]
@@ -245,25 +233,6 @@ func (s *set) adapters(b *bulkhead.Bulkhead) engine.Adapters {
 	return a
 }
 
-// appearance tells one content of a file from another, and a readable file from
-// one that is not. Nothing of the content can be told from it.
-func appearance(name string) string {
-	f, err := folder.Open(name)
-	if err != nil {
-		return err.Error()
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return err.Error()
-	}
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return err.Error()
-	}
-	return fmt.Sprintf("%04o %x", info.Mode().Perm(), h.Sum(nil))
-}
-
 // looks are what the set's files look like now.
 func (s *set) looks() map[string]string {
 	now := map[string]string{}
@@ -276,7 +245,7 @@ func (s *set) looks() map[string]string {
 // tasks are what runs because of the set.
 func (s *set) tasks(d *daemon) []task {
 	var out []task
-	for _, name := range sortedKeys(s.notifiers) {
+	for _, name := range slices.Sorted(maps.Keys(s.notifiers)) {
 		if r, ok := bulkhead.As[refresher](s.notifiers[name]); ok {
 			open := func(ctx context.Context) ([]notifier.Notice, error) { return d.engine.OpenPages(ctx, name) }
 			out = append(out, task{name: "notifier " + name, of: r, run: func(ctx context.Context) error { return r.Run(ctx, open) }})
@@ -302,7 +271,7 @@ func (s *set) tasks(d *daemon) []task {
 // runners are the adapters of one kind that have work of their own.
 func runners[A any](kind string, as map[string]A) []task {
 	var out []task
-	for _, name := range sortedKeys(as) {
+	for _, name := range slices.Sorted(maps.Keys(as)) {
 		if r, ok := bulkhead.As[runner](as[name]); ok {
 			out = append(out, task{name: kind + " " + name, of: r, run: r.Run})
 		}
@@ -313,4 +282,27 @@ func runners[A any](kind string, as map[string]A) []task {
 // A refresher repeats the pages that are open, until ctx ends.
 type refresher interface {
 	Run(ctx context.Context, open func(context.Context) ([]notifier.Notice, error)) error
+}
+
+// shareKeys lets an issuer that stays be asked for its keys no more than before.
+func (s *set) shareKeys(before *set) {
+	now, old := s.config.Auth.OIDC, before.config.Auth.OIDC
+	if now == nil || old == nil || now.HTTP != old.HTTP {
+		return
+	}
+	if a, b := issuerOf(s.auth), issuerOf(before.auth); a != nil && b != nil {
+		a.ShareKeys(b)
+	}
+}
+
+// issuerOf is the authenticator of an issuer's tokens among others; nil when there
+// is none.
+func issuerOf(a api.Authenticator) *api.OIDC {
+	all, _ := a.(api.Any)
+	for _, one := range all {
+		if o, ok := one.(*api.OIDC); ok {
+			return o
+		}
+	}
+	return nil
 }

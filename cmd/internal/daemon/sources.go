@@ -224,3 +224,8 @@ func (b *builder) sign(field string, cl *http.Client, l *aws.Login) error {
 	cl.Transport = aws.Sign(cl.Transport, login)
 	return nil
 }
+
+// Sources makes the sources of metrics.
+func (b *builder) Sources() (map[string]analysis.Source, error) {
+	return build(b, "sources", sources, b.config.Sources)
+}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/belayd/belay/cmd/internal/bulkhead"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/trigger"
@@ -47,7 +45,7 @@ func (s *set) addTriggers(d *daemon) {
 }
 
 // natsTrigger makes one JetStream consumer.
-func (d *daemon) natsTrigger(config *Config, c TriggerConfig) (*trigger.Trigger, error) {
+func (d *daemon) natsTrigger(all *Config, c TriggerConfig) (*trigger.Trigger, error) {
 	var fields trigger.Map
 	for name, path := range c.Map {
 		at, ok := map[string]*string{"policy": &fields.Policy, "candidate": &fields.Candidate, "version": &fields.Version, "requestedBy": &fields.RequestedBy,
@@ -61,19 +59,7 @@ func (d *daemon) natsTrigger(config *Config, c TriggerConfig) (*trigger.Trigger,
 		return bulkhead.Core(func() (string, error) { return d.start(ctx, r, source, key) })
 	}
 	return trigger.New(trigger.Config{
-		Name: c.name(), URL: c.NATS.URL, Options: natsOptions(config, c.NATS.NATSConfig), Stream: c.NATS.Stream, Subjects: append([]string{c.NATS.Subject}, c.NATS.Subjects...), Durable: c.NATS.Durable,
+		Name: c.name(), URL: c.NATS.URL, Options: natsOptions(all, c.NATS.NATSConfig), Stream: c.NATS.Stream, Subjects: append([]string{c.NATS.Subject}, c.NATS.Subjects...), Durable: c.NATS.Durable,
 		Map: fields, Deliver: trigger.Deliver(c.NATS.Deliver), MaxAge: c.NATS.MaxAge, Refused: d.refusals.Refused, Start: start, Store: d.store, Log: d.log,
 	})
-}
-
-// natsOptions are how a NATS server is reached.
-func natsOptions(c *Config, n NATSConfig) []nats.Option {
-	var os []nats.Option
-	if n.CredentialsFile != "" {
-		os = append(os, nats.UserCredentials(c.path(n.CredentialsFile)))
-	}
-	if n.CAFile != "" {
-		os = append(os, nats.RootCAs(c.path(n.CAFile)))
-	}
-	return os
 }

@@ -6,12 +6,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 
+	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/cmd/internal/secret"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout/traffic"
@@ -43,7 +45,7 @@ type builder struct {
 }
 
 func newBuilder(c *Config, log *slog.Logger) *builder {
-	return &builder{config: c, log: log, origins: map[string]origin{}, files: map[string]string{}}
+	return &builder{config: c, log: log, origins: map[string]origin{}, files: map[string]string{c.file: c.look}}
 }
 
 func (b *builder) client(field string, raw policies.Raw) (*http.Client, error) {
@@ -163,3 +165,44 @@ func kinds[C, A any](table []adapter[C, A], configs map[string]C) map[string]str
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// An origin is what an adapter was made of: two of equal origin are the same, so
+// that the older one can stay, with its connections and what it remembers. read is
+// what was read for good, by field; of secrets only the SHA-256 is kept.
+type origin struct {
+	kind   string
+	config any
+	read   map[string]string
+}
+
+// appearance tells one content of a file from another, and a readable file from
+// one that is not. Nothing of the content can be told from it.
+func appearance(name string) string {
+	f, err := folder.Open(name)
+	if err != nil {
+		return err.Error()
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return err.Error()
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%04o %x", info.Mode().Perm(), h.Sum(nil))
+}
+
+// names are the names of the adapters of a section, in order.
+func (c *Config) names(section string) []string {
+	switch section {
+	case "sources":
+		return sortedKeys(c.Sources)
+	case "routers":
+		return sortedKeys(c.Routers)
+	case "notifiers":
+		return sortedKeys(c.Notifiers)
+	}
+	return nil
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -23,7 +24,7 @@ const tellTimeout = 20 * time.Second
 // would go there. It says where to look for each and when it ends by itself.
 func (d *daemon) testNotifiers(ctx context.Context, by rollout.Person) []api.NotifierTest {
 	now := d.now()
-	names := sortedKeys(now.notifiers)
+	names := slices.Sorted(maps.Keys(now.notifiers))
 	out := make([]api.NotifierTest, len(names))
 	var wg sync.WaitGroup
 	for i, name := range names {
@@ -124,7 +125,7 @@ func (d *daemon) idleEndpoints(ctx context.Context) ([]drift.Endpoint, error) {
 	if len(busy) == 0 {
 		return nil, nil
 	}
-	for _, name := range sortedKeys(now.policies.byName) {
+	for _, name := range slices.Sorted(maps.Keys(now.policies.byName)) {
 		p := now.policies.byName[name].Document
 		ref := rollout.EndpointRef{Router: p.Spec.Endpoint.Router, Name: p.Spec.Endpoint.Name}
 		if busy[ref] {

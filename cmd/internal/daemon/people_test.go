@@ -1,0 +1,91 @@
+package daemon
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/belayd/belay/rollout"
+)
+
+// A token's, a subject's and a certificate's owner may be one person.
+func TestOnePerson(t *testing.T) {
+	c := &Config{People: []PersonConfig{{ID: "ann", Token: "ann-laptop", OIDC: "sub-1", MTLS: "ann-card", Groups: []string{"owners"}}}}
+	for _, who := range []string{"token:ann-laptop", "oidc:sub-1", "mtls:ann-card"} {
+		if p := c.person(who); p.ID != "ann" || len(p.Groups) != 1 {
+			t.Errorf("%s: got %+v, want ann", who, p)
+		}
+	}
+	if p := c.named("mtls", "robot"); p.ID != "robot" || p.Via != "mtls" {
+		t.Errorf("a certificate of nobody in people: got %+v", p)
+	}
+}
+
+// Whoever is heard through Slack may do what every member may, what their entry in
+// people says, and what each of their credentials may; nobody has more because
+// somebody else of the workspace has.
+func TestHeard(t *testing.T) {
+	c := &Config{
+		Notifiers: map[string]NotifierConfig{"slack": {Slack: &SlackNotifier{Roles: []string{"view"}}}, "closed": {Slack: &SlackNotifier{}}},
+		People: []PersonConfig{
+			{ID: "ann", Slack: "U1", Token: "ann-laptop", OIDC: "sub-1", MTLS: "ann-card", Groups: []string{"owners"}},
+			{ID: "bob", Slack: "U2", Roles: []string{"operate"}, Labels: map[string]string{"team": "a"}},
+			{ID: "cem", Slack: "U3", OIDC: "sub-3"},
+		},
+		Auth: AuthConfig{
+			Tokens: []TokenConfig{{Name: "ann-laptop", Roles: []string{"start"}}, {Name: "ci", Roles: []string{"admin"}}},
+			MTLS:   &MTLSConfig{Clients: []ClientConfig{{Name: "ann-card", Roles: []string{"operate"}}, {Name: "robot", Roles: []string{"admin"}}}},
+			OIDC: &OIDCConfig{Grants: []OIDCGrant{{Group: "owners", Roles: []string{"approve"}}, {Subject: "sub-2", Roles: []string{"admin"}},
+				{Subject: "sub-3", Group: "owners", Roles: []string{"admin"}}, {Everyone: true, Roles: []string{"view"}}}},
+		},
+	}
+	teamA := map[string]string{"team": "a"}
+	for _, x := range []struct {
+		via, who string
+		labels   map[string]string
+		may      string
+	}{
+		{"slack", "slack:T1/U1", nil, "view start approve operate"},
+		{"closed", "slack:T1/U1", nil, "view start approve operate"},
+		{"slack", "slack:T1/U2", nil, "view"},
+		{"slack", "slack:T1/U2", teamA, "view operate"},
+		{"closed", "slack:T1/U2", nil, ""},
+		{"closed", "slack:T1/U3", nil, "view"},
+		{"slack", "slack:T1/U9", teamA, "view"},
+		{"closed", "slack:T1/U9", teamA, ""},
+		{"other", "slack:T1/U9", teamA, ""},
+	} {
+		a := c.heard(x.via, x.who)
+		var may []string
+		for _, r := range rollout.Roles {
+			if a.May(x.labels, r) {
+				may = append(may, string(r))
+			}
+		}
+		if got := strings.Join(may, " "); got != x.may {
+			t.Errorf("%s by %s with labels %v: may %q, want %q", x.who, x.via, x.labels, got, x.may)
+		}
+	}
+	gate := rollout.Approval{Users: []string{"oidc:sub-1"}}
+	if a := c.heard("slack", "slack:T1/U1"); !gate.Asks(a) || a.Person.ID != "ann" {
+		t.Errorf("a gate that names %v: %+v is not asked", gate.Users, a)
+	}
+	if gate.Asks(c.heard("slack", "slack:T1/U2")) {
+		t.Errorf("a gate that names %v: bob is asked", gate.Users)
+	}
+}
+
+// TestCanonical: whoever a release was asked for is known by one id, however the
+// request wrote the name.
+func TestCanonical(t *testing.T) {
+	c := &Config{People: []PersonConfig{{ID: "alice", Slack: "U1", OIDC: "alice@example.com", Token: "alice-laptop"}}}
+	for _, who := range []string{"alice", "ALICE", "U1", "slack:T1/U1", "alice@example.com", "oidc:alice@example.com", "token:alice-laptop", " alice", "\tU1 "} {
+		if got := c.canonical(who); got != "alice" {
+			t.Errorf("canonical(%q): got %q, want alice", who, got)
+		}
+	}
+	for _, who := range []string{"", "bob", "slack:T1/U2", "/pipelines/recs"} {
+		if got := c.canonical(who); got != who {
+			t.Errorf("canonical(%q): got %q, want it unchanged", who, got)
+		}
+	}
+}
