@@ -322,7 +322,7 @@ func TestNames(t *testing.T) {
 
 	openapi := read(t, "../rollout/api/openapi.yaml")
 	port := regexp.MustCompile(`listen: [0-9.]+:(\d+)`).FindStringSubmatch(all["example/belayd.yaml"])
-	if port == nil || !strings.Contains(read(t, "../cmd/internal/daemon/config.go"), `default:"127.0.0.1:`+port[1]+`"`) {
+	if port == nil || !strings.Contains(read(t, "../cmd/internal/config/config.go"), `default:"127.0.0.1:`+port[1]+`"`) {
 		t.Fatalf("got port %v, want belayd's default", port)
 	}
 	ports := regexp.MustCompile(`(?:containerPort: |EXPOSE |\bport: |prometheus.io/port: "|listen: [0-9.]+:)(\d+)`)

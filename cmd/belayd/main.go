@@ -25,11 +25,16 @@ import (
 	"runtime/debug"
 	"slices"
 	"syscall"
-	_ "time/tzdata" // policies name time zones, wherever belayd runs
+
+	"github.com/belayd/belay/cmd/internal/config"
+
+	_ "time/tzdata"
 
 	"github.com/belayd/belay/cmd/internal/daemon"
 	"github.com/belayd/belay/store"
 )
+
+// policies name time zones, wherever belayd runs
 
 // The exit codes: those of sysexits(3) where there is one. 2 is the Go runtime's,
 // for a panic: a supervisor that must not start belayd again on some code has to be
@@ -66,7 +71,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		case "backup":
 			return backup(args[1:], stdout, stderr)
 		case "config-schema":
-			_, _ = stdout.Write(daemon.ConfigSchema()) // a pipe that closes has read enough
+			_, _ = stdout.Write(config.Schema()) // a pipe that closes has read enough
 			return exitOK
 		case "version", "--version":
 			fmt.Fprintln(stdout, "belayd", version())
@@ -112,7 +117,7 @@ func serve(file string, log *slog.Logger, stderr io.Writer) int {
 	notify := newNotify()
 	err := daemon.Run(ctx, daemon.Options{ConfigFile: file, Version: version(), Logger: log, Reload: reload, Ready: notify.ready, Beat: notify.beat, BeatEvery: notify.every()})
 	notify.stopping()
-	var unusable *daemon.UnusableError
+	var unusable *config.UnusableError
 	switch {
 	case err == nil:
 		return exitOK

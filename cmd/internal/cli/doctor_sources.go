@@ -11,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/cmd/internal/daemon"
+	"github.com/belayd/belay/cmd/internal/probe"
 	"github.com/belayd/belay/rollout/api"
 )
 
@@ -35,7 +36,7 @@ func configFindings(ctx context.Context, file string) []finding {
 		out[0].Found = strings.Join(lines, "; ")
 		out[0].Remedy = "belayd check-config " + file + " shows each problem by its line"
 	}
-	a, err := daemon.OpenAdapters(file)
+	a, err := probe.OpenAdapters(file)
 	if err != nil {
 		return out // the report has said why
 	}

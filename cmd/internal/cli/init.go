@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/cmd/internal/daemon"
 	"github.com/belayd/belay/cmd/internal/draft"
 	"github.com/belayd/belay/cmd/internal/folder"
@@ -192,7 +193,7 @@ func openRouter(o draft.Options) (_ traffic.Router, err error) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	c, err := daemon.ReadConfig(file)
+	c, err := config.Read(file)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +216,7 @@ func checkDraft(dir string, d *draft.Draft) error {
 	if !ok {
 		return fmt.Errorf("the drafted files are not valid; this is a mistake of belay's: %s", report)
 	}
-	c, err := daemon.ReadConfig(filepath.Join(dir, d.Config))
+	c, err := config.Read(filepath.Join(dir, d.Config))
 	if err != nil {
 		return err
 	}

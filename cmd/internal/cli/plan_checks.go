@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
-	"github.com/belayd/belay/cmd/internal/daemon"
+	"github.com/belayd/belay/cmd/internal/probe"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/preflight"
 	"github.com/belayd/belay/rollout/traffic"
@@ -27,7 +27,7 @@ func (p *planner) checkAhead(ctx context.Context, d traffic.Description) {
 			for _, m := range plan.Panel.Metrics {
 				qs = append(qs, analysis.Query{Metric: m, Names: names, From: from, To: to})
 			}
-			rs := daemon.Ask(ctx, p.source, qs)
+			rs := probe.Ask(ctx, p.source, qs)
 			p.askAlone(ctx, qs, rs)
 			return rs
 		},

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
-	"github.com/belayd/belay/cmd/internal/daemon"
+	"github.com/belayd/belay/cmd/internal/probe"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/traffic"
@@ -47,7 +47,7 @@ type planner struct {
 func (e *env) fromConfig(ctx context.Context, p *planner, config string) {
 	ctx, cancel := context.WithTimeout(ctx, factsTimeout)
 	defer cancel()
-	a, err := daemon.OpenAdapters(config)
+	a, err := probe.OpenAdapters(config)
 	if err != nil {
 		fmt.Fprintf(e.stderr, "the config's routers and sources cannot be asked from here: %s\n", safe(err.Error()))
 		return
@@ -72,7 +72,7 @@ func (e *env) fromConfig(ctx context.Context, p *planner, config string) {
 
 // askRouter takes over who serves, the candidate's capacity and the command that
 // rolls back by hand.
-func (p *planner) askRouter(ctx context.Context, a *daemon.Adapters) error {
+func (p *planner) askRouter(ctx context.Context, a *probe.Adapters) error {
 	name := p.plan.Release.Candidate
 	s, err := a.ServingAt(ctx, p.plan.Endpoint, cmp.Or(p.stable, p.plan.Stable), name)
 	p.stable = s.Stable
@@ -134,7 +134,7 @@ func (p *planner) askSources(ctx context.Context, e *env) error {
 		}
 	}
 	// A source may know stable and fail over a candidate that is not there yet.
-	rs := daemon.Ask(ctx, p.source, qs)
+	rs := probe.Ask(ctx, p.source, qs)
 	p.askAlone(ctx, qs, rs)
 	p.facts.Baselines, p.facts.Lags = map[string]analysis.Baseline{}, map[string]time.Duration{}
 	given, load := p.facts.PerSecond, 0.0
@@ -192,7 +192,7 @@ func (p *planner) askAlone(ctx context.Context, qs []analysis.Query, rs []analys
 			again, at = append(again, q), append(at, i)
 		}
 	}
-	for i, r := range daemon.Ask(ctx, p.source, again) {
+	for i, r := range probe.Ask(ctx, p.source, again) {
 		r.Candidate = analysis.Sample{}
 		rs[at[i]] = r
 	}

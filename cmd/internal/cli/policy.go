@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/belayd/belay/cmd/internal/daemon"
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
@@ -29,8 +29,8 @@ func (e *env) environment(file string) (*policies.Environment, error) {
 	if file == "" {
 		return nil, nil
 	}
-	c, err := daemon.ReadConfig(file)
-	if ps, ok := errors.AsType[*daemon.ProblemsError](err); ok {
+	c, err := config.Read(file)
+	if ps, ok := errors.AsType[*config.ProblemsError](err); ok {
 		fmt.Fprint(e.stderr, ps.Problems.Text())
 		return nil, &codeError{code: exitInvalid}
 	} else if err != nil {

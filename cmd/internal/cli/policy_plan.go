@@ -12,7 +12,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/prometheus"
-	"github.com/belayd/belay/cmd/internal/daemon"
+	"github.com/belayd/belay/cmd/internal/probe"
 	"github.com/belayd/belay/policies"
 )
 
@@ -155,7 +155,7 @@ func recorded(config, from string) (func(string) (analysis.Source, bool), error)
 	if config == "" || strings.Contains(from, "://") {
 		return recorder(from)
 	}
-	a, err := daemon.OpenAdapters(config)
+	a, err := probe.OpenAdapters(config)
 	if err != nil || from == "" {
 		return func(name string) (analysis.Source, bool) { return a.Source(name) }, err
 	}

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/belayd/belay/cmd/internal/certtest"
 )
 
 // An issuer is an OpenID Connect issuer on loopback.
@@ -31,7 +33,7 @@ type issuer struct {
 
 func newIssuer(t *testing.T) *issuer {
 	t.Helper()
-	_, key := (&authority{}).sign(t, &x509.Certificate{})
+	_, key := (&certtest.Authority{}).Sign(t, &x509.Certificate{})
 	is := &issuer{key: key}
 	point, err := key.PublicKey.Bytes()
 	if err != nil {
@@ -109,9 +111,9 @@ func serveConfig(t *testing.T, file, more string) (address string, log *lockedBu
 func TestAuth(t *testing.T) {
 	file := home(t)
 	dir := filepath.Dir(file)
-	ca, foreign, is := newAuthority(t), newAuthority(t), newIssuer(t)
-	ca.server(t, dir)
-	writePEM(t, filepath.Join(dir, "clients.pem"), "CERTIFICATE", ca.cert.Raw)
+	ca, foreign, is := certtest.New(t), certtest.New(t), newIssuer(t)
+	ca.Server(t, dir)
+	certtest.WritePEM(t, filepath.Join(dir, "clients.pem"), "CERTIFICATE", ca.Cert.Raw)
 	sum := sha256.Sum256([]byte(canary))
 	address, log := serveConfig(t, file, `
 auth:
@@ -129,11 +131,11 @@ people:
   - {id: ann@example.org, oidc: ann}
 `)
 	roots := x509.NewCertPool()
-	roots.AddCert(ca.cert)
-	ask := func(method, path, bearer string, signer *authority, name string) (int, string) {
+	roots.AddCert(ca.Cert)
+	ask := func(method, path, bearer string, signer *certtest.Authority, name string) (int, string) {
 		config := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 		if signer != nil {
-			cert, key := signer.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+			cert, key := signer.Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 			config.Certificates = []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}
 		}
 		tr := &http.Transport{TLSClientConfig: config}
@@ -159,7 +161,7 @@ people:
 	const cooldown = "/v1/endpoints/edge/recs/cooldown"
 	for _, c := range []struct {
 		name, method, path, bearer string
-		signer                     *authority
+		signer                     *certtest.Authority
 		common                     string
 		want                       int
 		says                       string

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/store/bolt"
 )
 
@@ -33,15 +34,15 @@ func (d *daemon) serveBackup(w http.ResponseWriter, r *http.Request) {
 // that must not exist: from the running belayd where there is one, else from the
 // file itself. The copy was opened and checked when it returns.
 func Backup(ctx context.Context, configFile, to string) error {
-	c, err := ReadConfig(configFile)
+	c, err := config.Read(configFile)
 	if err != nil {
 		return err
 	}
 	if _, err := os.Lstat(to); err == nil {
 		return fmt.Errorf("back up store: %s exists already", to)
 	}
-	path := c.path(c.Store.Bolt.Path)
-	if err := fetchBackup(ctx, c.socketPath(), to); err == nil {
+	path := c.Path(c.Store.Bolt.Path)
+	if err := fetchBackup(ctx, c.SocketPath(), to); err == nil {
 		return checkCopy(to)
 	} else if !errors.Is(err, errNoDaemon) {
 		return fmt.Errorf("back up store: %w", err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/belayd/belay/cmd/internal/probe"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
@@ -26,7 +27,7 @@ type Catalog struct {
 	now     func() *set
 	records func(context.Context, rollout.EndpointRef) (rollout.EndpointRecord, error)
 	// looks are the looks at the sources.
-	looks looks
+	looks probe.Flight
 }
 
 // errNotWhole: what is missing may be there once the config and the policies are
@@ -36,12 +37,12 @@ var errNotWhole = errors.New("the config, or a policy, cannot be used as a whole
 // Plan compiles the policy that r names.
 func (c *Catalog) Plan(_ context.Context, id string, r rollout.Release) (*rollout.Plan, error) {
 	now := c.now()
-	p, ok := now.policies.byName[r.Policy]
+	p, ok := now.policies.ByName[r.Policy]
 	switch {
 	case !ok && len(now.faults) > 0:
-		return nil, fmt.Errorf("policy %q: %w: %w (there are: %s)", r.Policy, api.ErrNoPolicy, errNotWhole, strings.Join(slices.Sorted(maps.Keys(now.policies.byName)), ", "))
+		return nil, fmt.Errorf("policy %q: %w: %w (there are: %s)", r.Policy, api.ErrNoPolicy, errNotWhole, strings.Join(slices.Sorted(maps.Keys(now.policies.ByName)), ", "))
 	case !ok:
-		return nil, fmt.Errorf("policy %q: %w (there are: %s)", r.Policy, api.ErrNoPolicy, strings.Join(slices.Sorted(maps.Keys(now.policies.byName)), ", "))
+		return nil, fmt.Errorf("policy %q: %w (there are: %s)", r.Policy, api.ErrNoPolicy, strings.Join(slices.Sorted(maps.Keys(now.policies.ByName)), ", "))
 	}
 	return p.Compile(r, id)
 }
@@ -65,10 +66,10 @@ func (c *Catalog) PlanText(_ context.Context, id string, r rollout.Release, text
 func (c *Catalog) Policies(context.Context) []api.Policy {
 	set := c.now().policies
 	var out []api.Policy
-	for _, name := range slices.Sorted(maps.Keys(set.byName)) {
-		p := set.byName[name]
+	for _, name := range slices.Sorted(maps.Keys(set.ByName)) {
+		p := set.ByName[name]
 		d := p.Document
-		out = append(out, api.Policy{Name: name, Owner: d.Metadata.Owner, Labels: d.Metadata.Labels, Hash: p.Hash(), File: set.files[name],
+		out = append(out, api.Policy{Name: name, Owner: d.Metadata.Owner, Labels: d.Metadata.Labels, Hash: p.Hash(), File: set.Files[name],
 			Endpoint: rollout.EndpointRef{Router: d.Spec.Endpoint.Router, Name: d.Spec.Endpoint.Name}})
 	}
 	return out
@@ -122,10 +123,10 @@ func (c *Catalog) fill(ctx context.Context, r traffic.Router, e *api.Endpoint) {
 
 // Sources reads every source once for the policies in force.
 func (c *Catalog) Sources(ctx context.Context) []api.SourceLook {
-	return c.looks.share(ctx, func(ctx context.Context) []api.SourceLook {
+	return c.looks.Share(ctx, func(ctx context.Context) []api.SourceLook {
 		s := c.now()
-		l := looker{sources: s.sources, routers: s.routers, kinds: s.env.Sources}
-		return l.look(ctx, s.policies)
+		l := probe.SourceProbe{Sources: s.sources, Routers: s.routers, Kinds: s.env.Sources}
+		return l.Look(ctx, s.policies)
 	})
 }
 

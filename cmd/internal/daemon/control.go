@@ -19,7 +19,7 @@ const controlMax = 64
 // control serves the API and GET /backup on the control socket until ctx ends. Its
 // connections are its own: whatever comes over the network does not take them.
 func (d *daemon) control(ctx context.Context, api http.Handler) error {
-	path := d.now().config.socketPath()
+	path := d.now().config.SocketPath()
 	l, err := listenPrivately(path)
 	if err != nil {
 		// A path too long for a socket must not keep rollouts from being watched.

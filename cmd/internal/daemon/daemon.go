@@ -3,8 +3,7 @@
 //
 // The rules of the package:
 //   - It decides nothing about rollouts and speaks no adapter's protocol.
-//   - table.go is the list of adapters; nothing else names them.
-//   - What adapters share (HTTP clients, secrets) is built here and handed in.
+//   - What the config says, and which adapters it leads to, is package config's.
 //   - Whoever is started here is waited for here, in the reverse order.
 //   - What the config leads to is one set (set.go) that never changes and is
 //     swapped in one place (reload.go): whoever does one thing takes it once.
@@ -30,6 +29,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/belayd/belay/cmd/internal/bulkhead"
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/cmd/internal/drift"
 	"github.com/belayd/belay/cmd/internal/drill"
 	"github.com/belayd/belay/cmd/internal/notary"
@@ -99,7 +99,7 @@ func (d *daemon) now() *set { return d.current.Load() }
 // storePath is the file of the store.
 func (d *daemon) storePath() string {
 	c := d.now().config
-	return c.path(c.Store.Bolt.Path)
+	return c.Path(c.Store.Bolt.Path)
 }
 
 // Run reads the config, recovers what is open and serves until ctx ends. It
@@ -110,7 +110,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	config, known, err := readConfig(o.ConfigFile)
+	config, known, err := config.Load(o.ConfigFile)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func Run(ctx context.Context, o Options) error {
 	if d.reloading.metrics, err = newReloadMetrics(d.registry); err != nil {
 		return err
 	}
-	if d.store, err = bolt.Open(config.path(config.Store.Bolt.Path), bolt.Options{Logger: d.log}); err != nil {
+	if d.store, err = bolt.Open(config.Path(config.Store.Bolt.Path), bolt.Options{Logger: d.log}); err != nil {
 		return err // it says what and which file
 	}
 	err = d.run(ctx, config, known)
@@ -140,7 +140,7 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // run builds what stands on the store and runs it.
-func (d *daemon) run(ctx context.Context, config *Config, known faults) error {
+func (d *daemon) run(ctx context.Context, config *config.Config, known config.Faults) error {
 	if err := d.build(config, known); err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (d *daemon) run(ctx context.Context, config *Config, known faults) error {
 
 // build makes the first set, of whatever the config has that can be used, and the
 // engine.
-func (d *daemon) build(c *Config, known faults) error {
+func (d *daemon) build(c *config.Config, known config.Faults) error {
 	s, ps := d.assemble(c, known)
 	replica := c.Replica
 	if replica == "" {
@@ -175,8 +175,8 @@ func (d *daemon) build(c *Config, known faults) error {
 	config := engine.Config{
 		Store: d.points.store(d.store), Leaser: store.Always{}, Owner: replica, Version: d.o.Version,
 		Sources: a.Sources, Routers: a.Routers, Notifiers: a.Notifiers, Inboxes: a.Inboxes, ExternalURL: a.ExternalURL, Retention: a.Retention, Queue: a.Queue,
-		People:    func(notifier, who string) rollout.Actor { return d.now().config.heard(notifier, who) },
-		Canonical: func(name string) string { return d.now().config.canonical(name) },
+		People:    func(notifier, who string) rollout.Actor { return d.now().config.Heard(notifier, who) },
+		Canonical: func(name string) string { return d.now().config.Canonical(name) },
 		Hindered:  d.hindered,
 		Logger:    d.log, Registerer: d.registry,
 	}
@@ -266,7 +266,7 @@ func (d *daemon) answer(ctx context.Context, web *serve.Server, listener net.Lis
 }
 
 func (d *daemon) serving(listener net.Listener) {
-	d.log.Info("serving", "address", listener.Addr().String(), "outcome", d.now().config.exposure(d.log))
+	d.log.Info("serving", "address", listener.Addr().String(), "outcome", d.now().config.Exposure(d.log))
 }
 
 // server makes the API.
@@ -281,7 +281,7 @@ func (d *daemon) server() (*api.Server, error) {
 	}
 	s, err := api.New(api.Config{Engine: d.engine, Catalog: d.catalog, Log: d.log, Auth: authentication(d.now), Ready: d.problems, TestNotifiers: d.testNotifiers, AuditHead: d.auditHead,
 		Triggers:  triggers,
-		Canonical: func(name string) string { return d.now().config.canonical(name) }, Version: d.o.Version, Registerer: d.registry})
+		Canonical: func(name string) string { return d.now().config.Canonical(name) }, Version: d.o.Version, Registerer: d.registry})
 	if err != nil {
 		return nil, fmt.Errorf("start api: %w", err)
 	}
@@ -297,7 +297,7 @@ func (a authentication) Authenticate(r *http.Request) (api.Actor, error) {
 	if s.auth == nil {
 		return api.Loopback{}.Authenticate(r)
 	}
-	actor, err := s.auth.Authenticate(s.certs.doubt(r))
+	actor, err := s.auth.Authenticate(s.certs.Doubt(r))
 	if err == nil {
 		serve.MarkAuthenticated(r.Context())
 	}
@@ -307,8 +307,8 @@ func (a authentication) Authenticate(r *http.Request) (api.Actor, error) {
 // tls is what the server is configured with: each handshake uses the certificates
 // of the set in force.
 func (d *daemon) tls() *tls.Config {
-	c := d.now().certs.server()
-	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) { return d.now().certs.server().GetConfigForClient(h) }
+	c := d.now().certs.Server()
+	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) { return d.now().certs.Server().GetConfigForClient(h) }
 	return c
 }
 
@@ -345,7 +345,7 @@ func (d *daemon) problems(context.Context) []string {
 	}
 	if d.port != nil {
 		if err := d.port.Err(); err != nil {
-			out = append(out, err.Error()+": tried again in the background; meanwhile belayd answers on its socket alone, "+d.now().config.socketPath())
+			out = append(out, err.Error()+": tried again in the background; meanwhile belayd answers on its socket alone, "+d.now().config.SocketPath())
 		}
 	}
 	if p := d.reloading.refusal(); p != "" {

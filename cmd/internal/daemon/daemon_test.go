@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belayd/belay/cmd/internal/certtest"
 	"github.com/belayd/belay/store/bolt"
 )
 
@@ -74,7 +75,7 @@ func home(t *testing.T) string {
 		"bot": "xoxb-" + canary, "app": "xapp-" + canary} {
 		write(name, text)
 	}
-	writePEM(t, filepath.Join(dir, "roots.pem"), "CERTIFICATE", newAuthority(t).cert.Raw)
+	certtest.WritePEM(t, filepath.Join(dir, "roots.pem"), "CERTIFICATE", certtest.New(t).Cert.Raw)
 	return filepath.Join(dir, "belayd.yaml")
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout/api"
@@ -53,13 +54,13 @@ func TestFaults(t *testing.T) {
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			config, known, err := readConfig(file)
+			config, known, err := config.Load(file)
 			if err != nil {
 				t.Fatal(err)
 			}
 			d := &daemon{log: discard()}
 			s, _ := d.assemble(config, known)
-			why := s.faults.at(c.at)
+			why := s.faults.At(c.at)
 			if why == nil || !strings.Contains(why.Error(), c.says) || !strings.Contains(why.Error(), "belayd.yaml:") {
 				t.Errorf("what is wrong at %s: got %v, want that %q in belayd.yaml", c.at, why, c.says)
 			}
@@ -95,7 +96,7 @@ func TestFaultsManyProblems(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	config, known, err := readConfig(file)
+	config, known, err := config.Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +112,7 @@ func inventory(s *set) string {
 	if s.sink != nil {
 		text += "events, "
 	}
-	return text + fmt.Sprintf("%d policies", len(s.policies.byName))
+	return text + fmt.Sprintf("%d policies", len(s.policies.ByName))
 }
 
 func asked(t *testing.T) *http.Request {

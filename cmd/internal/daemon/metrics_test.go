@@ -25,6 +25,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/belayd/belay/cmd/internal/bulkhead"
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/cmd/internal/notary"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout/api"
@@ -109,22 +110,22 @@ func page(t *testing.T, name, got string) {
 // The reference of the config is what the types say, and the schema that editors use
 // accepts the examples.
 func TestConfigReference(t *testing.T) {
-	text, err := policies.Reference(ConfigSchema(), "What belayd's config file may say, generated from the types that read it; `belayd config-schema` prints the\n"+
+	text, err := policies.Reference(config.Schema(), "What belayd's config file may say, generated from the types that read it; `belayd config-schema` prints the\n"+
 		"same as a JSON Schema for editors. Nothing that is secret stands in it: each `…File` names a file of mode 0600 or stricter.\n"+
 		"`deploy/example/belayd.yaml` is a file to begin with.")
 	if err != nil {
 		t.Fatal(err)
 	}
 	page(t, "configuration.md", string(text))
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(ConfigSchema()))
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(config.Schema()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := jsonschema.NewCompiler()
-	if err := c.AddResource(ConfigSchemaID, doc); err != nil {
+	if err := c.AddResource(config.SchemaID, doc); err != nil {
 		t.Fatal(err)
 	}
-	schema, err := c.Compile(ConfigSchemaID)
+	schema, err := c.Compile(config.SchemaID)
 	if err != nil {
 		t.Fatal(err)
 	}

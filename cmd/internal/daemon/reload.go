@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout/events"
 )
@@ -114,7 +115,7 @@ func (d *daemon) settle(ctx context.Context) {
 // written is when the youngest of the files was written.
 func (d *daemon) written() time.Time {
 	s := d.now()
-	files, _ := s.config.policyFiles() // those that there are
+	files, _ := s.config.PolicyFiles() // those that there are
 	files = append(files, d.o.ConfigFile)
 	for name := range s.files {
 		files = append(files, name)
@@ -143,7 +144,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 // blamed is what an error of a reading is about: the policies, when all else is
 // right.
 func (d *daemon) blamed(err error) string {
-	var bad *ProblemsError
+	var bad *config.ProblemsError
 	if errors.As(err, &bad) && len(bad.Problems) > 0 && bad.Problems[0].File != d.o.ConfigFile {
 		return "policies"
 	}
@@ -155,16 +156,16 @@ func (d *daemon) blamed(err error) string {
 // error says why.
 func (d *daemon) reload(ctx context.Context, asked bool) error {
 	before := d.now()
-	c, err := ReadConfig(d.o.ConfigFile)
+	c, err := config.Read(d.o.ConfigFile)
 	if err != nil {
 		return err
 	}
-	c, waiting, err := c.running(before.config)
+	c, waiting, err := c.Running(before.config)
 	if err != nil {
 		return err
 	}
 	next, ps := d.assemble(c, nil)
-	if err := next.faults.err(); err != nil {
+	if err := next.faults.Err(); err != nil {
 		return err
 	}
 	changes := next.keep(before)
@@ -182,9 +183,9 @@ func (d *daemon) reload(ctx context.Context, asked bool) error {
 		d.log.Info("config in force", "outcome", orUnchanged(changes))
 	}
 	if !reflect.DeepEqual(c.Auth, before.config.Auth) {
-		d.log.Info("auth in force", "outcome", c.exposure(d.log))
+		d.log.Info("auth in force", "outcome", c.Exposure(d.log))
 	}
-	if next.policies.sum != before.policies.sum {
+	if next.policies.Sum != before.policies.Sum {
 		d.logPolicies(next.policies, ps)
 	}
 	return nil
@@ -194,14 +195,14 @@ func (d *daemon) reload(ctx context.Context, asked bool) error {
 // changed must read the same twice: somebody may be writing it.
 func (d *daemon) reloadPolicies(ctx context.Context) error {
 	now := d.now()
-	first, _, err := now.config.soundPolicies(now.env)
-	if err == nil && first.sum == now.policies.sum {
+	first, _, err := now.config.SoundPolicies(now.env)
+	if err == nil && first.Sum == now.policies.Sum {
 		return nil
 	}
 	bad := err != nil
 	pause(ctx, steady)
-	read, ps, err := now.config.soundPolicies(now.env)
-	if err != nil || bad || read.sum != first.sum {
+	read, ps, err := now.config.SoundPolicies(now.env)
+	if err != nil || bad || read.Sum != first.Sum {
 		return err // what was good only now is seen whole by the next look
 	}
 	next := *now
@@ -243,12 +244,12 @@ func (d *daemon) judged(what string, err error) {
 }
 
 // missing notes what a start goes without, and says it.
-func (d *daemon) missing(fs faults) {
+func (d *daemon) missing(fs config.Faults) {
 	for _, f := range fs {
-		d.log.Error("missing from the config", "field", f.path, "outcome", f.err.Error())
+		d.log.Error("missing from the config", "field", f.Path, "outcome", f.Err.Error())
 	}
 	d.reloading.mu.Lock()
-	d.reloading.problem = d.blamed(fs.err()) + ": " + fs.err().Error() // as a reload would refuse it, which need not say it again
+	d.reloading.problem = d.blamed(fs.Err()) + ": " + fs.Err().Error() // as a reload would refuse it, which need not say it again
 	d.reloading.mu.Unlock()
 	d.reloading.metrics.judged(false)
 }
@@ -284,8 +285,8 @@ func (d *daemon) forget(ctx context.Context) error {
 	return nil
 }
 
-func (d *daemon) logPolicies(s *policySet, ps policies.Problems) {
-	d.log.Info("policies in force", "policies", strings.Join(slices.Sorted(maps.Keys(s.byName)), ", "))
+func (d *daemon) logPolicies(s *config.PolicySet, ps policies.Problems) {
+	d.log.Info("policies in force", "policies", strings.Join(slices.Sorted(maps.Keys(s.ByName)), ", "))
 	for _, p := range ps.Warnings() {
 		d.log.Warn("policy warning", "outcome", p.String())
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/belayd/belay/cmd/internal/certtest"
 )
 
 // The issuer is away when somebody is given a name: its keys are known already, so
@@ -67,10 +69,10 @@ func TestReloadKeepsIssuerKeys(t *testing.T) {
 func TestReloadAuthority(t *testing.T) {
 	p := newEstate().place(t)
 	dir := t.TempDir()
-	first, second := newAuthority(t), newAuthority(t)
-	first.server(t, dir)
-	writePEM(t, filepath.Join(dir, "first.pem"), "CERTIFICATE", first.cert.Raw)
-	writePEM(t, filepath.Join(dir, "second.pem"), "CERTIFICATE", second.cert.Raw)
+	first, second := certtest.New(t), certtest.New(t)
+	first.Server(t, dir)
+	certtest.WritePEM(t, filepath.Join(dir, "first.pem"), "CERTIFICATE", first.Cert.Raw)
+	certtest.WritePEM(t, filepath.Join(dir, "second.pem"), "CERTIFICATE", second.Cert.Raw)
 	s := at(p, "ann")
 	believing := func(file string) settings {
 		s.people = "  tls: {certFile: '" + dir + "/tls.crt', keyFile: '" + dir + "/tls.key'}\n" +
@@ -79,8 +81,8 @@ func TestReloadAuthority(t *testing.T) {
 	}
 	b := run(t, believing("first.pem"))
 	roots := x509.NewCertPool()
-	roots.AddCert(first.cert)
-	cert, key := first.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "robot"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	roots.AddCert(first.Cert)
+	cert, key := first.Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "robot"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	config := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(4),
 		Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}}
 	open := &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
@@ -118,9 +120,9 @@ func TestReloadAuthority(t *testing.T) {
 // One whose right stays goes on.
 func TestOpenStreamsEnd(t *testing.T) {
 	is, p, dir := newIssuer(t), newEstate().place(t), t.TempDir()
-	authority := newAuthority(t)
-	authority.server(t, dir)
-	writePEM(t, filepath.Join(dir, "clients.pem"), "CERTIFICATE", authority.cert.Raw)
+	authority := certtest.New(t)
+	authority.Server(t, dir)
+	certtest.WritePEM(t, filepath.Join(dir, "clients.pem"), "CERTIFICATE", authority.Cert.Raw)
 	s := at(p, "ann", "bob")
 	with := func(clients string, tokens ...string) settings {
 		s.tokens = tokens
@@ -131,7 +133,7 @@ func TestOpenStreamsEnd(t *testing.T) {
 	}
 	b := run(t, with("{name: robot, commonName: robot, roles: [view]}, ", "ann", "bob"))
 	roots := x509.NewCertPool()
-	roots.AddCert(authority.cert)
+	roots.AddCert(authority.Cert)
 	open := func(bearer string, certs ...tls.Certificate) <-chan struct{} {
 		t.Helper()
 		c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, Certificates: certs}}}
@@ -154,7 +156,7 @@ func TestOpenStreamsEnd(t *testing.T) {
 		}()
 		return ended
 	}
-	cert, key := authority.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "robot"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	cert, key := authority.Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "robot"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	streams := map[string]<-chan struct{}{
 		"a JWT that expires":         open(is.tokenUntil(t, time.Now().Add(3*time.Second-leeway), "eve", "belay")),
 		"a token taken out":          open(tokenOf("bob")),

@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/belayd/belay/cmd/internal/certtest"
+	"github.com/belayd/belay/cmd/internal/config"
 )
 
 // A config that is being written is not read before its writer has let go of it:
@@ -28,7 +31,7 @@ func TestReloadWaitsForWriter(t *testing.T) {
 		}
 		write("old")
 		d := &daemon{log: discard()}
-		d.current.Store(&set{files: map[string]string{file: appearance(file)}})
+		d.current.Store(&set{files: map[string]string{file: config.Fingerprint(file)}})
 		if d.due(t.Context()) {
 			t.Error("nothing changed: got due")
 		}
@@ -67,7 +70,7 @@ func TestSignalWaitsForWriter(t *testing.T) {
 		write(file)
 		write(policy)
 		d := &daemon{log: discard(), o: Options{ConfigFile: file}}
-		d.current.Store(&set{config: &Config{file: file, Policies: []string{policy}}})
+		d.current.Store(&set{config: &config.Config{File: file, Policies: []string{policy}}})
 		time.Sleep(time.Minute)
 		settles := func() time.Duration {
 			began := time.Now()
@@ -109,13 +112,13 @@ func TestReloadWaitsForPolicy(t *testing.T) {
 	write("policies/recs.yaml", swift)
 	write("secret", canary)
 	write("belayd.yaml", settings{router: "http://127.0.0.1:1", pages: "http://127.0.0.1:1", scraped: "http://127.0.0.1:1"}.config())
-	c, err := ReadConfig(filepath.Join(dir, "belayd.yaml"))
+	c, err := config.Read(filepath.Join(dir, "belayd.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := &daemon{log: discard()}
 	s, _ := d.assemble(c, nil)
-	if err := s.faults.err(); err != nil {
+	if err := s.faults.Err(); err != nil {
 		t.Fatal(err)
 	}
 	if d.reloading.metrics, err = newReloadMetrics(prometheus.NewRegistry()); err != nil {
@@ -131,7 +134,7 @@ func TestReloadWaitsForPolicy(t *testing.T) {
 				t.Errorf("while it is written: got %v and another set: %v, want nothing", err, d.now() != s)
 			}
 		}
-		if err := d.reloadPolicies(t.Context()); err != nil || d.now() == s || d.now().policies.sum == s.policies.sum {
+		if err := d.reloadPolicies(t.Context()); err != nil || d.now() == s || d.now().policies.Sum == s.policies.Sum {
 			t.Errorf("when it is whole: got %v and the old set, want the new one", err)
 		}
 	})
@@ -265,8 +268,8 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) { l.do(w, r
 func TestReloadCertificates(t *testing.T) {
 	p := newEstate().place(t)
 	first, second := t.TempDir(), t.TempDir()
-	ca := newAuthority(t)
-	one, two := ca.server(t, first), ca.server(t, second)
+	ca := certtest.New(t)
+	one, two := ca.Server(t, first), ca.Server(t, second)
 	s := at(p, "ann")
 	in := func(dir string) settings {
 		s.people = "  tls: {certFile: '" + dir + "/tls.crt', keyFile: '" + dir + "/tls.key'}\n"

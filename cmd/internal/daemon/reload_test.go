@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/rollout/engine"
 )
 
@@ -262,12 +263,12 @@ func TestReloadNamesRestart(t *testing.T) {
 func TestSetKeeps(t *testing.T) {
 	file := home(t)
 	read := func() *set {
-		c, err := ReadConfig(file)
+		c, err := config.Read(file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		s, _ := (&daemon{log: discard()}).assemble(c, nil)
-		if err := s.faults.err(); err != nil {
+		if err := s.faults.Err(); err != nil {
 			t.Fatal(err)
 		}
 		return s

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/belayd/belay/cmd/internal/certtest"
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/cmd/internal/secret"
 )
 
@@ -47,11 +49,11 @@ func homeOfFiles(t *testing.T) (file string, mentions []secret.Mention) {
 	t.Helper()
 	file = home(t)
 	dir := filepath.Dir(file)
-	newAuthority(t).server(t, dir)
+	certtest.New(t).Server(t, dir)
 	if err := os.WriteFile(file, []byte(everyFile), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := ReadConfig(file)
+	c, err := config.Read(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +89,7 @@ func TestEveryFileIsChecked(t *testing.T) {
 	for _, m := range mentions {
 		named = append(named, m.Field[strings.LastIndexByte(m.Field, '.')+1:])
 	}
-	for _, setting := range fileSettings(reflect.TypeFor[Config](), map[reflect.Type]bool{}) {
+	for _, setting := range fileSettings(reflect.TypeFor[config.Config](), map[reflect.Type]bool{}) {
 		if setting != "stateFile" && !slices.Contains(named, setting) {
 			t.Errorf("the config of this test does not set %s, or the survey does not see it", setting)
 		}
@@ -216,7 +218,7 @@ func TestMistakesShowNoSecret(t *testing.T) {
 			t.Errorf("with %s: the report says no place:\n%s", c.new, report)
 		}
 		for range 2 { // as the log and /readyz show it, and as belay policy check --config does
-			if _, err := ReadConfig(file); err != nil && strings.Contains(err.Error(), hidden) {
+			if _, err := config.Read(file); err != nil && strings.Contains(err.Error(), hidden) {
 				t.Errorf("with %s: what stands there is in the error: %v", c.new, err)
 			}
 		}

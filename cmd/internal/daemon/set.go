@@ -10,6 +10,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/cmd/internal/bulkhead"
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout/api"
@@ -22,9 +23,9 @@ import (
 // force it is never changed: a reload puts another in its place, whole. Whoever
 // does one thing by it takes it once.
 type set struct {
-	config   *Config
+	config   *config.Config
 	env      *policies.Environment
-	policies *policySet
+	policies *config.PolicySet
 
 	sources   map[string]analysis.Source
 	routers   map[string]traffic.Router
@@ -38,13 +39,13 @@ type set struct {
 	// say it; certs are the server's. Each may be nil.
 	sink  *sink
 	auth  api.Authenticator
-	certs *certificates
+	certs *config.Certificates
 
 	// faults are what is wrong with the config, at a start; a reload takes no set that
 	// has any.
-	faults faults
+	faults config.Faults
 	// origins say what each adapter was made of, by section and name.
-	origins map[string]origin
+	origins map[string]config.Origin
 	// files are what the config's file and those that were read for good looked like
 	// before they were read.
 	files map[string]string
@@ -53,41 +54,41 @@ type set struct {
 // assemble builds everything that a config names, and connects to nothing. What
 // cannot be built is among the set's faults, besides those that the config is known
 // to have, and missing; problems are those of the policies, warnings too.
-func (d *daemon) assemble(c *Config, known faults) (*set, policies.Problems) {
-	b := newBuilder(c, d.log)
+func (d *daemon) assemble(c *config.Config, known config.Faults) (*set, policies.Problems) {
+	b := config.NewBuilder(c, d.log)
 	s := &set{config: c, env: c.Environment(), hooks: map[string]http.Handler{}, faults: slices.Clone(known)}
-	s.faults.add(c, c.expand())
-	s.faults.add(c, c.checkFiles())
+	s.faults.Add(c, c.Expand())
+	s.faults.Add(c, c.CheckFiles())
 	s.sources = assembled(s, b, "sources", b.Sources, bulkhead.MissingSource)
 	s.routers = assembled(s, b, "routers", b.Routers, bulkhead.MissingRouter)
 	s.notifiers = assembled(s, b, "notifiers", b.Notifiers, bulkhead.MissingNotifier)
 	s.addTriggers(d)
 	var err error
-	if s.sink, err = d.newSink(c); err != nil || s.faults.at("events") != nil {
+	if s.sink, err = d.newSink(c); err != nil || s.faults.At("events") != nil {
 		s.sink = nil
-		s.faults.add(c, err)
+		s.faults.Add(c, err)
 	}
-	if s.auth, err = c.authenticator(); err != nil {
-		s.faults.add(c, err)
+	if s.auth, err = c.Authenticator(); err != nil {
+		s.faults.Add(c, err)
 	}
-	if shut, _ := s.faults.doors(); shut {
+	if shut, _ := s.faults.Doors(); shut {
 		s.auth = locked{}
 	}
 	// Certificates that cannot be read lock nobody out for longer than that lasts.
-	if s.certs, err = c.newCertificates(d.log); err != nil {
-		s.faults.add(c, err)
+	if s.certs, err = c.NewCertificates(d.log); err != nil {
+		s.faults.Add(c, err)
 	}
-	s.origins, s.files = b.origins, b.files
+	s.origins, s.files = b.Origins, b.Files
 	for name := range c.Metrics {
-		if s.faults.at("metrics."+name) != nil {
+		if s.faults.At("metrics."+name) != nil {
 			delete(c.Metrics, name)
 		}
 	}
 	var ps policies.Problems
-	s.policies, ps, err = c.readPolicies(s.env)
-	s.faults.add(c, err)
+	s.policies, ps, err = c.ReadPolicies(s.env)
+	s.faults.Add(c, err)
 	for _, p := range ps.Errors() {
-		s.faults = append(s.faults, fault{"policies", &ProblemsError{Problems: policies.Problems{p}}})
+		s.faults = append(s.faults, config.Fault{Path: "policies", Err: &config.ProblemsError{Problems: policies.Problems{p}}})
 	}
 	d.points.around(s)
 	s.contain(d.bulkhead)
@@ -98,14 +99,14 @@ func (d *daemon) assemble(c *Config, known faults) (*set, policies.Problems) {
 // assembled are the adapters of a section, and what stands in the place of those
 // that cannot be made.
 func assembled[A any](
-	s *set, b *builder, section string, build func() (map[string]A, error), missing func(error) A,
+	s *set, b *config.Builder, section string, build func() (map[string]A, error), missing func(error) A,
 ) map[string]A {
 	out, err := build()
-	s.faults.add(s.config, err)
-	for _, name := range s.config.names(section) {
-		if why := s.faults.at(section + "." + name); why != nil {
+	s.faults.Add(s.config, err)
+	for _, name := range s.config.Names(section) {
+		if why := s.faults.At(section + "." + name); why != nil {
 			out[name] = missing(why)
-			delete(b.origins, section+"."+name)
+			delete(b.Origins, section+"."+name)
 		}
 	}
 	return out
@@ -128,8 +129,8 @@ func (s *set) contain(b *bulkhead.Bulkhead) {
 func (s *set) findHooks() {
 	clear(s.hooks)
 	for name, n := range s.notifiers {
-		if h, ok := bulkhead.As[http.Handler](n); ok && s.config.Notifiers[name].hook() != "" {
-			s.hooks[s.config.Notifiers[name].hook()] = h
+		if h, ok := bulkhead.As[http.Handler](n); ok && s.config.Notifiers[name].Hook() != "" {
+			s.hooks[s.config.Notifiers[name].Hook()] = h
 		}
 	}
 }
@@ -154,20 +155,20 @@ func (s *set) keep(before *set) []string {
 	if differ(c.Auth, old.Auth) || differ(c.People, old.People) {
 		note(true, "auth or people")
 		s.shareKeys(before)
-	} else if shut, _ := before.faults.doors(); !shut {
+	} else if shut, _ := before.faults.Doors(); !shut {
 		s.auth = before.auth
 	}
-	if s.certs.sameFiles(before.certs) {
+	if s.certs.SameFiles(before.certs) {
 		s.certs = before.certs
 	}
 	used := make([]bool, len(old.Triggers))
 	for i, t := range c.Triggers {
-		j := slices.IndexFunc(old.Triggers, func(o TriggerConfig) bool { return !differ(o, t) })
+		j := slices.IndexFunc(old.Triggers, func(o config.TriggerConfig) bool { return !differ(o, t) })
 		if j >= 0 && !used[j] {
 			s.triggers[i], used[j] = before.triggers[j], true
 		}
 	}
-	note(!slices.EqualFunc(c.Triggers, old.Triggers, func(a, b TriggerConfig) bool { return !differ(a, b) }), "triggers")
+	note(!slices.EqualFunc(c.Triggers, old.Triggers, func(a, b config.TriggerConfig) bool { return !differ(a, b) }), "triggers")
 	if !differ(c.Events, old.Events) && c.ExternalURL == old.ExternalURL && before.sink != nil {
 		s.sink = before.sink
 	} else {
@@ -212,7 +213,7 @@ func (s *set) strangers(before *set) []engine.AdapterName {
 	for section, kind := range map[string]engine.AdapterKind{"sources": engine.KindSource, "routers": engine.KindRouter, "notifiers": engine.KindNotifier} {
 		for key, o := range s.origins {
 			old, ok := before.origins[key]
-			if name, in := strings.CutPrefix(key, section+"."); in && ok && old.kind != o.kind {
+			if name, in := strings.CutPrefix(key, section+"."); in && ok && old.Kind != o.Kind {
 				out = append(out, engine.AdapterName{Kind: kind, Name: name})
 			}
 		}
@@ -224,7 +225,7 @@ func (s *set) strangers(before *set) []engine.AdapterName {
 func (s *set) adapters(b *bulkhead.Bulkhead) engine.Adapters {
 	a := engine.Adapters{Routers: s.routers, Sources: s.sources, Notifiers: s.notifiers, Inboxes: map[string]notifier.Inbox{},
 		ExternalURL: s.config.ExternalURL, Retention: s.config.Retention, Queue: s.config.Queue}
-	_, unknown := s.faults.doors()
+	_, unknown := s.faults.Doors()
 	for name, n := range s.notifiers {
 		if in, ok := bulkhead.As[notifier.Inbox](n); ok && !unknown {
 			a.Inboxes[name] = b.Inbox(name, in)
@@ -237,7 +238,7 @@ func (s *set) adapters(b *bulkhead.Bulkhead) engine.Adapters {
 func (s *set) looks() map[string]string {
 	now := map[string]string{}
 	for name := range s.files {
-		now[name] = appearance(name)
+		now[name] = config.Fingerprint(name)
 	}
 	return now
 }
@@ -272,7 +273,7 @@ func (s *set) tasks(d *daemon) []task {
 func runners[A any](kind string, as map[string]A) []task {
 	var out []task
 	for _, name := range slices.Sorted(maps.Keys(as)) {
-		if r, ok := bulkhead.As[runner](as[name]); ok {
+		if r, ok := bulkhead.As[config.Runner](as[name]); ok {
 			out = append(out, task{name: kind + " " + name, of: r, run: r.Run})
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/cmd/internal/notary"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/audit"
@@ -36,14 +37,14 @@ type sink struct {
 }
 
 // newSink checks what publishes lifecycle events; nil when nothing does.
-func (d *daemon) newSink(c *Config) (*sink, error) {
+func (d *daemon) newSink(c *config.Config) (*sink, error) {
 	if c.Events == nil || c.Events.NATS == nil {
 		return nil, nil //nolint:nilnil // no events is a configuration, not an error
 	}
 	n := c.Events.NATS
 	s := &sink{registry: d.registry, config: func() events.Config {
 		return events.Config{
-			Sink: eventsSink, URL: n.URL, Options: natsOptions(c, n.NATSConfig), SubjectPrefix: n.SubjectPrefix, Source: c.ExternalURL,
+			Sink: eventsSink, URL: n.URL, Options: config.NATSOptions(c, n.NATSConfig), SubjectPrefix: n.SubjectPrefix, Source: c.ExternalURL,
 			Rollouts: d.engine, Store: d.store, Log: d.log,
 		}
 	}}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/belayd/belay/cmd/internal/bulkhead"
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/trigger"
 )
@@ -13,7 +14,7 @@ import (
 // start makes a release that an event asked for a durable rollout. The same
 // source and key are the same rollout, whatever has become of the policy since.
 func (d *daemon) start(ctx context.Context, r rollout.Release, source, key string) (string, error) {
-	r.OnBehalfOf = d.now().config.canonical(r.OnBehalfOf)
+	r.OnBehalfOf = d.now().config.Canonical(r.OnBehalfOf)
 	id := rollout.NewID(source, key)
 	_, _, err := d.engine.Release(ctx, id, r, func(ctx context.Context) (*rollout.Plan, error) {
 		plan, err := d.catalog.Plan(ctx, id, r)
@@ -28,15 +29,15 @@ func (d *daemon) start(ctx context.Context, r rollout.Release, source, key strin
 // addTriggers makes what starts rollouts, and connects to nothing. Of the config
 // only the triggers remain that could be made.
 func (s *set) addTriggers(d *daemon) {
-	var kept []TriggerConfig
+	var kept []config.TriggerConfig
 	for i, tc := range s.config.Triggers {
 		field := fmt.Sprintf("triggers[%d]", i)
-		if s.faults.at(field) != nil {
+		if s.faults.At(field) != nil {
 			continue
 		}
 		t, err := d.natsTrigger(s.config, tc)
 		if err != nil {
-			s.faults.add(s.config, fmt.Errorf("%s: %w", field, err))
+			s.faults.Add(s.config, fmt.Errorf("%s: %w", field, err))
 			continue
 		}
 		s.triggers, kept = append(s.triggers, t), append(kept, tc)
@@ -45,7 +46,7 @@ func (s *set) addTriggers(d *daemon) {
 }
 
 // natsTrigger makes one JetStream consumer.
-func (d *daemon) natsTrigger(all *Config, c TriggerConfig) (*trigger.Trigger, error) {
+func (d *daemon) natsTrigger(all *config.Config, c config.TriggerConfig) (*trigger.Trigger, error) {
 	var fields trigger.Map
 	for name, path := range c.Map {
 		at, ok := map[string]*string{"policy": &fields.Policy, "candidate": &fields.Candidate, "version": &fields.Version, "requestedBy": &fields.RequestedBy,
@@ -59,7 +60,7 @@ func (d *daemon) natsTrigger(all *Config, c TriggerConfig) (*trigger.Trigger, er
 		return bulkhead.Core(func() (string, error) { return d.start(ctx, r, source, key) })
 	}
 	return trigger.New(trigger.Config{
-		Name: c.name(), URL: c.NATS.URL, Options: natsOptions(all, c.NATS.NATSConfig), Stream: c.NATS.Stream, Subjects: append([]string{c.NATS.Subject}, c.NATS.Subjects...), Durable: c.NATS.Durable,
+		Name: c.RecordName(), URL: c.NATS.URL, Options: config.NATSOptions(all, c.NATS.NATSConfig), Stream: c.NATS.Stream, Subjects: append([]string{c.NATS.Subject}, c.NATS.Subjects...), Durable: c.NATS.Durable,
 		Map: fields, Deliver: trigger.Deliver(c.NATS.Deliver), MaxAge: c.NATS.MaxAge, Refused: d.refusals.Refused, Start: start, Store: d.store, Log: d.log,
 	})
 }

@@ -36,7 +36,7 @@ func (d *daemon) testNotifiers(ctx context.Context, by rollout.Person) []api.Not
 				return
 			}
 			d.engine.PageTaken(name)
-			out[i] = api.NotifierTest{Name: name, OK: true, Look: now.config.Notifiers[name].look(), Ends: ends}
+			out[i] = api.NotifierTest{Name: name, OK: true, Look: now.config.Notifiers[name].TestShows(), Ends: ends}
 		})
 	}
 	wg.Wait()
@@ -125,8 +125,8 @@ func (d *daemon) idleEndpoints(ctx context.Context) ([]drift.Endpoint, error) {
 	if len(busy) == 0 {
 		return nil, nil
 	}
-	for _, name := range slices.Sorted(maps.Keys(now.policies.byName)) {
-		p := now.policies.byName[name].Document
+	for _, name := range slices.Sorted(maps.Keys(now.policies.ByName)) {
+		p := now.policies.ByName[name].Document
 		ref := rollout.EndpointRef{Router: p.Spec.Endpoint.Router, Name: p.Spec.Endpoint.Name}
 		if busy[ref] {
 			continue

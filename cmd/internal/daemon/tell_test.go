@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/cmd/internal/refusals"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/webhook"
@@ -55,7 +56,7 @@ func TestTell(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := &daemon{engine: e, log: slog.New(slog.DiscardHandler)}
-	d.current.Store(&set{config: &Config{Tell: []string{"hook"}, Notifiers: map[string]NotifierConfig{"hook": {Webhook: &WebhookNotifier{}}}}, notifiers: outlets})
+	d.current.Store(&set{config: &config.Config{Tell: []string{"hook"}, Notifiers: map[string]config.NotifierConfig{"hook": {Webhook: &config.WebhookNotifier{}}}}, notifiers: outlets})
 	tests := d.testNotifiers(t.Context(), rollout.Person{ID: "ann"})
 	if len(tests) != 2 || tests[0].Name != "away" || tests[0].OK || tests[0].Error == "" || !tests[1].OK {
 		t.Fatalf("tests: got %+v, want away to fail and hook to be reached", tests)

@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"errors"
@@ -154,8 +154,8 @@ func isNATSAddress(list string) bool {
 	})
 }
 
-// exposure says who may reach the API, for the log.
-func (c *Config) exposure(log *slog.Logger) string {
+// Exposure says who may reach the API, for the log.
+func (c *Config) Exposure(log *slog.Logger) string {
 	if c.Auth.open() {
 		return "no auth is configured: loopback only, everybody is local"
 	}
@@ -174,9 +174,9 @@ func (c *Config) exposure(log *slog.Logger) string {
 	return "auth is configured: " + strings.Join(kinds, ", ")
 }
 
-// authenticator tells who asks; nil when no auth is configured. A bearer token
+// Authenticator tells who asks; nil when no auth is configured. A bearer token
 // that is a JWT is the issuer's; every other one is looked for among the tokens.
-func (c *Config) authenticator() (api.Authenticator, error) {
+func (c *Config) Authenticator() (api.Authenticator, error) {
 	if c.Auth.open() {
 		return nil, nil //nolint:nilnil // no authenticator is a configuration, not an error
 	}

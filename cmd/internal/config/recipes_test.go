@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"encoding/json"
@@ -130,7 +130,7 @@ func TestRecipes(t *testing.T) {
 			}
 			h, v := c.Source.HTTPJSON, newVendor(t, family)
 			cl := &http.Client{Transport: v}
-			if err := (&builder{}).sign("source", cl, h.AWS); err != nil {
+			if err := (&Builder{}).sign("source", cl, h.AWS); err != nil {
 				t.Fatal(err)
 			}
 			s, err := httpjson.New(httpjson.Config{URL: h.URL, Body: h.Body, Query: h.Query, Client: cl, Lag: h.Lag, Step: h.Step, Partial: h.Partial})

@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"crypto/sha256"
@@ -14,11 +14,11 @@ import (
 	"github.com/belayd/belay/policies"
 )
 
-// A policySet is the policies of one moment, by name.
-type policySet struct {
-	byName map[string]*policies.Policy
-	files  map[string]string
-	sum    [sha256.Size]byte
+// A PolicySet is the policies of one moment, by name.
+type PolicySet struct {
+	ByName map[string]*policies.Policy
+	Files  map[string]string
+	Sum    [sha256.Size]byte
 }
 
 // Environment is what policies may name.
@@ -36,11 +36,11 @@ func (c *Config) Environment() *policies.Environment {
 	return e
 }
 
-// readPolicies parses every policy file. The set has those that are sound; the
+// ReadPolicies parses every policy file. The set has those that are sound; the
 // problems of all are returned, and what is wrong besides.
-func (c *Config) readPolicies(env *policies.Environment) (*policySet, policies.Problems, error) {
-	files, err := c.policyFiles()
-	set := &policySet{byName: map[string]*policies.Policy{}, files: map[string]string{}}
+func (c *Config) ReadPolicies(env *policies.Environment) (*PolicySet, policies.Problems, error) {
+	files, err := c.PolicyFiles()
+	set := &PolicySet{ByName: map[string]*policies.Policy{}, Files: map[string]string{}}
 	var all policies.Problems
 	errs := []error{err}
 	own := c.own()
@@ -54,38 +54,38 @@ func (c *Config) readPolicies(env *policies.Environment) (*policySet, policies.P
 			continue
 		}
 		name := p.Document.Metadata.Name
-		if other, twice := set.files[name]; twice {
+		if other, twice := set.Files[name]; twice {
 			errs = append(errs, fmt.Errorf("policies: %q stands in %s and in %s; names must differ", name, other, f))
-			delete(set.byName, name) // which of them is meant is not known
+			delete(set.ByName, name) // which of them is meant is not known
 			continue
 		}
-		set.byName[name], set.files[name] = p, f
+		set.ByName[name], set.Files[name] = p, f
 	}
 	h := sha256.New()
-	for _, name := range sortedKeys(set.byName) {
-		fmt.Fprintf(h, "%s %s\n", name, set.byName[name].Hash())
+	for _, name := range sortedKeys(set.ByName) {
+		fmt.Fprintf(h, "%s %s\n", name, set.ByName[name].Hash())
 	}
-	set.sum = [sha256.Size]byte(h.Sum(nil))
+	set.Sum = [sha256.Size]byte(h.Sum(nil))
 	return set, all, errors.Join(errs...)
 }
 
-// soundPolicies are the policies where none has an error.
-func (c *Config) soundPolicies(env *policies.Environment) (*policySet, policies.Problems, error) {
-	read, ps, err := c.readPolicies(env)
+// SoundPolicies are the policies where none has an error.
+func (c *Config) SoundPolicies(env *policies.Environment) (*PolicySet, policies.Problems, error) {
+	read, ps, err := c.ReadPolicies(env)
 	if err == nil && ps.HasErrors() {
 		err = &ProblemsError{Problems: ps.Errors()}
 	}
 	return read, ps, err
 }
 
-// policyFiles expands the policies' patterns. One without a match is an error, so
+// PolicyFiles expands the policies' patterns. One without a match is an error, so
 // that a typing mistake does not empty the set; the files of the others are
 // returned.
-func (c *Config) policyFiles() ([]string, error) {
+func (c *Config) PolicyFiles() ([]string, error) {
 	var files []string
 	var errs []error
 	for _, pattern := range c.Policies {
-		found, err := filepath.Glob(c.path(pattern))
+		found, err := filepath.Glob(c.Path(pattern))
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("policies: %q: %w", pattern, err))

@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"crypto/tls"
@@ -23,9 +23,9 @@ type NotifierConfig struct {
 	Webhook      *WebhookNotifier      `yaml:"webhook" oneof:"notifier" doc:"Signed CloudEvents over HTTP."`
 }
 
-// hook is the path at which the notifier hears answers over HTTP; "" when it
+// Hook is the path at which the notifier hears answers over HTTP; "" when it
 // hears none there.
-func (c NotifierConfig) hook() string {
+func (c NotifierConfig) Hook() string {
 	if c.Slack != nil && c.Slack.SigningSecretFile != "" {
 		return "/hooks/slack"
 	}
@@ -46,8 +46,8 @@ func (c NotifierConfig) roles() []string {
 	return nil
 }
 
-// look says where somebody who sent a test looks for it.
-func (c NotifierConfig) look() string {
+// TestShows says where somebody who sent a test looks for it.
+func (c NotifierConfig) TestShows() string {
 	switch {
 	case c.Slack != nil && c.Slack.PageMention == "":
 		return "a message [Test] in the channel of pages; it mentions nobody, as a page does: set pageMention to call people"
@@ -128,7 +128,7 @@ var notifiers = []adapter[NotifierConfig, notifier.Notifier]{
 	{"webhook", func(c NotifierConfig) bool { return c.Webhook != nil }, buildWebhookNotifier},
 }
 
-func buildSlack(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
+func buildSlack(b *Builder, field string, c NotifierConfig) (notifier.Notifier, error) {
 	s := c.Slack
 	bot, err := b.secret(field+".botTokenFile", s.BotTokenFile)
 	if err != nil {
@@ -152,7 +152,7 @@ func buildSlack(b *builder, field string, c NotifierConfig) (notifier.Notifier, 
 		Channels: s.Channels, PageMention: s.PageMention, Server: server, NoCharts: s.NoCharts, Templates: s.Templates, Client: cl, Log: b.log})
 }
 
-func buildPagerDuty(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
+func buildPagerDuty(b *Builder, field string, c NotifierConfig) (notifier.Notifier, error) {
 	key, err := b.secret(field+".routingKeyFile", c.PagerDuty.RoutingKeyFile)
 	if err != nil {
 		return nil, err
@@ -169,7 +169,7 @@ func buildPagerDuty(b *builder, field string, c NotifierConfig) (notifier.Notifi
 		Templates: c.PagerDuty.Templates, Client: cl, Log: b.log})
 }
 
-func buildAlertmanager(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
+func buildAlertmanager(b *Builder, field string, c NotifierConfig) (notifier.Notifier, error) {
 	cl, err := b.client(field+".http", c.Alertmanager.HTTP)
 	if err != nil {
 		return nil, err
@@ -177,7 +177,7 @@ func buildAlertmanager(b *builder, field string, c NotifierConfig) (notifier.Not
 	return alertmanager.New(alertmanager.Config{URL: c.Alertmanager.URL, Lasts: c.Alertmanager.Lasts, Templates: c.Alertmanager.Templates, Client: cl, Log: b.log})
 }
 
-func buildEmail(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
+func buildEmail(b *Builder, field string, c NotifierConfig) (notifier.Notifier, error) {
 	e := c.Email
 	password, err := b.optional(field+".passwordFile", e.PasswordFile)
 	if err != nil {
@@ -195,7 +195,7 @@ func buildEmail(b *builder, field string, c NotifierConfig) (notifier.Notifier, 
 	return email.New(out)
 }
 
-func buildWebhookNotifier(b *builder, field string, c NotifierConfig) (notifier.Notifier, error) {
+func buildWebhookNotifier(b *Builder, field string, c NotifierConfig) (notifier.Notifier, error) {
 	secret, err := b.secret(field+".secretFile", c.Webhook.SecretFile)
 	if err != nil {
 		return nil, err
@@ -208,6 +208,6 @@ func buildWebhookNotifier(b *builder, field string, c NotifierConfig) (notifier.
 }
 
 // Notifiers makes the notifiers.
-func (b *builder) Notifiers() (map[string]notifier.Notifier, error) {
+func (b *Builder) Notifiers() (map[string]notifier.Notifier, error) {
 	return build(b, "notifiers", notifiers, b.config.Notifiers)
 }

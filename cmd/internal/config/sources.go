@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"cmp"
@@ -108,7 +108,7 @@ var sources = []adapter[SourceConfig, analysis.Source]{
 	{"httpjson", func(c SourceConfig) bool { return c.HTTPJSON != nil }, buildHTTPJSON},
 }
 
-func buildPrometheus(b *builder, field string, c SourceConfig) (analysis.Source, error) {
+func buildPrometheus(b *Builder, field string, c SourceConfig) (analysis.Source, error) {
 	p := c.Prometheus
 	if strings.Contains(strings.TrimRight(p.URL, "/")+"/", "/api/v1/") {
 		return nil, errors.New("url: ends in /api/v1, which is added to it; write the address before that")
@@ -130,7 +130,7 @@ func buildPrometheus(b *builder, field string, c SourceConfig) (analysis.Source,
 	return prometheus.New(prometheus.Config{URL: p.URL, Client: cl, Timeout: p.Timeout, ScrapeInterval: p.ScrapeInterval, Lag: p.Lag, Get: p.Method == "GET", MetricsQL: p.Dialect == policies.DialectMetricsQL})
 }
 
-func buildScrape(b *builder, field string, c SourceConfig) (analysis.Source, error) {
+func buildScrape(b *Builder, field string, c SourceConfig) (analysis.Source, error) {
 	cl, err := b.client(field+".http", c.Scrape.HTTP)
 	if err != nil {
 		return nil, err
@@ -138,7 +138,7 @@ func buildScrape(b *builder, field string, c SourceConfig) (analysis.Source, err
 	return scrape.New(scrape.Config{Targets: c.Scrape.Targets, Timeout: c.Scrape.Timeout, Client: cl})
 }
 
-func buildLogAnalytics(b *builder, field string, c SourceConfig) (analysis.Source, error) {
+func buildLogAnalytics(b *Builder, field string, c SourceConfig) (analysis.Source, error) {
 	l := c.LogAnalytics
 	cl, err := b.client(field+".http", l.HTTP)
 	if err != nil {
@@ -151,7 +151,7 @@ func buildLogAnalytics(b *builder, field string, c SourceConfig) (analysis.Sourc
 	return loganalytics.New(loganalytics.Config{Workspace: l.Workspace, Credential: credential, Client: cl, Endpoint: cmp.Or(l.Endpoint, l.where().logs), Audience: cmp.Or(l.Audience, l.where().logs), Lag: l.Lag})
 }
 
-func buildAzureMonitor(b *builder, field string, c SourceConfig) (analysis.Source, error) {
+func buildAzureMonitor(b *Builder, field string, c SourceConfig) (analysis.Source, error) {
 	a := c.AzureMonitor
 	cl, err := b.client(field+".http", a.HTTP)
 	if err != nil {
@@ -196,7 +196,7 @@ func (c *Config) azurePlace(name string, i int) (string, error) {
 	return found, nil
 }
 
-func buildHTTPJSON(b *builder, field string, c SourceConfig) (analysis.Source, error) {
+func buildHTTPJSON(b *Builder, field string, c SourceConfig) (analysis.Source, error) {
 	h := c.HTTPJSON
 	cl, err := b.config.guarded(field+".http", h.HTTP, isLoopbackURL(h.URL))
 	if err != nil {
@@ -209,7 +209,7 @@ func buildHTTPJSON(b *builder, field string, c SourceConfig) (analysis.Source, e
 }
 
 // sign makes the client sign what it sends, where the source says so.
-func (b *builder) sign(field string, cl *http.Client, l *aws.Login) error {
+func (b *Builder) sign(field string, cl *http.Client, l *aws.Login) error {
 	if l == nil {
 		return nil
 	}
@@ -219,13 +219,13 @@ func (b *builder) sign(field string, cl *http.Client, l *aws.Login) error {
 		if _, err := b.config.secret(field+".aws.credentialsFile", login.CredentialsFile); err != nil {
 			return err
 		}
-		login.CredentialsFile = b.config.path(login.CredentialsFile)
+		login.CredentialsFile = b.config.Path(login.CredentialsFile)
 	}
 	cl.Transport = aws.Sign(cl.Transport, login)
 	return nil
 }
 
 // Sources makes the sources of metrics.
-func (b *builder) Sources() (map[string]analysis.Source, error) {
+func (b *Builder) Sources() (map[string]analysis.Source, error) {
 	return build(b, "sources", sources, b.config.Sources)
 }

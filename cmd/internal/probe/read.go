@@ -1,4 +1,4 @@
-package daemon
+package probe
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"cmp"
@@ -54,7 +54,7 @@ func (c azureCloud) prometheus() string {
 }
 
 // azure makes the credential of one adapter. It asks nobody yet.
-func (b *builder) azure(field string, l AzureLogin) (azcore.TokenCredential, error) {
+func (b *Builder) azure(field string, l AzureLogin) (azcore.TokenCredential, error) {
 	var credential azcore.TokenCredential
 	var err error
 	at := policy.ClientOptions{}
@@ -77,7 +77,7 @@ func (b *builder) azure(field string, l AzureLogin) (azcore.TokenCredential, err
 		if _, err := b.config.secret(field+".tokenFile", l.TokenFile); err != nil {
 			return nil, err
 		}
-		return &tokenFile{path: b.config.path(l.TokenFile)}, nil
+		return &tokenFile{path: b.config.Path(l.TokenFile)}, nil
 	default:
 		credential, err = azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: at})
 	}

@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"slices"
@@ -29,9 +29,9 @@ func (c *Config) person(who string) rollout.Person {
 	return rollout.Person{ID: who}
 }
 
-// heard is whom a notifier vouches for and what they may do: what everybody there
+// Heard is whom a notifier vouches for and what they may do: what everybody there
 // may, and where people knows them, what their entry and their credentials give.
-func (c *Config) heard(notifier, who string) rollout.Actor {
+func (c *Config) Heard(notifier, who string) rollout.Actor {
 	a := rollout.Actor{Person: c.person(who), Names: c.namesOf(who)}
 	if roles := c.Notifiers[notifier].roles(); len(roles) > 0 {
 		a.Grants = append(a.Grants, grant(roles, nil))
@@ -90,10 +90,10 @@ func (c *Config) namesOf(who string) []string {
 	return nil
 }
 
-// canonical is the id of whom people know by this name, in whichever way it was
+// Canonical is the id of whom people know by this name, in whichever way it was
 // written: "U2", "slack:T1/U2", an OIDC subject, a token's name, with blanks around
 // it. A name that no entry of people claims is itself.
-func (c *Config) canonical(who string) string {
+func (c *Config) Canonical(who string) string {
 	if who = strings.TrimSpace(who); who == "" {
 		return ""
 	}

@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"context"
@@ -28,32 +28,32 @@ import (
 type adapter[C, A any] struct {
 	kind  string
 	is    func(C) bool
-	build func(b *builder, field string, c C) (A, error)
+	build func(b *Builder, field string, c C) (A, error)
 }
 
-// A builder makes adapters of a configuration and hands them what they share.
-type builder struct {
+// A Builder makes adapters of a configuration and hands them what they share.
+type Builder struct {
 	config *Config
 	log    *slog.Logger
 
-	// origins say what each adapter was made of, by section and name; files are what
+	// Origins say what each adapter was made of, by section and name; files are what
 	// the files that were read for good looked like before.
-	origins map[string]origin
-	files   map[string]string
+	Origins map[string]Origin
+	Files   map[string]string
 	// read are the secrets and files of the adapter that is being made, by field.
 	read map[string]string
 }
 
-func newBuilder(c *Config, log *slog.Logger) *builder {
-	return &builder{config: c, log: log, origins: map[string]origin{}, files: map[string]string{c.file: c.look}}
+func NewBuilder(c *Config, log *slog.Logger) *Builder {
+	return &Builder{config: c, log: log, Origins: map[string]Origin{}, Files: map[string]string{c.File: c.look}}
 }
 
-func (b *builder) client(field string, raw policies.Raw) (*http.Client, error) {
+func (b *Builder) client(field string, raw policies.Raw) (*http.Client, error) {
 	return b.config.client(field, raw)
 }
 
 // secret reads a secret for good: what is made of it is made anew when it changes.
-func (b *builder) secret(field, ref string) (secret.Value, error) {
+func (b *Builder) secret(field, ref string) (secret.Value, error) {
 	if ref != "" && !secret.IsEnv(ref) {
 		b.look(ref)
 	}
@@ -65,20 +65,20 @@ func (b *builder) secret(field, ref string) (secret.Value, error) {
 }
 
 // roots reads certificates for good.
-func (b *builder) roots(field, file string) (*x509.CertPool, error) {
+func (b *Builder) roots(field, file string) (*x509.CertPool, error) {
 	b.read[field] = b.look(file)
 	return b.config.roots(field, file)
 }
 
 // look notes what a file looks like, before it is read.
-func (b *builder) look(file string) string {
-	name := b.config.path(file)
-	b.files[name] = appearance(name)
-	return b.files[name]
+func (b *Builder) look(file string) string {
+	name := b.config.Path(file)
+	b.Files[name] = Fingerprint(name)
+	return b.Files[name]
 }
 
 // optional is a secret that may be missing.
-func (b *builder) optional(field, ref string) (secret.Value, error) {
+func (b *Builder) optional(field, ref string) (secret.Value, error) {
 	if ref == "" {
 		return "", nil
 	}
@@ -87,7 +87,7 @@ func (b *builder) optional(field, ref string) (secret.Value, error) {
 
 // prober builds what sends sample requests: with the credentials that may ask
 // for predictions, and without any.
-func (b *builder) prober(field string, c ProbeConfig, loopback bool) (traffic.Prober, error) {
+func (b *Builder) prober(field string, c ProbeConfig, loopback bool) (traffic.Prober, error) {
 	anonymous, err := b.config.guarded(field, "", loopback)
 	if err != nil {
 		return traffic.Prober{}, err
@@ -119,13 +119,13 @@ func (b *bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return b.next.RoundTrip(r)
 }
 
-// runner is an adapter with work of its own between calls.
-type runner interface {
+// Runner is an adapter with work of its own between calls.
+type Runner interface {
 	Run(ctx context.Context) error
 }
 
 // build makes the adapters of one kind by their rows; all that fails is said.
-func build[C, A any](b *builder, section string, table []adapter[C, A], configs map[string]C) (map[string]A, error) {
+func build[C, A any](b *Builder, section string, table []adapter[C, A], configs map[string]C) (map[string]A, error) {
 	out := map[string]A{}
 	var errs []error
 	for _, name := range sortedKeys(configs) {
@@ -146,7 +146,7 @@ func build[C, A any](b *builder, section string, table []adapter[C, A], configs 
 			continue
 		}
 		out[name] = a
-		b.origins[section+"."+name] = origin{kind: table[i].kind, config: c, read: b.read}
+		b.Origins[section+"."+name] = Origin{Kind: table[i].kind, config: c, read: b.read}
 	}
 	return out, errors.Join(errs...)
 }
@@ -166,18 +166,18 @@ func kinds[C, A any](table []adapter[C, A], configs map[string]C) map[string]str
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// An origin is what an adapter was made of: two of equal origin are the same, so
+// An Origin is what an adapter was made of: two of equal origin are the same, so
 // that the older one can stay, with its connections and what it remembers. read is
 // what was read for good, by field; of secrets only the SHA-256 is kept.
-type origin struct {
-	kind   string
+type Origin struct {
+	Kind   string
 	config any
 	read   map[string]string
 }
 
-// appearance tells one content of a file from another, and a readable file from
+// Fingerprint tells one content of a file from another, and a readable file from
 // one that is not. Nothing of the content can be told from it.
-func appearance(name string) string {
+func Fingerprint(name string) string {
 	f, err := folder.Open(name)
 	if err != nil {
 		return err.Error()
@@ -194,8 +194,8 @@ func appearance(name string) string {
 	return fmt.Sprintf("%04o %x", info.Mode().Perm(), h.Sum(nil))
 }
 
-// names are the names of the adapters of a section, in order.
-func (c *Config) names(section string) []string {
+// Names are the names of the adapters of a section, in order.
+func (c *Config) Names(section string) []string {
 	switch section {
 	case "sources":
 		return sortedKeys(c.Sources)

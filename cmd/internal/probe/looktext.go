@@ -1,4 +1,4 @@
-package daemon
+package probe
 
 import (
 	"fmt"
@@ -22,9 +22,9 @@ type lagging interface {
 	Behind(m analysis.Metric) time.Duration
 }
 
-// metric is a sight as the API shows it. failed is why the source as a whole told
+// metric is a target as the API shows it. failed is why the source as a whole told
 // nothing; "" when it did.
-func (l *looker) metric(s *sight, now time.Time, failed string) api.MetricLook {
+func (l *SourceProbe) metric(s *probeTarget, now time.Time, failed string) api.MetricLook {
 	m := api.MetricLook{Policy: s.policy, Metric: s.metric.Name, Kind: s.metric.Kind(), Endpoint: s.serving.ref, Guardrails: []api.GuardrailLook{}}
 	r := s.reading
 	switch {
@@ -33,10 +33,10 @@ func (l *looker) metric(s *sight, now time.Time, failed string) api.MetricLook {
 	case failed != "":
 		m.Stable, m.Error = &api.DeploymentLook{Name: s.serving.Stable}, failed
 	default:
-		if i, ok := bulkhead.As[interval](l.sources[s.metric.Source]); ok {
+		if i, ok := bulkhead.As[interval](l.Sources[s.metric.Source]); ok {
 			m.ScrapeInterval = shortDuration(i.ScrapeInterval(s.metric))
 		}
-		if i, ok := bulkhead.As[lagging](l.sources[s.metric.Source]); ok {
+		if i, ok := bulkhead.As[lagging](l.Sources[s.metric.Source]); ok {
 			m.UsuallyBehind = shortDuration(i.Behind(s.metric).Round(time.Second))
 		}
 		m.Stable = deployment(s.serving.Stable, r, r.Stable)
@@ -84,7 +84,7 @@ func deployment(name string, r analysis.Reading, x analysis.Sample) *api.Deploym
 
 // judgeable says whether a guardrail could be judged on what was told of stable,
 // and why.
-func judgeable(g *analysis.Guardrail, s *sight) (bool, string) {
+func judgeable(g *analysis.Guardrail, s *probeTarget) (bool, string) {
 	r, stable := s.reading, s.serving.Stable
 	kind := s.metric.Kind()
 	span := shortDuration(r.To.Sub(r.From).Round(time.Second))

@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"fmt"
@@ -71,7 +71,7 @@ var routers = []adapter[RouterConfig, traffic.Router]{
 	{"webhook", func(c RouterConfig) bool { return c.Webhook != nil }, buildWebhookRouter},
 }
 
-func buildAzureML(b *builder, field string, c RouterConfig) (traffic.Router, error) {
+func buildAzureML(b *Builder, field string, c RouterConfig) (traffic.Router, error) {
 	a := c.AzureML
 	credential, err := b.azure(field, a.AzureLogin)
 	if err != nil {
@@ -86,7 +86,7 @@ func buildAzureML(b *builder, field string, c RouterConfig) (traffic.Router, err
 		Options: &arm.ClientOptions{ClientOptions: a.where().options(a.ResourceManager)}})
 }
 
-func buildHAProxy(b *builder, field string, c RouterConfig) (traffic.Router, error) {
+func buildHAProxy(b *Builder, field string, c RouterConfig) (traffic.Router, error) {
 	h := c.HAProxy
 	endpoints := map[string]haproxy.Endpoint{}
 	local := false
@@ -101,7 +101,7 @@ func buildHAProxy(b *builder, field string, c RouterConfig) (traffic.Router, err
 	return haproxy.New(haproxy.Config{Socket: h.Socket, Endpoints: endpoints, StateFile: h.StateFile, Prober: prober})
 }
 
-func buildWebhookRouter(b *builder, field string, c RouterConfig) (traffic.Router, error) {
+func buildWebhookRouter(b *Builder, field string, c RouterConfig) (traffic.Router, error) {
 	w := c.Webhook
 	cl, err := b.client(field+".http", w.HTTP)
 	if err != nil {
@@ -121,7 +121,7 @@ func (c *Config) OpenRouter(name string) (traffic.Router, error) {
 	if !ok {
 		return nil, fmt.Errorf("routers.%s: is missing", name)
 	}
-	all, err := build(newBuilder(c, slog.New(slog.DiscardHandler)), "routers", routers, map[string]RouterConfig{name: rc})
+	all, err := build(NewBuilder(c, slog.New(slog.DiscardHandler)), "routers", routers, map[string]RouterConfig{name: rc})
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +129,6 @@ func (c *Config) OpenRouter(name string) (traffic.Router, error) {
 }
 
 // Routers makes the routers.
-func (b *builder) Routers() (map[string]traffic.Router, error) {
+func (b *Builder) Routers() (map[string]traffic.Router, error) {
 	return build(b, "routers", routers, b.config.Routers)
 }

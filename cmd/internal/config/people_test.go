@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"strings"
@@ -54,7 +54,7 @@ func TestHeard(t *testing.T) {
 		{"closed", "slack:T1/U9", teamA, ""},
 		{"other", "slack:T1/U9", teamA, ""},
 	} {
-		a := c.heard(x.via, x.who)
+		a := c.Heard(x.via, x.who)
 		var may []string
 		for _, r := range rollout.Roles {
 			if a.May(x.labels, r) {
@@ -66,10 +66,10 @@ func TestHeard(t *testing.T) {
 		}
 	}
 	gate := rollout.Approval{Users: []string{"oidc:sub-1"}}
-	if a := c.heard("slack", "slack:T1/U1"); !gate.Asks(a) || a.Person.ID != "ann" {
+	if a := c.Heard("slack", "slack:T1/U1"); !gate.Asks(a) || a.Person.ID != "ann" {
 		t.Errorf("a gate that names %v: %+v is not asked", gate.Users, a)
 	}
-	if gate.Asks(c.heard("slack", "slack:T1/U2")) {
+	if gate.Asks(c.Heard("slack", "slack:T1/U2")) {
 		t.Errorf("a gate that names %v: bob is asked", gate.Users)
 	}
 }
@@ -79,12 +79,12 @@ func TestHeard(t *testing.T) {
 func TestCanonical(t *testing.T) {
 	c := &Config{People: []PersonConfig{{ID: "alice", Slack: "U1", OIDC: "alice@example.com", Token: "alice-laptop"}}}
 	for _, who := range []string{"alice", "ALICE", "U1", "slack:T1/U1", "alice@example.com", "oidc:alice@example.com", "token:alice-laptop", " alice", "\tU1 "} {
-		if got := c.canonical(who); got != "alice" {
+		if got := c.Canonical(who); got != "alice" {
 			t.Errorf("canonical(%q): got %q, want alice", who, got)
 		}
 	}
 	for _, who := range []string{"", "bob", "slack:T1/U2", "/pipelines/recs"} {
-		if got := c.canonical(who); got != who {
+		if got := c.Canonical(who); got != who {
 			t.Errorf("canonical(%q): got %q, want it unchanged", who, got)
 		}
 	}

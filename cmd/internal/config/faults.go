@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"errors"
@@ -8,35 +8,35 @@ import (
 	"github.com/belayd/belay/policies"
 )
 
-// A fault is one thing in the config, or in what it names, that cannot be used.
+// A Fault is one thing in the config, or in what it names, that cannot be used.
 // path is the field that it stands at, as in the config; err says where and why.
-type fault struct {
-	path string
-	err  error
+type Fault struct {
+	Path string
+	Err  error
 }
 
 // Faults are what is wrong with a config that is used all the same: a belayd that
 // did not start because of them would leave the open rollouts, and their way back,
 // to themselves. What a fault is about is missing, by name, until it is put right.
-type faults []fault
+type Faults []Fault
 
-// add takes what is wrong by the fields at which it stands.
-func (fs *faults) add(c *Config, err error) {
+// Add takes what is wrong by the fields at which it stands.
+func (fs *Faults) Add(c *Config, err error) {
 	var bad *ProblemsError
 	all, joined := err.(interface{ Unwrap() []error }) //nolint:errorlint // errors.Join's own
 	switch {
 	case err == nil:
 	case joined:
 		for _, e := range all.Unwrap() {
-			fs.add(c, e)
+			fs.Add(c, e)
 		}
 	case errors.As(err, &bad):
 		for _, p := range bad.Problems.Errors() {
-			*fs = append(*fs, fault{pathOf(p), &ProblemsError{Problems: policies.Problems{p}}})
+			*fs = append(*fs, Fault{pathOf(p), &ProblemsError{Problems: policies.Problems{p}}})
 		}
 	default:
 		path, _, _ := strings.Cut(err.Error(), ": ")
-		*fs = append(*fs, fault{path, c.located(err)})
+		*fs = append(*fs, Fault{path, c.Located(err)})
 	}
 }
 
@@ -49,28 +49,28 @@ func pathOf(p policies.Problem) string {
 	return p.Path
 }
 
-// at is what is wrong with a field or with anything below it; nil when nothing is.
-func (fs faults) at(path string) error {
+// At is what is wrong with a field or with anything below it; nil when nothing is.
+func (fs Faults) At(path string) error {
 	var errs []error
 	for _, f := range fs {
-		if rest, ok := strings.CutPrefix(f.path, path); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
-			errs = append(errs, f.err)
+		if rest, ok := strings.CutPrefix(f.Path, path); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+			errs = append(errs, f.Err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// err is all of it, with every problem of a file in one *ProblemsError; nil when
+// Err is all of it, with every problem of a file in one *ProblemsError; nil when
 // nothing is wrong.
-func (fs faults) err() error {
+func (fs Faults) Err() error {
 	var problems policies.Problems
 	var errs []error
 	for _, f := range fs {
-		if bad, ok := errors.AsType[*ProblemsError](f.err); ok {
+		if bad, ok := errors.AsType[*ProblemsError](f.Err); ok {
 			problems = append(problems, bad.Problems...)
 			continue
 		}
-		errs = append(errs, f.err)
+		errs = append(errs, f.Err)
 	}
 	switch {
 	case len(problems) == 0:
@@ -85,12 +85,12 @@ func (fs faults) err() error {
 // other, and what is not known to be one of them, does.
 var nobodysRight = []string{"store", "policies", "sources", "routers", "notifiers", "triggers", "events", "tell", "metrics", "retention", "queue", "replica", "externalURL"}
 
-// doors reports whether nobody is let in who does not come over the control socket,
+// Doors reports whether nobody is let in who does not come over the control socket,
 // because who may do what is not known, and whether who is who is not known either,
 // so that nobody is heard through notifiers.
-func (fs faults) doors() (shut, people bool) {
+func (fs Faults) Doors() (shut, people bool) {
 	for _, f := range fs {
-		section := f.path
+		section := f.Path
 		if end := strings.IndexAny(section, ".["); end >= 0 {
 			section = section[:end]
 		}

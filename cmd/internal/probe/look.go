@@ -1,4 +1,4 @@
-package daemon
+package probe
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
@@ -30,8 +31,8 @@ const (
 	lookRouters = 8
 )
 
-// looks lets one look be under way at a time.
-type looks struct {
+// Flight lets one look be under way at a time.
+type Flight struct {
 	mu  sync.Mutex
 	now *underWay
 }
@@ -44,9 +45,9 @@ type underWay struct {
 	cut bool
 }
 
-// share looks, or waits for the look that is under way. Nothing is returned when
+// Share looks, or waits for the look that is under way. Nothing is returned when
 // ctx ends first.
-func (s *looks) share(ctx context.Context, look func(context.Context) []api.SourceLook) []api.SourceLook {
+func (s *Flight) Share(ctx context.Context, look func(context.Context) []api.SourceLook) []api.SourceLook {
 	for ctx.Err() == nil {
 		s.mu.Lock()
 		u := s.now
@@ -69,7 +70,7 @@ func (s *looks) share(ctx context.Context, look func(context.Context) []api.Sour
 }
 
 // lead looks for all who wait.
-func (s *looks) lead(ctx context.Context, u *underWay, look func(context.Context) []api.SourceLook) []api.SourceLook {
+func (s *Flight) lead(ctx context.Context, u *underWay, look func(context.Context) []api.SourceLook) []api.SourceLook {
 	u.cut = true // unless it is finished
 	defer func() {
 		s.mu.Lock()
@@ -82,39 +83,39 @@ func (s *looks) lead(ctx context.Context, u *underWay, look func(context.Context
 	return found
 }
 
-// A looker reads sources as a rollout would, without one.
-type looker struct {
-	sources map[string]analysis.Source
-	routers map[string]traffic.Router
-	// kinds are the sources' kinds.
-	kinds map[string]string
+// A SourceProbe reads sources as a rollout would, without one.
+type SourceProbe struct {
+	Sources map[string]analysis.Source
+	Routers map[string]traffic.Router
+	// Kinds are the sources' kinds.
+	Kinds map[string]string
 }
 
-// A sight is one metric of one policy: what to ask and what came back.
-type sight struct {
+// A probeTarget is one metric of one policy: what to ask and what came back.
+type probeTarget struct {
 	policy  string
 	plan    *rollout.Plan
 	metric  analysis.Metric
-	serving *seenServing
+	serving *servingSeen
 	reading analysis.Reading
 }
 
-// seenServing is who serves an endpoint, or why that is not known.
-type seenServing struct {
+// servingSeen is who serves an endpoint, or why that is not known.
+type servingSeen struct {
 	ref    rollout.EndpointRef
 	stable string // as the policy names it
 	Serving
 	err error
 }
 
-// look reads all sources at once, within lookTimeout.
-func (l *looker) look(ctx context.Context, set *policySet) []api.SourceLook {
+// Look reads all sources at once, within lookTimeout.
+func (l *SourceProbe) Look(ctx context.Context, set *config.PolicySet) []api.SourceLook {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	bySource := l.sights(ctx, set)
-	out := make([]api.SourceLook, 0, len(l.sources))
-	for _, name := range slices.Sorted(maps.Keys(l.sources)) {
-		out = append(out, api.SourceLook{Name: name, Kind: l.kinds[name], Metrics: []api.MetricLook{}})
+	bySource := l.targets(ctx, set)
+	out := make([]api.SourceLook, 0, len(l.Sources))
+	for _, name := range slices.Sorted(maps.Keys(l.Sources)) {
+		out = append(out, api.SourceLook{Name: name, Kind: l.Kinds[name], Metrics: []api.MetricLook{}})
 	}
 	var wg sync.WaitGroup
 	for i := range out {
@@ -124,25 +125,25 @@ func (l *looker) look(ctx context.Context, set *policySet) []api.SourceLook {
 	return out
 }
 
-// sights are what the policies ask, by source.
-func (l *looker) sights(ctx context.Context, set *policySet) map[string][]*sight {
+// targets are what the policies ask, by source.
+func (l *SourceProbe) targets(ctx context.Context, set *config.PolicySet) map[string][]*probeTarget {
 	type key struct {
 		ref    rollout.EndpointRef
 		stable string
 	}
-	found := map[key]*seenServing{}
-	out := map[string][]*sight{}
-	for _, name := range slices.Sorted(maps.Keys(set.byName)) {
-		plan, err := lookPlan(set.byName[name])
+	found := map[key]*servingSeen{}
+	out := map[string][]*probeTarget{}
+	for _, name := range slices.Sorted(maps.Keys(set.ByName)) {
+		plan, err := lookPlan(set.ByName[name])
 		if err != nil {
 			continue // a policy in force compiles, unless it names no metric that is known
 		}
 		k := key{plan.Endpoint, plan.Stable}
 		if found[k] == nil {
-			found[k] = &seenServing{ref: plan.Endpoint, stable: plan.Stable}
+			found[k] = &servingSeen{ref: plan.Endpoint, stable: plan.Stable}
 		}
 		for _, m := range plan.Panel.Metrics {
-			out[m.Source] = append(out[m.Source], &sight{policy: name, plan: plan, metric: m, serving: found[k]})
+			out[m.Source] = append(out[m.Source], &probeTarget{policy: name, plan: plan, metric: m, serving: found[k]})
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, servingTimeout)
@@ -153,7 +154,7 @@ func (l *looker) sights(ctx context.Context, set *policySet) map[string][]*sight
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			s.Serving, s.err = servingAt(ctx, l.routers, s.ref, s.stable, "")
+			s.Serving, s.err = servingAt(ctx, l.Routers, s.ref, s.stable, "")
 		})
 	}
 	wg.Wait()
@@ -171,9 +172,9 @@ func lookPlan(p *policies.Policy) (*rollout.Plan, error) {
 // one reads one source and says what it saw. A source is also asked where nobody
 // says who serves, to see whether it answers; targets to scrape are named by
 // deployment and cannot be.
-func (l *looker) one(ctx context.Context, out *api.SourceLook, sights []*sight) {
-	var ask []*sight
-	for _, s := range sights {
+func (l *SourceProbe) one(ctx context.Context, out *api.SourceLook, targets []*probeTarget) {
+	var ask []*probeTarget
+	for _, s := range targets {
 		if s.serving.Stable != "" || out.Kind != "scrape" {
 			ask = append(ask, s)
 		}
@@ -184,7 +185,7 @@ func (l *looker) one(ctx context.Context, out *api.SourceLook, sights []*sight) 
 		for i, s := range ask {
 			qs[i] = s.query(began.Truncate(time.Millisecond))
 		}
-		rs, err := read(ctx, l.sources[out.Name], qs)
+		rs, err := read(ctx, l.Sources[out.Name], qs)
 		out.Took = time.Since(began).Round(time.Millisecond).String()
 		if err != nil {
 			out.Error = timeoutOr(ctx, err)
@@ -194,7 +195,7 @@ func (l *looker) one(ctx context.Context, out *api.SourceLook, sights []*sight) 
 		}
 	}
 	now, failed := time.Now(), out.Error
-	for _, s := range sights {
+	for _, s := range targets {
 		out.Metrics = append(out.Metrics, l.metric(s, now, failed))
 	}
 	if out.Error == "" {
@@ -214,7 +215,7 @@ func timeoutOr(ctx context.Context, err error) string {
 }
 
 // oneError is what all questions fail with, if it is the same.
-func oneError(asked []*sight) string {
+func oneError(asked []*probeTarget) string {
 	for _, s := range asked {
 		if s.reading.Status == analysis.StatusOK || s.reading.Reason != asked[0].reading.Reason {
 			return ""
@@ -228,7 +229,7 @@ func oneError(asked []*sight) string {
 
 // query asks for the last while. Where there is no candidate, stable stands in
 // its place, and the answer is left out.
-func (s *sight) query(to time.Time) analysis.Query {
+func (s *probeTarget) query(to time.Time) analysis.Query {
 	names := analysis.Names{Endpoint: s.serving.ref.Name, Stable: s.serving.Stable, Candidate: s.serving.Candidate}
 	if names.Stable == "" {
 		names.Stable = nobodyServes

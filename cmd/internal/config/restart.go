@@ -1,22 +1,22 @@
-package daemon
+package config
 
 import (
 	"fmt"
 	"strings"
 )
 
-// running is the config as this process can run it: with what a restart alone
+// Running is the config as this process can run it: with what a restart alone
 // would take over as it was, and the names of those fields. What is left must be
 // right without them, or the error says that it is not.
-func (c *Config) running(old *Config) (now *Config, waiting []string, err error) {
+func (c *Config) Running(old *Config) (now *Config, waiting []string, err error) {
 	next := *c
 	if c.Listen != old.Listen {
 		waiting, next.Listen = append(waiting, "listen"), old.Listen
 	}
-	if c.path(c.Store.Bolt.Path) != old.path(old.Store.Bolt.Path) {
+	if c.Path(c.Store.Bolt.Path) != old.Path(old.Store.Bolt.Path) {
 		waiting, next.Store = append(waiting, "store"), old.Store
 	}
-	if c.path(c.Socket) != old.path(old.Socket) {
+	if c.Path(c.Socket) != old.Path(old.Socket) {
 		waiting, next.Socket = append(waiting, "socket"), old.Socket
 	}
 	if c.Replica != old.Replica {
@@ -26,7 +26,7 @@ func (c *Config) running(old *Config) (now *Config, waiting []string, err error)
 		waiting, next.Auth.TLS = append(waiting, "auth.tls"), old.Auth.TLS
 	}
 	if err := next.check(); err != nil {
-		return nil, nil, fmt.Errorf("%s: %s needs a restart, and the rest cannot be taken over before it: %w", c.file, strings.Join(waiting, " and "), err)
+		return nil, nil, fmt.Errorf("%s: %s needs a restart, and the rest cannot be taken over before it: %w", c.File, strings.Join(waiting, " and "), err)
 	}
 	return &next, waiting, nil
 }

@@ -1,4 +1,4 @@
-package daemon
+package probe
 
 import (
 	"context"
@@ -25,7 +25,7 @@ import (
 // goes away, another begins anew.
 func TestLooksAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var s looks
+		var s Flight
 		var began, open, most atomic.Int32
 		look := func(ctx context.Context) []api.SourceLook {
 			most.Store(max(most.Load(), open.Add(1)))
@@ -40,10 +40,10 @@ func TestLooksAreShared(t *testing.T) {
 		first, leave := context.WithCancel(t.Context())
 		got := make([][]api.SourceLook, 5)
 		var wg sync.WaitGroup
-		wg.Go(func() { s.share(first, look) })
+		wg.Go(func() { s.Share(first, look) })
 		synctest.Wait()
 		for i := range got {
-			wg.Go(func() { got[i] = s.share(t.Context(), look) })
+			wg.Go(func() { got[i] = s.Share(t.Context(), look) })
 		}
 		synctest.Wait()
 		leave()
@@ -56,7 +56,7 @@ func TestLooksAreShared(t *testing.T) {
 		if began.Load() != 2 || most.Load() != 1 {
 			t.Errorf("got %d looks, %d at a time; want 2, 1", began.Load(), most.Load())
 		}
-		if gone := s.share(first, look); gone != nil || began.Load() != 2 {
+		if gone := s.Share(first, look); gone != nil || began.Load() != 2 {
 			t.Errorf("an asker that has gone: got %v, want nothing asked", gone)
 		}
 	})
@@ -167,13 +167,13 @@ routers: {edge: {webhook: {url: "`+router.URL+`"}}}
 	}
 	// Without any router that answers it is still seen whether sources do.
 	router.Close()
-	lone := looker{sources: a.Sources, routers: a.Routers, kinds: a.Environment.Sources}
-	set, _, err := a.config.readPolicies(a.Environment)
+	lone := SourceProbe{Sources: a.Sources, Routers: a.Routers, Kinds: a.Environment.Sources}
+	set, _, err := a.config.ReadPolicies(a.Environment)
 	if err != nil {
 		t.Fatal(err)
 	}
-	delete(set.byName, "recs")
-	for _, s := range lone.look(t.Context(), set) {
+	delete(set.ByName, "recs")
+	for _, s := range lone.Look(t.Context(), set) {
 		if asked := s.Took != ""; asked != (s.Name == "prom") || asked && !strings.Contains(s.Error, "401") {
 			t.Errorf("without a router: got %+v", s)
 		}
@@ -207,7 +207,7 @@ func TestJudgeable(t *testing.T) {
 		{"last bucket ends at 200ms, below the limit", false, p95, histogram, 5, short},
 		{"blue shows 0.731", true, analysis.Guardrail{Test: analysis.TestThreshold}, analysis.Metric{Value: &analysis.Value{}}, 5, analysis.Sample{Fresh: true, Value: 0.7311}},
 	} {
-		s := &sight{metric: c.m, serving: &seenServing{Serving: Serving{Stable: "blue"}}, reading: analysis.Reading{
+		s := &probeTarget{metric: c.m, serving: &servingSeen{Serving: Serving{Stable: "blue"}}, reading: analysis.Reading{
 			Status: analysis.StatusOK, Reason: "gone", From: from, To: from.Add(time.Duration(c.minutes) * time.Minute), Stable: c.stable}}
 		if ok, got := judgeable(&c.g, s); ok != c.ok || !strings.Contains(got, c.says) {
 			t.Errorf("%+v: got %v, %q; want %v, %q", c.stable, ok, got, c.ok, c.says)
@@ -227,9 +227,9 @@ func TestLookShowsLateness(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := looker{sources: map[string]analysis.Source{"prom": b.Source("prom", tardy{})}}
+	l := SourceProbe{Sources: map[string]analysis.Source{"prom": b.Source("prom", tardy{})}}
 	now := time.Now()
-	s := &sight{plan: &rollout.Plan{}, metric: analysis.Metric{Name: "failures", Source: "prom"}, serving: &seenServing{Serving: Serving{Stable: "blue"}}}
+	s := &probeTarget{plan: &rollout.Plan{}, metric: analysis.Metric{Name: "failures", Source: "prom"}, serving: &servingSeen{Serving: Serving{Stable: "blue"}}}
 	s.reading = analysis.Reading{Status: analysis.StatusOK, From: now.Add(-time.Minute), To: now.Add(-30 * time.Second), Stable: analysis.Sample{Fresh: true}}
 	if m := l.metric(s, now, ""); m.UsuallyBehind != "40s" || m.Behind != "30s" {
 		t.Errorf("got %+v, want 30s behind and usually 40s", m)

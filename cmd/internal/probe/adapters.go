@@ -1,4 +1,6 @@
-package daemon
+// Package probe asks sources and routers what a rollout would ask them, without one:
+// for doctor, for plans, and for whoever wants to know what belayd sees.
+package probe
 
 import (
 	"context"
@@ -6,6 +8,7 @@ import (
 	"log/slog"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/traffic"
@@ -19,23 +22,23 @@ type Adapters struct {
 	// Environment is what policies may name.
 	Environment *policies.Environment
 
-	config *Config
+	config *config.Config
 }
 
 // OpenAdapters builds the sources and routers of a config file. Its error is a
 // *ProblemsError where the file has problems; it also says which secrets cannot
 // be read here.
 func OpenAdapters(configFile string) (*Adapters, error) {
-	c, err := ReadConfig(configFile)
+	c, err := config.Read(configFile)
 	if err != nil {
 		return nil, err
 	}
-	unset, open := c.expand(), c.checkFiles()
-	b := newBuilder(c, slog.New(slog.DiscardHandler))
+	unset, open := c.Expand(), c.CheckFiles()
+	b := config.NewBuilder(c, slog.New(slog.DiscardHandler))
 	srcs, err1 := b.Sources()
 	rts, err2 := b.Routers()
 	if err := errors.Join(unset, open, err1, err2); err != nil {
-		return nil, c.located(err)
+		return nil, c.Located(err)
 	}
 	return &Adapters{Sources: srcs, Routers: rts, Environment: c.Environment(), config: c}, nil
 }
@@ -43,13 +46,13 @@ func OpenAdapters(configFile string) (*Adapters, error) {
 // Look reads every source once for the config's policies and says what it sees.
 // Its error says what is wrong with the policies.
 func (a *Adapters) Look(ctx context.Context) ([]api.SourceLook, error) {
-	set, ps, err := a.config.readPolicies(a.Environment)
+	set, ps, err := a.config.ReadPolicies(a.Environment)
 	if err == nil && ps.HasErrors() {
-		err = &ProblemsError{Problems: ps.Errors()}
+		err = &config.ProblemsError{Problems: ps.Errors()}
 	}
 	if err != nil {
 		return nil, err
 	}
-	l := looker{sources: a.Sources, routers: a.Routers, kinds: a.Environment.Sources}
-	return l.look(ctx, set), nil
+	l := SourceProbe{Sources: a.Sources, Routers: a.Routers, Kinds: a.Environment.Sources}
+	return l.Look(ctx, set), nil
 }

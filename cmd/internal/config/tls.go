@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"context"
@@ -25,9 +25,9 @@ import (
 // certificatesEvery is how often the files of certificates are looked at.
 const certificatesEvery = 10 * time.Second
 
-// certificates are the server's certificate and the authority of its clients, as
+// Certificates are the server's certificate and the authority of its clients, as
 // their files say now. It is safe for concurrent use.
-type certificates struct {
+type Certificates struct {
 	cert, key, clients string // files; clients may be ""
 	log                *slog.Logger
 
@@ -37,15 +37,15 @@ type certificates struct {
 	err     error
 }
 
-// newCertificates reads the files; nil when no TLS is configured. With an error it
+// NewCertificates reads the files; nil when no TLS is configured. With an error it
 // returns certificates that stand in for those in the files until these can be used.
-func (c *Config) newCertificates(log *slog.Logger) (*certificates, error) {
+func (c *Config) NewCertificates(log *slog.Logger) (*Certificates, error) {
 	if c.Auth.TLS == nil {
 		return nil, nil //nolint:nilnil // no TLS is a configuration, not an error
 	}
-	k := &certificates{cert: c.path(c.Auth.TLS.CertFile), key: c.path(c.Auth.TLS.KeyFile), log: log}
+	k := &Certificates{cert: c.Path(c.Auth.TLS.CertFile), key: c.Path(c.Auth.TLS.KeyFile), log: log}
 	if c.Auth.MTLS != nil {
-		k.clients = c.path(c.Auth.MTLS.ClientCAFile)
+		k.clients = c.Path(c.Auth.MTLS.ClientCAFile)
 	}
 	err := secret.Mention{Field: "auth.tls.keyFile", File: c.Auth.TLS.KeyFile}.Check(c.dir)
 	if err == nil {
@@ -80,9 +80,9 @@ func strangerCertificate() (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
 
-// server is what the server is configured with: each handshake uses the files as
+// Server is what the server is configured with: each handshake uses the files as
 // they were last read.
-func (k *certificates) server() *tls.Config {
+func (k *Certificates) Server() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"},
@@ -96,7 +96,7 @@ func (k *certificates) server() *tls.Config {
 
 // Run reads the files again when they change, until ctx ends. What cannot be used
 // changes nothing: the certificate before goes on.
-func (k *certificates) Run(ctx context.Context) error {
+func (k *Certificates) Run(ctx context.Context) error {
 	tick := time.NewTicker(certificatesEvery)
 	defer tick.Stop()
 	for {
@@ -104,13 +104,13 @@ func (k *certificates) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			k.look()
+			k.Refresh()
 		}
 	}
 }
 
-// look reads the files when they are not those that were read.
-func (k *certificates) look() {
+// Refresh reads the files when they are not those that were read.
+func (k *Certificates) Refresh() {
 	k.mu.Lock()
 	before, failed := k.version, k.err
 	k.mu.Unlock()
@@ -133,7 +133,7 @@ func (k *certificates) look() {
 }
 
 // Err says why the files as they are now are not used; nil when they are.
-func (k *certificates) Err() error {
+func (k *Certificates) Err() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.err != nil {
@@ -142,9 +142,9 @@ func (k *certificates) Err() error {
 	return nil
 }
 
-// sameFiles reports whether the certificates are read from the same files; both may
+// SameFiles reports whether the certificates are read from the same files; both may
 // be nil.
-func (k *certificates) sameFiles(other *certificates) bool {
+func (k *Certificates) SameFiles(other *Certificates) bool {
 	if k == nil || other == nil {
 		return k == other
 	}
@@ -153,7 +153,7 @@ func (k *certificates) sameFiles(other *certificates) bool {
 
 // stamp tells one version of the files from another. Kubernetes replaces a whole
 // folder by one link: size and time of what the names lead to are looked at.
-func (k *certificates) stamp() string {
+func (k *Certificates) stamp() string {
 	var s strings.Builder
 	for _, f := range []string{k.cert, k.key, k.clients} {
 		if info, err := os.Stat(f); f != "" && err == nil {
@@ -164,7 +164,7 @@ func (k *certificates) stamp() string {
 }
 
 // load reads the files and makes them the configuration.
-func (k *certificates) load() error {
+func (k *Certificates) load() error {
 	version := k.stamp()
 	pair, err := tls.LoadX509KeyPair(k.cert, k.key)
 	if err != nil {
@@ -183,10 +183,10 @@ func (k *certificates) load() error {
 	return nil
 }
 
-// doubt gives the request without what its connection proved about the client when
+// Doubt gives the request without what its connection proved about the client when
 // the authority of clients, as it is now, does not stand for that: a connection may
 // be older than the authority, and so may one that it resumes.
-func (k *certificates) doubt(r *http.Request) *http.Request {
+func (k *Certificates) Doubt(r *http.Request) *http.Request {
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 || k.vouches(r.TLS.PeerCertificates) {
 		return r
 	}
@@ -199,7 +199,7 @@ func (k *certificates) doubt(r *http.Request) *http.Request {
 
 // vouches reports whether the authority of clients signed the first certificate,
 // over the others, and all of them hold now.
-func (k *certificates) vouches(shown []*x509.Certificate) bool {
+func (k *Certificates) vouches(shown []*x509.Certificate) bool {
 	if k == nil || len(shown) == 0 {
 		return false
 	}
@@ -220,7 +220,7 @@ func (k *certificates) vouches(shown []*x509.Certificate) bool {
 // roots reads the certificates that a server's must be signed by; field names the
 // setting in errors.
 func (c *Config) roots(field, file string) (*x509.CertPool, error) {
-	pool, err := readRoots(c.path(file))
+	pool, err := readRoots(c.Path(file))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", field, err)
 	}

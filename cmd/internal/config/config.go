@@ -1,4 +1,12 @@
-package daemon
+// Package config is belayd's config file: what it says, what is wrong with it, and the
+// adapters that it leads to.
+//
+// The rules of the package:
+//   - table.go is the list of adapters, a table a kind; nothing else names them.
+//   - What adapters share (HTTP clients, secrets) is built here and handed in.
+//   - A config that was read is never changed; nothing here runs or connects.
+//   - No secret stands in an error, nor does what a file that may hold one says.
+package config
 
 import (
 	"errors"
@@ -38,20 +46,20 @@ type Config struct {
 	Queue       int                        `yaml:"queue" default:"100" doc:"How many releases may wait for one endpoint; one more is refused."`
 	Replica     string                     `yaml:"replica" doc:"This replica's name in the journal; the host's name when missing."`
 
-	// file is the file, look what it looked like before it was read; dir is its
+	// File is the file, look what it looked like before it was read; dir is its
 	// folder: relative names are relative to it.
-	file, look, dir string
+	File, look, dir string
 	// text is what the file says.
 	text []byte
 }
 
-// ConfigSchemaID is the identity of the JSON Schema of the config.
-const ConfigSchemaID = "https://belay.example/schemas/belayd.schema.json"
+// SchemaID is the identity of the JSON Schema of the config.
+const SchemaID = "https://belay.example/schemas/belayd.schema.json"
 
-// ConfigSchema returns the JSON Schema (2020-12) of the config, for completion and hover
+// Schema returns the JSON Schema (2020-12) of the config, for completion and hover
 // text in editors.
-func ConfigSchema() []byte {
-	return policies.SchemaOf(reflect.TypeFor[Config](), ConfigSchemaID, "belayd's config")
+func Schema() []byte {
+	return policies.SchemaOf(reflect.TypeFor[Config](), SchemaID, "belayd's config")
 }
 
 // StoreConfig says where the records are kept; exactly one kind.
@@ -115,12 +123,12 @@ type NATSEvents struct {
 	SubjectPrefix string `yaml:"subjectPrefix" default:"belay.events" doc:"Subjects begin with it."`
 }
 
-// ReadConfig reads and checks the config file. The error lists every problem as
+// Read reads and checks the config file. The error lists every problem as
 // file:line:col.
-func ReadConfig(file string) (*Config, error) {
-	c, fs, err := readConfig(file)
+func Read(file string) (*Config, error) {
+	c, fs, err := Load(file)
 	if err == nil {
-		err = fs.err()
+		err = fs.Err()
 	}
 	if err != nil {
 		return nil, err
@@ -138,45 +146,45 @@ func (e *UnusableError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *UnusableError) Unwrap() error { return e.Err }
 
-// readConfig reads the config file and what is wrong with it. The error, an
+// Load reads the config file and what is wrong with it. The error, an
 // *UnusableError, says that it cannot be used at all.
-func readConfig(file string) (*Config, faults, error) {
-	look := appearance(file)
+func Load(file string) (*Config, Faults, error) {
+	look := Fingerprint(file)
 	data, _, err := folder.ReadFile(file, policies.MaxBytes+1)
 	if err != nil {
 		return nil, nil, &UnusableError{fmt.Errorf("read config: %w", err)}
 	}
-	c := &Config{file: file, look: look, dir: filepath.Dir(file), text: data}
-	var fs faults
+	c := &Config{File: file, look: look, dir: filepath.Dir(file), text: data}
+	var fs Faults
 	if ps := policies.Decode(file, data, c); ps.HasErrors() {
-		fs.add(c, &ProblemsError{Problems: ps})
+		fs.Add(c, &ProblemsError{Problems: ps})
 		if len(ps) >= policies.MaxProblems {
 			// What comes after so many was not read: nobody knows who may do what.
-			fs = append(fs, fault{err: fmt.Errorf("%s: there are %d problems or more, and what comes after them was not read", file, policies.MaxProblems)})
+			fs = append(fs, Fault{Err: fmt.Errorf("%s: there are %d problems or more, and what comes after them was not read", file, policies.MaxProblems)})
 		}
 	}
 	if c.Store.Bolt == nil || c.Store.Bolt.Path == "" {
-		return nil, fs, &UnusableError{fs.err()}
+		return nil, fs, &UnusableError{fs.Err()}
 	}
-	fs.add(c, c.check())
+	fs.Add(c, c.check())
 	return c, fs, nil
 }
 
-// located says of every error that begins with the name of a field where that
+// Located says of every error that begins with the name of a field where that
 // stands, as file:line:col, and of any other in which file it is.
-func (c *Config) located(err error) error {
+func (c *Config) Located(err error) error {
 	if all, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // errors.Join's own
 		var out []error
 		for _, e := range all.Unwrap() {
-			out = append(out, c.located(e))
+			out = append(out, c.Located(e))
 		}
 		return errors.Join(out...)
 	}
 	field, _, _ := strings.Cut(err.Error(), ": ")
 	if line, col, ok := policies.Locate(c.text, field); ok {
-		return fmt.Errorf("%s:%d:%d: %w", c.file, line, col, err)
+		return fmt.Errorf("%s:%d:%d: %w", c.File, line, col, err)
 	}
-	return fmt.Errorf("%s: %w", c.file, err)
+	return fmt.Errorf("%s: %w", c.File, err)
 }
 
 // A ProblemsError is a file with problems.
@@ -210,15 +218,15 @@ func (c *Config) check() error {
 	hooked := map[string]string{}
 	for _, name := range sortedKeys(c.Notifiers) {
 		n := c.Notifiers[name]
-		switch first := hooked[n.hook()]; {
-		case n.hook() == "":
+		switch first := hooked[n.Hook()]; {
+		case n.Hook() == "":
 			continue
 		case first != "" && n.Slack != nil:
 			errs = append(errs, fmt.Errorf("notifiers.%s.slack.signingSecretFile: %s hears /hooks/slack already; use Socket Mode (appTokenFile) for one of them", name, first))
 		case first != "":
 			errs = append(errs, fmt.Errorf("notifiers.%s.pagerduty.webhookSecretFile: %s hears /hooks/pagerduty already; one subscription can be for all services that Belay pages", name, first))
 		}
-		hooked[n.hook()] = name
+		hooked[n.Hook()] = name
 	}
 	return errors.Join(errs...)
 }
@@ -265,11 +273,11 @@ func (c *Config) checkTriggers() []error {
 			continue
 		}
 		errs = append(errs, checkNATSAddress(fmt.Sprintf("triggers[%d].nats.url", i), t.NATS.URL))
-		if first, ok := names[t.name()]; ok {
-			errs = append(errs, fmt.Errorf("triggers[%d].name: triggers[%d] is called %s already; give this one a name of its own", i, first, t.name()))
+		if first, ok := names[t.RecordName()]; ok {
+			errs = append(errs, fmt.Errorf("triggers[%d].name: triggers[%d] is called %s already; give this one a name of its own", i, first, t.RecordName()))
 			continue
 		}
-		names[t.name()] = i
+		names[t.RecordName()] = i
 		if t.NATS.MaxAge < 0 {
 			errs = append(errs, fmt.Errorf("triggers[%d].nats.maxAge: want a duration that is not negative (got %s)", i, t.NATS.MaxAge))
 		}
@@ -283,8 +291,8 @@ func (c *Config) checkTriggers() []error {
 	return errs
 }
 
-// name is the trigger's name in records.
-func (t TriggerConfig) name() string {
+// RecordName is the trigger's name in records.
+func (t TriggerConfig) RecordName() string {
 	if t.Name == "" && t.NATS != nil {
 		return "nats:" + t.NATS.Stream
 	}
@@ -300,8 +308,8 @@ func (c *Config) secret(field, ref string) (secret.Value, error) {
 	return v, nil
 }
 
-// expand puts the addresses in that the environment holds.
-func (c *Config) expand() error {
+// Expand puts the addresses in that the environment holds.
+func (c *Config) Expand() error {
 	errs := []error{secret.Expand(c)}
 	for i, t := range c.Triggers {
 		if t.NATS != nil {
@@ -314,9 +322,9 @@ func (c *Config) expand() error {
 	return errors.Join(errs...)
 }
 
-// checkFiles looks at who may read or write the files that nobody checks who reads
+// CheckFiles looks at who may read or write the files that nobody checks who reads
 // them: those of sections http: and of NATS, and certificates.
-func (c *Config) checkFiles() error {
+func (c *Config) CheckFiles() error {
 	mentions, _ := secret.Survey(c) // what is wrong besides was said when it was read
 	var errs []error
 	for _, m := range mentions {
@@ -333,39 +341,39 @@ func (c *Config) checkFiles() error {
 // own are the files that are the config's own business: a policy reads none of them.
 func (c *Config) own() []string {
 	mentions, _ := secret.Survey(c)
-	files := []string{c.file, c.path(c.Store.Bolt.Path)}
+	files := []string{c.File, c.Path(c.Store.Bolt.Path)}
 	for _, m := range mentions {
 		files = append(files, m.Within(c.dir))
 	}
 	return files
 }
 
-// path makes a name of a file relative to the config's folder.
-func (c *Config) path(name string) string {
+// Path makes a name of a file relative to the config's folder.
+func (c *Config) Path(name string) string {
 	if name == "" || filepath.IsAbs(name) {
 		return name
 	}
 	return filepath.Join(c.dir, name)
 }
 
-// socketPath is the socket on which a running belayd answers its own machine's
+// SocketPath is the socket on which a running belayd answers its own machine's
 // administrator: its own user, and root. It lies beside the store where the config
 // does not say.
-func (c *Config) socketPath() string {
+func (c *Config) SocketPath() string {
 	if c.Socket != "" {
-		return c.path(c.Socket)
+		return c.Path(c.Socket)
 	}
-	return c.path(c.Store.Bolt.Path) + ".ctl"
+	return c.Path(c.Store.Bolt.Path) + ".ctl"
 }
 
-// natsOptions are how a NATS server is reached.
-func natsOptions(c *Config, n NATSConfig) []nats.Option {
+// NATSOptions are how a NATS server is reached.
+func NATSOptions(c *Config, n NATSConfig) []nats.Option {
 	var os []nats.Option
 	if n.CredentialsFile != "" {
-		os = append(os, nats.UserCredentials(c.path(n.CredentialsFile)))
+		os = append(os, nats.UserCredentials(c.Path(n.CredentialsFile)))
 	}
 	if n.CAFile != "" {
-		os = append(os, nats.RootCAs(c.path(n.CAFile)))
+		os = append(os, nats.RootCAs(c.Path(n.CAFile)))
 	}
 	return os
 }
