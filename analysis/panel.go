@@ -5,6 +5,31 @@ import (
 	"slices"
 )
 
+// MetricOf is the metric of a guardrail, or of the budget; "" for a name that is neither's.
+func (p Panel) MetricOf(name string) string {
+	if p.Budget != nil && name == BudgetName {
+		return p.Budget.Metric
+	}
+	for i := range p.Guardrails {
+		if p.Guardrails[i].Name == name {
+			return p.Guardrails[i].Metric
+		}
+	}
+	return ""
+}
+
+// Steadied reports whether a guardrail on the metric counts readings in the step, one an
+// interval: it is not to be read out of turn.
+func (p Panel) Steadied(metric string, step int) bool {
+	for i := range p.Guardrails {
+		g := &p.Guardrails[i]
+		if g.Metric == metric && slices.Contains(g.Steps, step) && g.method(p.metric(metric)) == methodThreshold {
+			return true
+		}
+	}
+	return false
+}
+
 // Asked are the names of the metrics to read in a step, in the panel's order:
 // those of the guardrails that are judged in it, and the budget's.
 func (p Panel) Asked(step int) []string {

@@ -92,6 +92,9 @@ type Reading struct {
 	From   time.Time `json:"from"`
 	To     time.Time `json:"to"`
 	Status Status    `json:"status"`
+	// Next is when the source expects to know more than this; the zero time where it
+	// cannot tell. A look that raises suspicion is followed by one at that instant.
+	Next time.Time `json:"next,omitzero"`
 	// Reason is one sentence for people when Status is not ok or a deployment is
 	// not fresh. It never holds a secret.
 	Reason    string `json:"reason,omitempty"`

@@ -71,6 +71,23 @@ type Verdict struct {
 	Read bool `json:"read,omitempty"`
 }
 
+// leap is by how much one reading raises the logarithm of the evidence when it is
+// suspicious whatever was seen before. Evidence that good hours have pushed down stands
+// on the share of segments that are still to start; one capped reading lifts it from there
+// by about this much, and readings of a release within its limit hardly ever.
+const leap = 1
+
+// Suspicious reports whether the reading after the verdict before has raised the evidence
+// for a breach to where another look is worth its cost as soon as there is more to see: by
+// a leap, or to a quarter of the way to the threshold.
+func (v Verdict) Suspicious(before Verdict) bool {
+	open := v.Outcome == OutcomeUndecided || v.Outcome == OutcomePass
+	if !open || !v.Read || v.LogEThreshold <= 0 || v.LogE <= before.LogE {
+		return false
+	}
+	return v.LogE-before.LogE >= leap || v.LogE >= v.LogEThreshold/4
+}
+
 // A Breach is a group of guardrails with equal onBreach whose evidence crossed
 // the threshold, or the budget spent.
 type Breach struct {

@@ -56,8 +56,10 @@ type Effect struct {
 	// Describe is for ReadTraffic.
 	Describe bool `json:"describe,omitempty"`
 
-	// Since is for Measure: the metrics to read, each from its cursor.
+	// Since is for Measure: the metrics to read, each from its cursor. Early: it is a
+	// look out of turn, at some of them (see Suspicion).
 	Since map[string]time.Time `json:"since,omitempty"`
+	Early bool                 `json:"early,omitempty"`
 
 	// Cooldown is for Release: until when the version is refused; zero for none.
 	Cooldown time.Time `json:"cooldown,omitzero"`

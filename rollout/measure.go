@@ -16,14 +16,19 @@ func (m *machine) measured() {
 		return
 	}
 	at := m.moment()
-	evidence, vs := analysis.Judge(m.p.Panel, m.s.Evidence, at, m.ev.Readings)
+	before, verdicts := m.s.Evidence, m.s.Verdicts
+	evidence, vs := analysis.Judge(m.p.Panel, before, at, m.ev.Readings)
 	m.s.Evidence, m.s.Verdicts, m.s.MayEnd = evidence, vs.Each, vs.MayEnd
+	m.suspect(verdicts)
 	m.see(vs)
-	if m.s.Looks > 0 && !m.effect().NotBefore.Before(m.s.Back) && looked(vs) {
+	early := m.effect().Early
+	if m.s.Looks > 0 && !early && !m.effect().NotBefore.Before(m.s.Back) && looked(vs) {
 		m.s.Looks--
 	}
 	m.forgetBreaches()
-	m.countBake(vs)
+	if !early { // a look out of turn sees a part of what the bake needs
+		m.countBake(before, vs)
+	}
 	for _, b := range vs.Breaches {
 		m.blame = b.Guardrail
 		m.breach(b)
@@ -36,8 +41,36 @@ func (m *machine) measured() {
 	if m.s.Phase == PhaseRollingBack {
 		return
 	}
-	m.voidGates()
-	m.stepEnd()
+	if !early {
+		m.voidGates()
+		m.stepEnd()
+	}
+}
+
+// suspect asks for another look, as soon as the sources know more, at the metrics of
+// guardrails whose evidence of a breach these readings have raised to where it is
+// suspicious. The instant is a whole second, so that rollouts share the question, and at
+// least one second off.
+func (m *machine) suspect(before []analysis.Verdict) {
+	m.s.Suspicion = Suspicion{}
+	for _, v := range m.s.Verdicts {
+		old := slices.IndexFunc(before, func(b analysis.Verdict) bool { return b.Guardrail == v.Guardrail })
+		if old < 0 || !v.Suspicious(before[old]) {
+			continue
+		}
+		metric := m.p.Panel.MetricOf(v.Guardrail)
+		i := slices.IndexFunc(m.ev.Readings, func(r analysis.Reading) bool { return r.Metric == metric })
+		if i < 0 || m.ev.Readings[i].Next.IsZero() || m.p.Panel.Steadied(metric, m.s.Reached) {
+			continue
+		}
+		next := aligned(later(m.ev.Readings[i].Next.Add(-time.Nanosecond), m.now()), time.Second)
+		if s := &m.s.Suspicion; !slices.Contains(s.Metrics, metric) {
+			s.Metrics = append(s.Metrics, metric)
+		}
+		if at := m.s.Suspicion.At; at.IsZero() || next.Before(at) {
+			m.s.Suspicion.At = next
+		}
+	}
 }
 
 // looked reports whether a reading brought something, or had nothing to bring.
@@ -78,15 +111,16 @@ func (m *machine) serving(stableWeight int) bool {
 }
 
 // countBake adds watched time: the part that all readings cover, at most one
-// interval, and only while the step bakes.
-func (m *machine) countBake(vs analysis.Verdicts) {
+// interval, and only while the step bakes. What a look out of turn has read since the last
+// time is covered too: before is the evidence with its cursors.
+func (m *machine) countBake(before analysis.Evidence, vs analysis.Verdicts) {
 	counts := m.s.Phase == PhaseBaking || m.s.Phase == PhaseWaiting
 	from, to := m.s.Bake.Counted, m.now()
 	for _, r := range m.ev.Readings {
 		if r.Status != analysis.StatusOK {
 			continue
 		}
-		if r.From.After(from) {
+		if cursor := before.Cursor(r.Metric); r.From.After(from) && (cursor.IsZero() || r.From.After(cursor)) {
 			from = r.From
 		}
 		if r.To.Before(to) {

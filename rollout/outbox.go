@@ -118,20 +118,27 @@ func (m *machine) wantReadings() []Effect {
 	return append(es, read)
 }
 
-// wantMeasure is the next reading of the metrics.
+// wantMeasure is the next reading of the metrics: of all at the instant given, or before
+// that of those that are suspicious. There is one at a time, so that no interval is read
+// twice.
 func (m *machine) wantMeasure(at time.Time) Effect {
-	measure := Effect{Kind: EffectMeasure, Key: "measure@" + stamp(at), NotBefore: at}
 	if old, ok := m.pending(EffectMeasure, "measure@"); ok && m.now().Sub(old.NotBefore) < giveUpReading {
-		measure = old
-	} else {
-		measure.Since = map[string]time.Time{}
-		for _, name := range m.p.Panel.Asked(m.s.Reached) {
-			since := m.s.Evidence.Cursor(name)
-			if since.IsZero() {
-				since = m.s.StepSince
-			}
-			measure.Since[name] = since
+		return old
+	}
+	asked := m.p.Panel.Asked(m.s.Reached)
+	early := m.s.Suspicion.At.After(m.now()) && m.s.Suspicion.At.Before(at)
+	if early {
+		at = m.s.Suspicion.At
+		asked = slices.DeleteFunc(asked, func(name string) bool { return !slices.Contains(m.s.Suspicion.Metrics, name) })
+	}
+
+	measure := Effect{Kind: EffectMeasure, Key: "measure@" + stamp(at), NotBefore: at, Since: map[string]time.Time{}, Early: early}
+	for _, name := range asked {
+		since := m.s.Evidence.Cursor(name)
+		if since.IsZero() {
+			since = m.s.StepSince
 		}
+		measure.Since[name] = since
 	}
 	return measure
 }

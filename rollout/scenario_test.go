@@ -63,6 +63,7 @@ type scenario struct {
 	inv    *sim.Invariants
 	models map[string][]change
 	rps    float64
+	scrape time.Duration
 	start  time.Time
 	out    strings.Builder
 	begun  int
@@ -233,6 +234,10 @@ func (s *scenario) policy(text string) {
 			for i := range p.Panel.Guardrails {
 				p.Panel.Guardrails[i].Steps = append(p.Panel.Guardrails[i].Steps, 4)
 			}
+		case "scrape":
+			s.scrape = s.duration(v)
+		case "interval":
+			p.Interval, p.Panel.Interval = s.duration(v), s.duration(v)
 		case "rps":
 			s.rps, _ = strconv.ParseFloat(v, 64)
 		case "evidence":
@@ -338,7 +343,7 @@ func (s *scenario) begin(text string) {
 	p := *s.plan
 	if s.world == nil {
 		s.world = sim.New(sim.Config{Start: s.start, Split: rollout.Split{Weights: map[string]int{"blue": 100}}, Faults: s.faults,
-			Source: &sim.Traffic{Seed: 11, RPS: sim.Steady(s.rps), Model: s.modelAt, Bounds: []float64{0.05, 0.1, 0.2, 0.3, 0.5, 1}}})
+			Source: &sim.Traffic{Seed: 11, RPS: sim.Steady(s.rps), Scrape: s.scrape, Model: s.modelAt, Bounds: []float64{0.05, 0.1, 0.2, 0.3, 0.5, 1}}})
 		s.inv.Watch(s.world)
 		watch := s.world.Watch
 		s.world.Watch = func(w *sim.World, r *sim.Run, l sim.Line) { watch(w, r, l); s.print(w, r, l) }

@@ -185,15 +185,7 @@ func (m *machine) see(vs analysis.Verdicts) {
 
 // answeredTo is the end of this event's reading for a thing that is judged.
 func (m *machine) answeredTo(name string) time.Time {
-	metric := ""
-	if b := m.p.Panel.Budget; name == analysis.BudgetName && b != nil {
-		metric = b.Metric
-	}
-	for _, g := range m.p.Panel.Guardrails {
-		if g.Name == name {
-			metric = g.Metric
-		}
-	}
+	metric := m.p.Panel.MetricOf(name)
 	for _, r := range m.ev.Readings {
 		if r.Metric == metric {
 			return r.To

@@ -78,6 +78,8 @@ type State struct {
 	Evidence analysis.Evidence  `json:"evidence,omitzero"`
 	Verdicts []analysis.Verdict `json:"verdicts,omitempty"`
 	MayEnd   bool               `json:"mayEnd,omitempty"`
+	// Suspicion is the look out of turn that the last readings ask for.
+	Suspicion Suspicion `json:"suspicion,omitzero"`
 	// Sights say, for each thing that is judged now, when it was last seen. Excused is when a
 	// person last went on although something was missing: the rules count from there.
 	Sights  []Sight             `json:"sights,omitempty"`
@@ -175,6 +177,13 @@ type Bake struct {
 	FullSince time.Time `json:"fullSince,omitzero"`
 	// Extended: the bake is over and the step waits for evidence.
 	Extended bool `json:"extended,omitempty"`
+}
+
+// A Suspicion is a look out of turn: the metrics whose evidence of a breach has just grown,
+// and when their sources expect to know more. It is zero when nothing is suspicious.
+type Suspicion struct {
+	At      time.Time `json:"at,omitzero"`
+	Metrics []string  `json:"metrics,omitempty"`
 }
 
 // A Hold is why a rollout is held.

@@ -189,6 +189,9 @@ func checkReading(t *testing.T, h Harness, q analysis.Query, r analysis.Reading)
 	default:
 		t.Errorf("reading has the status %q", r.Status)
 	}
+	if !r.Next.IsZero() && !r.Next.After(r.To) {
+		t.Errorf("reading of (%s, %s]: more is expected at %s, want it after the reading's end, %s", q.From, q.To, r.Next, r.To)
+	}
 	if r.From.Before(q.From) || r.To.After(q.To) || r.To.Before(r.From) {
 		t.Errorf("reading of (%s, %s]: got (%s, %s]", q.From, q.To, r.From, r.To)
 	}

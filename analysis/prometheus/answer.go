@@ -43,7 +43,7 @@ func (b *batch) answer(q *question) analysis.Reading {
 		return analysis.ErrorReading(q.Query, err.Error())
 	}
 	from, to, step := q.from, pic.to, pic.step
-	r := analysis.Reading{Metric: q.Metric.Name, From: from, To: to, Status: analysis.StatusOK}
+	r := analysis.Reading{Metric: q.Metric.Name, From: from, To: to, Status: analysis.StatusOK, Next: b.next(pic)}
 	if !to.After(from) {
 		b.remember(q)
 		return r

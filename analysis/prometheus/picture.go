@@ -119,6 +119,20 @@ func (b *batch) settle(x *question) {
 	}
 }
 
+// next is when the question's series will have a sample more than they have: a scrape
+// interval after the newest of them, or a whole number of them where they are late; zero where nothing is
+// known of them.
+func (b *batch) next(pic *picture) time.Time {
+	if pic.reached.Head == 0 || pic.step <= 0 {
+		return time.Time{}
+	}
+	due := time.UnixMilli(pic.reached.Head).UTC().Add(pic.step + scraping)
+	if late := b.now.Sub(due); late >= 0 {
+		due = due.Add(late.Truncate(pic.step) + pic.step)
+	}
+	return due
+}
+
 // stepOf is the scrape interval of the question's series.
 func (b *batch) stepOf(x *question) time.Duration {
 	var step time.Duration

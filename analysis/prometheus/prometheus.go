@@ -148,6 +148,8 @@ type Config struct {
 const (
 	// minGap is the least time over which a counter is carried.
 	minGap = 5 * time.Minute
+	// scraping is how long after its timestamp a sample can be read, where nothing is late.
+	scraping = 500 * time.Millisecond
 	// guess is the scrape interval as long as no series has two samples.
 	guess = time.Minute
 )

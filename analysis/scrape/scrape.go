@@ -262,7 +262,7 @@ func (s *Source) answer(a *ask, all map[place]*seen) analysis.Reading {
 		snaps = append(snaps, x.snaps...)
 	}
 	from, to := interval(a.q, snaps)
-	r := analysis.Reading{Metric: a.q.Metric.Name, From: from, To: to, Status: analysis.StatusOK}
+	r := analysis.Reading{Metric: a.q.Metric.Name, From: from, To: to, Status: analysis.StatusOK, Next: to.Add(slack)}
 	var sets [2][][]*series.Series
 	for i, d := range a.deployments() {
 		var err error

@@ -94,7 +94,7 @@ func TestReadCounts(t *testing.T) {
 		q.From, q.To = start, start.Add(15*time.Second)
 		got := read(t, s, q)
 		want := analysis.Reading{
-			Metric: "failures", From: start, To: q.To, Status: analysis.StatusOK,
+			Metric: "failures", From: start, To: q.To, Status: analysis.StatusOK, Next: q.To.Add(slack),
 			Stable: analysis.Sample{Fresh: true, N: 101 + 21, K: 2, Instances: []analysis.Instance{
 				{Name: "blue-0:9100", Sample: analysis.Sample{Fresh: true, N: 101, K: 1}},
 				{Name: "blue-1:9100", Sample: analysis.Sample{Fresh: true, N: 21, K: 1}},

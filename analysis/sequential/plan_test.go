@@ -93,13 +93,25 @@ func TestWeights(t *testing.T) {
 }
 
 // However strong an interval is, it takes two of them to decide, and two of the
-// strongest do.
+// strongest do; unless the evidence would stand even at the dispersion Gross, and the
+// dispersion that was learnt is not beyond that.
 func TestCapTakesTwo(t *testing.T) {
 	for _, share := range []float64{0.01, 0.01 / 3, 0.05 / 8} {
 		for _, weight := range []float64{1, 0.4125, 0.1125} {
 			var p Process
 			p.Start(weight)
-			flood := Increments{1e3, 1e3, 1e3, 1e3}
+			fresh := p
+			flood := Increments{50, 50, 50, 50}
+			fresh.Add(Increments{1e3, 1e3, 1e3, 1e3}, 1, Cap(share, weight))
+			if fresh.LogE() < math.Log(1/share) {
+				t.Errorf("share %v, weight %v: got %v after one gross interval, want at least %v", share, weight, fresh.LogE(), math.Log(1/share))
+			}
+			fresh = p
+			fresh.Add(Increments{1e3, 1e3, 1e3, 1e3}, Gross+1, Cap(share, weight))
+			if fresh.LogE() >= math.Log(1/share) {
+				t.Errorf("share %v, weight %v: got %v after one interval at a dispersion beyond Gross, want less than %v",
+					share, weight, fresh.LogE(), math.Log(1/share))
+			}
 			p.Add(flood, 1, Cap(share, weight))
 			if p.LogE() >= math.Log(1/share) {
 				t.Errorf("share %v, weight %v: got %v after one interval, want less than %v", share, weight, p.LogE(), math.Log(1/share))

@@ -50,9 +50,21 @@ func (p *Process) Start(weight float64) {
 	p.Newest = weight
 }
 
-// Add adds one interval's increments, each divided by phi and then capped.
+// Gross is a dispersion beyond that of any cluster: 25 times the variance of requests that
+// fail by themselves.
+const Gross = 25
+
+// Add adds one interval's increments, each divided by phi and then capped; but what stands
+// even at the dispersion Gross is not capped, so that one interval decides about a gross
+// failure. Either way no more is added than d/phi.
 func (p *Process) Add(d Increments, phi, limit float64) {
 	if p.Started == 0 {
+		return
+	}
+	if phi <= Gross {
+		for j := range p.Log {
+			p.Log[j] += math.Min(d[j]/phi, math.Max(limit, d[j]/Gross))
+		}
 		return
 	}
 	for j := range p.Log {
@@ -77,7 +89,7 @@ func (p *Process) LogE() float64 {
 }
 
 // Cap is the most that one interval may add to one effect, so that no single
-// interval decides: share is the weight of the guardrail times α, newest the
+// interval decides, unless it is gross: share is the weight of the guardrail times α, newest the
 // weight of the newest segment.
 func Cap(share, newest float64) float64 {
 	return math.Min(math.Log(6/(share*newest))/2, math.Log(1/share))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -89,7 +90,8 @@ func TestPropertyOneSampleLimit(t *testing.T) {
 	near(t, "n_b = 1e9", TwoSample(y, kappa, r, p0/kappa), want, 1e-4)
 }
 
-// One interval never adds more than its cap.
+// One interval never adds more than its cap, or than what stands at the dispersion Gross,
+// and never more than its increment.
 func TestPropertyCap(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5)) //nolint:gosec // reproducible on purpose
 	for range 200 {
@@ -103,11 +105,12 @@ func TestPropertyCap(t *testing.T) {
 			before := p.LogE()
 			var d Increments
 			for j := range d {
-				d[j] = 20 * r.NormFloat64()
+				d[j] = 60 * r.NormFloat64()
 			}
 			p.Add(d, 1, limit)
-			if p.LogE() > before+limit+1e-9 {
-				t.Fatalf("got log evidence %v after %v, want at most %v more", p.LogE(), before, limit)
+			most := max(limit, slices.Max(d[:])/Gross)
+			if p.LogE() > before+min(most, max(slices.Max(d[:]), 0))+1e-9 {
+				t.Fatalf("got log evidence %v after %v, want at most %v more", p.LogE(), before, most)
 			}
 		}
 	}

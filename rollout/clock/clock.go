@@ -119,5 +119,8 @@ func (l Lag) Told(r analysis.Reading) analysis.Reading {
 		return r
 	}
 	r.From, r.To = r.From.Add(l.by), r.To.Add(l.by)
+	if !r.Next.IsZero() {
+		r.Next = r.Next.Add(l.by)
+	}
 	return r
 }

@@ -91,6 +91,9 @@ func newChaos(s uint64, mutant func(*rollout.Plan, rollout.State, rollout.Event)
 			}
 			return models[d]
 		}}
+	if s%3 == 0 {
+		c.traffic.Scrape = 5 * time.Second // and suspicion is followed up before the interval is over
+	}
 	c.world = sim.New(sim.Config{Start: c.start, Split: rollout.Split{Weights: map[string]int{"blue": 100}},
 		Source: source{c}, Faults: c, Next: mutant, Alarm: time.Minute, Most: eventsMost})
 	c.inv.Watch(c.world)

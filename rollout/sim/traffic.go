@@ -19,6 +19,8 @@ type Traffic struct {
 	Model func(deployment string, at time.Time, weight int) Model
 	// Bounds are the histogram's bucket bounds in seconds.
 	Bounds []float64
+	// Scrape is how far apart the samples are; 0: what happened is known at once.
+	Scrape time.Duration
 	// Cell is the smallest span of time that is counted; 0 is a second.
 	Cell time.Duration
 }
@@ -43,7 +45,15 @@ func Steady(rps float64) func(time.Time) float64 {
 
 // Read answers one question.
 func (t *Traffic) Read(w *World, _ *Run, q analysis.Query) analysis.Reading {
-	out := analysis.Reading{Metric: q.Metric.Name, From: q.From, To: q.To, Status: analysis.StatusOK}
+	var next time.Time
+	if t.Scrape > 0 {
+		last := q.To.Truncate(t.Scrape)
+		next = last.Add(t.Scrape)
+		if q.To = last; q.To.Before(q.From) {
+			q.To = q.From
+		}
+	}
+	out := analysis.Reading{Metric: q.Metric.Name, From: q.From, To: q.To, Status: analysis.StatusOK, Next: next}
 	out.Stable = t.sample(w, q, q.Names.Stable)
 	out.Candidate = t.sample(w, q, q.Names.Candidate)
 	return out
