@@ -18,6 +18,7 @@ import (
 	"github.com/belayd/belay/cmd/internal/demo"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // real finds a program that this test cannot do without, and skips loudly where
@@ -255,9 +256,9 @@ func start(t *testing.T, cmd *exec.Cmd) {
 	})
 }
 
-func waitClosed(t *testing.T, client *api.Client, id string) api.Rollout {
+func waitClosed(t *testing.T, client *api.Client, id string) view.Rollout {
 	t.Helper()
-	var last api.Rollout
+	var last view.Rollout
 	waitFor(t, "the rollout ends", func() bool {
 		r, err := client.Rollout(t.Context(), id)
 		if err == nil {

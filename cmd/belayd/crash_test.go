@@ -17,6 +17,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 const (
@@ -202,7 +203,7 @@ func (m *mortal) code() (code int, ok bool) {
 // for the release would: belayd that died is started again, a request without an
 // answer is repeated, the gate is approved once it asks. It reports how often
 // belayd died, and how the rollout ended.
-func (p programs) live(ctx context.Context, w *crashWorld, at, points string) (deaths int, last api.Rollout, err error) {
+func (p programs) live(ctx context.Context, w *crashWorld, at, points string) (deaths int, last view.Rollout, err error) {
 	m, err := p.spawn(w.dir, at, points)
 	if err != nil {
 		return 0, last, err
@@ -213,7 +214,7 @@ func (p programs) live(ctx context.Context, w *crashWorld, at, points string) (d
 		switch {
 		case over && code == crashCode && deaths == 0 && at != "":
 			deaths++
-			last = api.Rollout{}
+			last = view.Rollout{}
 			if m, err = p.spawn(w.dir, "", ""); err != nil {
 				return deaths, last, err
 			}
@@ -238,14 +239,14 @@ func (p programs) live(ctx context.Context, w *crashWorld, at, points string) (d
 // step asks for the rollout, which is the same however often it is asked for, and
 // answers its gate. Whatever belayd cannot answer, since it may just have died,
 // is asked again at the next step; an answer that refuses is an error.
-func step(ctx context.Context, w *crashWorld, address string) (api.Rollout, error) {
+func step(ctx context.Context, w *crashWorld, address string) (view.Rollout, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	as := map[string]*api.Client{}
 	for _, who := range []string{"ci", "ann"} {
 		client, err := api.NewClient("http://"+address, &http.Client{}, who)
 		if err != nil {
-			return api.Rollout{}, err
+			return view.Rollout{}, err
 		}
 		as[who] = client
 	}
@@ -254,7 +255,7 @@ func step(ctx context.Context, w *crashWorld, address string) (api.Rollout, erro
 		r, err = as["ci"].Rollout(ctx, r.ID)
 	}
 	if err != nil {
-		return api.Rollout{}, refusal(err)
+		return view.Rollout{}, refusal(err)
 	}
 	for _, g := range r.Gates {
 		if g.State != rollout.QuestionOpen {

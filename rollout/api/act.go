@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // keyHeader makes a request repeatable.
@@ -69,7 +70,7 @@ func (s *Server) release(
 	}
 	s.c.Log.Info("rollout asked for", "rollout", id, "policy", snap.Plan.Policy.Name, "by", a.Person.ID, "created", created)
 	w.Header().Set("Location", "/v1/rollouts/"+id)
-	return send(w, status(created), RenderSnapshot(snap))
+	return send(w, status(created), view.OfSnapshot(snap))
 }
 
 // canonical is who a name is.
@@ -268,7 +269,7 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, a Actor, same func(
 	if why := after.State.Last.Ignored; why != "" {
 		return problem(http.StatusConflict, TypeNoEffect, "Nothing changed", why)
 	}
-	return send(w, http.StatusOK, RenderSnapshot(after))
+	return send(w, http.StatusOK, view.OfSnapshot(after))
 }
 
 // readAct reads the body of an order; it may be empty where no reason is needed.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/view"
 )
 
 const good = `{"policy":"recs","candidate":"green","version":"7","requestedBy":"eve","labels":{"a":"b"}}`
@@ -17,13 +18,13 @@ const good = `{"policy":"recs","candidate":"green","version":"7","requestedBy":"
 // another actor's key is another key; the policy's text may have changed since.
 func TestStartIsIdempotent(t *testing.T) {
 	r := serve(t, Config{Auth: actors()})
-	start := func(role Role, body string, want int) Rollout {
+	start := func(role Role, body string, want int) view.Rollout {
 		t.Helper()
 		resp, b := r.ask(t, "POST", "/v1/rollouts", tokenOf(role), body, "Idempotency-Key", "k1")
 		if resp.StatusCode != want {
 			t.Fatalf("start %s as %s: got %d, want %d: %s", body, role, resp.StatusCode, want, b)
 		}
-		var out Rollout
+		var out view.Rollout
 		if want < 300 {
 			if err := json.Unmarshal(b, &out); err != nil {
 				t.Fatal(err)
@@ -304,12 +305,12 @@ func TestInternalErrorsStayInside(t *testing.T) {
 func TestTrafficOffIsShown(t *testing.T) {
 	s := rollout.Start(fakePlan("r1", rollout.Release{Policy: "recs"}, ""), begun)
 	s.Confirmed, s.Observed = &rollout.Split{Weights: map[string]int{"blue": 95, "green": 5}}, &rollout.Split{}
-	b, err := json.Marshal(Render(fakePlan("r1", rollout.Release{Policy: "recs"}, ""), s))
+	b, err := json.Marshal(view.Of(fakePlan("r1", rollout.Release{Policy: "recs"}, ""), s))
 	if err != nil || !strings.Contains(string(b), `"observed":{}`) {
 		t.Errorf("traffic off: got %s, %v, want observed to be empty", b, err)
 	}
 	s.Observed = nil
-	if b, err = json.Marshal(Render(fakePlan("r1", rollout.Release{Policy: "recs"}, ""), s)); err != nil || strings.Contains(string(b), "observed") {
+	if b, err = json.Marshal(view.Of(fakePlan("r1", rollout.Release{Policy: "recs"}, ""), s)); err != nil || strings.Contains(string(b), "observed") {
 		t.Errorf("nothing else observed: got %s, %v, want no observed", b, err)
 	}
 }

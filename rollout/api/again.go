@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // undo starts the rollout that takes a promoted one back.
@@ -26,7 +27,7 @@ func (s *Server) undo(w http.ResponseWriter, r *http.Request, a Actor) error {
 		return forbidden(a, []Role{RoleOperate})
 	}
 	if before, err := s.c.Engine.Rollout(r.Context(), id); err == nil {
-		return send(w, http.StatusOK, RenderSnapshot(before))
+		return send(w, http.StatusOK, view.OfSnapshot(before))
 	}
 	ref := snap.Plan.Endpoint
 	live, there := s.c.Catalog.Endpoint(r.Context(), ref)
@@ -42,7 +43,7 @@ func (s *Server) undo(w http.ResponseWriter, r *http.Request, a Actor) error {
 		return problem(http.StatusConflict, TypeNoEffect, "Nothing was started",
 			fmt.Sprintf("rollout %s has the endpoint or waits for it: end it first", ahead))
 	}
-	told := live.told()
+	told := live.Facts.Known()
 	if why := snap.Plan.Undoable(&snap.State, rollout.Split{Weights: live.Weights, Mirror: live.Mirror}, told); why != "" {
 		return problem(http.StatusConflict, TypeNoEffect, "Nothing was started", why)
 	}
@@ -93,33 +94,4 @@ func (s *Server) again(r *http.Request, a Actor, verb string) (snap rollout.Snap
 		return snap, "", err
 	}
 	return snap, rollout.NewID(verb+":"+snap.Plan.ID+":"+a.Person.ID, key), nil
-}
-
-// told are the facts of the endpoint as the core knows them.
-func (e Endpoint) told() map[string]rollout.DeploymentFact {
-	if e.Facts == nil {
-		return nil
-	}
-	out := map[string]rollout.DeploymentFact{}
-	for name, d := range e.Facts.Deployments {
-		f := rollout.DeploymentFact{Reason: d.Reason, Version: d.Version}
-		if !e.Facts.untold(name, "ready") {
-			f.Ready = map[bool]string{true: rollout.FactReady, false: rollout.FactNotReady}[d.Ready]
-		}
-		if !e.Facts.untold(name, "instances") {
-			f.Instances = &d.Instances
-		}
-		out[name] = f
-	}
-	return out
-}
-
-// untold reports whether the router does not tell this of a deployment.
-func (f *Facts) untold(deployment, field string) bool {
-	for _, u := range f.Untold {
-		if u == "deployments" || u == "deployments."+deployment || u == "deployments."+deployment+"."+field {
-			return true
-		}
-	}
-	return false
 }

@@ -218,16 +218,16 @@ type route struct {
 
 // routes is the table of everything that can be asked.
 func (s *Server) routes() []route {
-	view := []Role{RoleView}
+	look := []Role{RoleView}
 	operate := []Role{RoleOperate}
 	return []route{
 		{"POST", "/v1/rollouts", "startRollout", []Role{RoleStart}, s.start},
-		{"GET", "/v1/rollouts", "listRollouts", view, s.list},
-		{"GET", "/v1/rollouts/{id}", "getRollout", view, s.get},
-		{"GET", "/v1/rollouts/{id}/plan", "getPlan", view, s.getPlan},
-		{"GET", "/v1/rollouts/{id}/history", "getHistory", view, s.history},
-		{"GET", "/v1/rollouts/{id}/events", "streamRollout", view, s.streamOne},
-		{"GET", "/v1/events", "streamAll", view, s.streamAll},
+		{"GET", "/v1/rollouts", "listRollouts", look, s.list},
+		{"GET", "/v1/rollouts/{id}", "getRollout", look, s.get},
+		{"GET", "/v1/rollouts/{id}/plan", "getPlan", look, s.getPlan},
+		{"GET", "/v1/rollouts/{id}/history", "getHistory", look, s.history},
+		{"GET", "/v1/rollouts/{id}/events", "streamRollout", look, s.streamOne},
+		{"GET", "/v1/events", "streamAll", look, s.streamAll},
 		{"POST", "/v1/rollouts/{id}/approve", "approveRollout", rollout.AnswerRoles(), s.answer(true)},
 		{"POST", "/v1/rollouts/{id}/reject", "rejectRollout", rollout.AnswerRoles(), s.answer(false)},
 		{"POST", "/v1/rollouts/{id}/pause", "pauseRollout", rollout.CommandPause.Roles(), s.command(rollout.CommandPause)},
@@ -239,12 +239,12 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/rollouts/{id}/ack", "acknowledgeRollout", rollout.CommandAck.Roles(), s.command(rollout.CommandAck)},
 		{"POST", "/v1/rollouts/{id}/undo", "undoRollout", operate, s.undo},
 		{"POST", "/v1/rollouts/{id}/retry", "retryRollout", []Role{RoleStart}, s.retry},
-		{"GET", "/v1/policies", "listPolicies", view, s.policies},
-		{"POST", "/v1/policies/check", "checkPolicy", view, s.check},
-		{"GET", "/v1/endpoints", "listEndpoints", view, s.endpoints},
-		{"GET", "/v1/endpoints/{router}/{name}", "getEndpoint", view, s.endpoint},
+		{"GET", "/v1/policies", "listPolicies", look, s.policies},
+		{"POST", "/v1/policies/check", "checkPolicy", look, s.check},
+		{"GET", "/v1/endpoints", "listEndpoints", look, s.endpoints},
+		{"GET", "/v1/endpoints/{router}/{name}", "getEndpoint", look, s.endpoint},
 		{"GET", "/v1/sources", "lookAtSources", operate, s.sources},
-		{"GET", "/v1/audit/head", "getAuditHead", view, s.auditHead},
+		{"GET", "/v1/audit/head", "getAuditHead", look, s.auditHead},
 		{"GET", "/v1/triggers", "listTriggers", operate, s.triggers},
 		{"GET", "/v1/triggers/{name}/refused", "listRefused", operate, s.refused},
 		{"DELETE", "/v1/endpoints/{router}/{name}/cooldown", "clearCooldown", operate, s.clearCooldown},

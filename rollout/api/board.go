@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // A card is a rollout on the board, ready to be sent.
@@ -213,7 +214,7 @@ func (b *board) doubt(ctx context.Context, e Engine, id string) {
 
 // cardOf renders a rollout for the board.
 func cardOf(snap rollout.Snapshot) (card, error) {
-	r := RenderSnapshot(snap)
+	r := view.OfSnapshot(snap)
 	body, err := json.Marshal(r)
 	if err != nil {
 		return card{}, err // unreachable: no NaN or Inf is in a state

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // ErrUnreachable: no belayd answered.
@@ -64,13 +65,13 @@ func NewClient(base string, h *http.Client, token string) (*Client, error) {
 }
 
 // Start asks for a rollout; created is false when the key was used for it before.
-func (c *Client) Start(ctx context.Context, key string, in StartRequest) (r Rollout, created bool, err error) {
+func (c *Client) Start(ctx context.Context, key string, in StartRequest) (r view.Rollout, created bool, err error) {
 	status, err := c.call(ctx, call{method: "POST", path: "/v1/rollouts", key: key, in: in, out: &r})
 	return r, status == http.StatusCreated, err
 }
 
 // Rollout returns a rollout as it is now.
-func (c *Client) Rollout(ctx context.Context, id string) (r Rollout, err error) {
+func (c *Client) Rollout(ctx context.Context, id string) (r view.Rollout, err error) {
 	_, err = c.call(ctx, call{method: "GET", path: "/v1/rollouts/" + url.PathEscape(id), out: &r})
 	return r, err
 }
@@ -95,8 +96,8 @@ type Filter struct {
 
 // Rollouts yields the rollouts that the filter chooses, the newest first. An
 // error ends it.
-func (c *Client) Rollouts(ctx context.Context, f Filter) iter.Seq2[Rollout, error] {
-	return func(yield func(Rollout, error) bool) {
+func (c *Client) Rollouts(ctx context.Context, f Filter) iter.Seq2[view.Rollout, error] {
+	return func(yield func(view.Rollout, error) bool) {
 		left, size := f.Limit, pageMax
 		if left > 0 {
 			size = min(left, pageMax)
@@ -110,7 +111,7 @@ func (c *Client) Rollouts(ctx context.Context, f Filter) iter.Seq2[Rollout, erro
 		for {
 			var page List
 			if _, err := c.call(ctx, call{method: "GET", path: "/v1/rollouts", query: q, out: &page}); err != nil {
-				yield(Rollout{}, err)
+				yield(view.Rollout{}, err)
 				return
 			}
 			for _, r := range page.Rollouts {
@@ -151,21 +152,21 @@ func (c *Client) Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry
 
 // Act orders something of a rollout: approve, reject, pause, resume, rollback,
 // promote, extend or ack. The same key is the same act.
-func (c *Client) Act(ctx context.Context, id, verb, key string, in Act) (r Rollout, err error) {
+func (c *Client) Act(ctx context.Context, id, verb, key string, in Act) (r view.Rollout, err error) {
 	_, err = c.call(ctx, call{method: "POST", path: "/v1/rollouts/" + url.PathEscape(id) + "/" + verb, key: key, in: in, out: &r})
 	return r, err
 }
 
 // Undo asks for the rollout that takes a promoted one back; created is false when the
 // key was used for it before.
-func (c *Client) Undo(ctx context.Context, id, key string, in UndoRequest) (r Rollout, created bool, err error) {
+func (c *Client) Undo(ctx context.Context, id, key string, in UndoRequest) (r view.Rollout, created bool, err error) {
 	status, err := c.call(ctx, call{method: "POST", path: "/v1/rollouts/" + url.PathEscape(id) + "/undo", key: key, in: in, out: &r})
 	return r, status == http.StatusCreated, err
 }
 
 // Retry asks for the release of a rollout that has ended once more; created is false
 // when the key was used for it before.
-func (c *Client) Retry(ctx context.Context, id, key string) (r Rollout, created bool, err error) {
+func (c *Client) Retry(ctx context.Context, id, key string) (r view.Rollout, created bool, err error) {
 	status, err := c.call(ctx, call{method: "POST", path: "/v1/rollouts/" + url.PathEscape(id) + "/retry", key: key, out: &r})
 	return r, status == http.StatusCreated, err
 }

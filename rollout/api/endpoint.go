@@ -8,37 +8,6 @@ import (
 	"github.com/belayd/belay/rollout"
 )
 
-// Facts are what a router tells of an endpoint: what checks, plans and people
-// need. A fact that it does not tell is named in Untold, and its field here means
-// nothing.
-type Facts struct {
-	Deployments map[string]Deployment `json:"deployments"`
-	Tags        map[string]string     `json:"tags,omitempty"`
-	ScoringURI  string                `json:"scoringURI,omitempty"`
-	// AuthMode is the endpoint's own word, for example "key".
-	AuthMode string `json:"authMode,omitempty"`
-	// PublicNetwork: the scoring address can be reached from outside.
-	PublicNetwork bool `json:"publicNetwork"`
-	CanMirror     bool `json:"canMirror"`
-	// Untold names fields of this type, for example "deployments.green.instances".
-	Untold []string `json:"untold"`
-	// ManualRollback holds, by deployment, the command by which a person gives it
-	// all the traffic without Belay.
-	ManualRollback map[string]string `json:"manualRollback,omitempty"`
-}
-
-// A Deployment is a backend behind an endpoint.
-type Deployment struct {
-	Ready bool `json:"ready"`
-	// Reason says why it is not ready.
-	Reason string `json:"reason,omitempty"`
-	// Instances and Concurrency: how many, and how many requests each takes at a
-	// time.
-	Instances   int    `json:"instances,omitempty"`
-	Concurrency int    `json:"concurrency,omitempty"`
-	Version     string `json:"version,omitempty"`
-}
-
 // EndpointDetail is one endpoint with its facts.
 type EndpointDetail struct {
 	SchemaVersion int `json:"schemaVersion"`

@@ -23,6 +23,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/view"
 )
 
 var begun = time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
@@ -312,10 +313,10 @@ func (c fakeCatalog) Endpoint(ctx context.Context, ref rollout.EndpointRef) (End
 			continue
 		}
 		if e.Error == "" {
-			e.Facts = &Facts{
-				Deployments: map[string]Deployment{"blue": {Ready: true, Instances: 2, Concurrency: 8, Version: "6"}, "green": {Reason: "it starts"}},
+			e.Facts = &view.Facts{
+				Deployments: map[string]view.Deployment{"blue": {Ready: true, Instances: 2, Concurrency: 8, Version: "6"}, "green": {Reason: "it starts"}},
 				Tags:        map[string]string{"owner": "team-a"}, ScoringURI: "https://recs.example/score", AuthMode: "key", PublicNetwork: true, CanMirror: true,
-				Untold: []string{"deployments.green.instances"}, ManualRollback: map[string]string{"blue": "edge set recs blue=100"},
+				Unknown: []string{"deployments.green.instances"}, ManualRollback: map[string]string{"blue": "edge set recs blue=100"},
 			}
 		}
 		return e, true

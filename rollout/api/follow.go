@@ -12,11 +12,13 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/belayd/belay/rollout/view"
 )
 
 // An Event is one event of a stream: exactly one of Rollout and Entry is set.
 type Event struct {
-	Rollout *Rollout
+	Rollout *view.Rollout
 	Entry   *StreamEntry
 }
 
@@ -141,7 +143,7 @@ func messages(r io.Reader) iter.Seq2[message, error] {
 func decodeMessage(m message) (ev Event, known bool, err error) {
 	switch m.kind {
 	case "rollout":
-		ev.Rollout = &Rollout{}
+		ev.Rollout = &view.Rollout{}
 		err = json.Unmarshal([]byte(m.data), ev.Rollout)
 	case "entry":
 		ev.Entry = &StreamEntry{}

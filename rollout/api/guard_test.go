@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // eventually waits until ok, at most a generous while.
@@ -381,7 +382,7 @@ func TestClient(t *testing.T) {
 			t.Errorf("key: got %q, want k", r.Header.Get(keyHeader))
 		}
 		w.WriteHeader(http.StatusCreated)
-		_ = json.NewEncoder(w).Encode(Rollout{ID: "r1"})
+		_ = json.NewEncoder(w).Encode(view.Rollout{ID: "r1"})
 	}))
 	defer h.Close()
 	c, err := NewClient(h.URL+"/prefix/", http.DefaultClient, "")

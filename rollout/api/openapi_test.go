@@ -23,6 +23,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/view"
 )
 
 var update = flag.Bool("update", false, "rewrite the goldens")
@@ -332,7 +333,7 @@ func TestSchemasHaveAllFields(t *testing.T) {
 	}
 	st := rollout.Start(fakePlan("r1", rollout.Release{Policy: "recs"}, ""), begun)
 	fullState(&st)
-	full := Render(fakePlan("r1", rollout.Release{Policy: "recs", OnBehalfOf: "x", Retries: "r0", Undoes: &rollout.Undone{Rollout: "r0"}}, ""), st)
+	full := view.Of(fakePlan("r1", rollout.Release{Policy: "recs", OnBehalfOf: "x", Retries: "r0", Undoes: &rollout.Undone{Rollout: "r0"}}, ""), st)
 	full.Revision, full.Unconfirmed = 1, true
 	b, err := json.Marshal(full)
 	if err != nil {

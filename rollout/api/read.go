@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // The length of a page: asked for with ?limit=.
@@ -151,7 +152,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, a Actor) error {
 	if err != nil {
 		return err
 	}
-	return send(w, http.StatusOK, RenderSnapshot(snap))
+	return send(w, http.StatusOK, view.OfSnapshot(snap))
 }
 
 // getPlan answers with the plan that a rollout follows, with the policy's text.

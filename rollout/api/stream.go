@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // The beats of a stream.
@@ -240,7 +241,7 @@ func (o *stream) readmitted(labels map[string]string) error {
 // rollout sends a rollout's present state when it is not what was sent last, and
 // otherwise now and then a comment, so that a dead connection is noticed.
 func (o *stream) rollout(snap rollout.Snapshot) error {
-	body, err := json.Marshal(RenderSnapshot(snap))
+	body, err := json.Marshal(view.OfSnapshot(snap))
 	if err != nil {
 		return fmt.Errorf("encode rollout: %w", err)
 	}

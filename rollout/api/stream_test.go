@@ -16,10 +16,11 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // follow collects what a client sees of a rollout until the stream ends.
-func follow(ctx context.Context, c *Client, id string) (revisions []uint64, last Rollout, err error) {
+func follow(ctx context.Context, c *Client, id string) (revisions []uint64, last view.Rollout, err error) {
 	for ev, err := range c.Follow(ctx, id) {
 		switch {
 		case err != nil:
@@ -64,7 +65,7 @@ func TestStreamOne(t *testing.T) {
 		switch m.kind {
 		case "rollout":
 			fits(t, schema("Rollout"), []byte(m.data))
-			var ro Rollout
+			var ro view.Rollout
 			if err := json.Unmarshal([]byte(m.data), &ro); err != nil {
 				t.Fatal(err)
 			}

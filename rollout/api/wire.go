@@ -5,13 +5,18 @@ import (
 
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/view"
 )
+
+// SchemaVersion is that of all JSON of this package. A field is added without a new
+// version; none changes its meaning.
+const SchemaVersion = view.SchemaVersion
 
 // A List is a page of rollouts. Guardrails in it are as of the last journal
 // entry; GET /v1/rollouts/{id} has those of now.
 type List struct {
-	SchemaVersion int       `json:"schemaVersion"`
-	Rollouts      []Rollout `json:"rollouts"`
+	SchemaVersion int            `json:"schemaVersion"`
+	Rollouts      []view.Rollout `json:"rollouts"`
 	// Next is the cursor of the next page; empty on the last.
 	Next string `json:"next,omitempty"`
 }
@@ -109,7 +114,7 @@ type Endpoint struct {
 	// Error says why the endpoint could not be read.
 	Error string `json:"error,omitempty"`
 	// Facts are told where one endpoint is asked for, not in a list.
-	Facts *Facts `json:"facts,omitempty"`
+	Facts *view.Facts `json:"facts,omitempty"`
 }
 
 // EndpointList lists endpoints.

@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // The disk under the store is full when the candidate breaks. The rollback cannot
@@ -177,9 +177,9 @@ func (c *calls) String() string {
 }
 
 // status is a rollout as anybody may see it where nobody is asked who they are.
-func status(w *world, id string) api.Rollout {
+func status(w *world, id string) view.Rollout {
 	w.t.Helper()
-	var r api.Rollout
+	var r view.Rollout
 	_, out := w.run("", "status", id, "--output", "json") // its code says how the rollout stands
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		w.t.Fatalf("status %s: %v: %s", id, err, out)

@@ -24,7 +24,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // programs are those that were built, once for all tests of one run.
@@ -384,10 +384,10 @@ func (w *world) want(code int, actor string, args ...string) string {
 }
 
 // rollout is a rollout as `belay status --output json` prints it.
-func (w *world) rollout(id string) api.Rollout {
+func (w *world) rollout(id string) view.Rollout {
 	w.t.Helper()
 	_, out := w.run("viewer", "status", id, "--output", "json")
-	var r api.Rollout
+	var r view.Rollout
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		w.t.Fatalf("status %s: %v: %s", id, err, out)
 	}

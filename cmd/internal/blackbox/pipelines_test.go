@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/belayd/belay/rollout"
-	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // What deploy/ci gives to pipelines does what it says when its script runs: a release
@@ -98,7 +98,7 @@ func curlTwice(t *testing.T, w *world, token string) {
 		cmd := exec.CommandContext(t.Context(), "sh", filepath.Join("..", "..", "..", "deploy", "ci", "curl.sh"))
 		cmd.Env = append(os.Environ(), "BELAY_SERVER=http://"+w.address, "BELAY_TOKEN_FILE="+token, "POLICY=slow", "CANDIDATE=blue", "VERSION=c1", "KEY=build 12")
 		out, err := cmd.Output()
-		var r api.Rollout
+		var r view.Rollout
 		if err = errors.Join(err, json.Unmarshal(out, &r)); err != nil {
 			t.Fatalf("curl.sh: %v: %s", err, out)
 		}
@@ -137,7 +137,7 @@ func pipeline(t *testing.T, file string, path ...string) string {
 
 // outcomeOf is the one document that a pipeline keeps.
 func outcomeOf(t *testing.T, file string) (x struct {
-	api.Rollout
+	view.Rollout
 	Exit int `json:"exit"`
 }) {
 	t.Helper()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // An act is a command that orders something of a rollout.
@@ -64,7 +65,7 @@ func ackCommand() *command {
 }
 
 // left says what an order has not done that one may have hoped for.
-func (e *env) left(verb string, r api.Rollout) string {
+func (e *env) left(verb string, r view.Rollout) string {
 	switch {
 	case verb == "promote" && r.Phase == rollout.PhaseWaiting:
 		return "it opens no approval and no window; the rollout still waits for " + e.told(r.WaitingFor)

@@ -6,11 +6,11 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/rollout"
-	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // held is a rollout that a guardrail without enough evidence holds.
-func held() api.Rollout {
+func held() view.Rollout {
 	r := baking()
 	r.Phase, r.Reason, r.WaitingFor = rollout.PhaseHeld, rollout.ReasonUndecided, "a person"
 	r.Sentence = "The evidence is still not enough after 5m0s more: p95 is undecided."
@@ -21,7 +21,7 @@ func held() api.Rollout {
 // An order that was taken and yet leaves the rollout where it is says so: promote
 // at a gate, extend in a hold. The others, and those that lead somewhere, do not.
 func TestActsSayWhatIsLeft(t *testing.T) {
-	at := func(p rollout.Phase, waits string) api.Rollout {
+	at := func(p rollout.Phase, waits string) view.Rollout {
 		r := baking()
 		r.Phase, r.WaitingFor = p, waits
 		return r
@@ -29,7 +29,7 @@ func TestActsSayWhatIsLeft(t *testing.T) {
 	const until = "approval product-owner until 2026-11-24T11:00:00Z"
 	for _, c := range []struct {
 		verb string
-		r    api.Rollout
+		r    view.Rollout
 		want string
 	}{
 		{"promote", at(rollout.PhaseWaiting, until), "opens no approval and no window; the rollout still waits for approval product-owner until 11:00:00 (in 59m30s)"},

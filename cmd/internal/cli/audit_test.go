@@ -11,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // A whole journal verifies. One that was edited, shortened in the middle,
@@ -56,10 +57,10 @@ type vanishing struct {
 	reads int // of the journal of "half"
 }
 
-func (v *vanishing) Rollouts(context.Context, api.Filter) iter.Seq2[api.Rollout, error] {
-	return func(yield func(api.Rollout, error) bool) {
+func (v *vanishing) Rollouts(context.Context, api.Filter) iter.Seq2[view.Rollout, error] {
+	return func(yield func(view.Rollout, error) bool) {
 		for _, id := range []string{"r1", "gone", "half"} {
-			if !yield(api.Rollout{ID: id}, nil) {
+			if !yield(view.Rollout{ID: id}, nil) {
 				return
 			}
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // Every command's help is a golden, and every command shows an example or is the
@@ -159,7 +160,7 @@ func TestExitCodes(t *testing.T) {
 func TestOutputs(t *testing.T) {
 	d := newFakeDaemon(t, baking(), promoted())
 	s := newShell(t)
-	var r api.Rollout
+	var r view.Rollout
 	if err := json.Unmarshal([]byte(s.want(exitRunning, "status", baking().ID, "--server", d.URL, "--output", "json")), &r); err != nil || r.SchemaVersion != 1 || r.ID != baking().ID {
 		t.Errorf("json: got %+v, %v", r, err)
 	}

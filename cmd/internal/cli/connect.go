@@ -14,6 +14,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // defaultServer is where a belayd on this machine listens, defaultSocket where it
@@ -29,8 +30,8 @@ const tokenMax = 64 << 10
 
 // A reader is where rollouts are read from: a belayd, or a store's file.
 type reader interface {
-	Rollout(ctx context.Context, id string) (api.Rollout, error)
-	Rollouts(ctx context.Context, f api.Filter) iter.Seq2[api.Rollout, error]
+	Rollout(ctx context.Context, id string) (view.Rollout, error)
+	Rollouts(ctx context.Context, f api.Filter) iter.Seq2[view.Rollout, error]
 	Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry, error]
 	Plan(ctx context.Context, id string) (*rollout.Plan, error)
 	// AuditHead is the head of all journals at a revision; 0 is now.

@@ -61,7 +61,7 @@ func (e *env) printEndpoint(output string, l api.EndpointList) error {
 func (e *env) printFacts(w io.Writer, x api.Endpoint) error {
 	f := x.Facts
 	untold := map[string]bool{}
-	for _, field := range f.Untold {
+	for _, field := range f.Unknown {
 		untold[field] = true
 	}
 	told := func(field, value string) string {
@@ -94,7 +94,7 @@ func (e *env) printFacts(w io.Writer, x api.Endpoint) error {
 	facts.add("reached from outside", told("publicNetwork", yes[f.PublicNetwork]))
 	facts.add("can mirror", yes[f.CanMirror])
 	facts.add("tags", told("tags", strings.Join(tags, ", ")))
-	facts.add("not told", orDash(safe(strings.Join(f.Untold, ", "))))
+	facts.add("not told", orDash(safe(strings.Join(f.Unknown, ", "))))
 	if err := facts.print(w); err != nil {
 		return err
 	}

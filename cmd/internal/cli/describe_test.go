@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // endpoint answers for one endpoint: recs tells most of itself, ads cannot be
@@ -18,13 +19,13 @@ func (d *fakeDaemon) endpoint(w http.ResponseWriter, name string) {
 		out.Error = "connection refused"
 	case "edge/recs":
 		out.Weights, out.Active = map[string]int{"blue": 95, "green": 5}, "kq3x7m2p5j4dhz6wvnra"
-		out.Facts = &api.Facts{
-			Deployments: map[string]api.Deployment{
+		out.Facts = &view.Facts{
+			Deployments: map[string]view.Deployment{
 				"blue":  {Ready: true, Instances: 4, Concurrency: 16, Version: "ranker:16"},
 				"green": {Ready: false, Reason: "provisioning state Updating", Instances: 2, Version: "ranker:17"},
 			},
 			ScoringURI: "https://recs.example/score", AuthMode: "key", CanMirror: true,
-			Untold:         []string{"deployments.green.concurrency", "publicNetwork", "tags"},
+			Unknown:        []string{"deployments.green.concurrency", "publicNetwork", "tags"},
 			ManualRollback: map[string]string{"blue": `az ml online-endpoint update --name recs --traffic "blue=100 green=0"`},
 		}
 	default:
@@ -47,7 +48,7 @@ func TestEndpointShow(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.want(exitOK, "endpoint", "show", "edge/recs", "--server", d.URL, "--output", "json")), &l); err != nil {
 		t.Fatal(err)
 	}
-	if len(l.Endpoints) != 1 || l.Endpoints[0].Facts == nil || len(l.Endpoints[0].Facts.Untold) != 3 {
+	if len(l.Endpoints) != 1 || l.Endpoints[0].Facts == nil || len(l.Endpoints[0].Facts.Unknown) != 3 {
 		t.Errorf("json: got %+v, want recs with its facts", l)
 	}
 	if got := s.want(exitOK, "endpoint", "show", "ads", "--server", d.URL); !strings.Contains(got, "connection refused") || strings.Contains(got, "DEPLOYMENT") {

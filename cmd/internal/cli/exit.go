@@ -9,6 +9,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // The exit codes.
@@ -57,7 +58,7 @@ func usageError(format string, args ...any) error {
 }
 
 // codeOf is the exit code of a rollout as it stands.
-func codeOf(r api.Rollout) int {
+func codeOf(r view.Rollout) int {
 	switch r.Phase {
 	case rollout.PhasePromoted:
 		return exitOK
@@ -77,7 +78,7 @@ func codeOf(r api.Rollout) int {
 }
 
 // ended makes the code of a rollout the command's; nil for 0.
-func ended(r api.Rollout) error {
+func ended(r view.Rollout) error {
 	if code := codeOf(r); code != exitOK {
 		return &codeError{code: code}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 func explainCommand() *command {
@@ -40,10 +41,10 @@ func explainCommand() *command {
 
 // An explanation is what explain prints as JSON.
 type explanation struct {
-	SchemaVersion int         `json:"schemaVersion"`
-	At            *time.Time  `json:"at,omitempty"`
-	Rollout       api.Rollout `json:"rollout"`
-	Decisions     []decided   `json:"decisions"`
+	SchemaVersion int          `json:"schemaVersion"`
+	At            *time.Time   `json:"at,omitempty"`
+	Rollout       view.Rollout `json:"rollout"`
+	Decisions     []decided    `json:"decisions"`
 }
 
 type decided struct {
@@ -105,16 +106,16 @@ func (e *env) instant(s string, start time.Time) (time.Time, error) {
 }
 
 // asOf folds the journal up to an instant.
-func asOf(ctx context.Context, r reader, id string, until time.Time) (api.Rollout, error) {
+func asOf(ctx context.Context, r reader, id string, until time.Time) (view.Rollout, error) {
 	plan, err := r.Plan(ctx, id)
 	if err != nil {
-		return api.Rollout{}, err
+		return view.Rollout{}, err
 	}
 	var s rollout.State
 	begun := false
 	for entry, err := range r.Journal(ctx, id) {
 		if err != nil {
-			return api.Rollout{}, err
+			return view.Rollout{}, err
 		}
 		for _, ev := range entry.Events {
 			if ev.At.After(until) {
@@ -127,9 +128,9 @@ func asOf(ctx context.Context, r reader, id string, until time.Time) (api.Rollou
 		}
 	}
 	if !begun {
-		return api.Rollout{}, fmt.Errorf("explain %s: it began after %s", id, until.UTC().Format(time.RFC3339))
+		return view.Rollout{}, fmt.Errorf("explain %s: it began after %s", id, until.UTC().Format(time.RFC3339))
 	}
-	return api.Render(plan, s), nil
+	return view.Of(plan, s), nil
 }
 
 // explainText prints the decisions in order, each with its rule and evidence,

@@ -23,6 +23,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 var update = flag.Bool("update", false, "rewrite the goldens")
@@ -84,23 +85,23 @@ func (s *shell) want(code int, args ...string) string {
 }
 
 // baking is a rollout on its second step, with all that a screen can show.
-func baking() api.Rollout {
+func baking() view.Rollout {
 	share := func(x float64) *float64 { return &x }
-	return api.Rollout{
+	return view.Rollout{
 		SchemaVersion: 1, ID: "kq3x7m2p5j4dhz6wvnra", Policy: "recommendations", Owner: "team-recommendations",
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "blue", Candidate: "green", Version: "2026.11.2",
 		Requester: "nats:RELEASES", OnBehalfOf: "/pipelines/recommendations", Phase: rollout.PhaseBaking, Since: now.Add(-12 * time.Second),
 		Reason: rollout.ReasonPassed, Sentence: "Step quarter serves at blue 75, green 25 and is watched.",
-		Step: &api.Step{Name: "quarter", Share: rollout.Share{Weight: 25}, Since: now.Add(-12 * time.Second), BakeLeft: "18s"},
-		Steps: []api.LadderStep{
-			{Name: "shadow", Share: rollout.Share{Mirror: 10}, Bake: "20s", State: api.StepDone},
-			{Name: "canary", Share: rollout.Share{Weight: 5}, Bake: "20s", State: api.StepDone},
-			{Name: "quarter", Share: rollout.Share{Weight: 25}, Bake: "30s", State: api.StepCurrent},
-			{Name: "majority", Share: rollout.Share{Weight: 60}, Bake: "30s", Requires: []string{"product-owner"}, State: api.StepAhead},
-			{Name: "full", Share: rollout.Share{Weight: 100}, Bake: "2h0m0s", State: api.StepAhead},
+		Step: &view.Step{Name: "quarter", Share: rollout.Share{Weight: 25}, Since: now.Add(-12 * time.Second), BakeLeft: "18s"},
+		Steps: []view.LadderStep{
+			{Name: "shadow", Share: rollout.Share{Mirror: 10}, Bake: "20s", State: view.StepDone},
+			{Name: "canary", Share: rollout.Share{Weight: 5}, Bake: "20s", State: view.StepDone},
+			{Name: "quarter", Share: rollout.Share{Weight: 25}, Bake: "30s", State: view.StepCurrent},
+			{Name: "majority", Share: rollout.Share{Weight: 60}, Bake: "30s", Requires: []string{"product-owner"}, State: view.StepAhead},
+			{Name: "full", Share: rollout.Share{Weight: 100}, Bake: "2h0m0s", State: view.StepAhead},
 		},
-		Weights: api.Weights{Asked: map[string]int{"blue": 75, "green": 25}, Confirmed: map[string]int{"blue": 75, "green": 25}, ConfirmedAt: now},
-		Guardrails: []api.Guardrail{
+		Weights: view.Weights{Asked: map[string]int{"blue": 75, "green": 25}, Confirmed: map[string]int{"blue": 75, "green": 25}, ConfirmedAt: now},
+		Guardrails: []view.Guardrail{
 			{Name: "failures", Verdict: analysis.OutcomePass, Unit: "share", Candidate: share(0.0012), Stable: share(0.001), Interval: &[2]float64{0.00031, 0.0047}, Limit: "<= 1%", N: 48210, Sentence: "keeps its limit"},
 			{Name: "p95", Verdict: analysis.OutcomeUndecided, Unit: "s", Candidate: share(0.183), Stable: share(0.179), Interval: &[2]float64{0.15, 1.2}, Limit: "<= 300ms", N: 48210, Sentence: "undecided"},
 			{Name: "watch-through", Verdict: analysis.OutcomeNoData, Unit: "share", Limit: ">= 0.95x stable", Sentence: "no data"},
@@ -111,11 +112,11 @@ func baking() api.Rollout {
 }
 
 // rollingBack is the same rollout while stable is put back, paged and late.
-func rollingBack() api.Rollout {
+func rollingBack() view.Rollout {
 	r := baking()
 	r.Phase, r.Reason = rollout.PhaseRollingBack, rollout.ReasonBreach
 	r.Sentence = "failures broke its limit <= 1%: 19.4% (8.50% to 34.8%) of 191 requests, stable 0.00%; a release within the limit would look this bad less than once in 1,900 rollouts."
-	r.Page = &api.Page{Since: now.Add(-5 * time.Second), Summary: "recs is rolled back: " + r.Sentence, Reason: rollout.ReasonBreach}
+	r.Page = &view.Page{Since: now.Add(-5 * time.Second), Summary: "recs is rolled back: " + r.Sentence, Reason: rollout.ReasonBreach}
 	r.Weights.Asked = map[string]int{"blue": 100}
 	r.Weights.Observed = map[string]int{"blue": 50, "green": 50}
 	r.Unconfirmed, r.WaitingFor = true, "the endpoint to show stable at 100%"
@@ -125,12 +126,12 @@ func rollingBack() api.Rollout {
 }
 
 // promoted is the same rollout at its end.
-func promoted() api.Rollout {
+func promoted() view.Rollout {
 	r := baking()
 	r.Phase, r.Sentence, r.WaitingFor, r.RollbackCommand, r.Closed = rollout.PhasePromoted, "All steps are done.", "", "", true
-	r.Step = &api.Step{Name: "full", Share: rollout.Share{Weight: 100}, Since: now}
+	r.Step = &view.Step{Name: "full", Share: rollout.Share{Weight: 100}, Since: now}
 	for i := range r.Steps {
-		r.Steps[i].State = api.StepDone
+		r.Steps[i].State = view.StepDone
 	}
 	r.Weights.Asked, r.Weights.Confirmed = map[string]int{"green": 100}, map[string]int{"green": 100}
 	return r
@@ -144,7 +145,7 @@ type fakeDaemon struct {
 	*httptest.Server
 	mu       sync.Mutex
 	asked    []request
-	rollouts []api.Rollout
+	rollouts []view.Rollout
 	entries  []rollout.Entry
 	// stream is what /events sends.
 	stream []api.Event
@@ -153,7 +154,7 @@ type fakeDaemon struct {
 	fail *api.Problem
 }
 
-func newFakeDaemon(t *testing.T, rs ...api.Rollout) *fakeDaemon {
+func newFakeDaemon(t *testing.T, rs ...view.Rollout) *fakeDaemon {
 	d := &fakeDaemon{rollouts: rs}
 	d.Server = httptest.NewServer(d)
 	t.Cleanup(d.Close)
@@ -168,7 +169,7 @@ func (d *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.mu.Unlock()
 	answer := func(v any) { _ = json.NewEncoder(w).Encode(v) }
 	id, what, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v1/rollouts/"), "/")
-	i := slices.IndexFunc(d.rollouts, func(x api.Rollout) bool { return x.ID == id })
+	i := slices.IndexFunc(d.rollouts, func(x view.Rollout) bool { return x.ID == id })
 	switch {
 	case fail != nil:
 		w.Header().Set("Content-Type", "application/problem+json")
@@ -274,12 +275,12 @@ func (f *fakeReader) AuditHead(_ context.Context, at uint64) (api.AuditHead, err
 	return api.AuditHead{SchemaVersion: 1, Head: h}, nil
 }
 
-func (f *fakeReader) Rollout(context.Context, string) (api.Rollout, error) {
-	return api.Render(f.plan, f.state), nil
+func (f *fakeReader) Rollout(context.Context, string) (view.Rollout, error) {
+	return view.Of(f.plan, f.state), nil
 }
 
-func (f *fakeReader) Rollouts(context.Context, api.Filter) iter.Seq2[api.Rollout, error] {
-	return func(yield func(api.Rollout, error) bool) { yield(api.Render(f.plan, f.state), nil) }
+func (f *fakeReader) Rollouts(context.Context, api.Filter) iter.Seq2[view.Rollout, error] {
+	return func(yield func(view.Rollout, error) bool) { yield(view.Of(f.plan, f.state), nil) }
 }
 
 func (f *fakeReader) Plan(context.Context, string) (*rollout.Plan, error) { return f.plan, nil }

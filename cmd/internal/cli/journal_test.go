@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
-	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
+	"github.com/belayd/belay/rollout/view"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/bolt"
 
@@ -245,7 +245,7 @@ func TestStoreFile(t *testing.T) {
 	if got := s.want(exitOK, "list", "--store", file, "--output", "name", "--phase", "promoted"); got != "" {
 		t.Errorf("list of the promoted: got %q", got)
 	}
-	var r api.Rollout
+	var r view.Rollout
 	if err := json.Unmarshal([]byte(s.want(exitRunning, "status", "r1", "--store", file, "--output", "json")), &r); err != nil || r.Phase != rollout.PhaseQueued {
 		t.Errorf("status: got %+v, %v", r, err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 func listCommand() *command {
@@ -66,7 +67,7 @@ func list(ctx context.Context, e *env, from *source, f api.Filter, limit int, ou
 	if limit > 0 {
 		f.Limit = limit + 1 // to know whether there are more
 	}
-	out := api.List{SchemaVersion: api.SchemaVersion, Rollouts: []api.Rollout{}}
+	out := api.List{SchemaVersion: api.SchemaVersion, Rollouts: []view.Rollout{}}
 	for x, err := range r.Rollouts(ctx, f) {
 		if err != nil {
 			return err

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // pasted are the words of a command line as a shell takes them.
@@ -24,7 +24,7 @@ func pasted(line string) []string {
 // knows nothing of how the one before reached belayd.
 func TestPasted(t *testing.T) {
 	r := held()
-	r.Page = &api.Page{Since: now, Summary: "look"}
+	r.Page = &view.Page{Since: now, Summary: "look"}
 	r.Sentence = "Refused until 2026-11-24T12:00:30Z: see `belay history " + r.ID + "`."
 	d := newFakeDaemon(t, r)
 	dir := filepath.Join(t.TempDir(), "a folder")

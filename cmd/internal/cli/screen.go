@@ -11,6 +11,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // A screen shows one rollout. On a terminal it is redrawn in place; elsewhere
@@ -31,7 +32,7 @@ type screen struct {
 	mu    sync.Mutex
 	drawn int // lines that stand on the terminal and will be overwritten
 	shown bool
-	now   api.Rollout
+	now   view.Rollout
 	notes []string
 	part  string // of a line that was written and has no end yet
 	phase rollout.Phase
@@ -196,7 +197,7 @@ func (s *screen) draw() {
 }
 
 // lines is the screen as text.
-func (s *screen) lines(r api.Rollout, notes []string) []string {
+func (s *screen) lines(r view.Rollout, notes []string) []string {
 	rows := s.rows(r, notes)
 	out := make([]string, len(rows))
 	for i, l := range rows {
@@ -207,7 +208,7 @@ func (s *screen) lines(r api.Rollout, notes []string) []string {
 
 // rows is the whole screen: at most height-1 rows of the terminal, so that the
 // cursor's own line fits as well.
-func (s *screen) rows(r api.Rollout, notes []string) []row {
+func (s *screen) rows(r view.Rollout, notes []string) []row {
 	e := s.env
 	var head []row
 	add := func(spare int, lines ...string) {
@@ -220,7 +221,7 @@ func (s *screen) rows(r api.Rollout, notes []string) []row {
 	add(spareBlank, "")
 	for i, l := range s.ladder(r) {
 		spare := spareStep
-		if r.Steps[i].State == api.StepCurrent {
+		if r.Steps[i].State == view.StepCurrent {
 			spare = 0
 		}
 		add(spare, l)
@@ -268,7 +269,7 @@ func trimmed(rows []row, room int) []row {
 
 // commands are what somebody may have to paste: the way back without Belay, and what
 // takes charge and rolls back with it.
-func (s *screen) commands(r api.Rollout) []row {
+func (s *screen) commands(r view.Rollout) []row {
 	e := s.env
 	var out []row
 	command := func(label, text string) {
@@ -296,7 +297,7 @@ func byHand(p rollout.Phase) bool {
 	return p == rollout.PhaseHeld || p == rollout.PhaseRollingBack || p == rollout.PhaseSuspect
 }
 
-func onBehalf(r api.Rollout) string {
+func onBehalf(r view.Rollout) string {
 	if r.OnBehalfOf == "" {
 		return ""
 	}
@@ -311,17 +312,17 @@ func orDash(s string) string {
 }
 
 // ladder shows the steps; the current one with its bake.
-func (s *screen) ladder(r api.Rollout) []string {
+func (s *screen) ladder(r view.Rollout) []string {
 	e := s.env
 	t := &table{}
 	for _, st := range r.Steps {
 		mark, note := " ", ""
 		switch st.State {
-		case api.StepDone:
+		case view.StepDone:
 			mark, note = e.paint(green, "✓"), e.paint(faint, "done")
-		case api.StepCurrent:
+		case view.StepCurrent:
 			mark, note = e.paint(bold, "▸"), s.bake(r, st)
-		case api.StepAhead:
+		case view.StepAhead:
 			if len(st.Requires) > 0 {
 				note = e.paint(faint, "needs "+safe(strings.Join(st.Requires, ", ")))
 			}
@@ -332,7 +333,7 @@ func (s *screen) ladder(r api.Rollout) []string {
 }
 
 // bake shows how far the current step's bake has come.
-func (s *screen) bake(r api.Rollout, st api.LadderStep) string {
+func (s *screen) bake(r view.Rollout, st view.LadderStep) string {
 	if r.Phase.Terminal() || r.Step == nil {
 		return ""
 	}
@@ -355,7 +356,7 @@ func (s *screen) bake(r api.Rollout, st api.LadderStep) string {
 
 // weights shows what was asked for, what was read back, and what stands there
 // instead.
-func (s *screen) weights(r api.Rollout) []string {
+func (s *screen) weights(r view.Rollout) []string {
 	e := s.env
 	w := r.Weights
 	line := e.paint(faint, "weights    ") + "asked " + weights(w.Asked, r.Stable) + " · confirmed " + weights(w.Confirmed, r.Stable)
@@ -370,7 +371,7 @@ func (s *screen) weights(r api.Rollout) []string {
 }
 
 // guardrails is the table of guardrails.
-func (s *screen) guardrails(r api.Rollout) []string {
+func (s *screen) guardrails(r view.Rollout) []string {
 	e := s.env
 	t := &table{}
 	cells := []string{"guardrail", "candidate", "stable", "interval", "limit", "n", "verdict"}
@@ -389,7 +390,7 @@ func (s *screen) guardrails(r api.Rollout) []string {
 
 // readTo is the instant up to which all of a rollout's guardrails were read, while it
 // goes on; zero when there is none.
-func readTo(r api.Rollout) time.Time {
+func readTo(r view.Rollout) time.Time {
 	var oldest time.Time
 	for _, g := range r.Guardrails {
 		if g.Verdict != analysis.OutcomeResting && !g.AsOf.IsZero() && (oldest.IsZero() || g.AsOf.Before(oldest)) {
@@ -403,7 +404,7 @@ func readTo(r api.Rollout) time.Time {
 }
 
 // state says why the rollout is where it is and what it waits for.
-func (s *screen) state(r api.Rollout) []string {
+func (s *screen) state(r view.Rollout) []string {
 	e := s.env
 	var out []string
 	labelled := func(label, text string, n int) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // terminal is an environment that looks like a terminal of a size.
@@ -26,7 +27,7 @@ func TestScreenFits(t *testing.T) {
 		g.Name = fmt.Sprintf("guardrail-%d-with-a-rather-long-name", i)
 		crowded.Guardrails = append(crowded.Guardrails, g)
 	}
-	for name, r := range map[string]api.Rollout{"baking": baking(), "rolling-back": rollingBack(), "promoted": promoted(), "crowded": crowded, "empty": {}} {
+	for name, r := range map[string]view.Rollout{"baking": baking(), "rolling-back": rollingBack(), "promoted": promoted(), "crowded": crowded, "empty": {}} {
 		for _, size := range [][2]int{{80, 24}, {40, 10}, {200, 60}} {
 			var notes []string
 			for i := range 60 {
@@ -54,7 +55,7 @@ func TestScreenFits(t *testing.T) {
 func TestByHandIsWhole(t *testing.T) {
 	r := held()
 	r.ManualRollback = "curl -X PUT http://127.0.0.1:41234/endpoints/recommendations -H 'If-Match: \"7\"' -H 'Content-Type: application/json' -d '{\"weights\":{\"blue\":100,\"green\":0}}'"
-	r.Page = &api.Page{Since: now, Summary: strings.Repeat("a long summary of a page ", 20)}
+	r.Page = &view.Page{Since: now, Summary: strings.Repeat("a long summary of a page ", 20)}
 	r.Sentence = strings.Repeat("a long sentence about it ", 20)
 	for range 4 {
 		r.Guardrails = append(r.Guardrails, r.Guardrails...)
@@ -83,8 +84,8 @@ func TestByHandIsWhole(t *testing.T) {
 
 func TestScreenGoldens(t *testing.T) {
 	taken := rollingBack()
-	taken.Page.Acknowledged = &api.Acknowledged{By: "ann", At: now.Add(-2 * time.Second), Reason: "looking into it"}
-	for name, r := range map[string]api.Rollout{"baking": baking(), "rolling-back": rollingBack(), "acknowledged": taken, "promoted": promoted()} {
+	taken.Page.Acknowledged = &view.Acknowledged{By: "ann", At: now.Add(-2 * time.Second), Reason: "looking into it"}
+	for name, r := range map[string]view.Rollout{"baking": baking(), "rolling-back": rollingBack(), "acknowledged": taken, "promoted": promoted()} {
 		s := newScreen(terminal(&bytes.Buffer{}, 80, 24))
 		var b strings.Builder
 		for _, l := range s.rows(r, []string{"10:00:18 confirm        The endpoint shows blue 75, green 25."}) {
@@ -227,7 +228,7 @@ func TestText(t *testing.T) {
 // A live screen says how old its figures are: up to which instant all that is judged was
 // read. What has ended has no such age.
 func TestScreenSaysHowOld(t *testing.T) {
-	show := func(r api.Rollout) string {
+	show := func(r view.Rollout) string {
 		for i := range r.Guardrails {
 			r.Guardrails[i].AsOf = now.Add(-time.Duration(12+i) * time.Second)
 		}

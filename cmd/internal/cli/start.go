@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // policyMax bounds a policy that is sent along, in bytes.
@@ -51,7 +52,7 @@ func startCommand() *command {
 				if err := setPolicy(&in, *policy); err != nil {
 					return err
 				}
-				return begin.run(ctx, e, conn, func(c *api.Client, key string) (api.Rollout, bool, error) {
+				return begin.run(ctx, e, conn, func(c *api.Client, key string) (view.Rollout, bool, error) {
 					return c.Start(ctx, key, in)
 				})
 			}
@@ -80,7 +81,7 @@ func undoCommand() *command {
 				if in.Reason == "" {
 					return usageError("--reason: say why; it is journalled")
 				}
-				return begin.run(ctx, e, conn, func(c *api.Client, key string) (api.Rollout, bool, error) {
+				return begin.run(ctx, e, conn, func(c *api.Client, key string) (view.Rollout, bool, error) {
 					return c.Undo(ctx, args[0], key, in)
 				})
 			}
@@ -100,7 +101,7 @@ func retryCommand() *command {
 			conn, begin := f.connection(), f.begin()
 			f.ended = true
 			return func(ctx context.Context, e *env, args []string) error {
-				return begin.run(ctx, e, conn, func(c *api.Client, key string) (api.Rollout, bool, error) {
+				return begin.run(ctx, e, conn, func(c *api.Client, key string) (view.Rollout, bool, error) {
 					return c.Retry(ctx, args[0], key)
 				})
 			}
@@ -126,7 +127,7 @@ func (f *flags) begin() beginning {
 }
 
 // run asks for the rollout, prints it and, if wanted, follows it.
-func (b beginning) run(ctx context.Context, e *env, conn *connection, ask func(*api.Client, string) (api.Rollout, bool, error)) error {
+func (b beginning) run(ctx context.Context, e *env, conn *connection, ask func(*api.Client, string) (view.Rollout, bool, error)) error {
 	wait, timeout, output := *b.wait, *b.timeout, *b.output
 	if timeout != 0 && !wait {
 		return usageError("--timeout: only with --wait")

@@ -17,6 +17,7 @@ import (
 	"github.com/belayd/belay/rollout/api"
 	heads "github.com/belayd/belay/rollout/audit"
 	"github.com/belayd/belay/rollout/engine"
+	"github.com/belayd/belay/rollout/view"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/bolt"
 )
@@ -60,25 +61,25 @@ func newStoreReader(s store.Store, states func(context.Context, string) iter.Seq
 func (s *storeReader) close() error { return s.store.Close() }
 
 // Rollout implements reader.
-func (s *storeReader) Rollout(ctx context.Context, id string) (api.Rollout, error) {
+func (s *storeReader) Rollout(ctx context.Context, id string) (view.Rollout, error) {
 	snap, err := s.engine.Rollout(ctx, id)
 	if err != nil {
-		return api.Rollout{}, err
+		return view.Rollout{}, err
 	}
-	return api.RenderSnapshot(snap), nil
+	return view.OfSnapshot(snap), nil
 }
 
 // Rollouts implements reader. A plan is written just before its rollout's first
 // record, so the revisions of the plans are the order in which rollouts were
 // made: only what is yielded needs to be decoded.
-func (s *storeReader) Rollouts(ctx context.Context, f api.Filter) iter.Seq2[api.Rollout, error] {
-	return func(yield func(api.Rollout, error) bool) {
+func (s *storeReader) Rollouts(ctx context.Context, f api.Filter) iter.Seq2[view.Rollout, error] {
+	return func(yield func(view.Rollout, error) bool) {
 		ids, err := s.newestFirst(ctx)
 		if err == nil && len(f.Phases) > 0 {
 			ids, err = s.inPhases(ctx, ids, f.Phases)
 		}
 		if err != nil {
-			yield(api.Rollout{}, fmt.Errorf("list rollouts: %w", err))
+			yield(view.Rollout{}, fmt.Errorf("list rollouts: %w", err))
 			return
 		}
 		n := 0
@@ -186,7 +187,7 @@ func (s *storeReader) plannedOtherwise(ctx context.Context, id string, f api.Fil
 	if err != nil {
 		return false
 	}
-	var r api.Rollout
+	var r view.Rollout
 	return named(rec.Entry, `"endpoint":`, &r.Endpoint) && named(rec.Entry, `"owner":`, &r.Owner) && !chosen(r, f)
 }
 
@@ -205,7 +206,7 @@ func isIn(p rollout.Phase, phases []string) bool {
 }
 
 // chosen reports whether a filter chooses a rollout, as the daemon's list does.
-func chosen(r api.Rollout, f api.Filter) bool {
+func chosen(r view.Rollout, f api.Filter) bool {
 	router, name, both := strings.Cut(f.Endpoint, "/")
 	if !both {
 		router, name = "", f.Endpoint

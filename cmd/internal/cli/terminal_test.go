@@ -9,6 +9,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 func TestVisible(t *testing.T) {
@@ -49,7 +50,7 @@ func TestHostileServer(t *testing.T) {
 			w.WriteHeader(http.StatusConflict)
 			out = api.Problem{Type: evil, Title: evil, Detail: evil, Instance: evil}
 		case req.URL.Path == "/v1/rollouts":
-			out = api.List{SchemaVersion: 1, Rollouts: []api.Rollout{r}}
+			out = api.List{SchemaVersion: 1, Rollouts: []view.Rollout{r}}
 		case strings.HasSuffix(req.URL.Path, "/history"):
 			out = api.History{SchemaVersion: 1, Rollout: evil, Entries: []rollout.Entry{{Seq: 1, Owner: evil, Version: evil,
 				Decisions: []rollout.Decision{{Kind: rollout.DecisionKind(evil), Sentence: evil}}}}}
@@ -83,7 +84,7 @@ func TestHostileServer(t *testing.T) {
 					}
 				}
 				if output == "json" && !refuses && command[0] == "status" {
-					var same api.Rollout
+					var same view.Rollout
 					if err := json.Unmarshal(s.out.Bytes(), &same); err != nil || same.Sentence != evil {
 						t.Errorf("the JSON: got %q, %v, want the text as it was sent", same.Sentence, err)
 					}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
-	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // number writes a figure in its unit: 0.31%, 183ms, 71.2.
@@ -209,7 +209,7 @@ func wrap(s string, width, n int) []string {
 }
 
 // stepText is the step that a rollout stands on: canary 5%.
-func stepText(s *api.Step) string {
+func stepText(s *view.Step) string {
 	if s == nil {
 		return "–"
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 func watchCommand() *command {
@@ -40,7 +41,7 @@ func watchCommand() *command {
 // An outcome is a rollout as it was last seen, with the exit code that says how the
 // command ended.
 type outcome struct {
-	api.Rollout
+	view.Rollout
 	Exit int `json:"exit"`
 }
 
@@ -57,7 +58,7 @@ func await(ctx context.Context, e *env, c *api.Client, id string, timeout time.D
 }
 
 // printOutcome prints a rollout and the code with which the command ends.
-func (e *env) printOutcome(output string, r api.Rollout, code int) error {
+func (e *env) printOutcome(output string, r view.Rollout, code int) error {
 	return e.print(output, outcome{r, code}, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "%s is %s: %s\n", r.ID, e.phase(r.Phase), e.told(r.Sentence))
 		return err
@@ -69,7 +70,7 @@ func (e *env) printOutcome(output string, r api.Rollout, code int) error {
 
 // watch shows a rollout until it ends, the time is over, or ctx ends, and returns it
 // as it was last seen. The error tells the exit code.
-func watch(ctx context.Context, e *env, c *api.Client, id string, timeout time.Duration) (last api.Rollout, err error) {
+func watch(ctx context.Context, e *env, c *api.Client, id string, timeout time.Duration) (last view.Rollout, err error) {
 	s := newScreen(e)
 	last, err = follow(ctx, c, id, s, timeout)
 	s.end()
@@ -101,7 +102,7 @@ const lastWords = 3 * time.Second
 // follow feeds a screen with a rollout's stream and returns the rollout as it was
 // last seen. The error is nil when the stream ended, which it does when nothing of
 // the rollout is left to do.
-func follow(ctx context.Context, c *api.Client, id string, s *screen, timeout time.Duration) (last api.Rollout, err error) {
+func follow(ctx context.Context, c *api.Client, id string, s *screen, timeout time.Duration) (last view.Rollout, err error) {
 	if timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, errTimeout)

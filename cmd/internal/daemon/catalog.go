@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/traffic"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // endpointsTimeout bounds the listing of all endpoints.
@@ -154,13 +155,13 @@ func (c *Catalog) Endpoint(ctx context.Context, ref rollout.EndpointRef) (api.En
 }
 
 // facts is a description as the API shows it.
-func facts(d traffic.Description) *api.Facts {
-	f := &api.Facts{
-		Deployments: map[string]api.Deployment{}, Tags: d.Tags, ScoringURI: d.ScoringURI, AuthMode: d.AuthMode,
-		PublicNetwork: d.PublicNetwork, CanMirror: d.CanMirror, Untold: append([]string{}, d.Untold...), ManualRollback: map[string]string{},
+func facts(d traffic.Description) *view.Facts {
+	f := &view.Facts{
+		Deployments: map[string]view.Deployment{}, Tags: d.Tags, ScoringURI: d.ScoringURI, AuthMode: d.AuthMode,
+		PublicNetwork: d.PublicNetwork, CanMirror: d.CanMirror, Unknown: append([]string{}, d.Untold...), ManualRollback: map[string]string{},
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Deployments)) {
-		f.Deployments[name] = api.Deployment(d.Deployments[name])
+		f.Deployments[name] = view.Deployment(d.Deployments[name])
 		if command := d.ManualRollback(name); command != "" {
 			f.ManualRollback[name] = command
 		}

@@ -49,8 +49,8 @@ func TestCatalogShowsEndpoint(t *testing.T) {
 	if d := e.Facts.Deployments["blue"]; !d.Ready || d.Instances != 4 || d.Concurrency != 16 || d.Version != "ranker:16" {
 		t.Errorf("blue: got %+v", d)
 	}
-	if !slices.Contains(e.Facts.Untold, "deployments.green.version") {
-		t.Errorf("untold: got %v, want green's version among them", e.Facts.Untold)
+	if !slices.Contains(e.Facts.Unknown, "deployments.green.version") {
+		t.Errorf("untold: got %v, want green's version among them", e.Facts.Unknown)
 	}
 	if by := e.Facts.ManualRollback["blue"]; !strings.HasPrefix(by, `az ml online-endpoint update --name recs --traffic "blue=100 green=0"`) {
 		t.Errorf("by hand: got %q", by)

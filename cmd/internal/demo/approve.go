@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // forAnswer is what a demo that asks a person may take longer.
@@ -30,7 +31,7 @@ func (w *World) answer(ctx context.Context, client *api.Client, server, id strin
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	var gate api.Gate
+	var gate view.Gate
 	for {
 		select {
 		case <-ctx.Done():
@@ -78,18 +79,18 @@ func readLines(ctx context.Context, from io.Reader, lines chan<- string) {
 
 // openGate is the approval that waits for an answer; the zero Gate when none
 // does.
-func openGate(r api.Rollout) api.Gate {
+func openGate(r view.Rollout) view.Gate {
 	for _, g := range r.Gates {
 		if g.State == rollout.QuestionOpen {
 			return g
 		}
 	}
-	return api.Gate{}
+	return view.Gate{}
 }
 
 // reply gives the daemon what a person typed, and says what came of it; "" when
 // the daemon will show it.
-func reply(ctx context.Context, client *api.Client, id string, gate api.Gate, line string) string {
+func reply(ctx context.Context, client *api.Client, id string, gate view.Gate, line string) string {
 	act, verb := api.Act{Gate: gate.Name, Nonce: gate.Nonce}, ""
 	switch strings.ToLower(strings.TrimSpace(line)) {
 	case "y", "yes":

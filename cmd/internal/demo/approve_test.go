@@ -12,13 +12,14 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // An asker is a daemon whose rollout waits for an approval until an answer
 // comes.
 type asker struct {
 	mu   sync.Mutex
-	r    api.Rollout
+	r    view.Rollout
 	acts []string
 }
 
@@ -42,7 +43,7 @@ func TestAnswer(t *testing.T) {
 		"what?\ny\n": `/v1/rollouts/r1/approve {"gate":"product-owner","nonce":"n1"}`,
 		"what?\n N ": `/v1/rollouts/r1/reject {"reason":"answered no at the demo's terminal","gate":"product-owner","nonce":"n1"}`,
 	} {
-		a := &asker{r: api.Rollout{SchemaVersion: 1, ID: "r1", Gates: []api.Gate{{Name: "product-owner", Step: "majority", Nonce: "n1", State: rollout.QuestionOpen}}}}
+		a := &asker{r: view.Rollout{SchemaVersion: 1, ID: "r1", Gates: []view.Gate{{Name: "product-owner", Step: "majority", Nonce: "n1", State: rollout.QuestionOpen}}}}
 		server := httptest.NewServer(a)
 		client, err := api.NewClient(server.URL, server.Client(), "")
 		if err != nil {
@@ -81,7 +82,7 @@ func TestAnswer(t *testing.T) {
 // While nobody types it ends with the rollout all the same: the terminal is
 // closed under the read.
 func TestAnswerFromElsewhere(t *testing.T) {
-	a := &asker{r: api.Rollout{SchemaVersion: 1, ID: "r1", Closed: true}}
+	a := &asker{r: view.Rollout{SchemaVersion: 1, ID: "r1", Closed: true}}
 	server := httptest.NewServer(a)
 	defer server.Close()
 	client, err := api.NewClient(server.URL, server.Client(), "")

@@ -6,12 +6,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // report is the last screen: how it ended, what the endpoint's own log says it
 // cost, and where everything is.
-func (w *World) report(screen io.Writer, r api.Rollout) error {
+func (w *World) report(screen io.Writer, r view.Rollout) error {
 	fmt.Fprintf(screen, "\nended    %s (exit code %d): %s\n", r.Phase, exitCode(r), r.Sentence)
 	fmt.Fprintf(screen, "endpoint %s, as it holds them itself\n", weightsText(w.Weights()))
 	if from, begun := w.FaultAt(); begun {

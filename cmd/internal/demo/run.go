@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/cmd/internal/daemon"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // The exit codes of a demo, as those of every rollout.
@@ -41,7 +42,7 @@ type View func(ctx context.Context, server, id string, out io.Writer) error
 // Run opens a world, runs a daemon in it exactly as belayd does, publishes a
 // release on JetStream and shows what becomes of it. It returns the exit code of
 // the rollout. dir holds everything the demo writes and is kept.
-func Run(ctx context.Context, o Options, version string, out io.Writer, view View) (int, error) {
+func Run(ctx context.Context, o Options, version string, out io.Writer, show View) (int, error) {
 	screen := &locked{w: out}
 	if o.Answers != nil {
 		defer func() { _ = o.Answers.Close() }() // mostly it is closed already
@@ -58,7 +59,7 @@ func Run(ctx context.Context, o Options, version string, out io.Writer, view Vie
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	r, err := w.live(ctx, version, screen, view)
+	r, err := w.live(ctx, version, screen, show)
 	if err != nil {
 		return 1, errors.Join(err, w.Close())
 	}
@@ -68,10 +69,10 @@ func Run(ctx context.Context, o Options, version string, out io.Writer, view Vie
 
 // live runs the world, the daemon in it and the view until the rollout has
 // ended or waits for a person.
-func (w *World) live(ctx context.Context, version string, screen io.Writer, view View) (api.Rollout, error) {
+func (w *World) live(ctx context.Context, version string, screen io.Writer, show View) (view.Rollout, error) {
 	log, err := w.create(filepath.Join(w.Dir, "belayd.log"))
 	if err != nil {
-		return api.Rollout{}, err
+		return view.Rollout{}, err
 	}
 	living, stopWorld := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorld()
@@ -84,10 +85,10 @@ func (w *World) live(ctx context.Context, version string, screen io.Writer, view
 		daemonErr <- daemon.Run(serving, daemon.Options{ConfigFile: w.Config, Version: version,
 			Logger: slog.New(slog.NewTextHandler(log, nil)), Ready: func(a string) { address <- a }})
 	}()
-	var r api.Rollout
+	var r view.Rollout
 	select {
 	case a := <-address:
-		r, err = w.follow(ctx, "http://"+a, screen, view)
+		r, err = w.follow(ctx, "http://"+a, screen, show)
 	case err = <-daemonErr:
 		daemonErr <- nil
 	case <-ctx.Done():
@@ -100,13 +101,13 @@ func (w *World) live(ctx context.Context, version string, screen io.Writer, view
 }
 
 // follow publishes the release and shows its rollout to the end.
-func (w *World) follow(ctx context.Context, server string, screen io.Writer, view View) (api.Rollout, error) {
+func (w *World) follow(ctx context.Context, server string, screen io.Writer, show View) (view.Rollout, error) {
 	client, err := api.NewClient(server, &http.Client{}, "")
 	if err != nil {
-		return api.Rollout{}, err
+		return view.Rollout{}, err
 	}
 	if err := w.Publish(ctx); err != nil {
-		return api.Rollout{}, err
+		return view.Rollout{}, err
 	}
 	fmt.Fprintf(screen, "server   %s\nrelease  %s %s is announced on %s.%s\n", server, Candidate, CandidateVersion, subjectRoot, PolicyName)
 	r, err := w.appears(ctx, client)
@@ -116,7 +117,7 @@ func (w *World) follow(ctx context.Context, server string, screen io.Writer, vie
 	viewing, stopView := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := view(viewing, server, r.ID, screen); err != nil && viewing.Err() == nil {
+		if err := show(viewing, server, r.ID, screen); err != nil && viewing.Err() == nil {
 			fmt.Fprintf(screen, "view     %v\n", err)
 		}
 	})
@@ -133,7 +134,7 @@ func (w *World) follow(ctx context.Context, server string, screen io.Writer, vie
 }
 
 // appears waits until the daemon has made the message a rollout.
-func (w *World) appears(ctx context.Context, client *api.Client) (api.Rollout, error) {
+func (w *World) appears(ctx context.Context, client *api.Client) (view.Rollout, error) {
 	for {
 		for r, err := range client.Rollouts(ctx, api.Filter{}) {
 			if err == nil {
@@ -142,14 +143,14 @@ func (w *World) appears(ctx context.Context, client *api.Client) (api.Rollout, e
 			break
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return api.Rollout{}, fmt.Errorf("wait for the rollout: %w", err)
+			return view.Rollout{}, fmt.Errorf("wait for the rollout: %w", err)
 		}
 	}
 }
 
 // ends waits until the rollout is closed, or held for a person and shown.
-func (w *World) ends(ctx context.Context, client *api.Client, id string) (api.Rollout, error) {
-	var last api.Rollout
+func (w *World) ends(ctx context.Context, client *api.Client, id string) (view.Rollout, error) {
+	var last view.Rollout
 	for {
 		r, err := client.Rollout(ctx, id)
 		if err == nil {
@@ -168,13 +169,13 @@ func (w *World) ends(ctx context.Context, client *api.Client, id string) (api.Ro
 }
 
 // forPerson reports whether only a person can end the rollout's hold.
-func forPerson(r api.Rollout) bool {
+func forPerson(r view.Rollout) bool {
 	held := r.Phase == rollout.PhaseHeld || r.Phase == rollout.PhasePaused || r.Phase == rollout.PhaseSuspect
 	return held && r.Reason != rollout.ReasonNoData && r.Reason != rollout.ReasonSourceError
 }
 
 // exitCode is what a script sees of the rollout's end.
-func exitCode(r api.Rollout) int {
+func exitCode(r view.Rollout) int {
 	switch r.Phase {
 	case rollout.PhasePromoted:
 		return exitPromoted

@@ -94,8 +94,9 @@ var allowed = map[string][]string{
 	"rollout/audit":     {"store"},                                                            // what a head covers is decided once, for who deletes and who verifies
 	"rollout/trigger":   join([]string{"policies", "rollout", "analysis/unique", "store"}, natsLib, cloudLib, cronLib, metricLib),
 	"rollout/events":    join([]string{"rollout", "store"}, natsLib, cloudLib, metricLib),
-	"rollout/api":       join([]string{"rollout", "analysis/unique", "analysis", "policies"}, authLib, metricLib),
-	"rollout/web":       join([]string{"rollout", "analysis", "policies", "rollout/api"}, authLib, metricLib),
+	"rollout/view":      {"rollout", "analysis"}, // what is shown of a rollout is made once, whoever shows it
+	"rollout/api":       join([]string{"rollout", "rollout/view", "analysis/unique", "analysis", "policies"}, authLib, metricLib),
+	"rollout/web":       join([]string{"rollout", "rollout/view", "analysis", "policies", "rollout/api"}, authLib, metricLib),
 }
 
 // adapters are the parents whose children are adapters, and what those may
@@ -179,7 +180,7 @@ func matches(rules []string, name string) bool {
 }
 
 // pure are the packages without clock, I/O, goroutine and randomness.
-var pure = []string{"analysis", "analysis/sequential", "analysis/promql", "analysis/jsonpath", "rollout", "rollout/sim", "rollout/notice", "policies"}
+var pure = []string{"analysis", "analysis/sequential", "analysis/promql", "analysis/jsonpath", "rollout", "rollout/sim", "rollout/notice", "rollout/view", "policies"}
 
 // impure are the imports and calls that no pure package has.
 var (

@@ -1,4 +1,13 @@
-package api
+// Package view is the one picture of a rollout: what the API, messages, events, the
+// command line and pages show of it.
+//
+// The rules of the package:
+//   - It is pure: a picture is made of a plan and a state alone.
+//   - A picture holds figures and facts. Whoever shows it adds words, never a figure or
+//     a fact of its own.
+//   - Its JSON is the API's. A field is added without a new version; none changes its
+//     meaning.
+package view
 
 import (
 	"cmp"
@@ -10,8 +19,7 @@ import (
 	"github.com/belayd/belay/rollout"
 )
 
-// SchemaVersion is that of all JSON of this package. A field is added without a
-// new version; none changes its meaning.
+// SchemaVersion is that of a picture as JSON, and of all that the API answers with.
 const SchemaVersion = 1
 
 // A Rollout is a rollout in JSON. Times are RFC 3339 in UTC.
@@ -159,8 +167,8 @@ type Acknowledged struct {
 	Reason string    `json:"reason,omitempty"`
 }
 
-// Render is a rollout in JSON, from its plan and state alone.
-func Render(p *rollout.Plan, s rollout.State) Rollout {
+// Of is the picture of a rollout as its plan and state show it.
+func Of(p *rollout.Plan, s rollout.State) Rollout {
 	r := Rollout{
 		SchemaVersion: SchemaVersion, ID: p.ID, Policy: p.Policy.Name, Owner: p.Policy.Owner, Labels: p.Policy.Labels,
 		Endpoint: p.Endpoint, Stable: stableOf(p, s), Candidate: p.Release.Candidate, Version: p.Release.Version,
@@ -187,9 +195,9 @@ func Render(p *rollout.Plan, s rollout.State) Rollout {
 	return r
 }
 
-// RenderSnapshot is Render with the snapshot's revision.
-func RenderSnapshot(snap rollout.Snapshot) Rollout {
-	r := Render(snap.Plan, snap.State)
+// OfSnapshot is Of with the snapshot's revision.
+func OfSnapshot(snap rollout.Snapshot) Rollout {
+	r := Of(snap.Plan, snap.State)
 	r.Revision = snap.Revision
 	return r
 }
