@@ -60,7 +60,7 @@ func TestMistakesHelp(t *testing.T) {
 		{`http_requests_total[${window}]`, `1:1: a plain selector is wanted: give the raw counter; Belay takes the differences itself; write 'http_requests_total'`},
 		{`x offset 5m`, `1:1: offset and @ have no place here: Belay asks for the interval itself; write 'x'`},
 		{`sum by (pod) (rate(a{code=~"5.."}[1m])) / sum by (pod) (rate(a[1m]))`, `1:1: a plain selector is wanted, and this divides two counters already; define counts: {total: 'a', bad: 'a{code=~"5.."}', deployment: pod}`},
-		{`1 - sum(rate(ok[1m])) / sum(rate(a{d="${deployment}"}[1m]))`, `1:1: a plain selector is wanted, and this divides two counters already; define counts: {total: 'a{d="${deployment}"}', bad: 'ok', deployment: ""}`},
+		{`1 - sum(rate(ok[1m])) / sum(rate(a{d="${deployment}"}[1m]))`, `1:1: a plain selector is wanted, and this divides two counters already; define counts: {total: 'a{d="${deployment}"}', good: 'ok', deployment: ""}`},
 		{`histogram_quantile(0.99, sum by (le, model) (rate(h_milliseconds_bucket[1m])))`, `1:1: a plain selector is wanted, and this is a quantile already; define histogram: {series: 'h_milliseconds', unit: ms, deployment: model} and put quantile: p99 into the guardrail`},
 		{`rate(h_sum[1m]) / rate(h_count[1m])`, `1:1: a plain selector is wanted, and this divides two counters already; define mean: {count: 'h_count', sum: 'h_sum', deployment: LABEL}`},
 		{"x{a=\"1\",\n  b=~\"(\"}", "2:3: error parsing regexp: missing closing ): `(`"},

@@ -22,6 +22,8 @@ type Shape struct {
 	Marked Selector
 	// Good says that Marked counts what is wanted.
 	Good bool
+	// Rest: the expression is the share of those that Marked does not count.
+	Rest bool
 	// Quantile is the share of a quantile, 0.95, or 0 where it is no number.
 	Quantile float64
 	// By are the labels that the expression keeps, without le.
@@ -54,7 +56,7 @@ func shapeOf(expr parser.Expr) (Shape, bool) {
 	switch e := e.(type) {
 	case *parser.BinaryExpr:
 		s, ok := ratio(e)
-		s.Good = s.Good != flipped
+		s.Rest = s.Rest != flipped
 		return s, ok
 	case *parser.Call:
 		if e.Func.Name == "histogram_quantile" {
@@ -81,12 +83,12 @@ func ratio(e *parser.BinaryExpr) (Shape, bool) {
 		return Shape{}, false
 	}
 	num, ok := counterOf(e.LHS)
-	flipped := false
+	rest := false
 	if difference, is := stripped(e.LHS).(*parser.BinaryExpr); !ok && is && difference.Op == parser.SUB {
 		// (total - marked) / total is the share of the others.
 		var all counter
 		all, ok = counterOf(difference.LHS)
-		num, flipped = den, true
+		num, rest = den, true
 		if ok {
 			num, ok = counterOf(difference.RHS)
 		}
@@ -95,21 +97,45 @@ func ratio(e *parser.BinaryExpr) (Shape, bool) {
 	if !ok {
 		return Shape{}, false
 	}
-	s := Shape{Kind: ShapeCounts, Total: den.Selector, Marked: num.Selector, By: den.by, Good: !looksBad(num.Selector)}
-	base, isSum := strings.CutSuffix(num.Name, "_sum")
-	if isSum && den.Name == base+"_count" {
+	s := Shape{Kind: ShapeCounts, Total: den.Selector, Marked: num.Selector, By: den.by, Good: !looksBad(num.Selector), Rest: rest}
+	if base, isSum := strings.CutSuffix(num.Name, "_sum"); isSum && den.Name == base+"_count" {
 		s.Kind, s.Good = ShapeMean, false
-	} else if flipped && s.Good == looksBad(num.Selector) {
-		s.Good = !s.Good
 	}
 	return s, true
 }
 
-// looksBad says whether a counter counts failures, by its name and its matchers.
+// failures are words of names and values that mean that something failed; outcomes
+// those that mean that it did not.
+var (
+	failures = []string{"err", "fail", "5..", "5xx", "[5", "^5", "50", "4..", "4xx", "drop", "timeout", "reject", "exception", "abort", "unavailable"}
+	outcomes = []string{"2..", "2xx", "[2", "^2", "20", "success", "ok"}
+)
+
+// looksBad says whether a counter counts failures: by a matcher that selects them or
+// leaves out what succeeded, or else by its name. One that leaves out failures counts what
+// is left.
 func looksBad(s Selector) bool {
-	text := strings.ToLower(s.String())
-	return slices.ContainsFunc([]string{"err", "fail", "5..", "5xx", "50", "drop", "timeout", `!~"2`, "reject", "exception"}, func(word string) bool {
-		return strings.Contains(text, word)
+	mentions := func(text string, words []string) bool {
+		text = strings.ToLower(text)
+		return slices.ContainsFunc(words, func(word string) bool { return strings.Contains(text, word) })
+	}
+	for _, m := range s.Matchers {
+		selects := m.Type == labels.MatchEqual || m.Type == labels.MatchRegexp
+		switch {
+		case mentions(m.Value, failures):
+			return selects
+		case mentions(m.Value, outcomes) && looksLikeOutcome(m.Name):
+			return !selects
+		}
+	}
+	return mentions(s.Name, failures)
+}
+
+// looksLikeOutcome says whether a label tells how something went.
+func looksLikeOutcome(label string) bool {
+	label = strings.ToLower(label)
+	return slices.ContainsFunc([]string{"code", "status", "result", "outcome", "success", "class", "state"}, func(word string) bool {
+		return strings.Contains(label, word)
 	})
 }
 
