@@ -17,7 +17,6 @@ type exampleConfig struct {
 		Every time.Duration `yaml:"every" default:"5s"`
 		Times int           `yaml:"times" default:"3"`
 	} `yaml:"retry" default:"{}"`
-	Metrics map[string]Metric `yaml:"metrics"`
 }
 
 type exampleSource struct {
@@ -180,6 +179,11 @@ func TestProblemsAreBounded(t *testing.T) {
 			t.Errorf("%s: got %d problems of which the last is %q, want %d and %q", name, len(ps), ps[len(ps)-1].Why, x.want, x.last)
 		}
 	}
+}
+
+// Of more problems than are shown the errors come first, and that there is one is never
+// lost.
+func TestFirstProblems(t *testing.T) {
 	var warnings Problems
 	for range 2 * MaxProblems {
 		warnings = append(warnings, Problem{Severity: SeverityWarning})
