@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/policies/document"
 )
 
 //go:embed builtin/*.yaml
@@ -49,7 +50,7 @@ type builtinFamily struct {
 	About  string `yaml:"about" required:"true"`
 	// Source is how belayd's config declares the source that the metrics are for, where
 	// that takes more than its kind.
-	Source  Raw                `yaml:"source"`
+	Source  document.Raw       `yaml:"source"`
 	Metrics map[string]Builtin `yaml:"metrics" required:"true"`
 }
 
@@ -70,8 +71,8 @@ func Builtins() []string {
 
 // Recipes are the families that come with the declaration of their source: what
 // stands under a source's name in belayd's config.
-func Recipes() map[string]Raw {
-	out := map[string]Raw{}
+func Recipes() map[string]document.Raw {
+	out := map[string]document.Raw{}
 	for _, ref := range Builtins() {
 		family, _, _ := strings.Cut(ref, "/")
 		if f, ok := readFamily(family); ok && f.Source != "" {
@@ -103,7 +104,7 @@ func readFamily(family string) (builtinFamily, bool) {
 		return builtinFamily{}, false
 	}
 	var f builtinFamily
-	if Decode(name, data, &f).HasErrors() {
+	if document.Decode(name, data, &f).HasErrors() {
 		return builtinFamily{}, false
 	}
 	return f, true

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/policies/document"
 )
 
 // A checker finds what is wrong with a policy's meaning and fills in the
@@ -19,7 +20,7 @@ type checker struct {
 	dir      string
 	env      *Environment
 	policy   *Policy
-	problems Problems
+	problems document.Problems
 	// standIns are metrics for tests that have no config at hand.
 	standIns map[string]Metric
 	// warned are the names that only a config could define and that were
@@ -27,19 +28,19 @@ type checker struct {
 	warned map[string]bool
 }
 
-func (c *checker) report(path, code, why string) *Problem {
-	if len(c.problems) > MaxProblems && (strings.HasPrefix(code, "W") || c.problems.HasErrors()) {
-		return &Problem{} // it would not be shown, and changes nothing
+func (c *checker) report(path, code, why string) *document.Problem {
+	if len(c.problems) > document.MaxProblems && (strings.HasPrefix(code, "W") || c.problems.HasErrors()) {
+		return &document.Problem{} // it would not be shown, and changes nothing
 	}
-	c.problems = append(c.problems, problemAt(c.policy.at.nearest(path), path, code, why))
+	c.problems = append(c.problems, document.ProblemAt(c.policy.at.Nearest(path), path, code, why))
 	return &c.problems[len(c.problems)-1]
 }
 
 // reportGot reports a value with what stands there.
-func (c *checker) reportGot(path, code, why string) *Problem {
+func (c *checker) reportGot(path, code, why string) *document.Problem {
 	p := c.report(path, code, why)
 	if n := c.policy.at[path]; n != nil {
-		p.Got = shorten(n.text())
+		p.Got = document.Shorten(n.Text())
 	}
 	return p
 }
@@ -48,12 +49,12 @@ func (c *checker) reportGot(path, code, why string) *Problem {
 // render can show it with its origin.
 func (c *checker) fill(parent, key, value, origin string) {
 	n := c.policy.at[parent]
-	if n == nil || n.shape != mapping || n.child(key) != nil {
+	if n == nil || n.Shape != document.Mapping || n.Child(key) != nil {
 		return
 	}
-	v := derived(n, value, origin)
-	n.set(derived(n, key, origin), v)
-	c.policy.at[join(parent, key)] = v
+	v := document.Derived(n, value, origin)
+	n.Set(document.Derived(n, key, origin), v)
+	c.policy.at[document.Join(parent, key)] = v
 }
 
 func (c *checker) check() {
@@ -90,21 +91,11 @@ func (c *checker) configName(path, kind, name string, known []string) {
 		}
 		c.warned[kind+name] = true
 		p := c.report(path, WarnUnresolved, "only belayd's config can define this "+kind)
-		p.Got, p.Hint = shorten(name), "check with --config FILE"
+		p.Got, p.Hint = document.Shorten(name), "check with --config FILE"
 	case !slices.Contains(known, name):
-		p := c.report(path, CodeName, "belayd's config defines no such "+kind)
-		p.Got, p.Hint = shorten(name), suggestOrList(name, known)
+		p := c.report(path, document.CodeName, "belayd's config defines no such "+kind)
+		p.Got, p.Hint = document.Shorten(name), document.SuggestOrList(name, known)
 	}
-}
-
-func suggestOrList(name string, known []string) string {
-	if s := suggest(name, known); s != "" {
-		return s
-	}
-	if len(known) == 0 {
-		return "there is none"
-	}
-	return "there is " + oneOfSorted(known)
 }
 
 var (
@@ -113,14 +104,14 @@ var (
 )
 
 func (c *checker) name(path, name string, pattern *regexp.Regexp) {
-	if n := c.policy.at[path]; name == "" && n != nil && n.origin == "" {
-		c.report(path, CodeValue, "has no value").Hint = "give it a name of letters, digits, dots and dashes"
+	if n := c.policy.at[path]; name == "" && n != nil && n.Origin == "" {
+		c.report(path, document.CodeValue, "has no value").Hint = "give it a name of letters, digits, dots and dashes"
 		return
 	}
 	if name != "" && !pattern.MatchString(name) {
-		p := c.reportGot(path, CodeValue, "is not a name: letters, digits, dots and dashes, at most 63")
+		p := c.reportGot(path, document.CodeValue, "is not a name: letters, digits, dots and dashes, at most 63")
 		if p.Got == "" {
-			p.Got = shorten(name)
+			p.Got = document.Shorten(name)
 		}
 	}
 }
@@ -129,13 +120,13 @@ func (c *checker) metadata() {
 	m := c.policy.Document.Metadata
 	c.name("metadata.name", m.Name, policyName)
 	if _, ok := c.policy.at["metadata.owner"]; ok && strings.TrimSpace(m.Owner) == "" {
-		c.reportGot("metadata.owner", CodeValue, "somebody has to answer for the policy")
+		c.reportGot("metadata.owner", document.CodeValue, "somebody has to answer for the policy")
 	} else if strings.ContainsFunc(m.Owner, notPrintable) {
-		c.reportGot("metadata.owner", CodeValue, "must be one line of printable characters: it stands in every page")
+		c.reportGot("metadata.owner", document.CodeValue, "must be one line of printable characters: it stands in every page")
 	}
 	for _, key := range []string{"spec.endpoint.name", "spec.endpoint.router", "spec.endpoint.stable"} {
-		if n := c.policy.at[key]; n != nil && n.shape == scalar && strings.ContainsFunc(n.value, notPrintable) || n != nil && n.tag == "!!str" && n.value == "" {
-			c.reportGot(key, CodeValue, "must be a name of printable characters")
+		if n := c.policy.at[key]; n != nil && n.Shape == document.Scalar && strings.ContainsFunc(n.Value, notPrintable) || n != nil && n.Tag == "!!str" && n.Value == "" {
+			c.reportGot(key, document.CodeValue, "must be a name of printable characters")
 		}
 	}
 }
@@ -145,13 +136,13 @@ func notPrintable(r rune) bool { return r < ' ' || r == 0x7f }
 func (c *checker) times() {
 	s := c.policy.Document.Spec
 	if _, ok := c.policy.at["spec.interval"]; ok && s.Interval < time.Second {
-		c.reportGot("spec.interval", CodeValue, "must be at least 1s")
+		c.reportGot("spec.interval", document.CodeValue, "must be at least 1s")
 	}
 	if n := c.policy.at["spec.falseRollback"]; n != nil && (s.FalseRollback <= 0 || s.FalseRollback > 0.5) {
-		c.reportGot("spec.falseRollback", CodeValue, "must lie above 0% and at most at 50%")
+		c.reportGot("spec.falseRollback", document.CodeValue, "must lie above 0% and at most at 50%")
 	}
 	if n := c.policy.at["spec.rollback.verifyWithin"]; n != nil && s.Rollback.VerifyWithin <= 0 {
-		c.reportGot("spec.rollback.verifyWithin", CodeValue, "must be longer than 0s")
+		c.reportGot("spec.rollback.verifyWithin", document.CodeValue, "must be longer than 0s")
 	}
 }
 
@@ -160,8 +151,8 @@ func (c *checker) uniqueNames(list string, names []string) []string {
 	seen := map[string]bool{}
 	for i, name := range names {
 		if name != "" && seen[name] {
-			p := c.report(fmt.Sprintf("%s[%d].name", list, i), CodeDuplicate, "the name is given twice")
-			p.Got = shorten(name)
+			p := c.report(fmt.Sprintf("%s[%d].name", list, i), document.CodeDuplicate, "the name is given twice")
+			p.Got = document.Shorten(name)
 		}
 		seen[name] = true
 	}
@@ -176,29 +167,29 @@ func (c *checker) approvals() {
 		names[i] = a.Name
 		c.name(at+".name", a.Name, plainName)
 		if a.Quorum < 1 || a.Quorum > 20 {
-			c.reportGot(at+".quorum", CodeValue, "must be a number of people from 1 to 20")
+			c.reportGot(at+".quorum", document.CodeValue, "must be a number of people from 1 to 20")
 		}
-		if n := c.policy.at[at+".expires"]; n != nil && a.Expires < time.Minute && n.origin == "" {
-			c.reportGot(at+".expires", CodeValue, "must be at least 1m: people have to answer")
+		if n := c.policy.at[at+".expires"]; n != nil && a.Expires < time.Minute && n.Origin == "" {
+			c.reportGot(at+".expires", document.CodeValue, "must be at least 1m: people have to answer")
 		}
 		for j, who := range a.NotBy {
 			if who != "requester" {
-				c.reportGot(fmt.Sprintf("%s.notBy[%d]", at, j), CodeValue, "can only be requester").Hint = suggest(who, []string{"requester"})
+				c.reportGot(fmt.Sprintf("%s.notBy[%d]", at, j), document.CodeValue, "can only be requester").Hint = document.Suggest(who, []string{"requester"})
 			}
 		}
 		if a.From.Notifier != "" {
 			c.configName(at+".from.notifier", "notifier", a.From.Notifier, notifiersOf(c.env))
 		}
 		if !c.policy.Base && len(a.From.Groups) == 0 && len(a.From.Users) == 0 {
-			c.report(at+".from", CodeMissing, "nobody could answer").Hint = "name groups or users"
+			c.report(at+".from", document.CodeMissing, "nobody could answer").Hint = "name groups or users"
 		}
 		for j, who := range a.From.Users {
 			if name, is := strings.CutPrefix(who, "slack:"); is && !slackUser.MatchString(name) {
-				c.reportGot(fmt.Sprintf("%s.from.users[%d]", at, j), CodeValue, "no Slack user has this id: it begins with U or W and has letters and digits only (Copy member ID in the profile's menu), after T…/ where the workspace is named")
+				c.reportGot(fmt.Sprintf("%s.from.users[%d]", at, j), document.CodeValue, "no Slack user has this id: it begins with U or W and has letters and digits only (Copy member ID in the profile's menu), after T…/ where the workspace is named")
 			}
 		}
 		if a.From.Channel != "" && a.From.Notifier == "" {
-			c.report(at+".from", CodeMissing, "a channel needs the notifier that it belongs to")
+			c.report(at+".from", document.CodeMissing, "a channel needs the notifier that it belongs to")
 		}
 	}
 	c.uniqueNames("spec.approvals", names)
@@ -225,7 +216,7 @@ func (c *checker) notifiers() {
 			at := fmt.Sprintf("%s[%d]", list.path, i)
 			c.configName(at, "notifier", name, notifiersOf(c.env))
 			if slices.Index(list.names, name) < i {
-				c.reportGot(at, CodeDuplicate, "is named twice")
+				c.reportGot(at, document.CodeDuplicate, "is named twice")
 			}
 		}
 	}
@@ -237,12 +228,12 @@ func (c *checker) budget() {
 		return
 	}
 	if b.AtMost <= 0 {
-		c.reportGot("spec.budget.atMost", CodeValue, "must be above 0")
+		c.reportGot("spec.budget.atMost", document.CodeValue, "must be above 0")
 	}
 	if b.Metric == "" {
 		return
 	}
 	if m := c.metric(b.Metric, "", "spec.budget.metric"); m.known && (m.def.Kind() != analysis.KindCounts || m.def.Rate()) {
-		c.reportGot("spec.budget.metric", CodeMeaning, "a budget needs a metric of counts, and this one is a "+pick(m.def.Rate(), "rate", string(m.def.Kind())))
+		c.reportGot("spec.budget.metric", document.CodeMeaning, "a budget needs a metric of counts, and this one is a "+pick(m.def.Rate(), "rate", string(m.def.Kind())))
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/belayd/belay/policies/document"
 )
 
 // Direction is what a change does to the safety of releases.
@@ -106,7 +108,7 @@ func ordered[T cmp.Ordered](d *differ, subject, path string, from, to T, moreIsT
 }
 
 func (d *differ) duration(subject, path string, from, to time.Duration, longerIsTighter bool, why string) {
-	ordered(d, subject, path, from, to, longerIsTighter, formatDuration, why)
+	ordered(d, subject, path, from, to, longerIsTighter, document.FormatDuration, why)
 }
 
 // ranked adds a change between words that are ordered from loose to tight.
@@ -189,7 +191,7 @@ func (d *differ) spec(p, q *Policy) {
 		if a.OnUndecided == b.OnUndecided && b.OnUndecided != "hold" {
 			dir = pick((b.MaxExtend > a.MaxExtend) == (b.OnUndecided == "promote"), Tighter, Looser)
 		}
-		d.add(dir, subject, "maxExtend", formatDuration(a.MaxExtend), formatDuration(b.MaxExtend), "how long a step may wait for evidence")
+		d.add(dir, subject, "maxExtend", document.FormatDuration(a.MaxExtend), document.FormatDuration(b.MaxExtend), "how long a step may wait for evidence")
 	}
 	d.ranked(subject, "onUndecided", string(a.OnUndecided), string(b.OnUndecided), "promote", "hold", "rollback")
 	d.missing("onNoData", a.OnNoData, b.OnNoData)
@@ -208,14 +210,16 @@ func (d *differ) missing(path string, a, b Missing) {
 	const subject = "policy"
 	d.duration(subject, path+".after", a.After, b.After, false, "")
 	d.ranked(subject, path+".then", string(a.Then), string(b.Then), "page", "hold", "rollback")
-	never := func(p Patience) time.Duration { return pick(p == 0, maxDuration+1, time.Duration(p)) }
+	never := func(p Patience) time.Duration { return pick(p == 0, document.MaxDuration+1, time.Duration(p)) }
 	ordered(d, subject, path+".rollbackAfter", never(a.RollbackAfter), never(b.RollbackAfter), false, func(t time.Duration) string {
-		return pick(t > maxDuration, "never", formatDuration(t))
+		return pick(t > document.MaxDuration, "never", document.FormatDuration(t))
 	}, "")
 }
 
 func (d *differ) budget(a, b *Budget) {
-	text := func(b *Budget) string { return fmt.Sprintf("at most %s of %s", formatNumber(b.AtMost), b.Metric) }
+	text := func(b *Budget) string {
+		return fmt.Sprintf("at most %s of %s", document.FormatNumber(b.AtMost), b.Metric)
+	}
 	switch {
 	case a == nil && b == nil:
 	case a == nil:
@@ -225,6 +229,6 @@ func (d *differ) budget(a, b *Budget) {
 	case a.Metric != b.Metric:
 		d.other("budget", "budget.metric", a.Metric, b.Metric, "")
 	default:
-		ordered(d, "budget", "budget.atMost", a.AtMost, b.AtMost, false, formatNumber, "")
+		ordered(d, "budget", "budget.atMost", a.AtMost, b.AtMost, false, document.FormatNumber, "")
 	}
 }

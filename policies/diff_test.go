@@ -1,4 +1,4 @@
-package policies
+package policies_test
 
 import (
 	"strings"
@@ -6,16 +6,11 @@ import (
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-func mustParse(t *testing.T, text string) *Policy {
-	t.Helper()
-	p, ps := parse(t, text, config())
-	if p == nil {
-		t.Fatalf("got problems:\n%s\n%s", ps.Text(), text)
-	}
-	return p
-}
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
+	"github.com/belayd/belay/policies/policiestest"
+)
 
 const diffed = `apiVersion: belay/v1
 kind: RolloutPolicy
@@ -59,8 +54,8 @@ func TestDiff(t *testing.T) {
 				changed = strings.Replace(changed, ", from: half", ", from: full", 1)
 			}
 			var got []string
-			for _, c := range Diff(mustParse(t, diffed), mustParse(t, changed)) {
-				if c.Direction != Same && !strings.Contains(c.Path, "watch-through.steps") || c.Direction != Same && tt.name == "watched from the beginning" {
+			for _, c := range policies.Diff(policiestest.MustParse(t, diffed), policiestest.MustParse(t, changed)) {
+				if c.Direction != policies.Same && !strings.Contains(c.Path, "watch-through.steps") || c.Direction != policies.Same && tt.name == "watched from the beginning" {
 					got = append(got, c.String())
 				}
 			}
@@ -74,8 +69,8 @@ func TestDiff(t *testing.T) {
 // A policy compared with itself is the same everywhere, and says so by name.
 func TestDiffSame(t *testing.T) {
 	var got []string
-	for _, c := range Diff(mustParse(t, diffed), mustParse(t, diffed)) {
-		if c.Direction != Same {
+	for _, c := range policies.Diff(policiestest.MustParse(t, diffed), policiestest.MustParse(t, diffed)) {
+		if c.Direction != policies.Same {
 			t.Errorf("got %s, want nothing but SAME", c)
 		}
 		got = append(got, c.Subject)
@@ -111,8 +106,8 @@ spec:
     - {name: p95, metric: latency, quantile: p95, limit: "<= 450ms"}
 `
 
-func parseTwo(base, child string) (*Policy, Problems) {
-	return Parse(fstest.MapFS{"base.yaml": {Data: []byte(base)}, "p.yaml": {Data: []byte(child)}}, "p.yaml", config())
+func parseTwo(base, child string) (*policies.Policy, document.Problems) {
+	return policies.Parse(fstest.MapFS{"base.yaml": {Data: []byte(base)}, "p.yaml": {Data: []byte(child)}}, "p.yaml", policiestest.Config())
 }
 
 // A child tightens what its base locks, and every value knows its file.
@@ -183,7 +178,7 @@ func TestExtendsProblems(t *testing.T) {
 
 // A base alone is checked for what is there; it never runs.
 func TestBaseAlone(t *testing.T) {
-	p, ps := parse(t, baseFile, config())
+	p, ps := policiestest.Parse(t, baseFile, policiestest.Config())
 	if p == nil || !p.Base {
 		t.Fatalf("got problems:\n%s", ps.Text())
 	}

@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/belayd/belay/policies/document"
 )
 
 // guardrails compares guardrails by name.
 func (d *differ) guardrails(p, q *Policy) {
 	a, b := &p.Document.Spec, &q.Document.Spec
 	for _, g := range a.Guardrails {
-		subject, path := "guardrail "+g.Name, join("guardrails", g.Name)
+		subject, path := "guardrail "+g.Name, document.Join("guardrails", g.Name)
 		i := slices.IndexFunc(b.Guardrails, func(h Guardrail) bool { return h.Name == g.Name })
 		if i < 0 {
 			d.add(Looser, subject, path, g.Limit.Text, "", "nothing watches this any more")
@@ -27,7 +29,7 @@ func (d *differ) guardrails(p, q *Policy) {
 	}
 	for _, g := range b.Guardrails {
 		if !slices.ContainsFunc(a.Guardrails, func(h Guardrail) bool { return h.Name == g.Name }) {
-			d.add(Tighter, "guardrail "+g.Name, join("guardrails", g.Name), "", g.Limit.Text, "")
+			d.add(Tighter, "guardrail "+g.Name, document.Join("guardrails", g.Name), "", g.Limit.Text, "")
 		}
 	}
 }
@@ -111,7 +113,7 @@ func (p *Policy) definition(name string) string {
 // gates compares approvals by name.
 func (d *differ) gates(a, b *Spec) {
 	for _, g := range a.Approvals {
-		subject, path := "gate "+g.Name, join("approvals", g.Name)
+		subject, path := "gate "+g.Name, document.Join("approvals", g.Name)
 		i := slices.IndexFunc(b.Approvals, func(h Approval) bool { return h.Name == g.Name })
 		if i < 0 {
 			d.add(Looser, subject, path, fmt.Sprintf("quorum %d of %s", g.Quorum, list(g.who())), "", "")
@@ -128,7 +130,7 @@ func (d *differ) gates(a, b *Spec) {
 	}
 	for _, h := range b.Approvals {
 		if !slices.ContainsFunc(a.Approvals, func(g Approval) bool { return g.Name == h.Name }) {
-			d.add(Tighter, "gate "+h.Name, join("approvals", h.Name), "", fmt.Sprintf("quorum %d of %s", h.Quorum, list(h.who())), "")
+			d.add(Tighter, "gate "+h.Name, document.Join("approvals", h.Name), "", fmt.Sprintf("quorum %d of %s", h.Quorum, list(h.who())), "")
 		}
 	}
 }
@@ -146,10 +148,10 @@ func (d *differ) steps(a, b *Spec) {
 	pairs := pairSteps(a.Steps, b.Steps)
 	used := map[int]bool{}
 	for i, s := range a.Steps {
-		subject, path := "step "+s.Name, join("steps", s.Name)
+		subject, path := "step "+s.Name, document.Join("steps", s.Name)
 		j, ok := pairs[i]
 		if !ok {
-			d.add(Looser, subject, path, s.share().Words()+" for "+formatDuration(s.Bake), "", "one step less to be noticed in")
+			d.add(Looser, subject, path, s.share().Words()+" for "+document.FormatDuration(s.Bake), "", "one step less to be noticed in")
 			continue
 		}
 		used[j] = true
@@ -159,7 +161,7 @@ func (d *differ) steps(a, b *Spec) {
 	}
 	for j, s := range b.Steps {
 		if !used[j] {
-			d.add(Tighter, "step "+s.Name, join("steps", s.Name), "", s.share().Words()+" for "+formatDuration(s.Bake), "")
+			d.add(Tighter, "step "+s.Name, document.Join("steps", s.Name), "", s.share().Words()+" for "+document.FormatDuration(s.Bake), "")
 		}
 	}
 }
@@ -213,7 +215,7 @@ func (d *differ) preflight(a, b *Spec) {
 	for _, kind := range checkOrder {
 		old, had := find(a, kind)
 		now, has := find(b, kind)
-		subject, path := "check "+kind, join("preflight", kind)
+		subject, path := "check "+kind, document.Join("preflight", kind)
 		switch {
 		case had && !has:
 			d.add(Looser, subject, path, kind, "", "")
@@ -257,7 +259,7 @@ func (d *differ) windows(p, q *Policy) {
 	open := func(w *Windows) []string {
 		var out []string
 		for _, o := range w.Open {
-			out = append(out, fmt.Sprintf("%s for %s", o.Cron, formatDuration(o.For)))
+			out = append(out, fmt.Sprintf("%s for %s", o.Cron, document.FormatDuration(o.For)))
 		}
 		return out
 	}

@@ -13,6 +13,8 @@ const (
 	KindPolicy = "RolloutPolicy"
 	// KindBase is a policy for others to extend; it may lack what they give.
 	KindBase = "PolicyBase"
+	// KindTest is a policy test, which package policytest reads.
+	KindTest = "PolicyTest"
 )
 
 // MaxPolicyNodes is how many values a policy or a policy test may have: people who
@@ -88,7 +90,7 @@ type Step struct {
 	Guardrails []string      `yaml:"guardrails" doc:"The guardrails that are judged in this step; not given, all of them."`
 }
 
-func (*Step) shorthandKey() string { return "weight" }
+func (*Step) ShorthandKey() string { return "weight" }
 
 // Metric says what to ask a source. Expressions may contain ${endpoint},
 // ${deployment}, ${stable}, ${candidate}, ${role}, ${version} and ${window}.

@@ -1,4 +1,4 @@
-package policies
+package policies_test
 
 import (
 	"bytes"
@@ -15,6 +15,10 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/belayd/belay/analysis/promql"
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
+	"github.com/belayd/belay/policies/policiestest"
+	"github.com/belayd/belay/policies/policytest"
 	"github.com/belayd/belay/rollout"
 )
 
@@ -37,13 +41,13 @@ func TestExamples(t *testing.T) {
 	for _, file := range examples(t) {
 		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
 		t.Run(name, func(t *testing.T) {
-			p, ps := Parse(os.DirFS("examples"), filepath.Base(file), config())
+			p, ps := policies.Parse(os.DirFS("examples"), filepath.Base(file), policiestest.Config())
 			if p == nil {
 				t.Fatalf("got problems:\n%s", ps.Text())
 			}
 			for _, w := range ps {
 				// The smallest policy is as small as its warnings allow.
-				if name != "smallest" && w.Code != WarnUnusedMetric {
+				if name != "smallest" && w.Code != policies.WarnUnusedMetric {
 					t.Errorf("got %s", w)
 				}
 			}
@@ -59,30 +63,30 @@ func TestExamples(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, "examples/testdata/"+name+".plan.json", string(b)+"\n")
+			policiestest.Golden(t, "examples/testdata/"+name+".plan.json", string(b)+"\n")
 		})
 	}
 }
 
 // The published schema is the one that the types give.
 func TestPublishedSchema(t *testing.T) {
-	golden(t, "policy.schema.json", string(JSONSchema()))
-	golden(t, "policytest.schema.json", string(TestJSONSchema()))
+	policiestest.Golden(t, "policy.schema.json", string(policies.JSONSchema()))
+	policiestest.Golden(t, "policytest.schema.json", string(policytest.JSONSchema()))
 }
 
 // The reference is what the types say, and names every field and type of the schemas.
 func TestReference(t *testing.T) {
-	policy, err := Reference(JSONSchema(), "What a policy may say, generated from the types that read it; `belay policy schema` prints the same for editors.\n"+
+	policy, err := document.Reference(policies.JSONSchema(), "What a policy may say, generated from the types that read it; `belay policy schema` prints the same for editors.\n"+
 		"`policies/examples` shows each field in use.")
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests, err := Reference(TestJSONSchema(), "What `belay policy test` runs; `belay policy schema --test` prints the same for editors.")
+	tests, err := document.Reference(policytest.JSONSchema(), "What `belay policy test` runs; `belay policy schema --test` prints the same for editors.")
 	if err != nil {
 		t.Fatal(err)
 	}
 	page := string(policy) + "\n" + string(tests)
-	golden(t, "REFERENCE.md", page)
+	policiestest.Golden(t, "REFERENCE.md", page)
 	for _, name := range []string{"Guardrail", "onNoData", "requires", "maxExtend", "sourceDown", "## Spec", "**Required.**"} {
 		if !strings.Contains(page, name) {
 			t.Errorf("the reference lacks %q", name)
@@ -98,10 +102,10 @@ func compileSchema(t *testing.T, text []byte) *jsonschema.Schema {
 	}
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020)
-	if err := c.AddResource(SchemaID, doc); err != nil {
+	if err := c.AddResource(policies.SchemaID, doc); err != nil {
 		t.Fatal(err)
 	}
-	s, err := c.Compile(SchemaID)
+	s, err := c.Compile(policies.SchemaID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +133,7 @@ func asJSON(t *testing.T, data []byte) any {
 // The schema accepts every example and what Render makes of it, so that editors
 // and belay agree.
 func TestSchemaAcceptsExamples(t *testing.T) {
-	s := compileSchema(t, JSONSchema())
+	s := compileSchema(t, policies.JSONSchema())
 	for _, file := range examples(t) {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -138,7 +142,7 @@ func TestSchemaAcceptsExamples(t *testing.T) {
 		if err := s.Validate(asJSON(t, data)); err != nil {
 			t.Errorf("%s: got %v, want no error", file, err)
 		}
-		p, _ := Parse(os.DirFS("examples"), filepath.Base(file), config())
+		p, _ := policies.Parse(os.DirFS("examples"), filepath.Base(file), policiestest.Config())
 		if p == nil || p.Base {
 			continue
 		}
@@ -150,8 +154,8 @@ func TestSchemaAcceptsExamples(t *testing.T) {
 
 // The schema of tests accepts those of the examples, and refuses bad ones.
 func TestSchemaOfTests(t *testing.T) {
-	s := compileSchema(t, TestJSONSchema())
-	for pattern, good := range map[string]bool{"examples/*.test.yaml": true, "testdata/tests/failing.test.yaml": true, "testdata/tests/bad.test.yaml": false} {
+	s := compileSchema(t, policytest.JSONSchema())
+	for pattern, good := range map[string]bool{"examples/*.test.yaml": true, "policytest/testdata/failing.test.yaml": true, "policytest/testdata/bad.test.yaml": false} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("got %d files, error %v", len(files), err)
@@ -170,7 +174,7 @@ func TestSchemaOfTests(t *testing.T) {
 
 // What only needs a look at one value, the schema refuses like belay does.
 func TestSchemaRefusesBadFiles(t *testing.T) {
-	s := compileSchema(t, JSONSchema())
+	s := compileSchema(t, policies.JSONSchema())
 	// What these get wrong takes more than a schema to see.
 	beyond := []string{"anchors.yaml", "unquoted-limit.yaml", "freezes.yaml", "queries.yaml"}
 	files, err := filepath.Glob("testdata/bad/*.yaml")
@@ -198,11 +202,11 @@ func TestExamplesAreTested(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			var env *Environment
+			var env *policies.Environment
 			if name != "smallest" {
-				env = config()
+				env = policiestest.Config()
 			}
-			r, ps := RunTests(os.DirFS("examples"), name+".test.yaml", env, nil)
+			r, ps := policytest.Run(os.DirFS("examples"), name+".test.yaml", env, nil)
 			if r == nil {
 				t.Fatalf("got problems:\n%s", ps.Text())
 			}

@@ -5,17 +5,18 @@ import (
 	"math"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/policies/document"
 )
 
 const maxGuardrails = 64
 
 func (c *checker) guardrails() {
 	gs := c.policy.Document.Spec.Guardrails
-	if n := c.policy.at["spec.guardrails"]; n != nil && n.shape == sequence && len(gs) == 0 && !c.policy.Base {
-		c.report("spec.guardrails", CodeMissing, "needs at least one guardrail: a ladder that nobody watches is no rollout")
+	if n := c.policy.at["spec.guardrails"]; n != nil && n.Shape == document.Sequence && len(gs) == 0 && !c.policy.Base {
+		c.report("spec.guardrails", document.CodeMissing, "needs at least one guardrail: a ladder that nobody watches is no rollout")
 	}
 	if len(gs) > maxGuardrails {
-		c.report("spec.guardrails", CodeBounds, fmt.Sprintf("at most %d guardrails", maxGuardrails))
+		c.report("spec.guardrails", document.CodeBounds, fmt.Sprintf("at most %d guardrails", maxGuardrails))
 		return
 	}
 	names := make([]string, len(gs))
@@ -32,7 +33,7 @@ func (c *checker) guardrail(g *Guardrail, at string) {
 	var kind analysis.Kind
 	if g.Metric != "" {
 		if g.Source != "" && !isBuiltin(g.Metric) {
-			c.reportGot(at+".source", CodeMeaning, "the metric's definition names its source; source belongs to metric: builtin/… only")
+			c.reportGot(at+".source", document.CodeMeaning, "the metric's definition names its source; source belongs to metric: builtin/… only")
 		} else if g.Source != "" {
 			c.configName(at+".source", "source", g.Source, sourcesOf(c.env))
 		}
@@ -44,7 +45,7 @@ func (c *checker) guardrail(g *Guardrail, at string) {
 		kind = analysis.KindHistogram
 	}
 	if kind != "" && kind != analysis.KindHistogram && g.Quantile > 0 {
-		c.reportGot(at+".quantile", CodeMeaning, "only histograms have quantiles, and this metric is a "+describeKind(kind))
+		c.reportGot(at+".quantile", document.CodeMeaning, "only histograms have quantiles, and this metric is a "+DescribeKind(kind))
 		return
 	}
 	c.test(g, kind, at)
@@ -56,7 +57,7 @@ func (c *checker) guardrail(g *Guardrail, at string) {
 		why = g.Limit.suitsRate(g.Test)
 	}
 	if why != "" {
-		c.reportGot(at+".limit", CodeMeaning, why)
+		c.reportGot(at+".limit", document.CodeMeaning, why)
 		return
 	}
 	c.detect(g, kind, at)
@@ -70,7 +71,7 @@ func (c *checker) rate(g *Guardrail) bool {
 
 func isBuiltin(metric string) bool { return len(metric) > 8 && metric[:8] == "builtin/" }
 
-func describeKind(k analysis.Kind) string {
+func DescribeKind(k analysis.Kind) string {
 	switch k {
 	case analysis.KindCounts:
 		return "pair of counters"
@@ -95,13 +96,13 @@ func (c *checker) test(g *Guardrail, kind analysis.Kind, at string) {
 		c.fill(at, "test", string(g.Test), "default: not one event is allowed")
 	case g.Test == "" && (kind != "" || !c.policy.Base):
 		g.Test = analysis.TestSequential
-		c.fill(at, "test", string(g.Test), originDefault)
+		c.fill(at, "test", string(g.Test), document.OriginDefault)
 	case g.Test == analysis.TestSequential && kind == analysis.KindValue:
-		c.reportGot(at+".test", CodeMeaning, "a plain value carries no evidence: only test: threshold can judge it")
+		c.reportGot(at+".test", document.CodeMeaning, "a plain value carries no evidence: only test: threshold can judge it")
 	}
 	if g.Test != analysis.TestThreshold {
 		if g.BreachAfter.N > 0 {
-			c.reportGot(at+".breachAfter", CodeMeaning, "belongs to test: threshold")
+			c.reportGot(at+".breachAfter", document.CodeMeaning, "belongs to test: threshold")
 		}
 		return
 	}
@@ -110,10 +111,10 @@ func (c *checker) test(g *Guardrail, kind analysis.Kind, at string) {
 		if c.rate(g) && g.Limit.none() {
 			g.BreachAfter = KofN{K: 1, N: 1}
 		}
-		c.fill(at, "breachAfter", g.BreachAfter.String(), originDefault)
+		c.fill(at, "breachAfter", g.BreachAfter.String(), document.OriginDefault)
 	}
 	if g.Detect.Given() {
-		c.reportGot(at+".detect", CodeMeaning, "a threshold has no detect: it compares each reading with the limit")
+		c.reportGot(at+".detect", document.CodeMeaning, "a threshold has no detect: it compares each reading with the limit")
 	}
 }
 
@@ -129,7 +130,7 @@ func (c *checker) detect(g *Guardrail, kind analysis.Kind, at string) {
 		q, ok := defaultDetect(g.Limit, kind, float64(g.Quantile))
 		if !ok {
 			if kind != "" {
-				c.report(at, CodeMissing, "needs detect: none follows from a limit that is not above 0")
+				c.report(at, document.CodeMissing, "needs detect: none follows from a limit that is not above 0")
 			}
 			return
 		}
@@ -138,7 +139,7 @@ func (c *checker) detect(g *Guardrail, kind analysis.Kind, at string) {
 		return
 	}
 	if why := g.Detect.suits(g.Limit, kind, float64(g.Quantile)); why != "" {
-		c.reportGot(at+".detect", CodeMeaning, why)
+		c.reportGot(at+".detect", document.CodeMeaning, why)
 	}
 }
 
@@ -151,17 +152,17 @@ func defaultDetect(l LimitText, kind analysis.Kind, quantile float64) (Quantity,
 	case kind == analysis.KindHistogram && u == UnitStable:
 		text = "2x stable" // a ratio of the tail shares, whatever the limit on the latency
 	case kind == analysis.KindHistogram:
-		text = formatNumber(tailDoubled(quantile)*100) + "%"
+		text = document.FormatNumber(TailDoubled(quantile)*100) + "%"
 	case u == UnitStable && l.AtLeast:
-		text = formatNumber(math.Min(0.95, v*0.97)) + "x stable"
+		text = document.FormatNumber(math.Min(0.95, v*0.97)) + "x stable"
 	case u == UnitStable:
-		text = formatNumber(math.Max(2, v*5/3)) + "x stable"
+		text = document.FormatNumber(math.Max(2, v*5/3)) + "x stable"
 	case u == UnitShare && kind != analysis.KindMean && l.AtLeast:
-		text = formatNumber((1-beyond(1-v))*100) + "%"
+		text = document.FormatNumber((1-beyond(1-v))*100) + "%"
 	case u == UnitShare && kind != analysis.KindMean:
-		text = formatNumber(beyond(v)*100) + "%"
+		text = document.FormatNumber(beyond(v)*100) + "%"
 	case kind == analysis.KindCounts && u == UnitNumber && v > 0: // a rate
-		text = formatNumber(2 * v)
+		text = document.FormatNumber(2 * v)
 	case kind == analysis.KindMean && v > 0:
 		text = meanDetect(l)
 	default:
@@ -177,8 +178,8 @@ func defaultDetect(l LimitText, kind analysis.Kind, quantile float64) (Quantity,
 // beyond is twice a share, at most halfway from it to 1.
 func beyond(p float64) float64 { return math.Min(2*p, (1+p)/2) }
 
-// tailDoubled is twice the share beyond a quantile: 0.10 for p95.
-func tailDoubled(q float64) float64 { return beyond(1 - q) }
+// TailDoubled is twice the share beyond a quantile: 0.10 for p95.
+func TailDoubled(q float64) float64 { return beyond(1 - q) }
 
 // meanDetect is twice an upper limit, and 0.95 of a lower one.
 func meanDetect(l LimitText) string {
@@ -187,9 +188,9 @@ func meanDetect(l LimitText) string {
 		v = l.Quantity.Value * 0.95
 	}
 	if l.Quantity.Unit == UnitSeconds {
-		return formatNumber(v*1000) + "ms"
+		return document.FormatNumber(v*1000) + "ms"
 	}
-	return formatNumber(v)
+	return document.FormatNumber(v)
 }
 
 // suits says why a given detect does not go with the limit; "" when it does.
@@ -197,7 +198,7 @@ func (q Quantity) suits(l LimitText, kind analysis.Kind, quantile float64) strin
 	lim := l.Quantity
 	if kind == analysis.KindHistogram && lim.Unit == UnitSeconds && q.Unit == UnitShare {
 		if tail := 1 - quantile; q.Value <= tail || q.Value >= 1 {
-			return fmt.Sprintf("the share of slower requests must be beyond the quantile's own: above %s%% and below 100%%", formatNumber(tail*100))
+			return fmt.Sprintf("the share of slower requests must be beyond the quantile's own: above %s%% and below 100%%", document.FormatNumber(tail*100))
 		}
 		return ""
 	}

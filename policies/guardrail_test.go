@@ -1,84 +1,39 @@
-package policies
+package policies_test
 
 import (
 	"strings"
 	"testing"
 
 	"github.com/belayd/belay/analysis"
-
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
+	"github.com/belayd/belay/policies/policiestest"
 	"github.com/belayd/belay/rollout"
 )
 
-// The regression that must be caught, where the policy does not say: the looser
-// of a usual figure and one beyond the limit.
-func TestDefaultDetect(t *testing.T) {
-	for _, tt := range []struct {
-		limit    string
-		kind     analysis.Kind
-		quantile float64
-		want     string
-	}{
-		{"<= 1.2x stable", analysis.KindCounts, 0, "2x stable"},
-		{"<= 1.5x stable", analysis.KindCounts, 0, "2.5x stable"},
-		{">= 0.98x stable", analysis.KindCounts, 0, "0.95x stable"},
-		{">= 0.9x stable", analysis.KindCounts, 0, "0.873x stable"},
-		{"<= 1%", analysis.KindCounts, 0, "2%"},
-		{"<= 80%", analysis.KindCounts, 0, "90%"},
-		{">= 99%", analysis.KindCounts, 0, "98%"},
-		{">= 20%", analysis.KindCounts, 0, "10%"},
-		{"<= 450ms", analysis.KindHistogram, 0.95, "10%"},
-		{"<= 450ms", analysis.KindHistogram, 0.99, "2%"},
-		{"<= 450ms", analysis.KindHistogram, 0.5, "75%"},
-		{"<= 1.2x stable", analysis.KindHistogram, 0.95, "2x stable"},
-		{"<= 3x stable", analysis.KindHistogram, 0.95, "2x stable"},
-		{"<= 20", analysis.KindMean, 0, "40"},
-		{">= 20", analysis.KindMean, 0, "19"},
-		{"<= 30ms", analysis.KindMean, 0, "60ms"},
-	} {
-		var l LimitText
-		if err := l.UnmarshalText([]byte(tt.limit)); err != nil {
-			t.Fatal(err)
-		}
-		got, ok := defaultDetect(l, tt.kind, tt.quantile)
-		if !ok || got.Text != tt.want {
-			t.Errorf("%s of a %s: got %q, want %q", tt.limit, tt.kind, got.Text, tt.want)
-		}
-		if why := got.suits(l, tt.kind, tt.quantile); why != "" {
-			t.Errorf("%s of a %s: the default %s is refused: %s", tt.limit, tt.kind, got.Text, why)
-		}
-	}
-	var l LimitText
-	if err := l.UnmarshalText([]byte("<= 0")); err != nil {
-		t.Fatal(err)
-	}
-	if got, ok := defaultDetect(l, analysis.KindMean, 0); ok {
-		t.Errorf("got %q for a mean at most 0, want none", got.Text)
-	}
-}
-
 func TestQuantities(t *testing.T) {
-	for in, want := range map[string]Quantity{
-		"1%":           {Value: 0.01, Unit: UnitShare, Text: "1%"},
-		"0.5 %":        {Value: 0.005, Unit: UnitShare, Text: "0.5 %"},
-		"450ms":        {Value: 0.45, Unit: UnitSeconds, Text: "450ms"},
-		"1.5s":         {Value: 1.5, Unit: UnitSeconds, Text: "1.5s"},
-		"0.98x stable": {Value: 0.98, Unit: UnitStable, Text: "0.98x stable"},
-		"2 x stable":   {Value: 2, Unit: UnitStable, Text: "2 x stable"},
-		"-85":          {Value: -85, Unit: UnitNumber, Text: "-85"},
+	for in, want := range map[string]policies.Quantity{
+		"1%":           {Value: 0.01, Unit: policies.UnitShare, Text: "1%"},
+		"0.5 %":        {Value: 0.005, Unit: policies.UnitShare, Text: "0.5 %"},
+		"450ms":        {Value: 0.45, Unit: policies.UnitSeconds, Text: "450ms"},
+		"1.5s":         {Value: 1.5, Unit: policies.UnitSeconds, Text: "1.5s"},
+		"0.98x stable": {Value: 0.98, Unit: policies.UnitStable, Text: "0.98x stable"},
+		"2 x stable":   {Value: 2, Unit: policies.UnitStable, Text: "2 x stable"},
+		"-85":          {Value: -85, Unit: policies.UnitNumber, Text: "-85"},
 	} {
-		var got Quantity
+		var got policies.Quantity
 		if err := got.UnmarshalText([]byte(in)); err != nil || got != want {
 			t.Errorf("%q: got %+v, error %v, want %+v", in, got, err, want)
 		}
 	}
 	for _, in := range []string{"", "x stable", "0x stable", "1e999", "NaN", "Inf", "0x10", "1_000", "3 of 5", "1..2x stable", "% 1", "99999x stable"} {
-		var got Quantity
+		var got policies.Quantity
 		if err := got.UnmarshalText([]byte(in)); err == nil {
 			t.Errorf("%q: got %+v, want an error", in, got)
 		}
 	}
 	for _, in := range []string{"30", "-5m", "1d", "1w", "5 m", "1h30", "", "1e3s", "9000h"} {
-		if d, err := parseDuration(in); err == nil {
+		if d, err := document.ParseDuration(in); err == nil {
 			t.Errorf("%q: got %s, want an error", in, d)
 		}
 	}
@@ -86,7 +41,7 @@ func TestQuantities(t *testing.T) {
 
 // A version that a cooldown would not know again is refused, wherever it comes from.
 func TestVersionsAreExact(t *testing.T) {
-	p, _ := parse(t, smallest, config())
+	p, _ := policiestest.Parse(t, policiestest.Smallest, policiestest.Config())
 	for _, version := range []string{"v1 ", " v1", "v1\n", "v1\x07"} {
 		if _, err := p.Compile(rollout.Release{Candidate: "green", Version: version}, "r"); err == nil || !strings.Contains(err.Error(), "cooldown") {
 			t.Errorf("%q: got %v, want it refused", version, err)
@@ -102,7 +57,7 @@ func TestVersionsAreExact(t *testing.T) {
 func TestRate(t *testing.T) {
 	const metric = `restarts: {source: prom, counts: {bad: 'restarts_total{pod=~"${deployment}-.*"}', per: 1h, deployment: "", instance: pod}}`
 	write := func(metric, guardrail string) string {
-		text := strings.Replace(clean, "    cpu: {source: prom", "    "+metric+"\n    cpu: {source: prom", 1)
+		text := strings.Replace(policiestest.Clean, "    cpu: {source: prom", "    "+metric+"\n    cpu: {source: prom", 1)
 		return strings.Replace(text, "  guardrails:\n", "  guardrails:\n    - {name: restarts, metric: restarts, "+guardrail+"}\n", 1)
 	}
 	for limit, want := range map[string]analysis.Guardrail{
@@ -111,7 +66,7 @@ func TestRate(t *testing.T) {
 		`limit: "<= 1.5x stable"`:    {Limit: analysis.Limit{Relative: true, Value: 1.5, Text: "<= 1.5x stable"}, Detect: 2.5, Test: analysis.TestSequential},
 		`limit: "<= 0"`:              {Limit: analysis.Limit{Text: "<= 0"}, Test: analysis.TestThreshold, BreachAfter: analysis.KofN{K: 1, N: 1}},
 	} {
-		p, ps := parse(t, write(metric, limit), config())
+		p, ps := policiestest.Parse(t, write(metric, limit), policiestest.Config())
 		if p == nil || len(ps) > 0 {
 			t.Errorf("%s: got problems:\n%s", limit, ps.Text())
 			continue
@@ -134,12 +89,12 @@ func TestRate(t *testing.T) {
 		{strings.Replace(metric, "source: prom", "source: azure", 1), `limit: "<= 2"`, "no data and not 0"},
 		{strings.Replace(metric, "per:", "total: a, per:", 1), `limit: "<= 2"`, "total"},
 	} {
-		if _, ps := parse(t, write(c.metric, c.guardrail), config()); !ps.HasErrors() || !strings.Contains(ps.Text(), c.want) {
+		if _, ps := policiestest.Parse(t, write(c.metric, c.guardrail), policiestest.Config()); !ps.HasErrors() || !strings.Contains(ps.Text(), c.want) {
 			t.Errorf("%s %s: got %q, want %q", c.metric, c.guardrail, ps.Text(), c.want)
 		}
 	}
 	budget := strings.Replace(write(metric, `limit: "<= 2"`), "  bake:", "  budget: {metric: restarts, atMost: 5}\n  bake:", 1)
-	if _, ps := parse(t, budget, config()); !strings.Contains(ps.Text(), "this one is a rate") {
+	if _, ps := policiestest.Parse(t, budget, policiestest.Config()); !strings.Contains(ps.Text(), "this one is a rate") {
 		t.Errorf("a budget of a rate: got %q", ps.Text())
 	}
 }

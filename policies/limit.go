@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/policies/document"
 )
 
 // Unit is what the number of a limit counts.
@@ -40,7 +41,7 @@ func (q *Quantity) UnmarshalText(b []byte) error {
 	text := strings.TrimSpace(string(b))
 	q.Text = text
 	if m := relative.FindStringSubmatch(text); m != nil {
-		x, err := parseNumber(m[1])
+		x, err := document.ParseNumber(m[1])
 		if err != nil {
 			return errors.New("must be a multiple of stable, for example 1.2x stable")
 		}
@@ -54,18 +55,18 @@ func (q *Quantity) UnmarshalText(b []byte) error {
 		return nil
 	}
 	if num, ok := strings.CutSuffix(text, "%"); ok {
-		x, err := parseNumber(strings.TrimSpace(num))
+		x, err := document.ParseNumber(strings.TrimSpace(num))
 		if err != nil {
 			return errors.New("must be a percentage, for example 1%")
 		}
 		q.Value, q.Unit = x/100, UnitShare
 		return nil
 	}
-	if x, err := parseNumber(text); err == nil {
+	if x, err := document.ParseNumber(text); err == nil {
 		q.Value, q.Unit = x, UnitNumber
 		return nil
 	}
-	if d, err := parseDuration(text); err == nil {
+	if d, err := document.ParseDuration(text); err == nil {
 		q.Value, q.Unit = d.Seconds(), UnitSeconds
 		return nil
 	}
@@ -169,14 +170,14 @@ func (l LimitText) suitsRate(test analysis.Test) string {
 	return ""
 }
 
-const quantityPattern = `([0-9.]+ ?x stable|` + numberPattern + ` *%|` + durationPattern + `|` + numberPattern + `)`
+const quantityPattern = `([0-9.]+ ?x stable|` + document.NumberPattern + ` *%|` + document.DurationPattern + `|` + document.NumberPattern + `)`
 
-func (LimitText) jsonSchema() map[string]any {
-	return textSchema("^ *(<=|>=) *"+quantityPattern+" *$", "<= 1%", "<= 450ms", ">= 0.98x stable")
+func (LimitText) JSONSchema() map[string]any {
+	return document.TextSchema("^ *(<=|>=) *"+quantityPattern+" *$", "<= 1%", "<= 450ms", ">= 0.98x stable")
 }
 
-func (Quantity) jsonSchema() map[string]any {
-	s := textSchema("^ *"+quantityPattern+" *$", "2x stable", "5%", "600ms")
+func (Quantity) JSONSchema() map[string]any {
+	s := document.TextSchema("^ *"+quantityPattern+" *$", "2x stable", "5%", "600ms")
 	s["type"] = []string{"string", "number"}
 	return s
 }

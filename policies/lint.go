@@ -11,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/promql"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
 )
 
@@ -54,51 +55,51 @@ const (
 
 // descriptions say what the codes mean.
 var descriptions = map[string]string{
-	CodeSyntax:         "The file is not one YAML document.",
-	CodeBounds:         "The input is too large or nested too deep.",
-	CodeRefused:        "Anchors, aliases, merge keys and tags are not part of the language.",
-	CodeUnknown:        "There is no such key.",
-	CodeDuplicate:      "A key or a name is given twice.",
-	CodeMissing:        "Something required is missing.",
-	CodeValue:          "A value cannot be read.",
-	CodeName:           "Nothing defines this name.",
-	CodeMeaning:        "Values contradict each other.",
-	CodeFile:           "A file cannot be read.",
-	CodeLocked:         "A file that is extended locks this value.",
-	WarnUnresolved:     "Only belayd's config can define this name.",
-	WarnFullUnwatched:  "At 100% stable has no traffic to compare with, and no required guardrail of the step is absolute.",
-	WarnNothingDecides: "No guardrail of the step is required, so time alone ends it.",
-	WarnNotJudged:      "The guardrail is judged in no step.",
-	WarnThresholdCount: "A threshold compares a windowed rate with a limit at every look, which rolls healthy releases back; counts carry evidence.",
-	WarnNoQuantile:     "Azure Monitor's p95 is the mean of each minute's p95 and no quantile of the whole.",
-	WarnNearDetect:     "The regression that must be caught lies so close to the limit that proving its absence takes very much traffic.",
-	WarnSameForBoth:    "The query does not name the deployment, so both deployments read the same number.",
-	WarnEveryEndpoint:  "The expression does not name the endpoint, so it counts every endpoint that has a deployment of this name.",
-	WarnUnusedMetric:   "Nothing uses the metric.",
-	WarnShortBake:      "The bake ends before enough readings can have been judged.",
-	WarnBigFirstStep:   "The first live step already gives the candidate much of the traffic.",
-	WarnShortLadder:    "The ladder ends below 100%: what is promoted keeps sharing the traffic.",
-	WarnUndecided:      "A step that is still undecided is promoted.",
-	WarnMissing:        "Missing readings neither hold nor roll back.",
-	WarnManyFalse:      "One release in twenty within all limits, or more, may be rolled back.",
-	WarnMirror:         "Azure ML mirrors at most 50%, and never on Kubernetes.",
-	WarnNoCounter:      "The name is that of a gauge or of a recorded rate, and what is counted must only rise.",
-	WarnUnit:           "The unit contradicts the series' name.",
-	WarnInexact:        "The query estimates what Belay can count; only a threshold can be judged on it.",
-	WarnDialect:        "The query is none of Prometheus', and what VictoriaMetrics takes beyond it is not checked.",
-	WarnEitherDay:      "A day of the month and a weekday are given: the expression fires on either, not where both meet.",
-	WarnFixedZone:      "The time zone never changes to summer time.",
-	WarnNoZone:         "No time zone is given, so the times are in UTC.",
-	WarnPastFreeze:     "The freeze is over.",
-	WarnQuorum:         "The gate needs more people than may answer.",
-	WarnUnusedGate:     "No step requires the approval.",
-	WarnSelfApproval:   "Who asked for the release may approve it.",
-	WarnFrozen:         "Every window of the next year lies within a freeze.",
-	WarnFlaps:          "It is so short that a single late or missing reading counts as blindness.",
-	WarnCountsFrom:     "It counts from when after is over, and not from when the data went missing.",
-	WarnNoPage:         "Nobody is called when a human must act.",
-	WarnNoRunbook:      "There is no annotation runbook for whoever is called.",
-	WarnNoWayBack:      "Nothing checks before the first step that stable could take all traffic back.",
+	document.CodeSyntax:    "The file is not one YAML document.",
+	document.CodeBounds:    "The input is too large or nested too deep.",
+	document.CodeRefused:   "Anchors, aliases, merge keys and tags are not part of the language.",
+	document.CodeUnknown:   "There is no such key.",
+	document.CodeDuplicate: "A key or a name is given twice.",
+	document.CodeMissing:   "Something required is missing.",
+	document.CodeValue:     "A value cannot be read.",
+	document.CodeName:      "Nothing defines this name.",
+	document.CodeMeaning:   "Values contradict each other.",
+	document.CodeFile:      "A file cannot be read.",
+	document.CodeLocked:    "A file that is extended locks this value.",
+	WarnUnresolved:         "Only belayd's config can define this name.",
+	WarnFullUnwatched:      "At 100% stable has no traffic to compare with, and no required guardrail of the step is absolute.",
+	WarnNothingDecides:     "No guardrail of the step is required, so time alone ends it.",
+	WarnNotJudged:          "The guardrail is judged in no step.",
+	WarnThresholdCount:     "A threshold compares a windowed rate with a limit at every look, which rolls healthy releases back; counts carry evidence.",
+	WarnNoQuantile:         "Azure Monitor's p95 is the mean of each minute's p95 and no quantile of the whole.",
+	WarnNearDetect:         "The regression that must be caught lies so close to the limit that proving its absence takes very much traffic.",
+	WarnSameForBoth:        "The query does not name the deployment, so both deployments read the same number.",
+	WarnEveryEndpoint:      "The expression does not name the endpoint, so it counts every endpoint that has a deployment of this name.",
+	WarnUnusedMetric:       "Nothing uses the metric.",
+	WarnShortBake:          "The bake ends before enough readings can have been judged.",
+	WarnBigFirstStep:       "The first live step already gives the candidate much of the traffic.",
+	WarnShortLadder:        "The ladder ends below 100%: what is promoted keeps sharing the traffic.",
+	WarnUndecided:          "A step that is still undecided is promoted.",
+	WarnMissing:            "Missing readings neither hold nor roll back.",
+	WarnManyFalse:          "One release in twenty within all limits, or more, may be rolled back.",
+	WarnMirror:             "Azure ML mirrors at most 50%, and never on Kubernetes.",
+	WarnNoCounter:          "The name is that of a gauge or of a recorded rate, and what is counted must only rise.",
+	WarnUnit:               "The unit contradicts the series' name.",
+	WarnInexact:            "The query estimates what Belay can count; only a threshold can be judged on it.",
+	WarnDialect:            "The query is none of Prometheus', and what VictoriaMetrics takes beyond it is not checked.",
+	WarnEitherDay:          "A day of the month and a weekday are given: the expression fires on either, not where both meet.",
+	WarnFixedZone:          "The time zone never changes to summer time.",
+	WarnNoZone:             "No time zone is given, so the times are in UTC.",
+	WarnPastFreeze:         "The freeze is over.",
+	WarnQuorum:             "The gate needs more people than may answer.",
+	WarnUnusedGate:         "No step requires the approval.",
+	WarnSelfApproval:       "Who asked for the release may approve it.",
+	WarnFrozen:             "Every window of the next year lies within a freeze.",
+	WarnFlaps:              "It is so short that a single late or missing reading counts as blindness.",
+	WarnCountsFrom:         "It counts from when after is over, and not from when the data went missing.",
+	WarnNoPage:             "Nobody is called when a human must act.",
+	WarnNoRunbook:          "There is no annotation runbook for whoever is called.",
+	WarnNoWayBack:          "Nothing checks before the first step that stable could take all traffic back.",
 }
 
 // Describe says in one sentence what a code means; "" when there is no such code.
@@ -114,19 +115,19 @@ func (c *checker) warn(path, code, got, hint string) {
 	p := c.report(path, code, why)
 	p.Hint = hint
 	if got != "" {
-		p.Got = shorten(got)
+		p.Got = document.Shorten(got)
 	}
 }
 
 // lint warns about what is legal and unwise in the parts of a policy that have no
 // errors: what is wrong is told in one run. Where more is wrong than is reported, no
 // part is known to be free of errors.
-func (c *checker) lint(errs Problems) {
-	if c.policy.Base || len(errs) > MaxProblems || len(c.problems) > MaxProblems {
+func (c *checker) lint(errs document.Problems) {
+	if c.policy.Base || len(errs) > document.MaxProblems || len(c.problems) > document.MaxProblems {
 		return
 	}
 	sound := func(parts ...string) bool {
-		return !slices.ContainsFunc(errs, func(p Problem) bool {
+		return !slices.ContainsFunc(errs, func(p document.Problem) bool {
 			return p.Path == "" || p.Path == "spec" || slices.ContainsFunc(parts, func(part string) bool {
 				return strings.HasPrefix(p.Path, part)
 			})
@@ -208,7 +209,7 @@ func (c *checker) lintStep(s *Spec, i int, at string) {
 	st := s.Steps[i]
 	if rest := st.Bake - s.Settle; rest < minReadings*s.Interval {
 		c.warn(at, WarnShortBake, "", fmt.Sprintf("%s of bake leave %s after settling; take at least %s, or shorten settle",
-			formatDuration(st.Bake), formatDuration(max(rest, 0)), formatDuration(s.Settle+minReadings*s.Interval)))
+			document.FormatDuration(st.Bake), document.FormatDuration(max(rest, 0)), document.FormatDuration(s.Settle+minReadings*s.Interval)))
 	}
 	required, absolute := false, false
 	for _, g := range s.Guardrails {
@@ -281,7 +282,7 @@ func (c *checker) lintMetrics(s *Spec) {
 		used[s.Budget.Metric] = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Metrics)) {
-		at := join("spec.metrics", name)
+		at := document.Join("spec.metrics", name)
 		if !used[name] {
 			c.warn(at, WarnUnusedMetric, "", "")
 		}

@@ -1,4 +1,4 @@
-package policies
+package policies_test
 
 import (
 	"fmt"
@@ -6,98 +6,80 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-const clean = `apiVersion: belay/v1
-kind: RolloutPolicy
-metadata: {name: recommendations, owner: team-recommendations, annotations: {runbook: "https://runbooks.example/recs"}}
-spec:
-  endpoint: {router: azureml-prod, name: recs}
-  preflight: [{check: rollback-ready}]
-  steps: [{name: canary, weight: 5%}, {name: full, weight: 100%, requires: [po]}]
-  bake: 30m
-  metrics:
-    cpu: {source: prom, value: {query: 'max(cpu{deployment="${deployment}"})'}}
-  guardrails:
-    - {name: failures, metric: failures, limit: "<= 1%"}
-    - {name: watch-through, metric: watched, limit: ">= 0.98x stable"}
-    - {name: cpu, metric: cpu, limit: "<= 85%"}
-  approvals: [{name: po, from: {notifier: slack, users: [a, b]}}]
-  windows:
-    timezone: UTC
-    open: [{cron: "0 9 * * MON-THU", for: 7h}]
-    freezes: [{name: year-end, from: 2026-12-18T00:00, to: 2027-01-04T09:00}]
-  page: [oncall]
-`
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
+	"github.com/belayd/belay/policies/policiestest"
+)
 
 // Each warning is given for what it is about, and for nothing else.
 func TestWarnings(t *testing.T) {
-	if _, ps := parse(t, clean, config()); len(ps) > 0 {
+	if _, ps := policiestest.Parse(t, policiestest.Clean, policiestest.Config()); len(ps) > 0 {
 		t.Fatalf("got problems, want none:\n%s", ps.Text())
 	}
 	for _, tt := range []struct{ code, old, new string }{
-		{WarnUnresolved, "", ""},
-		{WarnFullUnwatched, `{name: cpu, metric: cpu, limit: "<= 85%"}`, `{name: cpu, metric: cpu, limit: "<= 85%", evidence: optional}`},
-		{WarnNothingDecides, "weight: 5%}", "weight: 5%, guardrails: []}"},
-		{WarnNotJudged, "{name: full, weight: 100%,", "{name: full, weight: 100%, guardrails: [failures, watch-through, cpu],"},
-		{WarnThresholdCount, `"<= 1%"}`, `"<= 1%", test: threshold}`},
-		{WarnNoQuantile, "metric: cpu, limit", "metric: builtin/azureml/p95, source: azure, limit"},
-		{WarnNearDetect, `">= 0.98x stable"`, `">= 0.98x stable", detect: "0.975x stable"`},
-		{WarnSameForBoth, `{deployment="${deployment}"}`, ``},
-		{WarnEveryEndpoint, "    cpu: {source: prom", "    failures: {source: prom, counts: {total: a, bad: b, deployment: d}}\n    cpu: {source: prom"},
-		{WarnUnusedMetric, "    cpu: {source: prom", "    mem: {source: prom, value: {query: 'm{d=''${deployment}''}'}}\n    cpu: {source: prom"},
-		{WarnShortBake, "bake: 30m", "bake: 90s"},
-		{WarnBigFirstStep, "weight: 5%", "weight: 50%"},
-		{WarnShortLadder, "weight: 100%", "weight: 90%"},
-		{WarnUndecided, "  bake:", "  onUndecided: promote\n  bake:"},
-		{WarnMissing, "  bake:", "  onNoData: {then: page, rollbackAfter: never}\n  bake:"},
-		{WarnFlaps, "  bake:", "  onSourceError: {after: 30s, then: hold, rollbackAfter: never}\n  bake:"},
-		{WarnCountsFrom, "  bake:", "  onNoData: {after: 10m, then: hold, rollbackAfter: 1m}\n  bake:"},
-		{WarnManyFalse, "  bake:", "  falseRollback: 5%\n  bake:"},
-		{WarnMirror, "steps: [", "steps: [{mirror: 60%}, "},
-		{WarnNoCounter, "    cpu: {source: prom", "    failures: {source: prom, counts: {total: 'job:requests:rate5m', bad: b, deployment: d}}\n    cpu: {source: prom"},
-		{WarnNoCounter, "    cpu: {source: prom", "    failures: {source: prom, counts: {total: 'requests_in_flight', bad: b, deployment: d}}\n    cpu: {source: prom"},
-		{WarnUnit, "    cpu: {source: prom", "    lat: {source: prom, histogram: {series: 'h_milliseconds', unit: s, deployment: d}}\n    cpu: {source: prom"},
-		{WarnInexact, `max(cpu{deployment="${deployment}"})`, `sum(rate(a{d="${deployment}",code="500"}[1m])) / sum(rate(a{d="${deployment}"}[1m]))`},
-		{WarnEitherDay, `0 9 * * MON-THU`, `0 9 1 * MON`},
-		{WarnFixedZone, "timezone: UTC", "timezone: EST"},
-		{WarnNoZone, "    timezone: UTC\n", ""},
-		{WarnPastFreeze, "from: 2026-12-18T00:00, to: 2027-01-04T09:00", "from: 2025-12-18T00:00, to: 2026-01-04T09:00"},
-		{WarnDialect, "max(cpu{", "1.5 default (cpu{"},
-		{WarnQuorum, "users: [a, b]}", "users: [a, b]}, quorum: 3"},
-		{WarnUnusedGate, ", requires: [po]", ""},
-		{WarnSelfApproval, "users: [a, b]}", "users: [a, b]}, notBy: []"},
-		{WarnFrozen, "to: 2027-01-04T09:00", "to: 2028-01-04T09:00"},
-		{WarnNoPage, "  page: [oncall]\n", ""},
-		{WarnNoRunbook, `, annotations: {runbook: "https://runbooks.example/recs"}`, ""},
-		{WarnNoWayBack, "rollback-ready", "ready"},
+		{policies.WarnUnresolved, "", ""},
+		{policies.WarnFullUnwatched, `{name: cpu, metric: cpu, limit: "<= 85%"}`, `{name: cpu, metric: cpu, limit: "<= 85%", evidence: optional}`},
+		{policies.WarnNothingDecides, "weight: 5%}", "weight: 5%, guardrails: []}"},
+		{policies.WarnNotJudged, "{name: full, weight: 100%,", "{name: full, weight: 100%, guardrails: [failures, watch-through, cpu],"},
+		{policies.WarnThresholdCount, `"<= 1%"}`, `"<= 1%", test: threshold}`},
+		{policies.WarnNoQuantile, "metric: cpu, limit", "metric: builtin/azureml/p95, source: azure, limit"},
+		{policies.WarnNearDetect, `">= 0.98x stable"`, `">= 0.98x stable", detect: "0.975x stable"`},
+		{policies.WarnSameForBoth, `{deployment="${deployment}"}`, ``},
+		{policies.WarnEveryEndpoint, "    cpu: {source: prom", "    failures: {source: prom, counts: {total: a, bad: b, deployment: d}}\n    cpu: {source: prom"},
+		{policies.WarnUnusedMetric, "    cpu: {source: prom", "    mem: {source: prom, value: {query: 'm{d=''${deployment}''}'}}\n    cpu: {source: prom"},
+		{policies.WarnShortBake, "bake: 30m", "bake: 90s"},
+		{policies.WarnBigFirstStep, "weight: 5%", "weight: 50%"},
+		{policies.WarnShortLadder, "weight: 100%", "weight: 90%"},
+		{policies.WarnUndecided, "  bake:", "  onUndecided: promote\n  bake:"},
+		{policies.WarnMissing, "  bake:", "  onNoData: {then: page, rollbackAfter: never}\n  bake:"},
+		{policies.WarnFlaps, "  bake:", "  onSourceError: {after: 30s, then: hold, rollbackAfter: never}\n  bake:"},
+		{policies.WarnCountsFrom, "  bake:", "  onNoData: {after: 10m, then: hold, rollbackAfter: 1m}\n  bake:"},
+		{policies.WarnManyFalse, "  bake:", "  falseRollback: 5%\n  bake:"},
+		{policies.WarnMirror, "steps: [", "steps: [{mirror: 60%}, "},
+		{policies.WarnNoCounter, "    cpu: {source: prom", "    failures: {source: prom, counts: {total: 'job:requests:rate5m', bad: b, deployment: d}}\n    cpu: {source: prom"},
+		{policies.WarnNoCounter, "    cpu: {source: prom", "    failures: {source: prom, counts: {total: 'requests_in_flight', bad: b, deployment: d}}\n    cpu: {source: prom"},
+		{policies.WarnUnit, "    cpu: {source: prom", "    lat: {source: prom, histogram: {series: 'h_milliseconds', unit: s, deployment: d}}\n    cpu: {source: prom"},
+		{policies.WarnInexact, `max(cpu{deployment="${deployment}"})`, `sum(rate(a{d="${deployment}",code="500"}[1m])) / sum(rate(a{d="${deployment}"}[1m]))`},
+		{policies.WarnEitherDay, `0 9 * * MON-THU`, `0 9 1 * MON`},
+		{policies.WarnFixedZone, "timezone: UTC", "timezone: EST"},
+		{policies.WarnNoZone, "    timezone: UTC\n", ""},
+		{policies.WarnPastFreeze, "from: 2026-12-18T00:00, to: 2027-01-04T09:00", "from: 2025-12-18T00:00, to: 2026-01-04T09:00"},
+		{policies.WarnDialect, "max(cpu{", "1.5 default (cpu{"},
+		{policies.WarnQuorum, "users: [a, b]}", "users: [a, b]}, quorum: 3"},
+		{policies.WarnUnusedGate, ", requires: [po]", ""},
+		{policies.WarnSelfApproval, "users: [a, b]}", "users: [a, b]}, notBy: []"},
+		{policies.WarnFrozen, "to: 2027-01-04T09:00", "to: 2028-01-04T09:00"},
+		{policies.WarnNoPage, "  page: [oncall]\n", ""},
+		{policies.WarnNoRunbook, `, annotations: {runbook: "https://runbooks.example/recs"}`, ""},
+		{policies.WarnNoWayBack, "rollback-ready", "ready"},
 	} {
 		t.Run(tt.code, func(t *testing.T) {
-			text, env := strings.Replace(clean, tt.old, tt.new, 1), config()
-			if tt.code == WarnUnresolved {
+			text, env := strings.Replace(policiestest.Clean, tt.old, tt.new, 1), policiestest.Config()
+			if tt.code == policies.WarnUnresolved {
 				env = nil
 			}
-			if tt.code == WarnFullUnwatched {
+			if tt.code == policies.WarnFullUnwatched {
 				text = strings.Replace(text, `"<= 1%"`, `"<= 1.5x stable"`, 1)
 			}
-			if tt.code == WarnNotJudged {
+			if tt.code == policies.WarnNotJudged {
 				text = strings.Replace(text, "{name: canary, weight: 5%}", "{name: canary, weight: 5%, guardrails: [failures]}", 1)
 				text = strings.Replace(text, "guardrails: [failures, watch-through, cpu],", "guardrails: [failures, cpu],", 1)
 			}
-			if tt.code == WarnPastFreeze {
+			if tt.code == policies.WarnPastFreeze {
 				env.Now = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 			}
-			if tt.code == WarnDialect {
-				env.Dialects = map[string]string{"prom": DialectMetricsQL}
+			if tt.code == policies.WarnDialect {
+				env.Dialects = map[string]string{"prom": policies.DialectMetricsQL}
 			}
-			p, ps := parse(t, text, env)
+			p, ps := policiestest.Parse(t, text, env)
 			if p == nil {
 				t.Fatalf("got errors:\n%s", ps.Text())
 			}
 			var codes []string
 			for _, w := range ps {
 				codes = append(codes, w.Code)
-				if Describe(w.Code) == "" {
+				if policies.Describe(w.Code) == "" {
 					t.Errorf("%s has no description", w.Code)
 				}
 			}
@@ -127,29 +109,20 @@ func TestAzureMonitorIsNoQuantile(t *testing.T) {
 		{"of a histogram that holds", cpu, `{name: cpu, metric: lat, quantile: p95, limit: "<= 450ms", onBreach: hold}`, true, true},
 		{"of logs", "metric: cpu, limit", `metric: builtin/azureml/latency, source: logs, quantile: p95, limit`, true, false},
 	} {
-		text := strings.Replace(clean, tt.old, tt.new, 1)
+		text := strings.Replace(policiestest.Clean, tt.old, tt.new, 1)
 		text = strings.Replace(text, "    cpu: {", "    lat: "+histogram+"\n    cpu: {", 1)
 		text = strings.Replace(text, `quantile: p95, limit: "<= 85%"`, `quantile: p95, limit: "<= 450ms"`, 1)
-		env := config()
+		env := policiestest.Config()
 		if !tt.config {
 			env = nil
 		}
-		p, ps := parse(t, text, env)
+		p, ps := policiestest.Parse(t, text, env)
 		if p == nil {
 			t.Errorf("%s: got errors:\n%s", tt.name, ps.Text())
 			continue
 		}
-		if got := slices.ContainsFunc(ps, func(w Problem) bool { return w.Code == WarnNoQuantile }); got != tt.want {
+		if got := slices.ContainsFunc(ps, func(w document.Problem) bool { return w.Code == policies.WarnNoQuantile }); got != tt.want {
 			t.Errorf("%s: got warned %v, want %v:\n%s", tt.name, got, tt.want, ps.Text())
-		}
-	}
-}
-
-// Every code that can be reported is described, for SARIF and for people.
-func TestCodesAreDescribed(t *testing.T) {
-	for code, text := range descriptions {
-		if !strings.HasSuffix(text, ".") || code[0] != 'E' && code[0] != 'W' {
-			t.Errorf("%s: got %q, want a sentence", code, text)
 		}
 	}
 }
@@ -166,7 +139,7 @@ func TestOneProblemEach(t *testing.T) {
 		{`limit: "<= 1%"`, `limit: "<= 1"`, "spec.guardrails[0].limit"},
 		{"MON-THU", "7", "Sunday is 0, or SUN"},
 	} {
-		_, ps := parse(t, strings.Replace(clean, tt.old, tt.new, 1), config())
+		_, ps := policiestest.Parse(t, strings.Replace(policiestest.Clean, tt.old, tt.new, 1), policiestest.Config())
 		if len(ps.Errors()) != 1 || !strings.Contains(ps.Errors()[0].String(), tt.want) {
 			t.Errorf("%s: got\n%swant one problem with %q", tt.new, ps.Errors().Text(), tt.want)
 		}
@@ -175,15 +148,15 @@ func TestOneProblemEach(t *testing.T) {
 
 // What is wrong and what is unwise is told in one run, each once.
 func TestErrorsAndWarningsTogether(t *testing.T) {
-	text := strings.Replace(clean, "  page: [oncall]\n", "", 1)
+	text := strings.Replace(policiestest.Clean, "  page: [oncall]\n", "", 1)
 	text = strings.Replace(text, "users: [a, b]}", "users: [a, b]}, quorum: 3", 1)
 	text = strings.Replace(text, "0 9 * * MON-THU", "0 9 * * MON-THUR", 1)
-	p, ps := parse(t, text, config())
+	p, ps := policiestest.Parse(t, text, policiestest.Config())
 	var codes []string
 	for _, q := range ps {
 		codes = append(codes, q.Code)
 	}
-	if want := []string{WarnNoPage, WarnQuorum, CodeValue}; p != nil || !slices.Equal(codes, want) {
+	if want := []string{policies.WarnNoPage, policies.WarnQuorum, document.CodeValue}; p != nil || !slices.Equal(codes, want) {
 		t.Errorf("got %v, want %v:\n%s", codes, want, ps.Text())
 	}
 }
@@ -192,7 +165,7 @@ func TestErrorsAndWarningsTogether(t *testing.T) {
 // can; one that a single late reading breaks is warned of.
 func TestPatience(t *testing.T) {
 	const lag = 3 * time.Minute
-	env := config()
+	env := policiestest.Config()
 	env.Lags = map[string]time.Duration{"prom": lag}
 	for _, tt := range []struct{ after, want string }{
 		{"2m", "spec.onNoData.after: readings of prom are always 3m old or older, so the candidate would be missing for ever (got 2m); write at least 3m45s"},
@@ -200,7 +173,7 @@ func TestPatience(t *testing.T) {
 		{"3m30s", "W129: spec.onNoData.after: it is so short that a single late or missing reading counts as blindness (got 3m30s); write at least 3m45s: more than two intervals after what prom is always behind, 3m"},
 		{"3m45s", ""},
 	} {
-		_, ps := parse(t, strings.Replace(clean, "  bake:", "  onNoData: {after: "+tt.after+", then: hold, rollbackAfter: 10m}\n  bake:", 1), env)
+		_, ps := policiestest.Parse(t, strings.Replace(policiestest.Clean, "  bake:", "  onNoData: {after: "+tt.after+", then: hold, rollbackAfter: 10m}\n  bake:", 1), env)
 		if text := ps.Text(); !strings.Contains(text, tt.want) || (tt.want == "") != (text == "") {
 			t.Errorf("after %s: got %q, want %q", tt.after, text, tt.want)
 		}
@@ -210,7 +183,7 @@ func TestPatience(t *testing.T) {
 // Whom Slack cannot know can never answer: refused where it stands.
 func TestSlackUsers(t *testing.T) {
 	for who, bad := range map[string]bool{"slack:T1/U1": false, "slack:u0abc": false, "slack:W9": false, "ann": false, "slack:ann": true, "slack:T1/ann": true, "slack:U1 ": true, "slack:C0123": true, "slack:": true} {
-		_, ps := parse(t, strings.Replace(clean, "users: [a, b]", fmt.Sprintf("users: [%q, b]", who), 1), config())
+		_, ps := policiestest.Parse(t, strings.Replace(policiestest.Clean, "users: [a, b]", fmt.Sprintf("users: [%q, b]", who), 1), policiestest.Config())
 		text := ps.Text()
 		if strings.Contains(text, "p.yaml:") != bad || bad && !strings.Contains(text, "spec.approvals[0].from.users[0]: no Slack user has this id") {
 			t.Errorf("%q: got %q, want it refused: %t", who, text, bad)

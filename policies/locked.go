@@ -5,28 +5,30 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/belayd/belay/policies/document"
 )
 
 // enforceLocks reports where a policy loosens what a file that it extends
 // locks. A change that is neither tighter nor looser is refused as well: only a
 // person could say that it is no loosening.
-func (l *loader) enforceLocks(p *Policy, env *Environment) Problems {
-	var out Problems
+func (l *loader) enforceLocks(p *Policy, env *Environment) document.Problems {
+	var out document.Problems
 	for _, base := range l.bases {
 		quiet := &checker{fsys: l.fsys, dir: ".", env: env}
-		b := quiet.read(base.name, base.tree.clone(), true)
+		b := quiet.read(base.name, base.tree.Clone(), true)
 		var changes []Change
 		if base.name != p.Name {
 			changes = Diff(b, p)
 		}
 		for _, n := range base.paths {
-			if why := lockable(b, n.value); why != "" {
-				out = append(out, problemAt(n, "locked", CodeName, why).got(n.value))
+			if why := lockable(b, n.Value); why != "" {
+				out = append(out, document.ProblemAt(n, "locked", document.CodeName, why).WithGot(n.Value))
 				continue
 			}
 			out = append(out, broken(p, base.name, n, changes)...)
 			if base.name != p.Name {
-				out = append(out, evaded(b, p, base.name, n.value)...)
+				out = append(out, evaded(b, p, base.name, n.Value)...)
 			}
 		}
 	}
@@ -34,15 +36,15 @@ func (l *loader) enforceLocks(p *Policy, env *Environment) Problems {
 }
 
 // broken lists the changes at or below a locked path that are not tighter.
-func broken(p *Policy, base string, lock *node, changes []Change) Problems {
-	var out Problems
+func broken(p *Policy, base string, lock *document.Node, changes []Change) document.Problems {
+	var out document.Problems
 	for _, c := range changes {
-		if c.Direction == Same || c.Direction == Tighter || !below(c.Path, lock.value) && !below(lock.value, c.Path) {
+		if c.Direction == Same || c.Direction == Tighter || !below(c.Path, lock.Value) && !below(lock.Value, c.Path) {
 			continue
 		}
 		path := p.specPath(c.Path)
-		pr := problemAt(p.at.nearest(path), path, CodeLocked, fmt.Sprintf("%s locks %s: it may only be tightened, and this is %s", base, lock.value, strings.ToLower(string(c.Direction))))
-		pr.Got = shorten(orNone(c.Old) + " → " + orNone(c.New))
+		pr := document.ProblemAt(p.at.Nearest(path), path, document.CodeLocked, fmt.Sprintf("%s locks %s: it may only be tightened, and this is %s", base, lock.Value, strings.ToLower(string(c.Direction))))
+		pr.Got = document.Shorten(orNone(c.Old) + " → " + orNone(c.New))
 		out = append(out, pr)
 	}
 	return out
@@ -51,14 +53,14 @@ func broken(p *Policy, base string, lock *node, changes []Change) Problems {
 // evaded finds the ways around a lock that no single value shows: a step that
 // does not judge a locked guardrail, a locked gate that no step requires, a step
 // that bakes shorter than a locked bake.
-func evaded(b, p *Policy, base, lock string) Problems {
-	var out Problems
+func evaded(b, p *Policy, base, lock string) document.Problems {
+	var out document.Problems
 	report := func(path, why string) {
-		out = append(out, problemAt(p.at.nearest(path), path, CodeLocked, fmt.Sprintf("%s locks %s, and %s", base, lock, why)))
+		out = append(out, document.ProblemAt(p.at.Nearest(path), path, document.CodeLocked, fmt.Sprintf("%s locks %s, and %s", base, lock, why)))
 	}
 	s := &p.Document.Spec
 	for _, g := range b.Document.Spec.Guardrails {
-		if !below(join("guardrails", g.Name), lock) {
+		if !below(document.Join("guardrails", g.Name), lock) {
 			continue
 		}
 		i := slices.IndexFunc(s.Guardrails, func(h Guardrail) bool { return h.Name == g.Name })
@@ -71,13 +73,13 @@ func evaded(b, p *Policy, base, lock string) Problems {
 		}
 	}
 	for _, a := range b.Document.Spec.Approvals {
-		if below(join("approvals", a.Name), lock) && !slices.ContainsFunc(s.Steps, func(st Step) bool { return slices.Contains(st.Requires, a.Name) }) {
+		if below(document.Join("approvals", a.Name), lock) && !slices.ContainsFunc(s.Steps, func(st Step) bool { return slices.Contains(st.Requires, a.Name) }) {
 			report("spec.steps", "no step requires "+a.Name)
 		}
 	}
 	for k, st := range s.Steps {
 		if lock == "bake" && st.Bake < b.Document.Spec.Bake {
-			report(fmt.Sprintf("spec.steps[%d].bake", k), fmt.Sprintf("this step bakes only %s of %s", formatDuration(st.Bake), formatDuration(b.Document.Spec.Bake)))
+			report(fmt.Sprintf("spec.steps[%d].bake", k), fmt.Sprintf("this step bakes only %s of %s", document.FormatDuration(st.Bake), document.FormatDuration(b.Document.Spec.Bake)))
 		}
 	}
 	return out
@@ -90,11 +92,11 @@ func below(path, above string) bool { return path == above || strings.HasPrefix(
 func lockable(b *Policy, path string) string {
 	head, rest, _ := strings.Cut(path, ".")
 	var names []string
-	for _, f := range fieldsOf(reflect.TypeFor[Spec]()) {
-		names = append(names, f.name)
+	for _, f := range document.FieldsOf(reflect.TypeFor[Spec]()) {
+		names = append(names, f.Name)
 	}
 	if !slices.Contains(names, head) || head == "metrics" {
-		return "there is nothing of this name to lock below spec; " + suggestOrList(head, names)
+		return "there is nothing of this name to lock below spec; " + document.SuggestOrList(head, names)
 	}
 	name, _, _ := strings.Cut(rest, ".")
 	var known []string
@@ -111,7 +113,7 @@ func lockable(b *Policy, path string) string {
 		return ""
 	}
 	if name != "" && !slices.Contains(known, name) {
-		return "the file locks what it does not have; " + suggestOrList(name, known)
+		return "the file locks what it does not have; " + document.SuggestOrList(name, known)
 	}
 	return ""
 }

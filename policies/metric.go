@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/policies/document"
 )
 
 // A resolvedMetric is what a name in a policy stands for.
@@ -34,10 +35,10 @@ func sourcesOf(e *Environment) []string {
 func (c *checker) metrics() {
 	ms := c.policy.Document.Spec.Metrics
 	for _, name := range slices.Sorted(maps.Keys(ms)) {
-		at := join("spec.metrics", name)
+		at := document.Join("spec.metrics", name)
 		c.name(at, name, plainName)
 		if strings.HasPrefix(name, "builtin/") {
-			c.report(at, CodeValue, "builtin/ is for the ready-made metrics").Got = shorten(name)
+			c.report(at, document.CodeValue, "builtin/ is for the ready-made metrics").Got = document.Shorten(name)
 		}
 		m := ms[name]
 		if m.Source != "" {
@@ -67,14 +68,14 @@ func (c *checker) define(name string, m Metric, at string) resolvedMetric {
 func (c *checker) builtin(ref, source, at, sourceAt string) (analysis.Metric, bool) {
 	b, ok := FindBuiltin(ref)
 	if !ok {
-		p := c.report(at, CodeName, "there is no such ready-made metric")
-		p.Got, p.Hint = shorten(ref), suggestOrList(ref, Builtins())
+		p := c.report(at, document.CodeName, "there is no such ready-made metric")
+		p.Got, p.Hint = document.Shorten(ref), document.SuggestOrList(ref, Builtins())
 		return analysis.Metric{}, false
 	}
 	if c.env != nil && source != "" {
 		if kind, ok := c.env.Sources[source]; ok && !slices.Contains(b.Sources, kind) {
-			p := c.report(sourceAt, CodeMeaning, fmt.Sprintf("%s asks %s, and this source is %s", ref, oneOf(b.Sources), kind))
-			p.Got = shorten(source)
+			p := c.report(sourceAt, document.CodeMeaning, fmt.Sprintf("%s asks %s, and this source is %s", ref, document.OneOf(b.Sources), kind))
+			p.Got = document.Shorten(source)
 		}
 	}
 	return b.metric(), true
@@ -100,7 +101,7 @@ func (c *checker) metric(name, source, at string) resolvedMetric {
 		if !c.warned["metric"+name] {
 			c.warned["metric"+name] = true
 			p := c.reportGot(at, WarnUnresolved, "the policy defines no such metric, so belayd's config must")
-			p.Hint = suggest(name, own)
+			p.Hint = document.Suggest(name, own)
 			if p.Hint == "" {
 				p.Hint = "check with --config FILE"
 			}
@@ -109,8 +110,8 @@ func (c *checker) metric(name, source, at string) resolvedMetric {
 	}
 	shared, ok := c.env.Metrics[name]
 	if !ok {
-		p := c.reportGot(at, CodeName, "neither the policy nor belayd's config defines this metric")
-		p.Hint = suggestOrList(name, append(own, slices.Collect(maps.Keys(c.env.Metrics))...))
+		p := c.reportGot(at, document.CodeName, "neither the policy nor belayd's config defines this metric")
+		p.Hint = document.SuggestOrList(name, append(own, slices.Collect(maps.Keys(c.env.Metrics))...))
 		return resolvedMetric{}
 	}
 	r := c.define(name, shared, at)
@@ -122,14 +123,14 @@ func (c *checker) metric(name, source, at string) resolvedMetric {
 func (c *checker) straightBuiltin(name, ref, source, at string) resolvedMetric {
 	guardrail := strings.TrimSuffix(at, ".metric")
 	if source == "" {
-		p := c.report(at, CodeMissing, "a ready-made metric needs the source to ask")
-		p.Got, p.Hint = shorten(name), "add source: NAME beside it"
+		p := c.report(at, document.CodeMissing, "a ready-made metric needs the source to ask")
+		p.Got, p.Hint = document.Shorten(name), "add source: NAME beside it"
 		source = ""
 	}
 	def, ok := c.builtin(ref, source, at, guardrail+".source")
 	def.Name, def.Source = name, source
 	if old, again := c.policy.metrics[name]; again && old.def.Source != source {
-		p := c.report(at, CodeMeaning, "the same ready-made metric is asked of two sources")
+		p := c.report(at, document.CodeMeaning, "the same ready-made metric is asked of two sources")
 		p.Got, p.Hint = old.def.Source+" and "+source, "define a metric for each, with builtin: "+ref
 	}
 	r := resolvedMetric{def: def, known: ok && source != ""}
@@ -161,24 +162,24 @@ func (m Metric) metric(name string) analysis.Metric {
 func (c *checker) called(at string, m Metric) {
 	for role := range m.Roles {
 		if role != "stable" && role != "candidate" {
-			c.report(at+".roles."+role, CodeName, "a role is stable or candidate").Hint = suggest(role, []string{"stable", "candidate"})
+			c.report(at+".roles."+role, document.CodeName, "a role is stable or candidate").Hint = document.Suggest(role, []string{"stable", "candidate"})
 		}
 	}
 	for field, names := range map[string]map[string]string{"roles": m.Roles, "deployments": m.Deployments} {
 		seen := map[string]string{}
 		for _, name := range slices.Sorted(maps.Keys(names)) {
-			path := join(at+"."+field, name)
+			path := document.Join(at+"."+field, name)
 			if names[name] == "" {
-				c.reportGot(path, CodeValue, "has no value")
+				c.reportGot(path, document.CodeValue, "has no value")
 			} else if other, twice := seen[names[name]]; twice {
-				c.reportGot(path, CodeMeaning, "is what "+other+" is called, too: the two could not be told apart")
+				c.reportGot(path, document.CodeMeaning, "is what "+other+" is called, too: the two could not be told apart")
 			}
 			seen[names[name]] = name
 		}
 	}
 	for _, q := range m.texts() {
 		if m.label() == "" && !q.value && !analysis.NamesDeployment(func(v string) bool { return mentions(q.text, v) }) && m.labelled() {
-			p := c.report(at+"."+q.field, CodeMeaning, "no label names the deployment, and the expression does not either: it would count both as one")
+			p := c.report(at+"."+q.field, document.CodeMeaning, "no label names the deployment, and the expression does not either: it would count both as one")
 			p.Hint = "give the label, or put ${deployment}, ${role} or ${version} into it"
 		}
 	}

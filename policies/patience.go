@@ -4,7 +4,12 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/belayd/belay/policies/document"
 )
+
+// KindLags are how old the readings of kinds of sources are that have none of the moment.
+var KindLags = map[string]time.Duration{"loganalytics": 10 * time.Minute, "azuremonitor": 3 * time.Minute}
 
 // lintPatience warns of rules on missing readings that single readings set off, and of
 // times that are easily taken for others.
@@ -14,14 +19,14 @@ func (c *checker) lintPatience(path string, m Missing, interval time.Duration) {
 		lag, source = c.slowest()
 	}
 	if least := lag + 2*interval; m.After <= least && m.After > lag {
-		hint := fmt.Sprintf("write at least %s: more than two intervals", formatDuration(lag+3*interval))
+		hint := fmt.Sprintf("write at least %s: more than two intervals", document.FormatDuration(lag+3*interval))
 		if lag > 0 {
-			hint += " after what " + source + " is always behind, " + formatDuration(lag)
+			hint += " after what " + source + " is always behind, " + document.FormatDuration(lag)
 		}
-		c.warn(path+".after", WarnFlaps, formatDuration(m.After), hint)
+		c.warn(path+".after", WarnFlaps, document.FormatDuration(m.After), hint)
 	}
 	if back := time.Duration(m.RollbackAfter); back > 0 && back < m.After {
-		c.warn(path+".rollbackAfter", WarnCountsFrom, formatDuration(back), fmt.Sprintf("it is rolled back %s after the data went missing", formatDuration(m.After+back)))
+		c.warn(path+".rollbackAfter", WarnCountsFrom, document.FormatDuration(back), fmt.Sprintf("it is rolled back %s after the data went missing", document.FormatDuration(m.After+back)))
 	}
 }
 
@@ -59,7 +64,7 @@ func (c *checker) asked() []string {
 func (c *checker) patience() {
 	s := &c.policy.Document.Spec
 	if lag, source := c.slowest(); lag > 0 && s.OnNoData.After <= lag {
-		p := c.report("spec.onNoData.after", CodeMeaning, fmt.Sprintf("readings of %s are always %s old or older, so the candidate would be missing for ever", source, formatDuration(lag)))
-		p.Got, p.Hint = formatDuration(s.OnNoData.After), fmt.Sprintf("write at least %s", formatDuration(lag+3*s.Interval))
+		p := c.report("spec.onNoData.after", document.CodeMeaning, fmt.Sprintf("readings of %s are always %s old or older, so the candidate would be missing for ever", source, document.FormatDuration(lag)))
+		p.Got, p.Hint = document.FormatDuration(s.OnNoData.After), fmt.Sprintf("write at least %s", document.FormatDuration(lag+3*s.Interval))
 	}
 }

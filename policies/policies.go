@@ -23,6 +23,8 @@ import (
 	"io/fs"
 	"path"
 	"time"
+
+	"github.com/belayd/belay/policies/document"
 )
 
 // An Environment is what belayd's config defines and policies may name. A nil
@@ -56,8 +58,8 @@ type Policy struct {
 	Base bool
 
 	text    string
-	tree    *node
-	at      index
+	tree    *document.Node
+	at      document.Index
 	metrics map[string]resolvedMetric
 	files   map[string][]byte
 	windows *windows
@@ -67,27 +69,27 @@ type Policy struct {
 // files that its preflight checks name, all relative to the policy's folder.
 // The policy is nil when the problems contain an error; warnings never make it
 // nil. A nil env means that no config is at hand.
-func Parse(fsys fs.FS, name string, env *Environment) (*Policy, Problems) {
+func Parse(fsys fs.FS, name string, env *Environment) (*Policy, document.Problems) {
 	return ParseStandIn(fsys, name, env, nil)
 }
 
 // ParseStandIn is Parse with metrics that stand in for those of a config that is
 // not at hand.
-func ParseStandIn(fsys fs.FS, name string, env *Environment, standIns map[string]Metric) (*Policy, Problems) {
+func ParseStandIn(fsys fs.FS, name string, env *Environment, standIns map[string]Metric) (*Policy, document.Problems) {
 	l := &loader{fsys: fsys}
 	tree, text := l.load(name)
 	if tree == nil {
-		return nil, l.problems.sorted()
+		return nil, l.problems.Sorted()
 	}
-	if tree.word("kind") == KindTest {
-		p := problemAt(tree.child("kind"), "kind", CodeMeaning, "this is a policy test and no policy").hint("run it with belay policy test")
-		return nil, append(l.problems, p).sorted()
+	if tree.Word("kind") == KindTest {
+		p := document.ProblemAt(tree.Child("kind"), "kind", document.CodeMeaning, "this is a policy test and no policy").WithHint("run it with belay policy test")
+		return nil, append(l.problems, p).Sorted()
 	}
 	c := &checker{fsys: fsys, dir: path.Dir(name), env: env, standIns: standIns}
-	p := c.read(name, tree, tree.word("kind") == KindBase)
+	p := c.read(name, tree, tree.Word("kind") == KindBase)
 	c.problems = append(c.problems, l.enforceLocks(p, env)...)
 	c.lint(append(l.problems.Errors(), c.problems.Errors()...))
-	ps := append(l.problems, c.problems...).sorted()
+	ps := append(l.problems, c.problems...).Sorted()
 	if ps.HasErrors() {
 		return nil, ps
 	}
@@ -99,10 +101,10 @@ func ParseStandIn(fsys fs.FS, name string, env *Environment, standIns map[string
 }
 
 // read decodes a merged tree and checks what it means.
-func (c *checker) read(name string, tree *node, base bool) *Policy {
+func (c *checker) read(name string, tree *document.Node, base bool) *Policy {
 	p := &Policy{Name: name, Base: base, tree: tree}
 	c.policy = p
-	p.at, c.problems = decodeTree(tree, &p.Document, base)
+	p.at, c.problems = document.DecodeTree(tree, &p.Document, base)
 	c.check()
 	return p
 }

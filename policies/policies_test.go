@@ -1,7 +1,6 @@
-package policies
+package policies_test
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,52 +12,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
+	"github.com/belayd/belay/policies/policiestest"
 	"github.com/belayd/belay/rollout"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
-
-// config is what a belayd's config would define for the policies in the tests.
-func config() *Environment {
-	return &Environment{
-		Routers:   map[string]string{"azureml-prod": "azureml", "edge": "haproxy", "local": "webhook"},
-		Sources:   map[string]string{"prom": "prometheus", "logs": "loganalytics", "azure": "azuremonitor", "warehouse": "httpjson"},
-		Notifiers: map[string]string{"slack": "slack", "oncall": "pagerduty"},
-		Metrics: map[string]Metric{
-			"failures": {Source: "prom", Counts: &Counts{
-				Total: `http_requests_total{endpoint="${endpoint}"}`, Bad: `http_requests_total{endpoint="${endpoint}",code=~"5.."}`, Deployment: "deployment"}},
-			"latency": {Source: "prom", Histogram: &Histogram{Series: `http_request_duration_seconds{endpoint="${endpoint}"}`, Unit: "s", Deployment: "deployment"}},
-			"watched": {Source: "prom", Counts: &Counts{
-				Total: `plays_started_total{endpoint="${endpoint}"}`, Good: `plays_completed_total{endpoint="${endpoint}"}`, Deployment: "model"}},
-		},
-	}
-}
-
-const smallest = `apiVersion: belay/v1
-kind: RolloutPolicy
-metadata:
-  name: recommendations
-  owner: team-recommendations
-spec:
-  endpoint: {router: azureml-prod, name: recs}
-  steps: [5%, 25%, 60%, 100%]
-  bake: 30m
-  guardrails:
-    - {name: failures, metric: failures, limit: "<= 1%"}
-    - {name: p95, metric: latency, quantile: p95, limit: "<= 450ms"}
-    - {name: watch-through, metric: watched, limit: ">= 0.98x stable"}
-  page: [oncall]
-`
-
-func parse(t *testing.T, text string, env *Environment) (*Policy, Problems) {
-	t.Helper()
-	return Parse(fstest.MapFS{"p.yaml": {Data: []byte(text)}}, "p.yaml", env)
-}
 
 // The smallest policy that is useful means what the specification says: every
 // default is filled in.
 func TestSmallestPolicy(t *testing.T) {
-	p, ps := parse(t, smallest, config())
+	p, ps := policiestest.Parse(t, policiestest.Smallest, policiestest.Config())
 	if p == nil {
 		t.Fatalf("got problems:\n%s", ps.Text())
 	}
@@ -109,7 +72,7 @@ func TestSmallestPolicy(t *testing.T) {
 	if diff := cmp.Diff(wantGs, gs); diff != "" {
 		t.Errorf("guardrails differ (-want +got):\n%s", diff)
 	}
-	if plan.Policy.Text != smallest {
+	if plan.Policy.Text != policiestest.Smallest {
 		t.Errorf("got text %q, want the file itself", plan.Policy.Text)
 	}
 }
@@ -121,7 +84,7 @@ func TestRenderIsAFixedPoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"smallest": smallest, "full": string(full)} {
+	for name, text := range map[string]string{"smallest": policiestest.Smallest, "full": string(full)} {
 		t.Run(name, func(t *testing.T) {
 			files := fstest.MapFS{"p.yaml": {Data: []byte(text)}}
 			for _, f := range []string{"smoke/request.json", "smoke/response.schema.json"} {
@@ -131,13 +94,13 @@ func TestRenderIsAFixedPoint(t *testing.T) {
 				}
 				files[f] = &fstest.MapFile{Data: b}
 			}
-			p, ps := Parse(files, "p.yaml", config())
+			p, ps := policies.Parse(files, "p.yaml", policiestest.Config())
 			if p == nil {
 				t.Fatalf("got problems:\n%s", ps.Text())
 			}
 			once := p.Render(false)
 			files["p.yaml"] = &fstest.MapFile{Data: []byte(once)}
-			q, ps := Parse(files, "p.yaml", config())
+			q, ps := policies.Parse(files, "p.yaml", policiestest.Config())
 			if q == nil {
 				t.Fatalf("rendered policy has problems:\n%s\n%s", ps.Text(), once)
 			}
@@ -154,28 +117,8 @@ func TestRenderIsAFixedPoint(t *testing.T) {
 			if diff := cmp.Diff(a, b); diff != "" {
 				t.Errorf("plans differ:\n%s", diff)
 			}
-			golden(t, "testdata/render-"+name+".yaml", p.Render(true))
+			policiestest.Golden(t, "testdata/render-"+name+".yaml", p.Render(true))
 		})
-	}
-}
-
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s differs (-want +got), rewrite with -update:\n%s", file, diff)
 	}
 }
 
@@ -191,24 +134,24 @@ func TestBadFiles(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			p, ps := Parse(os.DirFS("testdata/bad"), name, config())
+			p, ps := policies.Parse(os.DirFS("testdata/bad"), name, policiestest.Config())
 			if p != nil || !ps.HasErrors() {
 				t.Errorf("got a policy, want errors")
 			}
-			golden(t, strings.TrimSuffix(file, ".yaml")+".txt", ps.Text())
+			policiestest.Golden(t, strings.TrimSuffix(file, ".yaml")+".txt", ps.Text())
 		})
 	}
 }
 
 // Without a config, names that only a config can define are warnings, each once.
 func TestWithoutConfig(t *testing.T) {
-	p, ps := parse(t, smallest, nil)
+	p, ps := policiestest.Parse(t, policiestest.Smallest, nil)
 	if p == nil {
 		t.Fatalf("got problems:\n%s", ps.Text())
 	}
 	var got []string
 	for _, q := range ps {
-		if q.Code == WarnUnresolved {
+		if q.Code == policies.WarnUnresolved {
 			got = append(got, q.Got)
 		}
 	}
@@ -223,15 +166,15 @@ func TestWithoutConfig(t *testing.T) {
 
 // The same problems in every format.
 func TestFormats(t *testing.T) {
-	_, ps := Parse(os.DirFS("testdata/bad"), "ten-mistakes.yaml", config())
-	for _, f := range Formats {
+	_, ps := policies.Parse(os.DirFS("testdata/bad"), "ten-mistakes.yaml", policiestest.Config())
+	for _, f := range document.Formats {
 		var b strings.Builder
-		if err := ps.Write(&b, f, Describe); err != nil {
+		if err := ps.Write(&b, f, policies.Describe); err != nil {
 			t.Fatal(err)
 		}
-		golden(t, "testdata/formats/ten-mistakes."+string(f), b.String())
+		policiestest.Golden(t, "testdata/formats/ten-mistakes."+string(f), b.String())
 	}
-	if err := ps.Write(&strings.Builder{}, "xml", Describe); err == nil {
+	if err := ps.Write(&strings.Builder{}, "xml", policies.Describe); err == nil {
 		t.Error("got no error for an unknown format")
 	}
 }
@@ -239,7 +182,7 @@ func TestFormats(t *testing.T) {
 // Input is bounded, and what is no policy at all is said in one sentence.
 func TestBounds(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
-		{"large", "# " + strings.Repeat("x", MaxBytes), "p.yaml:1:1: the file is larger than 256 KiB"},
+		{"large", "# " + strings.Repeat("x", document.MaxBytes), "p.yaml:1:1: the file is larger than 256 KiB"},
 		{"deep", strings.Repeat("[", 40) + strings.Repeat("]", 40), "p.yaml:1:34: [0]"},
 		{"empty", "", "p.yaml:1:1: the file is empty"},
 		{"text", "just words", "p.yaml:1:1: a policy is a mapping (got just words)"},
@@ -253,13 +196,13 @@ func TestBounds(t *testing.T) {
 		{"directive", "%YAML 1.2\n---\na: b\n", "p.yaml:1:1: directives are not part of the language (got %YAML 1.2); remove the line"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p, ps := parse(t, tt.text, config())
+			p, ps := policiestest.Parse(t, tt.text, policiestest.Config())
 			if p != nil || len(ps) != 1 || !strings.Contains(ps[0].String(), tt.want) {
 				t.Errorf("got %v, want one problem with %q", ps, tt.want)
 			}
 		})
 	}
-	if _, ps := Parse(fstest.MapFS{}, "p.yaml", nil); len(ps) != 1 || !strings.Contains(ps[0].String(), "cannot be read: file does not exist") {
+	if _, ps := policies.Parse(fstest.MapFS{}, "p.yaml", nil); len(ps) != 1 || !strings.Contains(ps[0].String(), "cannot be read: file does not exist") {
 		t.Errorf("got %v, want that the file cannot be read", ps)
 	}
 }
@@ -268,7 +211,7 @@ func TestBounds(t *testing.T) {
 func BenchmarkParse(b *testing.B) {
 	fsys := os.DirFS("examples")
 	for b.Loop() {
-		if p, ps := Parse(fsys, "recommendations.yaml", config()); p == nil {
+		if p, ps := policies.Parse(fsys, "recommendations.yaml", policiestest.Config()); p == nil {
 			b.Fatal(ps.Text())
 		}
 	}
@@ -277,7 +220,7 @@ func BenchmarkParse(b *testing.B) {
 // A file without a spec is told that alone, and nothing of defaults that nobody
 // wrote.
 func TestNoSpec(t *testing.T) {
-	_, ps := Parse(fstest.MapFS{"a.yaml": {Data: []byte("apiVersion: belay/v1\nkind: RolloutPolicy\nmetadata: {name: a, owner: b}\n")}}, "a.yaml", nil)
+	_, ps := policies.Parse(fstest.MapFS{"a.yaml": {Data: []byte("apiVersion: belay/v1\nkind: RolloutPolicy\nmetadata: {name: a, owner: b}\n")}}, "a.yaml", nil)
 	if text := ps.Errors().Text(); len(ps.Errors()) != 1 || !strings.Contains(text, "spec: is required and missing") {
 		t.Errorf("got %d problems, want that the spec is missing:\n%s", len(ps.Errors()), text)
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/belayd/belay/policies/document"
 )
 
 const (
@@ -35,13 +37,13 @@ func (c *checker) preflight() {
 		if !known {
 			continue // reported where it was read
 		}
-		for _, k := range c.policy.at[at].keys {
-			if _, isKey := allCheckKeys[k.value]; isKey && !slices.Contains(keys, k.value) {
-				c.report(join(at, k.value), CodeMeaning, "does not belong to check: "+ch.Check)
+		for _, k := range c.policy.at[at].Keys {
+			if _, isKey := allCheckKeys[k.Value]; isKey && !slices.Contains(keys, k.Value) {
+				c.report(document.Join(at, k.Value), document.CodeMeaning, "does not belong to check: "+ch.Check)
 			}
 		}
 		if seen[ch.Check] && ch.Check != "invoke" {
-			c.reportGot(at+".check", CodeDuplicate, "the check is made twice")
+			c.reportGot(at+".check", document.CodeDuplicate, "the check is made twice")
 		}
 		seen[ch.Check] = true
 		switch ch.Check {
@@ -49,16 +51,16 @@ func (c *checker) preflight() {
 			if ch.Headroom == nil {
 				h := Percent(defaultHeadroom)
 				ch.Headroom = &h
-				c.fill(at, "headroom", h.String(), originDefault)
+				c.fill(at, "headroom", h.String(), document.OriginDefault)
 			}
 		case "fresh-metrics":
 			if c.policy.at[at+".within"] == nil {
-				ch.Within, _ = parseDuration(defaultFreshFor) // a constant
-				c.fill(at, "within", defaultFreshFor, originDefault)
+				ch.Within, _ = document.ParseDuration(defaultFreshFor) // a constant
+				c.fill(at, "within", defaultFreshFor, document.OriginDefault)
 			}
 		case "tags":
 			if len(ch.Required) == 0 {
-				c.report(at, CodeMissing, "names no tags").Hint = "add required: [owner]"
+				c.report(at, document.CodeMissing, "names no tags").Hint = "add required: [owner]"
 			}
 		case "invoke":
 			c.invoke(ch, at)
@@ -70,14 +72,14 @@ var allCheckKeys = map[string]struct{}{"headroom": {}, "within": {}, "required":
 
 func (c *checker) invoke(ch *Check, at string) {
 	if ch.Request == nil {
-		c.report(at, CodeMissing, "needs the request to send").Hint = "add request: {file: smoke/request.json}"
+		c.report(at, document.CodeMissing, "needs the request to send").Hint = "add request: {file: smoke/request.json}"
 		return
 	}
 	if ch.Expect == nil {
 		ch.Expect = &Expect{Status: 200}
 	}
 	if ch.Expect.Status < 100 || ch.Expect.Status > 599 {
-		c.reportGot(at+".expect.status", CodeValue, "must be an HTTP status")
+		c.reportGot(at+".expect.status", document.CodeValue, "must be an HTTP status")
 	}
 	r := ch.Request
 	if r.Method == "" {
@@ -85,7 +87,7 @@ func (c *checker) invoke(ch *Check, at string) {
 		if r.File != "" {
 			r.Method = "POST"
 		}
-		c.fill(at+".request", "method", r.Method, originDefault)
+		c.fill(at+".request", "method", r.Method, document.OriginDefault)
 	}
 	if r.File != "" {
 		c.file(r.File, at+".request.file")
@@ -100,21 +102,21 @@ func (c *checker) invoke(ch *Check, at string) {
 // file reads a file that a policy names, relative to the file that names it.
 func (c *checker) file(name, at string) []byte {
 	dir := c.dir
-	if file := c.policy.at[at].file(); file != "" {
+	if file := c.policy.at[at].File(); file != "" {
 		dir = path.Dir(file)
 	}
 	full := path.Join(dir, name)
 	if path.IsAbs(name) || !fs.ValidPath(full) {
-		c.reportGot(at, CodeFile, "must lie in the policy's folder or below it")
+		c.reportGot(at, document.CodeFile, "must lie in the policy's folder or below it")
 		return nil
 	}
-	data, err := readFile(c.fsys, full)
+	data, err := document.ReadFile(c.fsys, full)
 	if err != nil {
-		c.reportGot(at, CodeFile, err.Error())
+		c.reportGot(at, document.CodeFile, err.Error())
 		return nil
 	}
-	if len(data) > MaxBytes {
-		c.reportGot(at, CodeBounds, fmt.Sprintf("the file is larger than %d KiB", MaxBytes>>10))
+	if len(data) > document.MaxBytes {
+		c.reportGot(at, document.CodeBounds, fmt.Sprintf("the file is larger than %d KiB", document.MaxBytes>>10))
 		return nil
 	}
 	c.policy.files[name] = data
@@ -125,18 +127,18 @@ func (c *checker) file(name, at string) []byte {
 func (c *checker) jsonSchema(name string, data []byte, at string) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
 	if err != nil {
-		c.reportGot(at, CodeFile, "is not JSON: "+err.Error())
+		c.reportGot(at, document.CodeFile, "is not JSON: "+err.Error())
 		return
 	}
 	compiler := jsonschema.NewCompiler()
 	compiler.UseLoader(noLoader{})
 	const url = "belay:schema"
 	if err := compiler.AddResource(url, doc); err != nil {
-		c.reportGot(at, CodeFile, "is not a JSON Schema: "+err.Error())
+		c.reportGot(at, document.CodeFile, "is not a JSON Schema: "+err.Error())
 		return
 	}
 	if _, err := compiler.Compile(url); err != nil {
-		c.reportGot(at, CodeFile, "is not a JSON Schema: "+shorten(err.Error()))
+		c.reportGot(at, document.CodeFile, "is not a JSON Schema: "+document.Shorten(err.Error()))
 	}
 }
 

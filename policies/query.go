@@ -11,6 +11,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/jsonpath"
 	"github.com/belayd/belay/analysis/promql"
+	"github.com/belayd/belay/policies/document"
 )
 
 // DialectMetricsQL is VictoriaMetrics' language: what its server takes and
@@ -130,14 +131,14 @@ func (c *checker) queries(at string, m Metric) {
 	}
 	for _, f := range m.QueryFaults(kind, dialect) {
 		line, col := f.Err.Place()
-		path, code := at+"."+f.Field, CodeValue
+		path, code := at+"."+f.Field, document.CodeValue
 		if f.Warning {
 			code = WarnDialect
 		}
 		p := c.report(path, code, fmt.Sprintf("line %d, column %d of the query: %s", line, col, f.Err.Why))
 		p.Hint = f.Err.Hint
 		if n := c.policy.at[path]; n != nil {
-			p.within(n, strings.Split(f.Err.Text, "\n")[line-1], line, col)
+			p.Within(n, strings.Split(f.Err.Text, "\n")[line-1], line, col)
 		}
 	}
 }
@@ -147,9 +148,9 @@ func (c *checker) queries(at string, m Metric) {
 func (c *checker) per(at, kind string, d time.Duration) {
 	switch {
 	case d < time.Second || d > 30*24*time.Hour:
-		c.reportGot(at, CodeValue, "must be from 1s to 720h")
+		c.reportGot(at, document.CodeValue, "must be from 1s to 720h")
 	case kind == "loganalytics" || kind == "azuremonitor":
-		c.report(at, CodeMeaning, "where nothing happens "+kind+" shows nothing, which is no data and not 0").Hint = "use a source of kind prometheus, scrape or httpjson"
+		c.report(at, document.CodeMeaning, "where nothing happens "+kind+" shows nothing, which is no data and not 0").Hint = "use a source of kind prometheus, scrape or httpjson"
 	}
 }
 
@@ -157,20 +158,20 @@ func (c *checker) per(at, kind string, d time.Duration) {
 func (c *checker) expressions(at, kind string) {
 	for _, path := range slices.Sorted(maps.Keys(c.policy.at)) {
 		n := c.policy.at[path]
-		if !strings.HasPrefix(path, at+".") || n.shape != scalar || !strings.Contains(n.value, "$") {
+		if !strings.HasPrefix(path, at+".") || n.Shape != document.Scalar || !strings.Contains(n.Value, "$") {
 			continue
 		}
-		names, err := analysis.Variables(n.value)
+		names, err := analysis.Variables(n.Value)
 		if err != nil {
-			c.reportGot(path, CodeValue, err.Error())
+			c.reportGot(path, document.CodeValue, err.Error())
 			continue
 		}
 		for _, name := range names {
 			if slices.Contains(analysis.VariableNames, name) || (kind == "" || kind == "httpjson") && slices.Contains(jsonpath.IntervalNames, name) {
 				continue
 			}
-			p := c.report(path, CodeName, "there is no such substitution")
-			p.Got, p.Hint = "${"+shorten(name)+"}", suggestOrList(name, analysis.VariableNames)
+			p := c.report(path, document.CodeName, "there is no such substitution")
+			p.Got, p.Hint = "${"+document.Shorten(name)+"}", document.SuggestOrList(name, analysis.VariableNames)
 		}
 	}
 }

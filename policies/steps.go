@@ -3,17 +3,19 @@ package policies
 import (
 	"fmt"
 	"slices"
+
+	"github.com/belayd/belay/policies/document"
 )
 
 const maxSteps = 50
 
 func (c *checker) steps() {
 	s := &c.policy.Document.Spec
-	if n := c.policy.at["spec.steps"]; n != nil && n.shape == sequence && len(s.Steps) == 0 {
-		c.report("spec.steps", CodeMissing, "needs at least one step")
+	if n := c.policy.at["spec.steps"]; n != nil && n.Shape == document.Sequence && len(s.Steps) == 0 {
+		c.report("spec.steps", document.CodeMissing, "needs at least one step")
 	}
 	if len(s.Steps) > maxSteps {
-		c.report("spec.steps", CodeBounds, fmt.Sprintf("at most %d steps", maxSteps))
+		c.report("spec.steps", document.CodeBounds, fmt.Sprintf("at most %d steps", maxSteps))
 		return
 	}
 	names := make([]string, len(s.Steps))
@@ -24,7 +26,7 @@ func (c *checker) steps() {
 		before = c.rung(before, step, at)
 		if step.Name == "" {
 			step.Name = before.name
-			c.fill(at, "name", step.Name, originDefault)
+			c.fill(at, "name", step.Name, document.OriginDefault)
 		}
 		names[i] = step.Name
 		c.name(at+".name", step.Name, plainName)
@@ -32,18 +34,18 @@ func (c *checker) steps() {
 			switch {
 			case s.Bake > 0:
 				step.Bake = s.Bake
-				c.fill(at, "bake", formatDuration(s.Bake), "spec.bake")
+				c.fill(at, "bake", document.FormatDuration(s.Bake), "spec.bake")
 			case c.policy.at["spec.bake"] == nil && !bakeless && !c.policy.Base:
 				bakeless = true
-				c.report(at, CodeMissing, "nothing says how long the step bakes").Hint = "set spec.bake, for example 30m"
+				c.report(at, document.CodeMissing, "nothing says how long the step bakes").Hint = "set spec.bake, for example 30m"
 			}
 		} else if step.Bake == 0 {
-			c.reportGot(at+".bake", CodeValue, "must be longer than 0s")
+			c.reportGot(at+".bake", document.CodeValue, "must be longer than 0s")
 		}
 		c.references(at, step)
 	}
-	if n := c.policy.at["spec.bake"]; n != nil && n.shape == scalar && s.Bake == 0 && n.value != "" && n.value[0] == '0' {
-		c.reportGot("spec.bake", CodeValue, "must be longer than 0s")
+	if n := c.policy.at["spec.bake"]; n != nil && n.Shape == document.Scalar && s.Bake == 0 && n.Value != "" && n.Value[0] == '0' {
+		c.reportGot("spec.bake", document.CodeValue, "must be longer than 0s")
 	}
 	c.uniqueNames("spec.steps", names)
 	c.fromSteps(names)
@@ -66,13 +68,13 @@ func (c *checker) rung(l ladder, s *Step, at string) ladder {
 		}
 		switch {
 		case w < 1 || w > 100:
-			c.reportGot(at+".weight", CodeValue, "must be from 1% to 100%")
+			c.reportGot(at+".weight", document.CodeValue, "must be from 1% to 100%")
 			return l
 		case l.full:
-			c.reportGot(at+".weight", CodeMeaning, "comes after 100%, where the ladder ends")
+			c.reportGot(at+".weight", document.CodeMeaning, "comes after 100%, where the ladder ends")
 			return l
 		case w < l.weight:
-			c.reportGot(at+".weight", CodeMeaning, "weights never fall; the step before has "+l.weight.String())
+			c.reportGot(at+".weight", document.CodeMeaning, "weights never fall; the step before has "+l.weight.String())
 			return l
 		}
 		l.weight, l.full = w, w == 100
@@ -83,11 +85,11 @@ func (c *checker) rung(l ladder, s *Step, at string) ladder {
 		}
 		switch {
 		case m < 1 || m > 100:
-			c.reportGot(at+".mirror", CodeValue, "must be from 1% to 100%")
+			c.reportGot(at+".mirror", document.CodeValue, "must be from 1% to 100%")
 		case l.weight > 0:
-			c.reportGot(at+".mirror", CodeMeaning, "comes after live traffic; mirroring comes first")
+			c.reportGot(at+".mirror", document.CodeMeaning, "comes after live traffic; mirroring comes first")
 		case m < l.mirror:
-			c.reportGot(at+".mirror", CodeMeaning, "shares never fall; the step before has "+l.mirror.String())
+			c.reportGot(at+".mirror", document.CodeMeaning, "shares never fall; the step before has "+l.mirror.String())
 		}
 		l.mirror = m
 	}
@@ -113,10 +115,10 @@ func (c *checker) names(at, kind string, names, known []string) {
 		where := fmt.Sprintf("%s[%d]", at, i)
 		switch {
 		case slices.Index(names, name) < i:
-			c.reportGot(where, CodeDuplicate, "is named twice")
+			c.reportGot(where, document.CodeDuplicate, "is named twice")
 		case !slices.Contains(known, name) && !c.policy.Base:
-			p := c.reportGot(where, CodeName, "the policy has no such "+kind)
-			p.Hint = suggestOrList(name, known)
+			p := c.reportGot(where, document.CodeName, "the policy has no such "+kind)
+			p.Hint = document.SuggestOrList(name, known)
 		}
 	}
 }
@@ -127,8 +129,8 @@ func (c *checker) fromSteps(names []string) {
 		if g.From == "" || slices.Contains(names, g.From) || c.policy.Base {
 			continue
 		}
-		p := c.reportGot(fmt.Sprintf("spec.guardrails[%d].from", i), CodeName, "there is no such step")
-		p.Hint = suggestOrList(g.From, names)
+		p := c.reportGot(fmt.Sprintf("spec.guardrails[%d].from", i), document.CodeName, "there is no such step")
+		p.Hint = document.SuggestOrList(g.From, names)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/belayd/belay/policies/document"
 )
 
 // cronParser reads what rollout reads: five fields, nothing else.
@@ -110,7 +112,7 @@ func (c *checker) windows() {
 			c.cron(at+".cron", w.Cron)
 		}
 		if n := c.policy.at[at+".for"]; n != nil && w.For < time.Minute {
-			c.reportGot(at+".for", CodeValue, "must be at least 1m")
+			c.reportGot(at+".for", document.CodeValue, "must be at least 1m")
 		}
 	}
 	if s.Windows.Timezone == "" {
@@ -118,13 +120,13 @@ func (c *checker) windows() {
 	}
 	zone, err := loadZone(s.Windows.Timezone)
 	if err != nil {
-		c.reportGot("spec.windows.timezone", CodeName, err.Error())
+		c.reportGot("spec.windows.timezone", document.CodeName, err.Error())
 		return
 	}
 	if fixedZone.MatchString(s.Windows.Timezone) {
 		c.warn("spec.windows.timezone", WarnFixedZone, s.Windows.Timezone, "write a place, for example America/New_York")
 	}
-	if n := c.policy.at["spec.windows.timezone"]; n != nil && n.origin == originDefault {
+	if n := c.policy.at["spec.windows.timezone"]; n != nil && n.Origin == document.OriginDefault {
 		c.warn("spec.windows", WarnNoZone, "", "add timezone: Europe/Berlin, or timezone: UTC to say so")
 	}
 	c.policy.windows = &windows{zone: zone}
@@ -138,7 +140,7 @@ func (c *checker) windows() {
 			c.warn(at+".to", WarnPastFreeze, f.To, "remove it, or give it the year to come")
 		}
 		if okFrom && okTo && !to.After(from) {
-			c.reportGot(at+".to", CodeMeaning, "must be after from")
+			c.reportGot(at+".to", document.CodeMeaning, "must be after from")
 		}
 		c.policy.windows.freezes = append(c.policy.windows.freezes, span{from, to})
 	}
@@ -151,7 +153,7 @@ func (c *checker) instant(at, text string, zone *time.Location, latest bool) (ti
 	}
 	t, err := parseLocal(text, zone, latest)
 	if err != nil {
-		c.reportGot(at, CodeValue, err.Error())
+		c.reportGot(at, document.CodeValue, err.Error())
 		return time.Time{}, false
 	}
 	return t, true
@@ -161,9 +163,9 @@ func (c *checker) cron(at, expr string) {
 	s, err := parseCron(expr)
 	switch {
 	case err != nil:
-		c.reportGot(at, CodeValue, err.Error())
+		c.reportGot(at, document.CodeValue, err.Error())
 	case neverFires(s):
-		c.reportGot(at, CodeMeaning, "no such day ever comes")
+		c.reportGot(at, document.CodeMeaning, "no such day ever comes")
 	case eitherDay(expr):
 		c.warn(at, WarnEitherDay, expr, "leave one of the two as *")
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/belayd/belay/cmd/internal/daemon"
 	"github.com/belayd/belay/cmd/internal/draft"
 	"github.com/belayd/belay/cmd/internal/folder"
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/policytest"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/traffic"
@@ -220,7 +220,7 @@ func checkDraft(dir string, d *draft.Draft) error {
 	if err != nil {
 		return err
 	}
-	r, ps := policies.RunTests(folder.At(dir), d.Test, c.Environment(), func(string) bool { return true })
+	r, ps := policytest.Run(folder.At(dir), d.Test, c.Environment(), func(string) bool { return true })
 	if r == nil {
 		return fmt.Errorf("the drafted test is not valid; this is a mistake of belay's: %s", below(dir, ps).Text())
 	}

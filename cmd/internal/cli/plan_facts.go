@@ -12,7 +12,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/cmd/internal/probe"
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/forecast"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/traffic"
 )
@@ -31,7 +31,7 @@ const (
 // A planner finds out what a plan should know.
 type planner struct {
 	plan  *rollout.Plan
-	facts *policies.Facts
+	facts *forecast.Facts
 	// stable is the deployment that serves; "" when unknown.
 	stable string
 	// source finds the source of a metric.
@@ -146,7 +146,7 @@ func (p *planner) askSources(ctx context.Context, e *env) error {
 			p.facts.Lags[m.Name] = lag
 			p.facts.Known = append(p.facts.Known, fmt.Sprintf("readings of %s are %s old when they come", m.Name, lag))
 		}
-		b, ok := policies.BaselineOf(m, long)
+		b, ok := forecast.BaselineOf(m, long)
 		if !ok {
 			if m.Kind() != analysis.KindValue && !m.Rate() || long.Status != analysis.StatusOK {
 				fmt.Fprintf(e.stderr, "%s: nothing is known of %s: %s\n", m.Name, p.stable, safe(cmp.Or(long.Reason, "it had no events")))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/policytest"
 )
 
 func policyCheckCommand() *command {
@@ -29,7 +30,7 @@ func policyCheckCommand() *command {
 				var all policies.Problems
 				for _, file := range args {
 					dir := filepath.Dir(file)
-					all = append(all, below(dir, policies.CheckFile(folder.At(dir), filepath.Base(file), env))...)
+					all = append(all, below(dir, policytest.Check(folder.At(dir), filepath.Base(file), env))...)
 				}
 				if err := all.Write(e.stdout, policies.Format(*output), policies.Describe); err != nil {
 					return err
@@ -136,7 +137,7 @@ func policySchemaCommand() *command {
 			return func(_ context.Context, e *env, _ []string) error {
 				schema := policies.JSONSchema()
 				if *tests {
-					schema = policies.TestJSONSchema()
+					schema = policytest.JSONSchema()
 				}
 				_, err := e.stdout.Write(schema)
 				return err

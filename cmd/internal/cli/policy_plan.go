@@ -13,7 +13,8 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/prometheus"
 	"github.com/belayd/belay/cmd/internal/probe"
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/forecast"
+	"github.com/belayd/belay/policies/policytest"
 )
 
 func planCommand() *command {
@@ -49,7 +50,7 @@ func planCommand() *command {
 				if err != nil {
 					return err
 				}
-				facts := policies.Facts{Start: e.now().Truncate(time.Second), PerSecond: *rps, Instances: *instances, Concurrency: *concurrency, Rollback: rollbackHint}
+				facts := forecast.Facts{Start: e.now().Truncate(time.Second), PerSecond: *rps, Instances: *instances, Concurrency: *concurrency, Rollback: rollbackHint}
 				if *start != "" {
 					if facts.Start, err = time.Parse(time.RFC3339, *start); err != nil {
 						return usageError("--start: want a time like 2026-11-24T10:00:00Z (got %q)", *start)
@@ -70,7 +71,7 @@ func planCommand() *command {
 						return err
 					}
 				}
-				return e.printOutlook(policies.Foresee(p, plan, facts), *output)
+				return e.printOutlook(forecast.Foresee(p, plan, facts), *output)
 			}
 		},
 	}
@@ -80,10 +81,10 @@ func planCommand() *command {
 // the router and stands in what belayd shows of a rollout.
 const rollbackHint = "belay rollback ID --reason WHY      (without belayd: the command that `belay status ID` and every page show)"
 
-func (e *env) printOutlook(o policies.Outlook, output string) error {
+func (e *env) printOutlook(o forecast.Outlook, output string) error {
 	v := struct {
 		SchemaVersion int `json:"schemaVersion"`
-		policies.Outlook
+		forecast.Outlook
 	}{1, o}
 	switch output {
 	case "json":
@@ -176,9 +177,9 @@ func parseSpan(from, to string) (span [2]time.Time, err error) {
 }
 
 func (e *env) backtest(ctx context.Context, file, config, from, stable, candidate string, span [2]time.Time, every time.Duration, output string) error {
-	mode, played := policies.BacktestDeployments, candidate
+	mode, played := policytest.BacktestDeployments, candidate
 	if candidate == "" {
-		mode, played = policies.BacktestInstances, "belay-backtest"
+		mode, played = policytest.BacktestInstances, "belay-backtest"
 	}
 	p, plan, err := e.compiled(file, config, played)
 	if err != nil {
@@ -190,17 +191,17 @@ func (e *env) backtest(ctx context.Context, file, config, from, stable, candidat
 	}
 	fmt.Fprintf(e.stderr, "reading %s of %s from %s\n", plural(len(plan.Panel.Metrics), "metric"), stable, cmp.Or(from, "the sources of "+config))
 	names := analysis.Names{Endpoint: plan.Endpoint.Name, Stable: stable, Candidate: played}
-	rec, err := policies.Record(ctx, source, plan, names, span[0], span[1])
+	rec, err := policytest.Record(ctx, source, plan, names, span[0], span[1])
 	if err != nil {
 		return err
 	}
-	rep, err := policies.Backtest(p, plan, rec, mode, every)
+	rep, err := policytest.Backtest(p, plan, rec, mode, every)
 	if err != nil {
 		return err
 	}
 	v := struct {
 		SchemaVersion int `json:"schemaVersion"`
-		policies.BacktestReport
+		policytest.BacktestReport
 	}{1, rep}
 	switch output {
 	case "json":

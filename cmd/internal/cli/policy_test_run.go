@@ -9,6 +9,7 @@ import (
 
 	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/policytest"
 	"github.com/belayd/belay/rollout"
 )
 
@@ -53,16 +54,16 @@ func policyTestCommand() *command {
 
 // A testRun is what test prints as JSON.
 type testRun struct {
-	SchemaVersion int                    `json:"schemaVersion"`
-	Passed        bool                   `json:"passed"`
-	Reports       []*policies.TestReport `json:"reports"`
+	SchemaVersion int                  `json:"schemaVersion"`
+	Passed        bool                 `json:"passed"`
+	Reports       []*policytest.Report `json:"reports"`
 }
 
 func (e *env) runTests(files []string, env *policies.Environment, wanted *regexp.Regexp, output, junit string, coverage bool) error {
-	all := testRun{SchemaVersion: 1, Passed: true, Reports: []*policies.TestReport{}}
+	all := testRun{SchemaVersion: 1, Passed: true, Reports: []*policytest.Report{}}
 	for _, file := range files {
 		dir := filepath.Dir(file)
-		r, ps := policies.RunTests(folder.At(dir), filepath.Base(file), env, wanted.MatchString)
+		r, ps := policytest.Run(folder.At(dir), filepath.Base(file), env, wanted.MatchString)
 		if r == nil {
 			fmt.Fprint(e.stderr, below(dir, ps).Text())
 			all.Passed = false
@@ -99,7 +100,7 @@ func (e *env) runTests(files []string, env *policies.Environment, wanted *regexp
 	return nil
 }
 
-func writeJUnit(file string, reports []*policies.TestReport) (err error) {
+func writeJUnit(file string, reports []*policytest.Report) (err error) {
 	f, err := os.Create(file)
 	if err != nil {
 		return fmt.Errorf("write junit: %w", err)
@@ -109,7 +110,7 @@ func writeJUnit(file string, reports []*policies.TestReport) (err error) {
 			err = fmt.Errorf("write junit: %w", cerr)
 		}
 	}()
-	return policies.JUnit(f, reports)
+	return policytest.JUnit(f, reports)
 }
 
 // fromRollout writes a test out of a rollout's journal.
@@ -145,7 +146,7 @@ func (e *env) writeRegression(ctx context.Context, r reader, id, policy string) 
 		policy = plan.Policy.Name + ".yaml"
 	}
 	last := rollout.State{Phase: now.Phase, Stable: now.Stable, Confirmed: &rollout.Split{Weights: now.Weights.Confirmed}}
-	text, err := policies.RegressionTest(plan, entries, last, policy)
+	text, err := policytest.Regression(plan, entries, last, policy)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,54 @@
+package policies
+
+import (
+	"testing"
+
+	"github.com/belayd/belay/analysis"
+)
+
+// The regression that must be caught, where the policy does not say: the looser
+// of a usual figure and one beyond the limit.
+func TestDefaultDetect(t *testing.T) {
+	for _, tt := range []struct {
+		limit    string
+		kind     analysis.Kind
+		quantile float64
+		want     string
+	}{
+		{"<= 1.2x stable", analysis.KindCounts, 0, "2x stable"},
+		{"<= 1.5x stable", analysis.KindCounts, 0, "2.5x stable"},
+		{">= 0.98x stable", analysis.KindCounts, 0, "0.95x stable"},
+		{">= 0.9x stable", analysis.KindCounts, 0, "0.873x stable"},
+		{"<= 1%", analysis.KindCounts, 0, "2%"},
+		{"<= 80%", analysis.KindCounts, 0, "90%"},
+		{">= 99%", analysis.KindCounts, 0, "98%"},
+		{">= 20%", analysis.KindCounts, 0, "10%"},
+		{"<= 450ms", analysis.KindHistogram, 0.95, "10%"},
+		{"<= 450ms", analysis.KindHistogram, 0.99, "2%"},
+		{"<= 450ms", analysis.KindHistogram, 0.5, "75%"},
+		{"<= 1.2x stable", analysis.KindHistogram, 0.95, "2x stable"},
+		{"<= 3x stable", analysis.KindHistogram, 0.95, "2x stable"},
+		{"<= 20", analysis.KindMean, 0, "40"},
+		{">= 20", analysis.KindMean, 0, "19"},
+		{"<= 30ms", analysis.KindMean, 0, "60ms"},
+	} {
+		var l LimitText
+		if err := l.UnmarshalText([]byte(tt.limit)); err != nil {
+			t.Fatal(err)
+		}
+		got, ok := defaultDetect(l, tt.kind, tt.quantile)
+		if !ok || got.Text != tt.want {
+			t.Errorf("%s of a %s: got %q, want %q", tt.limit, tt.kind, got.Text, tt.want)
+		}
+		if why := got.suits(l, tt.kind, tt.quantile); why != "" {
+			t.Errorf("%s of a %s: the default %s is refused: %s", tt.limit, tt.kind, got.Text, why)
+		}
+	}
+	var l LimitText
+	if err := l.UnmarshalText([]byte("<= 0")); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := defaultDetect(l, analysis.KindMean, 0); ok {
+		t.Errorf("got %q for a mean at most 0, want none", got.Text)
+	}
+}
