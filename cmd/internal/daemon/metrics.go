@@ -14,16 +14,23 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/common/expfmt"
+
+	"github.com/belayd/belay/cmd/internal/serve"
 )
 
 // A metricsPage gathers and writes the metrics once at a time, for all who wait
-// meanwhile: many readers, and those that do not read, cost no more than one.
+// meanwhile, and then rests: many readers, and those that do not read, cost a small
+// part of one processor.
 type metricsPage struct {
 	from http.Handler
 
 	mu   sync.Mutex
+	rest time.Time                  // until then nothing is gathered
 	last map[expfmt.Format]*written // of the few formats that there are
 }
+
+// The rest is so many times what gathering took, and metricsRestMax at most.
+const metricsRest, metricsRestMax = 9, 100 * time.Millisecond
 
 // newMetricsPage shows what the gatherer gathers.
 func newMetricsPage(from prometheus.Gatherer) *metricsPage {
@@ -34,15 +41,21 @@ func newMetricsPage(from prometheus.Gatherer) *metricsPage {
 
 // ServeHTTP implements http.Handler: it shows what was so after it was called.
 func (p *metricsPage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	serve.EndTurn(r.Context()) // one does it for all
 	called, format := time.Now(), expfmt.NegotiateAccept(r.Header, expfmt.DefaultOpenMetricsAcceptedFormats()...)
 	p.mu.Lock()
 	page := p.last[format]
 	if page == nil || !page.began.After(called) {
+		time.Sleep(time.Until(p.rest))
 		page = &written{began: time.Now(), header: http.Header{}, status: http.StatusOK}
 		p.from.ServeHTTP(page, r)
 		p.last[format] = page
+		p.rest = time.Now().Add(min(metricsRest*time.Since(page.began), metricsRestMax))
 	}
 	p.mu.Unlock()
+	if serve.TakeTurn(r.Context()) != nil {
+		panic(http.ErrAbortHandler) // the reader has gone
+	}
 	maps.Copy(w.Header(), page.header)
 	w.WriteHeader(page.status)
 	_, _ = w.Write(page.body.Bytes()) // the reader has gone; there is nobody to tell

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -243,4 +244,27 @@ func TestMetricsPage(t *testing.T) {
 	if w := read("application/openmetrics-text"); !strings.Contains(w.Header().Get("Content-Type"), "openmetrics") || !strings.Contains(w.Body.String(), "# EOF") {
 		t.Errorf("OpenMetrics: got %s %s", w.Header(), w.Body)
 	}
+}
+
+// Between two times of gathering there is a rest, however many ask.
+func TestMetricsRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const took = 20 * time.Millisecond
+		var at []time.Time
+		reg := prometheus.NewRegistry()
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "belay_gathers", Help: "So many."}, func() float64 {
+			at = append(at, time.Now())
+			time.Sleep(took)
+			return float64(len(at))
+		}))
+		page := newMetricsPage(reg)
+		for range 3 {
+			page.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody))
+		}
+		for i := range at[1:] {
+			if every := at[i+1].Sub(at[i]); every != took+metricsRestMax {
+				t.Errorf("gathering %d: got it after %s, want %s", i+1, every, took+metricsRestMax)
+			}
+		}
+	})
 }

@@ -19,16 +19,18 @@ func (d deadlines) handler(next http.Handler) http.Handler {
 			// A connection without deadlines has other bounds.
 			_ = c.SetReadDeadline(time.Now().Add(d.body))
 		}
-		next.ServeHTTP(&deadlineWriter{ResponseWriter: w, c: c, within: d.write}, r)
+		next.ServeHTTP(&deadlineWriter{ResponseWriter: w, c: c, within: d.write, of: r}, r)
 	})
 }
 
-// A deadlineWriter sets a deadline for each piece that it writes.
+// A deadlineWriter sets a deadline for each piece that it writes. A stranger
+// who does not take it has no turn for long.
 type deadlineWriter struct {
 	http.ResponseWriter
 
 	c      *http.ResponseController
 	within time.Duration
+	of     *http.Request
 }
 
 // Unwrap lets an http.ResponseController reach the connection.
@@ -36,6 +38,7 @@ func (d *deadlineWriter) Unwrap() http.ResponseWriter { return d.ResponseWriter 
 
 // Write implements http.ResponseWriter.
 func (d *deadlineWriter) Write(b []byte) (n int, err error) {
+	visitOf(d.of.Context()).write(d.of)
 	for first := true; err == nil && (first || n < len(b)); first = false {
 		_ = d.c.SetWriteDeadline(time.Now().Add(d.within)) // a test's recorder has none
 		var took int

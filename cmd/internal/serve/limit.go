@@ -46,6 +46,8 @@ type connLimiter struct {
 	net.Listener
 
 	most int
+	// first are the turns of what connections send first, visits those of requests.
+	first, visits turns
 
 	mu   sync.Mutex
 	open map[*conn]struct{}
@@ -62,8 +64,11 @@ type conn struct {
 
 	limiter *connLimiter
 	address netip.Prefix
-	pace    *rate.Limiter              // of requests while nobody is recognised
-	turn    atomic.Pointer[handshakes] // set while it has the turn
+	pace    *rate.Limiter        // of requests while nobody is recognised
+	turn    atomic.Pointer[turn] // of what was read last
+	read    atomic.Bool          // something was read
+	ctx     context.Context      // ends with it
+	end     context.CancelFunc
 	// recognised is closed when somebody is.
 	recognised chan struct{}
 
@@ -75,7 +80,9 @@ type conn struct {
 }
 
 func newConn(nc net.Conn) *conn {
-	return &conn{Conn: nc, since: time.Now(), pace: rate.NewLimiter(strangerRate, strangerBurst), recognised: make(chan struct{})}
+	c := &conn{Conn: nc, since: time.Now(), pace: rate.NewLimiter(strangerRate, strangerBurst), recognised: make(chan struct{})}
+	c.ctx, c.end = context.WithCancel(context.Background())
+	return c
 }
 
 // Accept implements net.Listener.
@@ -146,22 +153,42 @@ func (c *conn) evict() {
 	_ = c.Close() // it is given up either way
 }
 
+// Read implements net.Conn. The first that a stranger sends, a TLS handshake or a
+// request, waits for its turn, which lasts until an answer is written or more is
+// needed.
+func (c *conn) Read(b []byte) (int, error) {
+	c.turn.Swap(nil).end() // it was not all
+	n, err := c.Conn.Read(b)
+	if n > 0 && !c.read.Swap(true) {
+		t, gone := c.limiter.first.enter(c.ctx)
+		if gone != nil {
+			return 0, net.ErrClosed
+		}
+		c.turn.Store(t)
+	}
+	return n, err
+}
+
 // Write implements net.Conn.
 func (c *conn) Write(b []byte) (int, error) {
-	c.endTurn()
+	c.turn.Swap(nil).end()
 	return c.Conn.Write(b)
 }
 
-// endTurn ends the turn of its handshake, which has been reckoned.
-func (c *conn) endTurn() {
-	if h := c.turn.Swap(nil); h != nil {
-		h.leave()
+// isRecognised reports whether somebody was recognised on it.
+func (c *conn) isRecognised() bool {
+	select {
+	case <-c.recognised:
+		return true
+	default:
+		return false
 	}
 }
 
 // Close implements net.Conn: the place is free.
 func (c *conn) Close() error {
-	c.endTurn()
+	c.turn.Swap(nil).end()
+	c.end()
 	l := c.limiter
 	l.mu.Lock()
 	if _, open := l.open[c]; open {
@@ -208,9 +235,12 @@ func (l *connLimiter) tracked(next http.Handler) http.Handler {
 		if ok {
 			c.count(1)
 			defer c.count(-1)
-			if !c.wait(r.Context()) {
+			v, ok := c.wait(r.Context())
+			if !ok {
 				panic(http.ErrAbortHandler) // nobody waits for an answer
 			}
+			defer v.end()
+			r = r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -228,25 +258,33 @@ func (c *conn) count(n int) {
 	}
 }
 
-// wait waits for a request's turn; false when whoever asks has gone.
-func (c *conn) wait(ctx context.Context) bool {
-	turn := c.pace.Reserve()
-	delay := time.NewTimer(turn.Delay())
+// wait waits for a request's turn, which is a visit unless whoever asks was
+// recognised before; false when they have gone.
+func (c *conn) wait(ctx context.Context) (*visit, bool) {
+	if c.isRecognised() {
+		return nil, true
+	}
+	c.turn.Swap(nil).end()
+	paced := c.pace.Reserve()
+	delay := time.NewTimer(paced.Delay())
 	defer delay.Stop()
 	select {
 	case <-c.recognised:
+		return nil, true
 	case <-delay.C:
 	case <-ctx.Done():
-		turn.Cancel()
-		return false
+		paced.Cancel()
+		return nil, false
 	}
-	return true
+	v := &visit{of: &c.limiter.visits}
+	return v, v.begin(ctx) == nil
 }
 
 // MarkAuthenticated says that whoever sent the request of ctx was recognised: its
-// connection keeps its place before those of strangers. It does nothing where the
-// request did not come over a Server.
+// connection keeps its place before those of strangers, and its requests wait for
+// none of theirs. It does nothing where the request did not come over a Server.
 func MarkAuthenticated(ctx context.Context) {
+	EndTurn(ctx)
 	c, ok := ctx.Value(connKey{}).(*conn)
 	if !ok {
 		return

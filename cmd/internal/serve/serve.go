@@ -4,6 +4,8 @@
 // The rules of the package:
 //   - A new connection always gets a place: where there is none, the one with the
 //     weakest claim makes way. See connLimiter.
+//   - What is done for those whom nobody has recognised is done one at a time. See
+//     turns.
 //   - Nobody holds a place by being slow: headers, bodies and answers have
 //     deadlines, over HTTP/1 and HTTP/2.
 //   - It knows no route and no role. Whoever authenticates says so by
@@ -84,7 +86,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	})
 	serve := hs.Serve
 	if s.TLS != nil {
-		hs.TLSConfig = (&handshakes{}).config(s.TLS)
+		hs.TLSConfig = s.TLS.Clone()
 		serve = func(l net.Listener) error { return hs.ServeTLS(l, "", "") }
 	}
 	err := serve(limited)
