@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	_ "embed"
 	"errors"
 	"net/http"
@@ -31,31 +32,45 @@ func (s *Server) policies(w http.ResponseWriter, r *http.Request, a Actor) error
 	return send(w, http.StatusOK, out)
 }
 
-// check says what is wrong with a policy.
+// check says what is wrong with a policy. All that is made of what has come is made
+// while nobody else has the right to do so.
 func (s *Server) check(w http.ResponseWriter, r *http.Request, _ Actor) error {
-	var in CheckRequest
-	if err := read(r, &in, policyBodyMax); err != nil {
+	body, err := receive(r, policyBodyMax)
+	if err != nil {
 		return err
-	}
-	if in.Text == "" {
-		return badRequest("text: is missing")
-	}
-	if in.File == "" {
-		in.File = "policy.yaml"
-	}
-	if len(in.File) > nameMax || !printable(in.File) || strings.ContainsAny(in.File, `/\`) {
-		return badRequest("file: want a file's name without folders")
 	}
 	done, err := s.heavy.enter(r.Context())
 	if err != nil {
 		return err
 	}
-	found := s.c.Catalog.Check(r.Context(), in.File, []byte(in.Text))
+	out, err := s.checked(r.Context(), body)
 	done()
+	if err != nil {
+		return err
+	}
+	return send(w, http.StatusOK, out)
+}
+
+// checked is the answer to a CheckRequest.
+func (s *Server) checked(ctx context.Context, body []byte) (CheckResult, error) {
+	var in CheckRequest
+	if err := decode(body, &in); err != nil {
+		return CheckResult{}, err
+	}
+	if in.Text == "" {
+		return CheckResult{}, badRequest("text: is missing")
+	}
+	if in.File == "" {
+		in.File = "policy.yaml"
+	}
+	if len(in.File) > nameMax || !printable(in.File) || strings.ContainsAny(in.File, `/\`) {
+		return CheckResult{}, badRequest("file: want a file's name without folders")
+	}
+	found := s.c.Catalog.Check(ctx, in.File, []byte(in.Text))
 	if found == nil {
 		found = policies.Problems{}
 	}
-	return send(w, http.StatusOK, CheckResult{SchemaVersion: SchemaVersion, Valid: !found.HasErrors(), Problems: found})
+	return CheckResult{SchemaVersion: SchemaVersion, Valid: !found.HasErrors(), Problems: found}, nil
 }
 
 // endpoints lists the endpoints that the actor may see, with who may move them.

@@ -58,3 +58,27 @@ func TestBeyond(t *testing.T) {
 		}
 	})
 }
+
+// A policy to check is not even parsed before it is its turn: a body costs nothing
+// until then, whatever is in it.
+func TestCheckParsesInItsTurn(t *testing.T) {
+	r := serve(t, Config{})
+	done, err := r.heavy.enter(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan int, 1)
+	go func() {
+		resp, _ := r.ask(t, "POST", "/v1/policies/check", "", `no JSON at all`)
+		answered <- resp.StatusCode
+	}()
+	select {
+	case code := <-answered:
+		t.Errorf("while another has the turn: got %d, want no answer yet", code)
+	case <-time.After(200 * time.Millisecond):
+	}
+	done()
+	if code := <-answered; code != 400 {
+		t.Errorf("afterwards: got %d, want 400", code)
+	}
+}
