@@ -56,7 +56,7 @@ verify:          ## modules as their sums say, and tidy
 sim:             ## the seeded simulator; SEEDS=n
 	$(GO) test ./rollout/sim -run Seeds -seeds $(SEEDS) -v -timeout 60m
 
-attack:          ## rollbacks under attack, readers held to 3 x the idle p95; wants a quiet machine
+attack:          ## rollbacks under attack, held to 3 x the idle p95; wants a quiet machine
 	$(GO) test ./cmd/internal/blackbox -run TestRollbackUnderAttack -strict -v -count=1 -timeout 30m
 
 bench-decisions: ## the tables of analysis/README.md

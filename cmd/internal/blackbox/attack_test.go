@@ -24,18 +24,18 @@ import (
 const (
 	// tries is how many rollouts are rolled back under each attack.
 	tries = 20
-	// slower is by how much reading may make a rollback slower, at the 95th
-	// percentile of the same run.
+	// slower is by how much an attack may make a rollback slower, at the 95th
+	// percentile of the same round.
 	slower = 3
-	// rounds is how often an attack is repeated that was measured slower: the
-	// machine has other work, and one quiet round shows what belayd can do.
-	rounds = 5
+	// rounds is how often an attack is measured where that is asked for: of an odd
+	// number most have kept to it, or most have not.
+	rounds = 3
 	// patience is how long a rollback, or an answer that is open to all, may take,
 	// whatever strangers do and however busy the machine is.
 	patience = 10 * time.Second
 )
 
-var strict = flag.Bool("strict", false, "hold rollbacks under readers to a multiple of the idle ones; wants a quiet machine")
+var strict = flag.Bool("strict", false, "hold rollbacks under attack to a multiple of the idle ones; wants a quiet machine")
 
 // A besieged belayd has TLS, tokens and a rollout for every try to roll back.
 type besieged struct {
@@ -52,33 +52,30 @@ type besieged struct {
 // Whoever may roll back can, whatever strangers and readers do meanwhile: over the
 // network, over the socket of the machine, from the attackers' own address and
 // from another. belayd says that it is alive and shows its metrics all the while.
-// With -strict, reading alone does not make a rollback more than three times slower
-// than it is when nobody else asks for anything: that is measured, and so depends on
-// what else the machine does.
+// With -strict, no attack makes a rollback more than three times slower than it is
+// when nobody else asks for anything: that is measured, and so depends on what else
+// the machine does, and counts when most rounds say so.
 func TestRollbackUnderAttack(t *testing.T) {
 	b := besiege(t)
 	var table strings.Builder
 	out := tabwriter.NewWriter(&table, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(out, "attack\tidle p95\tp50\tp95\tmax\tbelayd's processors\tresident\t\n")
+	fmt.Fprintf(out, "attack\tidle p95\tp50\tp95\tmax\tslower\tbelayd's processors\tresident\t\n")
 	for _, a := range attacks() {
 		t.Run(a.name, func(t *testing.T) {
 			b.t, b.world.t = t, t
-			limit, p95 := time.Duration(0), patience
+			if !*strict {
+				b.round(a, out)
+				return
+			}
+			missed := 0
 			for range rounds {
-				b.begin()
-				idle := b.rollBack("idle")
-				b.begin()
-				under := b.under(a)
-				limit, p95 = patience, under.p95()
-				fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%.1f\t%d MiB\t\n", a.name, rough(idle.p95()), rough(under.took[tries/2]), rough(p95), rough(under.took[tries-1]), under.processors, under.resident>>20)
-				if *strict && a.reads {
-					limit = slower * idle.p95()
-				}
-				if p95 <= limit {
-					return
+				if b.round(a, out) > slower {
+					missed++
 				}
 			}
-			t.Errorf("p95 of %d rollbacks: got %s in each of %d rounds, want at most %s", tries, p95, rounds, limit)
+			if missed > rounds/2 {
+				t.Errorf("%d of %d rounds made the p95 of %d rollbacks more than %d times the idle one", missed, rounds, tries, slower)
+			}
 		})
 	}
 	_ = out.Flush() // into memory
@@ -86,6 +83,23 @@ func TestRollbackUnderAttack(t *testing.T) {
 	if strings.Contains(b.logs.String(), "panic") {
 		t.Errorf("the log:\n%s", b.logs)
 	}
+}
+
+// round rolls back idle and under an attack, writes what it has measured, and tells
+// by how much the p95 is slower.
+func (b *besieged) round(a attack, out io.Writer) float64 {
+	b.t.Helper()
+	b.begin()
+	idle := b.rollBack("idle")
+	b.begin()
+	under := b.under(a)
+	times := float64(under.p95()) / float64(idle.p95())
+	fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%.1f x\t%.1f\t%d MiB\t\n", a.name, rough(idle.p95()), rough(under.took[tries/2]),
+		rough(under.p95()), rough(under.took[tries-1]), times, under.processors, under.resident>>20)
+	if under.p95() > patience {
+		b.t.Errorf("p95 of %d rollbacks: got %s, want at most %s", tries, under.p95(), patience)
+	}
+	return times
 }
 
 func rough(d time.Duration) time.Duration { return d.Round(time.Millisecond) }

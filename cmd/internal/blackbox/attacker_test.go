@@ -37,8 +37,6 @@ const (
 type attack struct {
 	name string
 	do   func(ctx context.Context, a *attacker)
-	// reads: it asks for what people who may look may ask for, at a rate that is theirs.
-	reads bool
 }
 
 // An attacker knows where belayd listens and how to trust it.
@@ -84,9 +82,9 @@ func attacks() []attack {
 		{name: "requests over HTTP/2 that are reset at once", do: func(ctx context.Context, a *attacker) {
 			a.parallel(ctx, 4, func(c net.Conn) error { return reset(ctx, c, a.trust, 2000) })
 		}},
-		{name: "readers of all history", do: func(ctx context.Context, a *attacker) { a.readHistory(ctx, 256) }, reads: true},
-		{name: "checks of a policy that is all wrong", do: func(ctx context.Context, a *attacker) { a.checkPolicies(ctx, 40) }, reads: true},
-		{name: "reading with the operator's own token", do: func(ctx context.Context, a *attacker) { a.readMuch(ctx, "ann", 8) }, reads: true},
+		{name: "readers of all history", do: func(ctx context.Context, a *attacker) { a.readHistory(ctx, 256) }},
+		{name: "checks of a policy that is all wrong", do: func(ctx context.Context, a *attacker) { a.checkPolicies(ctx, 40) }},
+		{name: "reading with the operator's own token", do: func(ctx context.Context, a *attacker) { a.readMuch(ctx, "ann", 8) }},
 	}
 }
 
