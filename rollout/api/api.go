@@ -30,7 +30,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
 )
 
@@ -63,11 +63,11 @@ type Catalog interface {
 	// ErrNoPolicy when there is none. Any other error is the caller's mistake.
 	Plan(ctx context.Context, id string, r rollout.Release) (*rollout.Plan, error)
 	// PlanText compiles a policy that came with the request.
-	PlanText(ctx context.Context, id string, r rollout.Release, text []byte) (*rollout.Plan, policies.Problems)
+	PlanText(ctx context.Context, id string, r rollout.Release, text []byte) (*rollout.Plan, document.Problems)
 	// Policies lists the policies in force, by name.
 	Policies(ctx context.Context) []Policy
 	// Check says what is wrong with a policy's text, as read from a file so called.
-	Check(ctx context.Context, file string, text []byte) policies.Problems
+	Check(ctx context.Context, file string, text []byte) document.Problems
 	// Endpoints lists the endpoints that routers show, by router and name. One that
 	// cannot be read is listed with its Error.
 	Endpoints(ctx context.Context) []Endpoint

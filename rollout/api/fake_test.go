@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/view"
 )
@@ -279,9 +279,9 @@ func (fakeCatalog) Plan(_ context.Context, id string, r rollout.Release) (*rollo
 	return fakePlan(id, r, "text of "+r.Policy), nil
 }
 
-func (fakeCatalog) PlanText(_ context.Context, id string, r rollout.Release, text []byte) (*rollout.Plan, policies.Problems) {
+func (fakeCatalog) PlanText(_ context.Context, id string, r rollout.Release, text []byte) (*rollout.Plan, document.Problems) {
 	if strings.Contains(string(text), "bad") {
-		return nil, policies.Problems{{File: "policy.yaml", Line: 1, Col: 1, Severity: policies.SeverityError, Code: "E100", Why: "bad"}}
+		return nil, document.Problems{{File: "policy.yaml", Line: 1, Col: 1, Severity: document.SeverityError, Code: "E100", Why: "bad"}}
 	}
 	return fakePlan(id, r, string(text)), nil
 }
@@ -293,9 +293,9 @@ func (fakeCatalog) Policies(context.Context) []Policy {
 	}
 }
 
-func (fakeCatalog) Check(_ context.Context, file string, text []byte) policies.Problems {
+func (fakeCatalog) Check(_ context.Context, file string, text []byte) document.Problems {
 	if strings.Contains(string(text), "bad") {
-		return policies.Problems{{File: file, Line: 1, Col: 2, Path: "spec", Severity: policies.SeverityError, Code: "E100", Why: "bad"}}
+		return document.Problems{{File: file, Line: 1, Col: 2, Path: "spec", Severity: document.SeverityError, Code: "E100", Why: "bad"}}
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
 )
 
@@ -68,7 +68,7 @@ func (s *Server) checked(ctx context.Context, body []byte) (CheckResult, error) 
 	}
 	found := s.c.Catalog.Check(ctx, in.File, []byte(in.Text))
 	if found == nil {
-		found = policies.Problems{}
+		found = document.Problems{}
 	}
 	return CheckResult{SchemaVersion: SchemaVersion, Valid: !found.HasErrors(), Problems: found}, nil
 }

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
 )
 
@@ -26,7 +26,7 @@ type Problem struct {
 	// Instance is the request's id, as in the daemon's log.
 	Instance string `json:"instance,omitempty"`
 	// Problems are those of a policy.
-	Problems policies.Problems `json:"problems,omitempty"`
+	Problems document.Problems `json:"problems,omitempty"`
 
 	retryAfter time.Duration
 }

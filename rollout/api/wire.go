@@ -3,7 +3,7 @@ package api
 import (
 	"time"
 
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/view"
 )
@@ -97,7 +97,7 @@ type CheckResult struct {
 	SchemaVersion int `json:"schemaVersion"`
 	// Valid: there is no error; there may be warnings.
 	Valid    bool              `json:"valid"`
-	Problems policies.Problems `json:"problems"`
+	Problems document.Problems `json:"problems"`
 }
 
 // An Endpoint is an endpoint as its router shows it and as Belay knows it.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
@@ -23,11 +23,11 @@ func (noCatalog) Plan(context.Context, string, rollout.Release) (*rollout.Plan, 
 	return nil, api.ErrNoPolicy
 }
 
-func (noCatalog) PlanText(context.Context, string, rollout.Release, []byte) (*rollout.Plan, policies.Problems) {
+func (noCatalog) PlanText(context.Context, string, rollout.Release, []byte) (*rollout.Plan, document.Problems) {
 	return nil, nil
 }
 func (noCatalog) Policies(context.Context) []api.Policy                   { return nil }
-func (noCatalog) Check(context.Context, string, []byte) policies.Problems { return nil }
+func (noCatalog) Check(context.Context, string, []byte) document.Problems { return nil }
 func (noCatalog) Endpoints(context.Context) []api.Endpoint                { return nil }
 func (noCatalog) Sources(context.Context) []api.SourceLook                { return nil }
 func (noCatalog) Endpoint(context.Context, rollout.EndpointRef) (api.Endpoint, bool) {

@@ -8,6 +8,7 @@ import (
 	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
 )
 
@@ -40,14 +41,14 @@ func (e *env) environment(file string) (*policies.Environment, error) {
 }
 
 // readPolicy parses one file; the problems name files as they were given.
-func readPolicy(file string, env *policies.Environment) (*policies.Policy, policies.Problems) {
+func readPolicy(file string, env *policies.Environment) (*policies.Policy, document.Problems) {
 	dir := filepath.Dir(file)
 	p, ps := policies.Parse(folder.At(dir), filepath.Base(file), env)
 	return p, below(dir, ps)
 }
 
 // below puts a folder before the files of problems.
-func below(dir string, ps policies.Problems) policies.Problems {
+func below(dir string, ps document.Problems) document.Problems {
 	for i := range ps {
 		ps[i].File = filepath.Join(dir, ps[i].File)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/policies/policytest"
 )
 
@@ -27,12 +28,12 @@ func policyCheckCommand() *command {
 				if err != nil {
 					return err
 				}
-				var all policies.Problems
+				var all document.Problems
 				for _, file := range args {
 					dir := filepath.Dir(file)
 					all = append(all, below(dir, policytest.Check(folder.At(dir), filepath.Base(file), env))...)
 				}
-				if err := all.Write(e.stdout, policies.Format(*output), policies.Describe); err != nil {
+				if err := all.Write(e.stdout, document.Format(*output), policies.Describe); err != nil {
 					return err
 				}
 				if *output == "text" {

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/cmd/internal/secret"
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 )
@@ -39,7 +39,7 @@ type OIDCConfig struct {
 	JWKS        string       `yaml:"jwks" doc:"Where the keys are, when the issuer has no discovery."`
 	GroupsClaim string       `yaml:"groupsClaim" default:"groups" doc:"The claim that holds the groups."`
 	Grants      []OIDCGrant  `yaml:"grants" required:"true" doc:"What subjects and groups may do."`
-	HTTP        policies.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig, for the issuer."`
+	HTTP        document.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig, for the issuer."`
 }
 
 // OIDCGrant is what a subject or a group may do.

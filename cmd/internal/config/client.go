@@ -15,7 +15,7 @@ import (
 	yamlv2 "go.yaml.in/yaml/v2"
 
 	"github.com/belayd/belay/cmd/internal/secret"
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 )
 
 // clientTimeout bounds one request of an adapter; the engine's own limits are
@@ -26,17 +26,17 @@ const clientTimeout = 30 * time.Second
 // HTTPClientConfig (basic_auth, authorization, oauth2, tls_config, proxy_url,
 // http_headers). It follows no redirects and takes no proxy from the
 // environment.
-func (c *Config) client(field string, raw policies.Raw) (*http.Client, error) {
+func (c *Config) client(field string, raw document.Raw) (*http.Client, error) {
 	return c.newClient(field, raw, (&net.Dialer{}).DialContext)
 }
 
 // guarded is a client for addresses that an endpoint or a policy names; see
 // guardedDialer.
-func (c *Config) guarded(field string, raw policies.Raw, loopback bool) (*http.Client, error) {
+func (c *Config) guarded(field string, raw document.Raw, loopback bool) (*http.Client, error) {
 	return c.newClient(field, raw, guardedDialer(loopback).DialContext)
 }
 
-func (c *Config) newClient(field string, raw policies.Raw, dial secret.Dial) (*http.Client, error) {
+func (c *Config) newClient(field string, raw document.Raw, dial secret.Dial) (*http.Client, error) {
 	hc := config.DefaultHTTPClientConfig
 	hc.FollowRedirects = false
 	if raw != "" {

@@ -23,6 +23,7 @@ import (
 	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/cmd/internal/secret"
 	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 )
 
 // Config is belayd's config file (YAML, read as strictly as policies). Secrets
@@ -59,7 +60,7 @@ const SchemaID = "https://belay.example/schemas/belayd.schema.json"
 // Schema returns the JSON Schema (2020-12) of the config, for completion and hover
 // text in editors.
 func Schema() []byte {
-	return policies.SchemaOf(reflect.TypeFor[Config](), SchemaID, "belayd's config")
+	return document.SchemaOf(reflect.TypeFor[Config](), SchemaID, "belayd's config")
 }
 
 // StoreConfig says where the records are kept; exactly one kind.
@@ -150,17 +151,17 @@ func (e *UnusableError) Unwrap() error { return e.Err }
 // *UnusableError, says that it cannot be used at all.
 func Load(file string) (*Config, Faults, error) {
 	look := Fingerprint(file)
-	data, _, err := folder.ReadFile(file, policies.MaxBytes+1)
+	data, _, err := folder.ReadFile(file, document.MaxBytes+1)
 	if err != nil {
 		return nil, nil, &UnusableError{fmt.Errorf("read config: %w", err)}
 	}
 	c := &Config{File: file, look: look, dir: filepath.Dir(file), text: data}
 	var fs Faults
-	if ps := policies.Decode(file, data, c); ps.HasErrors() {
+	if ps := document.Decode(file, data, c); ps.HasErrors() {
 		fs.Add(c, &ProblemsError{Problems: ps})
-		if len(ps) >= policies.MaxProblems {
+		if len(ps) >= document.MaxProblems {
 			// What comes after so many was not read: nobody knows who may do what.
-			fs = append(fs, Fault{Err: fmt.Errorf("%s: there are %d problems or more, and what comes after them was not read", file, policies.MaxProblems)})
+			fs = append(fs, Fault{Err: fmt.Errorf("%s: there are %d problems or more, and what comes after them was not read", file, document.MaxProblems)})
 		}
 	}
 	if c.Store.Bolt == nil || c.Store.Bolt.Path == "" {
@@ -181,14 +182,14 @@ func (c *Config) Located(err error) error {
 		return errors.Join(out...)
 	}
 	field, _, _ := strings.Cut(err.Error(), ": ")
-	if line, col, ok := policies.Locate(c.text, field); ok {
+	if line, col, ok := document.Locate(c.text, field); ok {
 		return fmt.Errorf("%s:%d:%d: %w", c.File, line, col, err)
 	}
 	return fmt.Errorf("%s: %w", c.File, err)
 }
 
 // A ProblemsError is a file with problems.
-type ProblemsError struct{ Problems policies.Problems }
+type ProblemsError struct{ Problems document.Problems }
 
 // Error lists the problems.
 func (e *ProblemsError) Error() string { return strings.TrimRight(e.Problems.Text(), "\n") }

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 )
 
 // A Fault is one thing in the config, or in what it names, that cannot be used.
@@ -32,7 +32,7 @@ func (fs *Faults) Add(c *Config, err error) {
 		}
 	case errors.As(err, &bad):
 		for _, p := range bad.Problems.Errors() {
-			*fs = append(*fs, Fault{pathOf(p), &ProblemsError{Problems: policies.Problems{p}}})
+			*fs = append(*fs, Fault{pathOf(p), &ProblemsError{Problems: document.Problems{p}}})
 		}
 	default:
 		path, _, _ := strings.Cut(err.Error(), ": ")
@@ -42,8 +42,8 @@ func (fs *Faults) Add(c *Config, err error) {
 
 // pathOf is the field that a problem is about: a key that is misspelt stands for
 // the one that it is taken for.
-func pathOf(p policies.Problem) string {
-	if meant, ok := strings.CutPrefix(p.Hint, "did you mean "); ok && p.Code == policies.CodeUnknown {
+func pathOf(p document.Problem) string {
+	if meant, ok := strings.CutPrefix(p.Hint, "did you mean "); ok && p.Code == document.CodeUnknown {
 		return p.Path[:strings.LastIndex(p.Path, ".")+1] + strings.TrimSuffix(meant, "?")
 	}
 	return p.Path
@@ -63,7 +63,7 @@ func (fs Faults) At(path string) error {
 // Err is all of it, with every problem of a file in one *ProblemsError; nil when
 // nothing is wrong.
 func (fs Faults) Err() error {
-	var problems policies.Problems
+	var problems document.Problems
 	var errs []error
 	for _, f := range fs {
 		if bad, ok := errors.AsType[*ProblemsError](f.Err); ok {

@@ -11,7 +11,7 @@ import (
 	"github.com/belayd/belay/notifier/pagerduty"
 	"github.com/belayd/belay/notifier/slack"
 	"github.com/belayd/belay/notifier/webhook"
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 )
 
 // NotifierConfig is a notifier; exactly one kind.
@@ -77,7 +77,7 @@ type SlackNotifier struct {
 	Roles             []string          `yaml:"roles" default:"[view]" doc:"What every full member of the workspace may do by /belay and buttons: view by default, [] nothing, start also rolling back. More comes from people and from an approval's from."`
 	NoCharts          bool              `yaml:"noCharts" doc:"Leave out the picture of the guardrails."`
 	Templates         map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
-	HTTP              policies.Raw      `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	HTTP              document.Raw      `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // PagerDutyNotifier pages.
@@ -87,7 +87,7 @@ type PagerDutyNotifier struct {
 	WebhookSecretFile string            `yaml:"webhookSecretFile" doc:"File with the secret of a V3 webhook subscription to POST /hooks/pagerduty: whoever acknowledges an incident acknowledges the page."`
 	Roles             []string          `yaml:"roles" default:"[operate]" doc:"What everybody may do who acknowledges an incident there; nothing but acknowledging is heard. [] leaves it to people and to an approval's from."`
 	Templates         map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
-	HTTP              policies.Raw      `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	HTTP              document.Raw      `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // AlertmanagerNotifier raises alerts.
@@ -95,7 +95,7 @@ type AlertmanagerNotifier struct {
 	URL       string            `yaml:"url" required:"true" doc:"Alertmanager's address."`
 	Lasts     time.Duration     `yaml:"lasts" doc:"How long an alert stays open without being posted again; it is posted again several times in that time."`
 	Templates map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
-	HTTP      policies.Raw      `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	HTTP      document.Raw      `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // EmailNotifier mails.
@@ -116,7 +116,7 @@ type WebhookNotifier struct {
 	URL        string       `yaml:"url" required:"true" doc:"Where the events go."`
 	SecretFile string       `yaml:"secretFile" required:"true" doc:"File with the signing secret."`
 	Source     string       `yaml:"source" doc:"The source of the CloudEvents, a URI reference; /belay when missing."`
-	HTTP       policies.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	HTTP       document.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // notifiers is the list of the notifiers there are.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 )
 
 // A PolicySet is the policies of one moment, by name.
@@ -38,10 +39,10 @@ func (c *Config) Environment() *policies.Environment {
 
 // ReadPolicies parses every policy file. The set has those that are sound; the
 // problems of all are returned, and what is wrong besides.
-func (c *Config) ReadPolicies(env *policies.Environment) (*PolicySet, policies.Problems, error) {
+func (c *Config) ReadPolicies(env *policies.Environment) (*PolicySet, document.Problems, error) {
 	files, err := c.PolicyFiles()
 	set := &PolicySet{ByName: map[string]*policies.Policy{}, Files: map[string]string{}}
-	var all policies.Problems
+	var all document.Problems
 	errs := []error{err}
 	own := c.own()
 	for _, f := range files {
@@ -70,7 +71,7 @@ func (c *Config) ReadPolicies(env *policies.Environment) (*PolicySet, policies.P
 }
 
 // SoundPolicies are the policies where none has an error.
-func (c *Config) SoundPolicies(env *policies.Environment) (*PolicySet, policies.Problems, error) {
+func (c *Config) SoundPolicies(env *policies.Environment) (*PolicySet, document.Problems, error) {
 	read, ps, err := c.ReadPolicies(env)
 	if err == nil && ps.HasErrors() {
 		err = &ProblemsError{Problems: ps.Errors()}

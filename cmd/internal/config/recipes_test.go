@@ -19,6 +19,7 @@ import (
 	"github.com/belayd/belay/analysis/httpjson"
 	"github.com/belayd/belay/analysis/loganalytics"
 	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 )
 
 // windowed matches a window in a question: its length is that of the interval.
@@ -125,7 +126,7 @@ func TestRecipes(t *testing.T) {
 				Source SourceConfig `yaml:"source" required:"true"`
 			}
 			text := "source:\n  " + strings.ReplaceAll(strings.TrimRight(string(declared), "\n"), "\n", "\n  ") + "\n"
-			if ps := policies.Decode(family+".yaml", []byte(text), &c); ps.HasErrors() {
+			if ps := document.Decode(family+".yaml", []byte(text), &c); ps.HasErrors() {
 				t.Fatalf("the declared source:\n%s%s", text, ps.Text())
 			}
 			h, v := c.Source.HTTPJSON, newVendor(t, family)

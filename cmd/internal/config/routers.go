@@ -6,7 +6,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
 
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/azureml"
 	"github.com/belayd/belay/rollout/traffic/haproxy"
@@ -51,7 +51,7 @@ type HAProxyEndpoint struct {
 // WebhookRouter moves traffic over the webhook contract.
 type WebhookRouter struct {
 	URL      string       `yaml:"url" required:"true" doc:"The contract's address."`
-	HTTP     policies.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	HTTP     document.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 	Probe    ProbeConfig  `yaml:"probe" doc:"How sample requests are sent."`
 	CurlArgs []string     `yaml:"curlArgs" doc:"Arguments of the curl command for a rollback by hand, for example a --config file."`
 }
@@ -61,7 +61,7 @@ type WebhookRouter struct {
 type ProbeConfig struct {
 	KeyFile string       `yaml:"keyFile" doc:"File with the key or token that may ask for predictions, sent as a bearer token."`
 	Header  string       `yaml:"header" doc:"Request header that names the deployment."`
-	HTTP    policies.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig, instead of keyFile."`
+	HTTP    document.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig, instead of keyFile."`
 }
 
 // routers is the list of the routers there are.

@@ -16,6 +16,7 @@ import (
 	"github.com/belayd/belay/analysis/scrape"
 	"github.com/belayd/belay/cmd/internal/aws"
 	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 )
 
 // SourceConfig is a source of metrics; exactly one kind.
@@ -30,7 +31,7 @@ type SourceConfig struct {
 // PrometheusSource asks a Prometheus.
 type PrometheusSource struct {
 	URL            string        `yaml:"url" required:"true" doc:"Its address, without /api/v1."`
-	HTTP           policies.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	HTTP           document.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 	Dialect        string        `yaml:"dialect" default:"promql" enum:"promql,metricsql" doc:"The language of its queries: with metricsql, what only VictoriaMetrics takes is a warning of check's and no error."`
 	Method         string        `yaml:"method" default:"POST" enum:"POST,GET" doc:"How it is asked; a server or proxy that takes no POST, or drops its body, is found out and asked by GET."`
 	Azure          *AzureLogin   `yaml:"azure" doc:"Ask Azure Managed Prometheus with an Entra token."`
@@ -44,7 +45,7 @@ type PrometheusSource struct {
 type ScrapeSource struct {
 	Targets map[string]map[string][]string `yaml:"targets" required:"true" doc:"Addresses by endpoint and deployment."`
 	Timeout time.Duration                  `yaml:"timeout" default:"5s" doc:"Bound of one scrape."`
-	HTTP    policies.Raw                   `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	HTTP    document.Raw                   `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // LogAnalyticsSource asks a Log Analytics workspace.
@@ -54,7 +55,7 @@ type LogAnalyticsSource struct {
 	Endpoint  string        `yaml:"endpoint" doc:"The service's address, where it is not the cloud's."`
 	Audience  string        `yaml:"audience" doc:"The token's audience, where it is not the cloud's."`
 	Lag       time.Duration `yaml:"lag" doc:"How long rows may take to arrive; 10m when missing."`
-	HTTP      policies.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	HTTP      document.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // AzureMonitorSource asks Azure Monitor for platform metrics.
@@ -67,7 +68,7 @@ type AzureMonitorSource struct {
 	Endpoint      string        `yaml:"endpoint" doc:"The service's address, where it is not the cloud's."`
 	Audience      string        `yaml:"audience" doc:"The token's audience, where it is not the cloud's."`
 	Lag           time.Duration `yaml:"lag" doc:"How long a minute's figure may take to arrive; 3m when missing."`
-	HTTP          policies.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	HTTP          document.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // HTTPJSONSource asks any JSON over HTTP.
@@ -80,7 +81,7 @@ type HTTPJSONSource struct {
 	Step    time.Duration `yaml:"step" doc:"What intervals are multiples of; 1s when missing."`
 	Partial []string      `yaml:"partial" doc:"Paths that select something, and not null, false, 0 or nothing, where an answer is a part or an error."`
 	AWS     *aws.Login    `yaml:"aws" doc:"Sign the requests, for CloudWatch."`
-	HTTP    policies.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	HTTP    document.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // lag is how old the source's youngest reading always is: as configured, or by itself; 0

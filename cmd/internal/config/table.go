@@ -15,7 +15,7 @@ import (
 
 	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/cmd/internal/secret"
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout/traffic"
 )
 
@@ -48,7 +48,7 @@ func NewBuilder(c *Config, log *slog.Logger) *Builder {
 	return &Builder{config: c, log: log, Origins: map[string]Origin{}, Files: map[string]string{c.File: c.look}}
 }
 
-func (b *Builder) client(field string, raw policies.Raw) (*http.Client, error) {
+func (b *Builder) client(field string, raw document.Raw) (*http.Client, error) {
 	return b.config.client(field, raw)
 }
 

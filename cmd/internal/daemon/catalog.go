@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/cmd/internal/probe"
 	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/traffic"
@@ -49,7 +50,7 @@ func (c *Catalog) Plan(_ context.Context, id string, r rollout.Release) (*rollou
 }
 
 // PlanText compiles a policy that came with a request. It may name no files.
-func (c *Catalog) PlanText(_ context.Context, id string, r rollout.Release, text []byte) (*rollout.Plan, policies.Problems) {
+func (c *Catalog) PlanText(_ context.Context, id string, r rollout.Release, text []byte) (*rollout.Plan, document.Problems) {
 	const file = "policy.yaml"
 	p, ps := policies.Parse(oneFile{file, text}, file, c.now().env)
 	if p == nil {
@@ -57,7 +58,7 @@ func (c *Catalog) PlanText(_ context.Context, id string, r rollout.Release, text
 	}
 	plan, err := p.Compile(r, id)
 	if err != nil {
-		ps = append(ps, policies.Problem{File: file, Line: 1, Col: 1, Severity: policies.SeverityError, Code: policies.CodeMeaning, Why: err.Error()})
+		ps = append(ps, document.Problem{File: file, Line: 1, Col: 1, Severity: document.SeverityError, Code: document.CodeMeaning, Why: err.Error()})
 		return nil, ps
 	}
 	return plan, ps
@@ -77,7 +78,7 @@ func (c *Catalog) Policies(context.Context) []api.Policy {
 }
 
 // Check says what is wrong with a policy's text.
-func (c *Catalog) Check(_ context.Context, file string, text []byte) policies.Problems {
+func (c *Catalog) Check(_ context.Context, file string, text []byte) document.Problems {
 	file = filepath.Base(file)
 	_, ps := policies.Parse(oneFile{file, text}, file, c.now().env)
 	return ps

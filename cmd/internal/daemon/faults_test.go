@@ -9,7 +9,7 @@ import (
 
 	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/notifier"
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout/api"
 )
 
@@ -89,7 +89,7 @@ func TestFaults(t *testing.T) {
 func TestFaultsManyProblems(t *testing.T) {
 	file := home(t)
 	var junk strings.Builder
-	for i := range 2 * policies.MaxProblems {
+	for i := range 2 * document.MaxProblems {
 		fmt.Fprintf(&junk, "k%d: 1, ", i)
 	}
 	text := strings.Replace(configText, "prometheus: {url:", "prometheus: {"+junk.String()+"url:", 1)

@@ -28,7 +28,7 @@ import (
 	"github.com/belayd/belay/cmd/internal/bulkhead"
 	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/cmd/internal/notary"
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/events"
@@ -111,7 +111,7 @@ func page(t *testing.T, name, got string) {
 // The reference of the config is what the types say, and the schema that editors use
 // accepts the examples.
 func TestConfigReference(t *testing.T) {
-	text, err := policies.Reference(config.Schema(), "What belayd's config file may say, generated from the types that read it; `belayd config-schema` prints the\n"+
+	text, err := document.Reference(config.Schema(), "What belayd's config file may say, generated from the types that read it; `belayd config-schema` prints the\n"+
 		"same as a JSON Schema for editors. Nothing that is secret stands in it: each `…File` names a file of mode 0600 or stricter.\n"+
 		"`deploy/example/belayd.yaml` is a file to begin with.")
 	if err != nil {

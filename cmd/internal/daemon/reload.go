@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/cmd/internal/config"
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout/events"
 )
 
@@ -285,7 +285,7 @@ func (d *daemon) forget(ctx context.Context) error {
 	return nil
 }
 
-func (d *daemon) logPolicies(s *config.PolicySet, ps policies.Problems) {
+func (d *daemon) logPolicies(s *config.PolicySet, ps document.Problems) {
 	d.log.Info("policies in force", "policies", strings.Join(slices.Sorted(maps.Keys(s.ByName)), ", "))
 	for _, p := range ps.Warnings() {
 		d.log.Warn("policy warning", "outcome", p.String())

@@ -13,6 +13,7 @@ import (
 	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/traffic"
@@ -54,7 +55,7 @@ type set struct {
 // assemble builds everything that a config names, and connects to nothing. What
 // cannot be built is among the set's faults, besides those that the config is known
 // to have, and missing; problems are those of the policies, warnings too.
-func (d *daemon) assemble(c *config.Config, known config.Faults) (*set, policies.Problems) {
+func (d *daemon) assemble(c *config.Config, known config.Faults) (*set, document.Problems) {
 	b := config.NewBuilder(c, d.log)
 	s := &set{config: c, env: c.Environment(), hooks: map[string]http.Handler{}, faults: slices.Clone(known)}
 	s.faults.Add(c, c.Expand())
@@ -84,11 +85,11 @@ func (d *daemon) assemble(c *config.Config, known config.Faults) (*set, policies
 			delete(c.Metrics, name)
 		}
 	}
-	var ps policies.Problems
+	var ps document.Problems
 	s.policies, ps, err = c.ReadPolicies(s.env)
 	s.faults.Add(c, err)
 	for _, p := range ps.Errors() {
-		s.faults = append(s.faults, config.Fault{Path: "policies", Err: &config.ProblemsError{Problems: policies.Problems{p}}})
+		s.faults = append(s.faults, config.Fault{Path: "policies", Err: &config.ProblemsError{Problems: document.Problems{p}}})
 	}
 	d.points.around(s)
 	s.contain(d.bulkhead)

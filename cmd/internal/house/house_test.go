@@ -101,7 +101,7 @@ var allowed = map[string][]string{
 	"rollout/trigger":   join([]string{"policies", "rollout", "analysis/unique", "store"}, natsLib, cloudLib, cronLib, metricLib),
 	"rollout/events":    join([]string{"rollout", "store"}, natsLib, cloudLib, metricLib),
 	"rollout/view":      {"rollout", "analysis"}, // what is shown of a rollout is made once, whoever shows it
-	"rollout/api":       join([]string{"rollout", "rollout/view", "analysis/unique", "analysis", "policies"}, authLib, metricLib),
+	"rollout/api":       join([]string{"rollout", "rollout/view", "analysis/unique", "analysis", "policies", "policies/document"}, authLib, metricLib),
 	"rollout/web":       join([]string{"rollout", "rollout/view", "analysis", "policies", "rollout/api"}, authLib, metricLib),
 }
 

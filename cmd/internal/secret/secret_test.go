@@ -11,13 +11,13 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 )
 
 const canary = "CANARYc4n4ry"
 
 // raw is what a section http: is kept as.
-type raw = policies.Raw
+type raw = document.Raw
 
 // A value never shows, however it is printed.
 func TestValue(t *testing.T) {
@@ -91,7 +91,7 @@ type adapter struct {
 	hidden    string
 }
 
-type document struct {
+type settings struct {
 	Adapters map[string]*adapter `yaml:"adapters"`
 	List     []adapter           `yaml:"list"`
 	None     *adapter            `yaml:"none"`
@@ -100,7 +100,7 @@ type document struct {
 // Files are found wherever they are named, in sections http: too, and a secret that
 // stands in the config is refused wherever it stands.
 func TestSurvey(t *testing.T) {
-	good := document{
+	good := settings{
 		Adapters: map[string]*adapter{"a": {URL: "https://example.test/x@y", TokenFile: "token", CAFile: "ca", StateFile: "state", HTTP: `
 basic_auth: {username: me, password_file: pw}
 tls_config: {ca_file: roots, cert_file: cert, key_file: key}
@@ -141,7 +141,7 @@ http_headers: {X-Scope-OrgID: {values: [tenant]}, X-Api-Key: {files: [apikey]}}
 		"http_headers: {X-Any: {secrets: [" + canary + "]}}":                                 "http_headers.X-Any.secrets[0]",
 		"http_headers: {X-Api-Key: {values: [" + canary + "]}}":                              "http_headers.X-Api-Key.values[0]",
 	} {
-		_, err := Survey(&document{List: []adapter{{HTTP: raw(section)}}})
+		_, err := Survey(&settings{List: []adapter{{HTTP: raw(section)}}})
 		if err == nil || !strings.HasPrefix(err.Error(), "list[0].http."+field+": ") || strings.Contains(err.Error(), canary) {
 			t.Errorf("%s: got %v, want it refused at %s without the secret", section, err, field)
 		}
@@ -150,12 +150,12 @@ http_headers: {X-Scope-OrgID: {values: [tenant]}, X-Api-Key: {files: [apikey]}}
 		"https://user:" + canary + "@h.test", "https://" + canary + "@h.test/p", "nats://a:1,nats://u:" + canary + "@b:2", canary + "@h:4222",
 		"https://u:" + canary + "%zz@h.test",
 	} {
-		_, err := Survey(&document{List: []adapter{{URL: address}}})
+		_, err := Survey(&settings{List: []adapter{{URL: address}}})
 		if err == nil || !strings.HasPrefix(err.Error(), "list[0].url: ") || strings.Contains(err.Error(), canary) {
 			t.Errorf("%s: got %v, want it refused without the secret", address, err)
 		}
 	}
-	if _, err := Survey(&document{List: []adapter{{Targets: map[string][]string{"blue": {"http://u:" + canary + "@h.test"}}}}}); err == nil ||
+	if _, err := Survey(&settings{List: []adapter{{Targets: map[string][]string{"blue": {"http://u:" + canary + "@h.test"}}}}}); err == nil ||
 		!strings.HasPrefix(err.Error(), "list[0].targets.blue[0]: ") {
 		t.Errorf("a target: got %v, want it refused", err)
 	}
@@ -175,7 +175,7 @@ func TestEnvironment(t *testing.T) {
 	if text, err := Section("x.http", ""); text != "" || err != nil {
 		t.Errorf("no section: got %q, %v", text, err)
 	}
-	d := document{Adapters: map[string]*adapter{"a": {URL: "${env:BELAY_TEST_SECRET}"}}, List: []adapter{{URL: "${env:BELAY_TEST_NOT_SET}"}, {URL: "http://h"}}}
+	d := settings{Adapters: map[string]*adapter{"a": {URL: "${env:BELAY_TEST_SECRET}"}}, List: []adapter{{URL: "${env:BELAY_TEST_NOT_SET}"}, {URL: "http://h"}}}
 	if err := Expand(&d); err == nil || err.Error() != "list[0].url: the environment variable BELAY_TEST_NOT_SET is not set" {
 		t.Errorf("Expand: got %v, want what is not set", err)
 	}

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/policies/document"
 )
 
 // A Mention is a file that a config names.
@@ -49,7 +49,7 @@ func Survey(config any) ([]Mention, error) {
 	var mentions []Mention
 	var errs []error
 	walk("", "", reflect.ValueOf(config), func(field, key string, v reflect.Value) {
-		if v.Type() == reflect.TypeFor[policies.Raw]() {
+		if v.Type() == reflect.TypeFor[document.Raw]() {
 			_, more, err := section(field, v.String(), false)
 			mentions, errs = append(mentions, more...), append(errs, err)
 			return
