@@ -74,7 +74,7 @@ func init() { cobra.EnableCommandSorting = false }
 // commands is the table of all commands.
 func commands() []*command {
 	return []*command{
-		demoCommand(), initCommand(),
+		demoCommand(), initCommand(), importCommand(),
 		startCommand(), listCommand(), statusCommand(), watchCommand(),
 		explainCommand(), historyCommand(), replayCommand(), auditCommand(),
 		approveCommand(), rejectCommand(), pauseCommand(), resumeCommand(), rollbackCommand(), promoteCommand(), skipCommand(), extendCommand(), ackCommand(), undoCommand(), retryCommand(),
