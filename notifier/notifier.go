@@ -16,6 +16,10 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // ErrPermanent marks a failure that no retry will mend: a wrong channel, a
@@ -139,6 +143,8 @@ type Rollout struct {
 	// Weights are the confirmed weights by deployment.
 	Weights    map[string]int `json:"weights,omitempty"`
 	Guardrails []Guardrail    `json:"guardrails,omitempty"`
+	// AsOf is the instant up to which all guardrails were read; zero when there is none.
+	AsOf time.Time `json:"asOf,omitzero"`
 	// Checks are what preflight found, until the first step's traffic is there.
 	Checks     []Check `json:"checks,omitempty"`
 	WaitingFor string  `json:"waitingFor,omitempty"`
@@ -156,13 +162,7 @@ type Rollout struct {
 }
 
 // Over reports whether the rollout has ended: its phase is a terminal one.
-func (r Rollout) Over() bool {
-	switch r.Phase {
-	case "promoted", "rolled-back", "stopped", "refused":
-		return true
-	}
-	return false
-}
+func (r Rollout) Over() bool { return rollout.Phase(r.Phase).Terminal() }
 
 // A Check is one of the checks before any traffic moves.
 type Check struct {
@@ -174,8 +174,8 @@ type Check struct {
 	Remedy   string `json:"remedy,omitempty"`
 }
 
-// A Guardrail is one guardrail's line in a message; figures are already text
-// for people.
+// A Guardrail is one guardrail's line in a message: the picture's, with its figures in
+// words.
 type Guardrail struct {
 	Name      string `json:"name"`
 	Verdict   string `json:"verdict"`
@@ -185,29 +185,16 @@ type Guardrail struct {
 	Limit     string `json:"limit"`
 	N         string `json:"n"`
 	Sentence  string `json:"sentence"`
+	// Evidence is how much of what decides is there; nil where nothing is tested.
+	Evidence *view.Evidence `json:"evidence,omitempty"`
 	// Plot holds the figures behind the text, for a chart; nil where there are
 	// none.
-	Plot *Plot `json:"plot,omitempty"`
+	Plot *view.Plot `json:"plot,omitempty"`
 }
 
-// A Plot is what a chart of a guardrail shows, all of it on one axis in the
-// guardrail's unit. Every figure is finite.
-type Plot struct {
-	Candidate Estimate `json:"candidate"`
-	// Stable is nil where nothing is known of it, Limit where the guardrail has no
-	// limit on this axis.
-	Stable *Estimate `json:"stable,omitempty"`
-	Limit  *float64  `json:"limit,omitempty"`
-	// More: more is better, and the limit is the least that is allowed.
-	More bool `json:"more,omitempty"`
-}
-
-// An Estimate is a figure and the interval around it.
-type Estimate struct {
-	Value float64 `json:"value"`
-	Low   float64 `json:"low"`
-	High  float64 `json:"high"`
-}
+// Progress is the verdict with how much of the evidence is there while it is not
+// decided: "undecided 62%".
+func (g Guardrail) Progress() string { return g.Evidence.Progress(analysis.Outcome(g.Verdict)) }
 
 // A Question is an approval request.
 type Question struct {

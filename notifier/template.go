@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/template"
 	"time"
+
+	"github.com/belayd/belay/rollout/view"
 )
 
 // maxTemplate bounds a template's source and what it may write, in bytes.
@@ -160,7 +162,7 @@ func (b *bounded) Write(p []byte) (int, error) {
 // common are the functions of every template: they compute texts and nothing else.
 func common() template.FuncMap {
 	return template.FuncMap{
-		"weights": Weights, "count": Count,
+		"weights": Weights, "count": view.Count,
 		"time": func(at time.Time) string {
 			if at.IsZero() {
 				return "-"
@@ -181,19 +183,6 @@ func Weights(ws map[string]int) string {
 		parts = append(parts, fmt.Sprintf("%s %d%%", k, ws[k]))
 	}
 	return strings.Join(parts, ", ")
-}
-
-// Count writes a large number in groups of three digits, rounded to a whole one.
-func Count(x float64) string {
-	digits := fmt.Sprintf("%.0f", x)
-	sign := ""
-	if strings.HasPrefix(digits, "-") {
-		sign, digits = "-", digits[1:]
-	}
-	for i := len(digits) - 3; i > 0 && digits[0] >= '0' && digits[0] <= '9'; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return sign + digits
 }
 
 // samples are the notices that every template is tried on: one with nothing in it

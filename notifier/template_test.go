@@ -110,11 +110,3 @@ func TestClean(t *testing.T) {
 		t.Errorf("Clean of nothing (-want +got):\n%s", diff)
 	}
 }
-
-func TestCount(t *testing.T) {
-	for in, want := range map[float64]string{0: "0", 999: "999", 1000: "1,000", 1234567.6: "1,234,568", -12345: "-12,345", 12: "12"} {
-		if got := notifier.Count(in); got != want {
-			t.Errorf("Count(%v): got %q, want %q", in, got, want)
-		}
-	}
-}

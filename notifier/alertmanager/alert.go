@@ -148,7 +148,7 @@ func (c *Client) annotations(n notifier.Notice) map[string]string {
 func guardrails(gs []notifier.Guardrail) string {
 	var b strings.Builder
 	for _, g := range gs {
-		fmt.Fprintf(&b, "%s: %s; %s\n", notifier.Line(g.Name, maxLabel), notifier.Line(g.Verdict, maxLabel), notifier.Line(g.Sentence, maxAnnotation))
+		fmt.Fprintf(&b, "%s: %s; %s\n", notifier.Line(g.Name, maxLabel), notifier.Line(g.Progress(), maxLabel), notifier.Line(g.Sentence, maxAnnotation))
 	}
 	return notifier.Truncate(strings.TrimSpace(b.String()), maxAnnotation)
 }

@@ -160,7 +160,7 @@ func detailsOf(n notifier.Notice) *details {
 		Key: notifier.Line(n.Key, maxText),
 	}
 	for _, g := range r.Guardrails[:min(len(r.Guardrails), maxListed)] {
-		d.Guardrails = append(d.Guardrails, notifier.Line(g.Name+": "+g.Verdict+"; "+g.Sentence, maxText))
+		d.Guardrails = append(d.Guardrails, notifier.Line(g.Name+": "+g.Progress()+"; "+g.Sentence, maxText))
 	}
 	for _, k := range slices.Sorted(maps.Keys(r.Weights))[:min(len(r.Weights), maxListed)] {
 		if d.Weights == nil {

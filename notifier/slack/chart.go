@@ -18,6 +18,7 @@ import (
 	"golang.org/x/image/math/fixed"
 
 	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // The chart's measures in pixels.
@@ -72,7 +73,7 @@ var drawing sync.Mutex
 func chart(n notifier.Notice) ([]byte, error) {
 	var rows []notifier.Guardrail
 	for _, g := range n.Rollout.Guardrails {
-		if g.Plot != nil && finite(g.Plot) && len(rows) < maxGuardrails {
+		if g.Plot != nil && g.Plot.Finite() && len(rows) < maxGuardrails {
 			rows = append(rows, g)
 		}
 	}
@@ -149,7 +150,7 @@ func toneOf(verdict string) color.RGBA {
 }
 
 // scale maps a guardrail's figures to pixels, all of them inside the plot.
-func scale(p notifier.Plot) func(float64) int {
+func scale(p view.Plot) func(float64) int {
 	low, high := math.Inf(1), math.Inf(-1)
 	see := func(xs ...float64) {
 		for _, x := range xs {
@@ -177,22 +178,6 @@ func scale(p notifier.Plot) func(float64) int {
 		}
 		return plotLeft + int(share*(plotRight-plotLeft))
 	}
-}
-
-func finite(p *notifier.Plot) bool {
-	xs := []float64{p.Candidate.Value, p.Candidate.Low, p.Candidate.High}
-	if p.Stable != nil {
-		xs = append(xs, p.Stable.Value, p.Stable.Low, p.Stable.High)
-	}
-	if p.Limit != nil {
-		xs = append(xs, *p.Limit)
-	}
-	for _, x := range xs {
-		if math.IsNaN(x) || math.IsInf(x, 0) {
-			return false
-		}
-	}
-	return true
 }
 
 func (c canvas) fill(x0, y0, x1, y1 int, col color.Color) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/notifiertest"
+	"github.com/belayd/belay/rollout/view"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -20,18 +21,18 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func plotted(topic notifier.Topic) notifier.Notice {
 	n := notifiertest.Notice(topic)
 	at := func(x float64) *float64 { return &x }
-	n.Rollout.Guardrails[0].Plot = &notifier.Plot{
-		Candidate: notifier.Estimate{Value: 0.0031, Low: 0.0024, High: 0.0039}, Stable: &notifier.Estimate{Value: 0.0029, Low: 0.0027, High: 0.0031}, Limit: at(0.01),
+	n.Rollout.Guardrails[0].Plot = &view.Plot{
+		Candidate: view.Estimate{Value: 0.0031, Low: 0.0024, High: 0.0039}, Stable: &view.Estimate{Value: 0.0029, Low: 0.0027, High: 0.0031}, Limit: at(0.01),
 	}
-	n.Rollout.Guardrails[1].Plot = &notifier.Plot{
-		Candidate: notifier.Estimate{Value: 0.183, Low: 0.176, High: 0.191}, Stable: &notifier.Estimate{Value: 0.180, Low: 0.178, High: 0.182}, Limit: at(0.450),
+	n.Rollout.Guardrails[1].Plot = &view.Plot{
+		Candidate: view.Estimate{Value: 0.183, Low: 0.176, High: 0.191}, Stable: &view.Estimate{Value: 0.180, Low: 0.178, High: 0.182}, Limit: at(0.450),
 	}
-	n.Rollout.Guardrails[2].Plot = &notifier.Plot{
-		Candidate: notifier.Estimate{Value: 0.712, Low: 0.692, High: 0.733}, Stable: &notifier.Estimate{Value: 0.714, Low: 0.710, High: 0.718}, Limit: at(0.700), More: true,
+	n.Rollout.Guardrails[2].Plot = &view.Plot{
+		Candidate: view.Estimate{Value: 0.712, Low: 0.692, High: 0.733}, Stable: &view.Estimate{Value: 0.714, Low: 0.710, High: 0.718}, Limit: at(0.700), More: true,
 	}
 	n.Rollout.Guardrails = append(n.Rollout.Guardrails, notifier.Guardrail{
 		Name: "cpu", Verdict: "breach", Candidate: "91", Stable: "–", Interval: "88–94", Limit: "<= 85", N: "12", Sentence: "cpu is 91.",
-		Plot: &notifier.Plot{Candidate: notifier.Estimate{Value: 91, Low: 88, High: 94}, Limit: at(85)},
+		Plot: &view.Plot{Candidate: view.Estimate{Value: 91, Low: 88, High: 94}, Limit: at(85)},
 	})
 	return n
 }
@@ -92,16 +93,16 @@ func TestChartFigures(t *testing.T) {
 	huge := math.MaxFloat64
 	for _, test := range []struct {
 		name string
-		plot *notifier.Plot
+		plot *view.Plot
 		want bool
 	}{
 		{"none", nil, false},
-		{"not a number", &notifier.Plot{Candidate: notifier.Estimate{Value: math.NaN()}}, false},
-		{"infinite", &notifier.Plot{Candidate: notifier.Estimate{High: math.Inf(1)}}, false},
-		{"all zero", &notifier.Plot{}, true},
-		{"one point", &notifier.Plot{Candidate: notifier.Estimate{Value: 3, Low: 3, High: 3}}, true},
-		{"the whole range", &notifier.Plot{Candidate: notifier.Estimate{Low: -huge, High: huge}, Limit: &huge}, true},
-		{"turned around", &notifier.Plot{Candidate: notifier.Estimate{Value: 5, Low: 9, High: 1}}, true},
+		{"not a number", &view.Plot{Candidate: view.Estimate{Value: math.NaN()}}, false},
+		{"infinite", &view.Plot{Candidate: view.Estimate{High: math.Inf(1)}}, false},
+		{"all zero", &view.Plot{}, true},
+		{"one point", &view.Plot{Candidate: view.Estimate{Value: 3, Low: 3, High: 3}}, true},
+		{"the whole range", &view.Plot{Candidate: view.Estimate{Low: -huge, High: huge}, Limit: &huge}, true},
+		{"turned around", &view.Plot{Candidate: view.Estimate{Value: 5, Low: 9, High: 1}}, true},
 	} {
 		n := notifiertest.Notice(notifier.TopicAsk)
 		n.Rollout.Guardrails = []notifier.Guardrail{{Name: "g", Verdict: "pass", Plot: test.plot}}
@@ -109,7 +110,7 @@ func TestChartFigures(t *testing.T) {
 		if err != nil || (got != nil) != test.want {
 			t.Errorf("chart of %s: got %d bytes, %v, want a picture = %t", test.name, len(got), err, test.want)
 		}
-		if test.plot == nil || !finite(test.plot) {
+		if test.plot == nil || !test.plot.Finite() {
 			continue
 		}
 		x := scale(*test.plot)
@@ -127,7 +128,7 @@ func TestChartBounds(t *testing.T) {
 	n.Rollout.Guardrails = nil
 	for range 100 {
 		n.Rollout.Guardrails = append(n.Rollout.Guardrails, notifier.Guardrail{
-			Name: string(bytes.Repeat([]byte("long"), 1000)), Verdict: "undecided", Limit: "\xff\n", Plot: &notifier.Plot{},
+			Name: string(bytes.Repeat([]byte("long"), 1000)), Verdict: "undecided", Limit: "\xff\n", Plot: &view.Plot{},
 		})
 	}
 	got, err := chart(n)

@@ -61,7 +61,7 @@ func (c *Client) status(n notifier.Notice) []slack.Block {
 		fields(n.Rollout),
 	}
 	blocks = append(blocks, checks(n.Rollout.Checks)...)
-	blocks = append(blocks, evidence("Guardrails", n.Rollout.Guardrails)...)
+	blocks = append(blocks, evidence("Guardrails", n.Rollout)...)
 	if !n.Rollout.Over() {
 		blocks = append(blocks, wayBack(n.Rollout)...)
 	}
@@ -81,7 +81,7 @@ func (c *Client) page(n notifier.Notice) []slack.Block {
 		blocks = append(blocks, section("*Runbook:* "+link(clean(n.Rollout.Runbook), clean(n.Rollout.Runbook))))
 	}
 	blocks = append(blocks, wayBack(n.Rollout)...)
-	blocks = append(blocks, evidence("Guardrails", n.Rollout.Guardrails)...)
+	blocks = append(blocks, evidence("Guardrails", n.Rollout)...)
 	return append(blocks, about(n))
 }
 
@@ -129,12 +129,12 @@ func (c *Client) ask(n notifier.Notice) ([]slack.Block, error) {
 		if len(q.Answers) > 0 {
 			blocks = append(blocks, section(voices(q)))
 		}
-		blocks = append(blocks, evidence("Guardrails at this point", r.Guardrails)...)
+		blocks = append(blocks, evidence("Guardrails at this point", r)...)
 		return append(blocks, about(n)), nil
 	}
 	blocks := []slack.Block{header(fmt.Sprintf("%s: %s?", r.Endpoint, change)), section(c.words.Text("ask", n))}
 	blocks = append(blocks, checks(r.Checks)...)
-	blocks = append(blocks, evidence("The evidence", r.Guardrails)...)
+	blocks = append(blocks, evidence("The evidence", r)...)
 	blocks = append(blocks, section(outcomes(n)), section(who(q)))
 	buttons, err := buttons(n)
 	if err != nil {
@@ -221,12 +221,16 @@ func buttons(n notifier.Notice) (slack.Block, error) {
 }
 
 // evidence is a line or two for each guardrail, in as few sections as they fit.
-func evidence(title string, gs []notifier.Guardrail) []slack.Block {
+func evidence(title string, r notifier.Rollout) []slack.Block {
+	gs := r.Guardrails
 	if len(gs) == 0 {
 		return nil
 	}
 	var blocks []slack.Block
 	text := "*" + title + "*"
+	if !r.AsOf.IsZero() {
+		text += " as of " + date(r.AsOf)
+	}
 	for i, g := range gs {
 		line := guardrail(g)
 		if i == maxGuardrails {
@@ -277,7 +281,7 @@ func checks(cs []notifier.Check) []slack.Block {
 func guardrail(g notifier.Guardrail) string {
 	short := func(s string) string { return clean(notifier.Line(orElse(s, "–"), 80)) }
 	return fmt.Sprintf("%s *%s* %s: %s, stable %s, interval %s, limit %s, n %s\n      %s",
-		mark(g.Verdict), short(g.Name), short(g.Verdict), short(g.Candidate), short(g.Stable), short(g.Interval), code(short(g.Limit)), short(g.N),
+		mark(g.Verdict), short(g.Name), short(g.Progress()), short(g.Candidate), short(g.Stable), short(g.Interval), code(short(g.Limit)), short(g.N),
 		clean(notifier.Line(orElse(g.Sentence, "–"), maxValue)))
 }
 

@@ -23,7 +23,7 @@ func TestEvidence(t *testing.T) {
 	for i := range 27 {
 		gs = append(gs, notifier.Guardrail{Name: fmt.Sprintf("g%02d", i), Verdict: verdicts[i%6], Limit: "<= 1%", Sentence: strings.Repeat("<long> ", 200)})
 	}
-	blocks := evidence("The evidence", gs)
+	blocks := evidence("The evidence", notifier.Rollout{Guardrails: gs})
 	data, err := json.Marshal(blocks)
 	if err != nil {
 		t.Fatal(err)

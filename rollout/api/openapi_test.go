@@ -359,6 +359,7 @@ func fullState(s *rollout.State) {
 	s.Verdicts = []analysis.Verdict{
 		{
 			Guardrail: "failures", Outcome: analysis.OutcomePass, Unit: "share", Limit: "<= 1%", Sentence: "fine", Cause: analysis.CauseCandidate, Needed: "nothing",
+			LogE: 1, LogEThreshold: 5.7, LogEPass: 2, LogEPassNeeds: 3,
 			Candidate: analysis.Estimate{N: 10, Value: 0.1, Low: 0.05, High: 0.2, Known: true}, Stable: analysis.Estimate{N: 20, Value: 0.1, Known: true},
 		},
 		{Guardrail: "p95", Outcome: analysis.OutcomeNoData, Unit: "s", Limit: "<= 300ms"},

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
-	"github.com/belayd/belay/rollout/notice"
 	"github.com/belayd/belay/rollout/preflight"
 	"github.com/belayd/belay/rollout/traffic"
 )
@@ -95,14 +95,14 @@ func factsOf(d traffic.Description) map[string]rollout.DeploymentFact {
 		f := rollout.DeploymentFact{}
 		if told(name, "ready") {
 			if f.Ready = rollout.FactReady; !x.Ready {
-				f.Ready, f.Reason = rollout.FactNotReady, notice.Clip(x.Reason, 200)
+				f.Ready, f.Reason = rollout.FactNotReady, notifier.Truncate(x.Reason, 200)
 			}
 		}
 		if told(name, "instances") {
 			f.Instances = &x.Instances
 		}
 		if told(name, "version") {
-			f.Version = notice.Clip(x.Version, 200)
+			f.Version = notifier.Truncate(x.Version, 200)
 		}
 		facts[name] = f
 	}

@@ -9,15 +9,13 @@ package notice
 
 import (
 	"cmp"
-	"fmt"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // Of is what a notifier gets: the core's message with the rollout as it is at an
@@ -33,10 +31,10 @@ func Of(p *rollout.Plan, s *rollout.State, e rollout.Effect, external string, at
 	}
 	out := notifier.Notice{
 		Key: n.Key, Delivery: e.ID, Topic: notifier.Topic(n.Topic), Severity: notifier.Severity(n.Severity),
-		Resolve: n.Resolve, Ref: n.Ref, ThreadRef: n.ThreadRef, Summary: told(Clip(n.Summary, 200)), At: at,
-		Rollout: view(p, s, external, told),
+		Resolve: n.Resolve, Ref: n.Ref, ThreadRef: n.ThreadRef, Summary: told(notifier.Truncate(n.Summary, 200)), At: at,
+		Rollout: shown(p, s, external, told),
 	}
-	out.Rollout.BelayRollback = "belay rollback " + p.ID + " --reason '…'" + flags
+	out.Rollout.BelayRollback = view.RollbackCommand(p.ID) + flags
 	if n.Question != nil {
 		out.Question = question(p, s, *n.Question, at)
 	}
@@ -62,65 +60,39 @@ func instant(t, now time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04 UTC") + " (" + how + ")"
 }
 
-// view is what a message may show of a rollout.
-func view(p *rollout.Plan, s *rollout.State, external string, told func(string) string) notifier.Rollout {
+// shown is what a message may show of a rollout: its picture, in words.
+func shown(p *rollout.Plan, s *rollout.State, external string, told func(string) string) notifier.Rollout {
+	v := view.Of(p, *s)
 	r := notifier.Rollout{
-		ID: p.ID, Policy: p.Policy.Name, Owner: p.Policy.Owner, Router: p.Endpoint.Router, Endpoint: p.Endpoint.Name,
-		Stable: s.Stable, Candidate: p.Release.Candidate, Version: p.Release.Version,
-		Requester: p.Release.Requester.ID, OnBehalfOf: p.Release.OnBehalfOf, Labels: p.Release.Labels,
-		Runbook: p.Policy.Annotations["runbook"],
-		Phase:   string(s.Phase), Reason: string(s.Reason), Sentence: told(s.Sentence),
-		WaitingFor: told(waitingFor(p, s)), ManualRollback: s.Manual, Started: s.Created, Server: external,
+		ID: v.ID, Policy: v.Policy, Owner: v.Owner, Router: v.Endpoint.Router, Endpoint: v.Endpoint.Name,
+		Stable: v.Stable, Candidate: v.Candidate, Version: v.Version,
+		Requester: v.Requester, OnBehalfOf: v.OnBehalfOf, Labels: p.Release.Labels, Runbook: p.Policy.Annotations["runbook"],
+		Phase: string(v.Phase), Reason: string(v.Reason), Sentence: told(v.Sentence), Weights: v.Weights.Confirmed,
+		ManualRollback: v.ManualRollback, Started: v.CreatedAt, Server: external, AsOf: view.ReadTo(v.Guardrails),
 	}
-	if s.Step >= 0 && s.Step < len(p.Steps) {
-		r.Step = p.Steps[s.Step].Name
+	if v.Phase != rollout.PhaseBaking { // what is left of a bake is another in a minute, and the message stays
+		r.WaitingFor = told(v.WaitingFor)
 	}
-	if s.Confirmed != nil {
-		r.Weights = s.Confirmed.Weights
+	if v.Step != nil {
+		r.Step = v.Step.Name
 	}
 	if external != "" {
 		r.URL = external + "/v1/rollouts/" + p.ID
 	}
 	if s.Reached < 0 {
-		for _, c := range s.Checks {
+		for _, c := range v.Checks {
 			check := notifier.Check{Name: c.Check, OK: c.OK, Found: c.Found, Expected: c.Expected, Remedy: c.Remedy}
 			r.Checks = append(r.Checks, check)
 		}
 	}
-	for _, v := range s.Verdicts {
+	for _, g := range v.Guardrails {
 		r.Guardrails = append(r.Guardrails, notifier.Guardrail{
-			Plot: plot(p, v),
-			Name: v.Guardrail, Verdict: string(v.Outcome), Limit: cmp.Or(v.Effective, v.Limit), N: size(v), Sentence: v.Sentence,
-			Candidate: figure(v.Candidate, v.Candidate.Value, v.Unit), Stable: figure(v.Stable, v.Stable.Value, v.Unit),
-			Interval: interval(v),
+			Name: g.Name, Verdict: string(g.Verdict), Limit: g.Limit, N: g.Size(), Sentence: g.Sentence,
+			Candidate: view.Figure(g.Candidate, g.Unit), Stable: view.Figure(g.Stable, g.Unit), Interval: view.Between(g.Interval, g.Unit),
+			Evidence: g.Evidence, Plot: g.Plot,
 		})
 	}
 	return r
-}
-
-// waitingFor says for people what the rollout waits for; "" when it does not.
-func waitingFor(p *rollout.Plan, s *rollout.State) string {
-	switch s.Phase {
-	case rollout.PhaseQueued:
-		if s.Ahead != "" {
-			return "its turn behind " + s.Ahead
-		}
-		return "its turn"
-	case rollout.PhaseScheduled:
-		return "the schedule"
-	case rollout.PhaseWaiting:
-		for _, a := range p.Approvals {
-			if q, ok := s.Gates[a.Name]; ok && q.State == rollout.QuestionOpen {
-				return a.Name + " until " + q.Expires.UTC().Format(time.RFC3339)
-			}
-		}
-		return "a window"
-	case rollout.PhaseHeld, rollout.PhasePaused, rollout.PhaseSuspect:
-		return s.Hold.WaitsFor()
-	case rollout.PhasePreflight, rollout.PhaseShifting, rollout.PhaseBaking, rollout.PhaseRollingBack,
-		rollout.PhasePromoted, rollout.PhaseRolledBack, rollout.PhaseStopped, rollout.PhaseRefused:
-	}
-	return ""
 }
 
 // question is an approval request as it stands.
@@ -158,101 +130,4 @@ func requestsPerHour(s *rollout.State, from, to int, at time.Time) float64 {
 		}
 	}
 	return math.Round(most / elapsed.Hours() * float64(to) / float64(from))
-}
-
-// figure writes a number in its unit: "0.31%", "183ms", "71.2".
-func figure(e analysis.Estimate, x float64, unit string) string {
-	if !e.Known {
-		return "–"
-	}
-	switch unit {
-	case "share":
-		return strconv.FormatFloat(x*100, 'g', 3, 64) + "%"
-	case "s":
-		if x < 1 {
-			return strconv.FormatFloat(x*1000, 'f', 0, 64) + "ms"
-		}
-		return strconv.FormatFloat(x, 'f', 2, 64) + "s"
-	}
-	return strconv.FormatFloat(x, 'g', 4, 64)
-}
-
-// size is how much a figure rests on: events, or the time that was seen.
-func size(v analysis.Verdict) string {
-	if v.Unit == "rate" {
-		return time.Duration(v.Candidate.N * float64(time.Second)).Round(time.Second).String()
-	}
-	return grouped(v.Candidate.N)
-}
-
-// interval writes the interval around the candidate's figure.
-func interval(v analysis.Verdict) string {
-	if !v.Candidate.Known {
-		return "–"
-	}
-	return figure(v.Candidate, v.Candidate.Low, v.Unit) + "–" + figure(v.Candidate, v.Candidate.High, v.Unit)
-}
-
-// grouped writes a count with separators: "48,210".
-func grouped(n float64) string {
-	if n < 0 || n > 1e15 || math.IsNaN(n) {
-		return fmt.Sprintf("%.3g", n)
-	}
-	s := strconv.FormatFloat(math.Round(n), 'f', 0, 64)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
-// Clip bounds a line at n characters.
-func Clip(s string, n int) string {
-	r := []rune(s)
-	if len(r) <= n {
-		return s
-	}
-	return string(r[:n-1]) + "…"
-}
-
-// plot is what a chart shows of a verdict; nil when nothing is known of the
-// candidate or a figure is not finite.
-func plot(p *rollout.Plan, v analysis.Verdict) *notifier.Plot {
-	if !v.Candidate.Known || !plottable(v.Candidate) {
-		return nil
-	}
-	out := &notifier.Plot{Candidate: estimate(v.Candidate)}
-	if v.Stable.Known && plottable(v.Stable) {
-		s := estimate(v.Stable)
-		out.Stable = &s
-	}
-	for _, g := range p.Panel.Guardrails {
-		if g.Name != v.Guardrail {
-			continue
-		}
-		out.More = g.Limit.AtLeast
-		limit := p.Panel.Shown(&g)
-		if g.Limit.Relative {
-			if out.Stable == nil {
-				return out
-			}
-			limit *= out.Stable.Value
-		}
-		if !math.IsNaN(limit) && !math.IsInf(limit, 0) {
-			out.Limit = &limit
-		}
-	}
-	return out
-}
-
-func estimate(e analysis.Estimate) notifier.Estimate {
-	return notifier.Estimate{Value: e.Value, Low: e.Low, High: e.High}
-}
-
-func plottable(e analysis.Estimate) bool {
-	for _, x := range []float64{e.Value, e.Low, e.High} {
-		if math.IsNaN(x) || math.IsInf(x, 0) {
-			return false
-		}
-	}
-	return true
 }

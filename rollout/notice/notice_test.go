@@ -23,8 +23,12 @@ func gated() *rollout.Plan {
 		Policy:   rollout.PolicyRef{Name: "recommendations", Owner: "team-recommendations", Hash: "abc"},
 		Release:  rollout.Release{Policy: "recommendations", Candidate: "green", Version: "v2", Requester: rollout.Person{ID: "ci"}, Source: "test"},
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "auto",
-		Steps:     []rollout.Step{{Name: "canary", Share: rollout.Share{Weight: 5}}, {Name: "quarter", Share: rollout.Share{Weight: 25}, Requires: []string{"owner"}}, {Name: "full", Share: rollout.Share{Weight: 100}}},
-		Panel:     analysis.Panel{Guardrails: []analysis.Guardrail{{Name: "failures", Limit: analysis.Limit{Value: 0.01, Text: "<= 1%"}}}},
+		Steps: []rollout.Step{{Name: "canary", Share: rollout.Share{Weight: 5}}, {Name: "quarter", Share: rollout.Share{Weight: 25}, Requires: []string{"owner"}}, {Name: "full", Share: rollout.Share{Weight: 100}}},
+		Panel: analysis.Panel{Guardrails: []analysis.Guardrail{
+			{Name: "failures", Metric: "errors", Limit: analysis.Limit{Value: 0.01, Text: "<= 1%"}},
+			{Name: "p95", Metric: "errors", Limit: analysis.Limit{Value: 0.45, Text: "<= 450ms"}},
+			{Name: "slow", Metric: "errors", Limit: analysis.Limit{Value: 1, Text: "<= 1s"}},
+		}},
 		Approvals: []rollout.Approval{{Name: "owner", Notifier: "chat", Users: []string{"U1"}, Quorum: 1, Expires: time.Hour, OnExpiry: rollout.ExpiryHold}},
 		Page:      []string{"pager"}, Notify: []string{"chat"},
 	}
@@ -43,12 +47,14 @@ func TestNotice(t *testing.T) {
 	s := rollout.State{
 		SchemaVersion: 1, ID: "r1", Created: noon.Add(-2 * time.Hour), Phase: rollout.PhaseWaiting, Reason: rollout.ReasonApproval,
 		Sentence: "Waits for owner.", Stable: "blue", Manual: "put 100 on blue", Step: 0, StepSince: noon.Add(-30 * time.Minute), Confirmed: &split,
-		Gates: map[string]rollout.Question{"owner": q},
+		Gates:    map[string]rollout.Question{"owner": q},
+		Evidence: analysis.Evidence{Cursors: map[string]time.Time{"errors": noon.Add(-10 * time.Second)}},
 		Verdicts: []analysis.Verdict{
 			{Guardrail: "failures", Outcome: analysis.OutcomePass, Unit: "share", Limit: "<= 1%", Sentence: "failures is 0.31% on green.",
 				Candidate: analysis.Estimate{N: 48210, Value: 0.0031, Low: 0.0024, High: 0.0039, Known: true},
 				Stable:    analysis.Estimate{N: 916_000, Value: 0.0029, Low: 0.0028, High: 0.003, Known: true}},
 			{Guardrail: "p95", Outcome: analysis.OutcomeUndecided, Unit: "s", Limit: "<= 450ms", Effective: "<= 500ms",
+				LogE: -0.56, LogEThreshold: 5.7, LogEPass: 1.8, LogEPassNeeds: 3,
 				Candidate: analysis.Estimate{N: 48210, Value: 0.183, Low: 0.176, High: 0.191, Known: true}},
 			{Guardrail: "slow", Outcome: analysis.OutcomeBreach, Unit: "s", Limit: "<= 1s",
 				Candidate: analysis.Estimate{N: 12, Value: 1.5, Low: 1.234, High: 2, Known: true}},

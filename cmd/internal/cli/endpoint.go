@@ -10,6 +10,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 func endpointCommand() *command {
@@ -84,7 +85,7 @@ func (e *env) printEndpoints(output string, l api.EndpointList) error {
 			var cool []string
 			for _, v := range slices.Sorted(maps.Keys(x.Cooldowns)) {
 				if left := x.Cooldowns[v].Sub(e.now()); left > 0 {
-					cool = append(cool, fmt.Sprintf("%s %s", v, span(left)))
+					cool = append(cool, fmt.Sprintf("%s %s", v, view.Span(left)))
 				}
 			}
 			split := weights(x.Weights, "")

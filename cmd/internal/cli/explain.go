@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"reflect"
 	"strings"
 	"time"
@@ -139,7 +138,9 @@ func explainText(e *env, w io.Writer, x explanation) error {
 	var b strings.Builder
 	for i, d := range x.Decisions {
 		fmt.Fprintf(&b, "%s  #%d  %s%s\n", e.clock(d.At), d.Seq, e.paint(bold, string(d.Kind)), byText(d.Decision))
-		fmt.Fprintf(&b, "    %s\n", e.told(d.Sentence))
+		if text := unsaid(x.Decisions[:i], d.Sentence); text != "" {
+			fmt.Fprintf(&b, "    %s\n", e.told(text))
+		}
 		if d.Rule != "" {
 			fmt.Fprintf(&b, "    rule      %s\n", safe(d.Rule))
 		}
@@ -192,47 +193,51 @@ func checksText(checks []rollout.CheckResult) string {
 	return strings.Join(parts, "; ")
 }
 
+// unsaid is what a sentence says beyond the one just before it: a breach, the rollback
+// that it leads to and the end of that begin with the same cause.
+func unsaid(before []decided, sentence string) string {
+	if len(before) == 0 {
+		return sentence
+	}
+	last := before[len(before)-1].Sentence
+	if last == "" {
+		return sentence
+	}
+	return strings.TrimSpace(strings.TrimPrefix(sentence, last))
+}
+
 // verdictLines say what one verdict rested on.
 func verdictLines(e *env, v analysis.Verdict) []string {
+	const indent = "          "
+	g := view.Judged(v)
 	head := fmt.Sprintf("%s%s %s", e.verdict(v.Outcome), strings.Repeat(" ", max(9-len(v.Outcome), 0)), safe(v.Sentence))
 	if v.Sentence == "" {
 		head += safe(v.Guardrail)
 	}
-	of := func(x analysis.Estimate) string {
-		if v.Unit == "rate" {
-			return figure(x, v.Unit) + " over " + time.Duration(x.N*float64(time.Second)).Round(time.Second).String()
+	of := func(figure string, iv *[2]float64, size string) string {
+		if iv == nil {
+			return figure
 		}
-		return figure(x, v.Unit) + " of " + count(x.N)
+		joint := " of "
+		if v.Unit == "rate" {
+			joint = " over "
+		}
+		return figure + " [" + view.Between(iv, v.Unit) + "]" + joint + size
 	}
-	figures := "          candidate " + of(v.Candidate)
-	if v.Stable.Known {
-		figures += ", stable " + of(v.Stable)
+	figures := indent + "candidate " + of(view.Figure(g.Candidate, g.Unit), g.Interval, g.Size())
+	if g.Stable != nil {
+		figures += ", stable " + of(view.Figure(g.Stable, g.Unit), &[2]float64{v.Stable.Low, v.Stable.High}, g.StableSize())
 	}
-	figures += "; limit " + safe(v.Limit)
+	figures += "; limit " + safe(g.Limit)
 	if v.Effective != "" {
 		figures += " (" + safe(v.Effective) + ")"
 	}
 	out := []string{head, figures}
-	if v.LogEThreshold > 0 {
-		out = append(out, fmt.Sprintf("          evidence of a breach %s of %s, of a pass %s of %s (natural logarithms)",
-			logText(v.LogE), logText(v.LogEThreshold), logText(v.LogEPass), logText(v.LogEPassNeeds)))
+	if words := g.Evidence.Words(); words != "" {
+		out = append(out, indent+words)
 	}
 	if v.Instance != "" {
-		out = append(out, "          instance "+safe(v.Instance))
+		out = append(out, indent+"instance "+safe(v.Instance))
 	}
 	return out
-}
-
-func figure(x analysis.Estimate, unit string) string {
-	if !x.Known {
-		return "–"
-	}
-	return number(&x.Value, unit) + " [" + between(&[2]float64{x.Low, x.High}, unit) + "]"
-}
-
-func logText(x float64) string {
-	if math.Abs(x) < 0.005 {
-		x = 0
-	}
-	return fmt.Sprintf("%.2f", x)
 }

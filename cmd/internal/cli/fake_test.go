@@ -103,7 +103,7 @@ func baking() view.Rollout {
 		Weights: view.Weights{Asked: map[string]int{"blue": 75, "green": 25}, Confirmed: map[string]int{"blue": 75, "green": 25}, ConfirmedAt: now},
 		Guardrails: []view.Guardrail{
 			{Name: "failures", Verdict: analysis.OutcomePass, Unit: "share", Candidate: share(0.0012), Stable: share(0.001), Interval: &[2]float64{0.00031, 0.0047}, Limit: "<= 1%", N: 48210, Sentence: "keeps its limit"},
-			{Name: "p95", Verdict: analysis.OutcomeUndecided, Unit: "s", Candidate: share(0.183), Stable: share(0.179), Interval: &[2]float64{0.15, 1.2}, Limit: "<= 300ms", N: 48210, Sentence: "undecided"},
+			{Name: "p95", Verdict: analysis.OutcomeUndecided, Unit: "s", Candidate: share(0.183), Stable: share(0.179), Interval: &[2]float64{0.15, 1.2}, Limit: "<= 300ms", N: 48210, Sentence: "undecided", Evidence: &view.Evidence{Breach: 0.02, Pass: 0.62}},
 			{Name: "watch-through", Verdict: analysis.OutcomeNoData, Unit: "share", Limit: ">= 0.95x stable", Sentence: "no data"},
 		},
 		WaitingFor: "the bake: 18s of watched time", RollbackCommand: "belay rollback kq3x7m2p5j4dhz6wvnra --reason '…'",

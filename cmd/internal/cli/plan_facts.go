@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/policies/forecast"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/traffic"
+	"github.com/belayd/belay/rollout/view"
 )
 
 const (
@@ -160,7 +161,7 @@ func (p *planner) askSources(ctx context.Context, e *env) error {
 		if rate(now, 0) == 0 {
 			now = long
 		}
-		b.PerSecond = round(rate(now, 0), 4)
+		b.PerSecond = view.Significant(rate(now, 0), 4)
 		if load == 0 {
 			load = b.PerSecond
 			telling = append(telling, fmt.Sprintf("the load of %s is %s/s over the last %s, by %s", p.plan.Endpoint.Name, quantity(load), now.To.Sub(now.From).Round(time.Second), m.Name))
@@ -222,10 +223,10 @@ func figuresOf(m analysis.Metric, b analysis.Baseline, r analysis.Reading) strin
 	text := fmt.Sprintf("stable's %s: ", m.Name)
 	switch m.Kind() {
 	case analysis.KindCounts:
-		text += number(&b.Share, "share") + " of "
+		text += view.Figure(&b.Share, "share") + " of "
 	case analysis.KindMean:
 		mean := b.Sample.Sum / b.Sample.N
-		text += "mean " + number(&mean, "mean") + " of "
+		text += "mean " + view.Figure(&mean, "mean") + " of "
 	case analysis.KindHistogram:
 		text += plural(len(b.Sample.Buckets), "bucket") + " of "
 	case analysis.KindValue:

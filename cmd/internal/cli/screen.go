@@ -3,12 +3,12 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
 
-	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/view"
@@ -297,6 +297,11 @@ func byHand(p rollout.Phase) bool {
 	return p == rollout.PhaseHeld || p == rollout.PhaseRollingBack || p == rollout.PhaseSuspect
 }
 
+// wentBack reports whether the traffic goes or went back to stable.
+func wentBack(p rollout.Phase) bool {
+	return p == rollout.PhaseRollingBack || p == rollout.PhaseRolledBack || p == rollout.PhaseStopped
+}
+
 func onBehalf(r view.Rollout) string {
 	if r.OnBehalfOf == "" {
 		return ""
@@ -322,6 +327,9 @@ func (s *screen) ladder(r view.Rollout) []string {
 			mark, note = e.paint(green, "✓"), e.paint(faint, "done")
 		case view.StepCurrent:
 			mark, note = e.paint(bold, "▸"), s.bake(r, st)
+			if wentBack(r.Phase) {
+				mark, note = e.paint(red, "✗"), e.paint(red, "went back from here")
+			}
 		case view.StepAhead:
 			if len(st.Requires) > 0 {
 				note = e.paint(faint, "needs "+safe(strings.Join(st.Requires, ", ")))
@@ -351,7 +359,7 @@ func (s *screen) bake(r view.Rollout, st view.LadderStep) string {
 	if left <= 0 {
 		return bar + " baked"
 	}
-	return bar + " " + span(left) + " left"
+	return bar + " " + view.Span(left) + " left"
 }
 
 // weights shows what was asked for, what was read back, and what stands there
@@ -375,7 +383,7 @@ func (s *screen) guardrails(r view.Rollout) []string {
 	e := s.env
 	t := &table{}
 	cells := []string{"guardrail", "candidate", "stable", "interval", "limit", "n", "verdict"}
-	if at := readTo(r); !at.IsZero() {
+	if at := view.ReadTo(r.Guardrails); !at.IsZero() && !r.Phase.Terminal() {
 		cells[6] = "as of " + e.ago(at)
 	}
 	for i := range cells {
@@ -383,24 +391,9 @@ func (s *screen) guardrails(r view.Rollout) []string {
 	}
 	t.add(cells...)
 	for _, g := range r.Guardrails {
-		t.add(safe(g.Name), number(g.Candidate, g.Unit), number(g.Stable, g.Unit), between(g.Interval, g.Unit), safe(g.Limit), count(g.N), e.verdict(g.Verdict))
+		t.add(safe(g.Name), view.Figure(g.Candidate, g.Unit), view.Figure(g.Stable, g.Unit), view.Between(g.Interval, g.Unit), safe(g.Limit), g.Size(), e.progress(g))
 	}
 	return t.within(s.width, 1, 2, 3, 5)
-}
-
-// readTo is the instant up to which all of a rollout's guardrails were read, while it
-// goes on; zero when there is none.
-func readTo(r view.Rollout) time.Time {
-	var oldest time.Time
-	for _, g := range r.Guardrails {
-		if g.Verdict != analysis.OutcomeResting && !g.AsOf.IsZero() && (oldest.IsZero() || g.AsOf.Before(oldest)) {
-			oldest = g.AsOf
-		}
-	}
-	if r.Phase.Terminal() {
-		return time.Time{}
-	}
-	return oldest
 }
 
 // state says why the rollout is where it is and what it waits for.
@@ -424,16 +417,18 @@ func (s *screen) state(r view.Rollout) []string {
 	if r.Unconfirmed {
 		out = append(out, e.paint(red, "late       the rollback is not confirmed; Belay keeps trying"))
 	}
-	if r.Sentence != "" {
+	failed := slices.DeleteFunc(slices.Clone(r.Checks), func(c rollout.CheckResult) bool { return c.OK })
+	switch {
+	case len(failed) > 1 && r.Reason == rollout.ReasonPreflight: // each has a line below
+		labelled(e.paint(faint, "because    "), fmt.Sprintf("%d of %d checks failed.", len(failed), len(r.Checks)), 1)
+	case r.Sentence != "":
 		labelled(e.paint(faint, "because    "), r.Sentence, 3)
 	}
 	if r.WaitingFor != "" {
 		labelled(e.paint(faint, "waits for  "), r.WaitingFor, 2)
 	}
-	for _, c := range r.Checks {
-		if !c.OK {
-			labelled(e.paint(red, "check      "), fmt.Sprintf("%s: found %s, want %s. %s", c.Check, c.Found, c.Expected, c.Remedy), 3)
-		}
+	for _, c := range failed {
+		labelled(e.paint(red, "check      "), fmt.Sprintf("%s: found %s, want %s. %s", c.Check, c.Found, c.Expected, c.Remedy), 3)
 	}
 	return out
 }

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -15,66 +13,6 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/view"
 )
-
-// number writes a figure in its unit: 0.31%, 183ms, 71.2.
-func number(x *float64, unit string) string {
-	if x == nil || math.IsNaN(*x) || math.IsInf(*x, 0) {
-		return "–"
-	}
-	switch unit {
-	case "share":
-		if math.Abs(*x) < 5e-6 {
-			return "0%"
-		}
-		return strconv.FormatFloat(round(*x*100, 3), 'f', -1, 64) + "%"
-	case "s":
-		if math.Abs(*x) < 1 {
-			return strconv.FormatFloat(math.Round(*x*1000), 'f', 0, 64) + "ms"
-		}
-		return strconv.FormatFloat(*x, 'f', 2, 64) + "s"
-	}
-	return strconv.FormatFloat(*x, 'g', 4, 64)
-}
-
-// round keeps n significant digits of a figure below 100, and no digit after the
-// point above.
-func round(x float64, n int) float64 {
-	if x == 0 {
-		return 0
-	}
-	if math.Abs(x) >= 100 {
-		return math.Round(x)
-	}
-	scale := math.Pow(10, float64(n)-math.Ceil(math.Log10(math.Abs(x))))
-	return math.Round(x*scale) / scale
-}
-
-// between writes an interval: 0.1–0.4%.
-func between(iv *[2]float64, unit string) string {
-	if iv == nil {
-		return "–"
-	}
-	low, high := number(&iv[0], unit), number(&iv[1], unit)
-	for _, suffix := range []string{"%", "ms"} {
-		if strings.HasSuffix(low, suffix) && strings.HasSuffix(high, suffix) {
-			low = strings.TrimSuffix(low, suffix)
-			break
-		}
-	}
-	return low + "–" + high
-}
-
-// count writes a number of events with separators: 48,210.
-func count(n float64) string {
-	if !(n >= 0 && n < 1e15) {
-		return strconv.FormatFloat(n, 'g', 3, 64)
-	}
-	s := strconv.FormatFloat(math.Round(n), 'f', 0, 64)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
 
 // weights writes a split, the stable deployment first: blue 95% green 5%.
 func weights(w map[string]int, stable string) string {
@@ -104,26 +42,12 @@ func weights(w map[string]int, stable string) string {
 	return strings.Join(parts, " ")
 }
 
-// span writes a duration for people: 4s, 2m5s, 3h12m, 5d.
-func span(d time.Duration) string {
-	d = d.Round(time.Second)
-	switch {
-	case d < 0:
-		return "0s"
-	case d < time.Hour:
-		return d.String()
-	case d < 48*time.Hour:
-		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
-	}
-	return fmt.Sprintf("%dd", int(d.Hours()/24))
-}
-
 // ago says how long before now t was.
 func (e *env) ago(t time.Time) string {
 	if t.IsZero() {
 		return "–"
 	}
-	return span(e.now().Sub(t)) + " ago"
+	return view.Span(e.now().Sub(t)) + " ago"
 }
 
 // clock writes the time of day, with the date where it is not today's.
@@ -139,7 +63,7 @@ func (e *env) clock(t time.Time) string {
 // from now.
 func (e *env) when(t time.Time) string {
 	if away := t.Sub(e.now()); away >= 0 {
-		return e.clock(t) + " (in " + span(away) + ")"
+		return e.clock(t) + " (in " + view.Span(away) + ")"
 	}
 	return e.clock(t) + " (" + e.ago(t) + ")"
 }
@@ -166,6 +90,11 @@ func (e *env) phase(p rollout.Phase) string {
 		return e.paint(blue, string(p))
 	}
 	return string(p)
+}
+
+// progress colours a guardrail's verdict, with how far the evidence is.
+func (e *env) progress(g view.Guardrail) string {
+	return e.verdict(g.Verdict) + strings.TrimPrefix(g.Evidence.Progress(g.Verdict), string(g.Verdict))
 }
 
 // verdict colours an outcome.

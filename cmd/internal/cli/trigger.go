@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 func triggerCommand() *command {
@@ -121,7 +122,7 @@ func (e *env) printRefused(output string, lists []api.RefusedList) error {
 		for _, l := range lists {
 			for _, r := range l.Refused {
 				key := strings.TrimSpace(r.Source + " " + r.ID)
-				t.add(safe(l.Trigger), fmt.Sprintf("%s #%d", safe(r.Stream), r.Sequence), span(e.now().Sub(r.At))+" ago", orDash(safe(key)), safe(r.Reason))
+				t.add(safe(l.Trigger), fmt.Sprintf("%s #%d", safe(r.Stream), r.Sequence), view.Span(e.now().Sub(r.At))+" ago", orDash(safe(key)), safe(r.Reason))
 			}
 		}
 		if err := t.print(w); err != nil {

@@ -73,10 +73,10 @@ var allowed = map[string][]string{
 	// any source is asked: what reads it is a package of its own, without I/O.
 	"analysis/promql":   join([]string{"analysis"}, promLib),
 	"analysis/jsonpath": {"analysis", "github.com/theory/jsonpath"},
-	"analysis/unique":   {},           // what others send is read by one rule, measurements too, and analysis imports nothing of rollout
-	"analysis/batch":    {"analysis"}, // questions are merged for whoever asks, not for rollouts alone
-	"notifier":          {},
-	"notifier/inboxes":  {"notifier"}, // how people are heard has nothing to do with what they say
+	"analysis/unique":   {},                                      // what others send is read by one rule, measurements too, and analysis imports nothing of rollout
+	"analysis/batch":    {"analysis"},                            // questions are merged for whoever asks, not for rollouts alone
+	"notifier":          {"rollout", "rollout/view", "analysis"}, // a message shows the one picture, with its verdicts and phases
+	"notifier/inboxes":  {"notifier"},                            // how people are heard has nothing to do with what they say
 	"store":             {},
 	"rollout":           join([]string{"analysis"}, cronLib),
 	"rollout/sim":       {"rollout", "analysis"},
@@ -96,7 +96,7 @@ var allowed = map[string][]string{
 	"rollout/retention": {"rollout/record", "rollout/audit", "store"},
 	"rollout/admission": {"rollout", "rollout/record", "store"},                               // who may move an endpoint is written by one, whoever carries what
 	"rollout/outage":    {"rollout", "rollout/notice", "rollout/record", "notifier", "store"}, // the one page that no rollout's state can owe
-	"rollout/notice":    {"rollout", "analysis", "notifier"},                                  // what people are told is decided without the shell, and tested so
+	"rollout/notice":    {"rollout", "rollout/view", "notifier"},                              // what people are told is decided without the shell, and tested so
 	"rollout/audit":     {"store"},                                                            // what a head covers is decided once, for who deletes and who verifies
 	"rollout/trigger":   join([]string{"policies", "rollout", "analysis/unique", "store"}, natsLib, cloudLib, cronLib, metricLib),
 	"rollout/events":    join([]string{"rollout", "store"}, natsLib, cloudLib, metricLib),
@@ -111,7 +111,7 @@ var allowed = map[string][]string{
 var adapters = map[string][]string{
 	"analysis":        {"analysis", "analysis/internal/", "analysis/promql", "analysis/jsonpath", "analysis/unique"},
 	"rollout/traffic": {"rollout/traffic", "rollout", "analysis/unique"}, // what others send is read by one rule
-	"notifier":        {"notifier", "analysis/unique"},
+	"notifier":        {"notifier", "rollout/view", "analysis/unique"},
 	"store":           {"store"},
 }
 
