@@ -61,7 +61,7 @@ func (m *machine) isRequester(by Person) bool {
 // two answers that share a name are one person's, and so are two that each share one
 // with a third.
 func (m *machine) voices(q Question) int {
-	byRequester := !m.p.approval(q.Gate).NotByRequester
+	byRequester := !m.p.Approval(q.Gate).NotByRequester
 	var people [][]string
 	for _, a := range q.Answers {
 		if !a.Approve || !byRequester && m.isRequester(a.By) {
@@ -106,4 +106,28 @@ func (s State) Speakers(p *Plan, ev Event) []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(slices.DeleteFunc(names, func(n string) bool { return n == "" }))
+}
+
+// ShortNames are the other ways in which a policy may write the name that a
+// notifier gives somebody: "slack:T1/U2" is also "slack:U2", "T1/U2" and "U2".
+func ShortNames(said string) []string {
+	_, scoped, ok := strings.Cut(said, ":")
+	if !ok {
+		return nil
+	}
+	_, id, ok := strings.Cut(scoped, "/")
+	if !ok {
+		return []string{scoped}
+	}
+	return []string{Unscoped(said), scoped, id}
+}
+
+// Unscoped is a notifier's name for somebody without the workspace:
+// "slack:T1/U2" is "slack:U2".
+func Unscoped(name string) string {
+	kind, scoped, ok := strings.Cut(name, ":")
+	if _, id, scope := strings.Cut(scoped, "/"); ok && scope {
+		return kind + ":" + id
+	}
+	return name
 }

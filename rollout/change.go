@@ -48,12 +48,3 @@ type ForbiddenError struct {
 
 // Error is why.
 func (e *ForbiddenError) Error() string { return e.Why }
-
-// A Change is one entry of some rollout's journal, as a subscriber sees it.
-type Change struct {
-	// Revision is the store's: a subscriber that remembers it can go on from it.
-	Revision uint64
-	// Rollout is the rollout's id.
-	Rollout string
-	Entry   Entry
-}

@@ -7,13 +7,13 @@ type EffectKind string
 
 // The kinds of effects.
 const (
-	// EffectClaim asks Admit for the endpoint: the shell folds ClaimEvent(p, e, at)
-	// into the endpoint's record and answers with what Standing says of it:
+	// EffectClaim asks Admit for the endpoint: the shell folds claim.ForClaim(p, e, at)
+	// into the endpoint's record and answers with what Record.Result says of it:
 	// claimed, queued or refused. It stays wanted while queued; the shell asks
 	// again whenever the record changes.
 	EffectClaim EffectKind = "claim"
 	// EffectRelease gives the endpoint (or the place in its queue) back: the shell
-	// folds ReleaseEvent(p, s, e, at). Answer: released.
+	// folds claim.ForRelease(p, s, e, at). Answer: released.
 	EffectRelease EffectKind = "release"
 	// EffectPreflight reads the split and makes the plan's checks. Answer: preflighted.
 	EffectPreflight EffectKind = "preflight"

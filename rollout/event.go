@@ -104,6 +104,15 @@ type Event struct {
 	Ref      string `json:"ref,omitempty"`
 }
 
+// For is the event as it was allowed in the state s: a resume ends the hold that
+// there was then and no later one, for which other rules may hold.
+func (ev Event) For(s *State) Event {
+	if ev.Command == CommandResume && s.Hold != nil {
+		ev.Hold = s.Hold.Since
+	}
+	return ev
+}
+
 // Command is what a person may order.
 type Command string
 

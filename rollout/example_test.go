@@ -5,17 +5,18 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/undo"
 )
 
 // A shell in twenty lines: it does what the state wants, tells what came of it, and a
 // release climbs. The real one appends each state to the journal before it does anything.
 func ExampleNext() {
-	plan := (&rollout.Plan{
+	plan := undo.AtOnce(&rollout.Plan{
 		ID: "r1", Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "auto",
 		Policy:  rollout.PolicyRef{Name: "recs"},
 		Release: rollout.Release{Candidate: "green", Version: "v7", Requester: rollout.Person{ID: "ci"}},
 		Steps:   []rollout.Step{{Name: "full", Share: rollout.Share{Weight: 100}}},
-	}).AtOnce()
+	})
 	live := rollout.Split{Weights: map[string]int{"blue": 100}}
 	at := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 	state := rollout.Next(plan, rollout.Start(plan, at), rollout.Event{Kind: rollout.EventStarted, At: at})

@@ -31,8 +31,8 @@ const (
 // factsEvery is how often the deployments are described while a rollout is carried.
 const factsEvery = 30 * time.Second
 
-// unfit says why a deployment cannot serve; "" when it can, as far as is known.
-func (f DeploymentFact) unfit() string {
+// Unfit says why a deployment cannot serve; "" when it can, as far as is known.
+func (f DeploymentFact) Unfit() string {
 	switch {
 	case f.Ready == FactNotReady && f.Reason != "":
 		return "is not ready: " + f.Reason
@@ -151,7 +151,7 @@ func (m *machine) lookReady() {
 // stableDown says that stable cannot serve while the candidate may; "" when it can, as
 // far as is known.
 func (s *State) stableDown() string {
-	why := s.Facts[s.Stable].unfit()
+	why := s.Facts[s.Stable].Unfit()
 	if why == "" || s.Asked == nil {
 		return ""
 	}
@@ -189,7 +189,7 @@ func (m *machine) short() string {
 // unready says why no step may begin: a deployment that must serve cannot.
 func (m *machine) unready() string {
 	for _, name := range []string{m.s.Stable, m.p.Release.Candidate} {
-		if why := m.s.Facts[name].unfit(); why != "" {
+		if why := m.s.Facts[name].Unfit(); why != "" {
 			return fmt.Sprintf("%s %s.", name, why)
 		}
 	}

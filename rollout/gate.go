@@ -10,7 +10,7 @@ import (
 
 // ask puts the approval for step i before people, with the present evidence.
 func (m *machine) ask(i int, name string) Question {
-	ap := m.p.approval(name)
+	ap := m.p.Approval(name)
 	m.forgetQuestion(ap, m.s.Gates[name])
 	q := Question{
 		Gate: name, Step: m.p.Steps[i].Name, AskedAt: m.now(), Expires: m.now().Add(ap.Expires), Quorum: max(ap.Quorum, 1), State: QuestionOpen,
@@ -39,8 +39,8 @@ func (m *machine) forgetQuestion(ap Approval, old Question) {
 // askKey is the key of the message that asks a question.
 func (p *Plan) askKey(q Question) string { return fmt.Sprintf("%s/ask/%s/%s", p.ID, q.Gate, q.Nonce) }
 
-// approval is the plan's approval with the name.
-func (p *Plan) approval(name string) Approval {
+// Approval is the plan's approval with the name.
+func (p *Plan) Approval(name string) Approval {
 	for _, a := range p.Approvals {
 		if a.Name == name {
 			return a
@@ -75,7 +75,7 @@ func (m *machine) answered() {
 	sentence := fmt.Sprintf("%s %s step %s (%d of %d)%s.", by, verb, q.Step, m.voices(q), q.Quorum, because(m.ev.Reason))
 	m.setGate(q)
 	m.decide(Decision{Kind: DecisionAnswer, Gate: q.Gate, Reason: ReasonApproval, Sentence: sentence})
-	m.sayAsk(m.p.approval(q.Gate), q)
+	m.sayAsk(m.p.Approval(q.Gate), q)
 	switch {
 	case q.State == QuestionRejected:
 		m.rollback(ReasonRejected, sentence, "reject rolls back", PhaseStopped)
@@ -97,7 +97,7 @@ func (m *machine) recount() {
 		m.setGate(q)
 		m.decide(Decision{Kind: DecisionVoid, Gate: name, Reason: ReasonApproval, Rule: fmt.Sprintf("quorum: %d", q.Quorum),
 			Sentence: fmt.Sprintf("Approval %s is open again: by who people are now, %d of %d who may have approved step %s.", name, m.voices(q), q.Quorum, q.Step)})
-		m.sayAsk(m.p.approval(name), q)
+		m.sayAsk(m.p.Approval(name), q)
 	}
 }
 
@@ -113,7 +113,7 @@ func (m *machine) unwait() {
 // inadmissible says why an answer does not count; "" when it does.
 func (m *machine) inadmissible(q Question, asked bool) string {
 	by := m.ev.By
-	ap := m.p.approval(m.ev.Gate)
+	ap := m.p.Approval(m.ev.Gate)
 	switch {
 	case !asked:
 		return fmt.Sprintf("nothing is asked for gate %q now", m.ev.Gate)
@@ -178,7 +178,7 @@ func (m *machine) voidGate(q Question, sentence string) {
 	q.State = QuestionVoid
 	m.setGate(q)
 	m.decide(Decision{Kind: DecisionVoid, Gate: q.Gate, Reason: ReasonEvidenceChanged, Sentence: sentence, Verdicts: m.s.Verdicts})
-	m.sayAsk(m.p.approval(q.Gate), q)
+	m.sayAsk(m.p.Approval(q.Gate), q)
 }
 
 // expireGates applies onExpiry to questions that nobody answered in time.
@@ -190,7 +190,7 @@ func (m *machine) expireGates() {
 		}
 		q.State = QuestionExpired
 		m.setGate(q)
-		ap := m.p.approval(name)
+		ap := m.p.Approval(name)
 		m.sayAsk(ap, q)
 		rule := fmt.Sprintf("expires: %s, onExpiry: %s", ap.Expires, ap.OnExpiry)
 		sentence := fmt.Sprintf("Approval %s for step %s was not given within %s.", name, q.Step, ap.Expires)

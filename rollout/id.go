@@ -3,6 +3,7 @@ package rollout
 import (
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/hex"
 	"strings"
 )
 
@@ -12,4 +13,10 @@ import (
 func NewID(source, key string) string {
 	h := sha256.Sum256([]byte(source + "\x00" + key))
 	return strings.ToLower(base32.StdEncoding.EncodeToString(h[:])[:20])
+}
+
+// hashOf is the SHA-256 of b in hex.
+func hashOf(b []byte) string {
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:])
 }

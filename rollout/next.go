@@ -9,9 +9,6 @@ import (
 	"github.com/belayd/belay/analysis"
 )
 
-// schemaVersion is the version of State and Plan that this code writes.
-const schemaVersion = 1
-
 // Start is the state of a rollout before its first event.
 func Start(p *Plan, at time.Time) State {
 	return State{SchemaVersion: StateVersion, ID: p.ID, Step: -1, Reached: -1, Created: at, At: at}

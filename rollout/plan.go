@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"fmt"
 	"maps"
 	"time"
 
@@ -89,6 +90,29 @@ func (r Release) Same(as Release) bool {
 		r.Artifact == as.Artifact && r.Environment == as.Environment && undoes && r.Retries == as.Retries
 }
 
+// Undone says of a release that it takes back what a promoted rollout brought.
+type Undone struct {
+	// Rollout is the one that was promoted, Version what it had brought: that is in its
+	// cooldown once this release is promoted.
+	Rollout string `json:"rollout"`
+	Version string `json:"version"`
+}
+
+// again says which rollout the release undoes or retries, and why.
+func (r Release) again() string {
+	said := ""
+	switch {
+	case r.Undoes != nil:
+		said = fmt.Sprintf(", to undo %s (version %s)", r.Undoes.Rollout, r.Undoes.Version)
+	case r.Retries != "":
+		said = ", again after " + r.Retries
+	}
+	if r.Reason != "" {
+		said += ": " + r.Reason
+	}
+	return said
+}
+
 // A Person is who did something. ID is canonical: one person's Slack id, OIDC
 // subject and token map to one ID.
 type Person struct {
@@ -112,6 +136,9 @@ func (p Person) String() string {
 	}
 	return p.Name + " (" + p.ID + ")"
 }
+
+// unguarded: nothing is judged, as a person ordered with AtOnce; no policy says so.
+func (p *Plan) unguarded() bool { return len(p.Panel.Guardrails) == 0 && p.Panel.Budget == nil }
 
 // EndpointRef names an endpoint of a router.
 type EndpointRef struct {

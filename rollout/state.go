@@ -113,6 +113,14 @@ type State struct {
 	Last Last `json:"last,omitzero"`
 }
 
+// A Snapshot is a rollout at one revision of the store.
+type Snapshot struct {
+	Plan  *Plan
+	State State
+	// Revision is the store's revision of the rollout's head.
+	Revision uint64
+}
+
 // A Shift is a change of the traffic under way.
 type Shift struct {
 	Why ShiftWhy `json:"why"`

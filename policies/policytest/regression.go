@@ -14,6 +14,8 @@ import (
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/journal"
 )
 
 // Regression writes a policy test out of a rollout that really happened: the
@@ -23,7 +25,7 @@ import (
 // Counts are kept to the event; histograms and means are reduced to their 95th
 // percentile and mean. A rollout that was refused, or whose journal holds no
 // readings, has nothing to be tested.
-func Regression(plan *rollout.Plan, entries []rollout.Entry, last rollout.State, policy string) (string, error) {
+func Regression(plan *rollout.Plan, entries []journal.Entry, last rollout.State, policy string) (string, error) {
 	r := &regression{plan: plan, last: last, every: plan.Interval, series: map[string]*track{}, asked: map[string]time.Time{}}
 	if len(entries) == 0 {
 		return "", errors.New("write regression test: the journal is empty")
@@ -110,8 +112,8 @@ func (r *regression) event(ev rollout.Event) {
 // the journal does not hold what the messenger knew.
 func (r *regression) groups(ev rollout.Event) string {
 	for _, a := range r.plan.Approvals {
-		who := rollout.Actor{Person: *cmp.Or(ev.By, &rollout.Person{})}
-		if a.Name == ev.Gate && len(a.Groups) > 0 && !a.Asks(who) {
+		who := access.Actor{Person: *cmp.Or(ev.By, &rollout.Person{})}
+		if a.Name == ev.Gate && len(a.Groups) > 0 && !who.AskedBy(a) {
 			return fmt.Sprintf(", groups: [%s]", strconv.Quote(a.Groups[0]))
 		}
 	}
@@ -143,7 +145,7 @@ func (r *regression) endOutage(t time.Time) {
 }
 
 // decision keeps the turns.
-func (r *regression) decision(e rollout.Entry, d rollout.Decision) {
+func (r *regression) decision(e journal.Entry, d rollout.Decision) {
 	at := e.At
 	if len(e.Events) == 1 {
 		at = e.Events[0].At

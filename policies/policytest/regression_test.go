@@ -10,6 +10,7 @@ import (
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/policies/policiestest"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/sim"
 )
 
@@ -42,7 +43,7 @@ func (o outage) Read(w *sim.World, _ *sim.Run, q analysis.Query) *analysis.Readi
 }
 
 // lived plays a rollout in a random world and returns its journal.
-func lived(t *testing.T, p *policies.Policy, bad func(step int) sim.Model, faults sim.Faults, script func(w *sim.World, r *sim.Run)) (*rollout.Plan, []rollout.Entry, rollout.State) {
+func lived(t *testing.T, p *policies.Policy, bad func(step int) sim.Model, faults sim.Faults, script func(w *sim.World, r *sim.Run)) (*rollout.Plan, []journal.Entry, rollout.State) {
 	t.Helper()
 	plan, err := p.Compile(rollout.Release{Candidate: "v2", Version: "2", Requester: rollout.Person{ID: "ci"}}, "rollout-7")
 	if err != nil {
@@ -51,7 +52,7 @@ func lived(t *testing.T, p *policies.Policy, bad func(step int) sim.Model, fault
 	start := time.Date(2026, 11, 20, 8, 0, 7, 500_000_000, time.UTC)
 	var run *sim.Run
 	good := sim.Model{Rates: map[string]float64{"failures": 0.001}, P95: 0.2, Sigma: 0.5}
-	var entries []rollout.Entry
+	var entries []journal.Entry
 	w := sim.New(sim.Config{Start: start, Split: rollout.Split{Weights: map[string]int{"v1": 100}}, Faults: faults, Source: &independent{seed: 5, traffic: sim.Traffic{
 		RPS: sim.Steady(200), Bounds: []float64{0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 1, 2}, Cell: plan.Interval,
 		Model: func(d string, _ time.Time, _ int) sim.Model {
@@ -63,7 +64,7 @@ func lived(t *testing.T, p *policies.Policy, bad func(step int) sim.Model, fault
 	}}})
 	w.Watch = func(w *sim.World, r *sim.Run, l sim.Line) {
 		run = r
-		entries = append(entries, rollout.Entry{At: l.Event.At, Events: []rollout.Event{l.Event}, Decisions: l.Decisions})
+		entries = append(entries, journal.Entry{At: l.Event.At, Events: []rollout.Event{l.Event}, Decisions: l.Decisions})
 		for _, d := range l.Decisions {
 			if d.Kind == rollout.DecisionAsk {
 				w.At(w.Now.Add(3*time.Minute), func(w *sim.World) { approveAll(w, r, d.Gate) })

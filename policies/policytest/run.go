@@ -11,6 +11,7 @@ import (
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/sim"
 )
 
@@ -276,8 +277,8 @@ func (s *stage) schedule(i int, at time.Time) {
 // order hands over what a person wants where the policy lets them, as the daemon does;
 // it returns why not. The roles are belayd's to give: here everybody has them.
 func (s *stage) order(w *sim.World, by *rollout.Person, ev rollout.Event) string {
-	everything := []rollout.Grant{{Roles: []rollout.Role{rollout.RoleApprove, rollout.RoleOperate}}}
-	if why := s.run.Plan.Forbids(&s.run.State, rollout.Actor{Person: *by, Grants: everything}, ev); why != "" {
+	everything := []access.Grant{{Roles: []access.Role{access.RoleApprove, access.RoleOperate}}}
+	if why := access.Forbids(s.run.Plan, &s.run.State, access.Actor{Person: *by, Grants: everything}, ev); why != "" {
 		return why
 	}
 	w.Fold(s.run, ev)

@@ -1,7 +1,7 @@
 // Package admission keeps the records of who may move an endpoint.
 //
 // The rules of the package:
-//   - What becomes of a claim is the core's to decide (see rollout.Admit).
+//   - What becomes of a claim is the core's to decide (see claim.Admit).
 //   - A process has one writer of an endpoint's record: whoever wants to change it
 //     leaves a request, and who comes first does the work of all in one write. Of
 //     races with other processes only so many are run at once.
@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/claim"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
@@ -42,16 +43,16 @@ type writer struct {
 	mu       sync.Mutex
 	requests []*request
 	// rec is the record at rev as it was last read or written; known: there is one.
-	rec   rollout.EndpointRecord
+	rec   claim.Record
 	rev   store.Revision
 	known bool
 }
 
 // A request is a change that somebody wants, and what came of it.
 type request struct {
-	ev   rollout.EndpointEvent
+	ev   claim.Event
 	done chan struct{}
-	rec  rollout.EndpointRecord
+	rec  claim.Record
 	err  error
 }
 
@@ -59,8 +60,8 @@ type request struct {
 // returns the record: as it was right after the event where that refused a claim, and
 // otherwise as it is in the store.
 func (r *Records) Admit(
-	ctx context.Context, ref rollout.EndpointRef, ev rollout.EndpointEvent,
-) (rollout.EndpointRecord, error) {
+	ctx context.Context, ref rollout.EndpointRef, ev claim.Event,
+) (claim.Record, error) {
 	w, q := r.writer(ref), &request{ev: ev, done: make(chan struct{})}
 	w.mu.Lock()
 	w.requests = append(w.requests, q)
@@ -77,12 +78,12 @@ func (r *Records) Admit(
 	case <-q.done:
 		return q.rec, q.err
 	case <-ctx.Done():
-		return rollout.EndpointRecord{}, context.Cause(ctx)
+		return claim.Record{}, context.Cause(ctx)
 	}
 }
 
 // Read reads an endpoint's record from the store; a fresh one when there is none.
-func (r *Records) Read(ctx context.Context, ref rollout.EndpointRef) (rollout.EndpointRecord, error) {
+func (r *Records) Read(ctx context.Context, ref rollout.EndpointRef) (claim.Record, error) {
 	rec, _, err := r.read(ctx, ref)
 	return rec, err
 }
@@ -151,9 +152,9 @@ func (r *Records) write(ctx context.Context, ref rollout.EndpointRef, w *writer,
 		return err
 	}
 	after := before
-	evs := make([]rollout.EndpointEvent, len(all))
+	evs := make([]claim.Event, len(all))
 	for i, q := range all {
-		after = rollout.Admit(after, q.ev)
+		after = claim.Admit(after, q.ev)
 		after.Endpoint = ref
 		q.rec, evs[i] = after, q.ev
 	}
@@ -184,7 +185,7 @@ func (r *Records) write(ctx context.Context, ref rollout.EndpointRef, w *writer,
 // present is the record as it is known, or as it stands in the store.
 func (r *Records) present(
 	ctx context.Context, ref rollout.EndpointRef, w *writer,
-) (rollout.EndpointRecord, store.Revision, error) {
+) (claim.Record, store.Revision, error) {
 	w.mu.Lock()
 	rec, rev, known := w.rec, w.rev, w.known
 	w.mu.Unlock()
@@ -200,8 +201,8 @@ func (r *Records) present(
 }
 
 // read reads an endpoint's record and its revision.
-func (r *Records) read(ctx context.Context, ref rollout.EndpointRef) (rollout.EndpointRecord, store.Revision, error) {
-	fresh := rollout.EndpointRecord{SchemaVersion: record.SchemaVersion, Endpoint: ref}
+func (r *Records) read(ctx context.Context, ref rollout.EndpointRef) (claim.Record, store.Revision, error) {
+	fresh := claim.Record{SchemaVersion: record.SchemaVersion, Endpoint: ref}
 	rec, err := r.Store.Head(ctx, ref.Key())
 	if errors.Is(err, store.ErrNotFound) {
 		return fresh, 0, nil
@@ -225,7 +226,7 @@ func (w *writer) forget() {
 
 // learn notes what the record is, and tells of those to whom it says something else
 // than before.
-func (r *Records) learn(w *writer, rec rollout.EndpointRecord, rev store.Revision) {
+func (r *Records) learn(w *writer, rec claim.Record, rev store.Revision) {
 	w.mu.Lock()
 	if w.known && rev < w.rev {
 		w.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/claim"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
@@ -39,7 +40,7 @@ func TestManyClaims(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range many {
 			wg.Go(func() {
-				ev := rollout.EndpointEvent{Kind: rollout.EndpointClaim, At: time.Now(), Rollout: fmt.Sprintf("r%03d", i), Most: many}
+				ev := claim.Event{Kind: claim.KindClaim, At: time.Now(), Rollout: fmt.Sprintf("r%03d", i), Most: many}
 				if _, err := r.Admit(t.Context(), recs, ev); err != nil {
 					t.Error(err)
 				}
@@ -64,25 +65,25 @@ func TestTwoProcesses(t *testing.T) {
 	one := &Records{Store: s, Append: s.Append, Changed: func(id string) { told = append(told, id) }}
 	two := &Records{Store: s, Append: s.Append, Changed: func(string) {}}
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	claim := func(r *Records, id string) rollout.EndpointRecord {
-		rec, err := r.Admit(t.Context(), recs, rollout.EndpointEvent{Kind: rollout.EndpointClaim, At: now, Rollout: id, Most: 9})
+	ask := func(r *Records, id string) claim.Record {
+		rec, err := r.Admit(t.Context(), recs, claim.Event{Kind: claim.KindClaim, At: now, Rollout: id, Most: 9})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return rec
 	}
-	if rec := claim(one, "a"); rec.Active != "a" {
+	if rec := ask(one, "a"); rec.Active != "a" {
 		t.Fatalf("got %q active, want a", rec.Active)
 	}
-	if rec := claim(two, "b"); rec.Active != "a" {
+	if rec := ask(two, "b"); rec.Active != "a" {
 		t.Fatalf("got %q active, want a", rec.Active)
 	}
-	if rec := claim(one, "c"); rec.Active != "a" || len(rec.Queue) != 2 {
+	if rec := ask(one, "c"); rec.Active != "a" || len(rec.Queue) != 2 {
 		t.Errorf("got %q active and %d that wait, want what the other wrote too", rec.Active, len(rec.Queue))
 	}
 
 	told = nil
-	if _, err := two.Admit(t.Context(), recs, rollout.EndpointEvent{Kind: rollout.EndpointRelease, At: now, Rollout: "a"}); err != nil {
+	if _, err := two.Admit(t.Context(), recs, claim.Event{Kind: claim.KindRelease, At: now, Rollout: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	head, err := s.Head(t.Context(), recs.Key())

@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/undo"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -260,7 +261,7 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, a Actor, same func(
 		if snap, err = s.find(r, a); err != nil {
 			return err
 		}
-		return problem(http.StatusConflict, TypeEnded, "The rollout has ended", snap.Plan.OnceEnded(&snap.State))
+		return problem(http.StatusConflict, TypeEnded, "The rollout has ended", undo.Instead(snap.Plan, &snap.State))
 	case err != nil:
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"net/http"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/undo"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -23,7 +25,7 @@ func (s *Server) undo(w http.ResponseWriter, r *http.Request, a Actor) error {
 	if err := checkReason(&in.Reason, true); err != nil {
 		return err
 	}
-	if !a.May(snap.Plan.Policy.Labels, rollout.RoleOperate) {
+	if !a.May(snap.Plan.Policy.Labels, access.RoleOperate) {
 		return forbidden(a, []Role{RoleOperate})
 	}
 	if before, err := s.c.Engine.Rollout(r.Context(), id); err == nil {
@@ -44,14 +46,14 @@ func (s *Server) undo(w http.ResponseWriter, r *http.Request, a Actor) error {
 			fmt.Sprintf("rollout %s has the endpoint or waits for it: end it first", ahead))
 	}
 	told := live.Facts.Known()
-	if why := snap.Plan.Undoable(&snap.State, rollout.Split{Weights: live.Weights, Mirror: live.Mirror}, told); why != "" {
+	if why := undo.Refused(snap.Plan, &snap.State, rollout.Split{Weights: live.Weights, Mirror: live.Mirror}, told); why != "" {
 		return problem(http.StatusConflict, TypeNoEffect, "Nothing was started", why)
 	}
-	plan := snap.Plan.Undo(&snap.State, id, told[snap.State.Stable].Version, rollout.Release{
+	plan := undo.Plan(snap.Plan, &snap.State, id, told[snap.State.Stable].Version, rollout.Release{
 		Requester: a.Person, Labels: snap.Plan.Release.Labels, Environment: snap.Plan.Release.Environment, Reason: in.Reason, Source: "api undo",
 	})
 	if in.Now {
-		plan = plan.AtOnce()
+		plan = undo.AtOnce(plan)
 	}
 	return s.release(w, r, a, id, plan.Release, "", func(context.Context) (*rollout.Plan, error) { return plan, nil })
 }
@@ -64,7 +66,7 @@ func (s *Server) retry(w http.ResponseWriter, r *http.Request, a Actor) error {
 		return err
 	}
 	switch {
-	case !a.May(snap.Plan.Policy.Labels, rollout.RoleStart):
+	case !a.May(snap.Plan.Policy.Labels, access.RoleStart):
 		return forbidden(a, []Role{RoleStart})
 	case !snap.State.Phase.Terminal():
 		return problem(http.StatusConflict, TypeNoEffect, "Nothing was started", "the rollout has not ended: it is "+string(snap.State.Phase))

@@ -32,6 +32,9 @@ import (
 
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/claim"
+	"github.com/belayd/belay/rollout/journal"
 )
 
 // An Engine runs rollouts; *engine.Engine is one.
@@ -41,16 +44,16 @@ type Engine interface {
 		resolve func(context.Context) (*rollout.Plan, error)) (snapshot rollout.Snapshot, created bool, err error)
 	Rollout(ctx context.Context, id string) (rollout.Snapshot, error)
 	Rollouts(ctx context.Context) iter.Seq2[rollout.Snapshot, error]
-	Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry, error]
+	Journal(ctx context.Context, id string) iter.Seq2[journal.Entry, error]
 	// Act hands a person's act to a rollout, once they may; ask says which, given the
 	// rollout as it is and the act that was taken up under the same key before.
 	Act(ctx context.Context, id, key string, who Actor,
 		ask func(s rollout.Snapshot, was *rollout.Event) (rollout.Event, error)) (rollout.Snapshot, error)
-	Changes(ctx context.Context, after uint64) iter.Seq2[rollout.Change, error]
+	Changes(ctx context.Context, after uint64) iter.Seq2[journal.Change, error]
 	// Erased yields the rollouts that are deleted from the call on, until ctx ends;
 	// it may miss some, and those that other processes delete.
 	Erased(ctx context.Context) iter.Seq[string]
-	Endpoint(ctx context.Context, ref rollout.EndpointRef) (rollout.EndpointRecord, error)
+	Endpoint(ctx context.Context, ref rollout.EndpointRef) (claim.Record, error)
 	ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string, by rollout.Person) error
 }
 
@@ -228,15 +231,15 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/rollouts/{id}/history", "getHistory", look, s.history},
 		{"GET", "/v1/rollouts/{id}/events", "streamRollout", look, s.streamOne},
 		{"GET", "/v1/events", "streamAll", look, s.streamAll},
-		{"POST", "/v1/rollouts/{id}/approve", "approveRollout", rollout.AnswerRoles(), s.answer(true)},
-		{"POST", "/v1/rollouts/{id}/reject", "rejectRollout", rollout.AnswerRoles(), s.answer(false)},
-		{"POST", "/v1/rollouts/{id}/pause", "pauseRollout", rollout.CommandPause.Roles(), s.command(rollout.CommandPause)},
-		{"POST", "/v1/rollouts/{id}/resume", "resumeRollout", rollout.CommandResume.Roles(), s.command(rollout.CommandResume)},
-		{"POST", "/v1/rollouts/{id}/rollback", "rollbackRollout", rollout.CommandRollback.Roles(), s.command(rollout.CommandRollback)},
-		{"POST", "/v1/rollouts/{id}/promote", "promoteRollout", rollout.CommandPromote.Roles(), s.command(rollout.CommandPromote)},
-		{"POST", "/v1/rollouts/{id}/skip", "skipRollout", rollout.CommandSkip.Roles(), s.command(rollout.CommandSkip)},
-		{"POST", "/v1/rollouts/{id}/extend", "extendRollout", rollout.CommandExtend.Roles(), s.command(rollout.CommandExtend)},
-		{"POST", "/v1/rollouts/{id}/ack", "acknowledgeRollout", rollout.CommandAck.Roles(), s.command(rollout.CommandAck)},
+		{"POST", "/v1/rollouts/{id}/approve", "approveRollout", access.AnswerRoles(), s.answer(true)},
+		{"POST", "/v1/rollouts/{id}/reject", "rejectRollout", access.AnswerRoles(), s.answer(false)},
+		{"POST", "/v1/rollouts/{id}/pause", "pauseRollout", access.CommandRoles(rollout.CommandPause), s.command(rollout.CommandPause)},
+		{"POST", "/v1/rollouts/{id}/resume", "resumeRollout", access.CommandRoles(rollout.CommandResume), s.command(rollout.CommandResume)},
+		{"POST", "/v1/rollouts/{id}/rollback", "rollbackRollout", access.CommandRoles(rollout.CommandRollback), s.command(rollout.CommandRollback)},
+		{"POST", "/v1/rollouts/{id}/promote", "promoteRollout", access.CommandRoles(rollout.CommandPromote), s.command(rollout.CommandPromote)},
+		{"POST", "/v1/rollouts/{id}/skip", "skipRollout", access.CommandRoles(rollout.CommandSkip), s.command(rollout.CommandSkip)},
+		{"POST", "/v1/rollouts/{id}/extend", "extendRollout", access.CommandRoles(rollout.CommandExtend), s.command(rollout.CommandExtend)},
+		{"POST", "/v1/rollouts/{id}/ack", "acknowledgeRollout", access.CommandRoles(rollout.CommandAck), s.command(rollout.CommandAck)},
 		{"POST", "/v1/rollouts/{id}/undo", "undoRollout", operate, s.undo},
 		{"POST", "/v1/rollouts/{id}/retry", "retryRollout", []Role{RoleStart}, s.retry},
 		{"GET", "/v1/policies", "listPolicies", look, s.policies},

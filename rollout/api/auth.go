@@ -13,22 +13,23 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
 )
 
 // The rights are the core's, under their own names for whoever builds a Server.
 type (
-	Role  = rollout.Role
-	Grant = rollout.Grant
-	Actor = rollout.Actor
+	Role  = access.Role
+	Grant = access.Grant
+	Actor = access.Actor
 )
 
 // The roles; see package rollout.
 const (
-	RoleView    = rollout.RoleView
-	RoleStart   = rollout.RoleStart
-	RoleApprove = rollout.RoleApprove
-	RoleOperate = rollout.RoleOperate
-	RoleAdmin   = rollout.RoleAdmin
+	RoleView    = access.RoleView
+	RoleStart   = access.RoleStart
+	RoleApprove = access.RoleApprove
+	RoleOperate = access.RoleOperate
+	RoleAdmin   = access.RoleAdmin
 )
 
 // local is the actor where no authentication is configured.

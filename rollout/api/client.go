@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -128,13 +129,13 @@ func (c *Client) Rollouts(ctx context.Context, f Filter) iter.Seq2[view.Rollout,
 }
 
 // Journal yields the entries of a rollout's journal. An error ends it.
-func (c *Client) Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry, error] {
-	return func(yield func(rollout.Entry, error) bool) {
+func (c *Client) Journal(ctx context.Context, id string) iter.Seq2[journal.Entry, error] {
+	return func(yield func(journal.Entry, error) bool) {
 		q := url.Values{}
 		for {
 			var page History
 			if _, err := c.call(ctx, call{method: "GET", path: "/v1/rollouts/" + url.PathEscape(id) + "/history", query: q, out: &page}); err != nil {
-				yield(rollout.Entry{}, err)
+				yield(journal.Entry{}, err)
 				return
 			}
 			for _, e := range page.Entries {

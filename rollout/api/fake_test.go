@@ -23,6 +23,9 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/claim"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -32,7 +35,7 @@ var begun = time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 type fakeEngine struct {
 	mu       sync.Mutex
 	rollouts map[string]*rollout.Snapshot
-	journal  []rollout.Change
+	journal  []journal.Change
 	acts     map[string]rollout.Event
 	cooldown map[string]string // endpoint key to who cleared it
 	changed  chan struct{}
@@ -66,7 +69,7 @@ func (e *fakeEngine) commit(id string, ev rollout.Event) {
 		}
 	}
 	snap.Revision = uint64(len(e.journal)) + 1
-	e.journal = append(e.journal, rollout.Change{Revision: snap.Revision, Rollout: id, Entry: rollout.Entry{
+	e.journal = append(e.journal, journal.Change{Revision: snap.Revision, Rollout: id, Entry: journal.Entry{
 		Seq: seq, At: ev.At, Owner: "a", Version: "test", Epoch: 1, Events: []rollout.Event{ev}, Decisions: snap.State.Last.Decisions,
 	}})
 	close(e.changed)
@@ -146,16 +149,16 @@ func (e *fakeEngine) Rollouts(context.Context) iter.Seq2[rollout.Snapshot, error
 	}
 }
 
-func (e *fakeEngine) Journal(_ context.Context, id string) iter.Seq2[rollout.Entry, error] {
+func (e *fakeEngine) Journal(_ context.Context, id string) iter.Seq2[journal.Entry, error] {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var all []rollout.Entry
+	var all []journal.Entry
 	for _, c := range e.journal {
 		if c.Rollout == id {
 			all = append(all, c.Entry)
 		}
 	}
-	return func(yield func(rollout.Entry, error) bool) {
+	return func(yield func(journal.Entry, error) bool) {
 		for _, x := range all {
 			if !yield(x, nil) {
 				return
@@ -181,8 +184,8 @@ func (e *fakeEngine) Act(
 	switch {
 	case err != nil:
 		return rollout.Snapshot{}, err
-	case was == nil && snap.Plan.Forbids(&snap.State, who, ev) != "":
-		return rollout.Snapshot{}, &rollout.ForbiddenError{Why: snap.Plan.Forbids(&snap.State, who, ev)}
+	case was == nil && access.Forbids(snap.Plan, &snap.State, who, ev) != "":
+		return rollout.Snapshot{}, &rollout.ForbiddenError{Why: access.Forbids(snap.Plan, &snap.State, who, ev)}
 	case e.fail != nil:
 		return rollout.Snapshot{}, e.fail
 	case was != nil:
@@ -196,11 +199,11 @@ func (e *fakeEngine) Act(
 	return e.fold(id, ev), nil
 }
 
-func (e *fakeEngine) Changes(ctx context.Context, after uint64) iter.Seq2[rollout.Change, error] {
-	return func(yield func(rollout.Change, error) bool) {
+func (e *fakeEngine) Changes(ctx context.Context, after uint64) iter.Seq2[journal.Change, error] {
+	return func(yield func(journal.Change, error) bool) {
 		for ctx.Err() == nil {
 			e.mu.Lock()
-			var news []rollout.Change
+			var news []journal.Change
 			for _, c := range e.journal {
 				if c.Revision > after {
 					news = append(news, c)
@@ -249,9 +252,9 @@ func (e *fakeEngine) Erased(ctx context.Context) iter.Seq[string] {
 	}
 }
 
-func (e *fakeEngine) Endpoint(_ context.Context, ref rollout.EndpointRef) (rollout.EndpointRecord, error) {
-	return rollout.EndpointRecord{
-		SchemaVersion: 1, Endpoint: ref, Active: "r1", Queue: []rollout.Waiting{{Rollout: "r2", Since: begun}},
+func (e *fakeEngine) Endpoint(_ context.Context, ref rollout.EndpointRef) (claim.Record, error) {
+	return claim.Record{
+		SchemaVersion: 1, Endpoint: ref, Active: "r1", Queue: []claim.Waiting{{Rollout: "r2", Since: begun}},
 		Cooldowns: map[string]time.Time{"6": begun},
 	}, nil
 }
@@ -362,7 +365,7 @@ func actors() Tokens {
 	add := func(token string, p rollout.Person, g Grant) {
 		ts = append(ts, Token{SHA256: sha256.Sum256([]byte(token)), Actor: Actor{Person: p, Grants: []Grant{g}}})
 	}
-	for _, role := range rollout.Roles {
+	for _, role := range access.Roles {
 		add(tokenOf(role), rollout.Person{ID: "of-" + string(role)}, Grant{Roles: []Role{role}})
 	}
 	add("token-of-team-a-77aa", rollout.Person{ID: "bob"}, Grant{Roles: []Role{RoleOperate, RoleStart}, Labels: map[string]string{"team": "a"}})

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -326,7 +327,7 @@ func TestTokens(t *testing.T) {
 			t.Errorf("ParseSHA256(%q): got no error", s)
 		}
 	}
-	if _, err := rollout.ParseRole("root"); err == nil {
+	if _, err := access.ParseRole("root"); err == nil {
 		t.Error("ParseRole(root): got no error")
 	}
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
 )
 
 // issuer is an OIDC issuer with keys of three kinds.
@@ -457,7 +458,7 @@ func FuzzOIDC(f *testing.F) {
 	f.Add("e30.e30.")
 	f.Add("eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.")
 	f.Add("eyJhbGciOiJSUzI1NiIsImtpZCI6MX0.e30.AA")
-	o, err := NewOIDC(OIDCConfig{Issuer: "https://login.example", Audience: "belay", Client: &http.Client{Transport: transport{&issuer{}}}, Grants: []OIDCGrant{{Grant: Grant{Roles: rollout.Roles}}}})
+	o, err := NewOIDC(OIDCConfig{Issuer: "https://login.example", Audience: "belay", Client: &http.Client{Transport: transport{&issuer{}}}, Grants: []OIDCGrant{{Grant: Grant{Roles: access.Roles}}}})
 	if err != nil {
 		f.Fatal(err)
 	}

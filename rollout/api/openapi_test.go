@@ -23,6 +23,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -137,7 +138,7 @@ func TestAuthorizationTable(t *testing.T) {
 		r.engine.set(x, func(s *rollout.State) { s.Phase, s.Outbox = rollout.PhaseRefused, nil })
 	}
 	columns := []string{"nobody"}
-	for _, role := range rollout.Roles {
+	for _, role := range access.Roles {
 		columns = append(columns, string(role))
 	}
 	columns = append(columns, "own", "other")
@@ -168,7 +169,7 @@ func TestAuthorizationTable(t *testing.T) {
 			switch {
 			case i == 0 && !open && status != http.StatusUnauthorized:
 				t.Errorf("%s without a token: got %d, want 401", op.OperationID, status)
-			case i > len(rollout.Roles), finer: // the golden has it
+			case i > len(access.Roles), finer: // the golden has it
 			case allowed == denied:
 				t.Errorf("%s as %q: got %d, allowed should be %v", op.OperationID, column, status, allowed)
 			}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -199,7 +200,7 @@ func (s *Server) pageOf(ctx context.Context, id string, after, n int) (History, 
 		return History{}, err
 	}
 	defer done()
-	out := History{SchemaVersion: SchemaVersion, Rollout: id, Entries: []rollout.Entry{}}
+	out := History{SchemaVersion: SchemaVersion, Rollout: id, Entries: []journal.Entry{}}
 	for entry, err := range s.c.Engine.Journal(ctx, id) {
 		switch {
 		case err != nil:

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 )
 
 // The bounds of reading history for streams: one at a time reads, replayTurn long,
@@ -21,7 +21,7 @@ const (
 
 // changed is a change, or why there are no more.
 type changed struct {
-	rollout.Change
+	journal.Change
 	err error
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -253,7 +254,7 @@ func (o *stream) rollout(snap rollout.Snapshot) error {
 }
 
 // entry sends a journal entry; its revision is the event's id.
-func (o *stream) entry(c rollout.Change) error {
+func (o *stream) entry(c journal.Change) error {
 	body, err := json.Marshal(StreamEntry{SchemaVersion: SchemaVersion, Rollout: c.Rollout, Revision: c.Revision, Entry: c.Entry})
 	if err != nil {
 		return fmt.Errorf("encode entry: %w", err)

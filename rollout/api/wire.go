@@ -5,6 +5,7 @@ import (
 
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -25,7 +26,7 @@ type List struct {
 type History struct {
 	SchemaVersion int             `json:"schemaVersion"`
 	Rollout       string          `json:"rollout"`
-	Entries       []rollout.Entry `json:"entries"`
+	Entries       []journal.Entry `json:"entries"`
 	// Next is the seq after which the next page begins; 0 on the last.
 	Next int `json:"next,omitempty"`
 }
@@ -154,5 +155,5 @@ type StreamEntry struct {
 	SchemaVersion int           `json:"schemaVersion"`
 	Rollout       string        `json:"rollout"`
 	Revision      uint64        `json:"revision"`
-	Entry         rollout.Entry `json:"entry"`
+	Entry         journal.Entry `json:"entry"`
 }

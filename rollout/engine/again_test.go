@@ -8,6 +8,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 )
@@ -112,10 +113,10 @@ func TestResumeNamesHold(t *testing.T) {
 // where the config knows them by another one, and never as the same user of another
 // workspace.
 func TestHeardFrom(t *testing.T) {
-	e := &Engine{cfg: Config{People: func(string, string) rollout.Actor { return rollout.Actor{Person: rollout.Person{ID: "ann"}} }}}
+	e := &Engine{cfg: Config{People: func(string, string) access.Actor { return access.Actor{Person: rollout.Person{ID: "ann"}} }}}
 	who := e.heardFrom("chat", notifier.Answer{Who: "slack:T1/U1", Name: "Ann"})
 	for user, want := range map[string]bool{"ann": true, "slack:T1/U1": true, "T1/U1": true, "slack:U1": true, "U1": true, "slack:T2/U1": false, "T2/U1": false, "slack:T1/U2": false, "": false} {
-		if got := (rollout.Approval{Users: []string{user}}).Asks(who); got != want {
+		if got := who.AskedBy(rollout.Approval{Users: []string{user}}); got != want {
 			t.Errorf("an approval from %q asks %v: got %v, want %v", user, who.Person, got, want)
 		}
 	}

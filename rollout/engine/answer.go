@@ -13,6 +13,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
 )
 
 // replyWithin bounds what an inbox waits for, so that people hear at once.
@@ -92,27 +93,27 @@ func replied(a notifier.Answer, after rollout.Snapshot, err error) (notifier.Rep
 }
 
 // heardFrom is who spoke through a notifier and what they may do.
-func (e *Engine) heardFrom(via string, a notifier.Answer) rollout.Actor {
+func (e *Engine) heardFrom(via string, a notifier.Answer) access.Actor {
 	who := e.cfg.People(via, a.Who)
-	who.Heard = via
+	who.Via = via
 	who.Names = slices.Concat(who.Names, []string{a.Who}, rollout.ShortNames(a.Who))
-	who.In = slices.Clone(a.Groups)
+	who.ViaGroups = slices.Clone(a.Groups)
 	who.Person.Via, who.Person.Name = via, cmp.Or(who.Person.Name, a.Name)
 	return who
 }
 
 // onRecord is the person as the journal names them, with every group that counted.
-func onRecord(who rollout.Actor) rollout.Person {
+func onRecord(who access.Actor) rollout.Person {
 	p := who.Person
-	p.Groups = slices.Compact(slices.Sorted(slices.Values(slices.Concat(p.Groups, who.In))))
+	p.Groups = slices.Compact(slices.Sorted(slices.Values(slices.Concat(p.Groups, who.ViaGroups))))
 	return p
 }
 
 // mayView reports whether a person who was heard may see a rollout: by a role, or
 // because one of its approvals asks them.
-func mayView(p *rollout.Plan, who rollout.Actor) bool {
-	return who.May(p.Policy.Labels, rollout.RoleView) ||
-		slices.ContainsFunc(p.Approvals, func(a rollout.Approval) bool { return a.Asks(who) })
+func mayView(p *rollout.Plan, who access.Actor) bool {
+	return who.May(p.Policy.Labels, access.RoleView) ||
+		slices.ContainsFunc(p.Approvals, func(a rollout.Approval) bool { return who.AskedBy(a) })
 }
 
 func refused(format string, args ...any) notifier.Reply {
@@ -160,7 +161,7 @@ func statusLine(s *rollout.Snapshot) string {
 }
 
 // listed answers with the open rollouts that the person may see, at most twenty.
-func (e *Engine) listed(ctx context.Context, who rollout.Actor) (notifier.Reply, error) {
+func (e *Engine) listed(ctx context.Context, who access.Actor) (notifier.Reply, error) {
 	var lines []string
 	more := 0
 	for s, err := range e.Rollouts(ctx) {

@@ -14,6 +14,8 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/claim"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
@@ -95,12 +97,12 @@ func bake(b *testing.B, e *Engine, p *rollout.Plan) {
 	stable := rollout.Split{Weights: map[string]int{"blue": 100}}
 	first := rollout.Split{Weights: map[string]int{"blue": 95, "green": 5}}
 	answer(rollout.EffectClaim, rollout.Event{Kind: rollout.EventClaimed})
-	if _, err := e.admission.Admit(ctx, p.Endpoint, rollout.EndpointEvent{Kind: rollout.EndpointClaim, At: e.now(), Rollout: p.ID}); err != nil {
+	if _, err := e.admission.Admit(ctx, p.Endpoint, claim.Event{Kind: claim.KindClaim, At: e.now(), Rollout: p.ID}); err != nil {
 		b.Fatal(err)
 	}
 	answer(rollout.EffectPreflight, rollout.Event{Kind: rollout.EventPreflighted, Split: &stable})
 	answer(rollout.EffectSetTraffic, rollout.Event{Kind: rollout.EventTraffic, Split: &first})
-	entry, state, _, err := record.Encode(rollout.Entry{Seq: h.Seq + 1, Prev: h.Hash, Epoch: h.Epoch, Owner: "one", At: e.now()}, s)
+	entry, state, _, err := record.Encode(journal.Entry{Seq: h.Seq + 1, Prev: h.Hash, Epoch: h.Epoch, Owner: "one", At: e.now()}, s)
 	if err != nil {
 		b.Fatal(err)
 	}

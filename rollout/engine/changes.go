@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
@@ -79,14 +80,14 @@ func (e *Engine) present(ctx context.Context, id string, rec store.Record) (roll
 
 // Journal yields the entries of a rollout's journal in order; ErrNotFound when
 // there is none.
-func (e *Engine) Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry, error] {
-	return func(yield func(rollout.Entry, error) bool) {
+func (e *Engine) Journal(ctx context.Context, id string) iter.Seq2[journal.Entry, error] {
+	return func(yield func(journal.Entry, error) bool) {
 		for rec, err := range e.cfg.Store.History(ctx, record.RolloutKey(id)) {
 			if errors.Is(err, store.ErrNotFound) {
 				err = ErrNotFound
 			}
 			if err != nil {
-				yield(rollout.Entry{}, fmt.Errorf("read journal of %s: %w", id, err))
+				yield(journal.Entry{}, fmt.Errorf("read journal of %s: %w", id, err))
 				return
 			}
 			entry, err := record.DecodeEntry(rec)

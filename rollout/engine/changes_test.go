@@ -15,7 +15,9 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/audit"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
@@ -54,7 +56,7 @@ func TestChanges(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		cancel()
 		<-done
-		var want []rollout.Entry
+		var want []journal.Entry
 		for entry, err := range e.Journal(t.Context(), "r1") {
 			if err != nil {
 				t.Fatal(err)
@@ -248,10 +250,10 @@ func TestInboxRestarts(t *testing.T) {
 		in := &flaky{}
 		w.tune = func(c *Config) {
 			c.Inboxes = map[string]notifier.Inbox{"chat": in}
-			c.People = func(via, who string) rollout.Actor {
-				a := rollout.Actor{Person: rollout.Person{ID: who}, Grants: []rollout.Grant{{Roles: []rollout.Role{rollout.RoleView}}}}
+			c.People = func(via, who string) access.Actor {
+				a := access.Actor{Person: rollout.Person{ID: who}, Grants: []access.Grant{{Roles: []access.Role{access.RoleView}}}}
 				if via == "chat" && who == "slack:T1/U7" {
-					a.Grants[0].Roles = []rollout.Role{rollout.RoleStart}
+					a.Grants[0].Roles = []access.Role{access.RoleStart}
 				}
 				if who == "slack:T1/U9" {
 					a.Grants = nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/claim"
 )
 
 // askAgain makes a claim that was answered "queued" ask again.
@@ -35,12 +36,12 @@ func (l *live) claim(ctx context.Context, e rollout.Effect) (rollout.Event, bool
 			return rollout.Event{}, false
 		}
 	}
-	return rec.Standing(l.plan, e), true
+	return rec.Result(l.plan, e), true
 }
 
 // claimEvent is what the rollout asks of the endpoint's record.
-func (l *live) claimEvent(e rollout.Effect) rollout.EndpointEvent {
-	ev := rollout.ClaimEvent(l.plan, e, l.e.now())
+func (l *live) claimEvent(e rollout.Effect) claim.Event {
+	ev := claim.ForClaim(l.plan, e, l.e.now())
 	ev.Most = l.e.adapters.Load().queue
 	return ev
 }
@@ -58,7 +59,7 @@ func (e *Engine) supersede(ctx context.Context, active, by string) error {
 
 // release gives the endpoint, or the place in its queue, back.
 func (l *live) release(ctx context.Context, s rollout.State, e rollout.Effect) (rollout.Event, bool) {
-	if _, err := l.e.admission.Admit(ctx, l.plan.Endpoint, rollout.ReleaseEvent(l.plan, s, e, l.e.now())); err != nil {
+	if _, err := l.e.admission.Admit(ctx, l.plan.Endpoint, claim.ForRelease(l.plan, s, e, l.e.now())); err != nil {
 		l.warn(ctx, "release waits", err)
 		return rollout.Event{}, false
 	}
@@ -67,13 +68,13 @@ func (l *live) release(ctx context.Context, s rollout.State, e rollout.Effect) (
 
 // Endpoint returns the record of who may move an endpoint. An endpoint that no
 // rollout ever claimed has a record that names nobody.
-func (e *Engine) Endpoint(ctx context.Context, ref rollout.EndpointRef) (rollout.EndpointRecord, error) {
+func (e *Engine) Endpoint(ctx context.Context, ref rollout.EndpointRef) (claim.Record, error) {
 	return e.admission.Read(ctx, ref)
 }
 
 // Observe puts on record what an endpoint shows that no rollout moves.
 func (e *Engine) Observe(ctx context.Context, ref rollout.EndpointRef, split rollout.Split) error {
-	ev := rollout.EndpointEvent{Kind: rollout.EndpointObserved, At: e.now(), Confirmed: &split}
+	ev := claim.Event{Kind: claim.KindObserved, At: e.now(), Confirmed: &split}
 	if _, err := e.admission.Admit(ctx, ref, ev); err != nil {
 		return fmt.Errorf("observe endpoint %s/%s: %w", ref.Router, ref.Name, err)
 	}
@@ -91,7 +92,7 @@ func (e *Engine) ClearCooldown(ctx context.Context, ref rollout.EndpointRef, ver
 	if _, ok := rec.Cooldowns[version]; !ok && version != "" || len(rec.Cooldowns) == 0 {
 		return fmt.Errorf("clear cooldown of %s/%s: %w", ref.Router, ref.Name, ErrNotFound)
 	}
-	ev := rollout.EndpointEvent{Kind: rollout.EndpointClear, At: e.now(), Version: version, By: &by}
+	ev := claim.Event{Kind: claim.KindClear, At: e.now(), Version: version, By: &by}
 	_, err = e.admission.Admit(ctx, ref, ev)
 	if err != nil {
 		return fmt.Errorf("clear cooldown of %s/%s: %w", ref.Router, ref.Name, err)

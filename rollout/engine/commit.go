@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
@@ -85,7 +86,7 @@ func (l *live) seal(b *draft) error {
 	if len(b.events) == 0 {
 		at = l.now()
 	}
-	entry, state, h, err := record.Encode(rollout.Entry{
+	entry, state, h, err := record.Encode(journal.Entry{
 		Seq: l.head.Seq + 1, Prev: l.head.Hash, Epoch: epoch, Owner: l.e.cfg.Owner, Version: l.e.cfg.Version,
 		At: at, Events: b.events, Decisions: b.decisions, Phases: b.phases,
 	}, b.after)

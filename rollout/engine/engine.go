@@ -39,7 +39,9 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/inboxes"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/admission"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/outage"
 	"github.com/belayd/belay/rollout/preflight"
 	"github.com/belayd/belay/rollout/traffic"
@@ -56,7 +58,7 @@ var (
 )
 
 // Change is one entry of some rollout's journal.
-type Change = rollout.Change
+type Change = journal.Change
 
 // Config is what an Engine is made of. Store, Leaser and Owner are required;
 // zero limits and times take the defaults that their comments say.
@@ -75,7 +77,7 @@ type Config struct {
 	Inboxes   map[string]notifier.Inbox
 	// People maps what a notifier calls a person to who it is and what they may do;
 	// nil takes the name as it is and lets everybody view.
-	People func(notifier, who string) rollout.Actor
+	People func(notifier, who string) access.Actor
 	// Canonical is the id of whom a name on record belongs to at present; nil takes
 	// every name as it is.
 	Canonical func(name string) string
@@ -163,9 +165,9 @@ func (c *Config) validate() error {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.People == nil {
-		c.People = func(_, who string) rollout.Actor {
-			view := rollout.Grant{Roles: []rollout.Role{rollout.RoleView}}
-			return rollout.Actor{Person: rollout.Person{ID: who}, Grants: []rollout.Grant{view}}
+		c.People = func(_, who string) access.Actor {
+			view := access.Grant{Roles: []access.Role{access.RoleView}}
+			return access.Actor{Person: rollout.Person{ID: who}, Grants: []access.Grant{view}}
 		}
 	}
 	if c.Canonical == nil {

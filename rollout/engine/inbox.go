@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
@@ -41,13 +42,13 @@ type Ask = func(s rollout.Snapshot, was *rollout.Event) (rollout.Event, error)
 // *rollout.ForbiddenError says why not. What was taken up already is not judged by
 // what became of the rollout since. For the rest it is Deliver; the caller has
 // checked that the person is who they say.
-func (e *Engine) Act(ctx context.Context, id, key string, who rollout.Actor, ask Ask) (rollout.Snapshot, error) {
+func (e *Engine) Act(ctx context.Context, id, key string, who access.Actor, ask Ask) (rollout.Snapshot, error) {
 	return e.deliver(ctx, id, key, func(s rollout.Snapshot, was *rollout.Event) (rollout.Event, error) {
 		ev, err := ask(s, was)
 		if err != nil || was != nil {
 			return ev, err
 		}
-		if why := s.Plan.Forbids(&s.State, who, ev); why != "" {
+		if why := access.Forbids(s.Plan, &s.State, who, ev); why != "" {
 			return ev, &rollout.ForbiddenError{Why: why}
 		}
 		return ev.For(&s.State), nil

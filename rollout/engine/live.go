@@ -10,6 +10,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/clock"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
@@ -81,7 +82,7 @@ type draft struct {
 	dropped   int
 	from      time.Time
 	decisions []rollout.Decision
-	phases    []rollout.PhaseChange
+	phases    []journal.PhaseChange
 	after     rollout.State
 	quiet     bool
 
@@ -120,7 +121,7 @@ func (b *draft) add(
 	}
 	b.events, b.size = append(b.events, ev), b.size+size
 	b.decisions = append(b.decisions, after.Last.Decisions...)
-	if c, ok := rollout.PhaseChanged(p, before, &after); ok {
+	if c, ok := journal.PhaseChanged(p, before, &after); ok {
 		c.Decisions = len(b.decisions)
 		b.phases = append(b.phases, c)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/claim"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
@@ -96,7 +97,7 @@ func (w *world) stolenEndpoint() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	var er rollout.EndpointRecord
+	var er claim.Record
 	if err := json.Unmarshal(rec.State, &er); err != nil {
 		w.t.Fatal(err)
 	}

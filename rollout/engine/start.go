@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
@@ -63,7 +64,7 @@ func (e *Engine) begin(
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
 	}
 	at := e.now()
-	hash, err := rollout.PlanHash(p)
+	hash, err := journal.PlanHash(p)
 	if err != nil {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout %s: %w", p.ID, err)
 	}
@@ -73,11 +74,11 @@ func (e *Engine) begin(
 	}
 	before := rollout.Start(p, at)
 	s := e.cfg.next(p, before, ev)
-	first := rollout.Entry{Seq: 1, Epoch: 1, Owner: e.cfg.Owner, Version: e.cfg.Version, At: at,
+	first := journal.Entry{Seq: 1, Epoch: 1, Owner: e.cfg.Owner, Version: e.cfg.Version, At: at,
 		Events: []rollout.Event{ev}, Decisions: s.Last.Decisions}
-	if c, ok := rollout.PhaseChanged(p, &before, &s); ok {
+	if c, ok := journal.PhaseChanged(p, &before, &s); ok {
 		c.Decisions = len(first.Decisions)
-		first.Phases = []rollout.PhaseChange{c}
+		first.Phases = []journal.PhaseChange{c}
 	}
 	entry, state, _, err := record.Encode(first, s)
 	if err != nil {

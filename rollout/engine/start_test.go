@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
@@ -244,7 +245,7 @@ func TestStartAfterOrphan(t *testing.T) {
 		if err != nil || !created || s.Plan.Policy.Hash != "def" {
 			t.Fatalf("under the edited policy: got created %v, %v, want it started", created, err)
 		}
-		want, err := rollout.PlanHash(s.Plan)
+		want, err := journal.PlanHash(s.Plan)
 		if err != nil {
 			t.Fatal(err)
 		}

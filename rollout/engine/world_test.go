@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/claim"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
@@ -129,7 +130,7 @@ func (w *world) check(c *traffictest.Call) {
 		w.violate("I4: %s was written without a record: %v", c.Endpoint, err)
 		return
 	}
-	var er rollout.EndpointRecord
+	var er claim.Record
 	if err := json.Unmarshal(rec.State, &er); err != nil || er.Active == "" {
 		w.violate("I4: %s was written while nobody was active", c.Endpoint)
 		return

@@ -10,6 +10,7 @@ import (
 	cloudevent "github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 )
 
 // typePrefix begins the types that are Belay's own; the phase follows.
@@ -74,7 +75,7 @@ type outgoing struct {
 }
 
 // describe makes the CloudEvents of one entry of a journal.
-func describe(source string, p *rollout.Plan, entry *rollout.Entry) ([]outgoing, error) {
+func describe(source string, p *rollout.Plan, entry *journal.Entry) ([]outgoing, error) {
 	var out []outgoing
 	seen := 0
 	for n, change := range entry.Phases {
@@ -111,7 +112,7 @@ func describe(source string, p *rollout.Plan, entry *rollout.Entry) ([]outgoing,
 }
 
 // dataOf says what a change of phase is, with the decisions that led to it.
-func dataOf(p *rollout.Plan, c rollout.PhaseChange, ds []rollout.Decision) Data {
+func dataOf(p *rollout.Plan, c journal.PhaseChange, ds []rollout.Decision) Data {
 	d := Data{
 		SchemaVersion: 1, Rollout: p.ID, Policy: p.Policy.Name, Owner: p.Policy.Owner, Endpoint: p.Endpoint,
 		Stable: c.Stable, Candidate: p.Release.Candidate, Version: p.Release.Version, Artifact: p.Release.Artifact,
@@ -153,7 +154,7 @@ var purl = regexp.MustCompile(`^pkg:[A-Za-z][A-Za-z0-9.+-]*/[^\s]+$`)
 
 // predicateOf is what CDEvents call the change; "" where they have no word for it,
 // or the release does not say what they need.
-func predicateOf(p *rollout.Plan, c rollout.PhaseChange) string {
+func predicateOf(p *rollout.Plan, c journal.PhaseChange) string {
 	if !purl.MatchString(p.Release.Artifact) || p.Release.Environment == "" {
 		return ""
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 )
 
 // A whole life, told by the types of its events: mirrored traffic is no
@@ -24,7 +25,7 @@ func TestTypes(t *testing.T) {
 	resumed.From, resumed.Reached = rollout.PhaseHeld, false
 	unmoved := to(rollout.PhasePreflight, rollout.PhaseStopped)
 	for _, c := range []struct {
-		change rollout.PhaseChange
+		change journal.PhaseChange
 		typ    string
 	}{
 		{to("", rollout.PhaseQueued), "belay.rollout.queued"},
@@ -41,7 +42,7 @@ func TestTypes(t *testing.T) {
 		{to(rollout.PhaseRollingBack, rollout.PhaseStopped), "dev.cdevents.service.rolledback.0.3.0"},
 		{unmoved, "belay.rollout.stopped"},
 	} {
-		got, err := describe("/belay", planOf("r1"), &rollout.Entry{Seq: 4, Phases: []rollout.PhaseChange{c.change}})
+		got, err := describe("/belay", planOf("r1"), &journal.Entry{Seq: 4, Phases: []journal.PhaseChange{c.change}})
 		if err != nil || len(got) != 1 {
 			t.Fatalf("%s → %s: got %d events, %v", c.change.From, c.change.To, len(got), err)
 		}
@@ -64,7 +65,7 @@ func TestNoCDEventWithoutFacts(t *testing.T) {
 	} {
 		p := planOf("r1")
 		change(&p.Release)
-		got, err := describe("/belay", p, &rollout.Entry{Seq: 4, Phases: []rollout.PhaseChange{reached("canary", 5)}})
+		got, err := describe("/belay", p, &journal.Entry{Seq: 4, Phases: []journal.PhaseChange{reached("canary", 5)}})
 		if err != nil || len(got) != 1 || got[0].Type() != "belay.rollout.baking" {
 			t.Errorf("%s: got %v, %v, want belay.rollout.baking", name, got, err)
 		}
@@ -94,14 +95,14 @@ func TestSchemas(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for predicate, change := range map[string]rollout.PhaseChange{
+	for predicate, change := range map[string]journal.PhaseChange{
 		"deployed": reached("canary", 5), "upgraded": reached("full", 100), "rolledback": to(rollout.PhaseRollingBack, rollout.PhaseRolledBack),
 	} {
 		schema, err := compiler.Compile("https://cdevents.dev/0.5.0/schema/service-" + predicate + "-event")
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := describe("https://belay.example/", planOf("r1"), &rollout.Entry{Seq: 2, Phases: []rollout.PhaseChange{change}})
+		got, err := describe("https://belay.example/", planOf("r1"), &journal.Entry{Seq: 2, Phases: []journal.PhaseChange{change}})
 		if err != nil || len(got) != 1 {
 			t.Fatalf("%s: got %d events, %v", predicate, len(got), err)
 		}
@@ -129,7 +130,7 @@ func TestData(t *testing.T) {
 	breach := to(rollout.PhaseBaking, rollout.PhaseRollingBack)
 	breach.Step, breach.Confirmed, breach.Decisions, breach.Reason, breach.Stable = "canary", &split, 3, rollout.ReasonBreach, "blue"
 	verdict := analysis.Verdict{Guardrail: "failures", Outcome: "breach", Unit: "share", Limit: "<= 1%", Sentence: "4% failed.", Candidate: analysis.Estimate{Known: true, Value: 0.04}}
-	entry := rollout.Entry{Seq: 9, Phases: []rollout.PhaseChange{to(rollout.PhasePaused, rollout.PhaseBaking), breach}, Decisions: []rollout.Decision{
+	entry := journal.Entry{Seq: 9, Phases: []journal.PhaseChange{to(rollout.PhasePaused, rollout.PhaseBaking), breach}, Decisions: []rollout.Decision{
 		{Kind: rollout.DecisionResume, By: "sre"},
 		{Kind: rollout.DecisionBreach},
 		{Kind: rollout.DecisionRollback, Verdicts: []analysis.Verdict{verdict}},

@@ -39,6 +39,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/store"
 )
 
@@ -46,7 +47,7 @@ import (
 type Rollouts interface {
 	// Changes yields the entries of all journals after a revision, in the order
 	// of their commits, and then those to come, until ctx ends.
-	Changes(ctx context.Context, after uint64) iter.Seq2[rollout.Change, error]
+	Changes(ctx context.Context, after uint64) iter.Seq2[journal.Change, error]
 	// Rollout returns a rollout; rollout.ErrNotFound when there is none.
 	Rollout(ctx context.Context, id string) (rollout.Snapshot, error)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/store"
 )
 
@@ -34,7 +35,7 @@ func newJournals(s store.Store) *journals {
 }
 
 // add appends an entry with these changes of phase to a rollout's journal.
-func (j *journals) add(t testing.TB, id string, changes ...rollout.PhaseChange) {
+func (j *journals) add(t testing.TB, id string, changes ...journal.PhaseChange) {
 	t.Helper()
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -42,7 +43,7 @@ func (j *journals) add(t testing.TB, id string, changes ...rollout.PhaseChange) 
 		j.plans[id] = planOf(id)
 	}
 	j.seq[id]++
-	b, err := json.Marshal(rollout.Entry{Seq: j.seq[id], At: noon, Phases: changes})
+	b, err := json.Marshal(journal.Entry{Seq: j.seq[id], At: noon, Phases: changes})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,8 +57,8 @@ func (j *journals) add(t testing.TB, id string, changes ...rollout.PhaseChange) 
 }
 
 // Changes implements Rollouts.
-func (j *journals) Changes(ctx context.Context, after uint64) iter.Seq2[rollout.Change, error] {
-	return func(yield func(rollout.Change, error) bool) {
+func (j *journals) Changes(ctx context.Context, after uint64) iter.Seq2[journal.Change, error] {
+	return func(yield func(journal.Change, error) bool) {
 		last := store.Revision(after)
 		for ctx.Err() == nil {
 			j.mu.Lock()
@@ -67,7 +68,7 @@ func (j *journals) Changes(ctx context.Context, after uint64) iter.Seq2[rollout.
 				if ctx.Err() != nil {
 					return
 				}
-				c := rollout.Change{Revision: uint64(rec.Revision), Rollout: strings.TrimPrefix(rec.Key, "rollout/")}
+				c := journal.Change{Revision: uint64(rec.Revision), Rollout: strings.TrimPrefix(rec.Key, "rollout/")}
 				if err == nil {
 					err = json.Unmarshal(rec.Entry, &c.Entry)
 				}
@@ -109,12 +110,12 @@ func planOf(id string) *rollout.Plan {
 }
 
 // to is a change of phase.
-func to(from, to rollout.Phase) rollout.PhaseChange {
-	return rollout.PhaseChange{From: from, To: to, At: noon, Sentence: fmt.Sprintf("From %s to %s.", from, to)}
+func to(from, to rollout.Phase) journal.PhaseChange {
+	return journal.PhaseChange{From: from, To: to, At: noon, Sentence: fmt.Sprintf("From %s to %s.", from, to)}
 }
 
 // reached is a step's weight that was read back.
-func reached(step string, weight int) rollout.PhaseChange {
+func reached(step string, weight int) journal.PhaseChange {
 	c := to(rollout.PhaseShifting, rollout.PhaseBaking)
 	c.Step, c.Reached, c.Stable = step, true, "blue"
 	c.Confirmed = &rollout.Split{Weights: map[string]int{"blue": 100 - weight, "green": weight}}

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/store"
 )
 
@@ -121,7 +122,7 @@ func (p *Publisher) follow(ctx context.Context, js jetstream.JetStream) error {
 }
 
 // eventsOf makes the events of one change, with the plan of its rollout.
-func (p *Publisher) eventsOf(ctx context.Context, change rollout.Change) ([]outgoing, error) {
+func (p *Publisher) eventsOf(ctx context.Context, change journal.Change) ([]outgoing, error) {
 	if len(change.Entry.Phases) == 0 {
 		return nil, nil
 	}

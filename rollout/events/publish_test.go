@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
@@ -61,7 +62,7 @@ func begin(t testing.TB, j *journals) {
 // phase.
 func life(t testing.TB, j *journals, id string, n int) (want []string) {
 	t.Helper()
-	phases := []rollout.PhaseChange{to("", rollout.PhaseQueued), reached("canary", 5), reached("full", 100)}
+	phases := []journal.PhaseChange{to("", rollout.PhaseQueued), reached("canary", 5), reached("full", 100)}
 	for i := range n {
 		if i%2 == 1 {
 			j.add(t, id)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 )
 
 var update = flag.Bool("update", false, "rewrite the goldens")
@@ -35,12 +36,12 @@ func TestReference(t *testing.T) {
 	}
 	verdict := analysis.Verdict{Guardrail: "failures", Outcome: "breach", Unit: "share", Limit: "<= 1%", Sentence: "4% of 1,000 requests failed; the limit is 1%.",
 		Candidate: analysis.Estimate{Known: true, Value: 0.04}, Stable: analysis.Estimate{Known: true, Value: 0.002}}
-	entry := &rollout.Entry{
+	entry := &journal.Entry{
 		Seq: 7, At: at, Decisions: []rollout.Decision{{Kind: rollout.DecisionRollback, Verdicts: []analysis.Verdict{verdict}}},
-		Phases: []rollout.PhaseChange{{From: rollout.PhaseBaking, To: rollout.PhaseRollingBack, At: at, Reason: rollout.ReasonBreach,
+		Phases: []journal.PhaseChange{{From: rollout.PhaseBaking, To: rollout.PhaseRollingBack, At: at, Reason: rollout.ReasonBreach,
 			Sentence: "failures broke its limit.", Step: "canary", Stable: "blue", Confirmed: split(5), Decisions: 1}},
 	}
-	back := &rollout.Entry{Seq: 8, At: at, Phases: []rollout.PhaseChange{{From: rollout.PhaseRollingBack, To: rollout.PhaseRolledBack, At: at,
+	back := &journal.Entry{Seq: 8, At: at, Phases: []journal.PhaseChange{{From: rollout.PhaseRollingBack, To: rollout.PhaseRolledBack, At: at,
 		Reason: rollout.ReasonBreach, Sentence: "The endpoint shows blue 100.", Step: "canary", Stable: "blue", Confirmed: split(0)}}}
 
 	var b strings.Builder
@@ -49,7 +50,7 @@ func TestReference(t *testing.T) {
 		"A release that names its `artifact` (a package URL) and `environment` leaves as a CDEvent 0.5 where one fits, with the same data as `customData`.\n\n" +
 		"| phase | type | with artifact and environment |\n|---|---|---|\n")
 	for _, phase := range rollout.Phases {
-		change := rollout.PhaseChange{To: phase}
+		change := journal.PhaseChange{To: phase}
 		switch phase { //nolint:exhaustive // the others have one meaning
 		case rollout.PhaseBaking:
 			change.Reached, change.Step, change.Confirmed = true, "canary", split(5)
@@ -68,7 +69,7 @@ func TestReference(t *testing.T) {
 	for _, x := range []struct {
 		title string
 		plan  *rollout.Plan
-		entry *rollout.Entry
+		entry *journal.Entry
 	}{{"A rollback begins", p, entry}, {"It is confirmed, as a CDEvent", &named, back}} {
 		out, err := describe("/belay", x.plan, x.entry)
 		if err != nil || len(out) != 1 {

@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/claim"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/store"
 )
 
@@ -24,7 +26,7 @@ import (
 const SchemaVersion = 1
 
 // The prefixes of keys. A plan is the entry of its record; a rollout's record
-// holds a rollout.Entry and the state after it.
+// holds a journal.Entry and the state after it.
 const (
 	RolloutPrefix  = "rollout/"
 	PlanPrefix     = "plan/"
@@ -92,8 +94,8 @@ func DecodeHead(rec store.Record) (rollout.State, Head, error) {
 }
 
 // DecodeEntry reads one entry of a rollout's journal.
-func DecodeEntry(rec store.Record) (rollout.Entry, error) {
-	var entry rollout.Entry
+func DecodeEntry(rec store.Record) (journal.Entry, error) {
+	var entry journal.Entry
 	if err := json.Unmarshal(rec.Entry, &entry); err != nil {
 		return entry, fmt.Errorf("decode entry of %s: %w", rec.Key, errors.Join(rollout.ErrFormat, err))
 	}
@@ -113,7 +115,7 @@ func DecodePlan(rec store.Record) (*rollout.Plan, error) {
 }
 
 // Encode returns the bytes of an entry and its state, and the head they make.
-func Encode(entry rollout.Entry, s rollout.State) (entryJSON, stateJSON []byte, h Head, err error) {
+func Encode(entry journal.Entry, s rollout.State) (entryJSON, stateJSON []byte, h Head, err error) {
 	stateJSON, err = json.Marshal(s)
 	if err != nil {
 		return nil, nil, Head{}, fmt.Errorf("encode state of %s: %w", s.ID, err)
@@ -132,7 +134,7 @@ func Encode(entry rollout.Entry, s rollout.State) (entryJSON, stateJSON []byte, 
 }
 
 // DecodeEndpoint reads an endpoint's head record.
-func DecodeEndpoint(ref rollout.EndpointRef, rec store.Record) (r rollout.EndpointRecord, err error) {
+func DecodeEndpoint(ref rollout.EndpointRef, rec store.Record) (r claim.Record, err error) {
 	if err := json.Unmarshal(rec.State, &r); err != nil {
 		return r, fmt.Errorf("decode endpoint %s/%s: %w", ref.Router, ref.Name, err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/claim"
 )
 
 // start begins every wanted effect that is not under way and forgets those that
@@ -96,7 +97,7 @@ func (w *World) do(r *Run, e rollout.Effect, token int) {
 	case rollout.EffectClaim:
 		w.claim(r, e, token)
 	case rollout.EffectRelease:
-		w.Record = rollout.Admit(w.Record, rollout.ReleaseEvent(r.Plan, r.State, e, w.time(r)))
+		w.Record = claim.Admit(w.Record, claim.ForRelease(r.Plan, r.State, e, w.time(r)))
 		w.answer(r, e, token, 0, func(*World) rollout.Event { return rollout.Event{Kind: rollout.EventReleased} })
 		w.reclaim(r)
 	case rollout.EffectPreflight:
@@ -135,11 +136,11 @@ func (w *World) do(r *Run, e rollout.Effect, token int) {
 // claim asks Admit, and again whenever the record changes.
 func (w *World) claim(r *Run, e rollout.Effect, token int) {
 	before := w.Record
-	w.Record = rollout.Admit(w.Record, rollout.ClaimEvent(r.Plan, e, w.time(r)))
+	w.Record = claim.Admit(w.Record, claim.ForClaim(r.Plan, e, w.time(r)))
 	if before.Active != w.Record.Active || before.Scheduled != w.Record.Scheduled || len(before.Queue) != len(w.Record.Queue) {
 		w.reclaim(r)
 	}
-	standing := w.Record.Standing(r.Plan, e)
+	standing := w.Record.Result(r.Plan, e)
 	w.answer(r, e, token, 0, func(*World) rollout.Event { return standing })
 	if w.Record.Superseding != "" {
 		ahead := w.Record.Superseding

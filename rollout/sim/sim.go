@@ -21,6 +21,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/claim"
 )
 
 // A Source answers what the rollouts measure. Asked again for the same interval
@@ -54,7 +55,7 @@ type Config struct {
 type World struct {
 	Now      time.Time
 	Endpoint Endpoint
-	Record   rollout.EndpointRecord
+	Record   claim.Record
 	Runs     []*Run
 	// Journal is every event that was folded, in order.
 	Journal []Line

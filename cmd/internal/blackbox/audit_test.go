@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/bolt"
 )
@@ -89,7 +89,7 @@ func rewritten(t *testing.T, key string) func(store.Record) ([]byte, []byte) {
 		if rec.Key != key {
 			return rec.Entry, rec.State
 		}
-		var e rollout.Entry
+		var e journal.Entry
 		if err := json.Unmarshal(bytes.ReplaceAll(rec.Entry, []byte(`as a person says`), []byte(`as nobody says!!`)), &e); err != nil {
 			t.Fatal(err)
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/journal"
 )
 
 // What a release pipeline hears: one release is promoted while NATS is away and
@@ -92,13 +92,13 @@ func ids(w *world) []string {
 }
 
 // phases are the changes of phase in a rollout's journal, by the command line.
-func phases(w *world, id string) []rollout.PhaseChange {
+func phases(w *world, id string) []journal.PhaseChange {
 	w.t.Helper()
 	var h api.History
 	if out := w.want(0, "", "history", id, "--output", "json"); json.Unmarshal([]byte(out), &h) != nil {
 		w.t.Fatalf("history %s: %s", id, out)
 	}
-	var all []rollout.PhaseChange
+	var all []journal.PhaseChange
 	for _, entry := range h.Entries {
 		all = append(all, entry.Phases...)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	heads "github.com/belayd/belay/rollout/audit"
+	"github.com/belayd/belay/rollout/journal"
 )
 
 func auditCommand() *command {
@@ -204,7 +205,7 @@ func planHash(ctx context.Context, r reader, id string) (string, error) {
 	if err != nil {
 		return "", nil //nolint:nilerr // the journal says what is missing
 	}
-	return rollout.PlanHash(p)
+	return journal.PlanHash(p)
 }
 
 // verify checks one journal.
@@ -217,7 +218,7 @@ func verify(ctx context.Context, r reader, id string) (audit, error) {
 	if err != nil {
 		return a, err
 	}
-	var last rollout.Entry
+	var last journal.Entry
 	for entry, err := range r.Journal(ctx, id) {
 		if err != nil {
 			return a, err

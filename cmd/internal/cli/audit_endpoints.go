@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/claim"
 	"github.com/belayd/belay/rollout/record"
 )
 
@@ -31,7 +32,7 @@ func (s *storeReader) auditEndpoints(ctx context.Context) ([]endpointAudit, erro
 		router, name, _ := strings.Cut(strings.TrimPrefix(head.Key, prefix), "/")
 		ref := rollout.EndpointRef{Router: router, Name: name}
 		a := endpointAudit{Endpoint: router + "/" + name}
-		var folded rollout.EndpointRecord
+		var folded claim.Record
 		for rec, err := range s.store.History(ctx, head.Key) {
 			if err != nil {
 				return nil, fmt.Errorf("read %s: %w", head.Key, err)
@@ -43,7 +44,7 @@ func (s *storeReader) auditEndpoints(ctx context.Context) ([]endpointAudit, erro
 				break
 			}
 			for _, ev := range events {
-				folded = rollout.Admit(folded, ev)
+				folded = claim.Admit(folded, ev)
 				folded.Endpoint = ref
 			}
 		}
@@ -61,12 +62,12 @@ func (s *storeReader) auditEndpoints(ctx context.Context) ([]endpointAudit, erro
 
 // endpointEvents are those of an entry: a list, or, in entries of earlier versions,
 // one.
-func endpointEvents(entry []byte) ([]rollout.EndpointEvent, error) {
-	var events []rollout.EndpointEvent
+func endpointEvents(entry []byte) ([]claim.Event, error) {
+	var events []claim.Event
 	if json.Unmarshal(entry, &events) == nil {
 		return events, nil
 	}
-	var one rollout.EndpointEvent
+	var one claim.Event
 	err := json.Unmarshal(entry, &one)
-	return []rollout.EndpointEvent{one}, err
+	return []claim.Event{one}, err
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -19,22 +20,22 @@ import (
 func TestAuditFindsTampering(t *testing.T) {
 	plan, _ := compiled(t, "30s")
 	for name, c := range map[string]struct {
-		tamper func(es []rollout.Entry) []rollout.Entry
+		tamper func(es []journal.Entry) []journal.Entry
 		want   string
 	}{
-		"nothing":      {func(es []rollout.Entry) []rollout.Entry { return es }, ""},
-		"an edit":      {func(es []rollout.Entry) []rollout.Entry { es[2].Decisions = nil; return es }, "entry 3 was changed, or entry 4 does not follow it: the hash of entry 3 is"},
-		"a reason":     {func(es []rollout.Entry) []rollout.Entry { es[4].Events[0].Reason = "dinner"; return es }, "entry 5 was changed, or entry 6 does not follow it"},
-		"a gap":        {func(es []rollout.Entry) []rollout.Entry { return append(es[:2:2], es[3:]...) }, "entry 4: it comes after entry 2; entries are missing"},
-		"an order":     {func(es []rollout.Entry) []rollout.Entry { es[1], es[2] = es[2], es[1]; return es }, "entry 3: it comes after entry 1; entries are missing or in another order"},
-		"a beginning":  {func(es []rollout.Entry) []rollout.Entry { return es[1:] }, "entry 2: it is the first; the beginning is missing"},
-		"another link": {func(es []rollout.Entry) []rollout.Entry { es[3].Prev = "0123456789abcdef"; return es }, "entry 3 was changed, or entry 4 does not follow it"},
-		"a foreign beginning": {func(es []rollout.Entry) []rollout.Entry {
+		"nothing":      {func(es []journal.Entry) []journal.Entry { return es }, ""},
+		"an edit":      {func(es []journal.Entry) []journal.Entry { es[2].Decisions = nil; return es }, "entry 3 was changed, or entry 4 does not follow it: the hash of entry 3 is"},
+		"a reason":     {func(es []journal.Entry) []journal.Entry { es[4].Events[0].Reason = "dinner"; return es }, "entry 5 was changed, or entry 6 does not follow it"},
+		"a gap":        {func(es []journal.Entry) []journal.Entry { return append(es[:2:2], es[3:]...) }, "entry 4: it comes after entry 2; entries are missing"},
+		"an order":     {func(es []journal.Entry) []journal.Entry { es[1], es[2] = es[2], es[1]; return es }, "entry 3: it comes after entry 1; entries are missing or in another order"},
+		"a beginning":  {func(es []journal.Entry) []journal.Entry { return es[1:] }, "entry 2: it is the first; the beginning is missing"},
+		"another link": {func(es []journal.Entry) []journal.Entry { es[3].Prev = "0123456789abcdef"; return es }, "entry 3 was changed, or entry 4 does not follow it"},
+		"a foreign beginning": {func(es []journal.Entry) []journal.Entry {
 			es[0].Prev = "0123456789abcdef"
 			return es
 		}, "entry 1: it names 0123456789ab as the hash before, but it is the first"},
-		"a stranger":   {func(es []rollout.Entry) []rollout.Entry { es[5].Owner = "b"; return es }, "b wrote in the epoch of a"},
-		"an old epoch": {func(es []rollout.Entry) []rollout.Entry { es[5].Epoch = 0; return es }, "epoch 0 follows 1"},
+		"a stranger":   {func(es []journal.Entry) []journal.Entry { es[5].Owner = "b"; return es }, "b wrote in the epoch of a"},
+		"an old epoch": {func(es []journal.Entry) []journal.Entry { es[5].Epoch = 0; return es }, "epoch 0 follows 1"},
 	} {
 		f := journalled(t, plan)
 		f.entries = c.tamper(f.entries)
@@ -74,12 +75,12 @@ func (v *vanishing) Plan(ctx context.Context, id string) (*rollout.Plan, error) 
 	return v.fakeReader.Plan(ctx, id)
 }
 
-func (v *vanishing) Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry, error] {
+func (v *vanishing) Journal(ctx context.Context, id string) iter.Seq2[journal.Entry, error] {
 	if id == "half" {
 		v.reads++
 	}
 	if id == "gone" || v.reads > 1 {
-		return func(yield func(rollout.Entry, error) bool) { yield(rollout.Entry{}, rollout.ErrNotFound) }
+		return func(yield func(journal.Entry, error) bool) { yield(journal.Entry{}, rollout.ErrNotFound) }
 	}
 	return v.fakeReader.Journal(ctx, id)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/sim"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/bolt"
@@ -132,14 +133,14 @@ func storeFile(b *testing.B, finished bool, rollouts, entries int) (file string,
 
 // putRollout writes a rollout's records under another id, with its journal
 // chained anew.
-func putRollout(ctx context.Context, st *bolt.Store, template, id string, plan, state []byte, journal []rollout.Entry) error {
+func putRollout(ctx context.Context, st *bolt.Store, template, id string, plan, state []byte, entries []journal.Entry) error {
 	named := func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(template), []byte(id)) }
 	if _, err := st.Append(ctx, "plan/"+id, named(plan), nil, 0); err != nil {
 		return err
 	}
 	prev, head := "", store.Revision(0)
 	state = named(state)
-	for _, e := range journal {
+	for _, e := range entries {
 		e.Prev = prev
 		b, err := json.Marshal(e)
 		if err != nil {
@@ -157,7 +158,7 @@ func putRollout(ctx context.Context, st *bolt.Store, template, id string, plan, 
 
 // storedRollout simulates a rollout to its end, or to the middle of its third
 // step, and returns its plan, its state and the last entries of its journal.
-func storedRollout(b testing.TB, id string, finished bool, entries int) (plan, state []byte, journal []rollout.Entry) {
+func storedRollout(b testing.TB, id string, finished bool, most int) (plan, state []byte, entries []journal.Entry) {
 	b.Helper()
 	policy, ps := policies.Parse(fstest.MapFS{"p.yaml": {Data: []byte(storedPolicy)}}, "p.yaml", nil)
 	if policy == nil {
@@ -179,7 +180,7 @@ func storedRollout(b testing.TB, id string, finished bool, entries int) (plan, s
 		if err != nil {
 			b.Fatal(err)
 		}
-		journal = append(journal, rollout.Entry{Seq: len(journal) + 1, Epoch: 1, Owner: "one", Version: "v1.2.3", At: l.Event.At, Events: []rollout.Event{l.Event}, Decisions: l.Decisions, State: sum})
+		entries = append(entries, journal.Entry{Seq: len(entries) + 1, Epoch: 1, Owner: "one", Version: "v1.2.3", At: l.Event.At, Events: []rollout.Event{l.Event}, Decisions: l.Decisions, State: sum})
 	}
 	until := now.Add(75 * time.Minute)
 	if finished {
@@ -188,7 +189,7 @@ func storedRollout(b testing.TB, id string, finished bool, entries int) (plan, s
 	if ended := w.Run(until); ended != finished {
 		b.Fatalf("the simulated rollout: got ended=%t in phase %s, want %t", ended, run.State.Phase, finished)
 	}
-	journal = journal[max(0, len(journal)-entries):]
+	entries = entries[max(0, len(entries)-most):]
 	if plan, err = json.Marshal(p); err != nil {
 		b.Fatal(err)
 	}
@@ -196,13 +197,13 @@ func storedRollout(b testing.TB, id string, finished bool, entries int) (plan, s
 		b.Fatal(err)
 	}
 	total := 0
-	for _, e := range journal {
+	for _, e := range entries {
 		x, err := json.Marshal(e)
 		if err != nil {
 			b.Fatal(err)
 		}
 		total += len(x)
 	}
-	b.Logf("a rollout that is %s: plan %d bytes, state %d, %d entries of about %d", run.State.Phase, len(plan), len(state), len(journal), total/len(journal))
-	return plan, state, journal
+	b.Logf("a rollout that is %s: plan %d bytes, state %d, %d entries of about %d", run.State.Phase, len(plan), len(state), len(entries), total/len(entries))
+	return plan, state, entries
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -32,7 +33,7 @@ const tokenMax = 64 << 10
 type reader interface {
 	Rollout(ctx context.Context, id string) (view.Rollout, error)
 	Rollouts(ctx context.Context, f api.Filter) iter.Seq2[view.Rollout, error]
-	Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry, error]
+	Journal(ctx context.Context, id string) iter.Seq2[journal.Entry, error]
 	Plan(ctx context.Context, id string) (*rollout.Plan, error)
 	// AuditHead is the head of all journals at a revision; 0 is now.
 	AuditHead(ctx context.Context, at uint64) (api.AuditHead, error)

@@ -23,6 +23,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -146,7 +147,7 @@ type fakeDaemon struct {
 	mu       sync.Mutex
 	asked    []request
 	rollouts []view.Rollout
-	entries  []rollout.Entry
+	entries  []journal.Entry
 	// stream is what /events sends.
 	stream []api.Event
 	// hang keeps the stream open after that.
@@ -262,7 +263,7 @@ func (d *fakeDaemon) last(method string) request {
 type fakeReader struct {
 	plan    *rollout.Plan
 	state   rollout.State
-	entries []rollout.Entry
+	entries []journal.Entry
 	heads   map[uint64]string
 }
 
@@ -285,8 +286,8 @@ func (f *fakeReader) Rollouts(context.Context, api.Filter) iter.Seq2[view.Rollou
 
 func (f *fakeReader) Plan(context.Context, string) (*rollout.Plan, error) { return f.plan, nil }
 
-func (f *fakeReader) Journal(context.Context, string) iter.Seq2[rollout.Entry, error] {
-	return func(yield func(rollout.Entry, error) bool) {
+func (f *fakeReader) Journal(context.Context, string) iter.Seq2[journal.Entry, error] {
+	return func(yield func(journal.Entry, error) bool) {
 		for _, e := range f.entries {
 			if !yield(e, nil) {
 				return

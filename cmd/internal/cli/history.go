@@ -8,6 +8,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/journal"
 )
 
 func historyCommand() *command {
@@ -23,7 +24,7 @@ func historyCommand() *command {
 					return err
 				}
 				defer func() { _ = done() }() // a store that was only read
-				out := api.History{SchemaVersion: api.SchemaVersion, Rollout: args[0], Entries: []rollout.Entry{}}
+				out := api.History{SchemaVersion: api.SchemaVersion, Rollout: args[0], Entries: []journal.Entry{}}
 				for entry, err := range r.Journal(ctx, args[0]) {
 					if err != nil {
 						return err
@@ -42,7 +43,7 @@ func historyCommand() *command {
 }
 
 // historyTable prints a line per entry and one below it for each decision.
-func historyTable(e *env, w io.Writer, entries []rollout.Entry) error {
+func historyTable(e *env, w io.Writer, entries []journal.Entry) error {
 	for _, x := range entries {
 		var kinds []string
 		for _, ev := range x.Events {

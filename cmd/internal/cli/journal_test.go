@@ -10,13 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/engine"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/bolt"
-
-	"github.com/belayd/belay/policies"
 )
 
 // compiled is a plan of the test's policy, with a limit in it.
@@ -62,7 +62,7 @@ func journalled(t *testing.T, plan *rollout.Plan) *fakeReader {
 	prev := ""
 	commit := func(events ...rollout.Event) {
 		t.Helper()
-		e := rollout.Entry{Seq: len(f.entries) + 1, Prev: prev, Epoch: 1, Owner: "a", Version: version(), Events: events}
+		e := journal.Entry{Seq: len(f.entries) + 1, Prev: prev, Epoch: 1, Owner: "a", Version: version(), Events: events}
 		for _, ev := range events {
 			f.state = rollout.Next(plan, f.state, ev)
 			e.At = ev.At
@@ -89,7 +89,7 @@ func journalled(t *testing.T, plan *rollout.Plan) *fakeReader {
 		return ev
 	}
 	blue, split := &rollout.Split{Weights: map[string]int{"blue": 100}}, &rollout.Split{Weights: map[string]int{"blue": 95, "green": 5}}
-	hash, err := rollout.PlanHash(plan)
+	hash, err := journal.PlanHash(plan)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/sim"
 )
 
@@ -196,7 +197,7 @@ func TestFromRollout(t *testing.T) {
 		}},
 	})
 	w.Watch = func(_ *sim.World, _ *sim.Run, l sim.Line) {
-		r.entries = append(r.entries, rollout.Entry{At: l.Event.At, Events: []rollout.Event{l.Event}, Decisions: l.Decisions})
+		r.entries = append(r.entries, journal.Entry{At: l.Event.At, Events: []rollout.Event{l.Event}, Decisions: l.Decisions})
 	}
 	run := w.Begin(plan)
 	w.Run(w.Now.Add(6 * time.Hour))

@@ -11,6 +11,7 @@ import (
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/policies/policytest"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/journal"
 )
 
 func policyTestCommand() *command {
@@ -135,7 +136,7 @@ func (e *env) writeRegression(ctx context.Context, r reader, id, policy string) 
 	if err != nil {
 		return err
 	}
-	var entries []rollout.Entry
+	var entries []journal.Entry
 	for entry, err := range r.Journal(ctx, id) {
 		if err != nil {
 			return err

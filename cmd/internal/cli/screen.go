@@ -11,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -434,7 +435,7 @@ func (s *screen) state(r view.Rollout) []string {
 }
 
 // decisionLines are a journal entry's decisions, a line each.
-func decisionLines(e *env, entry rollout.Entry) []string {
+func decisionLines(e *env, entry journal.Entry) []string {
 	var out []string
 	for _, d := range entry.Decisions {
 		out = append(out, fmt.Sprintf("%s %-14s %s%s", e.clock(entry.At), d.Kind, e.told(d.Sentence), byText(d)))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -99,8 +100,8 @@ func TestScreenGoldens(t *testing.T) {
 }
 
 // decided is a journal entry with one decision.
-func decidedEntry(seq int, kind rollout.DecisionKind, sentence string) rollout.Entry {
-	return rollout.Entry{Seq: seq, At: now, Decisions: []rollout.Decision{{Kind: kind, Sentence: sentence}}}
+func decidedEntry(seq int, kind rollout.DecisionKind, sentence string) journal.Entry {
+	return journal.Entry{Seq: seq, At: now, Decisions: []rollout.Decision{{Kind: kind, Sentence: sentence}}}
 }
 
 // Off a terminal watch prints a line per change, first what was before, nothing
@@ -111,7 +112,7 @@ func TestWatchLines(t *testing.T) {
 	end.Phase, end.Unconfirmed, end.Closed, end.WaitingFor = rollout.PhaseRolledBack, false, true, ""
 	d := newFakeDaemon(t, baking())
 	d.set(func() {
-		d.entries = []rollout.Entry{decidedEntry(1, rollout.DecisionStart, "It starts."), decidedEntry(2, rollout.DecisionStep, "Step quarter.")}
+		d.entries = []journal.Entry{decidedEntry(1, rollout.DecisionStart, "It starts."), decidedEntry(2, rollout.DecisionStep, "Step quarter.")}
 		d.stream = []api.Event{
 			{Rollout: new(baking())}, {Rollout: new(baking())},
 			{Entry: &api.StreamEntry{Entry: decidedEntry(2, rollout.DecisionStep, "Step quarter.")}},

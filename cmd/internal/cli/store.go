@@ -17,6 +17,7 @@ import (
 	"github.com/belayd/belay/rollout/api"
 	heads "github.com/belayd/belay/rollout/audit"
 	"github.com/belayd/belay/rollout/engine"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/bolt"
@@ -221,7 +222,7 @@ func chosen(r view.Rollout, f api.Filter) bool {
 }
 
 // Journal implements reader.
-func (s *storeReader) Journal(ctx context.Context, id string) iter.Seq2[rollout.Entry, error] {
+func (s *storeReader) Journal(ctx context.Context, id string) iter.Seq2[journal.Entry, error] {
 	return s.engine.Journal(ctx, id)
 }
 

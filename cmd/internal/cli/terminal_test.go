@@ -9,6 +9,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -52,7 +53,7 @@ func TestHostileServer(t *testing.T) {
 		case req.URL.Path == "/v1/rollouts":
 			out = api.List{SchemaVersion: 1, Rollouts: []view.Rollout{r}}
 		case strings.HasSuffix(req.URL.Path, "/history"):
-			out = api.History{SchemaVersion: 1, Rollout: evil, Entries: []rollout.Entry{{Seq: 1, Owner: evil, Version: evil,
+			out = api.History{SchemaVersion: 1, Rollout: evil, Entries: []journal.Entry{{Seq: 1, Owner: evil, Version: evil,
 				Decisions: []rollout.Decision{{Kind: rollout.DecisionKind(evil), Sentence: evil}}}}}
 		case req.URL.Path == "/v1/endpoints":
 			out = api.EndpointList{SchemaVersion: 1, Endpoints: []api.Endpoint{{Router: evil, Name: evil, Error: evil, Weights: map[string]int{evil: 1}}}}

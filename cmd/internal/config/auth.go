@@ -12,6 +12,7 @@ import (
 	"github.com/belayd/belay/cmd/internal/secret"
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/api"
 )
 
@@ -87,7 +88,7 @@ func (c *Config) checkAuth() []error {
 	}
 	roles := func(field string, names []string) {
 		for _, r := range names {
-			if _, err := rollout.ParseRole(r); err != nil {
+			if _, err := access.ParseRole(r); err != nil {
 				errs = append(errs, fmt.Errorf("%s.roles: %w", field, err))
 			}
 		}
@@ -257,7 +258,7 @@ func (c *Config) named(kind, name string) rollout.Person {
 func grant(roles []string, labels map[string]string) api.Grant {
 	g := api.Grant{Labels: labels}
 	for _, r := range roles {
-		g.Roles = append(g.Roles, rollout.Role(r))
+		g.Roles = append(g.Roles, access.Role(r))
 	}
 	return g
 }

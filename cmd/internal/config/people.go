@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
 )
 
 // known is the entry of people that claims a notifier's or an authenticator's
@@ -31,8 +32,8 @@ func (c *Config) person(who string) rollout.Person {
 
 // Heard is whom a notifier vouches for and what they may do: what everybody there
 // may, and where people knows them, what their entry and their credentials give.
-func (c *Config) Heard(notifier, who string) rollout.Actor {
-	a := rollout.Actor{Person: c.person(who), Names: c.namesOf(who)}
+func (c *Config) Heard(notifier, who string) access.Actor {
+	a := access.Actor{Person: c.person(who), Names: c.namesOf(who)}
 	if roles := c.Notifiers[notifier].roles(); len(roles) > 0 {
 		a.Grants = append(a.Grants, grant(roles, nil))
 	}
@@ -44,8 +45,8 @@ func (c *Config) Heard(notifier, who string) rollout.Actor {
 
 // grantsOf are the grants of a person: their own, and those of each of their
 // credentials.
-func (c *Config) grantsOf(p *PersonConfig) []rollout.Grant {
-	var out []rollout.Grant
+func (c *Config) grantsOf(p *PersonConfig) []access.Grant {
+	var out []access.Grant
 	if len(p.Roles) > 0 {
 		out = append(out, grant(p.Roles, p.Labels))
 	}

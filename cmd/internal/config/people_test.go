@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
 )
 
 // A token's, a subject's and a certificate's owner may be one person.
@@ -56,7 +57,7 @@ func TestHeard(t *testing.T) {
 	} {
 		a := c.Heard(x.via, x.who)
 		var may []string
-		for _, r := range rollout.Roles {
+		for _, r := range access.Roles {
 			if a.May(x.labels, r) {
 				may = append(may, string(r))
 			}
@@ -66,10 +67,10 @@ func TestHeard(t *testing.T) {
 		}
 	}
 	gate := rollout.Approval{Users: []string{"oidc:sub-1"}}
-	if a := c.Heard("slack", "slack:T1/U1"); !gate.Asks(a) || a.Person.ID != "ann" {
+	if a := c.Heard("slack", "slack:T1/U1"); !a.AskedBy(gate) || a.Person.ID != "ann" {
 		t.Errorf("a gate that names %v: %+v is not asked", gate.Users, a)
 	}
-	if gate.Asks(c.Heard("slack", "slack:T1/U2")) {
+	if c.Heard("slack", "slack:T1/U2").AskedBy(gate) {
 		t.Errorf("a gate that names %v: bob is asked", gate.Users)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
+	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/bolt"
 )
@@ -139,7 +140,7 @@ func put(ctx context.Context, s *bolt.Store, i int) error {
 		return err
 	}
 	sum := sha256.Sum256(state)
-	entry, err := json.Marshal(rollout.Entry{Seq: 1, Epoch: 1, Owner: "a", At: at, Events: []rollout.Event{ev}, State: hex.EncodeToString(sum[:])})
+	entry, err := json.Marshal(journal.Entry{Seq: 1, Epoch: 1, Owner: "a", At: at, Events: []rollout.Event{ev}, State: hex.EncodeToString(sum[:])})
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/claim"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/view"
 )
@@ -27,7 +28,7 @@ const endpointsTimeout = 10 * time.Second
 type Catalog struct {
 	// now is the set in force.
 	now     func() *set
-	records func(context.Context, rollout.EndpointRef) (rollout.EndpointRecord, error)
+	records func(context.Context, rollout.EndpointRef) (claim.Record, error)
 	// looks are the looks at the sources.
 	looks probe.Flight
 }

@@ -35,7 +35,7 @@ import (
 	"github.com/belayd/belay/cmd/internal/notary"
 	"github.com/belayd/belay/cmd/internal/refusals"
 	"github.com/belayd/belay/cmd/internal/serve"
-	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/trigger"
@@ -175,7 +175,7 @@ func (d *daemon) build(c *config.Config, known config.Faults) error {
 	config := engine.Config{
 		Store: d.points.store(d.store), Leaser: store.Always{}, Owner: replica, Version: d.o.Version,
 		Sources: a.Sources, Routers: a.Routers, Notifiers: a.Notifiers, Inboxes: a.Inboxes, ExternalURL: a.ExternalURL, Retention: a.Retention, Queue: a.Queue,
-		People:    func(notifier, who string) rollout.Actor { return d.now().config.Heard(notifier, who) },
+		People:    func(notifier, who string) access.Actor { return d.now().config.Heard(notifier, who) },
 		Canonical: func(name string) string { return d.now().config.Canonical(name) },
 		Hindered:  d.hindered,
 		Logger:    d.log, Registerer: d.registry,

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/claim"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/azureml"
 	"github.com/belayd/belay/rollout/traffic/azureml/armtest"
@@ -38,8 +39,8 @@ func TestCatalogShowsEndpoint(t *testing.T) {
 		now: func() *set {
 			return &set{routers: map[string]traffic.Router{"azure": open(arm.Token), "locked": open("tok-wrong")}}
 		},
-		records: func(_ context.Context, ref rollout.EndpointRef) (rollout.EndpointRecord, error) {
-			return rollout.EndpointRecord{Active: "r1", Cooldowns: map[string]time.Time{"6": time.Unix(1, 0)}}, nil
+		records: func(_ context.Context, ref rollout.EndpointRef) (claim.Record, error) {
+			return claim.Record{Active: "r1", Cooldowns: map[string]time.Time{"6": time.Unix(1, 0)}}, nil
 		},
 	}
 	e, ok := c.Endpoint(t.Context(), rollout.EndpointRef{Router: "azure", Name: "recs"})

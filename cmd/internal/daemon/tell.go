@@ -14,6 +14,7 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/claim"
 	"github.com/belayd/belay/rollout/traffic"
 )
 
@@ -113,7 +114,7 @@ func (d *daemon) idleEndpoints(ctx context.Context) ([]drift.Endpoint, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list endpoints: %w", err)
 		}
-		var r rollout.EndpointRecord
+		var r claim.Record
 		if err := json.Unmarshal(rec.State, &r); err != nil {
 			return nil, fmt.Errorf("read record %s: %w", rec.Key, err)
 		}

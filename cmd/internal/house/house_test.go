@@ -63,6 +63,9 @@ var (
 	authLib   = []string{"github.com/coreos/go-oidc/", "github.com/golang-jwt/", "github.com/go-jose/", "golang.org/x/oauth2", "golang.org/x/time/", "github.com/getkin/", "github.com/pb33f/", "go.yaml.in/yaml/"}
 )
 
+// core is what is pure beside the machine: whoever may know rollouts may know it.
+var core = []string{"rollout/access", "rollout/claim", "rollout/journal", "rollout/undo"}
+
 // allowed is the table of who may import whom: packages of the house by their
 // path, libraries by a prefix ending in "/" or their whole path. The standard
 // library is always allowed.
@@ -79,6 +82,10 @@ var allowed = map[string][]string{
 	"notifier/inboxes":  {"notifier"},                            // how people are heard has nothing to do with what they say
 	"store":             {},
 	"rollout":           join([]string{"analysis"}, cronLib),
+	"rollout/access":    {"rollout"},             // one rule of who may do what, whichever way people speak
+	"rollout/claim":     {"rollout"},             // who has an endpoint is decided beside the machine, and never by it
+	"rollout/journal":   {"rollout"},             // what is kept of a rollout, and how it chains
+	"rollout/undo":      {"rollout", "analysis"}, // plans made of plans
 	"rollout/sim":       {"rollout", "analysis"},
 	"policies":          join([]string{"policies/document", "rollout", "analysis", "analysis/promql", "analysis/jsonpath"}, schemaLib, cronLib),
 	// Strict YAML with its places serves the config as well: it knows nothing of policies.
@@ -145,7 +152,7 @@ func forbidden(rel, imp string) string {
 		return "deploy holds no code"
 	}
 	if rules, listed := allowed[rel]; listed {
-		if matches(rules, target) || matches(rules, imp) {
+		if matches(rules, target) || matches(rules, imp) || slices.Contains(core, target) && matches(rules, "rollout") {
 			return ""
 		}
 		return "not in the table of imports"
@@ -186,7 +193,8 @@ func matches(rules []string, name string) bool {
 }
 
 // pure are the packages without clock, I/O, goroutine and randomness.
-var pure = []string{"analysis", "analysis/sequential", "analysis/promql", "analysis/jsonpath", "rollout", "rollout/sim", "rollout/notice", "rollout/view",
+var pure = []string{"analysis", "analysis/sequential", "analysis/promql", "analysis/jsonpath", "rollout",
+	"rollout/access", "rollout/claim", "rollout/journal", "rollout/undo", "rollout/sim", "rollout/notice", "rollout/view",
 	"policies", "policies/document", "policies/policytest", "policies/forecast"}
 
 // impure are the imports and calls that no pure package has.

@@ -1,9 +1,14 @@
-package rollout
+// Package access says who may do what to a rollout. It is one rule for every way in which
+// people speak: with a credential over HTTP, or through a notifier that vouches for them.
+// Who somebody is was found out before, by whoever heard them.
+package access
 
 import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/belayd/belay/rollout"
 )
 
 // Role is what an actor may do.
@@ -41,15 +46,15 @@ type Grant struct {
 type Actor struct {
 	// Person is who it is; its Groups are those that the configuration or the
 	// credential vouches for.
-	Person Person
+	Person rollout.Person
 	Grants []Grant
 	// Names are other names of the person by which a policy may name it; of whom a
 	// notifier hears also the full one that it gives them.
 	Names []string
-	// Heard is the notifier through which the person spoke; "" for a request with a
-	// credential of its own. In are the groups that this notifier vouches for.
-	Heard string
-	In    []string
+	// Via is the notifier through which the person spoke; "" for a request with a
+	// credential of its own. ViaGroups are the groups that this notifier vouches for.
+	Via       string
+	ViaGroups []string
 }
 
 // May reports whether the actor has one of the roles for something with these
@@ -84,59 +89,35 @@ func covers(want, have map[string]string) bool {
 // AnswerRoles are the roles of which one is needed to answer an approval.
 func AnswerRoles() []Role { return []Role{RoleApprove} }
 
-// Roles are the roles of which one is needed to give the command: rolling back is
+// CommandRoles are the roles of which one is needed to give the command: rolling back is
 // allowed to more people than going on.
-func (c Command) Roles() []Role {
+func CommandRoles(c rollout.Command) []Role {
 	switch c {
-	case CommandRollback:
+	case rollout.CommandRollback:
 		return []Role{RoleStart, RoleApprove, RoleOperate}
-	case CommandPause, CommandResume, CommandAck:
+	case rollout.CommandPause, rollout.CommandResume, rollout.CommandAck:
 		return []Role{RoleApprove, RoleOperate}
-	case CommandPromote, CommandSkip, CommandExtend:
+	case rollout.CommandPromote, rollout.CommandSkip, rollout.CommandExtend:
 		return []Role{RoleOperate}
 	}
 	return []Role{RoleAdmin}
 }
 
-// Asks reports whether the approval's `from` names the actor: the person, one of
+// AskedBy reports whether the approval's `from` names the actor: the person, one of
 // their groups, or another of their names. One that names nobody asks nobody. Of
 // whom a notifier hears the workspace is known, and must be the one that `from`
 // names, where it names one. The groups that a notifier vouches for count where
 // `from` names that notifier: another's may be called the same.
-func (a Approval) Asks(who Actor) bool {
+func (who Actor) AskedBy(a rollout.Approval) bool {
 	named := func(u string) bool {
 		return u == who.Person.ID || slices.ContainsFunc(who.Names, func(n string) bool {
-			return strings.EqualFold(n, u) || who.Heard == "" && strings.EqualFold(n, unscoped(u))
+			return strings.EqualFold(n, u) || who.Via == "" && strings.EqualFold(n, rollout.Unscoped(u))
 		})
 	}
 	member := func(g string) bool {
-		return slices.Contains(who.Person.Groups, g) || who.Heard != "" && who.Heard == a.Notifier && slices.Contains(who.In, g)
+		return slices.Contains(who.Person.Groups, g) || who.Via != "" && who.Via == a.Notifier && slices.Contains(who.ViaGroups, g)
 	}
 	return who.Person.ID != "" && (slices.ContainsFunc(a.Users, named) || slices.ContainsFunc(a.Groups, member))
-}
-
-// ShortNames are the other ways in which a policy may write the name that a
-// notifier gives somebody: "slack:T1/U2" is also "slack:U2", "T1/U2" and "U2".
-func ShortNames(said string) []string {
-	_, scoped, ok := strings.Cut(said, ":")
-	if !ok {
-		return nil
-	}
-	_, id, ok := strings.Cut(scoped, "/")
-	if !ok {
-		return []string{scoped}
-	}
-	return []string{unscoped(said), scoped, id}
-}
-
-// unscoped is a notifier's name for somebody without the workspace:
-// "slack:T1/U2" is "slack:U2".
-func unscoped(name string) string {
-	kind, scoped, ok := strings.Cut(name, ":")
-	if _, id, scope := strings.Cut(scoped, "/"); ok && scope {
-		return kind + ":" + id
-	}
-	return name
 }
 
 // Forbids says why an actor may not give this answer or command to a rollout of
@@ -151,39 +132,30 @@ func unscoped(name string) string {
 //     anything else is an override, and an operator's;
 //   - the role approve alone acknowledges only the pages of rollouts of which an
 //     approval asks the actor.
-func (p *Plan) Forbids(s *State, who Actor, ev Event) string {
+func Forbids(p *rollout.Plan, s *rollout.State, who Actor, ev rollout.Event) string {
 	labels := p.Policy.Labels
-	if ev.Kind == EventAnswered {
-		ap := p.approval(ev.Gate)
-		switch asked := ap.Asks(who); {
-		case !asked && (who.Heard != "" || who.May(labels, RoleApprove)):
-			return fmt.Sprintf("%s is not among those whom approval %s asks: %s", who.Person, ev.Gate, ap.whom())
-		case asked && who.Heard != "", who.May(labels, AnswerRoles()...):
+	if ev.Kind == rollout.EventAnswered {
+		ap := p.Approval(ev.Gate)
+		switch asked := who.AskedBy(ap); {
+		case !asked && (who.Via != "" || who.May(labels, RoleApprove)):
+			return fmt.Sprintf("%s is not among those whom approval %s asks: %s", who.Person, ev.Gate, whom(ap))
+		case asked && who.Via != "", who.May(labels, AnswerRoles()...):
 			return ""
 		}
 		return lacks(who, AnswerRoles())
 	}
-	roles := ev.Command.Roles()
-	named := slices.ContainsFunc(p.Approvals, func(a Approval) bool { return a.Asks(who) })
-	asked := named && who.Heard != "" && slices.Contains(roles, RoleApprove)
+	roles := CommandRoles(ev.Command)
+	named := slices.ContainsFunc(p.Approvals, func(a rollout.Approval) bool { return who.AskedBy(a) })
+	asked := named && who.Via != "" && slices.Contains(roles, RoleApprove)
 	switch {
 	case !asked && !who.May(labels, roles...):
 		return lacks(who, roles)
-	case ev.Command == CommandResume && s.Phase != PhasePaused && !who.May(labels, RoleOperate):
+	case ev.Command == rollout.CommandResume && s.Phase != rollout.PhasePaused && !who.May(labels, RoleOperate):
 		return fmt.Sprintf("a rollout that is %s is resumed with the role operate; approve resumes only what a person paused", s.Phase)
-	case ev.Command == CommandAck && !named && !who.May(labels, RoleOperate):
+	case ev.Command == rollout.CommandAck && !named && !who.May(labels, RoleOperate):
 		return fmt.Sprintf("a page is acknowledged with the role operate, or by whom an approval of its policy asks; %s is neither", who.Person)
 	}
 	return ""
-}
-
-// For is the event as it was allowed in the state s: a resume ends the hold that
-// there was then and no later one, for which other rules may hold.
-func (ev Event) For(s *State) Event {
-	if ev.Command == CommandResume && s.Hold != nil {
-		ev.Hold = s.Hold.Since
-	}
-	return ev
 }
 
 // lacks says which roles are missing.
@@ -192,7 +164,7 @@ func lacks(who Actor, roles []Role) string {
 }
 
 // whom are the people and groups that the approval names.
-func (a Approval) whom() string {
+func whom(a rollout.Approval) string {
 	if names := slices.Concat(a.Users, a.Groups); len(names) > 0 {
 		return strings.Join(names, ", ")
 	}

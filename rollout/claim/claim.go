@@ -1,16 +1,27 @@
-package rollout
+// Package claim decides who may move an endpoint: of several releases one is active, the
+// others wait, give way or are refused.
+//
+// It is pure, as the machine is: Admit folds an event into an endpoint's record. The
+// record is written by rollout/admission, and what it says to a rollout comes to its
+// machine as an event.
+package claim
 
 import (
 	"fmt"
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/belayd/belay/rollout"
 )
 
-// An EndpointRecord is who may move one endpoint. It is changed only by Admit.
-type EndpointRecord struct {
-	SchemaVersion int         `json:"schemaVersion"`
-	Endpoint      EndpointRef `json:"endpoint"`
+// recordVersion is the version of a record that this code writes.
+const recordVersion = 1
+
+// A Record is who may move one endpoint. It is changed only by Admit.
+type Record struct {
+	SchemaVersion int                 `json:"schemaVersion"`
+	Endpoint      rollout.EndpointRef `json:"endpoint"`
 	// Active is the rollout that may move the traffic; empty when free.
 	Active string `json:"active,omitempty"`
 	// Queue holds the rollouts that wait, first come first served.
@@ -26,12 +37,12 @@ type EndpointRecord struct {
 	// Cooldowns hold, by version, until when it is refused.
 	Cooldowns map[string]time.Time `json:"cooldowns,omitempty"`
 	// Confirmed is the last split that a rollout confirmed, or that was observed since.
-	Confirmed *Split    `json:"confirmed,omitempty"`
-	At        time.Time `json:"at"`
+	Confirmed *rollout.Split `json:"confirmed,omitempty"`
+	At        time.Time      `json:"at"`
 	// Refused is why the last claim was refused: a claim that is neither active
 	// nor queued after Admit was refused for this reason.
-	Refused  Reason `json:"refused,omitempty"`
-	Sentence string `json:"sentence,omitempty"`
+	Refused  rollout.Reason `json:"refused,omitempty"`
+	Sentence string         `json:"sentence,omitempty"`
 }
 
 // Waiting is a rollout in an endpoint's queue.
@@ -41,62 +52,64 @@ type Waiting struct {
 	Since   time.Time `json:"since"`
 }
 
-// An EndpointEvent is what Admit decides on.
-type EndpointEvent struct {
-	Kind    EndpointEventKind `json:"kind"`
-	At      time.Time         `json:"at"`
-	Rollout string            `json:"rollout,omitempty"`
-	Version string            `json:"version,omitempty"`
+// An Event is what Admit decides on.
+type Event struct {
+	Kind    Kind      `json:"kind"`
+	At      time.Time `json:"at"`
+	Rollout string    `json:"rollout,omitempty"`
+	Version string    `json:"version,omitempty"`
 	// Concurrency is the claiming plan's.
-	Concurrency Concurrency `json:"concurrency,omitempty"`
+	Concurrency rollout.Concurrency `json:"concurrency,omitempty"`
 	// Most bounds the queue, on claim; 0 does not.
 	Most int `json:"most,omitempty"`
 	// Until is a cooldown's end, on release; zero for none.
 	Until time.Time `json:"until,omitzero"`
 	// Confirmed is the split at release, or the one observed.
-	Confirmed *Split `json:"confirmed,omitempty"`
+	Confirmed *rollout.Split `json:"confirmed,omitempty"`
 	// By is who cleared a cooldown.
-	By *Person `json:"by,omitempty"`
+	By *rollout.Person `json:"by,omitempty"`
 }
 
-// EndpointEventKind is the kind of an EndpointEvent.
-type EndpointEventKind string
+// Kind is the kind of an Event.
+type Kind string
 
-// The kinds of endpoint events.
+// The kinds of events.
 const (
 	// EndpointClaim asks for the endpoint; asking again changes nothing.
-	EndpointClaim EndpointEventKind = "claim"
+	KindClaim Kind = "claim"
 	// EndpointWait registers the newest release that waits for its schedule.
-	EndpointWait EndpointEventKind = "wait"
+	KindWait Kind = "wait"
 	// EndpointRelease ends a rollout's claim or its place in the queue.
-	EndpointRelease EndpointEventKind = "release"
+	KindRelease Kind = "release"
 	// EndpointClear ends the cooldown of Version, or all when it is empty.
-	EndpointClear EndpointEventKind = "clear-cooldown"
+	KindClear Kind = "clear-cooldown"
 	// EndpointObserved puts on record what an endpoint shows that no rollout moves.
-	EndpointObserved EndpointEventKind = "observed"
+	KindObserved Kind = "observed"
 )
 
 // Admit folds one event into an endpoint's record and returns its successor. It
 // is total and pure; r is not changed. Whatever claims race, at most one rollout
 // is active.
-func Admit(r EndpointRecord, ev EndpointEvent) EndpointRecord {
-	r.SchemaVersion = schemaVersion
+func Admit(r Record, ev Event) Record {
+	r.SchemaVersion = recordVersion
 	r.Cooldowns = maps.Clone(r.Cooldowns)
-	r.At = later(r.At, ev.At)
+	if ev.At.After(r.At) {
+		r.At = ev.At
+	}
 	r.Refused, r.Sentence = "", ""
 	switch ev.Kind {
-	case EndpointClaim:
+	case KindClaim:
 		r.claim(ev)
-	case EndpointWait:
+	case KindWait:
 		r.wait(ev)
-	case EndpointRelease:
+	case KindRelease:
 		r.release(ev)
-	case EndpointClear:
+	case KindClear:
 		if ev.Version == "" {
 			r.Cooldowns = nil
 		}
 		delete(r.Cooldowns, ev.Version)
-	case EndpointObserved:
+	case KindObserved:
 		if r.Active == "" && ev.Confirmed != nil {
 			c := ev.Confirmed.Clone()
 			r.Confirmed = &c
@@ -108,7 +121,7 @@ func Admit(r EndpointRecord, ev EndpointEvent) EndpointRecord {
 
 // wait registers the newest release that waits for its schedule; the one before
 // is dropped.
-func (r *EndpointRecord) wait(ev EndpointEvent) {
+func (r *Record) wait(ev Event) {
 	if r.Scheduled == ev.Rollout || r.wasDropped(ev.Rollout) {
 		return
 	}
@@ -119,7 +132,7 @@ func (r *EndpointRecord) wait(ev EndpointEvent) {
 }
 
 // drop remembers rollouts that lost their place.
-func (r *EndpointRecord) drop(lost ...Waiting) {
+func (r *Record) drop(lost ...Waiting) {
 	r.Dropped = slices.Grow(slices.Clip(r.Dropped), len(lost))
 	for _, w := range lost {
 		r.Dropped = append(r.Dropped, w.Rollout)
@@ -127,16 +140,16 @@ func (r *EndpointRecord) drop(lost ...Waiting) {
 }
 
 // wasDropped refuses a rollout that lost its place.
-func (r *EndpointRecord) wasDropped(rollout string) bool {
-	if !slices.Contains(r.Dropped, rollout) {
+func (r *Record) wasDropped(id string) bool {
+	if !slices.Contains(r.Dropped, id) {
 		return false
 	}
-	r.Refused, r.Sentence = ReasonSuperseded, "A newer release took its place."
+	r.Refused, r.Sentence = rollout.ReasonSuperseded, "A newer release took its place."
 	return true
 }
 
 // claim makes the rollout active, queues it, or refuses it.
-func (r *EndpointRecord) claim(ev EndpointEvent) {
+func (r *Record) claim(ev Event) {
 	if r.Scheduled == ev.Rollout {
 		r.Scheduled = ""
 	}
@@ -147,7 +160,7 @@ func (r *EndpointRecord) claim(ev EndpointEvent) {
 		return
 	}
 	if until, cooling := r.Cooldowns[ev.Version]; cooling && until.After(r.At) {
-		r.Refused = ReasonCooldown
+		r.Refused = rollout.ReasonCooldown
 		r.Sentence = fmt.Sprintf("Version %s is in its cooldown until %s; wait, or clear it with `belay cooldown clear %s/%s`.",
 			ev.Version, until.UTC().Format(time.RFC3339), r.Endpoint.Router, r.Endpoint.Name)
 		return
@@ -155,15 +168,15 @@ func (r *EndpointRecord) claim(ev EndpointEvent) {
 	switch {
 	case r.Active == "":
 		r.Active = ev.Rollout
-	case ev.Concurrency == ConcurrencyRefuse:
-		r.Refused = ReasonBusy
+	case ev.Concurrency == rollout.ConcurrencyRefuse:
+		r.Refused = rollout.ReasonBusy
 		r.Sentence = fmt.Sprintf("The endpoint is busy with %s, and the policy refuses a second release.", r.Active)
-	case ev.Concurrency == ConcurrencySupersede:
+	case ev.Concurrency == rollout.ConcurrencySupersede:
 		r.drop(r.Queue...)
 		r.Queue = []Waiting{{Rollout: ev.Rollout, Version: ev.Version, Since: r.At}}
 		r.Superseding = ev.Rollout
 	case ev.Most > 0 && len(r.Queue) >= ev.Most:
-		r.Refused = ReasonBusy
+		r.Refused = rollout.ReasonBusy
 		r.Sentence = fmt.Sprintf("%d releases wait for the endpoint, behind %s, and no more may (queue: %d in belayd's config); start it again when some have ended.",
 			len(r.Queue), r.Active, ev.Most)
 	default:
@@ -172,7 +185,7 @@ func (r *EndpointRecord) claim(ev EndpointEvent) {
 }
 
 // release ends a claim, or a place in the queue; the next in the queue follows.
-func (r *EndpointRecord) release(ev EndpointEvent) {
+func (r *Record) release(ev Event) {
 	if r.Scheduled == ev.Rollout {
 		r.Scheduled = ""
 	}
@@ -214,7 +227,7 @@ func (r *EndpointRecord) release(ev EndpointEvent) {
 
 // SameRights reports whether nobody's right to the endpoint differs in b: then b need
 // not be written.
-func (r EndpointRecord) SameRights(b EndpointRecord) bool {
+func (r Record) SameRights(b Record) bool {
 	return r.SchemaVersion == b.SchemaVersion && r.Endpoint == b.Endpoint && r.Active == b.Active && r.Scheduled == b.Scheduled &&
 		r.Superseding == b.Superseding && slices.Equal(r.Dropped, b.Dropped) && maps.EqualFunc(r.Cooldowns, b.Cooldowns, time.Time.Equal) &&
 		slices.EqualFunc(r.Queue, b.Queue, func(x, y Waiting) bool {
@@ -225,7 +238,7 @@ func (r EndpointRecord) SameRights(b EndpointRecord) bool {
 
 // Changed lists the rollouts to which b says something else than r does: those that
 // came to the front, wait behind another one, or are not there any more.
-func (r EndpointRecord) Changed(b EndpointRecord) []string {
+func (r Record) Changed(b Record) []string {
 	var ids []string
 	if r.Active != b.Active && b.Active != "" {
 		ids = append(ids, b.Active)
@@ -257,46 +270,46 @@ func (r EndpointRecord) Changed(b EndpointRecord) []string {
 }
 
 // waits is the rollout's place in the queue, -1 when it has none.
-func (r *EndpointRecord) waits(rollout string) int {
+func (r *Record) waits(rollout string) int {
 	return slices.IndexFunc(r.Queue, func(w Waiting) bool { return w.Rollout == rollout })
 }
 
-// ClaimEvent is what the shell folds into the endpoint's record for a Claim. The
+// ForClaim is what the shell folds into the endpoint's record for a Claim. The
 // shell bounds the queue with Most.
-func ClaimEvent(p *Plan, e Effect, at time.Time) EndpointEvent {
-	kind := EndpointClaim
+func ForClaim(p *rollout.Plan, e rollout.Effect, at time.Time) Event {
+	kind := KindClaim
 	if e.Wait {
-		kind = EndpointWait
+		kind = KindWait
 	}
-	return EndpointEvent{Kind: kind, At: at, Rollout: p.ID, Version: p.Release.Version, Concurrency: p.Concurrency}
+	return Event{Kind: kind, At: at, Rollout: p.ID, Version: p.Release.Version, Concurrency: p.Concurrency}
 }
 
-// ReleaseEvent is what the shell folds into the endpoint's record for a Release.
-func ReleaseEvent(p *Plan, s State, e Effect, at time.Time) EndpointEvent {
+// ForRelease is what the shell folds into the endpoint's record for a Release.
+func ForRelease(p *rollout.Plan, s rollout.State, e rollout.Effect, at time.Time) Event {
 	cools := p.Release.Version
-	if u := p.Release.Undoes; u != nil && s.Phase == PhasePromoted {
+	if u := p.Release.Undoes; u != nil && s.Phase == rollout.PhasePromoted {
 		cools = u.Version
 	}
-	return EndpointEvent{Kind: EndpointRelease, At: at, Rollout: p.ID, Version: cools, Until: e.Cooldown, Confirmed: s.Confirmed}
+	return Event{Kind: KindRelease, At: at, Rollout: p.ID, Version: cools, Until: e.Cooldown, Confirmed: s.Confirmed}
 }
 
-// Standing is what the record, just after Admit folded the rollout's claim, says
+// Result is what the record, just after Admit folded the rollout's claim, says
 // to it: an event of kind claimed, queued or refused without At, Effect and
 // Attempt.
-func (r EndpointRecord) Standing(p *Plan, e Effect) Event {
+func (r Record) Result(p *rollout.Plan, e rollout.Effect) rollout.Event {
 	switch {
 	case e.Wait && r.Scheduled == p.ID:
-		return Event{Kind: EventQueued}
+		return rollout.Event{Kind: rollout.EventQueued}
 	case e.Wait:
-		return Event{Kind: EventRefused, Code: ReasonSuperseded, Reason: "A newer release waits for the schedule."}
+		return rollout.Event{Kind: rollout.EventRefused, Code: rollout.ReasonSuperseded, Reason: "A newer release waits for the schedule."}
 	case r.Active == p.ID:
-		return Event{Kind: EventClaimed}
+		return rollout.Event{Kind: rollout.EventClaimed}
 	case r.waits(p.ID) > 0:
-		return Event{Kind: EventQueued, Ahead: r.Queue[r.waits(p.ID)-1].Rollout}
+		return rollout.Event{Kind: rollout.EventQueued, Ahead: r.Queue[r.waits(p.ID)-1].Rollout}
 	case r.waits(p.ID) == 0:
-		return Event{Kind: EventQueued, Ahead: r.Active}
+		return rollout.Event{Kind: rollout.EventQueued, Ahead: r.Active}
 	case r.Refused != "":
-		return Event{Kind: EventRefused, Code: r.Refused, Reason: r.Sentence}
+		return rollout.Event{Kind: rollout.EventRefused, Code: r.Refused, Reason: r.Sentence}
 	}
-	return Event{Kind: EventRefused, Code: ReasonSuperseded, Reason: "A newer release took the place in the queue."}
+	return rollout.Event{Kind: rollout.EventRefused, Code: rollout.ReasonSuperseded, Reason: "A newer release took the place in the queue."}
 }

@@ -1,4 +1,4 @@
-package rollout_test
+package claim
 
 import (
 	"fmt"
@@ -11,9 +11,9 @@ import (
 )
 
 // claims of rollouts, each folded into the record in turn.
-func claimed(r rollout.EndpointRecord, at time.Time, c rollout.Concurrency, ids ...string) rollout.EndpointRecord {
+func claimed(r Record, at time.Time, c rollout.Concurrency, ids ...string) Record {
 	for _, id := range ids {
-		r = rollout.Admit(r, rollout.EndpointEvent{Kind: rollout.EndpointClaim, At: at, Rollout: id, Version: "v of " + id, Concurrency: c})
+		r = Admit(r, Event{Kind: KindClaim, At: at, Rollout: id, Version: "v of " + id, Concurrency: c})
 	}
 	return r
 }
@@ -23,7 +23,7 @@ func claimed(r rollout.EndpointRecord, at time.Time, c rollout.Concurrency, ids 
 // order and however often, is told so, until it has given its claim back.
 func TestSupersedeDropsAll(t *testing.T) {
 	at := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
-	r := claimed(rollout.EndpointRecord{}, at, rollout.ConcurrencyQueue, "first")
+	r := claimed(Record{}, at, rollout.ConcurrencyQueue, "first")
 	var ids []string
 	for i := range 150 {
 		ids = append(ids, fmt.Sprintf("r%03d", i))
@@ -43,7 +43,7 @@ func TestSupersedeDropsAll(t *testing.T) {
 		t.Errorf("got the queue %v, want the newest alone", r.Queue)
 	}
 	for _, id := range ids {
-		r = rollout.Admit(r, rollout.EndpointEvent{Kind: rollout.EndpointRelease, At: at, Rollout: id})
+		r = Admit(r, Event{Kind: KindRelease, At: at, Rollout: id})
 	}
 	if len(r.Dropped) != 0 || r.Active != "first" || len(r.Queue) != 1 {
 		t.Errorf("all have heard it: got %d dropped, active %s, queue %v, want none, first and the newest", len(r.Dropped), r.Active, r.Queue)
@@ -53,10 +53,10 @@ func TestSupersedeDropsAll(t *testing.T) {
 // A queue has a bound, and who is refused is told which.
 func TestQueueIsBounded(t *testing.T) {
 	at := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
-	claim := func(r rollout.EndpointRecord, id string) rollout.EndpointRecord {
-		return rollout.Admit(r, rollout.EndpointEvent{Kind: rollout.EndpointClaim, At: at, Rollout: id, Concurrency: rollout.ConcurrencyQueue, Most: 2})
+	claim := func(r Record, id string) Record {
+		return Admit(r, Event{Kind: KindClaim, At: at, Rollout: id, Concurrency: rollout.ConcurrencyQueue, Most: 2})
 	}
-	r := rollout.EndpointRecord{Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}}
+	r := Record{Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}}
 	for _, id := range []string{"a", "b", "c"} {
 		if r = claim(r, id); r.Refused != "" {
 			t.Errorf("%s: got refused %s", id, r.Refused)
@@ -75,19 +75,19 @@ func TestQueueIsBounded(t *testing.T) {
 func TestChanged(t *testing.T) {
 	at := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 	plan := func(id string) *rollout.Plan { return &rollout.Plan{ID: id} }
-	answer := func(r rollout.EndpointRecord, id string) string {
+	answer := func(r Record, id string) string {
 		r.Refused, r.Sentence = "", ""
-		return fmt.Sprint(r.Standing(plan(id), rollout.Effect{}))
+		return fmt.Sprint(r.Result(plan(id), rollout.Effect{}))
 	}
 	all := []string{"a", "b", "c", "d", "e", "s"}
-	full := claimed(rollout.EndpointRecord{}, at, rollout.ConcurrencyQueue, all[:5]...)
-	release := func(r rollout.EndpointRecord, ids ...string) rollout.EndpointRecord {
+	full := claimed(Record{}, at, rollout.ConcurrencyQueue, all[:5]...)
+	release := func(r Record, ids ...string) Record {
 		for _, id := range ids {
-			r = rollout.Admit(r, rollout.EndpointEvent{Kind: rollout.EndpointRelease, At: at, Rollout: id, Version: "v of " + id})
+			r = Admit(r, Event{Kind: KindRelease, At: at, Rollout: id, Version: "v of " + id})
 		}
 		return r
 	}
-	for name, next := range map[string]rollout.EndpointRecord{
+	for name, next := range map[string]Record{
 		"nothing":                full,
 		"the active one ends":    release(full, "a"),
 		"one in the middle ends": release(full, "c"),
@@ -117,16 +117,16 @@ func TestChanged(t *testing.T) {
 func TestObserved(t *testing.T) {
 	at := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 	shown := rollout.Split{Weights: map[string]int{"green": 100}}
-	observed := rollout.EndpointEvent{Kind: rollout.EndpointObserved, At: at, Confirmed: &shown}
-	r := rollout.Admit(rollout.EndpointRecord{}, observed)
-	if r.Confirmed == nil || !r.Confirmed.Equal(shown) || (rollout.EndpointRecord{}).SameRights(r) {
+	observed := Event{Kind: KindObserved, At: at, Confirmed: &shown}
+	r := Admit(Record{}, observed)
+	if r.Confirmed == nil || !r.Confirmed.Equal(shown) || (Record{}).SameRights(r) {
 		t.Errorf("an idle endpoint: got %+v, want what it shows on record", r)
 	}
 	shown.Weights["green"] = 0
 	if r.Confirmed.Weights["green"] != 100 {
 		t.Error("the record shares the event's split")
 	}
-	if busy := rollout.Admit(claimed(rollout.EndpointRecord{}, at, rollout.ConcurrencyQueue, "r1"), observed); busy.Confirmed != nil {
+	if busy := Admit(claimed(Record{}, at, rollout.ConcurrencyQueue, "r1"), observed); busy.Confirmed != nil {
 		t.Errorf("an endpoint that a rollout moves: got %v on record", busy.Confirmed)
 	}
 }

@@ -1,4 +1,4 @@
-package rollout_test
+package undo
 
 import (
 	"slices"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/claim"
 )
 
 // promotedPlan is a plan with all that a ladder may have, and the state of its end.
@@ -31,7 +32,7 @@ func promotedPlan() (*rollout.Plan, *rollout.State) {
 // and waits for nobody.
 func TestUndo(t *testing.T) {
 	p, s := promotedPlan()
-	u := p.Undo(s, "r2", "", rollout.Release{Reason: "orders are missing", Requester: rollout.Person{ID: "sre"}})
+	u := Plan(p, s, "r2", "", rollout.Release{Reason: "orders are missing", Requester: rollout.Person{ID: "sre"}})
 	if u.ID != "r2" || u.Release.Candidate != "blue" || u.Release.Version != "v6" || u.Stable != "green" || u.Concurrency != rollout.ConcurrencyRefuse || u.Schedule != nil {
 		t.Errorf("got %+v, want blue v6 against green, refused where the endpoint is busy", u)
 	}
@@ -41,14 +42,14 @@ func TestUndo(t *testing.T) {
 	if u.Release.Undoes == nil || *u.Release.Undoes != (rollout.Undone{Rollout: "r1", Version: "v7"}) {
 		t.Errorf("undoes: got %+v, want r1 and v7", u.Release.Undoes)
 	}
-	if told := p.Undo(s, "r2", "v6.1", rollout.Release{}); told.Release.Version != "v6.1" {
+	if told := Plan(p, s, "r2", "v6.1", rollout.Release{}); told.Release.Version != "v6.1" {
 		t.Errorf("version: got %s, want what the router tells now", told.Release.Version)
 	}
 	s.Versions = nil
-	if untold := p.Undo(s, "r2", "", rollout.Release{}); untold.Release.Version != "before v7" {
+	if untold := Plan(p, s, "r2", "", rollout.Release{}); untold.Release.Version != "before v7" {
 		t.Errorf("version that nobody tells: got %q", untold.Release.Version)
 	}
-	now := u.AtOnce()
+	now := AtOnce(u)
 	if len(now.Steps) != 1 || now.Steps[0].Weight != 100 || now.Steps[0].Bake != 0 || len(now.Steps[0].Requires) != 0 || now.Settle != 0 || now.Windows != nil ||
 		len(now.Approvals) != 0 || len(now.Panel.Guardrails) != 0 || now.Panel.Budget != nil || len(now.Preflight) != 1 {
 		t.Errorf("at once: got %+v, want one step and the check that blue is ready", now)
@@ -62,10 +63,10 @@ func TestUndo(t *testing.T) {
 // and the version that was undone is refused afterwards.
 func TestUndoAtOnce(t *testing.T) {
 	p, s := promotedPlan()
-	u := p.Undo(s, "r2", "", rollout.Release{Reason: "orders are missing", Requester: rollout.Person{ID: "sre"}}).AtOnce()
+	u := AtOnce(Plan(p, s, "r2", "", rollout.Release{Reason: "orders are missing", Requester: rollout.Person{ID: "sre"}}))
 	at := time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
 	st := rollout.Start(u, at)
-	record := rollout.EndpointRecord{}
+	record := claim.Record{}
 	split := rollout.Split{Weights: map[string]int{"green": 100}}
 	st = rollout.Next(u, st, rollout.Event{Kind: rollout.EventStarted, At: at})
 	if why := st.Last.Decisions[0].Sentence; !strings.HasSuffix(why, ", to undo r1 (version v7): orders are missing.") {
@@ -77,8 +78,8 @@ func TestUndoAtOnce(t *testing.T) {
 			ev := rollout.Event{At: at, Effect: e.ID, Attempt: e.Attempt}
 			switch e.Kind {
 			case rollout.EffectClaim:
-				record = rollout.Admit(record, rollout.ClaimEvent(u, e, at))
-				answer := record.Standing(u, e)
+				record = claim.Admit(record, claim.ForClaim(u, e, at))
+				answer := record.Result(u, e)
 				ev.Kind, ev.Code, ev.Reason = answer.Kind, answer.Code, answer.Reason
 			case rollout.EffectPreflight:
 				c := split.Clone()
@@ -106,7 +107,7 @@ func TestUndoAtOnce(t *testing.T) {
 	if i < 0 {
 		t.Fatal("the endpoint is not released")
 	}
-	record = rollout.Admit(record, rollout.ReleaseEvent(u, st, st.Outbox[i], at))
+	record = claim.Admit(record, claim.ForRelease(u, st, st.Outbox[i], at))
 	if until := record.Cooldowns["v7"]; !until.Equal(st.PhaseSince.Add(24*time.Hour)) || len(record.Cooldowns) != 1 {
 		t.Errorf("cooldowns: got %v, want that of v7 alone, for a day", record.Cooldowns)
 	}
@@ -135,7 +136,7 @@ func TestUndoable(t *testing.T) {
 		if c.change != nil {
 			c.change(s)
 		}
-		if got := p.Undoable(s, c.live, c.told); !strings.Contains(got, c.want) || c.want == "" && got != "" {
+		if got := Refused(p, s, c.live, c.told); !strings.Contains(got, c.want) || c.want == "" && got != "" {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
 		}
 	}

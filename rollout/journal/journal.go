@@ -1,20 +1,16 @@
-package rollout
+// Package journal is what is kept of a rollout: its entries, each with the events that
+// were folded in, what they led to, and the hash of the entry before. It is data alone:
+// the store keeps it, and rollout/record reads and writes it.
+package journal
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"time"
-)
 
-// A Snapshot is a rollout at one revision of the store.
-type Snapshot struct {
-	Plan  *Plan
-	State State
-	// Revision is the store's revision of the rollout's head.
-	Revision uint64
-}
+	"github.com/belayd/belay/rollout"
+)
 
 // An Entry is one record of a rollout's journal: the events that were folded
 // in, what they led to, and the hash of the entry before. The entries of a
@@ -26,13 +22,13 @@ type Entry struct {
 	Prev string `json:"prev"`
 	// Epoch grows by one with each claim by another owner; Owner is the replica
 	// that wrote the entry; Version the code's.
-	Epoch   int       `json:"epoch"`
-	Owner   string    `json:"owner"`
-	Version string    `json:"version"`
-	At      time.Time `json:"at"`
-	Events  []Event   `json:"events"`
+	Epoch   int             `json:"epoch"`
+	Owner   string          `json:"owner"`
+	Version string          `json:"version"`
+	At      time.Time       `json:"at"`
+	Events  []rollout.Event `json:"events"`
 	// Decisions are those of all the events, in order.
-	Decisions []Decision `json:"decisions,omitempty"`
+	Decisions []rollout.Decision `json:"decisions,omitempty"`
 	// Phases are the phases that were entered with these events, in order.
 	Phases []PhaseChange `json:"phases,omitempty"`
 	// State is the SHA-256 of the state's JSON after the events, in hex.
@@ -42,18 +38,18 @@ type Entry struct {
 // A PhaseChange is a phase that an event led into.
 type PhaseChange struct {
 	// From is the phase before, "" before the first.
-	From     Phase     `json:"from,omitempty"`
-	To       Phase     `json:"to"`
-	At       time.Time `json:"at"`
-	Reason   Reason    `json:"reason,omitempty"`
-	Sentence string    `json:"sentence,omitempty"`
+	From     rollout.Phase  `json:"from,omitempty"`
+	To       rollout.Phase  `json:"to"`
+	At       time.Time      `json:"at"`
+	Reason   rollout.Reason `json:"reason,omitempty"`
+	Sentence string         `json:"sentence,omitempty"`
 	// Step is the current step's name, "" before the first. Reached: its weight
 	// was read back by this very event.
 	Step    string `json:"step,omitempty"`
 	Reached bool   `json:"reached,omitempty"`
 	Stable  string `json:"stable,omitempty"`
 	// Confirmed is the split last read back and accepted as ours.
-	Confirmed *Split `json:"confirmed,omitempty"`
+	Confirmed *rollout.Split `json:"confirmed,omitempty"`
 	// Decisions counts those of the entry up to this event: what led here is
 	// the last of them.
 	Decisions int `json:"decisions,omitempty"`
@@ -61,7 +57,7 @@ type PhaseChange struct {
 
 // PhaseChanged says which phase the step from one state to the next entered;
 // false when the phase stayed. Decisions is left to the caller.
-func PhaseChanged(p *Plan, before, after *State) (PhaseChange, bool) {
+func PhaseChanged(p *rollout.Plan, before, after *rollout.State) (PhaseChange, bool) {
 	if before.Phase == after.Phase {
 		return PhaseChange{}, false
 	}
@@ -85,21 +81,24 @@ func (e Entry) Hash() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("hash entry %d: %w", e.Seq, err)
 	}
-	return hashOf(b), nil
+	return fmt.Sprintf("%x", sha256.Sum256(b)), nil
 }
 
 // PlanHash is the SHA-256 of the plan's JSON, in hex: the first entry of a
 // journal names it, so that the chain covers the plan too.
-func PlanHash(p *Plan) (string, error) {
+func PlanHash(p *rollout.Plan) (string, error) {
 	b, err := json.Marshal(p)
 	if err != nil {
 		return "", fmt.Errorf("hash plan %s: %w", p.ID, err)
 	}
-	return hashOf(b), nil
+	return fmt.Sprintf("%x", sha256.Sum256(b)), nil
 }
 
-// hashOf is the SHA-256 of b in hex.
-func hashOf(b []byte) string {
-	h := sha256.Sum256(b)
-	return hex.EncodeToString(h[:])
+// A Change is one entry of some rollout's journal, as a subscriber sees it.
+type Change struct {
+	// Revision is the store's: a subscriber that remembers it can go on from it.
+	Revision uint64
+	// Rollout is the rollout's id.
+	Rollout string
+	Entry   Entry
 }
