@@ -90,3 +90,40 @@ func TestCanonical(t *testing.T) {
 		}
 	}
 }
+
+// Whoever asked for a release is the one who answers it, under every name that they
+// have on either side: by whichever credential they answer, it is by the id that
+// their name in the request stands for.
+func TestRequesterUnderEveryName(t *testing.T) {
+	p := PersonConfig{ID: "ann", Slack: "U1", PagerDuty: "PANN1", OIDC: "ann@example.com", Token: "ann-laptop", MTLS: "ann-card"}
+	c := &Config{
+		People:    []PersonConfig{{ID: "bob", Slack: "U2", OIDC: "bob@example.com", Token: "bob-laptop", MTLS: "bob-card"}, p},
+		Notifiers: map[string]NotifierConfig{"slack": {Slack: &SlackNotifier{Roles: []string{"view"}}}},
+	}
+	answering := map[string]string{
+		"slack": c.Heard("slack", "slack:T1/U1").Person.ID, "another workspace": c.Heard("slack", "slack:T2/U1").Person.ID,
+		"pagerduty": c.Heard("pager", "pagerduty:PANN1").Person.ID,
+		"a token":   c.named("token", "ann-laptop").ID, "a certificate": c.named("mtls", "ann-card").ID, "a subject": c.named("oidc", "ann@example.com").ID,
+	}
+	asking := append(p.names(), "slack:T1/U1")
+	if len(asking) < 12 {
+		t.Fatalf("got the names %q, want each bare and with its kind", asking)
+	}
+	for _, name := range asking {
+		for _, written := range []string{name, " " + name + "\n", strings.ToUpper(name[:1]) + name[1:]} {
+			if strings.HasPrefix(written, "Slack:T1/") {
+				continue // not how any notifier writes it
+			}
+			for by, id := range answering {
+				if got := c.Canonical(written); got != id {
+					t.Errorf("asked for by %q, answered by %s: got %s and %s, want one person", written, by, got, id)
+				}
+			}
+		}
+	}
+	for _, other := range c.People[0].names() {
+		if got := c.Canonical(other); got != "bob" {
+			t.Errorf("%q: got %s, want bob", other, got)
+		}
+	}
+}
