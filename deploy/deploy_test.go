@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -456,6 +457,76 @@ func TestKubernetes(t *testing.T) {
 	if kubectl, err := exec.LookPath("kubectl"); err == nil { // where it is there, it is the judge
 		if out, err := exec.CommandContext(t.Context(), kubectl, "kustomize", "kubernetes").CombinedOutput(); err != nil || strings.Count(string(out), "\nkind: ") < 7 {
 			t.Errorf("kubectl kustomize: %v\n%s", err, out)
+		}
+	}
+}
+
+// What bounds belayd where it runs: its own memory limit is below the one that
+// kills it; the disruption budget and the network policy are about its pod, and no
+// way out leads to a cloud's metadata or, unnamed, into the cluster.
+func TestManifestBounds(t *testing.T) {
+	for _, x := range []struct{ file, limit string }{
+		{"kubernetes/statefulset.yaml", `limits: \{memory: (\d+)Gi\}`},
+		{"systemd/belayd.service", `(?m)^MemoryMax=(\d+)G$`},
+	} {
+		text := read(t, x.file)
+		own := regexp.MustCompile(`GOMEMLIMIT(?:, value: |=)(\d+)MiB`).FindStringSubmatch(text)
+		limit := regexp.MustCompile(x.limit).FindStringSubmatch(text)
+		if own == nil || limit == nil {
+			t.Errorf("%s: GOMEMLIMIT %q and limit %q, want both", x.file, own, limit)
+			continue
+		}
+		mib, errOwn := strconv.Atoi(own[1])
+		gib, errLimit := strconv.Atoi(limit[1])
+		if errOwn != nil || errLimit != nil || mib >= gib<<10 {
+			t.Errorf("%s: GOMEMLIMIT is %d MiB with a limit of %d GiB", x.file, mib, gib)
+		}
+	}
+	var budget struct {
+		Spec struct {
+			MaxUnavailable *int `yaml:"maxUnavailable"`
+			Selector       struct {
+				MatchLabels map[string]string `yaml:"matchLabels"`
+			}
+		}
+	}
+	var policy struct {
+		Spec struct {
+			PolicyTypes []string `yaml:"policyTypes"`
+			Egress      []struct {
+				To []struct {
+					IPBlock *struct {
+						CIDR   string
+						Except []string
+					} `yaml:"ipBlock"`
+				}
+				Ports []map[string]any
+			}
+		}
+	}
+	for file, into := range map[string]any{"poddisruptionbudget.yaml": &budget, "networkpolicy.yaml": &policy} {
+		if err := yaml.Unmarshal([]byte(read(t, "kubernetes/"+file)), into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	app := budget.Spec.Selector.MatchLabels["app.kubernetes.io/name"]
+	if budget.Spec.MaxUnavailable == nil || *budget.Spec.MaxUnavailable != 0 || app == "" ||
+		!strings.Contains(read(t, "kubernetes/kustomization.yaml"), "{app.kubernetes.io/name: "+app+",") {
+		t.Errorf("the disruption budget: got %+v, want that it keeps the pod", budget)
+	}
+	if !slices.Contains(policy.Spec.PolicyTypes, "Egress") || len(policy.Spec.Egress) == 0 {
+		t.Errorf("the network policy bounds no way out: %+v", policy)
+	}
+	for _, rule := range policy.Spec.Egress {
+		if len(rule.To) == 0 || len(rule.Ports) == 0 {
+			t.Errorf("a way out to anywhere, or to any port: %+v", rule)
+		}
+		for _, to := range rule.To {
+			for _, inside := range []string{"10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"} {
+				if to.IPBlock != nil && to.IPBlock.CIDR == "0.0.0.0/0" && !slices.Contains(to.IPBlock.Except, inside) {
+					t.Errorf("a way out leads to %s", inside)
+				}
+			}
 		}
 	}
 }
