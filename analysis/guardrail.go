@@ -1,6 +1,9 @@
 package analysis
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // A Guardrail is a metric with a limit.
 type Guardrail struct {
@@ -121,4 +124,20 @@ type Moment struct {
 	// A deployment with weight that reports nothing while the endpoint serves is
 	// no-data. It is true unless something said that the endpoint is idle.
 	Serving bool `json:"serving"`
+}
+
+// Broken says how a deployment like the sample would break the guardrail's limit by its
+// figure alone: "0.31%, beyond <= 0.1%". It is "" where it would not, where the limit is
+// relative, and where the sample tells nothing. Of stable it is worth saying before a
+// rollout: a release that is as good breaks the limit too.
+func (g *Guardrail) Broken(m *Metric, x *Sample) string {
+	if g.Limit.Relative || !x.Fresh || m.Rate() || m.Kind() == KindHistogram && len(x.Buckets) == 0 {
+		return ""
+	}
+	f, known := g.figure(m, x)
+	if !known || !g.violates(f, g.Limit.Value) {
+		return ""
+	}
+	unit := map[Kind]string{KindCounts: "share", KindHistogram: "s", KindMean: "mean", KindValue: "value"}[m.Kind()]
+	return fmt.Sprintf("%s, beyond %s", figure(unit, f), g.Limit.Text)
 }

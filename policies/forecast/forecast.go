@@ -111,8 +111,28 @@ func Foresee(p *policies.Policy, plan *rollout.Plan, facts Facts) Outlook {
 		o.judge(p, plan, base, i)
 		o.capacity(facts, base, i)
 	}
+	o.broken(plan, facts)
 	o.advise(plan, base)
 	return o
+}
+
+// broken warns of limits that stable itself breaks, by what was read of it.
+func (o *Outlook) broken(plan *rollout.Plan, facts Facts) {
+	for i := range plan.Panel.Guardrails {
+		g := &plan.Panel.Guardrails[i]
+		k := slices.IndexFunc(plan.Panel.Metrics, func(m analysis.Metric) bool { return m.Name == g.Metric })
+		b, known := facts.Baselines[g.Metric]
+		if k < 0 || !known {
+			continue
+		}
+		x := b.Sample
+		if plan.Panel.Metrics[k].Kind() == analysis.KindCounts {
+			x = analysis.Sample{Fresh: true, N: assumedPast, K: assumedPast * b.Share}
+		}
+		if how := g.Broken(&plan.Panel.Metrics[k], &x); how != "" {
+			o.Advice = append(o.Advice, fmt.Sprintf("Stable itself breaks %s: %s. A release as good as stable breaks it too; mend stable, or the limit.", g.Name, how))
+		}
+	}
 }
 
 // times walks the ladder twice: as fast and as slow as the plan allows.
@@ -148,8 +168,8 @@ func afterWindow(w *rollout.Windows, t time.Time) (time.Time, time.Duration) {
 
 // capacity compares what the step sends with what the candidate can take.
 func (o *Outlook) capacity(facts Facts, base map[string]analysis.Baseline, i int) {
-	if facts.Instances == 0 || facts.PerSecond == 0 {
-		return
+	if facts.Instances == 0 || facts.Concurrency == 0 || facts.PerSecond == 0 {
+		return // nobody told what the candidate can take
 	}
 	latency := 0.0
 	for _, b := range base {
@@ -162,7 +182,7 @@ func (o *Outlook) capacity(facts Facts, base map[string]analysis.Baseline, i int
 	}
 	s := &o.Steps[i]
 	need := facts.PerSecond * float64(s.Percent()) / 100 * latency
-	have := float64(facts.Instances * max(facts.Concurrency, 1))
+	have := float64(facts.Instances * facts.Concurrency)
 	s.Capacity = fmt.Sprintf("needs %s of %s concurrent requests", document.FormatNumber(math.Ceil(need*10)/10), document.FormatNumber(have))
 	if need > have {
 		s.Capacity += ": too few instances"

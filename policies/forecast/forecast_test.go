@@ -176,3 +176,34 @@ func TestOutlookCountsLateness(t *testing.T) {
 		t.Errorf("got an excess of %v, grade %s and a bake of %s, want %v and otherwise what %+v has", late.Excess, late.Grade, late.hold, want, soon)
 	}
 }
+
+// A limit that stable itself breaks is said, by what was read of stable and not by what is
+// assumed; and nobody is told that a candidate turns requests away whose capacity nobody told.
+func TestOutlookTellsWhatStableBreaks(t *testing.T) {
+	p, ps := policiestest.Parse(t, policiestest.Clean, policiestest.Config())
+	if p == nil {
+		t.Fatal(ps.Text())
+	}
+	plan, err := p.Compile(rollout.Release{Policy: "recommendations", Candidate: "green", Version: "17"}, "r1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const says = "Stable itself breaks failures: "
+	for _, test := range []struct {
+		share float64
+		known bool
+		want  bool
+	}{{0.2, true, true}, {0.0001, true, false}, {0, false, false}} {
+		facts := Facts{PerSecond: 2000, Instances: 1}
+		if test.known {
+			facts.Baselines = map[string]analysis.Baseline{"failures": {PerSecond: 2000, Share: test.share}}
+		}
+		advice := strings.Join(Foresee(p, plan, facts).Advice, "\n")
+		if strings.Contains(advice, says) != test.want {
+			t.Errorf("stable at %g (known: %t): got %q, want %q in it: %t", test.share, test.known, advice, says, test.want)
+		}
+		if strings.Contains(advice, "turn requests away") {
+			t.Errorf("got %q, want no word of a capacity that nobody told", advice)
+		}
+	}
+}

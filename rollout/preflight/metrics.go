@@ -48,7 +48,7 @@ func (r Request) freshMetrics(ctx context.Context, c rollout.Check) rollout.Chec
 			}
 			wrong, transient = append(wrong, text), false
 		default:
-			there = append(there, fmt.Sprintf("%s up to %s ago", name, to.Sub(rd.To).Round(time.Second)))
+			there = append(there, fmt.Sprintf("%s up to %s ago", name, to.Sub(rd.To).Round(time.Second))+r.broken(rd))
 		}
 	}
 	if len(wrong) > 0 {
@@ -57,6 +57,26 @@ func (r Request) freshMetrics(ctx context.Context, c rollout.Check) rollout.Chec
 		return out
 	}
 	return passed(strings.Join(there, ", "), expected)
+}
+
+// broken says which guardrails stable itself breaks, by the reading. It refuses nothing: a
+// release may be there to mend just that.
+func (r Request) broken(rd analysis.Reading) string {
+	i := slices.IndexFunc(r.Plan.Panel.Metrics, func(m analysis.Metric) bool { return m.Name == rd.Metric })
+	if i < 0 {
+		return ""
+	}
+	var out strings.Builder
+	for k := range r.Plan.Panel.Guardrails {
+		g := &r.Plan.Panel.Guardrails[k]
+		if g.Metric != rd.Metric {
+			continue
+		}
+		if how := g.Broken(&r.Plan.Panel.Metrics[i], &rd.Stable); how != "" {
+			fmt.Fprintf(&out, " (stable itself breaks %s: %s)", g.Name, how)
+		}
+	}
+	return out.String()
 }
 
 // judged are the names of the metrics that guardrails and the budget use, once

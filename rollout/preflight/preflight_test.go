@@ -92,6 +92,24 @@ func TestRunPasses(t *testing.T) {
 	})
 }
 
+// A limit that stable itself breaks is said and refuses nothing: the release may be there to
+// mend just that.
+func TestStableBreaksTheLimit(t *testing.T) {
+	r := request()
+	r.Plan.Panel.Metrics[0].Counts = &analysis.Counts{Total: "t", Bad: "b"}
+	r.Plan.Panel.Guardrails[0].Limit = analysis.Limit{Value: 0.01, Text: "<= 1%"}
+	r.Plan.Preflight = []rollout.Check{{Kind: "fresh-metrics", Within: 5 * time.Minute}}
+	r.Metrics = func(ctx context.Context, from, to time.Time) []analysis.Reading {
+		rs := fresh(ctx, from, to)
+		rs[0].Stable.K = 5
+		return rs
+	}
+	const want = "(stable itself breaks failures: 5.00%, beyond <= 1%)"
+	if c := preflight.Run(t.Context(), r)[0]; !c.OK || !strings.Contains(c.Found, want) {
+		t.Errorf("got %+v, want it to pass and to say %q", c, want)
+	}
+}
+
 // When the time for the checks is over, those that are left may pass later.
 func TestRunCancelled(t *testing.T) {
 	r := request()

@@ -107,6 +107,9 @@ func judgeable(g *analysis.Guardrail, s *probeTarget) (bool, string) {
 		}
 	}
 	text := fmt.Sprintf("it can be judged: %s had %s events in %s", stable, figure(r.Stable.N), span)
+	if how := g.Broken(&s.metric, &r.Stable); how != "" {
+		text += "; " + stable + " itself breaks it: " + how
+	}
 	if g.Limit.Relative && (s.serving.Candidate == "" || !r.Candidate.Fresh || r.Candidate.N <= 0) {
 		text += "; a candidate to compare with it has none yet"
 	}
