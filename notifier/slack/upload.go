@@ -31,8 +31,8 @@ func (c *Client) chart(ctx context.Context, n notifier.Notice, channel, ts strin
 	if c.config.NoCharts || silent {
 		return
 	}
-	picture, err := chart(n)
-	if err != nil || picture == nil {
+	png, err := picture(n)
+	if err != nil || png == nil {
 		if err != nil {
 			c.log.WarnContext(ctx, "chart not drawn", "rollout", n.Rollout.ID, "outcome", err.Error())
 		}
@@ -41,7 +41,7 @@ func (c *Client) chart(ctx context.Context, n notifier.Notice, channel, ts strin
 	ctx, cancel := context.WithTimeout(ctx, chartTimeout)
 	defer cancel()
 	_, err = c.api.UploadFileContext(ctx, slack.UploadFileParameters{
-		Reader: bytes.NewReader(picture), FileSize: len(picture), Filename: "guardrails.png",
+		Reader: bytes.NewReader(png), FileSize: len(png), Filename: "guardrails.png",
 		Title: notifier.Line("Guardrails of "+n.Rollout.Endpoint+", "+n.Rollout.Candidate+" "+n.Rollout.Version, maxHeader),
 		// What the picture shows stands in the message, too.
 		AltTxt:  notifier.Line(fmt.Sprintf("The guardrails of %s with their intervals and limits, as listed in the message.", n.Rollout.Endpoint), 900),

@@ -52,6 +52,8 @@ type Plot struct {
 	Limit  *float64  `json:"limit,omitempty"`
 	// More: more is better, and the limit is the least that is allowed.
 	More bool `json:"more,omitempty"`
+	// Unit is the verdict's: how to print the figures.
+	Unit string `json:"unit,omitempty"`
 }
 
 // An Estimate is a figure and the interval around it.
@@ -136,7 +138,7 @@ func plotOf(p *rollout.Plan, g *analysis.Guardrail, v analysis.Verdict) *Plot {
 	if candidate == nil {
 		return nil
 	}
-	out := &Plot{Candidate: *candidate, Stable: estimateOf(v.Stable), More: g.Limit.AtLeast}
+	out := &Plot{Candidate: *candidate, Stable: estimateOf(v.Stable), More: g.Limit.AtLeast, Unit: v.Unit}
 	limit := p.Panel.Shown(g)
 	if g.Limit.Relative {
 		if out.Stable == nil {

@@ -98,18 +98,19 @@ var allowed = map[string][]string{
 	"rollout/preflight":     join([]string{"rollout", "rollout/traffic", "analysis"}, schemaLib),
 	"rollout/engine": join([]string{"rollout", "rollout/traffic", "rollout/preflight", "rollout/record", "rollout/retention", "rollout/notice", "rollout/clock", "rollout/outage", "rollout/admission",
 		"analysis", "analysis/batch", "notifier", "notifier/inboxes", "store"}, metricLib),
-	"rollout/clock":     {"analysis"},         // which clock a source goes by shows in its readings
-	"rollout/record":    {"rollout", "store"}, // what stands in the store is decided once, for who carries rollouts and who deletes them
-	"rollout/retention": {"rollout/record", "rollout/audit", "store"},
-	"rollout/admission": {"rollout", "rollout/record", "store"},                               // who may move an endpoint is written by one, whoever carries what
-	"rollout/outage":    {"rollout", "rollout/notice", "rollout/record", "notifier", "store"}, // the one page that no rollout's state can owe
-	"rollout/notice":    {"rollout", "rollout/view", "notifier"},                              // what people are told is decided without the shell, and tested so
-	"rollout/audit":     {"store"},                                                            // what a head covers is decided once, for who deletes and who verifies
-	"rollout/trigger":   join([]string{"policies", "rollout", "analysis/unique", "store"}, natsLib, cloudLib, cronLib, metricLib),
-	"rollout/events":    join([]string{"rollout", "store"}, natsLib, cloudLib, metricLib),
-	"rollout/view":      {"rollout", "analysis"}, // what is shown of a rollout is made once, whoever shows it
-	"rollout/api":       join([]string{"rollout", "rollout/view", "analysis/unique", "analysis", "policies", "policies/document"}, authLib, metricLib),
-	"rollout/web":       join([]string{"rollout", "rollout/view", "analysis", "policies", "rollout/api"}, authLib, metricLib),
+	"rollout/clock":      {"analysis"},         // which clock a source goes by shows in its readings
+	"rollout/record":     {"rollout", "store"}, // what stands in the store is decided once, for who carries rollouts and who deletes them
+	"rollout/retention":  {"rollout/record", "rollout/audit", "store"},
+	"rollout/admission":  {"rollout", "rollout/record", "store"},                               // who may move an endpoint is written by one, whoever carries what
+	"rollout/outage":     {"rollout", "rollout/notice", "rollout/record", "notifier", "store"}, // the one page that no rollout's state can owe
+	"rollout/notice":     {"rollout", "rollout/view", "notifier"},                              // what people are told is decided without the shell, and tested so
+	"rollout/audit":      {"store"},                                                            // what a head covers is decided once, for who deletes and who verifies
+	"rollout/trigger":    join([]string{"policies", "rollout", "analysis/unique", "store"}, natsLib, cloudLib, cronLib, metricLib),
+	"rollout/events":     join([]string{"rollout", "store"}, natsLib, cloudLib, metricLib),
+	"rollout/view":       {"rollout", "analysis"},      // what is shown of a rollout is made once, whoever shows it
+	"rollout/view/chart": {"rollout/view", "analysis"}, // a picture and a page show one scene
+	"rollout/api":        join([]string{"rollout", "rollout/view", "analysis/unique", "analysis", "policies", "policies/document"}, authLib, metricLib),
+	"rollout/web":        join([]string{"rollout", "rollout/view", "rollout/view/chart", "analysis", "policies", "rollout/api"}, authLib, metricLib),
 }
 
 // adapters are the parents whose children are adapters, and what those may
@@ -118,7 +119,7 @@ var allowed = map[string][]string{
 var adapters = map[string][]string{
 	"analysis":        {"analysis", "analysis/internal/", "analysis/promql", "analysis/jsonpath", "analysis/unique"},
 	"rollout/traffic": {"rollout/traffic", "rollout", "analysis/unique"}, // what others send is read by one rule
-	"notifier":        {"notifier", "rollout/view", "analysis/unique"},
+	"notifier":        {"notifier", "rollout/view", "rollout/view/chart", "analysis", "analysis/unique"},
 	"store":           {"store"},
 }
 
