@@ -15,11 +15,12 @@ import (
 const (
 	defaultHeadroom = 30
 	defaultFreshFor = "5m"
+	defaultPatience = "10m"
 )
 
 // checkKeys are the keys that each check takes besides check.
 var checkKeys = map[string][]string{
-	"ready":             nil,
+	"ready":             {"within"},
 	"rollback-ready":    nil,
 	"capacity":          {"headroom"},
 	"fresh-metrics":     {"within"},
@@ -53,11 +54,10 @@ func (c *checker) preflight() {
 				ch.Headroom = &h
 				c.fill(at, "headroom", h.String(), document.OriginDefault)
 			}
+		case "ready":
+			c.within(ch, at, defaultPatience)
 		case "fresh-metrics":
-			if c.policy.at[at+".within"] == nil {
-				ch.Within, _ = document.ParseDuration(defaultFreshFor) // a constant
-				c.fill(at, "within", defaultFreshFor, document.OriginDefault)
-			}
+			c.within(ch, at, defaultFreshFor)
 		case "tags":
 			if len(ch.Required) == 0 {
 				c.report(at, document.CodeMissing, "names no tags").Hint = "add required: [owner]"
@@ -65,6 +65,14 @@ func (c *checker) preflight() {
 		case "invoke":
 			c.invoke(ch, at)
 		}
+	}
+}
+
+// within fills in how long a check allows where the policy does not say.
+func (c *checker) within(ch *Check, at, otherwise string) {
+	if c.policy.at[at+".within"] == nil {
+		ch.Within, _ = document.ParseDuration(otherwise) // a constant
+		c.fill(at, "within", otherwise, document.OriginDefault)
 	}
 }
 

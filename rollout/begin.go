@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -15,6 +16,9 @@ const preflightTries = 5
 // deployments, capacity and splits change under somebody's hands. The age counts
 // from the answer, so that slow or repeated checks are never asked for ever.
 const checksHold = 5 * time.Minute
+
+// awaitEvery is the longest pause between two looks at a candidate that is waited for.
+const awaitEvery = 15 * time.Second
 
 // started opens the history.
 func (m *machine) started() {
@@ -83,18 +87,9 @@ func (m *machine) preflighted() {
 	if m.ev.Manual != "" {
 		m.s.Manual = m.ev.Manual
 	}
-	failed, transient := failures(m.ev.Checks)
-	if m.ev.Split == nil || (len(failed) > 0 && transient) {
-		m.s.Tries++
-		why := m.ev.Reason
-		if m.ev.Split != nil {
-			why = strings.Join(failed, " ")
-		}
-		if m.s.Tries >= preflightTries {
-			m.refuse(ReasonPreflight, fmt.Sprintf("The checks could not be made in %d tries: %s", m.s.Tries, why))
-			return
-		}
-		m.s.Sentence = fmt.Sprintf("The checks could not be made (try %d of %d): %s", m.s.Tries, preflightTries, why)
+	failed, by := failures(m.ev.Checks)
+	if m.ev.Split == nil || (len(failed) > 0 && by == remedyRetry) {
+		m.unchecked(failed)
 		return
 	}
 	split := m.ev.Split.Clone()
@@ -109,7 +104,7 @@ func (m *machine) preflighted() {
 		return
 	}
 	if len(failed) > 0 {
-		m.refuse(ReasonPreflight, strings.Join(failed, " "))
+		m.failed(failed, by)
 		return
 	}
 	if another := m.anotherVersion(); another != "" {
@@ -148,22 +143,94 @@ func (m *machine) checkAgain() {
 		fmt.Sprintf("The checks are %s old and are made again before any traffic moves.", m.now().Sub(m.s.ConfirmedAt).Round(time.Second)))
 }
 
-// failures are the failed checks' sentences, and whether all of them may pass
-// with time.
-func failures(checks []CheckResult) (sentences []string, transient bool) {
-	transient = true
+// unchecked counts a preflight that could not be made, and gives up after some. While
+// the candidate is waited for anyway it is only made again.
+func (m *machine) unchecked(failed []string) {
+	why := m.ev.Reason
+	if m.ev.Split != nil {
+		why = strings.Join(failed, " ")
+	}
+	if a := m.s.Await; a != nil && m.now().Before(a.Until) {
+		a.Looks++
+		m.s.Sentence = m.awaits("the checks could not be made: " + why)
+		return
+	}
+	m.s.Tries++
+	if m.s.Tries >= preflightTries {
+		m.refuse(ReasonPreflight, fmt.Sprintf("The checks could not be made in %d tries: %s", m.s.Tries, why))
+		return
+	}
+	m.s.Sentence = fmt.Sprintf("The checks could not be made (try %d of %d): %s", m.s.Tries, preflightTries, why)
+}
+
+// failed refuses a release whose checks failed, unless they pass once the candidate is
+// ready: that is waited for, for as long as the policy says, from when it was first seen.
+func (m *machine) failed(sentences []string, by remedy) {
+	within, why := m.p.Patience(), strings.Join(sentences, " ")
+	switch a := m.s.Await; {
+	case by != remedyReady || within <= 0:
+		m.refuse(ReasonPreflight, why)
+		return
+	case a != nil && !m.now().Before(a.Until):
+		m.refuse(ReasonPreflight, fmt.Sprintf("%s was not ready within %s. %s", m.p.Release.Candidate, within, why))
+		return
+	}
+	first := m.s.Await == nil
+	if first {
+		m.s.Await = &Await{Until: m.now().Add(within)}
+	}
+	m.s.Await.Looks, m.s.Tries = m.s.Await.Looks+m.s.Tries+1, 0
+	i := slices.IndexFunc(m.s.Checks, func(c CheckResult) bool { return c.Awaited && !c.OK })
+	m.s.Sentence = m.awaits(m.s.Checks[i].Found + ".")
+	if first {
+		m.decide(Decision{Kind: DecisionQueue, Reason: ReasonPreflight, Sentence: m.s.Sentence,
+			Rule: fmt.Sprintf("preflight: {check: ready, within: %s}", within)})
+	}
+}
+
+// awaits says what the release waits for, and what was seen last.
+func (m *machine) awaits(seen string) string {
+	return fmt.Sprintf("Waits for %s to be ready until %s: %s",
+		m.p.Release.Candidate, m.s.Await.Until.UTC().Format(time.RFC3339), seen)
+}
+
+// A remedy is what makes failed checks pass.
+type remedy int
+
+const (
+	remedyPerson remedy = iota // somebody has to do something
+	remedyReady                // the candidate becomes ready
+	remedyRetry                // none of them could be made: the next try
+)
+
+// failures are the failed checks' sentences, and what makes all of them pass. Those
+// that could not be made are left out where others failed.
+func failures(checks []CheckResult) (sentences []string, by remedy) {
+	var unmade []string
+	by = remedyRetry
 	for _, c := range checks {
 		if c.OK {
 			continue
 		}
-		transient = transient && c.Transient
 		text := fmt.Sprintf("Check %s: found %s, expected %s.", c.Check, c.Found, c.Expected)
 		if c.Remedy != "" {
 			text += " Remedy: " + c.Remedy
 		}
+		switch {
+		case c.Transient:
+			unmade = append(unmade, text)
+			continue
+		case c.Awaited:
+			by = min(by, remedyReady)
+		default:
+			by = remedyPerson
+		}
 		sentences = append(sentences, text)
 	}
-	return sentences, transient
+	if len(sentences) == 0 {
+		return unmade, by
+	}
+	return sentences, by
 }
 
 // Stable resolves which deployment is stable: the one named, or with "auto" the

@@ -65,6 +65,8 @@ func (s *State) checkLadder(p *Plan) error {
 		return errors.New("a step without a stable deployment")
 	case s.Reached >= 0 && s.Confirmed == nil:
 		return errors.New("a step was reached and no split confirmed")
+	case s.Await != nil && s.Phase != PhasePreflight:
+		return fmt.Errorf("%s and a candidate that is waited for", s.Phase)
 	case s.Bake.Watched < 0:
 		return errors.New("negative bake")
 	}

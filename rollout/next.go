@@ -142,6 +142,9 @@ func (m *machine) enter(phase Phase, reason Reason, sentence string) {
 		m.s.PhaseSince = m.now()
 	}
 	m.s.Phase, m.s.Reason, m.s.Sentence = phase, reason, sentence
+	if phase != PhasePreflight {
+		m.s.Await = nil
+	}
 }
 
 // decide records a decision, with the step's name.
@@ -171,6 +174,7 @@ func (s State) clone() State {
 	s.Messages, s.Outbox, s.Sights = slices.Clone(s.Messages), slices.Clone(s.Outbox), slices.Clone(s.Sights)
 	s.Gates, s.Refs = maps.Clone(s.Gates), maps.Clone(s.Refs)
 	s.Shift, s.Hold, s.Page = clonePtr(s.Shift), clonePtr(s.Hold), clonePtr(s.Page)
+	s.Await = clonePtr(s.Await)
 	return s
 }
 

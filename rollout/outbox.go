@@ -53,11 +53,7 @@ func (m *machine) want() []Effect {
 	case PhaseQueued:
 		es = append(es, Effect{Kind: EffectClaim, Key: "claim"})
 	case PhasePreflight:
-		e := Effect{Kind: EffectPreflight, Key: "preflight", Attempt: m.s.Tries}
-		if m.s.Tries > 0 {
-			e.NotBefore = m.now().Add(backoff(m.p.ID, "preflight", m.s.Tries, 2*time.Second, 30*time.Second))
-		}
-		es = append(es, m.keep(e))
+		es = append(es, m.keep(m.wantPreflight()))
 	case PhasePromoted, PhaseRolledBack, PhaseStopped, PhaseRefused:
 		if m.s.Registered {
 			es = append(es, Effect{Kind: EffectRelease, Key: "release", Cooldown: m.cooldown()})
@@ -69,6 +65,23 @@ func (m *machine) want() []Effect {
 		es = append(es, Effect{Kind: EffectWake, Key: "wake@" + stamp(at), NotBefore: at})
 	}
 	return es
+}
+
+// wantPreflight are the checks: at once, and again after a while where they could not be
+// made, or where the candidate is waited for.
+func (m *machine) wantPreflight() Effect {
+	e := Effect{Kind: EffectPreflight, Key: "preflight", Attempt: m.s.Tries}
+	switch a := m.s.Await; {
+	case a != nil:
+		e.Attempt += a.Looks
+		e.NotBefore = m.now().Add(backoff(m.p.ID, "await", a.Looks, 5*time.Second, awaitEvery))
+		if m.now().Before(a.Until) && e.NotBefore.After(a.Until) {
+			e.NotBefore = a.Until
+		}
+	case m.s.Tries > 0:
+		e.NotBefore = m.now().Add(backoff(m.p.ID, "preflight", m.s.Tries, 2*time.Second, 30*time.Second))
+	}
+	return e
 }
 
 // keep returns the effect as it stands in the Outbox when the same attempt of it

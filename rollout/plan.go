@@ -214,7 +214,8 @@ type Check struct {
 	Kind string `json:"check"`
 	// Headroom, of capacity: percent on top of the largest step.
 	Headroom int `json:"headroom,omitempty"`
-	// Within, of fresh-metrics: the age allowed; of invoke: the latency allowed.
+	// Within, of ready: how long the candidate is waited for, 0 not at all; of
+	// fresh-metrics: the age allowed; of invoke: the latency allowed.
 	Within time.Duration `json:"within,omitempty"`
 	// Required, of tags.
 	Required []string `json:"required,omitempty"`
@@ -226,6 +227,16 @@ type Check struct {
 	Schema []byte `json:"schema,omitempty"`
 }
 
+// Patience is how long the policy waits for a candidate to be ready.
+func (p *Plan) Patience() time.Duration {
+	for _, c := range p.Preflight {
+		if c.Kind == "ready" {
+			return c.Within
+		}
+	}
+	return 0
+}
+
 // A CheckResult is what a preflight check found.
 type CheckResult struct {
 	Check    string `json:"check"`
@@ -235,6 +246,9 @@ type CheckResult struct {
 	Remedy   string `json:"remedy,omitempty"`
 	// Transient: the check could not be made; trying again may help.
 	Transient bool `json:"transient,omitempty"`
+	// Awaited: the candidate is not ready yet; it may become so. The policy's check
+	// ready says how long it is waited for.
+	Awaited bool `json:"awaited,omitempty"`
 }
 
 // MissingPolicy says what happens when readings are missing: after After,

@@ -225,6 +225,8 @@ func (s *scenario) policy(text string) {
 		case "window":
 			cron, d, _ := strings.Cut(v, " for ")
 			p.Windows = &rollout.Windows{Timezone: "UTC", Open: []rollout.Window{{Cron: cron, For: s.duration(d)}}}
+		case "patience":
+			p.Preflight = []rollout.Check{{Kind: "ready", Within: s.duration(v)}}
 		case "schedule":
 			p.Schedule = &rollout.Schedule{Cron: v}
 		case "mirror":
@@ -581,7 +583,7 @@ func (f *scriptedFaults) Split(w *sim.World) *rollout.Failure {
 func (f *scriptedFaults) Checks(w *sim.World, _ *sim.Run) []rollout.CheckResult {
 	ok := !f.on(w, "unready")
 	found := map[bool]string{true: "2 instances, ready", false: "0 of 2 instances ready"}[ok]
-	return []rollout.CheckResult{{Check: "ready", OK: ok, Found: found, Expected: "green ready", Remedy: "look at its deployment log"}}
+	return []rollout.CheckResult{{Check: "ready", OK: ok, Found: found, Expected: "green ready", Remedy: "look at its deployment log", Awaited: !ok}}
 }
 
 // Notify fails while the notifier is down.

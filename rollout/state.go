@@ -37,6 +37,8 @@ type State struct {
 	Checks   []CheckResult     `json:"checks,omitempty"`
 	// Tries counts failed tries of the preflight.
 	Tries int `json:"tries,omitempty"`
+	// Await is the wait for the candidate to be ready; nil when there is none.
+	Await *Await `json:"await,omitempty"`
 	// Registered: the endpoint's record may know this rollout; Claimed: the
 	// endpoint is ours.
 	Registered bool `json:"registered,omitempty"`
@@ -119,6 +121,14 @@ type Snapshot struct {
 	State State
 	// Revision is the store's revision of the rollout's head.
 	Revision uint64
+}
+
+// An Await is a release that came before its deployment is ready.
+type Await struct {
+	// Until is when it is refused, unless its candidate is ready then.
+	Until time.Time `json:"until"`
+	// Looks counts the checks that were made before, whatever they found.
+	Looks int `json:"looks"`
 }
 
 // A Shift is a change of the traffic under way.

@@ -46,8 +46,11 @@ func (o *Outlook) preflight(plan *rollout.Plan, made []rollout.CheckResult) {
 	for _, c := range o.Preflight {
 		if r := c.Result; r != nil && !r.OK {
 			now := "would refuse the release now"
-			if r.Transient {
+			switch {
+			case r.Transient:
 				now = "could not be made now"
+			case r.Awaited && plan.Patience() > 0:
+				now = "would let the release wait, at most " + document.FormatDuration(plan.Patience())
 			}
 			o.Advice = append(o.Advice, fmt.Sprintf("Check %s %s: found %s, want %s. %s", c.Check, now, r.Found, r.Expected, r.Remedy))
 		}
@@ -59,6 +62,10 @@ func wantsOf(c rollout.Check) string {
 	switch c.Kind {
 	case "capacity":
 		return fmt.Sprintf("%d%% headroom", c.Headroom)
+	case "ready":
+		if c.Within > 0 {
+			return "waited for, at most " + document.FormatDuration(c.Within)
+		}
 	case "fresh-metrics":
 		return "within " + document.FormatDuration(c.Within)
 	case "tags":
@@ -99,7 +106,7 @@ func (o Outlook) checks(b *strings.Builder) {
 			fmt.Fprintf(b, "     %-16s -      %s: made when the rollout starts\n", c.Check, names[i])
 		case r.OK:
 			fmt.Fprintf(b, "     %-16s OK     %s\n", c.Check, firstLine(r.Found))
-		case r.Transient:
+		case r.Transient, r.Awaited:
 			fmt.Fprintf(b, "     %-16s ?      %s\n", c.Check, firstLine(r.Found))
 		default:
 			fmt.Fprintf(b, "     %-16s FAILS  %s\n", c.Check, firstLine(r.Found))

@@ -10,7 +10,8 @@ import (
 	"github.com/belayd/belay/rollout/traffic"
 )
 
-// ready: the candidate is provisioned and healthy.
+// ready: the candidate is provisioned and healthy. One that is not there, not healthy or
+// without instances may become so: that is awaited.
 func (r Request) ready() rollout.CheckResult {
 	name := r.Plan.Release.Candidate
 	c := r.healthy(name, fmt.Sprintf("the candidate %s provisioned and healthy", name),
@@ -35,7 +36,7 @@ func (r Request) staffed(c rollout.CheckResult, name, remedy string) rollout.Che
 	if !c.OK || r.untold("deployments."+name+".instances") || n > 0 {
 		return c
 	}
-	return failed(fmt.Sprintf("%s with %d instances", name, n), c.Expected, remedy)
+	return early(fmt.Sprintf("%s with %d instances", name, n), c.Expected, remedy)
 }
 
 // healthy says whether a deployment is there and ready.
@@ -53,7 +54,7 @@ func (r Request) healthy(name, expected, remedy string) rollout.CheckResult {
 		if d.Reason != "" {
 			found += ": " + d.Reason
 		}
-		return failed(found, expected, remedy)
+		return early(found, expected, remedy)
 	}
 	found := name + " is ready"
 	if d.Version != "" {
@@ -76,7 +77,7 @@ func (r Request) missing(name, expected string) rollout.CheckResult {
 	if len(names) > 0 {
 		there = "there are " + strings.Join(names, ", ")
 	}
-	return failed(fmt.Sprintf("no deployment %s; %s", name, there), expected, "Deploy it, or correct the name in the release.")
+	return early(fmt.Sprintf("no deployment %s; %s", name, there), expected, "Deploy it, or correct the name in the release.")
 }
 
 // capacity: the candidate can carry its largest step with headroom. What the

@@ -7,7 +7,8 @@
 //   - A fact that the endpoint does not tell fails the check that needs it, and
 //     the field is named.
 //   - A check that could not be made is Transient; a check that was made and
-//     failed is not.
+//     failed is not. A candidate that is not ready yet is Awaited: then what needs
+//     one that is ready is not made.
 //   - The launch checklist (owner, approval contact, rollback command, and the
 //     ability to mirror where a step mirrors) is made always, whatever the policy
 //     lists.
@@ -64,8 +65,14 @@ type Request struct {
 // checklist. When ctx ends, the checks that are left are Transient.
 func Run(ctx context.Context, r Request) []rollout.CheckResult {
 	var out []rollout.CheckResult
+	awaited := r.Plan.Patience() > 0 && r.ready().Awaited
 	for _, c := range r.Plan.Preflight {
-		out = append(out, finish(ctx, c.Kind, r.check(ctx, c)))
+		result := rollout.CheckResult{Transient: true, Found: "that it is too early", Expected: r.Plan.Release.Candidate + " ready first",
+			Remedy: "Wait for it: the check is made then."}
+		if !awaited || (c.Kind != "capacity" && c.Kind != "invoke") {
+			result = r.check(ctx, c)
+		}
+		out = append(out, finish(ctx, c.Kind, result))
 	}
 	for _, c := range r.launch() {
 		out = append(out, finish(ctx, c.Check, c))
@@ -98,7 +105,7 @@ func (r Request) check(ctx context.Context, c rollout.Check) rollout.CheckResult
 // finish names a result and bounds its texts. A failed check of a context that
 // has ended could not be made.
 func finish(ctx context.Context, name string, c rollout.CheckResult) rollout.CheckResult {
-	c.Check = name
+	c.Check, c.Awaited = name, c.Awaited && name == "ready"
 	c.Found, c.Expected, c.Remedy = shorten(c.Found), shorten(c.Expected), shorten(c.Remedy)
 	if c.OK {
 		c.Remedy, c.Transient = "", false
@@ -125,6 +132,13 @@ func passed(found, expected string) rollout.CheckResult {
 
 func failed(found, expected, remedy string) rollout.CheckResult {
 	return rollout.CheckResult{Found: found, Expected: expected, Remedy: remedy}
+}
+
+// early is a check that failed of a deployment that may still become what it asks for.
+func early(found, expected, remedy string) rollout.CheckResult {
+	c := failed(found, expected, remedy)
+	c.Awaited = true
+	return c
 }
 
 // unmade is a check that an error kept from being made.

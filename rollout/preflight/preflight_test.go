@@ -141,3 +141,29 @@ func TestInvokeForgivesTheFirstRequest(t *testing.T) {
 		}
 	})
 }
+
+// A candidate that the policy waits for is asked nothing and measured by nothing before it
+// is ready; what is not about it is checked at once, and fails at once.
+func TestRunEarly(t *testing.T) {
+	for name, alter := range map[string]func(map[string]traffic.Deployment){
+		"not there":    func(d map[string]traffic.Deployment) { delete(d, "green") },
+		"not ready":    func(d map[string]traffic.Deployment) { d["green"] = traffic.Deployment{Instances: 1} },
+		"no instances": func(d map[string]traffic.Deployment) { d["green"] = traffic.Deployment{Ready: true} },
+	} {
+		r := request()
+		r.Plan.Preflight[0].Within = time.Minute
+		alter(r.Description.Deployments)
+		r.Router.(*traffictest.Fake).Probed = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Fake-Deployment") != "" {
+				t.Errorf("%s: the candidate was asked", name)
+			}
+			w.WriteHeader(http.StatusUnauthorized)
+		})
+		for _, c := range preflight.Run(t.Context(), r) {
+			awaited, unmade := c.Check == "ready", c.Check == "capacity" || c.Check == "invoke"
+			if c.OK == (awaited || unmade) || c.Awaited != awaited || c.Transient != unmade {
+				t.Errorf("%s: got %+v, want ready to be awaited, capacity and invoke not made, and the others to pass", name, c)
+			}
+		}
+	}
+}

@@ -42,7 +42,11 @@ func waitingFor(p *rollout.Plan, s rollout.State) string {
 		return "the endpoint to show stable at 100%"
 	case rollout.PhaseBaking:
 		return waitingBaking(s)
-	case rollout.PhasePreflight, rollout.PhasePromoted, rollout.PhaseRolledBack, rollout.PhaseStopped, rollout.PhaseRefused:
+	case rollout.PhasePreflight:
+		if s.Await != nil {
+			return "the deployment to be ready until " + s.Await.Until.UTC().Format(time.RFC3339)
+		}
+	case rollout.PhasePromoted, rollout.PhaseRolledBack, rollout.PhaseStopped, rollout.PhaseRefused:
 	}
 	return ""
 }
