@@ -72,6 +72,25 @@ func TestReplace(t *testing.T) {
 	})
 }
 
+// An app whose token was revoked is replaced by one that hears: what the old one says
+// while it is heard for the last time names the new one no more.
+func TestReplaceHeals(t *testing.T) {
+	for wait := range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			x := listening(t, map[string]notifier.Inbox{"chat": &line{fails: errors.New("invalid_auth")}})
+			time.Sleep(time.Duration(wait+2) * time.Second)
+			if p := x.Problems(); len(p) != 1 {
+				t.Fatalf("with a revoked token: got %q, want the inbox named", p)
+			}
+			x.Replace(map[string]notifier.Inbox{"chat": &line{}})
+			time.Sleep(time.Minute)
+			if p := x.Problems(); len(p) != 0 {
+				t.Errorf("replaced after %d s: got %q, want nothing", wait+2, p)
+			}
+		})
+	}
+}
+
 // An inbox that fails is named since its first failure, and is started again ever more
 // rarely, but once a minute.
 func TestProblems(t *testing.T) {

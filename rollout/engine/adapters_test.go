@@ -13,20 +13,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/belayd/belay/analysis"
-	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/traffic"
 )
-
-// adapters are those that an engine of the world has.
-func (w *world) adapters(r *running) Adapters {
-	return Adapters{
-		Routers:   map[string]traffic.Router{"edge": &cutRouter{Router: w.router, r: r}},
-		Sources:   map[string]analysis.Source{"prom": &cutSource{Source: w.source, r: r}},
-		Notifiers: map[string]notifier.Notifier{"chat": &cutNotifier{n: w.chat, r: r}, "pager": &cutNotifier{n: w.pager, r: r}},
-	}
-}
 
 // A scriptRouter is the world's router at another address; shift decides about
 // its writes.
@@ -56,9 +45,9 @@ func (s *scriptRouter) count() int {
 	return s.shifts
 }
 
-// A router that moved is used for the next try of a rollback under way, while the
-// call that hangs on the old address is left to end there.
-func TestReconfigureMovesRollback(t *testing.T) {
+// The engine that follows one with a rollback under way carries it on first, at the
+// address that the router has for it; what the old address was asked for ends there.
+func TestNextEngineMovesRollback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		down := errors.New("connection refused")
@@ -82,14 +71,11 @@ func TestReconfigureMovesRollback(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		tried := old.count()
 		if truth := w.router.Truth("recs"); truth.Weights["green"] != 5 || tried < 3 {
-			t.Fatalf("before the reload: got %s after %d calls, want green to keep 5 while calls fail", truth, tried)
+			t.Fatalf("before the next engine: got %s after %d calls, want green to keep 5 while calls fail", truth, tried)
 		}
-		a := w.adapters(e)
 		fresh := &scriptRouter{Router: w.router}
-		a.Routers = map[string]traffic.Router{"edge": fresh}
-		if err := e.Reconfigure(t.Context(), a); err != nil {
-			t.Fatal(err)
-		}
+		w.tune = func(c *Config) { c.Routers = map[string]traffic.Router{"edge": fresh} }
+		w.next(e)
 		if s := w.ended("r1", time.Hour); s.Phase != rollout.PhaseRolledBack {
 			t.Errorf("got %s, want rolled-back", s.Phase)
 		}
@@ -100,62 +86,20 @@ func TestReconfigureMovesRollback(t *testing.T) {
 	})
 }
 
-// A raise that waits for a slot of the old adapter is sent by the new one, and the
-// limit of calls under way is one for both.
-func TestReconfigureKeepsLimits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.endpoint("b")
-		w.endpoint("c")
-		var hang chan struct{}
-		old := &scriptRouter{Router: w.router, shift: func(context.Context) error {
-			if hang != nil {
-				<-hang
-			}
-			return nil
-		}}
-		w.tune = func(c *Config) {
-			c.Routers, c.RouterCalls, c.RouterTimeout = map[string]traffic.Router{"edge": old}, 1, time.Hour
-		}
-		e := w.start("one")
-		defer w.endAll()
-		w.begin(e, plan("r1", "recs", true))
-		asked := w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Phase == rollout.PhaseWaiting })
-		hang = make(chan struct{})
-		w.begin(e, plan("r2", "b", false))
-		w.await("r2", time.Hour, func(*rollout.State) bool { return old.count() == 2 })
-		yes := rollout.Event{Kind: rollout.EventAnswered, Gate: "owner", Nonce: asked.Gates["owner"].Nonce, Approve: true, By: &rollout.Person{ID: "U1"}}
-		if _, err := e.Deliver(t.Context(), "r1", "yes", yes); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Minute)
-		a := w.adapters(e)
-		fresh := &scriptRouter{Router: w.router}
-		a.Routers = map[string]traffic.Router{"edge": fresh}
-		if err := e.Reconfigure(t.Context(), a); err != nil {
-			t.Fatal(err)
-		}
-		w.begin(e, plan("r3", "c", false))
-		time.Sleep(time.Minute)
-		if n := fresh.count(); n != 0 {
-			t.Errorf("while the old adapter's call is under way: got %d calls of the new one, want the limit of 1 to hold", n)
-		}
-		close(hang)
-		for _, id := range []string{"r1", "r2", "r3"} {
-			if s := w.ended(id, time.Hour); s.Phase != rollout.PhasePromoted {
-				t.Errorf("%s: got %s, want promoted", id, s.Phase)
-			}
-		}
-		if n := old.count(); n != 2 {
-			t.Errorf("got %d calls of the old adapter, want the two that were under way before", n)
-		}
-	})
+// next starts another engine in the place of one that it stops.
+func (w *world) next(e *running) *running {
+	w.t.Helper()
+	if err := e.end(); err != nil {
+		w.t.Errorf("Run: got %v, want nil", err)
+	}
+	e.done <- nil
+	return w.start("one")
 }
 
-// What an open rollout needs cannot go or become a stranger; whoever needs it is
-// named, nothing else of the new adapters is taken over, and when the rollout has
-// ended the same adapters are.
-func TestReconfigureRefuses(t *testing.T) {
+// What an open rollout needs is in use, whoever needs it is named, and once the
+// rollout has ended nothing is. The figures of the engine before go on, and the series
+// of adapters that the next one does not have end.
+func TestInUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		reg := prometheus.NewRegistry()
@@ -169,28 +113,26 @@ func TestReconfigureRefuses(t *testing.T) {
 		}
 		w.await("re6", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
 		for _, c := range []struct {
-			name     string
-			change   func(*Adapters)
-			stranger []AdapterName
-			want     string
+			leaving AdapterName
+			want    string
 		}{
-			{"router", func(a *Adapters) { a.Routers = nil }, nil, "router edge is used by re0, re1, re2, re3, re4 and 2 more; keep it as it was"},
-			{"source", func(a *Adapters) { a.Sources = nil }, nil, "source prom is used by re0"},
-			{"pager", func(a *Adapters) { delete(a.Notifiers, "pager") }, nil, "notifier pager is used by re0"},
-			{"chat", func(a *Adapters) { delete(a.Notifiers, "chat") }, nil, "notifier chat is used by re0"},
-			{"another kind", func(*Adapters) {}, []AdapterName{{KindRouter, "edge"}}, "router edge is used by re0"},
+			{AdapterName{KindRouter, "edge"}, "router edge is used by re0, re1, re2, re3, re4 and 2 more; keep it as it was"},
+			{AdapterName{KindSource, "prom"}, "source prom is used by re0"},
+			{AdapterName{KindNotifier, "pager"}, "notifier pager is used by re0"},
+			{AdapterName{KindNotifier, "chat"}, "notifier chat is used by re0"},
 		} {
-			a := w.adapters(e)
-			a.ExternalURL = "https://new.example"
-			c.change(&a)
-			err := e.Reconfigure(t.Context(), a, c.stranger...)
-			if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("%s: got %v, want %q", c.name, err, c.want)
-			}
-			if e.external() != "" || e.router("edge") == nil {
-				t.Errorf("%s: something of the refused adapters is in force", c.name)
+			if err := e.InUse(t.Context(), []AdapterName{c.leaving}); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v: got %v, want %q", c.leaving, err, c.want)
 			}
 		}
+		if err := e.InUse(t.Context(), []AdapterName{{KindSource, "idle"}}); err != nil {
+			t.Errorf("a source that nobody needs: got %v, want nil", err)
+		}
+		e = w.next(e)
+		if s := w.await("re0", time.Minute, func(*rollout.State) bool { return true }); s.Reached != 0 {
+			t.Errorf("after the next engine began: got step %d, want the one before", s.Reached)
+		}
+		before := counted(t, reg, "belay_router_calls_total")
 		for i := range 7 {
 			id := fmt.Sprintf("re%d", i)
 			if _, err := e.Deliver(t.Context(), id, "stop", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}}); err != nil {
@@ -198,16 +140,45 @@ func TestReconfigureRefuses(t *testing.T) {
 			}
 			w.ended(id, time.Hour)
 		}
+		if after := counted(t, reg, "belay_router_calls_total"); before == 0 || after <= before {
+			t.Errorf("router calls: got %v of the engine before and %v after, want more", before, after)
+		}
+		all := []AdapterName{{KindRouter, "edge"}, {KindSource, "prom"}, {KindNotifier, "chat"}, {KindNotifier, "pager"}}
+		if err := e.InUse(t.Context(), all); err != nil {
+			t.Errorf("nobody needs them any more: got %v, want nil", err)
+		}
 		if got := series(t, reg); !slices.Contains(got, "edge") || !slices.Contains(got, "prom") || !slices.Contains(got, "chat") {
 			t.Fatalf("series before: got %v", got)
 		}
-		if err := e.Reconfigure(t.Context(), Adapters{}); err != nil {
-			t.Errorf("nobody needs them any more: got %v, want them gone", err)
-		}
+		w.tune = func(c *Config) { c.Registerer, c.Routers, c.Sources, c.Notifiers = reg, nil, nil, nil }
+		late := e.metrics
+		w.next(e)
+		synctest.Wait()
+		late.routerCall("edge", nil)
+		late.sourceAsked("prom", 1)
+		late.sourceRead("prom", "ok")
+		late.notified("chat", nil)
 		if got := series(t, reg); len(got) != 0 {
-			t.Errorf("series of adapters that are gone: got %v, want none", got)
+			t.Errorf("series of adapters that are gone, after late calls: got %v, want none", got)
 		}
 	})
+}
+
+// counted is the sum of a counter's series.
+func counted(t *testing.T, reg *prometheus.Registry, name string) (sum float64) {
+	t.Helper()
+	mfs, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mf := range mfs {
+		for _, m := range mf.Metric {
+			if mf.GetName() == name {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
 }
 
 // series lists the names of the adapters that have counters.
@@ -230,87 +201,27 @@ func series(t *testing.T, reg *prometheus.Registry) []string {
 	return out
 }
 
-// A call that ends after its adapter is gone does not bring its series back.
-func TestReconfigureLateCall(t *testing.T) {
-	reg := prometheus.NewRegistry()
-	m, err := newMetrics(reg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := &adapterSet{routers: map[string]*router{"edge": {}}, sources: map[string]*source{"prom": {}}, outlets: map[string]*outlet{"chat": {}}}
-	count := func() {
-		m.routerCall("edge", nil)
-		m.sourceAsked("prom", 1)
-		m.sourceRead("prom", "ok")
-		m.notified("chat", nil)
-	}
-	m.keep(now, nil)
-	count()
-	if got := len(series(t, reg)); got != 4 {
-		t.Fatalf("got %d series, want 4", got)
-	}
-	m.keep(&adapterSet{}, now.without(&adapterSet{}))
-	count()
-	if got := series(t, reg); len(got) != 0 {
-		t.Errorf("after late calls: got series of %v, want none", got)
-	}
-}
-
-// An app whose token was revoked is replaced by one that hears: what the old one
-// says while it is heard for the last time names the new one no more.
-func TestReconfigureHealsInbox(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for wait := range 20 {
-			w := newWorld(t)
-			w.tune = func(c *Config) { c.Inboxes = map[string]notifier.Inbox{"chat": &revoked{}} }
-			e := w.start("one")
-			time.Sleep(time.Duration(wait+2) * time.Second)
-			if p := e.InboxProblems(); len(p) != 1 {
-				t.Fatalf("with a revoked token: got %q, want the inbox named", p)
-			}
-			a := w.adapters(e)
-			a.Inboxes = map[string]notifier.Inbox{"chat": &line{}}
-			if err := e.Reconfigure(t.Context(), a); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(time.Minute)
-			if p := e.InboxProblems(); len(p) != 0 {
-				t.Errorf("replaced after %d s: got %q, want nothing", wait+2, p)
-			}
-			w.endAll()
-		}
-	})
-}
-
-// revoked is an inbox that ends at once.
-type revoked struct{ runs int }
-
-func (r *revoked) Run(context.Context, func(context.Context, notifier.Answer) (notifier.Reply, error)) error {
-	r.runs++
-	return errors.New("invalid_auth")
-}
-
-// Before the open rollouts are known nothing may go; what stays may be replaced.
-func TestReconfigureBeforeRecovery(t *testing.T) {
+// Before the open rollouts are known, and once the engine has stopped, nobody knows
+// what is in use.
+func TestInUseUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		e := w.start("one")
 		w.endAll() // It does not run any more.
-		if err := e.Reconfigure(t.Context(), Adapters{}); !errors.Is(err, errUnrecovered) {
+		if err := e.InUse(t.Context(), []AdapterName{{KindRouter, "edge"}}); !errors.Is(err, errUnrecovered) {
 			t.Errorf("got %v, want %v", err, errUnrecovered)
 		}
-		if err := e.Reconfigure(t.Context(), w.adapters(e)); err != nil {
-			t.Errorf("nothing goes: got %v", err)
+		if err := e.InUse(t.Context(), nil); err != nil {
+			t.Errorf("nothing leaves: got %v", err)
 		}
 	})
 }
 
-// Adapters are replaced all the time while rollouts start, raise, breach and end:
+// Engines follow one another all the time while rollouts start, raise, breach and end:
 // every rollout has one end, and nothing is lost on the way.
-func TestReconfigureMeanwhile(t *testing.T) {
+func TestEnginesFollowMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.tune = func(c *Config) { c.Inboxes = map[string]notifier.Inbox{"chat": &line{}} }
 		e := w.start("one")
 		defer w.endAll()
 		spoilt := time.Now().Add(90 * time.Second)
@@ -322,38 +233,23 @@ func TestReconfigureMeanwhile(t *testing.T) {
 				return 0.001
 			}
 		})
-		stop := make(chan struct{})
-		var wg sync.WaitGroup
-		for n := range 3 {
-			wg.Go(func() {
-				for {
-					select {
-					case <-stop:
-						return
-					case <-time.After(time.Duration(100+n*37) * time.Millisecond):
-					}
-					a := w.adapters(e)
-					a.Inboxes = map[string]notifier.Inbox{"chat": &line{}}
-					if err := e.Reconfigure(context.Background(), a); err != nil {
-						t.Errorf("reconfigure: %v", err)
-					}
-				}
-			})
-		}
 		var ids []string
 		for i := range 8 {
 			name := fmt.Sprintf("e%d", i)
 			w.endpoint(name)
 			w.begin(e, plan("r"+name, name, false))
 			ids = append(ids, "r"+name)
+			e = w.next(e)
+		}
+		for range 30 {
+			time.Sleep(4100 * time.Millisecond)
+			e = w.next(e)
 		}
 		for _, id := range ids {
 			if s := w.ended(id, time.Hour); s.Phase != rollout.PhaseRolledBack {
 				t.Errorf("%s: got %s, want rolled-back", id, s.Phase)
 			}
 		}
-		close(stop)
-		wg.Wait()
 		w.clean(ids...)
 	})
 }

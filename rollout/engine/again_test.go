@@ -44,7 +44,7 @@ func TestChecksAgain(t *testing.T) {
 						Deployments: map[string]traffic.Deployment{"blue": {Ready: true, Instances: 2}, "green": {Instances: 2, Version: "v2"}}})
 				}
 				a := notifier.Answer{ID: "click", Rollout: "r1", Gate: "owner", Nonce: s.Gates["owner"].Nonce, Command: "approve", Who: "slack:T1/U1", At: time.Now()}
-				if r, err := e.answer(t.Context(), "chat", a); err != nil || !r.Accepted {
+				if r, err := e.Answer(t.Context(), "chat", a); err != nil || !r.Accepted {
 					t.Fatalf("approve: got %+v, %v", r, err)
 				}
 				if c.killed {
@@ -87,7 +87,7 @@ func TestResumeNamesHold(t *testing.T) {
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Phase == rollout.PhaseBaking })
 		say := func(id, command string) {
 			t.Helper()
-			r, err := e.answer(t.Context(), "chat", notifier.Answer{ID: id, Rollout: "r1", Command: command, Who: "slack:T1/U1", Reason: "why", At: time.Now()})
+			r, err := e.Answer(t.Context(), "chat", notifier.Answer{ID: id, Rollout: "r1", Command: command, Who: "slack:T1/U1", Reason: "why", At: time.Now()})
 			if err != nil || !r.Accepted {
 				t.Fatalf("%s: got %+v, %v", command, r, err)
 			}

@@ -19,12 +19,8 @@ import (
 // replyWithin bounds what an inbox waits for, so that people hear at once.
 const replyWithin = 2 * time.Second
 
-// InboxProblems names, a line each, the inboxes by which nobody can answer now,
-// since when and why.
-func (e *Engine) InboxProblems() []string { return e.inboxes.Problems() }
-
-// answer decides what becomes of what a person said through a notifier.
-func (e *Engine) answer(ctx context.Context, via string, a notifier.Answer) (notifier.Reply, error) {
+// Answer decides what becomes of what a person said through a notifier.
+func (e *Engine) Answer(ctx context.Context, via string, a notifier.Answer) (notifier.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, replyWithin)
 	defer cancel()
 	who := e.heardFrom(via, a)

@@ -42,7 +42,7 @@ func (l *live) claim(ctx context.Context, e rollout.Effect) (rollout.Event, bool
 // claimEvent is what the rollout asks of the endpoint's record.
 func (l *live) claimEvent(e rollout.Effect) claim.Event {
 	ev := claim.ForClaim(l.plan, e, l.e.now())
-	ev.Most = l.e.adapters.Load().queue
+	ev.Most = l.e.cfg.Queue
 	return ev
 }
 

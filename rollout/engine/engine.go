@@ -37,7 +37,6 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/batch"
 	"github.com/belayd/belay/notifier"
-	"github.com/belayd/belay/notifier/inboxes"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/admission"
@@ -69,12 +68,11 @@ type Config struct {
 	Owner   string
 	Version string
 
-	// Routers, Sources, Notifiers, Inboxes, ExternalURL, Retention and Queue are those
-	// to begin with; see Reconfigure.
+	// Routers, Sources and Notifiers are the adapters, by name. Others are another
+	// engine's, which carries the same rollouts on once this one has stopped.
 	Routers   map[string]traffic.Router
 	Sources   map[string]analysis.Source
 	Notifiers map[string]notifier.Notifier
-	Inboxes   map[string]notifier.Inbox
 	// People maps what a notifier calls a person to who it is and what they may do;
 	// nil takes the name as it is and lets everybody view.
 	People func(notifier, who string) access.Actor
@@ -84,7 +82,8 @@ type Config struct {
 	// ExternalURL is where people can look at rollouts; "" when there is none.
 	ExternalURL string
 	Logger      *slog.Logger
-	Registerer  prometheus.Registerer
+	// Registerer is where the figures are; those of an engine before go on there.
+	Registerer prometheus.Registerer
 	// Preflight makes the checks of a plan; nil takes those of rollout/preflight.
 	Preflight Preflight
 
@@ -200,11 +199,13 @@ type Engine struct {
 	reader           *batch.Reader
 	news             *broadcaster
 
-	// adapters are what the engine reaches the outside world with; starts is held by
-	// those who start a rollout, all at once, and by whoever replaces them, alone.
-	adapters atomic.Pointer[adapterSet]
-	starts   sync.RWMutex
-	inboxes  *inboxes.Inboxes
+	// routers, sources and outlets are what the engine reaches the outside world with.
+	routers map[string]*router
+	sources map[string]*source
+	outlets map[string]*outlet
+	// starts is held by those who start a rollout, all at once, and by whoever
+	// replaces a plan that nobody has, alone.
+	starts sync.RWMutex
 	// admission keeps the records of who may move an endpoint.
 	admission *admission.Records
 
@@ -247,30 +248,21 @@ func New(cfg Config) (*Engine, error) {
 		open: map[string]rollout.EndpointRef{}, quarantined: map[string]string{},
 		broken: make(chan struct{}), loads: make(chan struct{}, 64),
 	}
-	m, err := newMetrics(cfg.Registerer)
-	if err != nil {
+	var err error
+	if e.metrics, err = newMetrics(cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("new engine: %w", err)
 	}
-	e.metrics = m
+	e.reachOut()
 	e.reader = &batch.Reader{Read: e.ask, Go: e.spawn, Busy: func() bool { return e.pendingRollbacks.Load() > 0 }}
-	e.inboxes = &inboxes.Inboxes{Answer: e.answer, Go: e.spawn, Log: e.log}
 	e.admission = &admission.Records{Store: cfg.Store, Append: e.append, Changed: func(id string) {
 		if l := e.live(id); l != nil {
 			e.spawn(func(context.Context) { l.askAgain() })
 		}
 	}}
 	e.outage = outage.New(outage.Shell{Owner: cfg.Owner, Store: cfg.Store, Append: e.append, Rollout: e.Rollout,
-		Send: e.sendPage, Has: func(name string) bool { return e.outlet(name) != nil }, Failure: failureOfMessage,
-		External: e.external, Now: e.now, Go: e.spawn, Log: e.log})
-	e.adapters.Store(newAdapterSet(&cfg, Adapters{
-		Routers: cfg.Routers, Sources: cfg.Sources, Notifiers: cfg.Notifiers, Inboxes: cfg.Inboxes,
-		ExternalURL: cfg.ExternalURL, Retention: cfg.Retention, Queue: cfg.Queue}, &adapterSet{}))
-	e.metrics.keep(e.adapters.Load(), nil)
-	if cfg.Registerer != nil {
-		if err := cfg.Registerer.Register(e); err != nil {
-			return nil, fmt.Errorf("new engine: register metrics: %w", err)
-		}
-	}
+		Send: e.sendPage, Has: e.hasNotifier, Failure: failureOfMessage,
+		External: func() string { return e.cfg.ExternalURL }, Now: e.now, Go: e.spawn, Log: e.log})
+	e.metrics.gauges.engine.CompareAndSwap(nil, e)
 	return e, nil
 }
 

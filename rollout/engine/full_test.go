@@ -60,7 +60,7 @@ func TestOrderByHand(t *testing.T) {
 		if !errors.As(err, &unrecorded) || unrecorded.Manual != "put 100 on blue" || !errors.Is(err, rollout.ErrFull) {
 			t.Errorf("a request: got %v, want the command by hand", err)
 		}
-		r, err := e.answer(t.Context(), "chat", notifier.Answer{ID: "1", Rollout: "r1", Command: "rollback", Who: "slack:T1/U1", Reason: "why", At: time.Now()})
+		r, err := e.Answer(t.Context(), "chat", notifier.Answer{ID: "1", Rollout: "r1", Command: "rollback", Who: "slack:T1/U1", Reason: "why", At: time.Now()})
 		if err != nil || r.Accepted || !strings.Contains(r.Text, "put 100 on blue") {
 			t.Errorf("Slack: got %+v, %v, want the command by hand", r, err)
 		}

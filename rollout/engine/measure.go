@@ -30,7 +30,7 @@ func (e *Engine) ask(ctx context.Context, name string, qs []analysis.Query) []an
 		e.metrics.sourceRead(name, "error")
 		return rs
 	}
-	from := e.adapters.Load().sources[name]
+	from := e.sources[name]
 	if from == nil {
 		return fail(fmt.Sprintf("Source %q is not configured.", name))
 	}
@@ -40,9 +40,6 @@ func (e *Engine) ask(ctx context.Context, name string, qs []analysis.Query) []an
 		return fail(fmt.Sprintf("Source %s was busy for %s.", name, e.cfg.ReadTimeout))
 	}
 	defer func() { <-from.slots }()
-	if from = e.adapters.Load().sources[name]; from == nil { // It went while this waited.
-		return fail(fmt.Sprintf("Source %q is not configured.", name))
-	}
 	e.metrics.sourceAsked(name, len(qs))
 	rs, err := from.Read(ctx, qs)
 	switch {

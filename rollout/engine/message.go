@@ -31,7 +31,7 @@ func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (
 		return undelivered("", rollout.FailurePermanent, "the message has no notifier"), true
 	}
 	name := e.Notifiers[0]
-	o := l.e.outlet(name)
+	o := l.e.outlets[name]
 	if o == nil {
 		return undelivered(name, rollout.FailurePermanent, fmt.Sprintf("notifier %q is not configured", name)), true
 	}
@@ -43,12 +43,9 @@ func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (
 		return rollout.Event{}, false
 	}
 	defer func() { <-lane }()
-	if o = l.e.outlet(name); o == nil { // It went while this waited.
-		return undelivered(name, rollout.FailurePermanent, fmt.Sprintf("notifier %q is not configured", name)), true
-	}
 	call, cancel := context.WithTimeout(ctx, l.e.cfg.NotifyTimeout)
 	defer cancel()
-	ref, err := o.Notify(call, notice.Of(l.plan, &s, e, l.e.external(), l.now()))
+	ref, err := o.Notify(call, notice.Of(l.plan, &s, e, l.e.cfg.ExternalURL, l.now()))
 	if ctx.Err() != nil && err != nil {
 		return rollout.Event{}, false
 	}
@@ -81,7 +78,7 @@ func failureOfMessage(err error) rollout.Failure {
 
 // sendPage delivers a page that is nobody's rollout's.
 func (e *Engine) sendPage(ctx context.Context, name string, n notifier.Notice) (ref string, err error) {
-	to := e.outlet(name)
+	to := e.outlets[name]
 	if to == nil {
 		return "", fmt.Errorf("notifier %q is not configured: %w", name, notifier.ErrPermanent)
 	}

@@ -23,9 +23,12 @@ type metrics struct {
 	routerCalls   *prometheus.CounterVec
 	notifications *prometheus.CounterVec
 	append        prometheus.Histogram
-	// known says whose calls are counted: those of adapters that there are.
-	known atomic.Pointer[adapterSet]
+	gauges        *gauges
 }
+
+// gauges are the figures that are read from the engine that was made last, when they
+// are gathered.
+type gauges struct{ engine atomic.Pointer[Engine] }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
@@ -43,6 +46,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		decision: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "belay", Name: "decision_seconds",
 			Help:    "From the reading that breached to the traffic call that rolls back.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}),
+		gauges: &gauges{},
 		append: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "belay", Name: "store_append_seconds",
 			Help:    "Time of one append to the store.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}),
@@ -50,14 +54,57 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{
-		m.rollbacks, m.sourceReads, m.sourceQueries, m.routerCalls, m.notifications, m.decision, m.append,
-	} {
-		if err := reg.Register(c); err != nil {
-			return nil, fmt.Errorf("register metrics: %w", err)
-		}
+	err := errors.Join(shared(reg, &m.rollbacks), shared(reg, &m.sourceReads), shared(reg, &m.sourceQueries),
+		shared(reg, &m.routerCalls), shared(reg, &m.notifications), shared(reg, &m.decision), shared(reg, &m.append),
+		shared(reg, &m.gauges))
+	if err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	return m, nil
+}
+
+// shared registers a collector, or takes the one that an engine before has registered:
+// what it has counted goes on.
+func shared[C prometheus.Collector](reg prometheus.Registerer, c *C) error {
+	err := reg.Register(*c)
+	if known, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
+		if before, ok := known.ExistingCollector.(C); ok {
+			*c = before
+			return nil
+		}
+	}
+	return err
+}
+
+// follow makes the figures those of an engine. The series of adapters that it does not
+// have end: what one of them answers later is not counted any more.
+func (m *metrics) follow(e *Engine) {
+	before := m.gauges.engine.Swap(e)
+	if before == nil {
+		return
+	}
+	for name := range before.routers {
+		if e.routers[name] == nil {
+			m.routerCalls.DeletePartialMatch(prometheus.Labels{"router": name})
+		}
+	}
+	for name := range before.sources {
+		if e.sources[name] == nil {
+			m.sourceReads.DeletePartialMatch(prometheus.Labels{"source": name})
+			m.sourceQueries.DeletePartialMatch(prometheus.Labels{"source": name})
+		}
+	}
+	for name := range before.outlets {
+		if e.outlets[name] == nil {
+			m.notifications.DeletePartialMatch(prometheus.Labels{"notifier": name})
+		}
+	}
+}
+
+// counts reports whether calls of an adapter are counted: those that there are.
+func (m *metrics) counts(n AdapterName) bool {
+	e := m.gauges.engine.Load()
+	return e != nil && e.has(n)
 }
 
 // routerCall counts a call of a router by its outcome.
@@ -75,7 +122,7 @@ func (m *metrics) routerCall(name string, err error) {
 	default:
 		outcome = "transient"
 	}
-	if m.known.Load().routers[name] != nil {
+	if m.counts(AdapterName{KindRouter, name}) {
 		m.routerCalls.WithLabelValues(name, outcome).Inc()
 	}
 }
@@ -92,21 +139,21 @@ func (m *metrics) notified(name string, err error) {
 	case errors.As(err, &later):
 		outcome = "throttled"
 	}
-	if m.known.Load().outlets[name] != nil {
+	if m.counts(AdapterName{KindNotifier, name}) {
 		m.notifications.WithLabelValues(name, outcome).Inc()
 	}
 }
 
 // sourceRead counts a read of a source by its outcome.
 func (m *metrics) sourceRead(name, outcome string) {
-	if m.known.Load().sources[name] != nil {
+	if m.counts(AdapterName{KindSource, name}) {
 		m.sourceReads.WithLabelValues(name, outcome).Inc()
 	}
 }
 
 // sourceAsked counts the questions put to a source.
 func (m *metrics) sourceAsked(name string, questions int) {
-	if m.known.Load().sources[name] != nil {
+	if m.counts(AdapterName{KindSource, name}) {
 		m.sourceQueries.WithLabelValues(name).Add(float64(questions))
 	}
 }
@@ -142,14 +189,21 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 // Describe implements prometheus.Collector.
-func (e *Engine) Describe(ch chan<- *prometheus.Desc) {
+func (*gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range engineMetrics {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (e *Engine) Collect(ch chan<- prometheus.Metric) {
+func (g *gauges) Collect(ch chan<- prometheus.Metric) {
+	if e := g.engine.Load(); e != nil {
+		e.collect(ch)
+	}
+}
+
+// collect writes the gauges.
+func (e *Engine) collect(ch chan<- prometheus.Metric) {
 	e.mu.Lock()
 	lives := make([]*live, 0, len(e.lives))
 	for _, l := range e.lives {

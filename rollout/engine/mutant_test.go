@@ -51,18 +51,13 @@ var mutations = []mutation{
 		"	if l.e.cfg.mutant == `blind` {\n		to := e.To.Clone()\n		ev.Split = &to\n		return ev, true\n	}\n" +
 			"	if ctx.Err() != nil {\n		// Cancelled: whoever wants something else now reads for itself.\n"},
 	{"a router taken away from its rollout",
-		"len(leaving) > 0 {\n",
-		"len(leaving) > 0 && e.cfg.mutant != `forsake` {\n"},
-	{"an inbox that stops before the next one hears",
-		"		ctx, stop := context.WithCancel(x.ctx)\n",
-		"		if replaced && x.Deaf { old.stop() }\n		ctx, stop := context.WithCancel(x.ctx)\n"},
-	{"its seams", "	Log *slog.Logger\n\n	mu sync.Mutex\n", "	Log *slog.Logger\n	Deaf bool\n\n	mu sync.Mutex\n"},
+		"	if len(used) > 0 {\n",
+		"	if len(used) > 0 && e.cfg.mutant != `forsake` {\n"},
 	{"a page about the store that a restart forgets",
 		"	for _, name := range before.page {\n		if !w.page",
 		"	for _, name := range before.page {\n		if w.Forget { break }\n		if !w.page"},
 	{"its seams", "	Log *slog.Logger\n}\n", "	Log *slog.Logger\n	Forget bool\n}\n"},
 	{"its seams", "outage.Shell{Owner:", "outage.Shell{Forget: e.cfg.mutant == `forget`, Owner:"},
-	{"its seams", "Answer: e.answer, Go: e.spawn,", "Deaf: e.cfg.mutant == `deaf`, Answer: e.answer, Go: e.spawn,"},
 }
 
 // Each protection of the engine is taken away in a copy of its source, which is built
@@ -91,7 +86,7 @@ func overlaid(t *testing.T, all []mutation) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files = append(files, filepath.Join("..", "..", "notifier", "inboxes", "inboxes.go"), filepath.Join("..", "outage", "outage.go"),
+	files = append(files, filepath.Join("..", "outage", "outage.go"),
 		filepath.Join("..", "outage", "page.go"))
 	sources, replace := map[string]string{}, map[string]string{}
 	for _, name := range files {

@@ -32,7 +32,7 @@ func (e *Engine) OpenPages(ctx context.Context, name string) ([]notifier.Notice,
 		key := snap.Plan.PageKey()
 		effect := rollout.Effect{ID: key, Kind: rollout.EffectPage, Notice: &rollout.Notice{
 			Key: key, Topic: rollout.TopicPage, Severity: "critical", Summary: snap.State.PageLine()}}
-		open = append(open, notice.Of(snap.Plan, &snap.State, effect, e.external(), e.now()))
+		open = append(open, notice.Of(snap.Plan, &snap.State, effect, e.cfg.ExternalURL, e.now()))
 	}
 	if n, ok := e.outage.Open(ctx, name); ok {
 		open = append(open, n)
@@ -73,7 +73,7 @@ func (e *Engine) PageProblems() []string {
 // PageTaken notes that the named notifier took a page, or a test of one, just now:
 // what it did not take before and another one did is no longer held against it.
 func (e *Engine) PageTaken(name string) {
-	if o := e.outlet(name); o != nil {
+	if o := e.outlets[name]; o != nil {
 		o.took.Store(e.now().UnixNano())
 	}
 }
@@ -126,7 +126,7 @@ func (e *Engine) standing(u rollout.UndeliveredPage) []rollout.PageFailure {
 	}
 	var fs []rollout.PageFailure
 	for _, f := range u.Failures {
-		if o := e.outlet(f.Notifier); o == nil || o.took.Load() <= f.Last.UnixNano() {
+		if o := e.outlets[f.Notifier]; o == nil || o.took.Load() <= f.Last.UnixNano() {
 			fs = append(fs, f)
 		}
 	}
@@ -179,7 +179,7 @@ func times(n int) string {
 // that an alert ends, and one for every other that failed.
 func (e *Engine) collectPages(gauge func(name string, pages int), untaken func(pages int)) {
 	failed := map[string]int{}
-	for name := range e.adapters.Load().outlets {
+	for name := range e.outlets {
 		failed[name] = 0
 	}
 	nobody := 0

@@ -20,7 +20,7 @@ type Preflight func(ctx context.Context, r preflight.Request) []rollout.CheckRes
 // preflight reads the split and makes the checks of the plan.
 func (l *live) preflight(ctx context.Context) (rollout.Event, bool) {
 	ev := rollout.Event{Kind: rollout.EventPreflighted}
-	r := l.e.router(l.plan.Endpoint.Router)
+	r := l.e.routers[l.plan.Endpoint.Router]
 	if r == nil {
 		ev.Reason = noRouter(l.plan.Endpoint).Failure.Message
 		return ev, true

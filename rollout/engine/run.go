@@ -30,6 +30,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.base, e.cancel, e.stopping = base, cancel, false
 	e.mu.Unlock()
+	e.metrics.follow(e)
 
 	aux, stopAux := context.WithCancel(ctx)
 	defer stopAux()
@@ -38,7 +39,6 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.mu.Lock()
 		e.recovered = true
 		e.mu.Unlock()
-		e.inboxes.Listen(aux, e.adapters.Load().inboxes)
 		hint := make(chan struct{}, 1)
 		e.spawn(func(context.Context) { e.watch(aux, hint) })
 		err = e.attend(aux, cursor, hint)
@@ -75,14 +75,14 @@ func (e *Engine) recoverSoon(ctx context.Context) (store.Revision, error) {
 }
 
 // recover finds the open rollouts: each Outbox is the list of what is to be done.
-// It returns the revision after which the store's news begin.
+// Those that roll back come first. It returns the revision after which the store's news begin.
 func (e *Engine) recover(ctx context.Context) (store.Revision, error) {
 	next, stop := iter.Pull2(e.cfg.Store.Heads(ctx, record.PlanPrefix))
 	defer stop()
 	plans := planCursor{next: next}
 	var last store.Revision
 	var before outage.Trace
-	var open []*rollout.Plan
+	var open, urgent []*rollout.Plan
 	for rec, err := range e.cfg.Store.Heads(ctx, record.RolloutPrefix) {
 		if err != nil {
 			return 0, fmt.Errorf("recover rollouts: %w", err)
@@ -109,7 +109,11 @@ func (e *Engine) recover(ctx context.Context) (store.Revision, error) {
 		if err != nil {
 			return 0, fmt.Errorf("recover rollouts: %w", err)
 		}
-		open = append(open, p)
+		if s.Phase == rollout.PhaseRollingBack {
+			urgent = append(urgent, p)
+		} else {
+			open = append(open, p)
+		}
 		if mine {
 			before.Add(&s, h, p.Page)
 		}
@@ -117,6 +121,7 @@ func (e *Engine) recover(ctx context.Context) (store.Revision, error) {
 	if err := e.outage.Recall(ctx, before); err != nil {
 		return 0, fmt.Errorf("recover rollouts: %w", err)
 	}
+	open = append(urgent, open...)
 	for _, p := range open {
 		e.adopt(p.ID, p.Endpoint)
 	}
@@ -166,7 +171,7 @@ func (e *Engine) attend(ctx context.Context, cursor store.Revision, hint <-chan 
 		case <-ticker.C:
 			e.tendAll()
 			e.outage.Look()
-			if e.adapters.Load().retention > 0 && !time.Now().Before(sweep) {
+			if e.cfg.Retention > 0 && !time.Now().Before(sweep) {
 				sweep = time.Now().Add(time.Hour)
 				e.spawn(e.sweep)
 			}
@@ -298,11 +303,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // sweep deletes the finished rollouts that are older than the retention.
 func (e *Engine) sweep(ctx context.Context) {
-	keep := e.adapters.Load().retention
-	if keep <= 0 {
-		return // It was given up meanwhile.
-	}
-	deleted, err := retention.Sweep(ctx, e.cfg.Store, e.now().Add(-keep), e.news.erased)
+	deleted, err := retention.Sweep(ctx, e.cfg.Store, e.now().Add(-e.cfg.Retention), e.news.erased)
 	if err != nil && ctx.Err() == nil {
 		e.log.Warn("old rollouts not deleted", "outcome", err.Error())
 	}

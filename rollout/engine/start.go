@@ -40,8 +40,7 @@ func (e *Engine) Start(ctx context.Context, p *rollout.Plan) (snapshot rollout.S
 	if !record.ValidID(p.ID) {
 		return rollout.Snapshot{}, false, fmt.Errorf("start rollout: %q cannot be an id: %w", p.ID, ErrDifferent)
 	}
-	// What a rollout needs does not go between its first record and its being known,
-	// nor is its plan replaced.
+	// The plan is not replaced between its record and the rollout's first.
 	e.starts.RLock()
 	snapshot, created, err = e.begin(ctx, p, false)
 	e.starts.RUnlock()

@@ -39,7 +39,7 @@ func acquire(ctx context.Context, slots chan struct{}) bool {
 
 // setTraffic calls Router.Shift once and reads the split back once.
 func (l *live) setTraffic(ctx context.Context, e rollout.Effect) (rollout.Event, bool) {
-	r := l.e.router(l.plan.Endpoint.Router)
+	r := l.e.routers[l.plan.Endpoint.Router]
 	if r == nil {
 		return noRouter(l.plan.Endpoint), true
 	}
@@ -66,9 +66,6 @@ func (l *live) setTraffic(ctx context.Context, e rollout.Effect) (rollout.Event,
 	l.mu.Unlock()
 	if !received.IsZero() {
 		l.e.metrics.decision.Observe(time.Since(received).Seconds())
-	}
-	if r = l.e.router(r.name); r == nil { // It went while the call before was waited for.
-		return noRouter(l.plan.Endpoint), true
 	}
 	return l.shift(ctx, r, e, l.e.cfg.RouterTimeout)
 }
@@ -106,10 +103,6 @@ func (l *live) raise(ctx context.Context, r *router, e rollout.Effect) (rollout.
 	trusted := l.at.trusted()
 	if trusted < minTrust {
 		return rollout.Event{}, false
-	}
-	// The lease and the record took their time: the router may be another by now.
-	if r = l.e.router(r.name); r == nil {
-		return noRouter(l.plan.Endpoint), true
 	}
 	return l.shift(ctx, r, e, min(l.e.cfg.RouterTimeout, trusted))
 }
@@ -197,7 +190,7 @@ func (l *live) split(ctx context.Context, r *router) (traffic.Split, error) {
 
 // readTraffic reads the split once. The reads of a rollback take no slot.
 func (l *live) readTraffic(ctx context.Context, s rollout.State, describe bool) (rollout.Event, bool) {
-	r := l.e.router(l.plan.Endpoint.Router)
+	r := l.e.routers[l.plan.Endpoint.Router]
 	if r == nil {
 		return noRouter(l.plan.Endpoint), true
 	}

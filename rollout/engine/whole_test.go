@@ -123,7 +123,7 @@ func TestApproval(t *testing.T) {
 		} {
 			a := answer
 			c.change(&a)
-			r, err := e.answer(t.Context(), "chat", a)
+			r, err := e.Answer(t.Context(), "chat", a)
 			if err != nil || r.Accepted != c.accepted || !strings.Contains(r.Text, c.text) {
 				t.Errorf("%s: got %+v, err %v, want accepted %v and %q", c.name, r, err, c.accepted, c.text)
 			}

@@ -26,8 +26,8 @@ const endpointsTimeout = 10 * time.Second
 // A Catalog knows the policies in force and the endpoints. It is safe for
 // concurrent use.
 type Catalog struct {
-	// now is the set in force.
-	now     func() *set
+	// now is the generation in force.
+	now     func() *generation
 	records func(context.Context, rollout.EndpointRef) (claim.Record, error)
 	// looks are the looks at the sources.
 	looks probe.Flight

@@ -75,7 +75,7 @@ func newCrashPoints() (*crashPoints, error) {
 func (p *crashPoints) store(s store.Store) store.Store { return &crashStore{s, p} }
 
 // around puts points around the calls of adapters.
-func (p *crashPoints) around(s *set) {
+func (p *crashPoints) around(s *generation) {
 	if p == nil {
 		return
 	}

@@ -12,4 +12,4 @@ func newCrashPoints() (*crashPoints, error) { return nil, nil } //nolint:nilnil 
 
 func (*crashPoints) store(s store.Store) store.Store { return s }
 
-func (*crashPoints) around(*set) {}
+func (*crashPoints) around(*generation) {}

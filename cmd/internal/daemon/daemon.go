@@ -5,14 +5,16 @@
 //   - It decides nothing about rollouts and speaks no adapter's protocol.
 //   - What the config says, and which adapters it leads to, is package config's.
 //   - Whoever is started here is waited for here, in the reverse order.
-//   - What the config leads to is one set (set.go) that never changes and is
-//     swapped in one place (reload.go): whoever does one thing takes it once.
+//   - What the config leads to is one generation (generation.go) that never changes and
+//     is replaced in one place (reload.go), with its engine: whoever does one thing takes
+//     it once.
 //
 // It does not read flags and handles no signals: see cmd/belayd. Tests and the
 // demo embed it.
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -35,6 +37,8 @@ import (
 	"github.com/belayd/belay/cmd/internal/notary"
 	"github.com/belayd/belay/cmd/internal/refusals"
 	"github.com/belayd/belay/cmd/internal/serve"
+	"github.com/belayd/belay/cmd/internal/succession"
+	"github.com/belayd/belay/notifier/inboxes"
 	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
@@ -72,10 +76,12 @@ type daemon struct {
 	o       Options
 	log     *slog.Logger
 	store   *bolt.Store
-	engine  *engine.Engine
+	engines *succession.Engines
 	catalog *Catalog
-	// current is the set in force; see now. tasks are what runs because of it.
-	current   atomic.Pointer[set]
+	// current is the generation in force; see now. inboxes and tasks are what runs
+	// because of it, besides the engine.
+	current   atomic.Pointer[generation]
+	inboxes   *inboxes.Inboxes
 	tasks     tasks
 	reloading reloading
 	drill     drill.Drill
@@ -93,8 +99,8 @@ type daemon struct {
 	points *crashPoints
 }
 
-// now is the set in force.
-func (d *daemon) now() *set { return d.current.Load() }
+// now is the generation in force.
+func (d *daemon) now() *generation { return d.current.Load() }
 
 // storePath is the file of the store.
 func (d *daemon) storePath() string {
@@ -160,33 +166,18 @@ func (d *daemon) run(ctx context.Context, config *config.Config, known config.Fa
 	return d.serve(ctx, server, d.port.Try(ctx))
 }
 
-// build makes the first set, of whatever the config has that can be used, and the
-// engine.
+// build makes the first generation, of whatever the config has that can be used, and
+// its engine.
 func (d *daemon) build(c *config.Config, known config.Faults) error {
 	s, ps := d.assemble(c, known)
-	replica := c.Replica
-	if replica == "" {
-		replica, _ = os.Hostname()
-	}
-	if replica == "" {
-		replica = "belayd"
-	}
-	a := s.adapters(d.bulkhead)
-	config := engine.Config{
-		Store: d.points.store(d.store), Leaser: store.Always{}, Owner: replica, Version: d.o.Version,
-		Sources: a.Sources, Routers: a.Routers, Notifiers: a.Notifiers, Inboxes: a.Inboxes, ExternalURL: a.ExternalURL, Retention: a.Retention, Queue: a.Queue,
-		People:    func(notifier, who string) access.Actor { return d.now().config.Heard(notifier, who) },
-		Canonical: func(name string) string { return d.now().config.Canonical(name) },
-		Hindered:  d.hindered,
-		Logger:    d.log, Registerer: d.registry,
-	}
 	d.current.Store(s)
-	var err error
-	if d.engine, err = engine.New(config); err != nil {
+	e, err := engine.New(d.engineOf(s))
+	if err != nil {
 		return fmt.Errorf("start engine: %w", err)
 	}
+	d.engines = succession.New(e)
 	d.drift = d.newDrift()
-	d.catalog = &Catalog{now: d.now, records: d.engine.Endpoint}
+	d.catalog = &Catalog{now: d.now, records: d.engines.Endpoint}
 	if len(s.faults) > 0 {
 		d.missing(s.faults)
 	} else {
@@ -195,6 +186,24 @@ func (d *daemon) build(c *config.Config, known config.Faults) error {
 	}
 	d.logPolicies(s.policies, ps)
 	return nil
+}
+
+// engineOf is what the engine of a generation is made of.
+func (d *daemon) engineOf(s *generation) engine.Config {
+	c := s.config
+	replica := c.Replica
+	if replica == "" {
+		replica, _ = os.Hostname()
+	}
+	return engine.Config{
+		Store: d.points.store(d.store), Leaser: store.Always{}, Owner: cmp.Or(replica, "belayd"), Version: d.o.Version,
+		Sources: s.sources, Routers: s.routers, Notifiers: s.notifiers,
+		ExternalURL: c.ExternalURL, Retention: c.Retention, Queue: c.Queue,
+		People:    func(notifier, who string) access.Actor { return d.now().config.Heard(notifier, who) },
+		Canonical: func(name string) string { return d.now().config.Canonical(name) },
+		Hindered:  d.hindered,
+		Logger:    d.log, Registerer: d.registry,
+	}
 }
 
 // serve runs everything until ctx ends or something that must not end does. Without
@@ -210,6 +219,10 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 			}
 		})
 	}
+	d.inboxes = &inboxes.Inboxes{Answer: d.engines.Answer, Log: d.log, Go: func(do func(context.Context)) bool {
+		wg.Go(func() { do(ctx) })
+		return true
+	}}
 	handler := d.handler(server)
 	web := &serve.Server{Handler: handler, Log: d.log}
 	if d.now().certs != nil {
@@ -224,8 +237,9 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 	spawn("refusals", d.refusals.Run)
 	spawn("drift", d.drift.Run)
 	spawn("notary", d.notary.Run)
+	d.inboxes.Listen(ctx, d.now().inboxes(d.bulkhead))
 	d.tasks.start(ctx, d.log)
-	d.tasks.set(d.now().tasks(d))
+	d.tasks.replace(d.now().tasks(d))
 	spawn("config", func(ctx context.Context) error { return d.watch(ctx, reloadEvery) })
 	if d.o.Beat != nil && d.o.BeatEvery > 0 {
 		spawn("heart", heart{every: d.o.BeatEvery, beat: d.o.Beat, check: func() {
@@ -240,8 +254,8 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 	if d.o.Ready != nil {
 		d.o.Ready(address)
 	}
-	// The engine runs last and is the reason for all the others.
-	err := d.engine.Run(ctx)
+	// The engines run last and are the reason for all the others.
+	err := d.engines.Run(ctx)
 	stop(err)
 	wg.Wait()
 	d.tasks.wait()
@@ -279,7 +293,7 @@ func (d *daemon) server() (*api.Server, error) {
 	if err := d.registry.Register(d.notary); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	s, err := api.New(api.Config{Engine: d.engine, Catalog: d.catalog, Log: d.log, Auth: authentication(d.now), Ready: d.problems, TestNotifiers: d.testNotifiers, AuditHead: d.auditHead,
+	s, err := api.New(api.Config{Engine: d.engines, Catalog: d.catalog, Log: d.log, Auth: authentication(d.now), Ready: d.problems, TestNotifiers: d.testNotifiers, AuditHead: d.auditHead,
 		Triggers:  triggers,
 		Canonical: func(name string) string { return d.now().config.Canonical(name) }, Version: d.o.Version, Registerer: d.registry})
 	if err != nil {
@@ -288,8 +302,8 @@ func (d *daemon) server() (*api.Server, error) {
 	return s, nil
 }
 
-// An authentication asks the set in force who it is that asks.
-type authentication func() *set
+// An authentication asks the generation in force who it is that asks.
+type authentication func() *generation
 
 // Authenticate implements api.Authenticator.
 func (a authentication) Authenticate(r *http.Request) (api.Actor, error) {
@@ -305,7 +319,7 @@ func (a authentication) Authenticate(r *http.Request) (api.Actor, error) {
 }
 
 // tls is what the server is configured with: each handshake uses the certificates
-// of the set in force.
+// of the generation in force.
 func (d *daemon) tls() *tls.Config {
 	c := d.now().certs.Server()
 	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) { return d.now().certs.Server().GetConfigForClient(h) }
@@ -351,9 +365,11 @@ func (d *daemon) problems(context.Context) []string {
 	if p := d.reloading.refusal(); p != "" {
 		out = append(out, p)
 	}
-	out = append(out, d.engine.PageProblems()...)
-	out = append(out, d.engine.InboxProblems()...)
-	out = append(out, d.engine.Forsaken()...)
+	out = append(out, d.engines.Now().PageProblems()...)
+	if d.inboxes != nil {
+		out = append(out, d.inboxes.Problems()...)
+	}
+	out = append(out, d.engines.Now().Forsaken()...)
 	out = append(out, d.tasks.problems()...)
 	out = append(out, d.drift.Problems()...)
 	now := d.now()

@@ -36,8 +36,8 @@ func TestCatalogShowsEndpoint(t *testing.T) {
 		return r
 	}
 	c := &Catalog{
-		now: func() *set {
-			return &set{routers: map[string]traffic.Router{"azure": open(arm.Token), "locked": open("tok-wrong")}}
+		now: func() *generation {
+			return &generation{routers: map[string]traffic.Router{"azure": open(arm.Token), "locked": open("tok-wrong")}}
 		},
 		records: func(_ context.Context, ref rollout.EndpointRef) (claim.Record, error) {
 			return claim.Record{Active: "r1", Cooldowns: map[string]time.Time{"6": time.Unix(1, 0)}}, nil

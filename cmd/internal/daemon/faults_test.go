@@ -67,11 +67,10 @@ func TestFaults(t *testing.T) {
 			if got := inventory(s); got != c.runs {
 				t.Errorf("what runs: got %s, want %s", got, c.runs)
 			}
-			a := s.adapters(d.bulkhead)
-			if deaf := len(a.Inboxes) == 0; deaf != c.deaf {
+			if deaf := len(s.inboxes(d.bulkhead)) == 0; deaf != c.deaf {
 				t.Errorf("nobody is heard: got %v, want %v", deaf, c.deaf)
 			}
-			_, err = authentication(func() *set { return s }).Authenticate(asked(t))
+			_, err = authentication(func() *generation { return s }).Authenticate(asked(t))
 			if p, ok := err.(*api.Problem); c.locked != (ok && p.Status == http.StatusServiceUnavailable) { //nolint:errorlint // as the API asks
 				t.Errorf("locked: got %v, want %v", err, c.locked)
 			}
@@ -101,13 +100,13 @@ func TestFaultsManyProblems(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, _ := (&daemon{log: discard()}).assemble(config, known)
-	if _, err := authentication(func() *set { return s }).Authenticate(asked(t)); err == nil {
+	if _, err := authentication(func() *generation { return s }).Authenticate(asked(t)); err == nil {
 		t.Error("somebody was let in")
 	}
 }
 
-// inventory is what there is of a set, missing adapters too.
-func inventory(s *set) string {
+// inventory is what there is of a generation, missing adapters too.
+func inventory(s *generation) string {
 	text := fmt.Sprintf("%d sources, %d routers, %d notifiers, %d triggers, ", len(s.sources), len(s.routers), len(s.notifiers), len(s.triggers))
 	if s.sink != nil {
 		text += "events, "

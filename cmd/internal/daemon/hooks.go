@@ -4,27 +4,29 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"time"
 )
 
-// hooks hands what comes over HTTP to the notifier that hears it there, by the set
-// in force. One that took another's place may not be heard yet: until it is, the
-// other one hears, so that no click is lost in between.
+const (
+	// hookPatience is how long a call waits for a notifier that is not ready to hear:
+	// less than Slack waits for an answer. hookRetry is how often it is tried.
+	hookPatience = 2 * time.Second
+	hookRetry    = 25 * time.Millisecond
+)
+
+// hooks hands what comes over HTTP to the notifier that hears it there, by the
+// generation in force. One that has just taken another's place may not be ready to hear:
+// the call waits for it, so that no click is lost in between.
 type hooks struct {
-	now func() *set
+	now func() *generation
 	// next answers for paths at which nobody hears.
 	next http.Handler
 }
 
 // ServeHTTP implements http.Handler. The body is bounded by whoever calls.
 func (h hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s := h.now()
-	hook, elder := s.hooks[r.URL.Path], s.elders[r.URL.Path]
-	switch {
-	case hook == nil:
+	if h.now().hooks[r.URL.Path] == nil {
 		h.next.ServeHTTP(w, r)
-		return
-	case elder == nil || elder == hook:
-		hook.ServeHTTP(w, r)
 		return
 	}
 	body, err := io.ReadAll(r.Body)
@@ -32,14 +34,23 @@ func (h hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the body cannot be read", http.StatusBadRequest)
 		return
 	}
-	first := &unready{ResponseWriter: w}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	hook.ServeHTTP(first, r)
-	if first.is {
-		clear(w.Header())
+	for end := time.Now().Add(hookPatience); time.Now().Before(end); {
+		hook := h.now().hooks[r.URL.Path]
+		if hook == nil {
+			break
+		}
+		try := &unready{ResponseWriter: w}
 		r.Body, r.Form, r.PostForm = io.NopCloser(bytes.NewReader(body)), nil, nil
-		elder.ServeHTTP(w, r)
+		if hook.ServeHTTP(try, r); !try.is {
+			return
+		}
+		clear(w.Header())
+		if !pause(r.Context(), hookRetry) {
+			return
+		}
 	}
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, "nobody hears here yet; try again in a moment", http.StatusServiceUnavailable)
 }
 
 // An unready response is held back when it says 503.

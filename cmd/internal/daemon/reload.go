@@ -14,6 +14,7 @@ import (
 
 	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/policies/document"
+	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/events"
 )
 
@@ -66,7 +67,7 @@ func (d *daemon) look(ctx context.Context, asked bool) {
 
 // sayForsaken says, once, what open rollouts need and the config does not have.
 func (d *daemon) sayForsaken() {
-	lines := d.engine.Forsaken()
+	lines := d.engines.Now().Forsaken()
 	if !slices.Equal(lines, d.reloading.forsaken) && len(lines) > 0 {
 		d.log.Error("adapters missing", "outcome", strings.Join(lines, "; "))
 	}
@@ -168,12 +169,13 @@ func (d *daemon) reload(ctx context.Context, asked bool) error {
 	if err := next.faults.Err(); err != nil {
 		return err
 	}
-	changes := next.keep(before)
-	if err := d.engine.Reconfigure(ctx, next.adapters(d.bulkhead), next.strangers(before)...); err != nil {
+	changes := next.changes(before)
+	if len(changes) == 0 && len(before.faults) == 0 {
+		next = before.with(next)
+		d.current.Store(next)
+	} else if err := d.succeed(ctx, before, next); err != nil {
 		return fmt.Errorf("%s: %w", d.o.ConfigFile, err)
 	}
-	d.current.Store(next)
-	d.tasks.set(next.tasks(d))
 	d.reloading.metrics.taken()
 	if before.sink != nil && next.sink == nil {
 		d.forgetSinks(ctx)
@@ -188,6 +190,27 @@ func (d *daemon) reload(ctx context.Context, asked bool) error {
 	if next.policies.Sum != before.policies.Sum {
 		d.logPolicies(next.policies, ps)
 	}
+	return nil
+}
+
+// succeed puts a generation in the place of the one before, with an engine of its own
+// that carries the rollouts on. With an error nothing has changed.
+func (d *daemon) succeed(ctx context.Context, before, next *generation) error {
+	next.shareKeys(before)
+	began := time.Now()
+	e, err := engine.New(d.engineOf(next))
+	if err != nil {
+		return fmt.Errorf("start engine: %w", err)
+	}
+	err = d.engines.Replace(ctx, e, next.leaving(before), func() {
+		d.current.Store(next)
+		d.inboxes.Replace(next.inboxes(d.bulkhead))
+	})
+	if err != nil {
+		return err
+	}
+	d.tasks.replace(next.tasks(d))
+	d.log.Debug("engine replaced", "took", time.Since(began).Round(time.Millisecond).String())
 	return nil
 }
 

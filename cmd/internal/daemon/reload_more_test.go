@@ -31,7 +31,7 @@ func TestReloadWaitsForWriter(t *testing.T) {
 		}
 		write("old")
 		d := &daemon{log: discard()}
-		d.current.Store(&set{files: map[string]string{file: config.Fingerprint(file)}})
+		d.current.Store(&generation{files: map[string]string{file: config.Fingerprint(file)}})
 		if d.due(t.Context()) {
 			t.Error("nothing changed: got due")
 		}
@@ -70,7 +70,7 @@ func TestSignalWaitsForWriter(t *testing.T) {
 		write(file)
 		write(policy)
 		d := &daemon{log: discard(), o: Options{ConfigFile: file}}
-		d.current.Store(&set{config: &config.Config{File: file, Policies: []string{policy}}})
+		d.current.Store(&generation{config: &config.Config{File: file, Policies: []string{policy}}})
 		time.Sleep(time.Minute)
 		settles := func() time.Duration {
 			began := time.Now()
@@ -207,61 +207,57 @@ func TestReloadHooks(t *testing.T) {
 	}
 }
 
-// A click between two notifiers is heard: by the one before while the new one is
-// not ready, whole, and by the new one alone once it is.
+// A click between two notifiers is heard, once and whole: it waits for the new one,
+// which is not ready yet, and is told so when that takes too long.
 func TestHooksBetweenTwo(t *testing.T) {
-	heard := map[string]string{}
-	ready := false
-	hear := func(name string, ok func() bool) http.Handler {
-		return &listener{func(w http.ResponseWriter, r *http.Request) {
-			if err := r.ParseForm(); err != nil || !ok() {
-				w.Header().Set("Retry-After", "1")
-				http.Error(w, "starting", http.StatusServiceUnavailable)
-				return
-			}
-			heard[name] = r.PostForm.Get("payload")
-			w.WriteHeader(http.StatusOK)
-		}}
-	}
-	s := &set{
-		hooks:  map[string]http.Handler{"/hooks/slack": hear("new", func() bool { return ready })},
-		elders: map[string]http.Handler{"/hooks/slack": hear("old", func() bool { return true })},
-	}
-	h := hooks{func() *set { return s }, http.NotFoundHandler()}
-	click := func(path, payload string) int {
-		t.Helper()
-		w := httptest.NewRecorder()
-		r := httptest.NewRequest("POST", path, strings.NewReader("payload="+payload))
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		h.ServeHTTP(w, r)
-		if w.Code == http.StatusOK && w.Header().Get("Retry-After") != "" {
-			t.Errorf("%s: got %v, want nothing of the answer that was held back", payload, w.Header())
+	synctest.Test(t, func(t *testing.T) {
+		var heard []string
+		hear := func(name string, from time.Time) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if err := r.ParseForm(); err != nil || time.Now().Before(from) {
+					w.Header().Set("X-Starting", "1")
+					http.Error(w, "starting", http.StatusServiceUnavailable)
+					return
+				}
+				heard = append(heard, name+" "+r.PostForm.Get("payload"))
+				w.WriteHeader(http.StatusOK)
+			})
 		}
-		return w.Code
-	}
-	if code := click("/hooks/slack", "one"); code != http.StatusOK || heard["old"] != "one" {
-		t.Errorf("while the new one is not ready: got %d, heard %v, want the old one to hear", code, heard)
-	}
-	ready = true
-	if code := click("/hooks/slack", "two"); code != http.StatusOK || heard["new"] != "two" || heard["old"] != "one" {
-		t.Errorf("when it is: got %d, heard %v, want the new one to hear, alone", code, heard)
-	}
-	s.elders = nil
-	ready = false
-	if code := click("/hooks/slack", "three"); code != http.StatusServiceUnavailable {
-		t.Errorf("with none before: got %d, want 503", code)
-	}
-	if code := click("/hooks/other", "four"); code != http.StatusNotFound {
-		t.Errorf("where nobody hears: got %d, want 404", code)
-	}
+		began := time.Now()
+		old := &generation{hooks: map[string]http.Handler{"/hooks/slack": hear("old", began.Add(time.Hour))}}
+		fresh := &generation{hooks: map[string]http.Handler{"/hooks/slack": hear("new", began.Add(time.Second))}}
+		h := hooks{func() *generation {
+			if time.Since(began) < 300*time.Millisecond {
+				return old
+			}
+			return fresh
+		}, http.NotFoundHandler()}
+		click := func(path, payload string) int {
+			t.Helper()
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest("POST", path, strings.NewReader("payload="+payload))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			h.ServeHTTP(w, r)
+			if w.Header().Get("X-Starting") != "" {
+				t.Errorf("%s: got %v, want nothing of the answers that were held back", payload, w.Header())
+			}
+			return w.Code
+		}
+		if code := click("/hooks/slack", "one"); code != http.StatusOK || strings.Join(heard, ", ") != "new one" {
+			t.Errorf("while the new one was not ready: got %d, heard %v, want it to hear", code, heard)
+		}
+		if code := click("/hooks/slack", "two"); code != http.StatusOK || strings.Join(heard, ", ") != "new one, new two" {
+			t.Errorf("when it is: got %d, heard %v", code, heard)
+		}
+		fresh.hooks["/hooks/slack"] = hear("dead", began.Add(time.Hour))
+		if code := click("/hooks/slack", "three"); code != http.StatusServiceUnavailable || len(heard) != 2 {
+			t.Errorf("with none that is ready: got %d, heard %v, want 503", code, heard)
+		}
+		if code := click("/hooks/other", "four"); code != http.StatusNotFound {
+			t.Errorf("where nobody hears: got %d, want 404", code)
+		}
+	})
 }
-
-// A listener is a handler that is comparable, as notifiers are.
-type listener struct {
-	do func(http.ResponseWriter, *http.Request)
-}
-
-func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) { l.do(w, r) }
 
 // Certificates of other files are served from the next connection on; that there
 // is TLS at all waits for a restart.

@@ -3,6 +3,7 @@ package daemon
 import (
 	"bufio"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -258,11 +259,11 @@ func TestReloadNamesRestart(t *testing.T) {
 	}
 }
 
-// What is made of the same stays the same thing, with its connections and what it
-// remembers; what is not is made anew.
-func TestSetKeeps(t *testing.T) {
+// What has changed from one generation to the next is named, and what an open rollout
+// may need of the one before: what is gone, and what is of another kind now.
+func TestGenerationChanges(t *testing.T) {
 	file := home(t)
-	read := func() *set {
+	read := func() *generation {
 		c, err := config.Read(file)
 		if err != nil {
 			t.Fatal(err)
@@ -275,41 +276,21 @@ func TestSetKeeps(t *testing.T) {
 	}
 	first := read()
 	second := read()
-	if changes := second.keep(first); len(changes) != 0 {
-		t.Errorf("nothing changed: got %v", changes)
-	}
-	for name, s := range first.sources {
-		if second.sources[name] != s {
-			t.Errorf("source %s was made anew", name)
-		}
-	}
-	for i, tr := range first.triggers {
-		if second.triggers[i] != tr {
-			t.Errorf("trigger %s was made anew", tr.Name())
-		}
+	if changes, gone := second.changes(first), second.leaving(first); len(changes) != 0 || len(gone) != 0 {
+		t.Errorf("nothing changed: got %v, and %v gone", changes, gone)
 	}
 	edit(t, file, "routing", canary+"87654321")
 	edit(t, file, "belayd.yaml", strings.NewReplacer("durable: nightly", "durable: night", `haproxy: {socket: /run/haproxy/admin.sock}`, `webhook: {url: "http://127.0.0.1:2"}`,
 		"  mail:", "  post:", "logs: {loganalytics: {workspace: 1", "logs: {loganalytics: {workspace: 2").Replace(configText))
 	edit(t, file, "token", canary+"-new")
 	third := read()
-	second.hooks["/hooks/slack"] = http.NotFoundHandler()
-	changes := third.keep(second)
-	if len(third.elders) != 1 || len(third.hooks) != 0 {
-		t.Errorf("who hears over HTTP: got %v, and %v before, want nobody and the one of the set before", third.hooks, third.elders)
-	}
 	want := "sources.logs changed, routers.lb changed, notifiers.mail removed, notifiers.oncall changed, notifiers.post added, triggers changed"
-	if got := strings.Join(changes, ", "); got != want {
+	if got := strings.Join(third.changes(second), ", "); got != want {
 		t.Errorf("changes: got %s, want %s", got, want)
 	}
-	if third.sources["pods"] != first.sources["pods"] || third.sources["logs"] == first.sources["logs"] || third.notifiers["oncall"] == first.notifiers["oncall"] {
-		t.Error("want pods to be the old one, logs and oncall new ones")
-	}
-	if third.triggers[0] != first.triggers[0] || third.triggers[1] == first.triggers[1] {
-		t.Error("want the first trigger to be the old one, the second a new one")
-	}
-	if got := third.strangers(second); len(got) != 1 || got[0] != (engine.AdapterName{Kind: engine.KindRouter, Name: "lb"}) {
-		t.Errorf("strangers: got %v, want the router lb", got)
+	gone := []engine.AdapterName{{Kind: engine.KindRouter, Name: "lb"}, {Kind: engine.KindNotifier, Name: "mail"}}
+	if got := third.leaving(second); !slices.Equal(got, gone) {
+		t.Errorf("leaving: got %v, want %v", got, gone)
 	}
 }
 

@@ -32,7 +32,7 @@ type sink struct {
 
 	mu        sync.Mutex
 	publisher *events.Publisher
-	metrics   *loan
+	metrics   *scopedRegistry
 	err       error
 }
 
@@ -45,7 +45,7 @@ func (d *daemon) newSink(c *config.Config) (*sink, error) {
 	s := &sink{registry: d.registry, config: func() events.Config {
 		return events.Config{
 			Sink: eventsSink, URL: n.URL, Options: config.NATSOptions(c, n.NATSConfig), SubjectPrefix: n.SubjectPrefix, Source: c.ExternalURL,
-			Rollouts: d.engine, Store: d.store, Log: d.log,
+			Rollouts: d.engines, Store: d.store, Log: d.log,
 		}
 	}}
 	if err := s.config().Check(); err != nil {
@@ -62,13 +62,13 @@ func (s *sink) open(ctx context.Context) error {
 	if s.publisher != nil {
 		return nil
 	}
-	s.metrics = &loan{Registerer: s.registry}
+	s.metrics = &scopedRegistry{Registerer: s.registry}
 	c := s.config()
 	c.Registerer = s.metrics
 	s.publisher, s.err = events.Open(ctx, c)
 	if s.err != nil {
 		s.publisher = nil
-		s.metrics.giveBack()
+		s.metrics.unregister()
 	}
 	return s.err
 }
@@ -80,7 +80,7 @@ func (s *sink) Run(ctx context.Context) error {
 			return nil
 		}
 	}
-	defer s.metrics.giveBack()
+	defer s.metrics.unregister()
 	return s.publisher.Run(ctx)
 }
 
@@ -124,26 +124,27 @@ func (s *sink) Err() error {
 	return s.publisher.Err()
 }
 
-// A loan is a Registerer that can give back all that was registered through it.
-type loan struct {
+// A scopedRegistry is a Registerer that can unregister all that was registered
+// through it.
+type scopedRegistry struct {
 	prometheus.Registerer
 
 	taken []prometheus.Collector
 }
 
 // Register implements prometheus.Registerer.
-func (l *loan) Register(c prometheus.Collector) error {
-	err := l.Registerer.Register(c)
+func (r *scopedRegistry) Register(c prometheus.Collector) error {
+	err := r.Registerer.Register(c)
 	if err == nil {
-		l.taken = append(l.taken, c)
+		r.taken = append(r.taken, c)
 	}
 	return err
 }
 
-// giveBack unregisters what was registered.
-func (l *loan) giveBack() {
-	for _, c := range l.taken {
-		l.Unregister(c)
+// unregister unregisters what was registered.
+func (r *scopedRegistry) unregister() {
+	for _, c := range r.taken {
+		r.Unregister(c)
 	}
-	l.taken = nil
+	r.taken = nil
 }

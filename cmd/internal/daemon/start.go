@@ -16,7 +16,7 @@ import (
 func (d *daemon) start(ctx context.Context, r rollout.Release, source, key string) (string, error) {
 	r.OnBehalfOf = d.now().config.Canonical(r.OnBehalfOf)
 	id := rollout.NewID(source, key)
-	_, _, err := d.engine.Release(ctx, id, r, func(ctx context.Context) (*rollout.Plan, error) {
+	_, _, err := d.engines.Release(ctx, id, r, func(ctx context.Context) (*rollout.Plan, error) {
 		plan, err := d.catalog.Plan(ctx, id, r)
 		if err != nil && !errors.Is(err, errNotWhole) { // else the release waits for its policy
 			err = fmt.Errorf("%w: %w", trigger.ErrRefused, err)
@@ -28,7 +28,7 @@ func (d *daemon) start(ctx context.Context, r rollout.Release, source, key strin
 
 // addTriggers makes what starts rollouts, and connects to nothing. Of the config
 // only the triggers remain that could be made.
-func (s *set) addTriggers(d *daemon) {
+func (s *generation) addTriggers(d *daemon) {
 	var kept []config.TriggerConfig
 	for i, tc := range s.config.Triggers {
 		field := fmt.Sprintf("triggers[%d]", i)

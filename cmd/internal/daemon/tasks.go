@@ -10,10 +10,14 @@ import (
 	"time"
 )
 
-// taskRetryMax bounds how long a task that failed waits to be run again.
-const taskRetryMax = time.Minute
+const (
+	// taskRetryMax bounds how long a task that failed waits to be run again.
+	taskRetryMax = time.Minute
+	// taskStopMax is how long those of another generation wait for a task to end.
+	taskStopMax = 5 * time.Second
+)
 
-// Tasks are what runs beside the engine because of the set in force: notifiers
+// Tasks are what runs beside the engine because of the generation in force: notifiers
 // that repeat themselves, certificates, triggers, events. One that fails is run
 // again, after a second at first and a minute at last: none of them is worth the
 // rollouts that the daemon carries.
@@ -23,17 +27,13 @@ type tasks struct {
 	ctx     context.Context
 	log     *slog.Logger
 	wg      sync.WaitGroup
-	running map[any]*running
+	running []*running
 }
 
-// A task is one piece of work with a life of its own. It is known by what it is
-// of, a pointer.
+// A task is one piece of work with a life of its own.
 type task struct {
 	name string
-	of   any
 	run  func(context.Context) error
-	// alone: it must not begin before those that are over have ended.
-	alone bool
 }
 
 // running is a task that was begun.
@@ -49,7 +49,7 @@ type running struct {
 func (t *tasks) start(ctx context.Context, log *slog.Logger) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.ctx, t.log, t.running = ctx, log, map[any]*running{}
+	t.ctx, t.log = ctx, log
 }
 
 // problems names the tasks that failed and wait to be run again, a line each.
@@ -69,34 +69,43 @@ func (t *tasks) problems() []string {
 // wait waits for all tasks; their context has ended.
 func (t *tasks) wait() { t.wg.Wait() }
 
-// set makes these the tasks: those that go on are left alone. Of those that are
-// over, the ones that must be alone end before anything begins, and the others
-// wind up beside what is new.
-func (t *tasks) set(want []task) {
+// replace ends the tasks that run and begins these. One caller does so at a time. A task
+// that does not end in time is left behind.
+func (t *tasks) replace(with []task) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.ctx == nil || t.ctx.Err() != nil {
+	before := t.running
+	t.running = nil
+	over := t.ctx == nil || t.ctx.Err() != nil
+	t.mu.Unlock()
+	if over {
 		return
 	}
-	wanted := map[any]bool{}
-	for _, w := range want {
-		wanted[w.of] = true
+	for _, r := range before {
+		r.stop()
 	}
-	t.end(wanted, true)
-	for _, w := range want {
-		if t.running[w.of] != nil {
+	patience := time.NewTimer(taskStopMax)
+	defer patience.Stop()
+	for _, r := range before {
+		select {
+		case <-r.done:
 			continue
+		case <-patience.C:
+			t.log.Error("task left behind", "name", r.name, "outcome", "not ended after "+taskStopMax.String())
 		}
+		break
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, w := range with {
 		ctx, stop := context.WithCancel(t.ctx)
 		r := &running{task: w, stop: stop, done: make(chan struct{})}
-		t.running[w.of] = r
+		t.running = append(t.running, r)
 		t.wg.Go(func() {
 			defer close(r.done)
 			defer stop()
 			t.keep(ctx, r)
 		})
 	}
-	t.end(wanted, false)
 }
 
 // errEnded: a task ended by itself and without an error.
@@ -130,19 +139,4 @@ func (t *tasks) note(r *running, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r.err = err
-}
-
-// end stops the tasks that are not wanted any more, and waits for those that are
-// to be alone.
-func (t *tasks) end(wanted map[any]bool, alone bool) {
-	for of, r := range t.running {
-		if wanted[of] || r.alone != alone {
-			continue
-		}
-		r.stop()
-		delete(t.running, of)
-		if alone {
-			defer func() { <-r.done }()
-		}
-	}
 }

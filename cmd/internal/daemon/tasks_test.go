@@ -12,9 +12,8 @@ import (
 	"time"
 )
 
-// What must be alone begins after the one before has ended, however long that
-// takes; everything else begins while the one before winds up; what goes on is left
-// alone; and one that fails is named and run again.
+// Those of another generation begin once the ones before have ended, or have been left
+// behind; and one that fails is named and run again.
 func TestTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -34,11 +33,11 @@ func TestTasks(t *testing.T) {
 			}
 			said = nil
 		}
-		work := func(name string, alone bool) task {
-			return task{name: name, of: &struct{ string }{name}, alone: alone, run: func(ctx context.Context) error {
+		work := func(name string, winds time.Duration) task {
+			return task{name: name, run: func(ctx context.Context) error {
 				say("+%s", name)
 				<-ctx.Done()
-				time.Sleep(time.Second) // to wind up
+				time.Sleep(winds)
 				say("-%s", name)
 				return nil
 			}}
@@ -46,25 +45,22 @@ func TestTasks(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var ts tasks
 		ts.start(ctx, slog.New(slog.DiscardHandler))
-		stays, trigger, slack := work("stays", false), work("trigger1", true), work("slack1", false)
-		ts.set([]task{stays})
-		expect("the first", "+stays")
-		ts.set([]task{stays, trigger})
-		expect("a trigger", "+trigger1")
-		next := work("trigger2", true)
-		ts.set([]task{stays, next})
-		expect("another trigger", "-trigger1, +trigger2")
-		ts.set([]task{stays, next, slack})
-		expect("an app", "+slack1")
-		ts.set([]task{stays, next, work("slack2", false)})
-		expect("another app", "+slack2")
-		time.Sleep(2 * time.Second)
-		expect("and the one before", "-slack1")
-		broken := task{name: "broken", of: &said, run: func(context.Context) error { say("!broken"); return errors.New("no more") }}
-		ts.set([]task{stays, broken})
+		ts.replace([]task{work("trigger1", time.Second)})
+		expect("the first", "+trigger1")
+		ts.replace([]task{work("trigger2", time.Minute)})
+		expect("another", "-trigger1, +trigger2")
+		began := time.Now()
+		ts.replace([]task{work("trigger3", 0)})
+		expect("one after a task that does not end", "+trigger3")
+		if took := time.Since(began); took != taskStopMax {
+			t.Errorf("it was waited for %s, want %s", took, taskStopMax)
+		}
+		time.Sleep(time.Minute)
+		expect("which ends by itself", "-trigger2")
+		ts.replace([]task{work("stays", time.Second), {name: "broken", run: func(context.Context) error { say("!broken"); return errors.New("no more") }}})
 		time.Sleep(2 * time.Second)
 		mu.Lock()
-		if got := strings.Join(said, ", "); strings.Count(got, "!broken") != 2 || !strings.Contains(got, "-trigger2") {
+		if got := strings.Join(said, ", "); strings.Count(got, "!broken") != 2 || !strings.Contains(got, "-trigger3") {
 			t.Errorf("a task that fails: got %q, want it to be run twice", got)
 		}
 		said = nil
@@ -83,7 +79,7 @@ func TestTasks(t *testing.T) {
 		cancel()
 		ts.wait()
 		expect("the end", "-stays")
-		ts.set([]task{work("late", false)})
+		ts.replace([]task{work("late", 0)})
 		expect("after the end", "")
 	})
 }

@@ -31,12 +31,12 @@ func (d *daemon) testNotifiers(ctx context.Context, by rollout.Person) []api.Not
 	for i, name := range names {
 		wg.Go(func() {
 			ends, err := d.drill.Send(ctx, name, now.notifiers[name], by.ID)
-			d.engine.Notified(name, err)
+			d.engines.Now().Notified(name, err)
 			if err != nil {
 				out[i] = api.NotifierTest{Name: name, Error: err.Error()}
 				return
 			}
-			d.engine.PageTaken(name)
+			d.engines.Now().PageTaken(name)
 			out[i] = api.NotifierTest{Name: name, OK: true, Look: now.config.Notifiers[name].TestShows(), Ends: ends}
 		})
 	}
@@ -67,7 +67,7 @@ func (d *daemon) tellRefused(ctx context.Context, name string, to notifier.Notif
 		Key: key, Delivery: fmt.Sprintf("%s/%d", key, what.Count), Ref: what.Refs.Get(name), Topic: notifier.TopicStatus, Severity: notifier.SeverityWarning, At: what.Last.At,
 		Summary: notifier.Truncate(what.Text(), 250),
 	})
-	d.engine.Notified(name, err)
+	d.engines.Now().Notified(name, err)
 	if err != nil {
 		d.log.Warn("refusal not told", "outcome", err.Error())
 		return
@@ -89,16 +89,18 @@ func (d *daemon) newDrift() *drift.Watch {
 			}
 			return r.Split(ctx, ref.Name)
 		},
-		Observe: d.engine.Observe,
+		Observe: func(ctx context.Context, ref rollout.EndpointRef, split traffic.Split) error {
+			return d.engines.Now().Observe(ctx, ref, split)
+		},
 		Notify: func(ctx context.Context, name string, n notifier.Notice) error {
 			to, ok := d.now().notifiers[name]
 			if !ok {
 				return fmt.Errorf("notifier %q is not configured", name)
 			}
 			_, err := to.Notify(ctx, n)
-			d.engine.Notified(name, err)
+			d.engines.Now().Notified(name, err)
 			if err == nil {
-				d.engine.PageTaken(name)
+				d.engines.Now().PageTaken(name)
 			}
 			return err
 		},

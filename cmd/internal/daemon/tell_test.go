@@ -15,6 +15,7 @@ import (
 
 	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/cmd/internal/refusals"
+	"github.com/belayd/belay/cmd/internal/succession"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/webhook"
 	"github.com/belayd/belay/rollout"
@@ -55,8 +56,8 @@ func TestTell(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{engine: e, log: slog.New(slog.DiscardHandler)}
-	d.current.Store(&set{config: &config.Config{Tell: []string{"hook"}, Notifiers: map[string]config.NotifierConfig{"hook": {Webhook: &config.WebhookNotifier{}}}}, notifiers: outlets})
+	d := &daemon{engines: succession.New(e), log: slog.New(slog.DiscardHandler)}
+	d.current.Store(&generation{config: &config.Config{Tell: []string{"hook"}, Notifiers: map[string]config.NotifierConfig{"hook": {Webhook: &config.WebhookNotifier{}}}}, notifiers: outlets})
 	tests := d.testNotifiers(t.Context(), rollout.Person{ID: "ann"})
 	if len(tests) != 2 || tests[0].Name != "away" || tests[0].OK || tests[0].Error == "" || !tests[1].OK {
 		t.Fatalf("tests: got %+v, want away to fail and hook to be reached", tests)

@@ -17,6 +17,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/analysistest"
 	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/notifier/inboxes"
 	"github.com/belayd/belay/notifier/notifiertest"
 	"github.com/belayd/belay/notifier/slack"
 	"github.com/belayd/belay/notifier/slack/slacktest"
@@ -87,8 +88,8 @@ func (w *town) replica(name string) *replica {
 		Store: &own{Store: w.shared(w.store), r: r}, Leaser: &leaser{w.leases, r}, Owner: name, Version: "test", Logger: log,
 		Routers:   map[string]traffic.Router{"edge": w.router},
 		Sources:   map[string]analysis.Source{"prom": analysistest.NewFake(analysistest.Steady(analysistest.Rates{StableN: 1e5, StableK: 10, CandidateN: 1e5, CandidateK: 10}))},
-		Notifiers: map[string]notifier.Notifier{"slack": chat}, Inboxes: map[string]notifier.Inbox{"slack": w.inbox(chat)},
-		Poll: 50 * time.Millisecond, RouterTimeout: 500 * time.Millisecond, StopTimeout: time.Second, FlushAfter: time.Second,
+		Notifiers: map[string]notifier.Notifier{"slack": chat},
+		Poll:      50 * time.Millisecond, RouterTimeout: 500 * time.Millisecond, StopTimeout: time.Second, FlushAfter: time.Second,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -96,8 +97,15 @@ func (w *town) replica(name string) *replica {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
+	var hear sync.WaitGroup
+	in := &inboxes.Inboxes{Answer: r.Answer, Log: log, Go: func(do func(context.Context)) bool {
+		hear.Go(func() { do(ctx) })
+		return true
+	}}
+	in.Listen(ctx, map[string]notifier.Inbox{"slack": w.inbox(chat)})
 	r.stop = sync.OnceFunc(func() {
 		cancel()
+		hear.Wait()
 		if err := <-ended; err != nil && !r.dead.Load() {
 			w.t.Errorf("Run of %s: got %v, want nil", name, err)
 		}

@@ -20,10 +20,10 @@ import (
 	"github.com/belayd/belay/rollout/trigger"
 )
 
-// A set is everything that one reading of the config file leads to. Once it is in
-// force it is never changed: a reload puts another in its place, whole. Whoever
-// does one thing by it takes it once.
-type set struct {
+// A generation is everything that one reading of the config file leads to. Once it is
+// in force it is never changed: a reload puts another in its place, whole, with an
+// engine of its own. Whoever does one thing by it takes it once.
+type generation struct {
 	config   *config.Config
 	env      *policies.Environment
 	policies *config.PolicySet
@@ -31,10 +31,8 @@ type set struct {
 	sources   map[string]analysis.Source
 	routers   map[string]traffic.Router
 	notifiers map[string]notifier.Notifier
-	// hooks are what notifiers hear over HTTP, by path; elders those whose place they
-	// took, which the engine still hears for a while.
+	// hooks are what notifiers hear over HTTP, by path.
 	hooks    map[string]http.Handler
-	elders   map[string]http.Handler
 	triggers []*trigger.Trigger
 	// sink publishes lifecycle events; auth tells who asks, nil where nobody has to
 	// say it; certs are the server's. Each may be nil.
@@ -53,11 +51,11 @@ type set struct {
 }
 
 // assemble builds everything that a config names, and connects to nothing. What
-// cannot be built is among the set's faults, besides those that the config is known
+// cannot be built is among its faults, besides those that the config is known
 // to have, and missing; problems are those of the policies, warnings too.
-func (d *daemon) assemble(c *config.Config, known config.Faults) (*set, document.Problems) {
+func (d *daemon) assemble(c *config.Config, known config.Faults) (*generation, document.Problems) {
 	b := config.NewBuilder(c, d.log)
-	s := &set{config: c, env: c.Environment(), hooks: map[string]http.Handler{}, faults: slices.Clone(known)}
+	s := &generation{config: c, env: c.Environment(), hooks: map[string]http.Handler{}, faults: slices.Clone(known)}
 	s.faults.Add(c, c.Expand())
 	s.faults.Add(c, c.CheckFiles())
 	s.sources = assembled(s, b, "sources", b.Sources, bulkhead.MissingSource)
@@ -100,7 +98,7 @@ func (d *daemon) assemble(c *config.Config, known config.Faults) (*set, document
 // assembled are the adapters of a section, and what stands in the place of those
 // that cannot be made.
 func assembled[A any](
-	s *set, b *config.Builder, section string, build func() (map[string]A, error), missing func(error) A,
+	s *generation, b *config.Builder, section string, build func() (map[string]A, error), missing func(error) A,
 ) map[string]A {
 	out, err := build()
 	s.faults.Add(s.config, err)
@@ -114,7 +112,7 @@ func assembled[A any](
 }
 
 // contain puts the adapters behind the bulkhead.
-func (s *set) contain(b *bulkhead.Bulkhead) {
+func (s *generation) contain(b *bulkhead.Bulkhead) {
 	for name, a := range s.sources {
 		s.sources[name] = b.Source(name, a)
 	}
@@ -127,8 +125,7 @@ func (s *set) contain(b *bulkhead.Bulkhead) {
 }
 
 // findHooks lists who hears over HTTP.
-func (s *set) findHooks() {
-	clear(s.hooks)
+func (s *generation) findHooks() {
 	for name, n := range s.notifiers {
 		if h, ok := bulkhead.As[http.Handler](n); ok && s.config.Notifiers[name].Hook() != "" {
 			s.hooks[s.config.Notifiers[name].Hook()] = h
@@ -136,107 +133,101 @@ func (s *set) findHooks() {
 	}
 }
 
-// keep takes from the set before what is made of the same. It reports what has
-// changed, in words, in order.
-func (s *set) keep(before *set) []string {
-	changes := slices.Concat(
-		keep("sources", s, before, s.sources, before.sources),
-		keep("routers", s, before, s.routers, before.routers),
-		keep("notifiers", s, before, s.notifiers, before.notifiers),
+// changes says, in words and in order, what is not as it was in the generation before.
+func (s *generation) changes(before *generation) []string {
+	out := slices.Concat(
+		changesOf("sources", s, before, s.sources, before.sources),
+		changesOf("routers", s, before, s.routers, before.routers),
+		changesOf("notifiers", s, before, s.notifiers, before.notifiers),
 	)
-	s.findHooks()
-	s.elders = before.hooks
 	c, old := s.config, before.config
 	note := func(changed bool, what string) {
 		if changed {
-			changes = append(changes, what+" changed")
+			out = append(out, what+" changed")
 		}
 	}
 	differ := func(a, b any) bool { return !reflect.DeepEqual(a, b) }
-	if differ(c.Auth, old.Auth) || differ(c.People, old.People) {
-		note(true, "auth or people")
-		s.shareKeys(before)
-	} else if shut, _ := before.faults.Doors(); !shut {
-		s.auth = before.auth
-	}
-	if s.certs.SameFiles(before.certs) {
-		s.certs = before.certs
-	}
-	used := make([]bool, len(old.Triggers))
-	for i, t := range c.Triggers {
-		j := slices.IndexFunc(old.Triggers, func(o config.TriggerConfig) bool { return !differ(o, t) })
-		if j >= 0 && !used[j] {
-			s.triggers[i], used[j] = before.triggers[j], true
-		}
-	}
-	note(!slices.EqualFunc(c.Triggers, old.Triggers, func(a, b config.TriggerConfig) bool { return !differ(a, b) }), "triggers")
-	if !differ(c.Events, old.Events) && c.ExternalURL == old.ExternalURL && before.sink != nil {
-		s.sink = before.sink
-	} else {
-		note(differ(c.Events, old.Events), "events")
-	}
+	note(differ(c.Auth, old.Auth) || differ(c.People, old.People), "auth or people")
+	note(differ(c.Triggers, old.Triggers), "triggers")
+	note(differ(c.Events, old.Events), "events")
 	note(c.ExternalURL != old.ExternalURL, "externalURL")
 	note(c.Retention != old.Retention, "retention")
 	note(c.Queue != old.Queue, "queue")
 	note(differ(c.Tell, old.Tell), "tell")
 	note(differ(c.Metrics, old.Metrics), "metrics")
 	note(differ(c.Policies, old.Policies), "the list of policies")
-	return changes
+	return out
 }
 
-// keep takes the adapters of one section that are made of the same.
-func keep[A any](section string, s, before *set, now, old map[string]A) []string {
-	var changes []string
+// changesOf says what has changed in the adapters of a section.
+func changesOf[A any](section string, s, before *generation, now, old map[string]A) []string {
+	var out []string
 	names := maps.Clone(now)
 	maps.Copy(names, old)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		key := section + "." + name
-		a, was := old[name]
+		_, was := old[name]
 		_, is := now[name]
 		switch {
 		case !was:
-			changes = append(changes, key+" added")
+			out = append(out, key+" added")
 		case !is:
-			changes = append(changes, key+" removed")
-		case reflect.DeepEqual(s.origins[key], before.origins[key]):
-			now[name] = a
-		default:
-			changes = append(changes, key+" changed")
-		}
-	}
-	return changes
-}
-
-// strangers are the adapters that keep their name and become another kind: what a
-// rollout wants of the one, the other does not understand.
-func (s *set) strangers(before *set) []engine.AdapterName {
-	var out []engine.AdapterName
-	for section, kind := range map[string]engine.AdapterKind{"sources": engine.KindSource, "routers": engine.KindRouter, "notifiers": engine.KindNotifier} {
-		for key, o := range s.origins {
-			old, ok := before.origins[key]
-			if name, in := strings.CutPrefix(key, section+"."); in && ok && old.Kind != o.Kind {
-				out = append(out, engine.AdapterName{Kind: kind, Name: name})
-			}
+			out = append(out, key+" removed")
+		case !reflect.DeepEqual(s.origins[key], before.origins[key]):
+			out = append(out, key+" changed")
 		}
 	}
 	return out
 }
 
-// adapters are what the engine has of the set.
-func (s *set) adapters(b *bulkhead.Bulkhead) engine.Adapters {
-	a := engine.Adapters{Routers: s.routers, Sources: s.sources, Notifiers: s.notifiers, Inboxes: map[string]notifier.Inbox{},
-		ExternalURL: s.config.ExternalURL, Retention: s.config.Retention, Queue: s.config.Queue}
-	_, unknown := s.faults.Doors()
-	for name, n := range s.notifiers {
-		if in, ok := bulkhead.As[notifier.Inbox](n); ok && !unknown {
-			a.Inboxes[name] = b.Inbox(name, in)
-		}
-	}
-	return a
+// with is the generation with the policies of another one of the same config, read from
+// the files as they are now.
+func (s *generation) with(other *generation) *generation {
+	out := *s
+	out.config, out.env, out.policies, out.files = other.config, other.env, other.policies, other.files
+	return &out
 }
 
-// looks are what the set's files look like now.
-func (s *set) looks() map[string]string {
+// leaving are the adapters of the generation before that are gone, or that keep their
+// name and become another kind: what a rollout wants of the one, the other does not
+// understand.
+func (s *generation) leaving(before *generation) []engine.AdapterName {
+	return slices.Concat(
+		leavingOf("sources", engine.KindSource, s, before, s.sources, before.sources),
+		leavingOf("routers", engine.KindRouter, s, before, s.routers, before.routers),
+		leavingOf("notifiers", engine.KindNotifier, s, before, s.notifiers, before.notifiers),
+	)
+}
+
+// leavingOf are those of a section.
+func leavingOf[A any](section string, kind engine.AdapterKind, s, before *generation, now, old map[string]A) []engine.AdapterName {
+	var out []engine.AdapterName
+	for _, name := range slices.Sorted(maps.Keys(old)) {
+		_, is := now[name]
+		was, known := before.origins[section+"."+name]
+		if !is || known && was.Kind != s.origins[section+"."+name].Kind {
+			out = append(out, engine.AdapterName{Kind: kind, Name: name})
+		}
+	}
+	return out
+}
+
+// inboxes are those by which people are heard.
+func (s *generation) inboxes(b *bulkhead.Bulkhead) map[string]notifier.Inbox {
+	out := map[string]notifier.Inbox{}
+	if _, unknown := s.faults.Doors(); unknown {
+		return out
+	}
+	for name, n := range s.notifiers {
+		if in, ok := bulkhead.As[notifier.Inbox](n); ok {
+			out[name] = b.Inbox(name, in)
+		}
+	}
+	return out
+}
+
+// looks are what the generation's files look like now.
+func (s *generation) looks() map[string]string {
 	now := map[string]string{}
 	for name := range s.files {
 		now[name] = config.Fingerprint(name)
@@ -244,24 +235,24 @@ func (s *set) looks() map[string]string {
 	return now
 }
 
-// tasks are what runs because of the set.
-func (s *set) tasks(d *daemon) []task {
+// tasks are what runs beside the engine.
+func (s *generation) tasks(d *daemon) []task {
 	var out []task
 	for _, name := range slices.Sorted(maps.Keys(s.notifiers)) {
 		if r, ok := bulkhead.As[refresher](s.notifiers[name]); ok {
-			open := func(ctx context.Context) ([]notifier.Notice, error) { return d.engine.OpenPages(ctx, name) }
-			out = append(out, task{name: "notifier " + name, of: r, run: func(ctx context.Context) error { return r.Run(ctx, open) }})
+			open := func(ctx context.Context) ([]notifier.Notice, error) { return d.engines.Now().OpenPages(ctx, name) }
+			out = append(out, task{name: "notifier " + name, run: func(ctx context.Context) error { return r.Run(ctx, open) }})
 		}
 	}
 	out = slices.Concat(out, runners("source", s.sources), runners("router", s.routers), runners("notifier", s.notifiers))
 	if s.certs != nil {
-		out = append(out, task{name: "certificates", of: s.certs, run: s.certs.Run})
+		out = append(out, task{name: "certificates", run: s.certs.Run})
 	}
 	for _, t := range s.triggers {
-		out = append(out, task{name: "trigger " + t.Name(), of: t, run: t.Run, alone: true})
+		out = append(out, task{name: "trigger " + t.Name(), run: t.Run})
 	}
 	if s.sink != nil {
-		out = append(out, task{name: "events " + eventsSink, of: s.sink, run: s.sink.Run, alone: true})
+		out = append(out, task{name: "events " + eventsSink, run: s.sink.Run})
 	}
 	for i := range out {
 		kind, name, _ := strings.Cut(out[i].name, " ")
@@ -275,7 +266,7 @@ func runners[A any](kind string, as map[string]A) []task {
 	var out []task
 	for _, name := range slices.Sorted(maps.Keys(as)) {
 		if r, ok := bulkhead.As[config.Runner](as[name]); ok {
-			out = append(out, task{name: kind + " " + name, of: r, run: r.Run})
+			out = append(out, task{name: kind + " " + name, run: r.Run})
 		}
 	}
 	return out
@@ -287,7 +278,7 @@ type refresher interface {
 }
 
 // shareKeys lets an issuer that stays be asked for its keys no more than before.
-func (s *set) shareKeys(before *set) {
+func (s *generation) shareKeys(before *generation) {
 	now, old := s.config.Auth.OIDC, before.config.Auth.OIDC
 	if now == nil || old == nil || now.HTTP != old.HTTP {
 		return
