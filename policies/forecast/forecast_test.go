@@ -15,9 +15,9 @@ import (
 	"github.com/belayd/belay/rollout"
 )
 
-// The outlook of the full example says when each step starts, what can be
+// The forecast of the full example says when each step starts, what can be
 // detected by when, and at 20 requests a second plainly what cannot.
-func TestOutlook(t *testing.T) {
+func TestForecast(t *testing.T) {
 	p, ps := policies.Parse(os.DirFS("../examples"), "recommendations.yaml", policiestest.Config())
 	if p == nil {
 		t.Fatal(ps.Text())
@@ -27,7 +27,7 @@ func TestOutlook(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, rps := range []float64{0, 20, 2000} {
-		o := Foresee(p, plan, Facts{
+		o := New(p, plan, Facts{
 			Start: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), PerSecond: rps, Instances: 2, Concurrency: 8,
 			Rollback: "az ml online-endpoint update --name recs --traffic blue=100",
 		})
@@ -40,7 +40,7 @@ func TestOutlook(t *testing.T) {
 }
 
 // What the source tells replaces what is assumed.
-func TestOutlookFromReadings(t *testing.T) {
+func TestForecastFromReadings(t *testing.T) {
 	p := policiestest.MustParse(t, policiestest.Smallest)
 	plan, err := p.Compile(rollout.Release{Candidate: "green"}, "r")
 	if err != nil {
@@ -58,7 +58,7 @@ func TestOutlookFromReadings(t *testing.T) {
 	if !ok || b.PerSecond != 100 || b.Share != 0.001 {
 		t.Fatalf("got %+v, %v, want 100 requests/s with 0.001 bad", b, ok)
 	}
-	o := Foresee(p, plan, Facts{Start: at, PerSecond: 100, Baselines: map[string]analysis.Baseline{"failures": b}})
+	o := New(p, plan, Facts{Start: at, PerSecond: 100, Baselines: map[string]analysis.Baseline{"failures": b}})
 	for _, a := range o.Assumed {
 		if strings.Contains(a, "failures") {
 			t.Errorf("got assumption %q, want none about failures", a)
@@ -72,7 +72,7 @@ func TestOutlookFromReadings(t *testing.T) {
 // Nothing passes while a new weight settles, and latencies and means are not
 // judged at all then: the plan of a policy that settles for ten minutes says the
 // times from the step's start, not from the moment at which judging begins.
-func TestOutlookCountsSettling(t *testing.T) {
+func TestForecastCountsSettling(t *testing.T) {
 	p := policiestest.MustParse(t, strings.Replace(policiestest.Smallest, "  bake: 30m\n", "  bake: 30m\n  settle: 10m\n", 1))
 	plan, err := p.Compile(rollout.Release{Candidate: "green"}, "r")
 	if err != nil {
@@ -81,10 +81,10 @@ func TestOutlookCountsSettling(t *testing.T) {
 	if plan.Settle != 10*time.Minute {
 		t.Fatalf("got settle %s, want 10m", plan.Settle)
 	}
-	o := Foresee(p, plan, Facts{Start: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), PerSecond: 2000})
+	o := New(p, plan, Facts{Start: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), PerSecond: 2000})
 	judged := 0
 	for _, s := range o.Steps {
-		for _, j := range s.Judges {
+		for _, j := range s.Guardrails {
 			if j.Reason != "" {
 				continue
 			}
@@ -119,7 +119,7 @@ func TestBaselineTellsInstances(t *testing.T) {
 
 // What a plan was able to check ahead it says, with the remedy of what would
 // refuse the release; what sends requests waits for the rollout.
-func TestOutlookChecks(t *testing.T) {
+func TestForecastChecks(t *testing.T) {
 	p, ps := policies.Parse(os.DirFS("../examples"), "recommendations.yaml", policiestest.Config())
 	if p == nil {
 		t.Fatal(ps.Text())
@@ -128,7 +128,7 @@ func TestOutlookChecks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Foresee(p, plan, Facts{Start: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), PerSecond: 2000, Checks: []rollout.CheckResult{
+	o := New(p, plan, Facts{Start: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), PerSecond: 2000, Checks: []rollout.CheckResult{
 		{Check: "ready", OK: true, Found: "green is ready"},
 		{Check: "capacity", Found: "green takes 8", Expected: "at least 16", Remedy: "Scale green out."},
 		{Check: "fresh-metrics", Found: "prom did not answer", Expected: "samples", Remedy: "See that it answers.", Transient: true},
@@ -154,7 +154,7 @@ func TestOutlookChecks(t *testing.T) {
 
 // How late readings come is a part of when a regression is detected and of what it costs,
 // as it was read, or as the source is by itself.
-func TestOutlookCountsLateness(t *testing.T) {
+func TestForecastCountsLateness(t *testing.T) {
 	p, ps := policiestest.Parse(t, policiestest.Clean, policiestest.Config())
 	if p == nil {
 		t.Fatal(ps.Text())
@@ -163,9 +163,9 @@ func TestOutlookCountsLateness(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	judge := func(facts Facts) JudgeAhead {
+	judge := func(facts Facts) Guardrail {
 		facts.PerSecond = 200
-		return Foresee(p, plan, facts).Steps[0].Judges[0]
+		return New(p, plan, facts).Steps[0].Guardrails[0]
 	}
 	const lag = 10 * time.Minute
 	soon, late := judge(Facts{}), judge(Facts{Lags: map[string]time.Duration{"failures": lag}})
@@ -179,7 +179,7 @@ func TestOutlookCountsLateness(t *testing.T) {
 
 // A limit that stable itself breaks is said, by what was read of stable and not by what is
 // assumed; and nobody is told that a candidate turns requests away whose capacity nobody told.
-func TestOutlookTellsWhatStableBreaks(t *testing.T) {
+func TestForecastTellsWhatStableBreaks(t *testing.T) {
 	p, ps := policiestest.Parse(t, policiestest.Clean, policiestest.Config())
 	if p == nil {
 		t.Fatal(ps.Text())
@@ -198,7 +198,7 @@ func TestOutlookTellsWhatStableBreaks(t *testing.T) {
 		if test.known {
 			facts.Baselines = map[string]analysis.Baseline{"failures": {PerSecond: 2000, Share: test.share}}
 		}
-		advice := strings.Join(Foresee(p, plan, facts).Advice, "\n")
+		advice := strings.Join(New(p, plan, facts).Advice, "\n")
 		if strings.Contains(advice, says) != test.want {
 			t.Errorf("stable at %g (known: %t): got %q, want %q in it: %t", test.share, test.known, advice, says, test.want)
 		}

@@ -1,6 +1,7 @@
 package forecast
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -10,6 +11,28 @@ import (
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
 )
+
+// Guardrail is what one guardrail can detect in one step.
+type Guardrail struct {
+	Guardrail string `json:"guardrail"`
+	Limit     string `json:"limit"`
+	Detect    string `json:"detect,omitempty"`
+	// Grade is OK, WEAK (detected in fewer than 9 of 10 cases) or BLIND (fewer
+	// than half); empty when Reason says why there are no figures.
+	Grade  string `json:"grade,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	// Median and T90 are when the regression is detected with chance ½ and 0.9,
+	// Pass when a release as good as stable passes with chance 0.9; all count from
+	// the step's start, settling included, and negative is never.
+	Median document.Span `json:"median,omitempty"`
+	T90    document.Span `json:"t90,omitempty"`
+	Pass   document.Span `json:"pass,omitempty"`
+	Power  float64       `json:"power,omitempty"`
+	// Excess is the number of bad events that the median detection costs.
+	Excess float64 `json:"excess,omitempty"`
+	// hold is the bake that would do.
+	hold time.Duration
+}
 
 // load is the traffic of a step with a weight of its own choosing; a weight of 0
 // is the step's.
@@ -27,21 +50,21 @@ func load(s rollout.Step, i, weight int, bake time.Duration) analysis.Load {
 	return l
 }
 
-func (o *Outlook) judge(p *policies.Policy, plan *rollout.Plan, base map[string]analysis.Baseline, i int) {
-	for _, f := range forecast(plan, base, i, 0) {
+func (o *Forecast) guardrails(p *policies.Policy, plan *rollout.Plan, base map[string]analysis.Baseline, i int) {
+	for _, f := range ofStep(plan, base, i, 0) {
 		g := plan.Panel.Guardrails[slices.IndexFunc(plan.Panel.Guardrails, func(g analysis.Guardrail) bool { return g.Name == f.Guardrail })]
-		j := JudgeAhead{Guardrail: f.Guardrail, Limit: g.Limit.Text, Detect: detectText(p, g.Name), Reason: f.Reason,
+		j := Guardrail{Guardrail: f.Guardrail, Limit: g.Limit.Text, Detect: detectText(p, g.Name), Reason: f.Reason,
 			Median: document.Span(f.Median), T90: document.Span(f.T90), Pass: document.Span(f.PassT90), Power: math.Round(f.Power*1e4) / 1e4, Excess: math.Round(f.Excess), hold: f.Hold}
 		if f.Reason == "" {
 			j.Grade = string(f.Grade)
 		}
-		o.Steps[i].Judges = append(o.Steps[i].Judges, j)
+		o.Steps[i].Guardrails = append(o.Steps[i].Guardrails, j)
 	}
 }
 
-// forecast asks the judge about one step. Times count from the step's start:
+// ofStep asks the judge about one step. Times count from the step's start:
 // nothing passes while the new weight settles, and only counts can breach.
-func forecast(plan *rollout.Plan, base map[string]analysis.Baseline, i, weight int) []analysis.Forecast {
+func ofStep(plan *rollout.Plan, base map[string]analysis.Baseline, i, weight int) []analysis.Forecast {
 	s := plan.Steps[i]
 	whole := plan.Panel.Forecast([]analysis.Load{load(s, i, weight, s.Bake)}, base)
 	rest := plan.Panel.Forecast([]analysis.Load{load(s, i, weight, max(s.Bake-plan.Settle, 0))}, base)
@@ -94,4 +117,26 @@ func detectText(p *policies.Policy, guardrail string) string {
 		}
 	}
 	return ""
+}
+
+// sentence says what a guardrail can do in a step.
+func (j Guardrail) sentence() string {
+	if j.Reason != "" {
+		return fmt.Sprintf("%-5s  %s: %s", "-", j.Limit, j.Reason)
+	}
+	text := fmt.Sprintf("%-5s  %s: ", j.Grade, j.Limit)
+	if j.Median < 0 {
+		return text + j.Detect + " is never detected"
+	}
+	text += fmt.Sprintf("%s is detected in %s", j.Detect, human(j.Median))
+	if j.T90 >= 0 {
+		text += fmt.Sprintf(" (9 of 10 in %s)", human(j.T90))
+	}
+	if j.Excess >= 1 {
+		text += fmt.Sprintf(", at the cost of %s bad events", document.FormatNumber(float64(int(j.Excess+0.5))))
+	}
+	if j.Pass < 0 {
+		return text + "; a good release never passes"
+	}
+	return text + fmt.Sprintf("; a good release passes in %s", human(j.Pass))
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/belayd/belay/rollout"
 )
 
-// A CheckAhead is a preflight check that will be made before any traffic moves.
-type CheckAhead struct {
+// A Check is a preflight check that will be made before any traffic moves.
+type Check struct {
 	Check string `json:"check"`
 	// Wants is what the policy says of it, for people; empty when it says no more
 	// than the name.
@@ -24,10 +24,10 @@ var launchList = []string{"owner", "approval-contact", "rollback-command"}
 
 // preflight lists the checks of the plan and the launch checklist, with what they
 // find now as far as they were made. Results are in the order of the checks.
-func (o *Outlook) preflight(plan *rollout.Plan, made []rollout.CheckResult) {
+func (o *Forecast) preflight(plan *rollout.Plan, made []rollout.CheckResult) {
 	made = slices.Clone(made)
 	add := func(name, wants string) {
-		c := CheckAhead{Check: name, Wants: wants}
+		c := Check{Check: name, Wants: wants}
 		if i := slices.IndexFunc(made, func(r rollout.CheckResult) bool { return r.Check == name }); i >= 0 {
 			r := made[i]
 			c.Result, made = &r, slices.Delete(made, i, i+1)
@@ -85,8 +85,8 @@ func wantsOf(c rollout.Check) string {
 
 // checks writes what is checked before any traffic moves: one line where nothing
 // was checked yet, else a line each.
-func (o Outlook) checks(b *strings.Builder) {
-	made := slices.ContainsFunc(o.Preflight, func(c CheckAhead) bool { return c.Result != nil })
+func (o Forecast) checks(b *strings.Builder) {
+	made := slices.ContainsFunc(o.Preflight, func(c Check) bool { return c.Result != nil })
 	var names []string
 	for _, c := range o.Preflight {
 		text := c.Check

@@ -9,8 +9,8 @@ import (
 	"github.com/belayd/belay/policies/document"
 )
 
-// Text writes the outlook for people.
-func (o Outlook) Text(w io.Writer) error {
+// Text writes the forecast for people.
+func (o Forecast) Text(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s on %s", o.Policy, o.Candidate, o.Endpoint)
 	if o.PerSecond > 0 {
@@ -38,12 +38,12 @@ func (o Outlook) Text(w io.Writer) error {
 		b.WriteString("\nTo roll back:\n  " + o.Rollback + "\n")
 	}
 	if _, err := io.WriteString(w, b.String()); err != nil {
-		return fmt.Errorf("write outlook: %w", err)
+		return fmt.Errorf("write forecast: %w", err)
 	}
 	return nil
 }
 
-func (o Outlook) step(b *strings.Builder, i int, s StepOutlook) {
+func (o Forecast) step(b *strings.Builder, i int, s Step) {
 	fmt.Fprintf(b, "%d. %s: %s for %s, from %s on", i+1, s.Name, s.Words(), s.Bake, s.Earliest.Format("Mon 2006-01-02 15:04 MST"))
 	if s.Window > 0 {
 		fmt.Fprintf(b, " (waits %s for a window)", document.FormatDuration(time.Duration(s.Window).Round(time.Minute)))
@@ -55,31 +55,9 @@ func (o Outlook) step(b *strings.Builder, i int, s StepOutlook) {
 	if s.Capacity != "" {
 		fmt.Fprintf(b, "     capacity: %s\n", s.Capacity)
 	}
-	for _, j := range s.Judges {
+	for _, j := range s.Guardrails {
 		fmt.Fprintf(b, "     %-16s %s\n", j.Guardrail, j.sentence())
 	}
-}
-
-// sentence says what a guardrail can do in a step.
-func (j JudgeAhead) sentence() string {
-	if j.Reason != "" {
-		return fmt.Sprintf("%-5s  %s: %s", "-", j.Limit, j.Reason)
-	}
-	text := fmt.Sprintf("%-5s  %s: ", j.Grade, j.Limit)
-	if j.Median < 0 {
-		return text + j.Detect + " is never detected"
-	}
-	text += fmt.Sprintf("%s is detected in %s", j.Detect, human(j.Median))
-	if j.T90 >= 0 {
-		text += fmt.Sprintf(" (9 of 10 in %s)", human(j.T90))
-	}
-	if j.Excess >= 1 {
-		text += fmt.Sprintf(", at the cost of %s bad events", document.FormatNumber(float64(int(j.Excess+0.5))))
-	}
-	if j.Pass < 0 {
-		return text + "; a good release never passes"
-	}
-	return text + fmt.Sprintf("; a good release passes in %s", human(j.Pass))
 }
 
 // human rounds a duration to what matters.

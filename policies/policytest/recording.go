@@ -94,7 +94,7 @@ func (r Recording) instances(metric string) []string {
 // trial follows one rollout.
 func (r Recording) trial(p *policies.Policy, plan *rollout.Plan, start time.Time, instance string) Trial {
 	out := Trial{Start: start, Instance: instance}
-	w := sim.New(sim.Config{Start: start, Split: rollout.Split{Weights: map[string]int{stableOf(p): 100}}, Source: &replay{r, instance}})
+	w := sim.New(sim.Config{Start: start, Split: rollout.Split{Weights: map[string]int{stableOf(p): 100}}, Source: &recordingSource{r, instance}})
 	w.Watch = func(w *sim.World, run *sim.Run, l sim.Line) {
 		for _, d := range l.Decisions {
 			switch d.Kind { //nolint:exhaustive // the others turn nothing
@@ -118,15 +118,15 @@ func (r Recording) trial(p *policies.Policy, plan *rollout.Plan, start time.Time
 	return out
 }
 
-// A replay answers from a recording; with an instance, that one of stable's is
+// A recordingSource answers from a recording; with an instance, that one of stable's is
 // the candidate.
-type replay struct {
+type recordingSource struct {
 	rec      Recording
 	instance string
 }
 
 // Read sums the recorded readings that end in (From, To].
-func (p *replay) Read(_ *sim.World, _ *sim.Run, q analysis.Query) analysis.Reading {
+func (p *recordingSource) Read(_ *sim.World, _ *sim.Run, q analysis.Query) analysis.Reading {
 	out := analysis.Reading{Metric: q.Metric.Name, From: q.From, To: q.From, Status: analysis.StatusOK}
 	rs := p.rec.Readings[q.Metric.Name]
 	first := int(q.From.Sub(p.rec.From) / p.rec.Interval)

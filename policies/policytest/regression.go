@@ -26,7 +26,7 @@ import (
 // percentile and mean. A rollout that was refused, or whose journal holds no
 // readings, has nothing to be tested.
 func Regression(plan *rollout.Plan, entries []journal.Entry, last rollout.State, policy string) (string, error) {
-	r := &regression{plan: plan, last: last, every: plan.Interval, series: map[string]*track{}, asked: map[string]time.Time{}}
+	r := &regression{plan: plan, last: last, every: plan.Interval, series: map[string]*recordedSeries{}, asked: map[string]time.Time{}}
 	if len(entries) == 0 {
 		return "", errors.New("write regression test: the journal is empty")
 	}
@@ -56,7 +56,7 @@ type regression struct {
 	last    rollout.State
 	start   time.Time
 	every   time.Duration
-	series  map[string]*track
+	series  map[string]*recordedSeries
 	asked   map[string]time.Time
 	actions []string
 	expect  []string

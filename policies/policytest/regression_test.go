@@ -53,15 +53,15 @@ func lived(t *testing.T, p *policies.Policy, bad func(step int) sim.Model, fault
 	var run *sim.Run
 	good := sim.Model{Rates: map[string]float64{"failures": 0.001}, P95: 0.2, Sigma: 0.5}
 	var entries []journal.Entry
-	w := sim.New(sim.Config{Start: start, Split: rollout.Split{Weights: map[string]int{"v1": 100}}, Faults: faults, Source: &independent{seed: 5, traffic: sim.Traffic{
-		RPS: sim.Steady(200), Bounds: []float64{0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 1, 2}, Cell: plan.Interval,
+	w := sim.New(sim.Config{Start: start, Split: rollout.Split{Weights: map[string]int{"v1": 100}}, Faults: faults, Source: &sim.Traffic{
+		Seed: 5, RPS: sim.Steady(200), Bounds: []float64{0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 1, 2}, Cell: plan.Interval,
 		Model: func(d string, _ time.Time, _ int) sim.Model {
 			if d == "v2" && run != nil && bad != nil {
 				return bad(run.State.Step)
 			}
 			return good
 		},
-	}}})
+	}})
 	w.Watch = func(w *sim.World, r *sim.Run, l sim.Line) {
 		run = r
 		entries = append(entries, journal.Entry{At: l.Event.At, Events: []rollout.Event{l.Event}, Decisions: l.Decisions})

@@ -1,7 +1,6 @@
 package policytest
 
 import (
-	"cmp"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -11,8 +10,6 @@ import (
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
-	"github.com/belayd/belay/rollout/access"
-	"github.com/belayd/belay/rollout/sim"
 )
 
 // Run runs the cases and properties of a test file against the policy that
@@ -130,25 +127,11 @@ func resolved(p *policies.Policy) (*policies.Policy, []string) {
 	return &q, left
 }
 
-// A stage is one run of one case.
-type stage struct {
-	policy   *policies.Policy
-	play     *playback
-	world    *sim.World
-	run      *sim.Run
-	actions  []Action
-	done     []bool
-	anchors  map[string]time.Time
-	timeline []Decided
-	notes    []string
-	coverage *coverage
-}
-
 // runCase runs one case. Actions that come before their anchor need a first
 // run, which finds out when the anchor will be.
 func runCase(f *File, c Case, p *policies.Policy, report *Report) CaseResult {
 	res := CaseResult{Name: c.Name}
-	play := newPlayback(f, c, p)
+	play := newSeriesSource(f, c, p)
 	plan, left, err := testPlan(p, play.has)
 	report.Untested = append(report.Untested, left...)
 	if err != nil {
@@ -162,12 +145,12 @@ func runCase(f *File, c Case, p *policies.Policy, report *Report) CaseResult {
 	ahead := func(a Action) bool { return a.At.Offset < 0 && a.At.Step+a.At.Gate != "" }
 	var anchors map[string]time.Time
 	if slices.ContainsFunc(c.Actions, ahead) {
-		first := newStage(p, newPlayback(f, c, p), slices.DeleteFunc(slices.Clone(c.Actions), ahead), nil)
-		first.play1(plan, nil)
+		first := newStage(p, newSeriesSource(f, c, p), slices.DeleteFunc(slices.Clone(c.Actions), ahead), nil)
+		first.playOnce(plan, nil)
 		anchors = first.anchors
 	}
 	s := newStage(p, play, c.Actions, report.coverage)
-	s.play1(plan, anchors)
+	s.playOnce(plan, anchors)
 	res.Timeline, res.Phase, res.Decisions = s.timeline, s.run.State.Phase, len(s.world.Journal)
 	res.Notes = s.notes
 	for i, e := range c.Expect {
@@ -184,134 +167,4 @@ func runCase(f *File, c Case, p *policies.Policy, report *Report) CaseResult {
 		}
 	}
 	return res
-}
-
-func newStage(p *policies.Policy, play *playback, actions []Action, cov *coverage) *stage {
-	return &stage{policy: p, play: play, actions: actions, done: make([]bool, len(actions)), anchors: map[string]time.Time{}, coverage: cov}
-}
-
-// play1 plays the case once.
-func (s *stage) play1(plan *rollout.Plan, anchors map[string]time.Time) {
-	stable := stableOf(s.policy)
-	s.world = sim.New(sim.Config{Start: arrival(plan, s.play.start), Split: rollout.Split{Weights: map[string]int{stable: 100}}, Source: s.play})
-	s.world.Watch = s.watch
-	for i, a := range s.actions {
-		switch at, known := anchors[anchorOf(a.At)]; {
-		case anchorOf(a.At) == "":
-			s.schedule(i, s.play.start.Add(a.At.Offset))
-		case known && a.At.Offset < 0:
-			s.schedule(i, at.Add(a.At.Offset))
-		}
-	}
-	s.run = s.world.Begin(plan)
-	s.world.Run(s.play.end())
-}
-
-// arrival is when the release comes: at the start of the test, or a second
-// before it where that is the instant of the policy's schedule.
-func arrival(plan *rollout.Plan, start time.Time) time.Time {
-	if plan.Schedule == nil {
-		return start
-	}
-	if before := start.Add(-time.Second); plan.Schedule.Next(before).Equal(start) {
-		return before
-	}
-	return start
-}
-
-// anchorOf names what a time counts from; "" is the start.
-func anchorOf(w When) string {
-	switch {
-	case w.Gate != "":
-		return "asked:" + w.Gate
-	case w.Step != "":
-		return "step:" + w.Step
-	}
-	return ""
-}
-
-// watch notes every decision and starts what counts from it.
-func (s *stage) watch(_ *sim.World, r *sim.Run, l sim.Line) {
-	blamed := ""
-	for _, d := range l.Decisions {
-		if d.Kind == rollout.DecisionBreach {
-			blamed = d.Guardrail
-		} else if d.Guardrail == "" && d.Reason != "" && blamed != "" {
-			d.Guardrail = blamed // what a breach led to is that guardrail's
-		}
-		s.timeline = append(s.timeline, Decided{At: document.Span(l.Event.At.Sub(s.play.start)), Decision: d})
-		switch d.Kind { //nolint:exhaustive // only these are anchors
-		case rollout.DecisionConfirm:
-			s.anchor("step:"+d.Step, l.Event.At)
-		case rollout.DecisionAsk:
-			s.anchor("asked:"+d.Gate, l.Event.At)
-		}
-	}
-	if s.coverage != nil {
-		s.coverage.see(r.State.Verdicts, l.Decisions)
-	}
-}
-
-// anchor notes the first time of an anchor and schedules what counts from it.
-func (s *stage) anchor(name string, at time.Time) {
-	if _, again := s.anchors[name]; again {
-		return
-	}
-	s.anchors[name] = at
-	for i, a := range s.actions {
-		if anchorOf(a.At) == name && a.At.Offset >= 0 {
-			s.schedule(i, at.Add(a.At.Offset))
-		}
-	}
-}
-
-func (s *stage) schedule(i int, at time.Time) {
-	s.world.At(at, func(w *sim.World) {
-		s.done[i] = true
-		if why := s.act(w, s.actions[i]); why != "" {
-			s.notes = append(s.notes, fmt.Sprintf("actions[%d] at %s: %s", i, s.actions[i].At.Text, why))
-		}
-	})
-}
-
-// order hands over what a person wants where the policy lets them, as the daemon does;
-// it returns why not. The roles are belayd's to give: here everybody has them.
-func (s *stage) order(w *sim.World, by *rollout.Person, ev rollout.Event) string {
-	everything := []access.Grant{{Roles: []access.Role{access.RoleApprove, access.RoleOperate}}}
-	if why := access.Forbids(s.run.Plan, &s.run.State, access.Actor{Person: *by, Grants: everything}, ev); why != "" {
-		return why
-	}
-	w.Fold(s.run, ev)
-	return ""
-}
-
-// act does what an action says; it returns why it could not.
-func (s *stage) act(w *sim.World, a Action) string {
-	by := &rollout.Person{ID: a.By, Name: a.By, Via: "test", Groups: a.Groups}
-	switch {
-	case a.Approve != "" || a.Reject != "":
-		gate := a.Approve + a.Reject
-		q, asked := s.run.State.Gates[gate]
-		if !asked || q.State != rollout.QuestionOpen {
-			return "no question about " + gate + " is open"
-		}
-		return s.order(w, by, rollout.Event{Kind: rollout.EventAnswered, Gate: gate, Nonce: q.Nonce, Approve: a.Approve != "", By: by, Reason: a.Reason})
-	case a.Command != "":
-		ev := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.Command(a.Command), By: by, Reason: cmp.Or(a.Reason, "test")}
-		if ev.Command == rollout.CommandExtend {
-			ev.Extend = cmp.Or(a.For, 30*time.Minute)
-		}
-		ev.To = a.To
-		return s.order(w, by, ev)
-	case a.ExternalWrite != nil:
-		w.Write(rollout.Split{Weights: a.ExternalWrite})
-		return ""
-	case a.SourceDown > 0:
-		s.play.down = append(s.play.down, silence{w.Now, w.Now.Add(a.SourceDown)})
-		return ""
-	case a.Restart > 0:
-		w.Away(a.Restart)
-		return ""
-	}
-	return s.run.State.Last.Ignored
 }

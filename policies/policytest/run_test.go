@@ -139,12 +139,12 @@ func TestWhen(t *testing.T) {
 }
 
 // What is read in pieces adds up to what the series hold, whatever the pieces.
-func TestPlaybackAddsUp(t *testing.T) {
+func TestSeriesSourceAddsUp(t *testing.T) {
 	var s Series
 	if err := s.UnmarshalText([]byte("17x59 3 0x9 101x9")); err != nil {
 		t.Fatal(err)
 	}
-	b := &playback{start: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), interval: time.Minute}
+	b := &seriesSource{start: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), interval: time.Minute}
 	sums := cumulate(s, func(i int) float64 { return s[i] })
 	total, at := 0.0, b.start
 	for i := range 400 {

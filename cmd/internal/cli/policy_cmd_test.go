@@ -137,11 +137,11 @@ func TestPolicyTest(t *testing.T) {
 	if b, err := os.ReadFile(junit); err != nil || !strings.Contains(string(b), "<testsuites>") {
 		t.Errorf("got %s, %v", b, err)
 	}
-	code, out, _ = belay(t, "policy", "test", "../../../policies/testdata/tests/failing.test.yaml", "--run", "too late")
+	code, out, _ = belay(t, "policy", "test", "../../../policies/policytest/testdata/failing.test.yaml", "--run", "too late")
 	if code != exitInvalid || !strings.Contains(out, ">>") {
 		t.Errorf("got code %d:\n%s", code, out)
 	}
-	if code, _, _ = belay(t, "policy", "test", "../../../policies/testdata/tests/bad.test.yaml"); code != exitInvalid {
+	if code, _, _ = belay(t, "policy", "test", "../../../policies/policytest/testdata/bad.test.yaml"); code != exitInvalid {
 		t.Errorf("got code %d, want 3", code)
 	}
 	if code, _, _ = belay(t, "policy", "test"); code != exitUsage {

@@ -71,7 +71,7 @@ func planCommand() *command {
 						return err
 					}
 				}
-				return e.printOutlook(forecast.Foresee(p, plan, facts), *output)
+				return e.printForecast(forecast.New(p, plan, facts), *output)
 			}
 		},
 	}
@@ -81,10 +81,10 @@ func planCommand() *command {
 // the router and stands in what belayd shows of a rollout.
 const rollbackHint = "belay rollback ID --reason WHY      (without belayd: the command that `belay status ID` and every page show)"
 
-func (e *env) printOutlook(o forecast.Outlook, output string) error {
+func (e *env) printForecast(o forecast.Forecast, output string) error {
 	v := struct {
 		SchemaVersion int `json:"schemaVersion"`
-		forecast.Outlook
+		forecast.Forecast
 	}{1, o}
 	switch output {
 	case "json":

@@ -11,8 +11,8 @@ import (
 	"github.com/belayd/belay/rollout/sim"
 )
 
-// A playback is a metric source that answers from the series of a test.
-type playback struct {
+// A seriesSource is a metric source that answers from the series of a test.
+type seriesSource struct {
 	start    time.Time
 	interval time.Duration
 	series   map[string]Series
@@ -31,9 +31,9 @@ type playback struct {
 // A silence is a time in which no source answers.
 type silence struct{ from, to time.Time }
 
-// newPlayback prepares the series of one case for a policy.
-func newPlayback(f *File, c Case, p *policies.Policy) *playback {
-	b := &playback{start: time.Time(f.Start), interval: f.Interval, series: map[string]Series{}, bounds: map[string][]float64{},
+// newSeriesSource prepares the series of one case for a policy.
+func newSeriesSource(f *File, c Case, p *policies.Policy) *seriesSource {
+	b := &seriesSource{start: time.Time(f.Start), interval: f.Interval, series: map[string]Series{}, bounds: map[string][]float64{},
 		sums: map[string][]float64{}, buckets: map[string][][]float64{}}
 	for _, m := range []map[string]Series{f.Series, c.Series} {
 		maps.Copy(b.series, m)
@@ -53,7 +53,7 @@ func newPlayback(f *File, c Case, p *policies.Policy) *playback {
 
 // findVolume is the metric whose total stands for the number of requests:
 // failures, else the first by name.
-func (b *playback) findVolume() string {
+func (b *seriesSource) findVolume() string {
 	best := ""
 	for name := range b.series {
 		metric, part, _, _ := splitSeries(name)
@@ -84,7 +84,7 @@ func histogramBounds(g policies.Guardrail) []float64 {
 }
 
 // has reports whether the series give a metric at all.
-func (b *playback) has(m analysis.Metric) bool {
+func (b *seriesSource) has(m analysis.Metric) bool {
 	part := map[analysis.Kind]string{analysis.KindCounts: "total", analysis.KindHistogram: "p95", analysis.KindMean: "mean", analysis.KindValue: "value"}[m.Kind()]
 	if m.Rate() {
 		part = countedPart(m.Counts)
@@ -95,7 +95,7 @@ func (b *playback) has(m analysis.Metric) bool {
 }
 
 // end is the instant at which the longest series ends.
-func (b *playback) end() time.Time {
+func (b *seriesSource) end() time.Time {
 	longest := 0
 	for _, s := range b.series {
 		longest = max(longest, len(s))
@@ -104,7 +104,7 @@ func (b *playback) end() time.Time {
 }
 
 // Read answers a question from the series.
-func (b *playback) Read(_ *sim.World, _ *sim.Run, q analysis.Query) analysis.Reading {
+func (b *seriesSource) Read(_ *sim.World, _ *sim.Run, q analysis.Query) analysis.Reading {
 	for _, d := range b.down {
 		if !q.To.Before(d.from) && q.To.Before(d.to) {
 			return analysis.ErrorReading(q, "the source did not answer")
@@ -116,7 +116,7 @@ func (b *playback) Read(_ *sim.World, _ *sim.Run, q analysis.Query) analysis.Rea
 	}
 }
 
-func (b *playback) sample(q analysis.Query, arm string) analysis.Sample {
+func (b *seriesSource) sample(q analysis.Query, arm string) analysis.Sample {
 	name := q.Metric.Name
 	switch q.Metric.Kind() {
 	case analysis.KindCounts:
@@ -147,7 +147,7 @@ func (b *playback) sample(q analysis.Query, arm string) analysis.Sample {
 
 // value is a series' value in the interval that ends at or after t; NaN when it
 // is missing.
-func (b *playback) value(name string, t time.Time) float64 {
+func (b *seriesSource) value(name string, t time.Time) float64 {
 	s := b.series[name]
 	i := int((t.Sub(b.start) + b.interval - 1) / b.interval)
 	if i = max(i-1, 0); i >= len(s) {
@@ -156,11 +156,11 @@ func (b *playback) value(name string, t time.Time) float64 {
 	return s[i]
 }
 
-func (b *playback) fresh(name string, t time.Time) bool { return !math.IsNaN(b.value(name, t)) }
+func (b *seriesSource) fresh(name string, t time.Time) bool { return !math.IsNaN(b.value(name, t)) }
 
 // increment is what a counter grew by in the question's interval. Counters are
 // whole at every instant, so that increments add up.
-func (b *playback) increment(name string, q analysis.Query) float64 {
+func (b *seriesSource) increment(name string, q analysis.Query) float64 {
 	sums, ok := b.sums[name]
 	if !ok {
 		sums = cumulate(b.series[name], func(i int) float64 { return b.series[name][i] })
@@ -183,7 +183,7 @@ func cumulate(s Series, value func(i int) float64) []float64 {
 }
 
 // at is the whole part of a cumulated series at an instant.
-func (b *playback) at(sums []float64, t time.Time) float64 {
+func (b *seriesSource) at(sums []float64, t time.Time) float64 {
 	x := float64(t.Sub(b.start)) / float64(b.interval)
 	if x <= 0 || len(sums) == 0 {
 		return 0
@@ -200,7 +200,7 @@ const sigma = 0.5
 
 // histogram spreads the events over buckets as lognormal latencies with the
 // series' p95, in milliseconds.
-func (b *playback) histogram(q analysis.Query, arm string) analysis.Sample {
+func (b *seriesSource) histogram(q analysis.Query, arm string) analysis.Sample {
 	p95 := q.Metric.Name + "/p95@" + arm
 	count := q.Metric.Name + "/count@" + arm
 	if _, ok := b.series[count]; !ok {
@@ -227,7 +227,7 @@ func (b *playback) histogram(q analysis.Query, arm string) analysis.Sample {
 }
 
 // spread cumulates the events of every bucket, and of what lies above the last.
-func (b *playback) spread(p95, count Series, bounds []float64) [][]float64 {
+func (b *seriesSource) spread(p95, count Series, bounds []float64) [][]float64 {
 	all := make([][]float64, len(bounds)+1)
 	length := p95[:min(len(p95), len(count))]
 	for i := range all {
@@ -246,7 +246,7 @@ func (b *playback) spread(p95, count Series, bounds []float64) [][]float64 {
 }
 
 // mean gives a mean's sums.
-func (b *playback) mean(q analysis.Query, arm string) analysis.Sample {
+func (b *seriesSource) mean(q analysis.Query, arm string) analysis.Sample {
 	name := q.Metric.Name
 	count := name + "/count@" + arm
 	if _, ok := b.series[count]; !ok {

@@ -8,8 +8,8 @@ import (
 	"github.com/belayd/belay/analysis"
 )
 
-// A track collects one series: what was read, by cell.
-type track struct {
+// A recordedSeries collects one series: what was read, by cell.
+type recordedSeries struct {
 	values map[int]float64
 	gone   map[int]bool
 	// level: the values are levels and not increments.
@@ -65,7 +65,7 @@ func p95Of(s analysis.Sample) float64 {
 func (r *regression) spread(name string, from, to time.Time, v float64, level, gone bool) {
 	t := r.series[name]
 	if t == nil {
-		t = &track{values: map[int]float64{}, gone: map[int]bool{}, level: level}
+		t = &recordedSeries{values: map[int]float64{}, gone: map[int]bool{}, level: level}
 		r.series[name] = t
 	}
 	first, lastCell := r.cell(from.Add(1)), r.cell(to)
@@ -97,7 +97,7 @@ func (r *regression) cell(t time.Time) int {
 
 // fill turns a track into a series: whole numbers whose sums keep to what was
 // read, and the neighbour's value where nothing was.
-func (t *track) fill(length int) Series {
+func (t *recordedSeries) fill(length int) Series {
 	out := make(Series, length)
 	before, known := 0.0, false
 	for c := range length {
@@ -131,7 +131,7 @@ func (t *track) fill(length int) Series {
 	return out
 }
 
-func (t *track) next(c, length int) float64 {
+func (t *recordedSeries) next(c, length int) float64 {
 	for ; c < length; c++ {
 		if v, ok := t.values[c]; ok {
 			return v
