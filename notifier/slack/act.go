@@ -50,12 +50,12 @@ func (c *Client) interaction(ic slack.InteractionCallback) *act {
 }
 
 // click decides an approval, acknowledges a page, and opens the dialog for what needs a reason. What
-// came of it is whispered, in time or not.
+// came of it is posted for them alone, in time or not.
 func (c *Client) click(ctx context.Context, ic slack.InteractionCallback, a slack.BlockAction) outcome {
 	channel, ts := orElse(ic.Channel.ID, ic.Container.ChannelID), orElse(ic.Container.MessageTs, ic.Message.Timestamp)
 	say := func(text string) outcome {
 		tell := func(ctx context.Context) {
-			c.whisper(ctx, channel, ic.Container.ThreadTs, ic.User.ID, ic.ResponseURL, text)
+			c.postEphemeral(ctx, channel, ic.Container.ThreadTs, ic.User.ID, ic.ResponseURL, text)
 		}
 		return outcome{after: tell, late: tell}
 	}
@@ -103,7 +103,7 @@ func (c *Client) submission(ctx context.Context, ic slack.InteractionCallback) o
 		ID:      actID("dialog", ic.User.ID, ic.View.ID, ic.View.Hash, ic.TriggerID, reason),
 		Rollout: d.Rollout, Gate: d.Gate, Nonce: d.Nonce, Command: d.Command, Reason: reason,
 	})
-	tell := func(ctx context.Context) { c.whisper(ctx, d.Channel, d.Thread, ic.User.ID, "", reply.Text) }
+	tell := func(ctx context.Context) { c.postEphemeral(ctx, d.Channel, d.Thread, ic.User.ID, "", reply.Text) }
 	if !reply.Accepted {
 		return outcome{ack: inDialog(reply.Text), late: tell}
 	}

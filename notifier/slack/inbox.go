@@ -223,9 +223,9 @@ func (c *Client) decide(ctx context.Context, user string, a notifier.Answer) not
 	return reply
 }
 
-// whisper tells one person something that only they see: in the channel where they
+// postEphemeral tells one person something that only they see: in the channel where they
 // acted, or by the address that came with the act.
-func (c *Client) whisper(ctx context.Context, channel, thread, user, responseURL, text string) {
+func (c *Client) postEphemeral(ctx context.Context, channel, thread, user, responseURL, text string) {
 	if text == "" {
 		return
 	}

@@ -127,7 +127,7 @@ func (c *Client) ask(n notifier.Notice) ([]slack.Block, error) {
 		}
 		blocks := []slack.Block{header(fmt.Sprintf("%s: %s (%s)", r.Endpoint, change, q.State)), section(c.words.Text(q.State, n))}
 		if len(q.Answers) > 0 {
-			blocks = append(blocks, section(voices(q)))
+			blocks = append(blocks, section(answers(q)))
 		}
 		blocks = append(blocks, evidence("Guardrails at this point", r)...)
 		return append(blocks, about(n)), nil
@@ -174,13 +174,13 @@ func who(q *notifier.Question) string {
 	}
 	text := fmt.Sprintf("*%s* needs %s. May answer: %s.", clean(q.Gate), need, strings.Join(names, ", "))
 	if len(q.Answers) > 0 {
-		text += "\n" + voices(q)
+		text += "\n" + answers(q)
 	}
 	return text
 }
 
-// voices are the answers given: who, what, when, why.
-func voices(q *notifier.Question) string {
+// answers are the answers given: who, what, when, why.
+func answers(q *notifier.Question) string {
 	var lines []string
 	for _, a := range q.Answers {
 		verb := ":x: No"

@@ -191,7 +191,7 @@ func TestPlaces(t *testing.T) {
 		`ask/r-7f3a in ` + channelID + `, thread ""`, `page/r-7f3a in C0DEFAULT, thread ""`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("places (-want +got):\n%s", diff)
+		t.Errorf("channels (-want +got):\n%s", diff)
 	}
 	none := w.open(func(c *Config) { c.Channel = "" })
 	if _, err := none.Notify(t.Context(), status2()); !errors.Is(err, notifier.ErrPermanent) || !strings.Contains(err.Error(), "set channel") {

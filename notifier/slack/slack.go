@@ -61,7 +61,7 @@ type Config struct {
 	// URL is the Web API's; "" is DefaultURL.
 	URL string
 	// Channel is where messages go that have no other place: "#name" or, better,
-	// the channel's id. Channels has other places by the policy's owner. An approval
+	// the channel's id. Channels has others by the policy's owner. An approval
 	// request goes to the channel that its policy names.
 	Channel  string
 	Channels map[string]string
@@ -83,14 +83,14 @@ type Config struct {
 // A Client is one app in one workspace: a notifier and an inbox. It is safe for
 // concurrent use.
 type Client struct {
-	config  Config
-	api     *slack.Client
-	log     *slog.Logger
-	words   *notifier.Templates
-	people  *people
-	places  *places
-	uploads *uploads
-	inbox   inbox
+	config   Config
+	api      *slack.Client
+	log      *slog.Logger
+	words    *notifier.Templates
+	people   *people
+	channels *channels
+	uploads  *uploads
+	inbox    inbox
 }
 
 // New checks the configuration, all of it, and connects to nothing.
@@ -129,7 +129,7 @@ func New(c Config) (*Client, error) {
 	api := slack.New(c.BotToken, slack.OptionAppLevelToken(c.AppToken), slack.OptionAPIURL(c.URL), slack.OptionHTTPClient(doer{c.Client}))
 	s := &Client{
 		config: c, api: api, log: c.Log, words: words,
-		people: &people{api: api, asking: make(chan struct{}, 1)}, places: &places{api: api, log: c.Log}, uploads: &uploads{},
+		people: &people{api: api, asking: make(chan struct{}, 1)}, channels: &channels{api: api, log: c.Log}, uploads: &uploads{},
 	}
 	s.inbox.slots = make(chan struct{}, maxActs)
 	return s, nil
@@ -173,7 +173,7 @@ func (c *Client) deliver(ctx context.Context, n notifier.Notice, m message) (str
 		}
 		// Somebody deleted the message; people must still be told.
 	} else {
-		found, err := c.places.find(ctx, n, m)
+		found, err := c.channels.find(ctx, n, m)
 		if err != nil {
 			return "", err
 		}
@@ -189,7 +189,7 @@ func (c *Client) deliver(ctx context.Context, n notifier.Notice, m message) (str
 	if err != nil {
 		return "", err
 	}
-	c.places.learn(m.channel, channel)
+	c.channels.learn(m.channel, channel)
 	if m.chart {
 		c.chart(ctx, n, channel, ts)
 	}
@@ -243,10 +243,10 @@ func (c *Client) channel(n notifier.Notice) (string, error) {
 }
 
 var (
-	refForm   = regexp.MustCompile(`^([A-Z0-9]+):([0-9]+(?:\.[0-9]+)?)(?:/over)?$`)
-	userForm  = regexp.MustCompile(`^[UW][A-Z0-9]{2,}$`)
-	groupForm = regexp.MustCompile(`^S[A-Z0-9]{2,}$`)
-	placeForm = regexp.MustCompile(`^[CGD][A-Z0-9]{5,}$`)
+	refForm     = regexp.MustCompile(`^([A-Z0-9]+):([0-9]+(?:\.[0-9]+)?)(?:/over)?$`)
+	userForm    = regexp.MustCompile(`^[UW][A-Z0-9]{2,}$`)
+	groupForm   = regexp.MustCompile(`^S[A-Z0-9]{2,}$`)
+	channelForm = regexp.MustCompile(`^[CGD][A-Z0-9]{5,}$`)
 )
 
 func parseRef(ref string) (channel, ts string, ok bool) {

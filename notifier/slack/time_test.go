@@ -16,7 +16,7 @@ func TestInTime(t *testing.T) {
 		w, l := newWorkspace(t), &ledger{delay: 10 * time.Second}
 		c := w.open(nil)
 		running(t, c, l)
-		for _, test := range []struct{ name, payload, ack, whisper string }{
+		for _, test := range []struct{ name, payload, ack, postEphemeral string }{
 			{"click", clicked("U0APPROVER", actionApprove, "n0nce-5be1", "1.1"), "null", "U0APPROVER: Recorded."},
 			{"accepted dialog", sent("U0APPROVER", "hold", "n0nce-5be1", "look", "t1"), `"response_action":"clear"`, "U0APPROVER: Recorded."},
 			{"refused dialog", sent("U0OTHER", "reject", "n0nce-5be1", "no", "t2"), `"response_action":"clear"`, "U0OTHER: Not accepted: slack:T0TEAM/U0OTHER is not among those"},
@@ -33,8 +33,8 @@ func TestInTime(t *testing.T) {
 				t.Errorf("%s: got whispers %q before there was an outcome, want none", test.name, got)
 			}
 			settle(c)
-			if got := w.Heard(); len(got) != 1 || !strings.HasPrefix(got[0], test.whisper) || time.Since(began) != 10*time.Second {
-				t.Errorf("%s: got whispers %q after %s, want %q after 10s", test.name, got, time.Since(began), test.whisper)
+			if got := w.Heard(); len(got) != 1 || !strings.HasPrefix(got[0], test.postEphemeral) || time.Since(began) != 10*time.Second {
+				t.Errorf("%s: got whispers %q after %s, want %q after 10s", test.name, got, time.Since(began), test.postEphemeral)
 			}
 		}
 		// A store that never answers: the act ends, and the person is told so.

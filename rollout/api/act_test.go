@@ -124,7 +124,7 @@ func TestLabelsLimitActors(t *testing.T) {
 	if strings.Contains(string(b), "ads") || !strings.Contains(string(b), "recs") {
 		t.Errorf("policies: got %s, want recs only", b)
 	}
-	eventually(t, "both rollouts on the board", func() bool {
+	eventually(t, "both rollouts in the index", func() bool {
 		_, all := r.ask(t, "GET", "/v1/rollouts", tokenOf(RoleView), "")
 		return strings.Contains(string(all), recs) && strings.Contains(string(all), ads)
 	})

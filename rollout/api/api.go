@@ -123,7 +123,7 @@ type Config struct {
 // A Server answers requests. Run keeps its list of rollouts up to date.
 type Server struct {
 	c         Config
-	board     *board
+	index     *index
 	limits    *limits
 	checks    *slots
 	bulks     *slots
@@ -155,7 +155,7 @@ func New(c Config) (*Server, error) {
 		c.Streams = 256
 	}
 	s := &Server{
-		c: c, board: newBoard(), limits: newLimits(c.Rate, c.Burst),
+		c: c, index: newIndex(), limits: newLimits(c.Rate, c.Burst),
 		strangers: newStrangers(c.Log),
 		checks:    newSlots(checksMax, checksEach), bulks: newSlots(bulksMax, bulksEach),
 		heavy: newHeavy(), streams: places{most: c.Streams, of: map[string]int{}},
@@ -196,7 +196,7 @@ func (s *Server) nowhere(w http.ResponseWriter, r *http.Request) {
 // it does.
 func (s *Server) Run(ctx context.Context) error {
 	defer close(s.stopping)
-	s.board.run(ctx, s.c.Engine, s.c.Log)
+	s.index.run(ctx, s.c.Engine, s.c.Log)
 	return nil
 }
 

@@ -30,11 +30,11 @@ func TestHeavyRests(t *testing.T) {
 	})
 }
 
-// A stream that has told everything waits until the board knows more, and ends
+// A stream that has told everything waits until the index knows more, and ends
 // with its reader.
 func TestBeyond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBoard()
+		b := newIndex()
 		ctx, cancel := context.WithCancel(t.Context())
 		var told []bool
 		go func() {

@@ -165,11 +165,11 @@ func TestOIDC(t *testing.T) {
 	}
 	mapped := i.oidc(t, func(c *OIDCConfig) {
 		c.Person = func(string) (rollout.Person, []string) {
-			return rollout.Person{ID: "ann", Groups: []string{"board"}}, []string{"U1"}
+			return rollout.Person{ID: "ann", Groups: []string{"index"}}, []string{"U1"}
 		}
 	})
 	a, err := mapped.Authenticate(bearer(i.token(t, jwt.SigningMethodRS256, "rsa", i.rsa, nil)))
-	if err != nil || a.Person.ID != "ann" || !slices.Equal(a.Names, []string{"U1"}) || !slices.Equal(a.Person.Groups, []string{"board", "owners", "sre"}) {
+	if err != nil || a.Person.ID != "ann" || !slices.Equal(a.Names, []string{"U1"}) || !slices.Equal(a.Person.Groups, []string{"index", "owners", "sre"}) {
 		t.Errorf("mapped person: got %+v, %v", a.Person, err)
 	}
 }

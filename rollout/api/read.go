@@ -43,10 +43,10 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, a Actor) error {
 	if err != nil {
 		return err
 	}
-	if err := s.board.ready(r.Context()); err != nil {
+	if err := s.index.ready(r.Context()); err != nil {
 		return err
 	}
-	page, more := s.board.page(from, n, match)
+	page, more := s.index.page(from, n, match)
 	next := ""
 	if more {
 		next = cursorOf(page[len(page)-1])
@@ -55,9 +55,9 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, a Actor) error {
 	return nil
 }
 
-// writeList writes a List. The cards are JSON already; encoding them again would
+// writeList writes a List. The entries are JSON already; encoding them again would
 // cost more than all the rest.
-func writeList(w http.ResponseWriter, page []card, next string) {
+func writeList(w http.ResponseWriter, page []entry, next string) {
 	size := 64
 	for _, c := range page {
 		size += len(c.body) + 1
@@ -80,7 +80,7 @@ func writeList(w http.ResponseWriter, page []card, next string) {
 
 // filter makes the condition of a list: the endpoint is a name or router/name;
 // phase and owner may be repeated by commas.
-func filter(q map[string]string, a Actor) (func(*card) bool, error) {
+func filter(q map[string]string, a Actor) (func(*entry) bool, error) {
 	phases := split(q["phase"])
 	for _, p := range phases {
 		if !slices.Contains(rollout.Phases, rollout.Phase(p)) && p != "open" {
@@ -92,7 +92,7 @@ func filter(q map[string]string, a Actor) (func(*card) bool, error) {
 	if !both {
 		router, name = "", q["endpoint"]
 	}
-	return func(c *card) bool {
+	return func(c *entry) bool {
 		switch {
 		case name != "" && c.name != name, router != "" && c.router != router:
 			return false
@@ -112,13 +112,13 @@ func split(s string) []string {
 	return strings.Split(s, ",")
 }
 
-// cursorOf names a card's place in the list; parseCursor finds it again, also
-// when the card is gone.
-func cursorOf(c card) string {
+// cursorOf names a entry's place in the list; parseCursor finds it again, also
+// when the entry is gone.
+func cursorOf(c entry) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(c.created.UTC().Format(time.RFC3339Nano) + " " + c.id))
 }
 
-func parseCursor(s string) (*card, error) {
+func parseCursor(s string) (*entry, error) {
 	if s == "" {
 		return nil, nil
 	}
@@ -128,7 +128,7 @@ func parseCursor(s string) (*card, error) {
 	if err != nil || !ok || timeErr != nil {
 		return nil, badRequest("cursor: want the `next` of a page before")
 	}
-	return &card{id: id, created: created}, nil
+	return &entry{id: id, created: created}, nil
 }
 
 // find returns a rollout that the actor may see. One that it may not is not
@@ -136,7 +136,7 @@ func parseCursor(s string) (*card, error) {
 func (s *Server) find(r *http.Request, a Actor) (rollout.Snapshot, error) {
 	snap, err := s.c.Engine.Rollout(r.Context(), r.PathValue("id"))
 	if errors.Is(err, rollout.ErrNotFound) {
-		s.board.doubt(r.Context(), s.c.Engine, r.PathValue("id"))
+		s.index.recheck(r.Context(), s.c.Engine, r.PathValue("id"))
 	}
 	if err != nil {
 		return rollout.Snapshot{}, err

@@ -30,7 +30,7 @@ type changed struct {
 // comes to all streams at the same time, in others.
 func (s *Server) follow(ctx context.Context, after uint64, to chan<- changed) {
 	defer close(to)
-	for turns := s.replays; s.board.beyond(ctx, after); turns = s.news {
+	for turns := s.replays; s.index.beyond(ctx, after); turns = s.news {
 		last, ok := s.catchUp(ctx, turns, after, to)
 		if !ok {
 			return
@@ -40,7 +40,7 @@ func (s *Server) follow(ctx context.Context, after uint64, to chan<- changed) {
 	}
 }
 
-// catchUp sends the changes after a revision that the board knows, and returns the
+// catchUp sends the changes after a revision that the index knows, and returns the
 // last one's; false when that is the end.
 func (s *Server) catchUp(ctx context.Context, turns chan struct{}, after uint64, to chan<- changed) (uint64, bool) {
 	t := turn{of: turns}
@@ -60,7 +60,7 @@ func (s *Server) catchUp(ctx context.Context, turns chan struct{}, after uint64,
 		switch {
 		case err != nil:
 			return 0, false
-		case c.Revision >= s.board.last():
+		case c.Revision >= s.index.last():
 			return c.Revision, true
 		}
 		t.goOn(ctx)

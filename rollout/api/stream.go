@@ -103,11 +103,11 @@ func (s *Server) streamAll(w http.ResponseWriter, r *http.Request, a Actor) erro
 	if err != nil {
 		return err
 	}
-	if err := s.board.ready(r.Context()); err != nil {
+	if err := s.index.ready(r.Context()); err != nil {
 		return err
 	}
 	if !resumed {
-		after = s.board.last()
+		after = s.index.last()
 	}
 	return s.stream(w, r, a, after, s.feedAll)
 }
@@ -148,10 +148,10 @@ func (s *Server) feedAll(ctx context.Context, out *stream, changes <-chan change
 // labelsOf are the labels of a rollout's policy; false when there is none of that
 // id any more.
 func (s *Server) labelsOf(ctx context.Context, id string) (map[string]string, bool) {
-	if c, ok := s.board.card(id); ok {
+	if c, ok := s.index.entry(id); ok {
 		return c.labels, true
 	}
-	snap, err := s.c.Engine.Rollout(ctx, id) // it may be newer than the board
+	snap, err := s.c.Engine.Rollout(ctx, id) // it may be newer than the index
 	if err != nil {
 		return nil, false
 	}

@@ -167,7 +167,7 @@ func TestFollowSurvivesBrokenConnections(t *testing.T) {
 func TestStreamAll(t *testing.T) {
 	r := serve(t, Config{Auth: actors()})
 	recs, ads := r.started(t, "k1", "recs", "7"), r.started(t, "k2", "ads", "7")
-	eventually(t, "the board to know both", func() bool { return r.board.last() >= 2 })
+	eventually(t, "the index to know both", func() bool { return r.index.last() >= 2 })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, "GET", r.url+"/v1/events", nil)
@@ -232,7 +232,7 @@ func TestListPages(t *testing.T) {
 		want = append(want, r.started(t, "k"+strconv.Itoa(i), policy, strconv.Itoa(i)))
 	}
 	slices.Reverse(want)
-	eventually(t, "the board to know all", func() bool { return r.board.last() >= 25 })
+	eventually(t, "the index to know all", func() bool { return r.index.last() >= 25 })
 	var got []string
 	path := "/v1/rollouts?limit=7"
 	for path != "" {
@@ -371,7 +371,7 @@ func TestStreamsShareTheReadingOfHistory(t *testing.T) {
 	for range entries - 1 {
 		r.engine.set(id, func(*rollout.State) {})
 	}
-	eventually(t, "the board to know them", func() bool { return r.board.last() >= entries })
+	eventually(t, "the index to know them", func() bool { return r.index.last() >= entries })
 	open := func() *http.Response {
 		req, err := http.NewRequestWithContext(t.Context(), "GET", r.url+"/v1/events", nil)
 		if err != nil {

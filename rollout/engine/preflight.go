@@ -88,8 +88,8 @@ func (l *live) names(stable string, versions map[string]string) analysis.Names {
 func factsOf(d traffic.Description) map[string]rollout.DeploymentFact {
 	facts := make(map[string]rollout.DeploymentFact, len(d.Deployments))
 	told := func(name, field string) bool {
-		return !slices.Contains(d.Untold, "deployments") && !slices.Contains(d.Untold, "deployments."+name) &&
-			!slices.Contains(d.Untold, "deployments."+name+"."+field)
+		return !slices.Contains(d.Unknown, "deployments") && !slices.Contains(d.Unknown, "deployments."+name) &&
+			!slices.Contains(d.Unknown, "deployments."+name+"."+field)
 	}
 	for name, x := range d.Deployments {
 		f := rollout.DeploymentFact{}

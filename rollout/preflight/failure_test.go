@@ -36,7 +36,7 @@ func deployment(name string, alter func(*traffic.Deployment)) change {
 }
 
 func untold(fields ...string) change {
-	return func(r *preflight.Request) { r.Description.Untold = fields }
+	return func(r *preflight.Request) { r.Description.Unknown = fields }
 }
 
 func reading(alter func(*analysis.Reading)) change {

@@ -165,7 +165,7 @@ func (r Request) undescribed(expected string, fields ...string) (c rollout.Check
 
 // untold reports whether a field, or a field that it is part of, is not told.
 func (r Request) untold(field string) bool {
-	for _, u := range r.Description.Untold {
+	for _, u := range r.Description.Unknown {
 		if field == u || strings.HasPrefix(field, u+".") {
 			return true
 		}

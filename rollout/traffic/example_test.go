@@ -37,7 +37,7 @@ func (t table) Shift(ctx context.Context, endpoint string, from, to traffic.Spli
 
 func (t table) Describe(context.Context, string) (traffic.Description, error) {
 	return traffic.Description{
-		Untold:         []string{"deployments", "tags", "scoringURI", "authMode", "publicNetwork"}, // unknown, rather than believed
+		Unknown:        []string{"deployments", "tags", "scoringURI", "authMode", "publicNetwork"}, // unknown, rather than believed
 		ManualRollback: func(stable string) string { return "give " + stable + " all the traffic" },
 	}, nil
 }

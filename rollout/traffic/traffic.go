@@ -77,7 +77,7 @@ type Router interface {
 }
 
 // A Description is what a router knows of an endpoint. A fact that the endpoint
-// does not tell is named in Untold and its field is meaningless.
+// does not tell is named in Unknown and its field is meaningless.
 type Description struct {
 	Deployments map[string]Deployment `json:"deployments,omitempty"`
 	Tags        map[string]string     `json:"tags,omitempty"`
@@ -88,9 +88,9 @@ type Description struct {
 	// outside.
 	PublicNetwork bool `json:"publicNetwork,omitempty"`
 	CanMirror     bool `json:"canMirror,omitempty"`
-	// Untold names the fields (as in this type's JSON, e.g. "tags",
+	// Unknown names the fields (as in this type's JSON, e.g. "tags",
 	// "deployments.green.instances") that the endpoint does not tell.
-	Untold []string `json:"untold,omitempty"`
+	Unknown []string `json:"untold,omitempty"`
 	// ManualRollback returns the exact command by which a person sends all
 	// traffic to the named deployment without Belay. It is never nil.
 	ManualRollback func(stable string) string `json:"-"`

@@ -236,7 +236,7 @@ type drafted struct {
 	Endpoint      rollout.EndpointRef `json:"endpoint"`
 	Weights       map[string]int      `json:"weights"`
 	Files         []string            `json:"files"`
-	Untold        []string            `json:"untold"`
+	Unknown       []string            `json:"untold"`
 	FillIn        []draft.Blank       `json:"fillIn"`
 	Notes         []string            `json:"notes"`
 }
@@ -244,14 +244,14 @@ type drafted struct {
 // printDraft says what was read, written, not told, and is left to do.
 func (e *env) printDraft(output, dir string, o draft.Options, live draft.Live, d *draft.Draft, paths []string) error {
 	out := drafted{SchemaVersion: api.SchemaVersion, Endpoint: rollout.EndpointRef{Router: o.Router(), Name: o.Endpoint}, Weights: live.Split.Weights,
-		Files: paths, Untold: append([]string{}, live.Description.Untold...), FillIn: d.Blanks, Notes: append([]string{}, d.Notes...)}
+		Files: paths, Unknown: append([]string{}, live.Description.Unknown...), FillIn: d.Blanks, Notes: append([]string{}, d.Notes...)}
 	return e.print(output, out, func(w io.Writer) error {
 		t := &table{}
 		t.add("read", safe(fmt.Sprintf("%s/%s: %s", o.Router(), o.Endpoint, live.Split.String())))
 		for _, p := range paths {
 			t.add("wrote", safe(p))
 		}
-		for _, field := range out.Untold {
+		for _, field := range out.Unknown {
 			t.add("not told", safe(field))
 		}
 		for _, b := range out.FillIn {

@@ -108,8 +108,8 @@ func TestInitWebhookTellsLittle(t *testing.T) {
 	s.want(exitUsage, "init", "webhook", url, "--token-file", token, "--dir", dir)
 	d := initialized(t, s, "webhook", url, "--token-file", token, "--dir", dir, "--endpoint", "Recs: #1", "--alertmanager", "http://127.0.0.1:9093", "--prometheus", "http://127.0.0.1:9090")
 	for _, field := range []string{"deployments", "scoringURI", "authMode", "publicNetwork"} {
-		if !slices.Contains(d.Untold, field) {
-			t.Errorf("untold: got %v, want %s among them", d.Untold, field)
+		if !slices.Contains(d.Unknown, field) {
+			t.Errorf("untold: got %v, want %s among them", d.Unknown, field)
 		}
 	}
 	if len(d.Notes) != 1 || !strings.Contains(d.Notes[0], "blue 60, green 40") {
@@ -161,8 +161,8 @@ func TestInitAzureML(t *testing.T) {
 	base := []string{"azureml", "--subscription", "s-1", "--resource-group", "ml", "--workspace", "prod", "--resource-manager", server.URL, "--credential", "file", "--token-file", token}
 	dir := t.TempDir()
 	d := initialized(t, s, append(base, "--endpoint", "recs", "--dir", dir)...)
-	if len(d.Untold) != 0 || len(d.Notes) != 1 || !strings.Contains(d.Notes[0], "green is not ready: provisioning state Updating") {
-		t.Errorf("recs: got untold %v and notes %q", d.Untold, d.Notes)
+	if len(d.Unknown) != 0 || len(d.Notes) != 1 || !strings.Contains(d.Notes[0], "green is not ready: provisioning state Updating") {
+		t.Errorf("recs: got untold %v and notes %q", d.Unknown, d.Notes)
 	}
 	if got := d.fields(); !slices.Contains(got, "sources.metrics.loganalytics.workspace") || slices.Contains(got, "metadata.owner") {
 		t.Errorf("fill in: got %v", got)
@@ -207,8 +207,8 @@ func TestInitHAProxy(t *testing.T) {
 	socket := filepath.Join(dir, "admin.sock")
 	servers := t.TempDir()
 	d := initialized(t, s, "haproxy", "--socket", socket, "--endpoint", "recs", "--dir", servers)
-	if d.Weights["blue"] != 100 || !slices.Contains(d.Untold, "deployments.green.concurrency") || !slices.Contains(d.Untold, "tags") {
-		t.Errorf("recs: got weights %v, untold %v", d.Weights, d.Untold)
+	if d.Weights["blue"] != 100 || !slices.Contains(d.Unknown, "deployments.green.concurrency") || !slices.Contains(d.Unknown, "tags") {
+		t.Errorf("recs: got weights %v, untold %v", d.Weights, d.Unknown)
 	}
 	golden(t, "init/haproxy/recs.yaml", readDrafted(t, servers, "recs.yaml"))
 	passes(t, s, servers, "recs")

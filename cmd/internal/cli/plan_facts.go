@@ -88,7 +88,7 @@ func (p *planner) askRouter(ctx context.Context, a *probe.Adapters) error {
 	}
 	text := at + " shows " + strings.Join(weights, ", ")
 	told := func(field string) bool {
-		return !slices.Contains(s.Description.Untold, "deployments") && !slices.Contains(s.Description.Untold, "deployments."+name+field)
+		return !slices.Contains(s.Description.Unknown, "deployments") && !slices.Contains(s.Description.Unknown, "deployments."+name+field)
 	}
 	d, there := s.Description.Deployments[name]
 	switch {

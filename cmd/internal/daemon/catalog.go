@@ -160,7 +160,7 @@ func (c *Catalog) Endpoint(ctx context.Context, ref rollout.EndpointRef) (api.En
 func facts(d traffic.Description) *view.Facts {
 	f := &view.Facts{
 		Deployments: map[string]view.Deployment{}, Tags: d.Tags, ScoringURI: d.ScoringURI, AuthMode: d.AuthMode,
-		PublicNetwork: d.PublicNetwork, CanMirror: d.CanMirror, Unknown: append([]string{}, d.Untold...), ManualRollback: map[string]string{},
+		PublicNetwork: d.PublicNetwork, CanMirror: d.CanMirror, Unknown: append([]string{}, d.Unknown...), ManualRollback: map[string]string{},
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Deployments)) {
 		f.Deployments[name] = view.Deployment(d.Deployments[name])

@@ -173,7 +173,7 @@ func notes(live Live) []string {
 
 // told reports whether the endpoint tells a field.
 func told(live Live, field string) bool {
-	for _, u := range live.Description.Untold {
+	for _, u := range live.Description.Unknown {
 		if u == field || strings.HasPrefix(field, u+".") {
 			return false
 		}

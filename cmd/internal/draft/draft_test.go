@@ -72,7 +72,7 @@ func TestChecksFollowFacts(t *testing.T) {
 	} {
 		live := facts()
 		if c.untold != "" {
-			live.Description.Untold = []string{c.untold}
+			live.Description.Unknown = []string{c.untold}
 		}
 		if c.untold == "tags" {
 			live.Description.Tags = nil

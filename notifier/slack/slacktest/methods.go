@@ -21,7 +21,7 @@ func (w *Workspace) methods() map[string]method {
 		},
 		"chat.postMessage":   w.post,
 		"chat.update":        w.update,
-		"chat.postEphemeral": w.whisper,
+		"chat.postEphemeral": w.postEphemeral,
 		"respond": func(_ url.Values, body []byte, _ map[string]any) string {
 			var m struct{ Text string }
 			_ = json.Unmarshal(body, &m)
@@ -89,7 +89,7 @@ func (w *Workspace) post(form url.Values, _ []byte, out map[string]any) string {
 	if channel == ChannelName {
 		channel = ChannelID
 	}
-	if !placeForm.MatchString(channel) {
+	if !channelForm.MatchString(channel) {
 		return "channel_not_found"
 	}
 	w.clock++
@@ -132,7 +132,7 @@ func (w *Workspace) fill(m *Message, form url.Values) string {
 	return ""
 }
 
-func (w *Workspace) whisper(form url.Values, _ []byte, _ map[string]any) string {
+func (w *Workspace) postEphemeral(form url.Values, _ []byte, _ map[string]any) string {
 	w.Whispers = append(w.Whispers, form.Get("user")+": "+form.Get("text"))
 	return ""
 }

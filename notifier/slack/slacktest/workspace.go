@@ -40,8 +40,8 @@ const (
 	ChannelID     = "C0RECSREL"
 )
 
-// placeForm is the form of a channel's id.
-var placeForm = regexp.MustCompile(`^[CGD][A-Z0-9]{5,}$`)
+// channelForm is the form of a channel's id.
+var channelForm = regexp.MustCompile(`^[CGD][A-Z0-9]{5,}$`)
 
 // A Workspace is an http.Handler that answers the Web API and an
 // http.RoundTripper for clients without sockets. While clients run, its fields are

@@ -57,7 +57,7 @@ func (r *Router) describe(ctx context.Context, endpoint string) (traffic.Descrip
 	}
 	untold := func(told bool, field string) {
 		if !told {
-			d.Untold = append(d.Untold, field)
+			d.Unknown = append(d.Unknown, field)
 		}
 	}
 	untold(e.tags != nil, "tags")
@@ -76,7 +76,7 @@ func (r *Router) describe(ctx context.Context, endpoint string) (traffic.Descrip
 		name := strings.ToLower(it.Name)
 		d.Deployments[name] = told.describe(name, untold)
 	}
-	slices.Sort(d.Untold)
+	slices.Sort(d.Unknown)
 	d.ManualRollback = func(stable string) string { return r.manual(endpoint, stable, e, d) }
 	return d, nil
 }

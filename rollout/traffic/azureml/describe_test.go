@@ -50,7 +50,7 @@ func TestDescribe(t *testing.T) {
 
 // Facts that a resource lacks are named, and odd ones do not stand in the way
 // of the traffic.
-func TestDescribeUntold(t *testing.T) {
+func TestDescribeUnknown(t *testing.T) {
 	w := open(t)
 	w.arm.Edit("recs", func(r map[string]any) {
 		r["tags"] = map[string]any{"owner": 7}
@@ -64,8 +64,8 @@ func TestDescribeUntold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"authMode", "publicNetwork", "scoringURI", "tags"}; !slices.Equal(d.Untold, want) || d.CanMirror {
-		t.Errorf("Describe: got untold %q, can mirror %v, want %q, false", d.Untold, d.CanMirror, want)
+	if want := []string{"authMode", "publicNetwork", "scoringURI", "tags"}; !slices.Equal(d.Unknown, want) || d.CanMirror {
+		t.Errorf("Describe: got untold %q, can mirror %v, want %q, false", d.Unknown, d.CanMirror, want)
 	}
 	w.arm.Edit("recs", func(r map[string]any) { r["properties"].(map[string]any)["authMode"] = "Key" })
 	w.shift(t, weights(100, 0), weights(95, 5))

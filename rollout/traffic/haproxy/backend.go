@@ -197,9 +197,9 @@ func (b *backend) describe(ctx context.Context) (traffic.Description, error) {
 		}
 		d.Deployments[name] = out
 		if s.limit == 0 {
-			d.Untold = append(d.Untold, "deployments."+name+".concurrency")
+			d.Unknown = append(d.Unknown, "deployments."+name+".concurrency")
 		}
-		d.Untold = append(d.Untold, "deployments."+name+".version")
+		d.Unknown = append(d.Unknown, "deployments."+name+".version")
 	}
 	d.ManualRollback = func(stable string) string {
 		if !validName(stable) {

@@ -383,7 +383,7 @@ func TestDescribe(t *testing.T) {
 			"red": {Ready: true, Instances: 1},
 		},
 		Tags: map[string]string{"owner": "team-recommendations"}, ScoringURI: "http://recs/", AuthMode: "key",
-		Untold: []string{
+		Unknown: []string{
 			"deployments.blue.version", "deployments.green.version", "deployments.red.concurrency", "deployments.red.version", "publicNetwork",
 		},
 	}

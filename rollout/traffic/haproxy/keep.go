@@ -47,15 +47,15 @@ func replaceFile(name string, data []byte) (err error) {
 func (r *Router) told(endpoint string, d *traffic.Description) {
 	e := r.endpoints[endpoint]
 	d.Tags, d.ScoringURI, d.AuthMode = maps.Clone(e.Tags), e.ScoringURI, e.AuthMode
-	d.Untold = append(d.Untold, "publicNetwork")
+	d.Unknown = append(d.Unknown, "publicNetwork")
 	if e.Tags == nil {
-		d.Untold = append(d.Untold, "tags")
+		d.Unknown = append(d.Unknown, "tags")
 	}
 	if e.ScoringURI == "" {
-		d.Untold = append(d.Untold, "scoringURI")
+		d.Unknown = append(d.Unknown, "scoringURI")
 	}
 	if e.AuthMode == "" {
-		d.Untold = append(d.Untold, "authMode")
+		d.Unknown = append(d.Unknown, "authMode")
 	}
-	slices.Sort(d.Untold)
+	slices.Sort(d.Unknown)
 }

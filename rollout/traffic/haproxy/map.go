@@ -203,9 +203,9 @@ func (m *mapEndpoint) describe(ctx context.Context) (traffic.Description, error)
 		}
 		if len(limits) != 1 || limits[0] {
 			out.Concurrency = 0
-			d.Untold = append(d.Untold, "deployments."+name+".concurrency")
+			d.Unknown = append(d.Unknown, "deployments."+name+".concurrency")
 		}
-		d.Untold = append(d.Untold, "deployments."+name+".version")
+		d.Unknown = append(d.Unknown, "deployments."+name+".version")
 		d.Deployments[name] = out
 	}
 	d.ManualRollback = func(stable string) string {

@@ -444,8 +444,8 @@ func describes(x *exercise) string {
 	}
 	for _, name := range x.Deployments[:1] {
 		_, told := d.Deployments[name]
-		if !told && !slices.Contains(d.Untold, "deployments") && !slices.Contains(d.Untold, "deployments."+name) {
-			x.Errorf("Describe: deployment %s is neither told nor in Untold %q", name, d.Untold)
+		if !told && !slices.Contains(d.Unknown, "deployments") && !slices.Contains(d.Unknown, "deployments."+name) {
+			x.Errorf("Describe: deployment %s is neither told nor in Unknown %q", name, d.Unknown)
 		}
 	}
 	if d.CanMirror != x.Mirrors {
@@ -463,7 +463,7 @@ func describes(x *exercise) string {
 			x.Errorf("ManualRollback tells a secret: %q", command)
 		}
 	}
-	return "untold: " + strings.Join(d.Untold, " ")
+	return "untold: " + strings.Join(d.Unknown, " ")
 }
 
 func lists(x *exercise) string {

@@ -206,7 +206,7 @@ func (f *Fake) Describe(ctx context.Context, endpoint string) (traffic.Descripti
 	err := f.call(ctx, Call{Op: OpDescribe, Endpoint: endpoint}, func(e *fakeEndpoint) error {
 		out = e.description
 		out.Deployments, out.Tags = maps.Clone(out.Deployments), maps.Clone(out.Tags)
-		out.Untold = slices.Clone(out.Untold)
+		out.Unknown = slices.Clone(out.Unknown)
 		return nil
 	})
 	if err != nil {

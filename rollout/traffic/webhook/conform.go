@@ -110,7 +110,7 @@ func (c *conformance) reads(ctx context.Context) bool {
 		found(err, "%s, then %s", c.start.Version, again.Version), "the same version while nothing changes")
 	_, err = c.router.read(ctx, "no-such-endpoint")
 	c.add("unknown endpoint", errors.Is(err, traffic.ErrNotFound), found(err, "an answer"), "404")
-	untold := slices.DeleteFunc(c.start.describe().Untold, func(s string) bool { return s == "authMode" || s == "publicNetwork" })
+	untold := slices.DeleteFunc(c.start.describe().Unknown, func(s string) bool { return s == "authMode" || s == "publicNetwork" })
 	told := "everything is told"
 	if len(untold) > 0 {
 		told = "not told: " + strings.Join(untold, ", ")

@@ -79,10 +79,10 @@ func (s State) split() traffic.Split {
 
 // describe turns a state into what checks and plans need.
 func (s State) describe() traffic.Description {
-	d := traffic.Description{CanMirror: s.Mirror != nil, Tags: s.Tags, Untold: []string{"authMode", "publicNetwork"}}
+	d := traffic.Description{CanMirror: s.Mirror != nil, Tags: s.Tags, Unknown: []string{"authMode", "publicNetwork"}}
 	untold := func(told bool, field string) {
 		if !told {
-			d.Untold = append(d.Untold, field)
+			d.Unknown = append(d.Unknown, field)
 		}
 	}
 	untold(s.Tags != nil, "tags")
@@ -118,6 +118,6 @@ func (s State) describe() traffic.Description {
 			untold(false, "deployments."+name)
 		}
 	}
-	slices.Sort(d.Untold)
+	slices.Sort(d.Unknown)
 	return d
 }

@@ -11,7 +11,7 @@
 //   - Weights are integers that sum to 100, zeroes may be left out. All 0 may be
 //     read (traffic off) and is never written.
 //   - Deployments, tags, scoringURI and mirror are optional; what is not told is
-//     named in Description.Untold. An endpoint that tells "mirror", even empty,
+//     named in Description.Unknown. An endpoint that tells "mirror", even empty,
 //     can mirror.
 //   - Every write has the version that was read in If-Match: a change by someone
 //     else between the read and the write is refused by the endpoint.

@@ -231,7 +231,7 @@ func TestDescribe(t *testing.T) {
 			"nothing told", `{"weights":{"blue":100},"version":"7"}`,
 			traffic.Description{
 				Deployments: map[string]traffic.Deployment{},
-				Untold:      []string{"authMode", "deployments", "publicNetwork", "scoringURI", "tags"},
+				Unknown:     []string{"authMode", "deployments", "publicNetwork", "scoringURI", "tags"},
 			},
 		},
 		{
@@ -241,14 +241,14 @@ func TestDescribe(t *testing.T) {
 			traffic.Description{
 				Deployments: map[string]traffic.Deployment{"green": {Ready: true, Instances: 2, Concurrency: 8, Version: "v2"}},
 				Tags:        map[string]string{}, ScoringURI: "https://recs.example/score", CanMirror: true,
-				Untold: []string{"authMode", "deployments.blue", "publicNetwork"},
+				Unknown: []string{"authMode", "deployments.blue", "publicNetwork"},
 			},
 		},
 		{
 			"half told", `{"weights":{"blue":100},"version":"7","deployments":{"blue":{"ready":false,"reason":"starting"}}}`,
 			traffic.Description{
 				Deployments: map[string]traffic.Deployment{"blue": {Reason: "starting"}},
-				Untold: []string{
+				Unknown: []string{
 					"authMode", "deployments.blue.concurrency", "deployments.blue.instances", "deployments.blue.version",
 					"publicNetwork", "scoringURI", "tags",
 				},

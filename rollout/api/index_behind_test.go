@@ -10,7 +10,7 @@ import (
 
 // A rollout ends, and whoever carries it knows so a moment after its journal: the
 // list waits for that moment, and does not show for ever what was before.
-func TestBoardIsNotBehind(t *testing.T) {
+func TestIndexIsNotBehind(t *testing.T) {
 	r := serve(t, Config{Auth: actors()})
 	id := r.started(t, "k", "recs", "7")
 	c := r.client(t, tokenOf(RoleOperate))

@@ -13,8 +13,8 @@ import (
 	"github.com/belayd/belay/notifier"
 )
 
-// places knows channels by name and finds messages that were posted before.
-type places struct {
+// channels knows channels by name and finds messages that were posted before.
+type channels struct {
 	api *slack.Client
 	log *slog.Logger
 
@@ -25,8 +25,8 @@ type places struct {
 	silent time.Time
 }
 
-func (p *places) learn(name, id string) {
-	if name == id || placeForm.MatchString(name) {
+func (p *channels) learn(name, id string) {
+	if name == id || channelForm.MatchString(name) {
 		return
 	}
 	p.mu.Lock()
@@ -42,7 +42,7 @@ const refusedFor = time.Hour
 
 // find looks for the message of n's key among the newest of its channel or thread;
 // "" where there is none, or where the workspace does not let Belay look.
-func (p *places) find(ctx context.Context, n notifier.Notice, m message) (string, error) {
+func (p *channels) find(ctx context.Context, n notifier.Notice, m message) (string, error) {
 	p.mu.Lock()
 	silent := time.Now().Before(p.silent)
 	p.mu.Unlock()
@@ -64,7 +64,7 @@ func (p *places) find(ctx context.Context, n notifier.Notice, m message) (string
 	return "", nil
 }
 
-func (p *places) search(ctx context.Context, n notifier.Notice, m message) (string, error) {
+func (p *channels) search(ctx context.Context, n notifier.Notice, m message) (string, error) {
 	channel, err := p.id(ctx, m.channel)
 	if err != nil || channel == "" {
 		return "", err
@@ -101,8 +101,8 @@ func (p *places) search(ctx context.Context, n notifier.Notice, m message) (stri
 }
 
 // id is the id of a channel; "" where nobody can say.
-func (p *places) id(ctx context.Context, channel string) (string, error) {
-	if placeForm.MatchString(channel) {
+func (p *channels) id(ctx context.Context, channel string) (string, error) {
+	if channelForm.MatchString(channel) {
 		return channel, nil
 	}
 	name := strings.TrimPrefix(channel, "#")

@@ -16,13 +16,13 @@ import (
 	"github.com/belayd/belay/rollout"
 )
 
-// Whatever comes and goes, the board is what a sort of everything would be.
-func TestBoardKeepsOrder(t *testing.T) {
+// Whatever comes and goes, the index is what a sort of everything would be.
+func TestIndexKeepsOrder(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	b := newBoard()
-	model := map[string]card{}
+	b := newIndex()
+	model := map[string]entry{}
 	for range 5000 {
-		c := card{id: "r" + strconv.Itoa(rng.IntN(200)), phase: rollout.Phases[rng.IntN(len(rollout.Phases))]}
+		c := entry{id: "r" + strconv.Itoa(rng.IntN(200)), phase: rollout.Phases[rng.IntN(len(rollout.Phases))]}
 		c.created = begun.Add(time.Duration(rng.IntN(50)) * time.Second)
 		if there, ok := model[c.id]; ok && rng.IntN(10) > 0 {
 			c.created = there.created
@@ -35,20 +35,20 @@ func TestBoardKeepsOrder(t *testing.T) {
 			b.put(c)
 		}
 	}
-	var want []card
+	var want []entry
 	for _, c := range model {
 		want = append(want, c)
 	}
 	slices.SortFunc(want, before)
-	got, more := b.page(nil, 1000, func(*card) bool { return true })
-	same := slices.EqualFunc(got, want, func(a, b card) bool { return a.id == b.id && a.phase == b.phase && a.created.Equal(b.created) })
+	got, more := b.page(nil, 1000, func(*entry) bool { return true })
+	same := slices.EqualFunc(got, want, func(a, b entry) bool { return a.id == b.id && a.phase == b.phase && a.created.Equal(b.created) })
 	if !same || more {
-		t.Errorf("board: got %d cards (more: %v), want %d in order", len(got), more, len(want))
+		t.Errorf("index: got %d entries (more: %v), want %d in order", len(got), more, len(want))
 	}
 }
 
-// What is committed while the board is being read is on it.
-func TestBoardMissesNothing(t *testing.T) {
+// What is committed while the index is being read is on it.
+func TestIndexMissesNothing(t *testing.T) {
 	e := newFakeEngine()
 	s, err := New(Config{Engine: e, Catalog: fakeCatalog{}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -69,8 +69,8 @@ func TestBoardMissesNothing(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	<-started
-	eventually(t, "300 promoted rollouts on the board", func() bool {
-		page, _ := s.board.page(nil, 1000, func(c *card) bool { return c.phase == rollout.PhasePromoted })
+	eventually(t, "300 promoted rollouts in the index", func() bool {
+		page, _ := s.index.page(nil, 1000, func(c *entry) bool { return c.phase == rollout.PhasePromoted })
 		return len(page) == 300
 	})
 	cancel()
@@ -121,7 +121,7 @@ func FuzzBodies(f *testing.F) {
 // A rollout that retention deletes is off the list at once, also when it is
 // deleted while the list is being read; one that another process deletes, when
 // somebody has asked for it in vain. What is deleted and started again stays.
-func TestBoardForgetsTheDeleted(t *testing.T) {
+func TestIndexForgetsTheDeleted(t *testing.T) {
 	e := newFakeEngine()
 	s, err := New(Config{Engine: e, Catalog: fakeCatalog{}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -193,14 +193,14 @@ func BenchmarkList(b *testing.B) {
 		p := fakePlan("r"+strconv.Itoa(i), rollout.Release{Policy: "recs", Candidate: "green", Version: "1"}, "")
 		st := rollout.Start(p, begun.Add(time.Duration(i)*time.Second))
 		fullState(&st)
-		c, err := cardOf(rollout.Snapshot{Plan: p, State: st})
+		c, err := entryOf(rollout.Snapshot{Plan: p, State: st})
 		if err != nil {
 			b.Fatal(err)
 		}
-		s.board.cards = append(s.board.cards, c)
+		s.index.entries = append(s.index.entries, c)
 	}
-	slices.SortFunc(s.board.cards, before)
-	close(s.board.loaded)
+	slices.SortFunc(s.index.entries, before)
+	close(s.index.loaded)
 	for name, path := range map[string]string{"first": "/v1/rollouts", "none-match": "/v1/rollouts?owner=nobody"} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
