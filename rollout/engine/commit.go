@@ -143,6 +143,9 @@ func (l *live) wrote(b *draft, rev store.Revision, err error) {
 func (l *live) committed(b *draft, rev store.Revision) {
 	l.e.outage.Over(l.id, true)
 	l.drafts = l.drafts[1:]
+	if b.after.Phase.Terminal() && !l.saved.Phase.Terminal() {
+		l.e.metrics.ended(l.plan, &b.after)
+	}
 	l.saved, l.head, l.ours = b.after, b.head, true
 	l.head.Revision = rev
 	l.failures, l.retryAt = 0, time.Time{}
@@ -170,7 +173,26 @@ func (l *live) logDecision(d rollout.Decision) {
 	if d.Split != nil {
 		attrs = append(attrs, slog.Int("weight", d.Split.Weights[l.plan.Release.Candidate]))
 	}
-	l.log.Info("rollout decided", attrs...)
+	level := slog.LevelInfo
+	if alarming(d.Kind) {
+		level = slog.LevelWarn
+	}
+	l.log.Log(context.Background(), level, "rollout decided", attrs...)
+}
+
+// alarming reports whether a decision is one that somebody may have to look at: it took
+// traffic back, stopped the ladder, or called people.
+func alarming(k rollout.DecisionKind) bool {
+	switch k {
+	case rollout.DecisionBreach, rollout.DecisionBudget, rollout.DecisionRollback, rollout.DecisionHold, rollout.DecisionPage,
+		rollout.DecisionNoData, rollout.DecisionSourceError, rollout.DecisionForeignChange:
+		return true
+	case rollout.DecisionStart, rollout.DecisionQueue, rollout.DecisionRefuse, rollout.DecisionStep, rollout.DecisionConfirm,
+		rollout.DecisionAsk, rollout.DecisionAnswer, rollout.DecisionVoid, rollout.DecisionResume, rollout.DecisionExtend,
+		rollout.DecisionPromote, rollout.DecisionUnwritten, rollout.DecisionAck, rollout.DecisionEnd:
+		return false
+	}
+	return false
 }
 
 // append appends a record and settles what the store leaves open. It returns the

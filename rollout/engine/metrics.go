@@ -17,6 +17,8 @@ import (
 // configuration (routers, sources, notifiers) and by the rollouts in memory.
 type metrics struct {
 	rollbacks     *prometheus.CounterVec
+	finished      *prometheus.CounterVec
+	lasted        *prometheus.HistogramVec
 	decision      prometheus.Histogram
 	sourceReads   *prometheus.CounterVec
 	sourceQueries *prometheus.CounterVec
@@ -36,6 +38,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	}
 	m := &metrics{
 		rollbacks: counter("rollbacks_total", "Rollbacks that were decided, by reason.", "reason"),
+		finished:  counter("rollouts_finished_total", "Rollouts that ended, by endpoint and outcome.", "endpoint", "outcome"),
+		lasted: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "belay", Name: "rollout_duration_seconds",
+			Help:    "From a rollout's start to its end, by outcome.",
+			Buckets: []float64{60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400, 259200, 604800}}, []string{"outcome"}),
 		sourceReads: counter("source_reads_total",
 			"Reads of metric sources, by outcome (ok, partial, error).", "source", "outcome"),
 		sourceQueries: counter("source_queries_total", "Distinct questions put to metric sources.", "source"),
@@ -54,7 +60,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	err := errors.Join(shared(reg, &m.rollbacks), shared(reg, &m.sourceReads), shared(reg, &m.sourceQueries),
+	err := errors.Join(shared(reg, &m.rollbacks), shared(reg, &m.finished), shared(reg, &m.lasted),
+		shared(reg, &m.sourceReads), shared(reg, &m.sourceQueries),
 		shared(reg, &m.routerCalls), shared(reg, &m.notifications), shared(reg, &m.decision), shared(reg, &m.append),
 		shared(reg, &m.gauges))
 	if err != nil {
@@ -105,6 +112,12 @@ func (m *metrics) follow(e *Engine) {
 func (m *metrics) counts(n AdapterName) bool {
 	e := m.gauges.engine.Load()
 	return e != nil && e.has(n)
+}
+
+// ended counts a rollout that has just ended.
+func (m *metrics) ended(p *rollout.Plan, s *rollout.State) {
+	m.finished.WithLabelValues(p.Endpoint.Router+"/"+p.Endpoint.Name, string(s.Phase)).Inc()
+	m.lasted.WithLabelValues(string(s.Phase)).Observe(max(0, s.PhaseSince.Sub(s.Created).Seconds()))
 }
 
 // routerCall counts a call of a router by its outcome.
@@ -161,6 +174,7 @@ func (m *metrics) sourceAsked(name string, questions int) {
 // The gauges are read from the rollouts in memory when they are scraped.
 var (
 	rolloutsDesc = desc("rollouts", "Open rollouts that this replica carries, by phase.", "phase")
+	phaseDesc    = desc("rollout_phase", "1 for the present phase of the rollout that has the endpoint.", "endpoint", "phase")
 	weightDesc   = desc("rollout_weight", "Confirmed weight of a deployment, in percent.", "endpoint", "deployment")
 	trustedDesc  = desc("lease_trusted_seconds",
 		"The least time that any of the leases held may still be acted on, at most an hour.")
@@ -178,7 +192,7 @@ var (
 	untakenDesc = desc("pages_untaken", "Pages of rollouts carried here that no notifier has taken.")
 
 	engineMetrics = []*prometheus.Desc{
-		unpagedDesc, untakenDesc, rolloutsDesc, weightDesc, trustedDesc, quarantinedDesc,
+		unpagedDesc, untakenDesc, rolloutsDesc, phaseDesc, weightDesc, trustedDesc, quarantinedDesc,
 		valueDesc, verdictDesc, evidenceDesc, limitDesc,
 	}
 )
@@ -239,8 +253,12 @@ func (e *Engine) collect(ch chan<- prometheus.Metric) {
 		phases[s.Phase]++
 		// Of the rollouts of one endpoint only the one that has it has figures.
 		ref := l.plan.Endpoint
-		if s.Claimed && s.Confirmed != nil && !shown[ref] {
-			shown[ref] = true
+		if !s.Claimed || shown[ref] {
+			continue
+		}
+		shown[ref] = true
+		gauge(phaseDesc, 1, ref.Router+"/"+ref.Name, string(s.Phase))
+		if s.Confirmed != nil {
 			l.collect(&s, gauge)
 		}
 	}

@@ -52,7 +52,7 @@ func (d *described) Register(c prometheus.Collector) error {
 		if _, gauge := c.(prometheus.Gauge); !gauge {
 			kind = "counter"
 		}
-	case prometheus.Histogram:
+	case prometheus.Histogram, *prometheus.HistogramVec:
 		kind = "histogram"
 	}
 	ch := make(chan *prometheus.Desc, 64)
