@@ -30,9 +30,17 @@ func (s *Standing) counts(v *visit) {
 		t.NB, t.KB = r.Stable.N, g.events(&r.Stable)
 	}
 	s.count(v, t)
-	s.binary(v, g.countsTest(), t, t)
+	test := g.countsTest()
+	s.lately(v, t, func(rate float64) bool { return rate > test.Limit })
+	s.binary(v, tallied{test: test, breach: t, pass: t, events: g.events})
 	s.disperse(&r.Stable, g.events)
-	s.suspect(v, t, g.events)
+}
+
+// lately remembers how the last minutes were, where the limit is absolute.
+func (s *Standing) lately(v *visit, t sequential.Tally, beyond func(rate float64) bool) {
+	if !v.guardrail.Limit.Relative && !v.late {
+		s.Lately.see(t, v.reading.To.Sub(v.reading.From), beyond)
+	}
 }
 
 // events is how many of the sample's events are tested, clamped to what there
@@ -64,6 +72,10 @@ func (s *Standing) learn(g *Guardrail, m *Metric, x *Sample) {
 
 // disperse learns from how stable's instances differ within one interval.
 func (s *Standing) disperse(x *Sample, events func(*Sample) float64) {
+	disperse(&s.Dispersion, x, events)
+}
+
+func disperse(d *sequential.Dispersion, x *Sample, events func(*Sample) float64) {
 	if !x.Fresh || len(x.Instances) < 2 {
 		return
 	}
@@ -72,7 +84,7 @@ func (s *Standing) disperse(x *Sample, events func(*Sample) float64) {
 		k += events(&x.Instances[i].Sample)
 		n += x.Instances[i].N
 	}
-	spread := s.Dispersion.Interval(k, n)
+	spread := d.Interval(k, n)
 	for i := range x.Instances {
 		spread.Add(events(&x.Instances[i].Sample), x.Instances[i].N)
 	}

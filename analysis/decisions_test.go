@@ -41,8 +41,8 @@ var traffics = []float64{5, 50, 500, 5000}
 
 // sizes is how much is simulated.
 type sizes struct {
-	rollouts, effects, wald, planner int
-	traffics                         []float64
+	rollouts, effects, wald, planner, season int
+	traffics                                 []float64
 }
 
 // healthyClimates are the worlds in which nothing should be rolled back; the
@@ -147,6 +147,10 @@ func TestDecisions(t *testing.T) {
 	waldTable(&doc, &reached, size)
 	plannerTable(&doc, &reached, size)
 	historyTable(&doc, size)
+	if size.season > 0 {
+		seasonTables(&doc, &reached, size)
+		practicalTable(&doc, &reached, size)
+	}
 	for _, g := range reached {
 		most := g.most
 		if *decisions != "full" {

@@ -21,15 +21,44 @@ type Evidence struct {
 	Step  int  `json:"step,omitempty"`
 	// Standings hold what is known of each guardrail, in the panel's order.
 	Standings []Standing `json:"standings,omitempty"`
+	// Single is, by group, since when one instance alone has carried a breach.
+	Single map[Action]time.Time `json:"single,omitempty"`
 	// Spending is what the budget's metric has cost; nil without a budget.
 	Spending *Spending `json:"spending,omitempty"`
 }
 
-// A Standing is the evidence on one guardrail. Where a limit is "at least", an
-// absolute one's events are those that miss it.
+// A Standing is the evidence on one guardrail, in parts that each method has or has
+// not. Where a limit is "at least", an absolute one's events are those that miss it.
 type Standing struct {
+	Trial
+	Counted
+	Latency
+	// Moments are the sums of a mean.
+	Moments *Moments `json:"moments,omitempty"`
+	// Marks are a threshold's last readings.
+	Marks *Marks `json:"marks,omitempty"`
+
+	// Trouble is no-data or error when the last reading could not be used, and
+	// Reason says why.
+	Trouble Outcome `json:"trouble,omitempty"`
+	Reason  string  `json:"reason,omitempty"`
+}
+
+// A Trial is what every method that draws on α has: the evidence for and against.
+type Trial struct {
 	// Breach is the evidence against the limit, over the whole rollout.
 	Breach sequential.Process `json:"breach,omitzero"`
+	// Worse is, where the limit is absolute, the evidence that the candidate does worse
+	// than stable does at the same time, and Shared the evidence that stable itself
+	// breaks the limit. They have the segments of Breach.
+	Worse  sequential.Process `json:"worse,omitzero"`
+	Shared sequential.Process `json:"shared,omitzero"`
+	// Alone: the last interval had no stable to compare with.
+	Alone bool `json:"alone,omitempty"`
+	// Common: the limit was broken together with stable since the evidence began.
+	Common bool `json:"common,omitempty"`
+	// Apart is the evidence without one of the candidate's instances each.
+	Apart *Apart `json:"apart,omitempty"`
 	// Base is how many of the guardrail's steps were over when the evidence began
 	// anew; Restarts how many segments the present step has started.
 	Base     int `json:"base,omitempty"`
@@ -42,38 +71,29 @@ type Standing struct {
 	// made up Pass.
 	PassN       float64 `json:"passN,omitempty"`
 	PassSeconds float64 `json:"passSeconds,omitempty"`
-	// Shared is the evidence that stable itself breaks the absolute limit.
-	Shared sequential.Process `json:"shared,omitzero"`
 
-	Pilot      sequential.Pilot      `json:"pilot,omitzero"`
 	Dispersion sequential.Dispersion `json:"dispersion,omitzero"`
+	// Lately is how the endpoint did in the last minutes.
+	Lately Lately `json:"lately,omitzero"`
+}
+
+// Counted is what is remembered of counted events.
+type Counted struct {
+	Pilot sequential.Pilot `json:"pilot,omitzero"`
 	// Pending are small intervals that wait to be merged.
 	Pending *Pending `json:"pending,omitempty"`
-
 	// Step counts the present step, for estimates.
 	Step sequential.Tally `json:"step,omitzero"`
-	// Recent counts the newest segments and Earlier those before them: what was so
-	// in the last minute or two.
-	Recent  sequential.Tally `json:"recent,omitzero"`
-	Earlier sequential.Tally `json:"earlier,omitzero"`
+}
+
+// Latency is what is remembered of a histogram besides.
+type Latency struct {
 	// Shape is the present step's histogram, for estimates.
 	Shape *Shape `json:"shape,omitempty"`
-	// Moments are the sums of a mean.
-	Moments *Moments `json:"moments,omitempty"`
 	// Tail is where a relative quantile is cut.
 	Tail *Tail `json:"tail,omitempty"`
-	// Suspects are the candidate's instances with the most excess bad events.
-	Suspects *Suspects `json:"suspects,omitempty"`
-
-	// Marks are a threshold's last readings.
-	Marks *Marks `json:"marks,omitempty"`
 	// Bounds are the bucket bounds that a quantile's limit was last judged on.
 	Bounds *Bounds `json:"bounds,omitempty"`
-
-	// Trouble is no-data or error when the last reading could not be used, and
-	// Reason says why.
-	Trouble Outcome `json:"trouble,omitempty"`
-	Reason  string  `json:"reason,omitempty"`
 }
 
 // Cursor is the end of the last interval of the metric that was consumed; the
@@ -123,8 +143,9 @@ func (e Evidence) Restart(p Panel, group Action, at Moment) Evidence {
 			done = len(g.Steps)
 		}
 		fresh := Standing{
-			Base: done, Pilot: s.Pilot, Dispersion: s.Dispersion, Tail: s.Tail,
-			Step: s.Step, Shape: s.Shape, Bounds: s.Bounds,
+			Trial:   Trial{Base: done, Dispersion: s.Dispersion, Alone: s.Alone, Lately: s.Lately},
+			Counted: Counted{Pilot: s.Pilot, Step: s.Step},
+			Latency: s.Latency,
 			Trouble: s.Trouble, Reason: s.Reason,
 		}
 		if s.Moments != nil {
@@ -144,8 +165,8 @@ func (e *Evidence) begin(p *Panel, at Moment) {
 		s.flush(p, g, p.metric(g.Metric))
 		s.Restarts, s.Pass, s.Passed, s.PassN, s.PassSeconds = 0, sequential.Promotion{}, false, 0, 0
 		s.Step, s.Shape = sequential.Tally{}, nil
-		s.Recent, s.Earlier = sequential.Tally{}, sequential.Tally{}
-		s.Suspects, s.Trouble, s.Reason = nil, "", ""
+		s.Trouble, s.Reason = "", ""
+		s.Apart.beginStep()
 		if s.Marks != nil {
 			s.Marks.Read = false
 		}
@@ -165,13 +186,20 @@ func (s *Standing) begin(g *Guardrail, step int) {
 	s.start(g, i-s.Base, 0)
 }
 
-// start starts the n-th segment of the guardrail's i-th step.
+// start starts the n-th segment of the guardrail's i-th step. Evidence that began
+// before there was any of another kind gives that its own weight.
 func (s *Standing) start(g *Guardrail, i, n int) {
 	weight := sequential.RestartWeight(sequential.StepWeight(len(g.Steps)-s.Base, i), n)
-	s.Breach.Start(weight)
 	if !g.Limit.Relative {
-		s.Shared.Start(weight)
+		for _, also := range []*sequential.Process{&s.Worse, &s.Shared} {
+			if also.Started == 0 {
+				also.Start(s.Breach.Started)
+			}
+			also.Start(weight)
+		}
 	}
+	s.Apart.start(s.Breach, weight)
+	s.Breach.Start(weight)
 	s.Restarts = n
 }
 
@@ -182,8 +210,9 @@ func (s *Standing) start(g *Guardrail, i, n int) {
 // guarantee nothing, and a late one needs a little more evidence.
 const restartEvery = 15 * time.Second
 
-// recentSegments is how many segments the counts of the last minutes span.
-const recentSegments = 4
+// mostRestarts is how many segments a reading may start that comes after a long gap:
+// those that nothing was read in need no start of their own.
+const mostRestarts = 96
 
 // restart starts the segments that are due before an interval that begins at
 // from.
@@ -193,10 +222,7 @@ func (s *Standing) restart(g *Guardrail, at Moment, from time.Time, interval tim
 		return
 	}
 	due := int(from.Sub(at.StepStart) / max(restartEvery, interval))
-	if due/recentSegments > s.Restarts/recentSegments {
-		s.Earlier, s.Recent = s.Recent, sequential.Tally{}
-	}
-	for n, last := s.Restarts+1, min(due, s.Restarts+96); n <= last; n++ {
+	for n, last := s.Restarts+1, min(due, s.Restarts+mostRestarts); n <= last; n++ {
 		s.start(g, i, n)
 	}
 }
@@ -215,11 +241,12 @@ func (e Evidence) clone(n int) Evidence {
 		s.Shape = s.Shape.clone()
 		s.Moments = cloned(s.Moments)
 		s.Tail = s.Tail.clone()
-		s.Suspects = s.Suspects.clone()
+		s.Apart = s.Apart.clone()
 		s.Marks = cloned(s.Marks)
 		s.Bounds = cloned(s.Bounds)
 	}
 	e.Standings = standings
+	e.Single = maps.Clone(e.Single)
 	e.Spending = cloned(e.Spending)
 	return e
 }

@@ -38,6 +38,6 @@ func ExampleJudge() {
 	}
 	// Output:
 	// failures is undecided: 6.00% (1.88% to 13.5%) of 400 requests, stable 0.53%; a pass takes better figures than these.
-	// failures broke its limit <= 1.2x stable: 6.00% (2.69% to 11.1%) of 800 requests, stable 0.53%; a release within the limit would look this bad less than once in 1,200 rollouts.
+	// failures broke its limit <= 1.2x stable: 6.00% (2.69% to 11.1%) of 800 requests, stable 0.53%; a release within the limit would look this bad less than once in 1,700 rollouts.
 	// rollback
 }

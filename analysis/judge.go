@@ -150,13 +150,13 @@ type visit struct {
 // count adds an interval to the step's tally.
 func (s *Standing) count(v *visit, t sequential.Tally) {
 	if !v.late {
-		s.Step, s.Recent = s.Step.Add(t), s.Recent.Add(t)
+		s.Step = s.Step.Add(t)
 	}
 }
 
-// Pending is what small intervals of a relative guardrail add up to until both
-// arms have seen enough. It is decided on exposures only, and judged by what
-// was known before its first interval.
+// Pending is what small intervals add up to until both arms have seen enough to be
+// compared. It is decided on exposures only, and judged by what was known before its
+// first interval.
 type Pending struct {
 	// Breach counts against the limit; Pass the intervals that may count towards
 	// a pass.
@@ -166,33 +166,69 @@ type Pending struct {
 	Phi float64 `json:"phi"`
 }
 
-// binary takes an interval of counted events in: one tally against the limit
-// and one for the pass, which differ where buckets are coarse.
-func (s *Standing) binary(v *visit, test sequential.Test, breach, pass sequential.Tally) {
+// tallied is one interval of counted events on its way into the evidence.
+type tallied struct {
+	test sequential.Test
+	// breach counts against the limit and pass for the pass: they differ where buckets
+	// are coarse.
+	breach, pass sequential.Tally
+	// events counts one instance's.
+	events func(*Sample) float64
+}
+
+// binary takes an interval of counted events in.
+func (s *Standing) binary(v *visit, c tallied) {
 	if !v.passes {
-		pass = sequential.Tally{}
+		c.pass = sequential.Tally{}
 	}
-	if test.Relative {
+	s.Alone = !v.reading.Stable.Fresh
+	s.countApart(v, c.breach, c.events)
+	phi := s.phi(&v.reading.Candidate)
+	if !c.test.Relative {
+		s.absolute(v.panel, c, phi)
+	}
+	if c.test.Relative || v.reading.Stable.Fresh {
 		if s.Pending == nil {
-			s.Pending = &Pending{Phi: s.Dispersion.Phi()}
+			s.Pending = &Pending{Phi: phi}
 		}
-		s.Pending.Breach = s.Pending.Breach.Add(breach)
-		s.Pending.Pass = s.Pending.Pass.Add(pass)
+		s.Pending.Breach = s.Pending.Breach.Add(c.breach)
+		s.Pending.Pass = s.Pending.Pass.Add(c.pass)
+		s.Pending.Phi = math.Max(s.Pending.Phi, phi)
 		if s.Pending.Breach.Enough() {
 			s.flush(v.panel, v.guardrail, v.metric)
 		}
-	} else {
-		phi := s.Dispersion.Phi()
-		limit := sequential.Cap(v.panel.share(), s.Breach.Newest)
-		s.Breach.Add(test.Breach(breach, s.Pilot), phi, limit)
-		if breach.NB > 0 {
-			s.Shared.Add(test.Breach(sequential.Tally{NC: breach.NB, KC: breach.KB}, s.Pilot), phi, limit)
-		}
-		s.Pass.Add(test.Pass(pass, s.Pilot), phi)
-		s.Pilot.Learn(breach.KB, breach.NB)
 	}
 	if v.passes && s.Pass.LogE() >= math.Log(1/v.panel.beta()) {
 		s.Passed = true
+	}
+}
+
+// phi is what the candidate's increments are divided by: its instances may have more
+// requests each than those of stable, of which the dispersion is known.
+func (s *Standing) phi(candidate *Sample) float64 {
+	size := candidate.N
+	if len(candidate.Instances) > 1 {
+		sum, squares := 0.0, 0.0
+		for i := range candidate.Instances {
+			n := candidate.Instances[i].N
+			sum, squares = sum+n, squares+n*n
+		}
+		if sum > 0 {
+			size = squares / sum
+		}
+	}
+	return s.Dispersion.Of(size)
+}
+
+// absolute takes an interval in that is judged by itself, without waiting for stable.
+func (s *Standing) absolute(p *Panel, c tallied, phi float64) {
+	limit := sequential.Cap(p.share(), s.Breach.Newest)
+	inc := func(t sequential.Tally) sequential.Increments { return c.test.Breach(t, s.Pilot) }
+	s.Breach.Add(inc(c.breach), phi, limit)
+	s.Apart.add(s.Breach, func(w *Without) sequential.Increments { return inc(w.countLess(c.breach)) }, phi, limit)
+	s.Pass.Add(c.test.Pass(c.pass, s.Pilot), phi)
+	if c.breach.NB > 0 {
+		s.Shared.Add(inc(sequential.Tally{NC: c.breach.NB, KC: c.breach.KB}), s.Dispersion.Phi(), limit)
 	}
 }
 
@@ -204,10 +240,20 @@ func (s *Standing) flush(p *Panel, g *Guardrail, m *Metric) {
 	}
 	s.Pending = nil
 	test, pilot := s.test(g, m)
-	s.Breach.Add(test.Breach(w.Breach, pilot), w.Phi, sequential.Cap(p.share(), s.Breach.Newest))
-	s.Pass.Add(test.Pass(w.Pass, pilot), w.Phi)
+	limit := sequential.Cap(p.share(), s.Breach.Newest)
+	if test.Relative {
+		inc := func(t sequential.Tally) sequential.Increments { return test.Breach(t, pilot) }
+		s.Breach.Add(inc(w.Breach), w.Phi, limit)
+		s.Apart.add(s.Breach, func(x *Without) sequential.Increments { return inc(x.countLess(w.Breach)) }, w.Phi, limit)
+		s.Pass.Add(test.Pass(w.Pass, pilot), w.Phi)
+	} else {
+		s.Worse.Add(worse.Breach(w.Breach, pilot), w.Phi, limit)
+	}
 	s.Pilot.Learn(w.Breach.KB, w.Breach.NB)
 }
+
+// worse is the test of a candidate that does no worse than stable at the same time.
+var worse = sequential.Relative(1, 2, 1)
 
 // test is the test of a guardrail on counted events, with the pilot that it is
 // made with.

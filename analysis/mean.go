@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/belayd/belay/analysis/sequential"
@@ -60,6 +61,9 @@ type Moments struct {
 	PastStable    Sums `json:"pastB,omitzero"`
 	WaitCandidate Sums `json:"waitC,omitzero"`
 	WaitStable    Sums `json:"waitB,omitzero"`
+	// Beside is the candidate's part that waits to be compared with WaitStable where the
+	// limit is absolute, and WaitCandidate need not wait for stable.
+	Beside Sums `json:"beside,omitzero"`
 	// Passes: all that waits may count towards a pass.
 	Passes        bool `json:"passes,omitempty"`
 	StepCandidate Sums `json:"stepC,omitzero"`
@@ -83,96 +87,159 @@ const (
 
 // meanGrid and meanPassGrid are the effects, as multiples of the design effect.
 var (
-	meanGrid     = sequential.Increments{1, 0.5, 2, 4}
+	meanGrid     = sequential.Increments{1, 0.5, 2, 4, 0.25, 8}
 	meanPassGrid = [sequential.PassPoints]float64{1, 0.5, 2}
 )
 
 func (m *Moments) beginStep() {
-	m.WaitCandidate, m.WaitStable, m.Passes = Sums{}, Sums{}, false
+	m.WaitCandidate, m.WaitStable, m.Beside, m.Passes = Sums{}, Sums{}, Sums{}, false
 	m.StepCandidate, m.StepStable = Sums{}, Sums{}
 }
 
 // afresh keeps what was learnt and shown, and drops what waits.
 func (m *Moments) afresh() *Moments {
 	c := *m
-	c.WaitCandidate, c.WaitStable, c.Passes = Sums{}, Sums{}, false
+	c.WaitCandidate, c.WaitStable, c.Beside, c.Passes = Sums{}, Sums{}, Sums{}, false
 	return &c
 }
 
 // mean takes a reading of a mean in.
 func (s *Standing) mean(v *visit) {
-	r := v.reading
+	r, relative := v.reading, v.guardrail.Limit.Relative
 	if s.Moments == nil {
 		s.Moments = &Moments{}
 	}
 	m := s.Moments
-	if m.WaitCandidate.N == 0 && m.WaitStable.N == 0 {
+	if m.WaitCandidate.N == 0 {
 		m.Passes = true
 	}
 	m.Passes = m.Passes && v.passes
+	s.Alone = !r.Stable.Fresh
+	level := r.Candidate.Sum / math.Max(1, r.Candidate.N)
+	s.tellApart(v, func(w *Without, x *Sample) float64 {
+		w.Sums = w.Sums.add(x, 1)
+		return math.Abs(x.Sum - level*x.N)
+	})
 	m.WaitCandidate = m.WaitCandidate.add(&r.Candidate, 1)
 	if r.Stable.Fresh {
 		m.WaitStable = m.WaitStable.add(&r.Stable, 1)
+		m.Beside = m.Beside.add(&r.Candidate, 1)
 	}
+	t := sequential.Tally{NC: r.Candidate.N, KC: r.Candidate.Sum, NB: r.Stable.N, KB: r.Stable.Sum}
+	s.lately(v, t, func(mean float64) bool { return v.guardrail.violates(mean, v.guardrail.Limit.Value) })
 	if !v.late {
 		m.StepCandidate = m.StepCandidate.add(&r.Candidate, 1)
 		if r.Stable.Fresh {
 			m.StepStable = m.StepStable.add(&r.Stable, 1)
 		}
 	}
-	relative := v.guardrail.Limit.Relative
-	if m.WaitCandidate.N >= meanEvents && (!relative || m.WaitStable.N >= meanEvents) {
+	both := m.WaitStable.N >= meanEvents && m.Beside.N >= meanEvents
+	if m.WaitCandidate.N >= meanEvents && (!relative || both) {
 		s.meanBatch(v, m)
-		m.WaitCandidate, m.WaitStable = Sums{}, Sums{}
+		m.WaitCandidate = Sums{}
+	}
+	if both {
+		s.meanBeside(v, m)
+		m.WaitStable, m.Beside = Sums{}, Sums{}
 	}
 	m.PastCandidate = m.PastCandidate.add(&r.Candidate, meanForget)
 	s.learnMean(&r.Stable)
 }
 
+// A spread is what the past says of a mean: stable's level, and the variance of one
+// event of either arm.
+type spread struct{ level, candidate, stable float64 }
+
+// spread is what batches are judged by; ok is false while too little is known, or where
+// the values are not fit for a mean. The candidate's own values may spread more than
+// stable's, and are never taken to spread less.
+func (m *Moments) spread(g *Guardrail) (x spread, ok bool) {
+	past := m.PastStable
+	if !past.known() && !g.Limit.Relative {
+		past = m.PastCandidate
+	}
+	if !past.known() || !m.PastCandidate.known() {
+		return spread{}, false
+	}
+	x = spread{level: past.mean(), stable: past.variance()}
+	x.candidate = math.Max(x.stable, m.PastCandidate.variance())
+	own := m.PastCandidate.mean()
+	m.Wide = x.stable > widest*widest*x.level*x.level || x.candidate > widest*widest*math.Max(own*own, x.level*x.level)
+	return x, !m.Wide
+}
+
 // meanBatch judges what was merged, by the variance and the level of the past.
 func (s *Standing) meanBatch(v *visit, m *Moments) {
 	g, p := v.guardrail, v.panel
-	past := m.PastStable
-	if !g.Limit.Relative && (!past.known() || m.PastCandidate.known() && m.PastCandidate.variance() > past.variance()) {
-		past = m.PastCandidate
-	}
-	if !past.known() {
+	past, ok := m.spread(g)
+	if !ok {
+		s.Apart.add(s.Breach, func(*Without) (none sequential.Increments) { return none }, 1, 0)
 		return
 	}
-	level, variance := past.mean(), past.variance()
-	if m.Wide = variance > widest*widest*level*level; m.Wide {
-		return
-	}
-	worse := 1.0 // lower is worse
-	if !g.Limit.AtLeast {
-		worse = -1
-	}
-	c, b := m.WaitCandidate, m.WaitStable
-	limit, detect, scale := g.Limit.Value, g.Detect, 1.0
-	healthy := limit
-	against := func(f float64) (d, v float64) { return c.mean() - f, variance / c.N }
+	limit, detect, scale, healthy := g.Limit.Value, g.Detect, 1.0, g.Limit.Value
 	if g.Limit.Relative {
-		healthy, scale = 1, level
-		against = func(f float64) (d, v float64) {
-			return c.mean() - f*b.mean(), variance/c.N + f*f*variance/b.N
+		if past.level <= 0 {
+			s.Trouble, s.Reason = OutcomeError, fmt.Sprintf("stable's mean is %s, and a share of that is no limit: "+
+				"write an absolute one", number(past.level))
+			return
 		}
+		healthy, scale = 1, past.level
+	}
+	b := m.WaitStable
+	against := func(c Sums, f float64) (d, v float64) {
+		if g.Limit.Relative {
+			return c.mean() - f*b.mean(), past.candidate/c.N + f*f*past.stable/b.N
+		}
+		return c.mean() - f, past.candidate / c.N
 	}
 	phi, most := s.Dispersion.Phi(), sequential.Cap(p.share(), s.Breach.Newest)
-	d, vd := against(limit)
-	s.Breach.Add(meanIncrements(worse*d, vd, math.Abs(limit-detect)*scale), phi, most)
-	if !g.Limit.Relative && b.N >= meanEvents {
-		s.Shared.Add(meanIncrements(worse*(b.mean()-limit), variance/b.N, math.Abs(limit-detect)), phi, most)
+	drift := math.Abs(limit-detect) * scale
+	breach := func(c Sums) sequential.Increments {
+		if c.N <= 0 {
+			return sequential.Increments{}
+		}
+		d, v := against(c, limit)
+		return meanIncrements(g.worse()*d, v, drift)
 	}
+	s.Breach.Add(breach(m.WaitCandidate), phi, most)
+	s.Apart.add(s.Breach, func(w *Without) sequential.Increments { return breach(m.WaitCandidate.without(w.Sums)) }, phi, most)
 	if !m.Passes {
 		return
 	}
-	d, vd = against(detect)
+	d, vd := against(m.WaitCandidate, detect)
 	var inc [sequential.PassPoints]float64
 	for j, f := range meanPassGrid {
-		inc[j] = sequential.MeanIncrement(-worse*d, vd, f*math.Abs(healthy-detect)*scale)
+		inc[j] = sequential.MeanIncrement(-g.worse()*d, vd, f*math.Abs(healthy-detect)*scale)
 	}
 	s.Pass.Add(inc, phi)
 	s.Passed = s.Passed || s.Pass.LogE() >= math.Log(1/p.beta())
+}
+
+// meanBeside takes in, for an absolute limit, how the candidate did beside stable, and
+// how stable did by itself.
+func (s *Standing) meanBeside(v *visit, m *Moments) {
+	g := v.guardrail
+	past, ok := m.spread(g)
+	if g.Limit.Relative || !ok {
+		return
+	}
+	c, b, drift := m.Beside, m.WaitStable, math.Abs(g.Limit.Value-g.Detect)
+	phi, most := s.Dispersion.Phi(), sequential.Cap(v.panel.share(), s.Breach.Newest)
+	s.Worse.Add(meanIncrements(g.worse()*(c.mean()-b.mean()), past.candidate/c.N+past.stable/b.N, drift), phi, most)
+	s.Shared.Add(meanIncrements(g.worse()*(b.mean()-g.Limit.Value), past.stable/b.N, drift), phi, most)
+}
+
+// worse is the sign of a difference that keeps the limit: 1 where lower is worse.
+func (g *Guardrail) worse() float64 {
+	if g.Limit.AtLeast {
+		return 1
+	}
+	return -1
+}
+
+// without are the sums less another's.
+func (a Sums) without(b Sums) Sums {
+	return Sums{math.Max(0, a.N-b.N), a.Sum - b.Sum, a.SumSq - b.SumSq, math.Max(0, a.Batches-b.Batches)}
 }
 
 func meanIncrements(d, v, drift float64) (inc sequential.Increments) {
@@ -206,7 +273,7 @@ func (s *Standing) learnMean(x *Sample) {
 			df++
 		}
 	}
-	s.Dispersion.Add(1, x2, df)
+	s.Dispersion.Add(1, x2, df, x.N/(df+1))
 }
 
 // estimate is the mean with its anytime-valid 95% interval, which is

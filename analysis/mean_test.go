@@ -86,6 +86,60 @@ func TestMean(t *testing.T) {
 	}
 }
 
+// The candidate's values may spread more than stable's: a mean that is the same is no
+// breach, in either direction of the limit.
+func TestMeanOfOtherSpread(t *testing.T) {
+	for _, c := range []struct {
+		limit  Limit
+		detect float64
+	}{
+		{Limit{Relative: true, AtLeast: true, Value: 0.98, Text: ">= 0.98x stable"}, 0.95},
+		{Limit{Relative: true, Value: 1.05, Text: "<= 1.05x stable"}, 1.15},
+	} {
+		p := meanPanel(c.limit, c.detect)
+		broken, worst := 0, 0
+		const trials = 60
+		for seed := range uint64(trials) {
+			r := seeded(seed)
+			var e, mutant Evidence
+			var v, w Verdicts
+			for i := 1; i <= 120 && len(v.Breaches) == 0; i++ {
+				x := counted(i, 0, 0, 0, 0)
+				x.Metric, x.Candidate, x.Stable = "revenue", spend(r, 200, 10, 1.2), spend(r, 800, 10, 0.3)
+				e, v = Judge(p, e, moment(i), []Reading{x})
+				x.Candidate.SumSq = x.Candidate.Sum * x.Candidate.Sum / x.Candidate.N * 1.01 // the mutant does not see the spread
+				if mutant, w = Judge(p, mutant, moment(i), []Reading{x}); len(w.Breaches) > 0 {
+					worst++
+					mutant = Evidence{Cursors: mutant.Cursors}
+				}
+			}
+			broken += len(v.Breaches)
+		}
+		if broken > 2 {
+			t.Errorf("%s: got %d of %d equal means rolled back, want at most 2", c.limit.Text, broken, trials)
+		}
+		if worst == 0 {
+			t.Errorf("%s: a judge that knows stable's spread alone was not caught: %d of %d", c.limit.Text, worst, trials)
+		}
+	}
+}
+
+// A share of a mean that is not positive is no limit: it is an error with the way out.
+func TestMeanOfNothing(t *testing.T) {
+	p := meanPanel(Limit{Relative: true, AtLeast: true, Value: 0.98, Text: ">= 0.98x stable"}, 0.95)
+	var e Evidence
+	var v Verdicts
+	for i := 1; i <= 4; i++ {
+		x := counted(i, 0, 0, 0, 0)
+		loss := Sample{Fresh: true, N: 500, Sum: -5000, SumSq: 51000}
+		x.Metric, x.Candidate, x.Stable = "revenue", loss, loss
+		e, v = Judge(p, e, moment(i), []Reading{x})
+	}
+	if got := v.Each[0]; got.Outcome != OutcomeError || !strings.Contains(got.Sentence, "write an absolute one") || v.MayEnd {
+		t.Errorf("got %s: %s, want an error with the way out", got.Outcome, got.Sentence)
+	}
+}
+
 // A release whose mean is exactly at the limit is rolled back no more often
 // than about α: the test is asymptotic.
 func TestMeanAtLimit(t *testing.T) {

@@ -73,10 +73,13 @@ func (p *Panel) metric(name string) *Metric {
 	return nil
 }
 
-// share is the part of α that one guardrail has: its weight in its group times
-// the group's α.
+// share is the part of α that one guardrail has, or the budget: its weight in its group
+// times the group's α.
 func (p *Panel) share() float64 {
 	n := 0
+	if p.Budget != nil {
+		n = 1
+	}
 	for i := range p.Guardrails {
 		if p.sequential(&p.Guardrails[i]) {
 			n++
@@ -122,14 +125,3 @@ func (g *Guardrail) method(m *Metric) method {
 
 // rests reports whether the guardrail has nothing to compare with at the moment.
 func (g *Guardrail) rests(at Moment) bool { return g.Limit.Relative && at.StableWeight <= 0 }
-
-// sequentialIn is how many of a group's guardrails draw on α.
-func (p *Panel) sequentialIn(group Action) int {
-	n := 0
-	for i := range p.Guardrails {
-		if g := &p.Guardrails[i]; g.OnBreach == group && p.sequential(g) {
-			n++
-		}
-	}
-	return n
-}

@@ -64,9 +64,10 @@ func (s *Standing) quantile(v *visit) {
 		return g.beyond(x, b)
 	}
 	s.count(v, t)
-	s.binary(v, g.quantileTest(), t, u)
+	test := g.quantileTest()
+	s.lately(v, t, func(rate float64) bool { return rate > test.Limit })
+	s.binary(v, tallied{test: test, breach: t, pass: u, events: slow})
 	s.disperse(&r.Stable, slow)
-	s.suspect(v, t, slow)
 }
 
 // Effective is what an absolute quantile limit comes to on the sample's buckets;

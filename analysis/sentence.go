@@ -108,7 +108,7 @@ func perText(m *Metric) string {
 }
 
 func budgetSentence(b *Budget, spent float64) string {
-	return fmt.Sprintf("the budget is spent: %s failures more than stable would have had, at most %s were allowed.",
+	return fmt.Sprintf("the budget is spent: at least %s failures more than stable would have had, at most %s were allowed.",
 		grouped(math.Round(spent)), grouped(b.AtMost))
 }
 

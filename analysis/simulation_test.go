@@ -307,6 +307,7 @@ func simPanel(names ...string) Panel {
 	all := map[string]Guardrail{
 		"failures": {Metric: "failures", Limit: Limit{Relative: true, Value: 1.2, Text: "<= 1.2x stable"}, Detect: 2},
 		"absolute": {Metric: "failures", Limit: Limit{Value: 0.01, Text: "<= 1%"}, Detect: 0.02},
+		"p95":      p95Guardrail(),
 		"watched":  {Metric: "watched", Limit: Limit{Relative: true, AtLeast: true, Value: 0.98, Text: ">= 0.98x stable"}, Detect: 0.95},
 	}
 	p := Panel{

@@ -92,10 +92,12 @@ func (s *Standing) relativeQuantile(v *visit) {
 		s.count(v, t)
 		s.shape(v)
 		test, _ := s.Tail.test(g)
-		s.binary(v, test, t, u)
+		s.binary(v, tallied{
+			test: test, breach: t, pass: u,
+			events: func(x *Sample) float64 { return g.beyond(x, x.bound(a.Breach, !g.Limit.AtLeast)) },
+		})
 		slow := func(x *Sample) float64 { return g.beyond(x, x.bound(a.Stable, !g.Limit.AtLeast)) }
 		s.disperse(&r.Stable, slow)
-		s.suspect(v, t, func(x *Sample) float64 { return g.beyond(x, x.bound(a.Breach, !g.Limit.AtLeast)) })
 	}
 	s.Tail.learn(g, &r.Stable)
 }

@@ -1,6 +1,10 @@
 package analysis
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/belayd/belay/analysis/sequential"
+)
 
 // Marks remember which of a threshold's last readings were beyond the limit.
 type Marks struct {
@@ -46,6 +50,8 @@ func (s *Standing) threshold(v *visit) {
 	m.Stable = m.Stable<<1 | bit(stable && !g.Limit.Relative && g.violates(b, limit))
 	m.Value, m.StableValue, m.StableKnown = c, b, stable
 	m.Read = m.Read || v.passes
+	s.lately(v, sequential.Tally{NC: 1, KC: float64(m.Candidate & 1), NB: 1, KB: float64(m.Stable & 1)},
+		func(rate float64) bool { return rate > 0 })
 	if v.metric.Kind() == KindValue {
 		s.Step.NC++
 		s.Step.NB += float64(bit(stable))
@@ -100,15 +106,10 @@ func (g *Guardrail) kOfN() (k, n int) {
 	return min(k, n), n
 }
 
-// breached reports whether the rule of k out of the last n fires, for the
-// candidate and for stable.
-func (m *Marks) breached(g *Guardrail) (candidate, stable bool) {
-	if m == nil {
-		return false, false
-	}
+// count reports whether the rule of k out of the last n fires on these marks.
+func (m *Marks) count(g *Guardrail, marks uint64) bool {
 	k, n := g.kOfN()
-	mask := ^uint64(0) >> (64 - n)
-	return bits.OnesCount64(m.Candidate&mask) >= k, bits.OnesCount64(m.Stable&mask) >= k
+	return bits.OnesCount64(marks&(^uint64(0)>>(64-n))) >= k
 }
 
 // passed reports whether the last reading was within the limit and the rule
@@ -117,8 +118,7 @@ func (m *Marks) passed(g *Guardrail) bool {
 	if m == nil || !m.Read || m.Candidate&1 == 1 {
 		return false
 	}
-	breached, _ := m.breached(g)
-	return !breached
+	return !m.count(g, m.Candidate)
 }
 
 func bit(b bool) uint64 {

@@ -112,6 +112,9 @@ type Verdicts struct {
 	// Breaches are the groups that broke their limit now; at most one per action
 	// group and one for the budget, the gravest action first.
 	Breaches []Breach `json:"breaches,omitempty"`
+	// Over are the groups of which nothing is broken by the release, and whose limits
+	// the endpoint has kept for some minutes: a common incident is over.
+	Over []Action `json:"over,omitempty"`
 	// Watched: everything required that is judged in the step was read, and something
 	// was if nothing is required.
 	Watched bool `json:"watched"`
@@ -120,7 +123,8 @@ type Verdicts struct {
 	MayEnd bool `json:"mayEnd"`
 	// Sights say, for each thing that is judged in the step, what this moment brought.
 	Sights []Sight `json:"sights,omitempty"`
-	// Spent is the number of bad events in excess of stable's rate so far.
+	// Spent is the number of bad events in excess of stable's rate so far, as many as are
+	// beyond chance.
 	Spent float64 `json:"spent,omitempty"`
 }
 

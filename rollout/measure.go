@@ -41,6 +41,7 @@ func (m *machine) measured() {
 	if m.s.Phase == PhaseRollingBack {
 		return
 	}
+	m.sharedOver(vs)
 	if !early {
 		m.voidGates()
 		m.stepEnd()
@@ -71,6 +72,29 @@ func (m *machine) suspect(before []analysis.Verdict) {
 			m.s.Suspicion.At = next
 		}
 	}
+}
+
+// sharedOver ends a hold for what stable broke as well, once that is over: the evidence
+// of its groups, which was made of the incident, begins anew.
+func (m *machine) sharedOver(vs analysis.Verdicts) {
+	h := m.s.Hold
+	if h == nil || m.s.Phase != PhaseHeld || h.Reason != ReasonShared || m.now().Sub(h.Since) < analysis.CalmFor {
+		return
+	}
+	groups := append([]analysis.Action{h.Group}, h.Also...)
+	for _, g := range groups {
+		if !slices.Contains(vs.Over, g) {
+			return
+		}
+	}
+	for _, g := range groups {
+		m.s.Evidence = m.s.Evidence.Restart(m.p.Panel, g, m.moment())
+	}
+	sentence := fmt.Sprintf("What stable broke as well is over: both deployments have kept the limit of %s for %s. The evidence of its group starts again.",
+		h.Guardrail, analysis.CalmFor)
+	m.s.Hold = nil
+	m.decide(Decision{Kind: DecisionResume, Guardrail: h.Guardrail, Reason: ReasonShared, Sentence: sentence, Verdicts: m.s.Verdicts})
+	m.resumeWork(ReasonShared, sentence)
 }
 
 // looked reports whether a reading brought something, or had nothing to bring.

@@ -133,7 +133,8 @@ fault router from=8m to=13m
 fault oncall from=9m to=12m
 begin
 run 1h`)
-	want := []string{"8m30.1s oncall page", "8m30.2s oncall page", "10m30.2s backup page", "13m4s backup page", "28m4.1s oncall end", "28m4.1s backup end"}
+	want := []string{"8m20.1s oncall page", "8m20.2s oncall page", "10m20.2s backup page",
+		"13m5s backup page", "28m5.1s oncall end", "28m5.1s backup end"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("pages (-want +got):\n%s", diff)
 	}

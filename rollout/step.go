@@ -169,6 +169,8 @@ func (m *machine) doubt(h Hold) {
 // WaitsFor is what ends the hold, in words for people.
 func (h *Hold) WaitsFor() string {
 	switch {
+	case h != nil && h.Reason == ReasonShared:
+		return "stable to keep the limit again, or a person"
 	case h == nil || !h.Self:
 		return "a person"
 	case h.Reason == ReasonRouter:

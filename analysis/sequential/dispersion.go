@@ -23,6 +23,8 @@ type Dispersion struct {
 	X4 float64 `json:"x4,omitempty"`
 	XD float64 `json:"xd,omitempty"`
 	D2 float64 `json:"d2,omitempty"`
+	// Sizes is the weighted sum of how many events an instance had.
+	Sizes float64 `json:"sizes,omitempty"`
 }
 
 // Phi is an upper 80% bound of the dispersion, at least 1: what increments are
@@ -39,12 +41,31 @@ func (d Dispersion) Phi() float64 {
 	return math.Max(1, math.Max(phi*effective/ChiSquareLow(effective), phi+upper80*spread))
 }
 
+// Of is the dispersion where an instance has size events in an interval. What makes
+// the events of one instance alike grows with their number (an intra-class correlation
+// ρ makes φ = 1 + ρ(n−1)), so that the baseline's own dispersion is too little for
+// instances with more events than its own: what is sure of it is scaled. For smaller
+// ones it stays, because retries come in the same clusters.
+func (d Dispersion) Of(size float64) float64 {
+	phi := d.Phi()
+	if d.Freedom < 5 || d.DF <= 0 || d.Sizes <= 0 {
+		return phi
+	}
+	mean := d.Sizes / d.DF
+	if size <= mean || mean <= 1 {
+		return phi
+	}
+	x := d.X2 / d.DF
+	sure := x - 1 - upper80*x*math.Sqrt(2*d.D1)/d.DF
+	return math.Max(phi, 1+math.Max(0, sure)*(size-1)/(mean-1))
+}
+
 // upper80 is the 80% quantile of the standard normal distribution.
 const upper80 = 0.8416
 
-// Add takes an interval in: its weight, Pearson's statistic and its degrees of
-// freedom.
-func (d *Dispersion) Add(weight, x2, df float64) {
+// Add takes an interval in: its weight, Pearson's statistic, its degrees of freedom,
+// and how many events an instance had.
+func (d *Dispersion) Add(weight, x2, df, size float64) {
 	if weight <= 0 || df <= 0 {
 		return
 	}
@@ -56,6 +77,7 @@ func (d *Dispersion) Add(weight, x2, df float64) {
 	d.X4 += x * x
 	d.XD += x * y
 	d.D2 += y * y
+	d.Sizes += y * size
 }
 
 // Interval begins an interval of instances that together had k of n events.
@@ -74,6 +96,7 @@ type Spread struct {
 	weight float64
 	x2     float64
 	pods   float64
+	n, n2  float64
 }
 
 // Add adds an instance that had k of n events.
@@ -84,12 +107,13 @@ func (s *Spread) Add(k, n float64) {
 	e := k - n*s.rate
 	s.x2 += e * e / (n * s.rate * (1 - s.rate))
 	s.pods++
+	s.n, s.n2 = s.n+n, s.n2+n*n
 }
 
 // Done takes the interval in.
 func (s *Spread) Done() {
-	if s.into != nil {
-		s.into.Add(s.weight, s.x2, s.pods-1)
+	if s.into != nil && s.n > 0 {
+		s.into.Add(s.weight, s.x2, s.pods-1, s.n2/s.n)
 	}
 }
 

@@ -71,3 +71,16 @@ func MeanHalfWidth(n, variance, alpha float64) float64 {
 	a := n*rho2 + 1
 	return math.Sqrt(variance * 2 * a / (n * n * rho2) * math.Log(math.Sqrt(a)/alpha))
 }
+
+// SumHalfWidth is how far a sum of the given variance strays from what it should be, to
+// one side and at any moment, but with chance alpha. It is the normal mixture, made for
+// sums that stray by about scale, and asymptotic.
+func SumHalfWidth(variance, scale, alpha float64) float64 {
+	if variance <= 0 {
+		return 0
+	}
+	need := 2 * math.Log(1/alpha)
+	prior := math.Max(1, scale*scale/need) / (need + math.Log1p(need))
+	sum := variance + prior
+	return math.Sqrt(sum * (math.Log(sum/prior) + need))
+}

@@ -1,21 +1,40 @@
 package sequential
 
-import "math"
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+)
 
 // Points is the number of effects the evidence for a breach is a mixture of.
-const Points = 4
+const Points = 6
 
 // Increments are the logarithms that one interval adds, one for each effect.
 type Increments [Points]float64
 
 // logPrior are the logarithms of the weights of the grid's effects.
-var logPrior = Increments{math.Log(1. / 2), math.Log(1. / 6), math.Log(1. / 6), math.Log(1. / 6)}
+var logPrior = Increments{math.Log(0.4), math.Log(0.15), math.Log(0.15), math.Log(0.1), math.Log(0.12), math.Log(0.08)}
+
+// more and less are the effects as powers of the design effect, where more is worse and
+// where less is: shares of what should happen are lost by halves, not by multiples.
+var (
+	more = [Points]float64{1, 0.5, 2.2, 4.5, 0.25, 7}
+	less = [Points]float64{1, 0.5, 2.5, 6, 0.3, 15}
+)
 
 // Grid is the grid of effects around the design effect, which is the ratio of
 // the smallest regression that must be caught to the limit; below 1 where less
-// is worse.
-func Grid(design float64) Increments {
-	return Increments{design, math.Sqrt(design), math.Pow(design, 2.5), math.Pow(design, 5)}
+// is worse. Half of it finds a regression that is hardly beyond the limit, and its
+// high powers one that nobody had thought of.
+func Grid(design float64) (r Increments) {
+	powers := more
+	if design < 1 {
+		powers = less
+	}
+	for j, f := range powers {
+		r[j] = math.Pow(design, f)
+	}
+	return r
 }
 
 // A Process is the evidence that one limit is broken: a mixture over the grid
@@ -31,6 +50,31 @@ type Process struct {
 	Started float64 `json:"started"`
 	// Newest is the weight of the segment that started last.
 	Newest float64 `json:"newest"`
+}
+
+// earlierPoints is how many effects there were before those that came last; the others
+// stood where they stand, so that a stored process goes on with what it has.
+const earlierPoints = 4
+
+// UnmarshalJSON reads a process, also one of fewer effects: those that it did not know
+// begin as all of them do, with the weight of the started segments.
+func (p *Process) UnmarshalJSON(b []byte) error {
+	var x struct {
+		Log     []float64 `json:"log"`
+		Started float64   `json:"started"`
+		Newest  float64   `json:"newest"`
+	}
+	if err := json.Unmarshal(b, &x); err != nil {
+		return fmt.Errorf("decode evidence: %w", err)
+	}
+	if n := len(x.Log); n != Points && n != earlierPoints {
+		return fmt.Errorf("decode evidence: %d effects, want %d", n, Points)
+	}
+	*p = Process{Started: x.Started, Newest: x.Newest}
+	for j := copy(p.Log[:], x.Log); j < Points && p.Started > 0; j++ {
+		p.Log[j] = math.Log(p.Started)
+	}
+	return nil
 }
 
 // Start starts a segment of the given weight with evidence 1. The weights of
@@ -92,7 +136,7 @@ func (p *Process) LogE() float64 {
 // interval decides, unless it is gross: share is the weight of the guardrail times α, newest the
 // weight of the newest segment.
 func Cap(share, newest float64) float64 {
-	return math.Min(math.Log(6/(share*newest))/2, math.Log(1/share))
+	return math.Min(math.Log(10/(share*newest))/2, math.Log(1/share))
 }
 
 // StepWeight is the weight of the segment that starts with the i-th of n steps.

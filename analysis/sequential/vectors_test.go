@@ -1,6 +1,7 @@
 package sequential
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"testing"
@@ -25,11 +26,13 @@ func TestVectorsOneSample(t *testing.T) {
 		{250, 10000, 164.0740121},
 		{2500, 250000, 278.3856891},
 	} {
-		test := Absolute(0.006, 0.01)
-		var p Process
-		p.Start(1)
-		p.Add(test.Breach(Tally{NC: c.n, KC: c.k}, Pilot{}), 1, math.Inf(1))
-		near(t, fmt.Sprintf("k=%v n=%v", c.k, c.n), p.LogE(), c.want, 1e-9)
+		// The vector's own grid: the powers 1, ½, 2.5 and 5 of the design effect.
+		got := math.Inf(-1)
+		for j, w := range []float64{1. / 2, 1. / 6, 1. / 6, 1. / 6} {
+			q := 0.006 * math.Pow(0.01/0.006, []float64{1, 0.5, 2.5, 5}[j])
+			got = LogSum(got, math.Log(w)+OneSample(c.k, c.n, 0.006, q))
+		}
+		near(t, fmt.Sprintf("k=%v n=%v", c.k, c.n), got, c.want, 1e-9)
 	}
 }
 
@@ -56,7 +59,7 @@ func TestVectorsTwoSample(t *testing.T) {
 
 // Two segments, one of which starts between intervals, with the cap at work.
 func TestVectorsRestart(t *testing.T) {
-	// The vector has two effects of weights .7 and .3, this package four: each
+	// The vector has two effects of weights .7 and .3, this package others: each
 	// effect is followed by a process of its own, and their weighted sum compared.
 	effects := []struct{ q, w float64 }{{0.02, 0.7}, {0.05, 0.3}}
 	processes := make([]Process, len(effects))
@@ -71,7 +74,7 @@ func TestVectorsRestart(t *testing.T) {
 				processes[j].Start(0.4)
 			}
 			inc := OneSample(y.KC, y.NC, 0.01, e.q)
-			processes[j].Add(Increments{inc, inc, inc, inc}, 1, 3.0)
+			processes[j].Add(Increments{inc, inc, inc, inc, inc, inc}, 1, 3.0)
 			got = LogSum(got, math.Log(e.w)+processes[j].LogE())
 		}
 		near(t, fmt.Sprintf("after interval %d", i+1), got, want[i], 1e-9)
@@ -188,5 +191,32 @@ func TestVectorsInformation(t *testing.T) {
 		near(t, what+" x", x/c.x, 1, 1e-8)
 		near(t, what+" rate", rate/c.rate, 1, 1e-7)
 		near(t, what+" Wald", math.Log(100)/rate/c.wald, 1, 1e-7)
+	}
+}
+
+// The weights of the effects sum to 1, whatever their number.
+func TestPriors(t *testing.T) {
+	for _, prior := range [][]float64{logPrior[:], passLogPrior[:]} {
+		sum := 0.0
+		for _, l := range prior {
+			sum += math.Exp(l)
+		}
+		near(t, "sum of the weights", sum, 1, 1e-12)
+	}
+}
+
+// Evidence that was stored with fewer effects goes on: what it has stays, and the effects
+// that it did not know begin where every effect begins.
+func TestProcessOfFewerEffects(t *testing.T) {
+	var p Process
+	if err := json.Unmarshal([]byte(`{"log":[0.5,-1,2,-3],"started":0.25,"newest":0.01}`), &p); err != nil {
+		t.Fatal(err)
+	}
+	begun := math.Log(0.25)
+	if want := (Process{Log: Increments{0.5, -1, 2, -3, begun, begun}, Started: 0.25, Newest: 0.01}); p != want {
+		t.Errorf("got %+v, want %+v", p, want)
+	}
+	if err := json.Unmarshal([]byte(`{"log":[0,0],"started":1}`), &p); err == nil {
+		t.Error("two effects: got no error")
 	}
 }
