@@ -3,6 +3,7 @@ package analysis
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
 )
 
@@ -97,7 +98,10 @@ type Reading struct {
 	Next time.Time `json:"next,omitzero"`
 	// Reason is one sentence for people when Status is not ok or a deployment is
 	// not fresh. It never holds a secret.
-	Reason    string `json:"reason,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	// Permanent: an error that no retry mends, because what is asked is wrong or not
+	// allowed.
+	Permanent bool   `json:"permanent,omitempty"`
 	Stable    Sample `json:"stable"`
 	Candidate Sample `json:"candidate"`
 }
@@ -143,6 +147,27 @@ type Bucket struct {
 	Upper float64 `json:"le"`
 	// Count is the number of events in this bucket alone, not cumulated.
 	Count float64 `json:"n"`
+}
+
+// ErrPermanent is in the chain of an error that no retry mends: see Permanent.
+var ErrPermanent = errors.New("what is asked is wrong or not allowed")
+
+// Permanent marks err as one that no retry mends; it says what it said.
+func Permanent(err error) error { return permanent{err} }
+
+type permanent struct{ error }
+
+// Unwrap is the error that was marked.
+func (p permanent) Unwrap() error { return p.error }
+
+// Is makes a marked error an ErrPermanent.
+func (permanent) Is(target error) bool { return target == ErrPermanent }
+
+// FailedReading answers q with what went wrong.
+func FailedReading(q Query, err error) Reading {
+	r := ErrorReading(q, err.Error())
+	r.Permanent = errors.Is(err, ErrPermanent)
+	return r
 }
 
 // ErrorReading answers q with a failure that a person can read.

@@ -149,7 +149,7 @@ func dimension(l series.Labels) func(string) string {
 // answer makes the reading of a question.
 func (s *Source) answer(x *question) analysis.Reading {
 	if x.err != nil {
-		return analysis.ErrorReading(x.Query, x.err.Error())
+		return analysis.FailedReading(x.Query, x.err)
 	}
 	r := analysis.Reading{Metric: x.Metric.Name, From: x.from, To: x.to, Status: analysis.StatusOK}
 	if !x.to.After(x.from) {
@@ -158,7 +158,7 @@ func (s *Source) answer(x *question) analysis.Reading {
 	for i, d := range []string{x.Names.Stable, x.Names.Candidate} {
 		v, err := s.sample(x, d)
 		if err != nil {
-			return analysis.ErrorReading(x.Query, err.Error())
+			return analysis.FailedReading(x.Query, err)
 		}
 		if i == 0 {
 			r.Stable = v

@@ -81,7 +81,7 @@ func (s *Source) get(ctx context.Context, req *http.Request) (doc any, err error
 	err = fetch.Do(s.cfg.Client, req.WithContext(ctx), s.cfg.Timeout, s.cfg.MaxBytes, func(resp *http.Response, body io.Reader) error {
 		s.pause.Heed(resp, time.Now())
 		if resp.StatusCode < 200 || resp.StatusCode > 299 {
-			return fmt.Errorf("it answered %s", fetch.Answer(resp))
+			return fetch.Refused(resp)
 		}
 		kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 		if err != nil || !isJSON(kind) {

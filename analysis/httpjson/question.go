@@ -45,13 +45,13 @@ func (a *asker) question(q analysis.Query) *question {
 	case m.Value != nil:
 		texts = []string{m.Value.Query}
 	default:
-		x.err = fmt.Errorf("metric %s asks for nothing", m.Name)
+		x.err = analysis.Permanent(fmt.Errorf("metric %s asks for nothing", m.Name))
 	}
 	for i, d := range []string{q.Names.Stable, q.Names.Candidate} {
 		for _, text := range texts {
 			t, err := a.term(x, text, d)
 			if err != nil {
-				x.err = fmt.Errorf("metric %s: %w", m.Name, err)
+				x.err = analysis.Permanent(fmt.Errorf("metric %s: %w", m.Name, err))
 				return x
 			}
 			x.terms[i] = append(x.terms[i], t)
@@ -90,7 +90,7 @@ func interval(vars map[string]string, from, to time.Time) {
 // answer makes the reading of a question from its calls.
 func (x *question) answer() analysis.Reading {
 	if x.err != nil {
-		return analysis.ErrorReading(x.Query, x.err.Error())
+		return analysis.FailedReading(x.Query, x.err)
 	}
 	r := analysis.Reading{Metric: x.Metric.Name, From: x.from, To: x.to, Status: analysis.StatusOK}
 	if !x.to.After(x.from) {
@@ -99,7 +99,7 @@ func (x *question) answer() analysis.Reading {
 	for i, d := range []string{x.Names.Stable, x.Names.Candidate} {
 		s, err := x.sample(x.terms[i])
 		if err != nil {
-			return analysis.ErrorReading(x.Query, fmt.Sprintf("%s: %v", d, err))
+			return analysis.FailedReading(x.Query, fmt.Errorf("%s: %w", d, err))
 		}
 		if i == 0 {
 			r.Stable = s

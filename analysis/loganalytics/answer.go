@@ -107,7 +107,7 @@ func number(cell any) (float64, error) {
 // answer makes the reading of a question.
 func (x *question) answer() analysis.Reading {
 	if x.err != nil {
-		return analysis.ErrorReading(x.Query, x.err.Error())
+		return analysis.FailedReading(x.Query, x.err)
 	}
 	r := analysis.Reading{Metric: x.Metric.Name, From: x.from, To: x.to, Status: analysis.StatusOK}
 	if !x.to.After(x.from) {
@@ -122,7 +122,7 @@ func (x *question) answer() analysis.Reading {
 			s, err = x.sample(d)
 		}
 		if err != nil {
-			return analysis.ErrorReading(x.Query, err.Error())
+			return analysis.FailedReading(x.Query, err)
 		}
 		if i == 0 {
 			r.Stable = s

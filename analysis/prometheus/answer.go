@@ -33,14 +33,14 @@ func (x *question) identity(l series.Labels) string {
 // answer makes the reading of a question from what was fetched.
 func (b *batch) answer(q *question) analysis.Reading {
 	if q.err != nil {
-		return analysis.ErrorReading(q.Query, q.err.Error())
+		return analysis.FailedReading(q.Query, q.err)
 	}
 	if q.Metric.Value != nil {
 		return q.value()
 	}
 	pic, err := b.picture(q)
 	if err != nil {
-		return analysis.ErrorReading(q.Query, err.Error())
+		return analysis.FailedReading(q.Query, err)
 	}
 	from, to, step := q.from, pic.to, pic.step
 	r := analysis.Reading{Metric: q.Metric.Name, From: from, To: to, Status: analysis.StatusOK, Next: b.next(pic)}
@@ -57,12 +57,12 @@ func (b *batch) answer(q *question) analysis.Reading {
 	}
 	spec.Batches = q.Metric.Mean != nil && q.Metric.Mean.SumOfSquares == ""
 	if err := q.apart(pic); err != nil {
-		return analysis.ErrorReading(q.Query, err.Error())
+		return analysis.FailedReading(q.Query, err)
 	}
 	for _, d := range q.deployments() {
 		x, err := q.sample(pic.by[d], spec)
 		if err != nil {
-			return analysis.ErrorReading(q.Query, fmt.Sprintf("%s: %v", d, err))
+			return analysis.FailedReading(q.Query, fmt.Errorf("%s: %w", d, err))
 		}
 		if q.Metric.Histogram != nil && x.N > 0 && len(x.Buckets) == 0 {
 			b.s.layouts.forget(q)

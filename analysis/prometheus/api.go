@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/internal/fetch"
 )
 
@@ -156,7 +157,7 @@ func (a *api) read(resp *http.Response, body io.Reader) (*result, error) {
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if kind != "application/json" && kind != "application/stream+json" {
 		if resp.StatusCode != http.StatusOK {
-			return nil, fmt.Errorf("it answered %s", fetch.Answer(resp))
+			return nil, fetch.Refused(resp)
 		}
 		return nil, fmt.Errorf("it answered %s, not JSON: a login page, or not the API's address", cmp.Or(kind, "something"))
 	}
@@ -172,7 +173,7 @@ func (a *api) read(resp *http.Response, body io.Reader) (*result, error) {
 		return nil, said.public()
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("it answered %s", fetch.Answer(resp))
+		return nil, fetch.Refused(resp)
 	}
 	if err != nil {
 		return nil, err
@@ -190,8 +191,11 @@ func (e *apiError) public() error {
 	case e.kind == "execution" && strings.Contains(e.text, "too many samples"):
 		return fmt.Errorf("%w: more samples than the server loads for one query", fetch.ErrTooLarge)
 	case e.kind == "bad_data" && strings.Contains(e.text, "unexpected string") && strings.Contains(e.text, "label matching"):
-		return fmt.Errorf("%w; servers before Prometheus 3.0 take no quoted names: write the names as this one stores them, with _ for every other character", fetch.Bare(e))
-	case e.kind == "bad_data" || e.kind == "execution":
+		return analysis.Permanent(fmt.Errorf("%w; servers before Prometheus 3.0 take no quoted names: write the names as "+
+			"this one stores them, with _ for every other character", fetch.Bare(e)))
+	case e.kind == "bad_data":
+		return analysis.Permanent(fetch.Bare(e))
+	case e.kind == "execution":
 		return fetch.Bare(e)
 	}
 	return fmt.Errorf("it answered with an error: %s", e.kind)

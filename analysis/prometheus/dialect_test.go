@@ -236,3 +236,48 @@ func TestGetInHalves(t *testing.T) {
 		t.Errorf("got %+v, %v, want two readings", rs, err)
 	}
 }
+
+// What the server refuses of a question, no retry mends; what it cannot do now, one may.
+func TestPermanent(t *testing.T) {
+	type said struct {
+		code int
+		body string
+	}
+	refusal := func(kind string) string { return `{"status":"error","errorType":"` + kind + `","error":"it says why"}` }
+	for answer, want := range map[said]bool{
+		{http.StatusBadRequest, refusal("bad_data")}:               true,
+		{http.StatusUnauthorized, ""}:                              true,
+		{http.StatusForbidden, ""}:                                 true,
+		{http.StatusServiceUnavailable, refusal("unavailable")}:    false,
+		{http.StatusServiceUnavailable, refusal("timeout")}:        false,
+		{http.StatusUnprocessableEntity, refusal("execution")}:     false,
+		{http.StatusBadGateway, ""}:                                false,
+		{http.StatusTooManyRequests, refusal("too_many_requests")}: false,
+		{http.StatusInternalServerError, refusal("internal")}:      false,
+	} {
+		for name, m := range map[string]analysis.Metric{
+			"counts": {Name: "x", Counts: &analysis.Counts{Total: "a_total", Bad: `a_total{code="5"}`, Deployment: "d"}},
+			"value":  {Name: "x", Value: &analysis.Value{Query: `a{d="${deployment}"}/b`}},
+		} {
+			h := func(w http.ResponseWriter, _ *http.Request) {
+				if answer.body != "" {
+					w.Header().Set("Content-Type", "application/json")
+				}
+				w.WriteHeader(answer.code)
+				_, _ = w.Write([]byte(answer.body))
+			}
+			s, err := New(Config{URL: "http://prometheus.example", Client: &http.Client{Transport: &analysistest.Transport{Handler: http.HandlerFunc(h)}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			now := time.Now()
+			rs, err := s.Read(t.Context(), []analysis.Query{{Metric: m, Names: namesOf("recs"), From: now.Add(-time.Minute), To: now}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := rs[0]; r.Status != analysis.StatusError || r.Permanent != want {
+				t.Errorf("%s, %d %s: got %s %q, permanent %t, want an error, %t", name, answer.code, answer.body, r.Status, r.Reason, r.Permanent, want)
+			}
+		}
+	}
+}

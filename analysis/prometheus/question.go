@@ -135,7 +135,7 @@ func newQuestion(q analysis.Query, lookback time.Duration, cache selectorCache) 
 		err = errors.New("it asks for nothing")
 	}
 	if err != nil {
-		x.err = fmt.Errorf("metric %s: %w", m.Name, err)
+		x.err = analysis.Permanent(fmt.Errorf("metric %s: %w", m.Name, err))
 	}
 	return x
 }

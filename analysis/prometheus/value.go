@@ -32,7 +32,7 @@ func (b *batch) values(ctx context.Context) {
 		for i, d := range []string{q.Names.Stable, q.Names.Candidate} {
 			in, err := b.instant(q, d)
 			if err != nil {
-				q.err = fmt.Errorf("metric %s: %w", q.Metric.Name, err)
+				q.err = analysis.Permanent(fmt.Errorf("metric %s: %w", q.Metric.Name, err))
 				break
 			}
 			q.wants[i] = in
@@ -118,7 +118,7 @@ func plain(r *result) (analysis.Sample, error) {
 func (x *question) value() analysis.Reading {
 	for _, in := range x.wants {
 		if in.err != nil {
-			return analysis.ErrorReading(x.Query, in.err.Error())
+			return analysis.FailedReading(x.Query, in.err)
 		}
 	}
 	r := analysis.Reading{

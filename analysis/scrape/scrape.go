@@ -251,13 +251,13 @@ func (s *Source) forget() {
 // answer makes the reading of one question from what its places gave.
 func (s *Source) answer(a *ask, all map[place]*seen) analysis.Reading {
 	if a.err != nil {
-		return analysis.ErrorReading(a.q, a.err.Error())
+		return analysis.FailedReading(a.q, a.err)
 	}
 	var snaps []snapshot
 	for _, d := range a.deployments() {
 		x := all[place{a.q.Names.Endpoint, d}]
 		if x.err != nil {
-			return analysis.ErrorReading(a.q, x.err.Error())
+			return analysis.FailedReading(a.q, x.err)
 		}
 		snaps = append(snaps, x.snaps...)
 	}
@@ -267,24 +267,24 @@ func (s *Source) answer(a *ask, all map[place]*seen) analysis.Reading {
 	for i, d := range a.deployments() {
 		var err error
 		if sets[i], err = a.sets(d, all[place{a.q.Names.Endpoint, d}].snaps); err != nil {
-			return analysis.ErrorReading(a.q, fmt.Sprintf("%s: %v", d, err))
+			return analysis.FailedReading(a.q, fmt.Errorf("%s: %w", d, err))
 		}
 		if !a.counters() {
 			continue
 		}
 		if err = series.Counters(slices.Concat(sets[i]...)); err != nil {
-			return analysis.ErrorReading(a.q, err.Error())
+			return analysis.FailedReading(a.q, err)
 		}
 	}
 	for i := range sets[1] {
 		if err := series.Shared(sets[0][i], sets[1][i], [2]string{a.q.Names.Stable, a.q.Names.Candidate}); err != nil {
-			return analysis.ErrorReading(a.q, err.Error())
+			return analysis.FailedReading(a.q, err)
 		}
 	}
 	for i, d := range a.deployments() {
 		x, err := a.sample(sets[i], all[place{a.q.Names.Endpoint, d}].snaps, from, to)
 		if err != nil {
-			return analysis.ErrorReading(a.q, fmt.Sprintf("%s: %v", d, err))
+			return analysis.FailedReading(a.q, fmt.Errorf("%s: %w", d, err))
 		}
 		if d == a.q.Names.Stable {
 			r.Stable = x

@@ -126,6 +126,9 @@ var failures = []struct {
 		map[string]string{"fresh-metrics": "no sample of failures"}, false},
 	{"source down", reading(func(rd *analysis.Reading) { rd.Status, rd.Reason = analysis.StatusError, "Connection refused." }),
 		map[string]string{"fresh-metrics": "failures could not be read: Connection refused"}, true},
+	{"question refused", reading(func(rd *analysis.Reading) {
+		rd.Status, rd.Reason, rd.Permanent = analysis.StatusError, "Bad query.", true
+	}), map[string]string{"fresh-metrics": "failures could not be read: Bad query"}, false},
 	{"source just started", reading(func(rd *analysis.Reading) { rd.To = rd.From }),
 		map[string]string{"fresh-metrics": "failures has not been seen for long enough yet"}, true},
 	{"metric not answered", func(r *preflight.Request) {

@@ -39,6 +39,7 @@ func (r Request) freshMetrics(ctx context.Context, c rollout.Check) rollout.Chec
 		switch {
 		case rd.Status != analysis.StatusOK:
 			wrong = append(wrong, fmt.Sprintf("%s could not be read: %s", name, trimStop(rd.Reason)))
+			transient = transient && !rd.Permanent
 		case !rd.To.After(rd.From):
 			wrong = append(wrong, name+" has not been seen for long enough yet")
 		case !rd.Stable.Fresh:

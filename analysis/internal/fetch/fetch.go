@@ -15,6 +15,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/belayd/belay/analysis"
 )
 
 // address matches a URL in an error's text. Paths, parameters and user names
@@ -60,6 +62,17 @@ func Answer(resp *http.Response) string {
 		at += to.EscapedPath()
 	}
 	return text + " to " + at + ", and redirects are not followed: give the address that answers"
+}
+
+// Refused is an answer that is none, and permanent where the question was not understood
+// or may not be asked.
+func Refused(resp *http.Response) error {
+	err := fmt.Errorf("it answered %s", Answer(resp))
+	switch resp.StatusCode {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity:
+		return analysis.Permanent(err)
+	}
+	return err
 }
 
 // Straight is the client without its redirects: a question goes where its address says,

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/promql"
 )
 
@@ -163,8 +164,8 @@ func Counters(ss []*Series) error {
 	for _, s := range ss {
 		name := s.Labels.Get(NameLabel)
 		if s.Gauge && !strings.HasSuffix(name, "_total") && !strings.HasSuffix(name, "_count") {
-			return fmt.Errorf("series %s is a gauge by its # TYPE, and what is counted must only rise: "+
-				"give the raw counter, or ask for it as a value", describe(s.Labels))
+			return analysis.Permanent(fmt.Errorf("series %s is a gauge by its # TYPE, and what is counted must only rise: "+
+				"give the raw counter, or ask for it as a value", describe(s.Labels)))
 		}
 	}
 	return nil
@@ -182,9 +183,9 @@ func Shared(stable, candidate []*Series, names [2]string) error {
 	}
 	for _, s := range candidate {
 		if of[s.Labels.key()] {
-			return fmt.Errorf("series %s counts for both %s and %s: the expression selects by a part of the name; "+
+			return analysis.Permanent(fmt.Errorf("series %s counts for both %s and %s: the expression selects by a part of the name; "+
 				"compare the whole label with ${deployment}, or end the pattern where the name ends",
-				describe(s.Labels), names[0], names[1])
+				describe(s.Labels), names[0], names[1]))
 		}
 	}
 	return nil
@@ -197,6 +198,6 @@ func UnitError(name, unit string, largest float64) error {
 	if !known || said == cmp.Or(unit, "s") || (said == "ms" && largest < 100) || (said == "s" && largest > 1000) {
 		return nil
 	}
-	return fmt.Errorf("the name of %s and its bounds, up to %s, say %s, and the metric says unit: %s: write unit: %s",
-		name, number(largest), said, cmp.Or(unit, "s"), said)
+	return analysis.Permanent(fmt.Errorf("the name of %s and its bounds, up to %s, say %s, and the metric says unit: %s: write unit: %s",
+		name, number(largest), said, cmp.Or(unit, "s"), said))
 }

@@ -32,7 +32,7 @@ func Ask(ctx context.Context, source func(name string) (analysis.Source, bool), 
 			}
 			for i, k := range at {
 				if err != nil {
-					out[k] = analysis.ErrorReading(qs[k], err.Error())
+					out[k] = analysis.FailedReading(qs[k], err)
 					continue
 				}
 				out[k] = rs[i]
