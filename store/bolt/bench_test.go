@@ -117,7 +117,7 @@ func (s *Store) commits() int {
 func (s *Store) alone(w *write, transaction func(func(*bbolt.Tx) error) error) error {
 	var revision store.Revision
 	err := transaction(func(tx *bbolt.Tx) error {
-		l, err := newEdit(tx)
+		l, err := newLayout(tx)
 		if err != nil {
 			return err
 		}

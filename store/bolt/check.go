@@ -288,15 +288,12 @@ func checkHeads(tx *bbolt.Tx) error {
 	if err != nil {
 		return err
 	}
-	for e, err := range l.heads.from(nil) {
+	for key, value := range from(l.heads, nil) {
+		h, err := decodeHead(key, value)
 		if err != nil {
 			return err
 		}
-		h, err := decodeHead(e.key, e.value)
-		if err != nil {
-			return err
-		}
-		if _, err := l.own(e.key, h); err != nil {
+		if _, err := l.own(key, h); err != nil {
 			return err
 		}
 	}

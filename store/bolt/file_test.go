@@ -118,7 +118,7 @@ func TestReserveBecomesALink(t *testing.T) {
 	}
 }
 
-// A named pipe in the store's place is refused at once, also by who only looks.
+// A named pipe in the store's place is refused at once, also by who only reads.
 func TestPipe(t *testing.T) {
 	path := newPath(t)
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
@@ -127,7 +127,6 @@ func TestPipe(t *testing.T) {
 	for what, open := range map[string]func() error{
 		"Open":      func() error { _, err := Open(path, testOptions()); return err },
 		"read-only": func() error { _, err := Open(path, Options{ReadOnly: true}); return err },
-		"OpenLook":  func() error { _, err := OpenLook(path, 0); return err },
 	} {
 		if err := open(); !errors.Is(err, ErrUnsafe) && !errors.Is(err, ErrForeign) {
 			t.Errorf("%s: got error %v, want it refused", what, err)

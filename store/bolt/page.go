@@ -8,9 +8,11 @@ import (
 	"io"
 )
 
-// The layout of a bbolt file, version 2, in the byte order of the machine. It is
-// read here without bbolt and without mapping the file, because bbolt trusts
-// what it maps: a wrong page number ends in a fault or an endless loop.
+// The layout of a bbolt file, version 2, in the byte order of the machine. It is read
+// here without bbolt and without mapping the file, for the check at Open alone, because
+// bbolt trusts what it maps: of 696 files with one bit flipped at the head of a page, its
+// own check (Tx.Check), with a fault made a panic and the records checked on top, died of
+// 105, never ended with 3 and let 4 pass that showed something else (TestBboltTrusts).
 const (
 	pageHeaderLen = 16
 	elementLen    = 16

@@ -20,24 +20,13 @@ const (
 	namesMax     = 1 << 16
 )
 
-// A viewer lets its records be read as they are after one commit.
-type viewer interface {
-	view(ctx context.Context, fn func(l layout) error) error
-	// ready is the error of a call that must not even begin.
-	ready(ctx context.Context) error
-}
-
 // Head returns the key's last record.
 func (s *Store) Head(ctx context.Context, key string) (store.Record, error) {
-	return headIn(ctx, s, key)
-}
-
-func headIn(ctx context.Context, v viewer, key string) (store.Record, error) {
 	if err := store.CheckKey(key); err != nil {
 		return store.Record{}, fmt.Errorf("head: %w", err)
 	}
 	var r store.Record
-	err := v.view(ctx, func(l layout) error {
+	err := s.view(ctx, func(l layout) error {
 		h, ok, err := l.head([]byte(key))
 		if err != nil {
 			return err
@@ -56,13 +45,7 @@ func headIn(ctx context.Context, v viewer, key string) (store.Record, error) {
 
 // headOf copies a head and its entry for a receiver.
 func (l layout) headOf(key []byte, h headRecord) (store.Record, error) {
-	var r logRecord
-	var err error
-	if l.proven {
-		r, err = l.linked(h.revision)
-	} else {
-		r, err = l.own(key, h)
-	}
+	r, err := l.linked(h.revision)
 	if err != nil {
 		return store.Record{}, err
 	}
@@ -72,11 +55,7 @@ func (l layout) headOf(key []byte, h headRecord) (store.Record, error) {
 // Heads yields the last record of every key with the prefix, each as it was at
 // some instant of the iteration.
 func (s *Store) Heads(ctx context.Context, prefix string) iter.Seq2[store.Record, error] {
-	return headsIn(ctx, s, prefix)
-}
-
-func headsIn(ctx context.Context, v viewer, prefix string) iter.Seq2[store.Record, error] {
-	return pieces(ctx, v, fmt.Sprintf("heads of %q", prefix), func() reader {
+	return s.pieces(ctx, fmt.Sprintf("heads of %q", prefix), func() reader {
 		return &headsReader{prefix: []byte(prefix), next: []byte(prefix)}
 	})
 }
@@ -86,21 +65,19 @@ type headsReader struct {
 }
 
 func (hr *headsReader) read(l layout, p *piece) error {
-	for e, err := range l.heads.from(hr.next) {
-		switch {
-		case err != nil:
-			return err
-		case !bytes.HasPrefix(e.key, hr.prefix):
-			return nil
-		case p.full():
-			hr.next, p.more = copied(e.key), true
+	for key, value := range from(l.heads, hr.next) {
+		if !bytes.HasPrefix(key, hr.prefix) {
 			return nil
 		}
-		h, err := decodeHead(e.key, e.value)
+		if p.full() {
+			hr.next, p.more = copied(key), true
+			return nil
+		}
+		h, err := decodeHead(key, value)
 		if err != nil {
 			return err
 		}
-		r, err := l.headOf(e.key, h)
+		r, err := l.headOf(key, h)
 		if err != nil {
 			return err
 		}
@@ -112,16 +89,12 @@ func (hr *headsReader) read(l layout, p *piece) error {
 // History yields the key's records as they were when the iteration began, and
 // ErrNotFound, last, if the key is deleted meanwhile.
 func (s *Store) History(ctx context.Context, key string) iter.Seq2[store.Record, error] {
-	return historyIn(ctx, s, key)
-}
-
-func historyIn(ctx context.Context, v viewer, key string) iter.Seq2[store.Record, error] {
 	if err := store.CheckKey(key); err != nil {
 		return func(yield func(store.Record, error) bool) {
 			yield(store.Record{}, fmt.Errorf("history: %w", err))
 		}
 	}
-	return pieces(ctx, v, "history of "+key, func() reader { return &historyReader{key: []byte(key)} })
+	return s.pieces(ctx, "history of "+key, func() reader { return &historyReader{key: []byte(key)} })
 }
 
 type historyReader struct {
@@ -188,11 +161,7 @@ func (l layout) chain(key []byte) (store.Record, []store.Revision, error) {
 // Since yields the records of all keys with the prefix after a revision, and
 // goes on with those appended while it is read.
 func (s *Store) Since(ctx context.Context, prefix string, after store.Revision) iter.Seq2[store.Record, error] {
-	return sinceIn(ctx, s, prefix, after)
-}
-
-func sinceIn(ctx context.Context, v viewer, prefix string, after store.Revision) iter.Seq2[store.Record, error] {
-	return pieces(ctx, v, fmt.Sprintf("records of %q since %d", prefix, after), func() reader {
+	return s.pieces(ctx, fmt.Sprintf("records of %q since %d", prefix, after), func() reader {
 		return &sinceReader{prefix: prefix, after: after, names: make(map[store.Revision]string)}
 	})
 }
@@ -208,12 +177,12 @@ func (sr *sinceReader) read(l layout, p *piece) error {
 		return nil
 	}
 	scanned := 0
-	for e, err := range l.log.from(revisionKey(sr.after + 1)) {
-		if scanned++; err != nil || p.full() || scanned > pieceScanned {
-			p.more = err == nil
-			return err
+	for key, value := range from(l.log, revisionKey(sr.after+1)) {
+		if scanned++; p.full() || scanned > pieceScanned {
+			p.more = true
+			return nil
 		}
-		r, err := decodeLog(e.key, e.value)
+		r, err := decodeLog(key, value)
 		if err != nil {
 			return err
 		}
@@ -287,14 +256,14 @@ func (p *piece) full() bool { return len(p.records) >= pieceLen || p.bytes >= pi
 
 // pieces yields the records of each piece, then the error of the last. begin is
 // called whenever the iteration begins.
-func pieces(ctx context.Context, v viewer, what string, begin func() reader) iter.Seq2[store.Record, error] {
+func (s *Store) pieces(ctx context.Context, what string, begin func() reader) iter.Seq2[store.Record, error] {
 	return func(yield func(store.Record, error) bool) {
 		rd := begin()
 		for more := true; more; {
 			var p piece
-			err := v.view(ctx, func(l layout) error { return rd.read(l, &p) })
+			err := s.view(ctx, func(l layout) error { return rd.read(l, &p) })
 			for _, r := range p.records {
-				if err := v.ready(ctx); err != nil {
+				if err := s.ready(ctx); err != nil {
 					yield(store.Record{}, fmt.Errorf("%s: %w", what, err))
 					return
 				}

@@ -183,26 +183,8 @@ func (d *decoder) bytes(n uint64) []byte {
 	return b
 }
 
-// A tree is a bucket as it is read.
-type tree interface {
-	// get returns the value of a key, nil if there is none.
-	get(key []byte) ([]byte, error)
-	// from yields what has a key from this one on, in order; an error ends it. The
-	// slices are good until the next one is yielded.
-	from(key []byte) iter.Seq2[pair, error]
-}
-
-// A pair is one element of a tree.
-type pair struct {
-	key, value []byte
-}
-
-// A layout is the buckets of one transaction, to be read.
-type layout struct {
-	log, heads tree
-	// proven: every head was seen to name the key's own records.
-	proven bool
-}
+// A layout is the buckets of one transaction.
+type layout struct{ log, heads *bbolt.Bucket }
 
 // errNoBuckets: the file is of bbolt but not of this package.
 var errNoBuckets = fmt.Errorf("%w: it has no log or no heads", ErrForeign)
@@ -212,42 +194,24 @@ func newLayout(tx *bbolt.Tx) (layout, error) {
 	if log == nil || heads == nil {
 		return layout{}, errNoBuckets
 	}
-	return layout{log: mapped{log}, heads: mapped{heads}, proven: true}, nil
+	return layout{log, heads}, nil
 }
 
-// mapped is a tree in a file that was checked whole and that bbolt has mapped.
-type mapped struct{ bucket *bbolt.Bucket }
-
-func (m mapped) get(key []byte) ([]byte, error) { return m.bucket.Get(key), nil }
-
-func (m mapped) from(key []byte) iter.Seq2[pair, error] {
-	return func(yield func(pair, error) bool) {
-		c := m.bucket.Cursor()
-		for key, value := c.Seek(key); key != nil; key, value = c.Next() {
-			if !yield(pair{key, value}, nil) {
-				return
-			}
+// from yields what has a key from this one on, in order. The slices are good until the
+// next one is yielded.
+func from(b *bbolt.Bucket, key []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(key, value []byte) bool) {
+		c := b.Cursor()
+		for key, value := c.Seek(key); key != nil && yield(key, value); key, value = c.Next() {
 		}
 	}
 }
 
-// An edit is the buckets of one transaction, to be changed.
-type edit struct {
-	layout
-
-	log, heads *bbolt.Bucket
-}
-
-func newEdit(tx *bbolt.Tx) (edit, error) {
-	l, err := newLayout(tx)
-	return edit{l, tx.Bucket(bucketLog), tx.Bucket(bucketHeads)}, err
-}
-
 // head returns the head of the key, and false if there is none.
 func (l layout) head(key []byte) (headRecord, bool, error) {
-	value, err := l.heads.get(key)
-	if value == nil || err != nil {
-		return headRecord{}, false, err
+	value := l.heads.Get(key)
+	if value == nil {
+		return headRecord{}, false, nil
 	}
 	h, err := decodeHead(key, value)
 	return h, err == nil, err
@@ -256,9 +220,9 @@ func (l layout) head(key []byte) (headRecord, bool, error) {
 // record returns the record of the revision, and false if there is none.
 func (l layout) record(revision store.Revision) (logRecord, bool, error) {
 	key := revisionKey(revision)
-	value, err := l.log.get(key)
-	if value == nil || err != nil {
-		return logRecord{}, false, err
+	value := l.log.Get(key)
+	if value == nil {
+		return logRecord{}, false, nil
 	}
 	r, err := decodeLog(key, value)
 	return r, err == nil, err

@@ -219,7 +219,7 @@ func (s *Store) transact(group []*write) (results []result, err error) {
 			results, err = nil, fmt.Errorf("%w: %w", store.ErrUnknown, s.breakDown(asError(p)))
 		}
 	}()
-	l, err := newEdit(tx)
+	l, err := newLayout(tx)
 	if err != nil {
 		return nil, errors.Join(s.breakDown(err), tx.Rollback())
 	}
@@ -248,7 +248,7 @@ func (s *Store) transact(group []*write) (results []result, err error) {
 // apply does one write and returns its outcome: the revision, ErrConflict or
 // ErrNotFound; any other error is the file's. The sequence of the log keeps the
 // last revision given, whatever is deleted later.
-func (s *Store) apply(l edit, w *write) (store.Revision, error) {
+func (s *Store) apply(l layout, w *write) (store.Revision, error) {
 	head, ok, err := l.head(w.key)
 	if err != nil {
 		return 0, err
@@ -274,7 +274,7 @@ func (s *Store) apply(l edit, w *write) (store.Revision, error) {
 }
 
 // append writes the record and makes it the head.
-func (l edit) append(w *write, revision store.Revision, head headRecord) error {
+func (l layout) append(w *write, revision store.Revision, head headRecord) error {
 	r := logRecord{revision: revision, previous: head.revision, first: head.first, entry: w.entry}
 	if head.revision == 0 {
 		r.first, r.key = revision, w.key
@@ -291,7 +291,7 @@ func (l edit) append(w *write, revision store.Revision, head headRecord) error {
 }
 
 // remove deletes the key's records from the last to the first, and its head.
-func (l edit) remove(key []byte, head headRecord, keepLog bool) error {
+func (l layout) remove(key []byte, head headRecord, keepLog bool) error {
 	for revision := head.revision; revision != 0 && !keepLog; {
 		r, err := l.linked(revision)
 		if err != nil {

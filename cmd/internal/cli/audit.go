@@ -32,7 +32,7 @@ func auditCommand() *command {
 				against := f.String("against", "", "a `HEAD` that was kept elsewhere")
 				output := f.choice("output", "how to print", "table", "json", "yaml")
 				return func(ctx context.Context, e *env, args []string) error {
-					r, done, err := from.openWhole(e)
+					r, done, err := from.open(e)
 					if err != nil {
 						return err
 					}
@@ -49,7 +49,7 @@ func auditCommand() *command {
 				from := f.source()
 				output := f.choice("output", "how to print", "table", "json", "yaml")
 				return func(ctx context.Context, e *env, _ []string) error {
-					r, done, err := from.openWhole(e)
+					r, done, err := from.open(e)
 					if err != nil {
 						return err
 					}

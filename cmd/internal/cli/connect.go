@@ -184,23 +184,10 @@ func (f *flags) source() *source {
 	return f.reads
 }
 
-// openWhole is open for a command that vouches for the whole store: the file is
-// checked from end to end first.
-func (s *source) openWhole(e *env) (r reader, close func() error, err error) {
-	if *s.store == "" {
-		return s.open(e)
-	}
-	st, err := openWhole(*s.store)
-	if err != nil {
-		return nil, nil, err
-	}
-	return st, st.close, nil
-}
-
 // open returns the reader; close gives it back.
 func (s *source) open(e *env) (r reader, close func() error, err error) {
 	if *s.store != "" {
-		st, err := lookAt(*s.store)
+		st, err := openStore(*s.store)
 		if err != nil {
 			return nil, nil, err
 		}

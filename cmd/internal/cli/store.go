@@ -25,38 +25,22 @@ import (
 
 // A storeReader reads a store's file, read-only and without a daemon.
 type storeReader struct {
-	store store.Store
-	// states yields heads whose entries may be missing.
-	states func(ctx context.Context, prefix string) iter.Seq2[store.Record, error]
+	store  store.Store
 	engine *engine.Engine
 }
 
-// lookAt opens the file to read some of it: what is read is checked, the rest is
-// not looked at, so that it takes no longer for a large file. A file that a
-// belayd has open cannot be read beside it: ask that belayd.
-func lookAt(file string) (*storeReader, error) {
-	k, err := bolt.OpenLook(file, 0)
-	if err != nil {
-		return nil, err // it names the file
-	}
-	return newStoreReader(k, k.States)
-}
-
-// openWhole opens the file and checks all of it first.
-func openWhole(file string) (*storeReader, error) {
+// openStore opens the file, all of which is checked first. A file that a belayd has
+// open cannot be read beside it: ask that belayd.
+func openStore(file string) (*storeReader, error) {
 	s, err := bolt.Open(file, bolt.Options{ReadOnly: true})
 	if err != nil {
 		return nil, err // it names the file
 	}
-	return newStoreReader(s, s.Heads)
-}
-
-func newStoreReader(s store.Store, states func(context.Context, string) iter.Seq2[store.Record, error]) (*storeReader, error) {
 	e, err := engine.New(engine.Config{Store: s, Leaser: store.Always{}, Owner: "belay", Version: version()})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.Close())
 	}
-	return &storeReader{s, states, e}, nil
+	return &storeReader{s, e}, nil
 }
 
 func (s *storeReader) close() error { return s.store.Close() }
@@ -106,7 +90,7 @@ func (s *storeReader) newestFirst(ctx context.Context) ([]string, error) {
 		revision store.Revision
 	}
 	var all []made
-	for rec, err := range s.states(ctx, "plan/") {
+	for rec, err := range s.store.Heads(ctx, "plan/") {
 		if err != nil {
 			return nil, err
 		}
@@ -125,7 +109,7 @@ func (s *storeReader) newestFirst(ctx context.Context) ([]string, error) {
 // will say what is wrong.
 func (s *storeReader) inPhases(ctx context.Context, ids, phases []string) ([]string, error) {
 	others := make(map[string]bool)
-	for rec, err := range s.states(ctx, "rollout/") {
+	for rec, err := range s.store.Heads(ctx, "rollout/") {
 		if err != nil {
 			return nil, err
 		}

@@ -92,9 +92,9 @@ func TestPhaseOf(t *testing.T) {
 	}
 }
 
-// A file that was damaged where nobody looks does not keep a list from being
-// read; an audit checks all of it and says so.
-func TestAuditReadsTheWholeFile(t *testing.T) {
+// A file is checked whole before anything of it is shown: damage where nobody looks is
+// said as well, with the commands that help.
+func TestDamagedFileIsRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "belay.db")
 	st, err := bolt.Open(file, bolt.Options{Reserve: -1})
 	if err != nil {
@@ -123,10 +123,10 @@ func TestAuditReadsTheWholeFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newShell(t)
-	s.want(exitOK, "list", "--store", file)
-	s.want(exitRunning, "status", "r1", "--store", file)
-	s.want(exitError, "audit", "verify", "r7", "--store", file)
-	if !strings.Contains(s.err.String(), "damaged") {
-		t.Errorf("audit verify: got %q, want it to say what is damaged", s.err.String())
+	for _, args := range [][]string{{"list"}, {"status", "r1"}, {"audit", "verify", "r7"}} {
+		s.want(exitError, append(args, "--store", file)...)
+		if text := s.err.String(); !strings.Contains(text, "damaged") || !strings.Contains(text, "belayd backup") {
+			t.Errorf("%s: got %q, want it to say what is damaged and what helps", args, text)
+		}
 	}
 }
