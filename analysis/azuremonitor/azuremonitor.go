@@ -70,10 +70,12 @@ const DefaultLag = 3 * time.Minute
 // Config says whose metrics to read.
 type Config struct {
 	// Region is where the workspace is: westeurope.
-	Region string
+	Region string `yaml:"region" required:"true" doc:"Where the workspace is: westeurope."`
 	// Subscription, ResourceGroup and Workspace name the Azure ML workspace whose
 	// endpoints are rolled out.
-	Subscription, ResourceGroup, Workspace string
+	Subscription  string `yaml:"subscription" doc:"The subscription's id; that of the azureml routers when missing."`
+	ResourceGroup string `yaml:"resourceGroup" doc:"The workspace's resource group; that of the azureml routers when missing."`
+	Workspace     string `yaml:"workspace" doc:"The Azure ML workspace; that of the azureml routers when missing."`
 	// Credential gives tokens for Audience; it is required.
 	Credential azcore.TokenCredential
 	// Client makes the requests; it is required and stays the caller's.
@@ -81,9 +83,10 @@ type Config struct {
 	// Endpoint and Audience are the service's; by default
 	// https://<region>.metrics.monitor.azure.com and
 	// https://metrics.monitor.azure.com.
-	Endpoint, Audience string
+	Endpoint string `yaml:"endpoint" doc:"The service's address, where it is not the cloud's."`
+	Audience string `yaml:"audience" doc:"The token's audience, where it is not the cloud's."`
 	// Lag is how long a minute's figure may take to arrive; 3 min when zero.
-	Lag time.Duration
+	Lag time.Duration `yaml:"lag" doc:"How long a minute's figure may take to arrive; 3m when missing."`
 	// MaxLookback bounds the length of an interval; 6 h when zero.
 	MaxLookback time.Duration
 	// Timeout bounds one request, retries included; 30 s when zero.

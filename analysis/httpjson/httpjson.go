@@ -57,21 +57,21 @@ const DefaultLag = time.Minute
 // Config says what to ask.
 type Config struct {
 	// URL is the address, a template; it may hold secrets.
-	URL string
+	URL string `yaml:"url" required:"true" doc:"The address; ${endpoint} and the like are put in, escaped."`
 	// Body is a JSON document, a template; where it is set, requests are POSTs.
-	Body string
+	Body string `yaml:"body" doc:"A JSON document to post; likewise."`
 	// Query is the query of expressions that name none.
-	Query string
+	Query string `yaml:"query" doc:"The query of expressions that name none."`
 	// Client makes the requests; it is required and stays the caller's. Its
 	// redirects are not followed.
 	Client *http.Client
 	// Timeout bounds one request; 30 s when zero.
-	Timeout time.Duration
+	Timeout time.Duration `yaml:"timeout" default:"10s" doc:"Bound of one request."`
 	// Lag is how long data may take to arrive; 1 min when zero.
-	Lag time.Duration
+	Lag time.Duration `yaml:"lag" doc:"How long data may take to arrive; 1m when missing."`
 	// Step is what intervals are multiples of; 1 s when zero. Set it to the
 	// resolution of what is asked.
-	Step time.Duration
+	Step time.Duration `yaml:"step" doc:"What intervals are multiples of; 1s when missing."`
 	// MaxLookback bounds the length of an interval; 1 h when zero. Older data count as not
 	// seen.
 	MaxLookback time.Duration
@@ -79,7 +79,7 @@ type Config struct {
 	MaxBytes int64
 	// Partial are paths; where one selects something in an answer that is not null, false,
 	// 0, or an empty text, list or object, the answer is a part or an error.
-	Partial []string
+	Partial []string `yaml:"partial" doc:"Paths that select something, and not null, false, 0 or nothing, where an answer is a part or an error."`
 	// Parallel is how many requests are under way for one Read; 4 when zero.
 	Parallel int
 }

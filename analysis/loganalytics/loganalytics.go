@@ -85,16 +85,17 @@ const DefaultLag = 10 * time.Minute
 // Config says which workspace to ask.
 type Config struct {
 	// Workspace is the workspace's id, a GUID.
-	Workspace string
+	Workspace string `yaml:"workspace" required:"true" doc:"The workspace's id, a GUID."`
 	// Credential gives tokens for Audience; it is required.
 	Credential azcore.TokenCredential
 	// Client makes the requests; it is required and stays the caller's.
 	Client *http.Client
 	// Endpoint and Audience are the service's; https://api.loganalytics.io when
 	// empty.
-	Endpoint, Audience string
+	Endpoint string `yaml:"endpoint" doc:"The service's address, where it is not the cloud's."`
+	Audience string `yaml:"audience" doc:"The token's audience, where it is not the cloud's."`
 	// Lag is how long rows may take to arrive; 10 min when zero.
-	Lag time.Duration
+	Lag time.Duration `yaml:"lag" doc:"How long rows may take to arrive; 10m when missing."`
 	// Step is what intervals are multiples of; 1 min when zero.
 	Step time.Duration
 	// FreshWithin is how long ago a deployment's last row may be; 5 min when

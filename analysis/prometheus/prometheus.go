@@ -112,18 +112,18 @@ import (
 // Config says how to ask.
 type Config struct {
 	// URL is the server's, without /api/v1/query.
-	URL string
+	URL string `yaml:"url" required:"true" doc:"Its address, without /api/v1."`
 	// Client makes the requests: its transport carries credentials and TLS. It is
 	// required and stays the caller's.
 	Client *http.Client
 	// Timeout bounds one request; 30 s when zero.
-	Timeout time.Duration
+	Timeout time.Duration `yaml:"timeout" default:"10s" doc:"Bound of one request."`
 	// ScrapeInterval is the longest scrape interval of the metrics; it is taken from the
 	// samples when zero.
-	ScrapeInterval time.Duration
+	ScrapeInterval time.Duration `yaml:"scrapeInterval" doc:"The longest scrape interval of the metrics; read from the samples when missing."`
 	// Lag is the least age of what is read, where the source is known to correct its
 	// samples afterwards. Without it a reading ends where the data does.
-	Lag time.Duration
+	Lag time.Duration `yaml:"lag" doc:"The least age of what is read, for a source that corrects its samples; without it a reading ends where the data ends."`
 	// MaxBytes bounds one answer; 64 MiB when zero.
 	MaxBytes int64
 	// MaxSeries bounds the series of one answer; 100,000 when zero.

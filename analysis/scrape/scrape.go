@@ -69,9 +69,9 @@ import (
 // Config says what to scrape.
 type Config struct {
 	// Targets are the URLs of the instances by endpoint and deployment.
-	Targets map[string]map[string][]string
+	Targets map[string]map[string][]string `yaml:"targets" required:"true" doc:"Addresses by endpoint and deployment."`
 	// Timeout bounds one scrape; 5 s when zero.
-	Timeout time.Duration
+	Timeout time.Duration `yaml:"timeout" default:"5s" doc:"Bound of one scrape."`
 	// Client makes the requests; it is required and stays the caller's.
 	Client *http.Client
 	// MaxBytes bounds one answer after decompression; 16 MiB when zero.

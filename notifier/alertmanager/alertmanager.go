@@ -57,13 +57,13 @@ const forgetAfter = 15 * time.Minute
 // Config says which Alertmanager is told.
 type Config struct {
 	// URL is where it is, with its route prefix if it has one; required.
-	URL string
+	URL string `yaml:"url" required:"true" doc:"Alertmanager's address."`
 	// Lasts is how long an alert stays open without being posted again; 0 is
 	// DefaultLasts.
-	Lasts time.Duration
+	Lasts time.Duration `yaml:"lasts" doc:"How long an alert stays open without being posted again; it is posted again several times in that time."`
 	// Templates override the summary annotations: "page", "rollout", "approval" and
 	// "test".
-	Templates map[string]string
+	Templates map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
 	// Client sends the alerts; required.
 	Client *http.Client
 	// Log is told when Run cannot post; required.

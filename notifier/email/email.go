@@ -51,23 +51,23 @@ const timeout = 30 * time.Second
 // Config says who sends to whom, through which server.
 type Config struct {
 	// Server is host:port.
-	Server string
+	Server string `yaml:"server" required:"true" doc:"host:port of the mail server."`
 	// Security is StartTLS where it is "".
-	Security Security
+	Security Security `yaml:"security" default:"starttls" enum:"starttls,tls,plain" doc:"How the connection is protected."`
 	// From is one address, To at least one; "Name <local@domain>" or bare.
-	From string
-	To   []string
+	From string   `yaml:"from" required:"true" doc:"The sender's address."`
+	To   []string `yaml:"to" required:"true" doc:"The receivers' addresses."`
 	// Username and Password are for AUTH PLAIN or LOGIN; "" for a server that asks
 	// for none.
-	Username string
+	Username string `yaml:"username" doc:"User at the mail server."`
 	Password string
 	// Hello is the name that Belay gives itself; "" is "localhost".
-	Hello string
+	Hello string `yaml:"hello" doc:"The name that Belay gives itself; some servers want a full one."`
 	// TLSConfig holds the roots to trust; nil is the system's. It is cloned, and its
 	// ServerName is Server's host where it has none.
 	TLSConfig *tls.Config
 	// Templates override the texts, see Templates for their names.
-	Templates map[string]string
+	Templates map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
 }
 
 // A Client mails through one server, one connection a mail. It is safe for

@@ -59,12 +59,12 @@ type Config struct {
 	// letters and digits; required.
 	RoutingKey string
 	// URL is where the API is: another region, or a proxy; "" is DefaultURL.
-	URL string
+	URL string `yaml:"url" doc:"Another region, or a proxy."`
 	// WebhookSecret is that of the V3 webhook subscription which tells of what people
 	// do with incidents; "" for none.
 	WebhookSecret string
 	// Templates override the summaries: "page", "test" and "change".
-	Templates map[string]string
+	Templates map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
 	// Client sends the events; required. Log is told what cannot be told anybody
 	// else; required.
 	Client *http.Client

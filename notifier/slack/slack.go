@@ -59,21 +59,21 @@ type Config struct {
 	// SigningSecret verifies what arrives at Handler; "" for none.
 	SigningSecret string
 	// URL is the Web API's; "" is DefaultURL.
-	URL string
+	URL string `yaml:"url" doc:"The Web API's address; a proxy."`
 	// Channel is where messages go that have no other place: "#name" or, better,
 	// the channel's id. Channels has others by the policy's owner. An approval
 	// request goes to the channel that its policy names.
-	Channel  string
-	Channels map[string]string
+	Channel  string            `yaml:"channel" doc:"Where messages go that have no other place."`
+	Channels map[string]string `yaml:"channels" doc:"Other places, by the policy's owner."`
 	// PageMention is who is mentioned in a page: a user ("U…"), a user group ("S…"),
 	// "here", or "" for nobody.
-	PageMention string
+	PageMention string `yaml:"pageMention" doc:"Who is mentioned in a page: a user (U…), a user group (S…), or here."`
 	// Server is belayd's address in commands that people are told to use; "" for none.
 	Server string
 	// NoCharts leaves out the picture of the guardrails.
-	NoCharts bool
+	NoCharts bool `yaml:"noCharts" doc:"Leave out the picture of the guardrails."`
 	// Templates override the first section of messages, see defaults for the names.
-	Templates map[string]string
+	Templates map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
 	// Client makes the calls; required. Log is told what cannot be told anybody
 	// else; required.
 	Client *http.Client

@@ -50,12 +50,12 @@ const maxRef = 512
 type Config struct {
 	// URL takes the events; http or https. It is treated as a secret: no error
 	// shows more of it than the host.
-	URL string
+	URL string `yaml:"url" required:"true" doc:"Where the events go."`
 	// Secret signs them: any text, or "whsec_" and base64 as Standard Webhooks
 	// writes it. Required, at least 16 bytes.
 	Secret string
 	// Source is the CloudEvents source, a URI reference; "" is "/belay".
-	Source string
+	Source string `yaml:"source" doc:"The source of the CloudEvents, a URI reference; /belay when missing."`
 	// Client sends them; required.
 	Client *http.Client
 }

@@ -3,7 +3,6 @@ package config
 import (
 	"crypto/tls"
 	"strings"
-	"time"
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/alertmanager"
@@ -67,55 +66,45 @@ func (c NotifierConfig) TestShows() string {
 
 // SlackNotifier is a Slack app in one workspace.
 type SlackNotifier struct {
-	BotTokenFile      string            `yaml:"botTokenFile" required:"true" doc:"File with the bot token (xoxb-)."`
-	AppTokenFile      string            `yaml:"appTokenFile" doc:"File with the app token (xapp-) for Socket Mode."`
-	SigningSecretFile string            `yaml:"signingSecretFile" doc:"File with the signing secret, for POST /hooks/slack where Socket Mode is not used."`
-	URL               string            `yaml:"url" doc:"The Web API's address; a proxy."`
-	Channel           string            `yaml:"channel" doc:"Where messages go that have no other place."`
-	Channels          map[string]string `yaml:"channels" doc:"Other places, by the policy's owner."`
-	PageMention       string            `yaml:"pageMention" doc:"Who is mentioned in a page: a user (U…), a user group (S…), or here."`
-	Roles             []string          `yaml:"roles" default:"[view]" doc:"What every full member of the workspace may do by /belay and buttons: view by default, [] nothing, start also rolling back. More comes from people and from an approval's from."`
-	NoCharts          bool              `yaml:"noCharts" doc:"Leave out the picture of the guardrails."`
-	Templates         map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
-	HTTP              document.Raw      `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	slack.Config
+
+	BotTokenFile      string       `yaml:"botTokenFile" required:"true" doc:"File with the bot token (xoxb-)."`
+	AppTokenFile      string       `yaml:"appTokenFile" doc:"File with the app token (xapp-) for Socket Mode."`
+	SigningSecretFile string       `yaml:"signingSecretFile" doc:"File with the signing secret, for POST /hooks/slack where Socket Mode is not used."`
+	Roles             []string     `yaml:"roles" default:"[view]" doc:"What every full member of the workspace may do by /belay and buttons: view by default, [] nothing, start also rolling back. More comes from people and from an approval's from."`
+	HTTP              document.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // PagerDutyNotifier pages.
 type PagerDutyNotifier struct {
-	RoutingKeyFile    string            `yaml:"routingKeyFile" required:"true" doc:"File with the integration key."`
-	URL               string            `yaml:"url" doc:"Another region, or a proxy."`
-	WebhookSecretFile string            `yaml:"webhookSecretFile" doc:"File with the secret of a V3 webhook subscription to POST /hooks/pagerduty: whoever acknowledges an incident acknowledges the page."`
-	Roles             []string          `yaml:"roles" default:"[operate]" doc:"What everybody may do who acknowledges an incident there; nothing but acknowledging is heard. [] leaves it to people and to an approval's from."`
-	Templates         map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
-	HTTP              document.Raw      `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	pagerduty.Config
+
+	RoutingKeyFile    string       `yaml:"routingKeyFile" required:"true" doc:"File with the integration key."`
+	WebhookSecretFile string       `yaml:"webhookSecretFile" doc:"File with the secret of a V3 webhook subscription to POST /hooks/pagerduty: whoever acknowledges an incident acknowledges the page."`
+	Roles             []string     `yaml:"roles" default:"[operate]" doc:"What everybody may do who acknowledges an incident there; nothing but acknowledging is heard. [] leaves it to people and to an approval's from."`
+	HTTP              document.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // AlertmanagerNotifier raises alerts.
 type AlertmanagerNotifier struct {
-	URL       string            `yaml:"url" required:"true" doc:"Alertmanager's address."`
-	Lasts     time.Duration     `yaml:"lasts" doc:"How long an alert stays open without being posted again; it is posted again several times in that time."`
-	Templates map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
-	HTTP      document.Raw      `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	alertmanager.Config
+
+	HTTP document.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // EmailNotifier mails.
 type EmailNotifier struct {
-	Server       string            `yaml:"server" required:"true" doc:"host:port of the mail server."`
-	Security     string            `yaml:"security" default:"starttls" enum:"starttls,tls,plain" doc:"How the connection is protected."`
-	From         string            `yaml:"from" required:"true" doc:"The sender's address."`
-	To           []string          `yaml:"to" required:"true" doc:"The receivers' addresses."`
-	Username     string            `yaml:"username" doc:"User at the mail server."`
-	PasswordFile string            `yaml:"passwordFile" doc:"File with the user's password."`
-	CAFile       string            `yaml:"caFile" doc:"Certificates that the server's must be signed by, PEM; those of the system when missing."`
-	Hello        string            `yaml:"hello" doc:"The name that Belay gives itself; some servers want a full one."`
-	Templates    map[string]string `yaml:"templates" doc:"Texts instead of the built-in ones."`
+	email.Config
+
+	PasswordFile string `yaml:"passwordFile" doc:"File with the user's password."`
+	CAFile       string `yaml:"caFile" doc:"Certificates that the server's must be signed by, PEM; those of the system when missing."`
 }
 
 // WebhookNotifier posts signed events.
 type WebhookNotifier struct {
-	URL        string       `yaml:"url" required:"true" doc:"Where the events go."`
+	webhook.Config
+
 	SecretFile string       `yaml:"secretFile" required:"true" doc:"File with the signing secret."`
-	Source     string       `yaml:"source" doc:"The source of the CloudEvents, a URI reference; /belay when missing."`
 	HTTP       document.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
@@ -148,8 +137,10 @@ func buildSlack(b *Builder, field string, c NotifierConfig) (notifier.Notifier, 
 	}
 	server := strings.TrimRight(b.config.ExternalURL, "/")
 	b.read["externalURL"] = server // one made for another is another
-	return slack.New(slack.Config{BotToken: bot.Reveal(), AppToken: app.Reveal(), SigningSecret: signing.Reveal(), URL: s.URL, Channel: s.Channel,
-		Channels: s.Channels, PageMention: s.PageMention, Server: server, NoCharts: s.NoCharts, Templates: s.Templates, Client: cl, Log: b.log})
+	own := s.Config
+	own.BotToken, own.AppToken, own.SigningSecret = bot.Reveal(), app.Reveal(), signing.Reveal()
+	own.Server, own.Client, own.Log = server, cl, b.log
+	return slack.New(own)
 }
 
 func buildPagerDuty(b *Builder, field string, c NotifierConfig) (notifier.Notifier, error) {
@@ -165,8 +156,9 @@ func buildPagerDuty(b *Builder, field string, c NotifierConfig) (notifier.Notifi
 	if err != nil {
 		return nil, err
 	}
-	return pagerduty.New(pagerduty.Config{RoutingKey: key.Reveal(), URL: c.PagerDuty.URL, WebhookSecret: secret.Reveal(),
-		Templates: c.PagerDuty.Templates, Client: cl, Log: b.log})
+	own := c.PagerDuty.Config
+	own.RoutingKey, own.WebhookSecret, own.Client, own.Log = key.Reveal(), secret.Reveal(), cl, b.log
+	return pagerduty.New(own)
 }
 
 func buildAlertmanager(b *Builder, field string, c NotifierConfig) (notifier.Notifier, error) {
@@ -174,7 +166,9 @@ func buildAlertmanager(b *Builder, field string, c NotifierConfig) (notifier.Not
 	if err != nil {
 		return nil, err
 	}
-	return alertmanager.New(alertmanager.Config{URL: c.Alertmanager.URL, Lasts: c.Alertmanager.Lasts, Templates: c.Alertmanager.Templates, Client: cl, Log: b.log})
+	own := c.Alertmanager.Config
+	own.Client, own.Log = cl, b.log
+	return alertmanager.New(own)
 }
 
 func buildEmail(b *Builder, field string, c NotifierConfig) (notifier.Notifier, error) {
@@ -183,16 +177,16 @@ func buildEmail(b *Builder, field string, c NotifierConfig) (notifier.Notifier, 
 	if err != nil {
 		return nil, err
 	}
-	out := email.Config{Server: e.Server, Security: email.Security(e.Security), From: e.From, To: e.To,
-		Username: e.Username, Password: password.Reveal(), Hello: e.Hello, Templates: e.Templates}
+	own := e.Config
+	own.Password = password.Reveal()
 	if e.CAFile != "" {
 		roots, err := b.roots(field+".caFile", e.CAFile)
 		if err != nil {
 			return nil, err
 		}
-		out.TLSConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+		own.TLSConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	}
-	return email.New(out)
+	return email.New(own)
 }
 
 func buildWebhookNotifier(b *Builder, field string, c NotifierConfig) (notifier.Notifier, error) {
@@ -204,7 +198,9 @@ func buildWebhookNotifier(b *Builder, field string, c NotifierConfig) (notifier.
 	if err != nil {
 		return nil, err
 	}
-	return webhook.New(webhook.Config{URL: c.Webhook.URL, Secret: secret.Reveal(), Source: c.Webhook.Source, Client: cl})
+	own := c.Webhook.Config
+	own.Secret, own.Client = secret.Reveal(), cl
+	return webhook.New(own)
 }
 
 // Notifiers makes the notifiers.

@@ -22,38 +22,30 @@ type RouterConfig struct {
 
 // AzureMLRouter moves the traffic of one workspace's online endpoints.
 type AzureMLRouter struct {
+	azureml.Config
+
 	AzureLogin
-	Subscription    string      `yaml:"subscription" required:"true" doc:"The subscription's id."`
-	ResourceGroup   string      `yaml:"resourceGroup" required:"true" doc:"The workspace's resource group."`
-	Workspace       string      `yaml:"workspace" required:"true" doc:"The workspace's name."`
-	APIVersion      string      `yaml:"apiVersion" doc:"Version of the ARM API; 2024-04-01 when missing."`
 	ResourceManager string      `yaml:"resourceManager" doc:"Address of the resource manager in another cloud."`
 	Probe           ProbeConfig `yaml:"probe" doc:"How sample requests are sent."`
 }
 
 // HAProxyRouter moves the weights of one HAProxy.
 type HAProxyRouter struct {
-	Socket    string                     `yaml:"socket" required:"true" doc:"Path of the runtime socket, or host:port."`
-	StateFile string                     `yaml:"stateFile" doc:"HAProxy's server-state-file, rewritten after every change."`
+	haproxy.Config
+
 	Endpoints map[string]HAProxyEndpoint `yaml:"endpoints" doc:"What HAProxy cannot tell of its endpoints."`
 	Probe     ProbeConfig                `yaml:"probe" doc:"How sample requests are sent."`
 }
 
 // HAProxyEndpoint is what the config tells of an endpoint.
-type HAProxyEndpoint struct {
-	Map        string            `yaml:"map" doc:"The map's file as HAProxy names it; without it the servers of a backend are weighed."`
-	KeepMap    bool              `yaml:"keepMap" doc:"Rewrite the map's file after every change."`
-	ScoringURI string            `yaml:"scoringURI" doc:"Where sample requests go."`
-	AuthMode   string            `yaml:"authMode" doc:"How clients authenticate: key, oauth2."`
-	Tags       map[string]string `yaml:"tags" doc:"Tags for the preflight checks."`
-}
+type HAProxyEndpoint haproxy.Endpoint
 
 // WebhookRouter moves traffic over the webhook contract.
 type WebhookRouter struct {
-	URL      string       `yaml:"url" required:"true" doc:"The contract's address."`
-	HTTP     document.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
-	Probe    ProbeConfig  `yaml:"probe" doc:"How sample requests are sent."`
-	CurlArgs []string     `yaml:"curlArgs" doc:"Arguments of the curl command for a rollback by hand, for example a --config file."`
+	webhook.Config
+
+	HTTP  document.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	Probe ProbeConfig  `yaml:"probe" doc:"How sample requests are sent."`
 }
 
 // ProbeConfig says how sample requests are sent. They never carry the router's
@@ -81,24 +73,25 @@ func buildAzureML(b *Builder, field string, c RouterConfig) (traffic.Router, err
 	if err != nil {
 		return nil, err
 	}
-	return azureml.New(azureml.Config{Subscription: a.Subscription, ResourceGroup: a.ResourceGroup, Workspace: a.Workspace,
-		Credential: credential, APIVersion: a.APIVersion, Prober: prober,
-		Options: &arm.ClientOptions{ClientOptions: a.where().options(a.ResourceManager)}})
+	own := a.Config
+	own.Credential, own.Prober = credential, prober
+	own.Options = &arm.ClientOptions{ClientOptions: a.where().options(a.ResourceManager)}
+	return azureml.New(own)
 }
 
 func buildHAProxy(b *Builder, field string, c RouterConfig) (traffic.Router, error) {
 	h := c.HAProxy
-	endpoints := map[string]haproxy.Endpoint{}
-	local := false
+	own, local := h.Config, false
+	own.Endpoints = map[string]haproxy.Endpoint{}
 	for name, e := range h.Endpoints {
-		endpoints[name] = haproxy.Endpoint{Map: e.Map, KeepMap: e.KeepMap, ScoringURI: e.ScoringURI, AuthMode: e.AuthMode, Tags: e.Tags}
+		own.Endpoints[name] = haproxy.Endpoint(e)
 		local = local || isLoopbackURL(e.ScoringURI)
 	}
-	prober, err := b.prober(field+".probe", h.Probe, local)
-	if err != nil {
+	var err error
+	if own.Prober, err = b.prober(field+".probe", h.Probe, local); err != nil {
 		return nil, err
 	}
-	return haproxy.New(haproxy.Config{Socket: h.Socket, Endpoints: endpoints, StateFile: h.StateFile, Prober: prober})
+	return haproxy.New(own)
 }
 
 func buildWebhookRouter(b *Builder, field string, c RouterConfig) (traffic.Router, error) {
@@ -111,7 +104,9 @@ func buildWebhookRouter(b *Builder, field string, c RouterConfig) (traffic.Route
 	if err != nil {
 		return nil, err
 	}
-	return webhook.New(webhook.Config{URL: w.URL, Client: cl, Prober: prober, CurlArgs: w.CurlArgs})
+	own := w.Config
+	own.Client, own.Prober = cl, prober
+	return webhook.New(own)
 }
 
 // OpenRouter builds the one router of the config that is so called, as belayd

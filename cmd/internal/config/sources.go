@@ -30,58 +30,44 @@ type SourceConfig struct {
 
 // PrometheusSource asks a Prometheus.
 type PrometheusSource struct {
-	URL            string        `yaml:"url" required:"true" doc:"Its address, without /api/v1."`
-	HTTP           document.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
-	Dialect        string        `yaml:"dialect" default:"promql" enum:"promql,metricsql" doc:"The language of its queries: with metricsql, what only VictoriaMetrics takes is a warning of check's and no error."`
-	Method         string        `yaml:"method" default:"POST" enum:"POST,GET" doc:"How it is asked; a server or proxy that takes no POST, or drops its body, is found out and asked by GET."`
-	Azure          *AzureLogin   `yaml:"azure" doc:"Ask Azure Managed Prometheus with an Entra token."`
-	AWS            *aws.Login    `yaml:"aws" doc:"Ask Amazon Managed Prometheus with signed requests."`
-	Timeout        time.Duration `yaml:"timeout" default:"10s" doc:"Bound of one request."`
-	ScrapeInterval time.Duration `yaml:"scrapeInterval" doc:"The longest scrape interval of the metrics; read from the samples when missing."`
-	Lag            time.Duration `yaml:"lag" doc:"The least age of what is read, for a source that corrects its samples; without it a reading ends where the data ends."`
+	prometheus.Config
+
+	HTTP    document.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	Dialect string       `yaml:"dialect" default:"promql" enum:"promql,metricsql" doc:"The language of its queries: with metricsql, what only VictoriaMetrics takes is a warning of check's and no error."`
+	Method  string       `yaml:"method" default:"POST" enum:"POST,GET" doc:"How it is asked; a server or proxy that takes no POST, or drops its body, is found out and asked by GET."`
+	Azure   *AzureLogin  `yaml:"azure" doc:"Ask Azure Managed Prometheus with an Entra token."`
+	AWS     *aws.Login   `yaml:"aws" doc:"Ask Amazon Managed Prometheus with signed requests."`
 }
 
 // ScrapeSource reads /metrics.
 type ScrapeSource struct {
-	Targets map[string]map[string][]string `yaml:"targets" required:"true" doc:"Addresses by endpoint and deployment."`
-	Timeout time.Duration                  `yaml:"timeout" default:"5s" doc:"Bound of one scrape."`
-	HTTP    document.Raw                   `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	scrape.Config
+
+	HTTP document.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // LogAnalyticsSource asks a Log Analytics workspace.
 type LogAnalyticsSource struct {
+	loganalytics.Config
+
 	AzureLogin
-	Workspace string        `yaml:"workspace" required:"true" doc:"The workspace's id, a GUID."`
-	Endpoint  string        `yaml:"endpoint" doc:"The service's address, where it is not the cloud's."`
-	Audience  string        `yaml:"audience" doc:"The token's audience, where it is not the cloud's."`
-	Lag       time.Duration `yaml:"lag" doc:"How long rows may take to arrive; 10m when missing."`
-	HTTP      document.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	HTTP document.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // AzureMonitorSource asks Azure Monitor for platform metrics.
 type AzureMonitorSource struct {
+	azuremonitor.Config
+
 	AzureLogin
-	Region        string        `yaml:"region" required:"true" doc:"Where the workspace is: westeurope."`
-	Subscription  string        `yaml:"subscription" doc:"The subscription's id; that of the azureml routers when missing."`
-	ResourceGroup string        `yaml:"resourceGroup" doc:"The workspace's resource group; that of the azureml routers when missing."`
-	Workspace     string        `yaml:"workspace" doc:"The Azure ML workspace; that of the azureml routers when missing."`
-	Endpoint      string        `yaml:"endpoint" doc:"The service's address, where it is not the cloud's."`
-	Audience      string        `yaml:"audience" doc:"The token's audience, where it is not the cloud's."`
-	Lag           time.Duration `yaml:"lag" doc:"How long a minute's figure may take to arrive; 3m when missing."`
-	HTTP          document.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	HTTP document.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // HTTPJSONSource asks any JSON over HTTP.
 type HTTPJSONSource struct {
-	URL     string        `yaml:"url" required:"true" doc:"The address; ${endpoint} and the like are put in, escaped."`
-	Body    string        `yaml:"body" doc:"A JSON document to post; likewise."`
-	Query   string        `yaml:"query" doc:"The query of expressions that name none."`
-	Timeout time.Duration `yaml:"timeout" default:"10s" doc:"Bound of one request."`
-	Lag     time.Duration `yaml:"lag" doc:"How long data may take to arrive; 1m when missing."`
-	Step    time.Duration `yaml:"step" doc:"What intervals are multiples of; 1s when missing."`
-	Partial []string      `yaml:"partial" doc:"Paths that select something, and not null, false, 0 or nothing, where an answer is a part or an error."`
-	AWS     *aws.Login    `yaml:"aws" doc:"Sign the requests, for CloudWatch."`
-	HTTP    document.Raw  `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
+	httpjson.Config
+
+	AWS  *aws.Login   `yaml:"aws" doc:"Sign the requests, for CloudWatch."`
+	HTTP document.Raw `yaml:"http" doc:"prometheus/common's HTTPClientConfig."`
 }
 
 // lag is how old the source's youngest reading always is: as configured, or by itself; 0
@@ -128,7 +114,9 @@ func buildPrometheus(b *Builder, field string, c SourceConfig) (analysis.Source,
 	if err := b.sign(field, cl, p.AWS); err != nil {
 		return nil, err
 	}
-	return prometheus.New(prometheus.Config{URL: p.URL, Client: cl, Timeout: p.Timeout, ScrapeInterval: p.ScrapeInterval, Lag: p.Lag, Get: p.Method == "GET", MetricsQL: p.Dialect == policies.DialectMetricsQL})
+	own := p.Config
+	own.Client, own.Get, own.MetricsQL = cl, p.Method == "GET", p.Dialect == policies.DialectMetricsQL
+	return prometheus.New(own)
 }
 
 func buildScrape(b *Builder, field string, c SourceConfig) (analysis.Source, error) {
@@ -136,7 +124,9 @@ func buildScrape(b *Builder, field string, c SourceConfig) (analysis.Source, err
 	if err != nil {
 		return nil, err
 	}
-	return scrape.New(scrape.Config{Targets: c.Scrape.Targets, Timeout: c.Scrape.Timeout, Client: cl})
+	own := c.Scrape.Config
+	own.Client = cl
+	return scrape.New(own)
 }
 
 func buildLogAnalytics(b *Builder, field string, c SourceConfig) (analysis.Source, error) {
@@ -149,7 +139,10 @@ func buildLogAnalytics(b *Builder, field string, c SourceConfig) (analysis.Sourc
 	if err != nil {
 		return nil, err
 	}
-	return loganalytics.New(loganalytics.Config{Workspace: l.Workspace, Credential: credential, Client: cl, Endpoint: cmp.Or(l.Endpoint, l.where().logs), Audience: cmp.Or(l.Audience, l.where().logs), Lag: l.Lag})
+	own := l.Config
+	own.Credential, own.Client = credential, cl
+	own.Endpoint, own.Audience = cmp.Or(own.Endpoint, l.where().logs), cmp.Or(own.Audience, l.where().logs)
+	return loganalytics.New(own)
 }
 
 func buildAzureMonitor(b *Builder, field string, c SourceConfig) (analysis.Source, error) {
@@ -162,18 +155,20 @@ func buildAzureMonitor(b *Builder, field string, c SourceConfig) (analysis.Sourc
 	if err != nil {
 		return nil, err
 	}
-	place := [3]string{a.Subscription, a.ResourceGroup, a.Workspace}
-	for i, name := range []string{"subscription", "resourceGroup", "workspace"} {
-		if place[i] == "" {
-			if place[i], err = b.config.azurePlace(name, i); err != nil {
+	own := a.Config
+	for i, at := range []*string{&own.Subscription, &own.ResourceGroup, &own.Workspace} {
+		name := []string{"subscription", "resourceGroup", "workspace"}[i]
+		if *at == "" {
+			if *at, err = b.config.azurePlace(name, i); err != nil {
 				return nil, err
 			}
-			b.read[name] = place[i]
+			b.read[name] = *at
 		}
 	}
 	audience, endpoint := a.where().metrics(a.Region)
-	return azuremonitor.New(azuremonitor.Config{Region: a.Region, Subscription: place[0], ResourceGroup: place[1], Workspace: place[2],
-		Credential: credential, Client: cl, Endpoint: cmp.Or(a.Endpoint, endpoint), Audience: cmp.Or(a.Audience, audience), Lag: a.Lag})
+	own.Credential, own.Client = credential, cl
+	own.Endpoint, own.Audience = cmp.Or(own.Endpoint, endpoint), cmp.Or(own.Audience, audience)
+	return azuremonitor.New(own)
 }
 
 // azurePlace is the one subscription, resource group or workspace of all azureml
@@ -206,7 +201,9 @@ func buildHTTPJSON(b *Builder, field string, c SourceConfig) (analysis.Source, e
 	if err := b.sign(field, cl, h.AWS); err != nil {
 		return nil, err
 	}
-	return httpjson.New(httpjson.Config{URL: h.URL, Body: h.Body, Query: h.Query, Client: cl, Timeout: h.Timeout, Lag: h.Lag, Step: h.Step, Partial: h.Partial})
+	own := h.Config
+	own.Client = cl
+	return httpjson.New(own)
 }
 
 // sign makes the client sign what it sends, where the source says so.

@@ -57,7 +57,9 @@ const (
 
 // Config names a workspace and who speaks to it.
 type Config struct {
-	Subscription, ResourceGroup, Workspace string
+	Subscription  string `yaml:"subscription" required:"true" doc:"The subscription's id."`
+	ResourceGroup string `yaml:"resourceGroup" required:"true" doc:"The workspace's resource group."`
+	Workspace     string `yaml:"workspace" required:"true" doc:"The workspace's name."`
 	// Credential may read endpoints and deployments and write endpoints.
 	Credential azcore.TokenCredential
 	// Options are those of every ARM client (cloud, transport). Retries are turned
@@ -65,7 +67,7 @@ type Config struct {
 	Options *arm.ClientOptions
 	// APIVersion is DefaultAPIVersion when empty. A newer one sees, and so keeps,
 	// properties that an older one does not.
-	APIVersion string
+	APIVersion string `yaml:"apiVersion" doc:"Version of the ARM API; 2024-04-01 when missing."`
 	// Prober sends the sample requests; its Header is ProbeHeader when empty.
 	Prober traffic.Prober
 }

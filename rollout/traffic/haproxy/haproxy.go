@@ -58,12 +58,12 @@ const DefaultProbeHeader = "Belay-Deployment"
 // Config says where HAProxy's runtime socket is and what it cannot tell.
 type Config struct {
 	// Socket is the path of a unix socket, or host:port.
-	Socket string
+	Socket string `yaml:"socket" required:"true" doc:"Path of the runtime socket, or host:port."`
 	// Endpoints say more of endpoints than HAProxy can; backends need no entry.
 	Endpoints map[string]Endpoint
 	// StateFile is HAProxy's server-state-file. Where set it is rewritten after
 	// every change of servers' weights. It needs a unix socket.
-	StateFile string
+	StateFile string `yaml:"stateFile" doc:"HAProxy's server-state-file, rewritten after every change."`
 	// Prober sends the sample requests. An empty Header is DefaultProbeHeader.
 	Prober traffic.Prober
 }
@@ -71,13 +71,13 @@ type Config struct {
 // An Endpoint is what the configuration tells of an endpoint.
 type Endpoint struct {
 	// Map is the map's file as HAProxy names it; empty for a backend's servers.
-	Map string
+	Map string `yaml:"map" doc:"The map's file as HAProxy names it; without it the servers of a backend are weighed."`
 	// KeepMap rewrites the map's file after every change. It needs a unix socket.
-	KeepMap    bool
-	ScoringURI string
+	KeepMap    bool   `yaml:"keepMap" doc:"Rewrite the map's file after every change."`
+	ScoringURI string `yaml:"scoringURI" doc:"Where sample requests go."`
 	// AuthMode is a word for people and for the checks: "key", "oauth2".
-	AuthMode string
-	Tags     map[string]string
+	AuthMode string            `yaml:"authMode" doc:"How clients authenticate: key, oauth2."`
+	Tags     map[string]string `yaml:"tags" doc:"Tags for the preflight checks."`
 }
 
 // A Router moves the traffic of one HAProxy. It is safe for concurrent use.

@@ -54,7 +54,7 @@ const maxBody = 1 << 20
 // Config says where the endpoints are and how they are reached.
 type Config struct {
 	// URL is the contract's address, without query, fragment and credentials.
-	URL string
+	URL string `yaml:"url" required:"true" doc:"The contract's address."`
 	// Client reaches URL; it carries the credentials that may change traffic.
 	Client *http.Client
 	// Prober sends the sample requests. An empty Header is DefaultProbeHeader.
@@ -62,7 +62,7 @@ type Config struct {
 	// CurlArgs are put into the command for a rollback by hand, so that it
 	// authenticates a person: names of files ("--config", "~/.edge.curl"), never a
 	// secret.
-	CurlArgs []string
+	CurlArgs []string `yaml:"curlArgs" doc:"Arguments of the curl command for a rollback by hand, for example a --config file."`
 }
 
 // A Router moves the traffic of the endpoints behind one URL. It is safe for
