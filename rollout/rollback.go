@@ -47,7 +47,7 @@ func (m *machine) withhold(sh *Shift, seen Split) {
 func (m *machine) confirmRollback(seen Split) {
 	took := m.now().Sub(m.s.Shift.Since)
 	m.s.Confirmed, m.s.ConfirmedAt, m.s.Shift, m.s.Foreign = &seen, m.now(), nil, nil
-	sentence := fmt.Sprintf("Confirmed after %s: the endpoint shows %s. %s", took.Round(time.Millisecond), seen, m.s.Sentence)
+	sentence := fmt.Sprintf("%s Confirmed after %s: the endpoint shows %s.", m.s.Sentence, took.Round(time.Millisecond), seen)
 	m.decide(Decision{Kind: DecisionConfirm, Rule: readBackRule, Split: &seen, Sentence: fmt.Sprintf("The endpoint shows %s.", seen)})
 	m.end(m.s.Ending, m.s.Reason, sentence)
 }

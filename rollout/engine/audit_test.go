@@ -86,7 +86,7 @@ func (w *world) auditJournal(id string) {
 			w.violate("promise 7: entry %d of %s replays to another state", seq, id)
 		}
 	}
-	if record.Closed(&s) {
+	if s.Closed() {
 		w.auditEnd(p, &s)
 	}
 }

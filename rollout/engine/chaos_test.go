@@ -14,7 +14,6 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
-	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
@@ -194,12 +193,12 @@ func (w *world) stormy(c *chaos, st story) {
 		if s, err = e.Rollout(ctx, "r1"); err != nil {
 			continue
 		}
-		if record.Closed(&s.State) {
+		if s.State.Closed() {
 			break
 		}
 		w.takePart(ctx, e, &s.State, i)
 	}
-	if !record.Closed(&s.State) {
+	if !s.State.Closed() {
 		w.violate("I10: got phase %s (%s), outbox %v, want an end", s.State.Phase, s.State.Sentence, kinds(s.State.Outbox))
 	}
 	if s.State.Phase != rollout.PhasePromoted && s.State.Phase != rollout.PhaseRolledBack {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
-	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store/mem"
 )
 
@@ -113,7 +112,7 @@ func TestCrowd(t *testing.T) {
 			time.Sleep(time.Minute)
 			full := 0
 			for i := range 30 {
-				s := w.await(name(i), time.Minute, func(s *rollout.State) bool { return s.Phase == rollout.PhaseQueued || record.Closed(s) })
+				s := w.await(name(i), time.Minute, func(s *rollout.State) bool { return s.Phase == rollout.PhaseQueued || s.Closed() })
 				if s.Phase == rollout.PhaseRefused && s.Reason == rollout.ReasonBusy && strings.Contains(s.Sentence, "queue: 20") {
 					full++
 				}

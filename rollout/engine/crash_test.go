@@ -73,7 +73,7 @@ func (w *world) play(st story, owners ...string) (away [][2]time.Time) {
 			_, err := e.Deliver(ctx, "r1", "act", rollout.Event{Kind: rollout.EventCommanded, Command: st.act, By: &rollout.Person{ID: "sre"}})
 			acted = err == nil
 		}
-		if record.Closed(&s.State) {
+		if s.State.Closed() {
 			break
 		}
 	}
@@ -91,7 +91,7 @@ func (w *world) judge(st story, away [][2]time.Time) []string {
 	if err != nil {
 		w.violate("%v", err)
 	}
-	if !record.Closed(&s) || s.Phase != st.want {
+	if !s.Closed() || s.Phase != st.want {
 		w.violate("I10: got phase %s (%s), outbox %v, want %s\n%s", s.Phase, s.Sentence, kinds(s.Outbox), st.want, w.journal("r1"))
 	}
 	w.auditSteps(away)

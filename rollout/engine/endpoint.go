@@ -168,7 +168,7 @@ func (e *Engine) read(ctx context.Context, at *endpoint, id string) (*live, erro
 	if err != nil {
 		return nil, err
 	}
-	if record.Closed(&s) {
+	if s.Closed() {
 		return nil, nil
 	}
 	p, err := e.plan(ctx, id)

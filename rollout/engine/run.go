@@ -95,7 +95,7 @@ func (e *Engine) recover(ctx context.Context) (store.Revision, error) {
 			continue
 		}
 		mine := h.Owner == e.cfg.Owner
-		if record.Closed(&s) {
+		if s.Closed() {
 			if mine {
 				before.Add(&s, h, nil)
 			}
@@ -278,7 +278,7 @@ func (e *Engine) noticeRollout(ctx context.Context, id string) {
 		e.quarantine(id, err.Error())
 		return
 	}
-	if record.Closed(&s) {
+	if s.Closed() {
 		return
 	}
 	p, err := e.plan(ctx, id)

@@ -197,7 +197,7 @@ func awaitSized(t *testing.T, s *bolt.Store, id string) {
 		if at, _, err = record.DecodeHead(rec); err != nil {
 			t.Fatal(err)
 		}
-		if record.Closed(&at) {
+		if at.Closed() {
 			if at.Phase != rollout.PhasePromoted {
 				t.Errorf("rollout %s: got %s (%s), want promoted", id, at.Phase, at.Sentence)
 			}

@@ -87,7 +87,7 @@ func (e *Engine) begin(
 	switch {
 	case errors.Is(err, store.ErrConflict):
 		snapshot, err = e.Rollout(ctx, p.ID)
-		if err == nil && !record.Closed(&snapshot.State) {
+		if err == nil && !snapshot.State.Closed() {
 			e.adopt(p.ID, p.Endpoint)
 		}
 		return snapshot, false, err

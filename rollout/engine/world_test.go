@@ -388,7 +388,7 @@ func kinds(es []rollout.Effect) []string {
 // ended waits until a rollout is closed and returns its last state.
 func (w *world) ended(id string, within time.Duration) rollout.State {
 	w.t.Helper()
-	return w.await(id, within, func(s *rollout.State) bool { return record.Closed(s) })
+	return w.await(id, within, func(s *rollout.State) bool { return s.Closed() })
 }
 
 // journal writes a rollout's decisions for a failed test's log.

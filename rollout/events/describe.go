@@ -11,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // typePrefix begins the types that are Belay's own; the phase follows.
@@ -43,21 +44,15 @@ type Data struct {
 	// By is who ordered or answered, where somebody did.
 	By string `json:"by,omitempty"`
 	// Step is the step on the ladder; null before the first.
-	Step *Step `json:"step"`
+	Step *view.Step `json:"step"`
 	// Weights are those last read back, in percent by deployment; null before.
 	Weights map[string]int `json:"weights"`
 	// Verdicts are what the change rests on; empty where it rests on none.
 	Verdicts []Verdict `json:"verdicts,omitempty"`
 }
 
-// A Step is a step of the ladder.
-type Step struct {
-	Name string `json:"name"`
-	rollout.Share
-}
-
-// A Verdict is what a guardrail's readings said. Figures are in Unit; null when
-// unknown.
+// A Verdict is the picture's guardrail by the names that events have had from the
+// first. Figures are in Unit; null when unknown.
 type Verdict struct {
 	Guardrail string   `json:"guardrail"`
 	Outcome   string   `json:"outcome"`
@@ -121,7 +116,7 @@ func dataOf(p *rollout.Plan, c journal.PhaseChange, ds []rollout.Decision) Data 
 	}
 	for _, s := range p.Steps {
 		if c.Step != "" && s.Name == c.Step {
-			d.Step = &Step{Name: s.Name, Share: s.Share}
+			d.Step = &view.Step{Name: s.Name, Share: s.Share}
 		}
 	}
 	if c.Confirmed != nil {
@@ -136,14 +131,11 @@ func dataOf(p *rollout.Plan, c journal.PhaseChange, ds []rollout.Decision) Data 
 		}
 		d.Verdicts = nil
 		for _, v := range decision.Verdicts {
-			out := Verdict{Guardrail: v.Guardrail, Outcome: string(v.Outcome), Unit: v.Unit, Limit: v.Limit, Sentence: v.Sentence}
-			if v.Candidate.Known {
-				out.Candidate = &v.Candidate.Value
-			}
-			if v.Stable.Known {
-				out.Stable = &v.Stable.Value
-			}
-			d.Verdicts = append(d.Verdicts, out)
+			g := view.Judged(v)
+			d.Verdicts = append(d.Verdicts, Verdict{
+				Guardrail: g.Name, Outcome: string(g.Verdict), Candidate: g.Candidate, Stable: g.Stable,
+				Unit: g.Unit, Limit: g.Limit, Sentence: g.Sentence,
+			})
 		}
 	}
 	return d

@@ -13,6 +13,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // A whole life, told by the types of its events: mirrored traffic is no
@@ -154,7 +155,7 @@ func TestData(t *testing.T) {
 	want := [2]Data{base, base}
 	want[0].Phase, want[0].From, want[0].By, want[0].Sentence = rollout.PhaseBaking, rollout.PhasePaused, "sre", "From paused to baking."
 	want[1].Phase, want[1].From, want[1].Sentence, want[1].Reason, want[1].Stable = rollout.PhaseRollingBack, rollout.PhaseBaking, "From baking to rolling-back.", rollout.ReasonBreach, "blue"
-	want[1].Step, want[1].Weights = &Step{Name: "canary", Share: rollout.Share{Weight: 5}}, split.Weights
+	want[1].Step, want[1].Weights = &view.Step{Name: "canary", Share: rollout.Share{Weight: 5}}, split.Weights
 	want[1].Verdicts = []Verdict{{Guardrail: "failures", Outcome: "breach", Candidate: &value, Unit: "share", Limit: "<= 1%", Sentence: "4% failed."}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("data (-want +got):\n%s", diff)

@@ -67,9 +67,6 @@ func ValidID(id string) bool {
 	return !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`/\*>`, r) })
 }
 
-// Closed reports whether a rollout has ended and has nothing left to do.
-func Closed(s *rollout.State) bool { return s.Phase.Terminal() && len(s.Outbox) == 0 }
-
 // DecodeHead reads a rollout's head record.
 func DecodeHead(rec store.Record) (rollout.State, Head, error) {
 	fail := func(what string, err error) (rollout.State, Head, error) {

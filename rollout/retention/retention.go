@@ -35,7 +35,7 @@ func Sweep(ctx context.Context, s store.Store, before time.Time, erased func(id 
 			return deleted, fmt.Errorf("list rollouts: %w", err)
 		}
 		state, _, err := record.DecodeHead(rec)
-		if err != nil || !record.Closed(&state) || state.At.After(before) || rec.Revision > seen {
+		if err != nil || !state.Closed() || state.At.After(before) || rec.Revision > seen {
 			continue
 		}
 		id := strings.TrimPrefix(rec.Key, record.RolloutPrefix)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/view"
 )
@@ -57,5 +58,28 @@ func TestEndpointShow(t *testing.T) {
 	s.want(exitError, "endpoint", "show", "edge/nobody", "--server", d.URL)
 	if !strings.Contains(s.err.String(), "there is no such endpoint") {
 		t.Errorf("no endpoint: got %q", s.err.String())
+	}
+}
+
+// A cause is said once, where it leads to several decisions one after the other; what
+// comes to pass again is said again.
+func TestACauseIsSaidOnce(t *testing.T) {
+	var before []decided
+	for _, c := range []struct {
+		kind           rollout.DecisionKind
+		sentence, want string
+	}{
+		{rollout.DecisionBreach, "failures broke its limit.", "failures broke its limit."},
+		{rollout.DecisionRollback, "failures broke its limit.", ""},
+		{rollout.DecisionConfirm, "The endpoint shows blue 100.", "The endpoint shows blue 100."},
+		{rollout.DecisionEnd, "failures broke its limit. Confirmed after 32ms.", "Confirmed after 32ms."},
+		{rollout.DecisionHold, "Paused by ann.", "Paused by ann."},
+		{rollout.DecisionHold, "Paused by ann.", "Paused by ann."},
+	} {
+		d := rollout.Decision{Kind: c.kind, Sentence: c.sentence}
+		if got := unsaid(before, d); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.kind, got, c.want)
+		}
+		before = append(before, decided{Decision: d})
 	}
 }

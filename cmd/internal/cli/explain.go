@@ -138,7 +138,7 @@ func explainText(e *env, w io.Writer, x explanation) error {
 	var b strings.Builder
 	for i, d := range x.Decisions {
 		fmt.Fprintf(&b, "%s  #%d  %s%s\n", e.clock(d.At), d.Seq, e.paint(bold, string(d.Kind)), byText(d.Decision))
-		if text := unsaid(x.Decisions[:i], d.Sentence); text != "" {
+		if text := unsaid(x.Decisions[:i], d.Decision); text != "" {
 			fmt.Fprintf(&b, "    %s\n", e.told(text))
 		}
 		if d.Rule != "" {
@@ -193,17 +193,20 @@ func checksText(checks []rollout.CheckResult) string {
 	return strings.Join(parts, "; ")
 }
 
-// unsaid is what a sentence says beyond the one just before it: a breach, the rollback
-// that it leads to and the end of that begin with the same cause.
-func unsaid(before []decided, sentence string) string {
-	if len(before) == 0 {
-		return sentence
+// unsaidAmong is among how many decisions before it a sentence is looked for.
+const unsaidAmong = 4
+
+// unsaid is what a decision's sentence says beyond those just before it: a breach, the
+// rollback that it leads to and the end of that begin with the same cause. What comes to
+// pass again is said again.
+func unsaid(before []decided, d rollout.Decision) string {
+	said := ""
+	for _, b := range before[max(len(before)-unsaidAmong, 0):] {
+		if b.Kind != d.Kind && len(b.Sentence) > len(said) && strings.HasPrefix(d.Sentence, b.Sentence) {
+			said = b.Sentence
+		}
 	}
-	last := before[len(before)-1].Sentence
-	if last == "" {
-		return sentence
-	}
-	return strings.TrimSpace(strings.TrimPrefix(sentence, last))
+	return strings.TrimSpace(strings.TrimPrefix(d.Sentence, said))
 }
 
 // verdictLines say what one verdict rested on.

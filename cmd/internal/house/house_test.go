@@ -106,7 +106,7 @@ var allowed = map[string][]string{
 	"rollout/notice":     {"rollout", "rollout/view", "notifier"},                              // what people are told is decided without the shell, and tested so
 	"rollout/audit":      {"store"},                                                            // what a head covers is decided once, for who deletes and who verifies
 	"rollout/trigger":    join([]string{"policies", "rollout", "analysis/unique", "store"}, natsLib, cloudLib, cronLib, metricLib),
-	"rollout/events":     join([]string{"rollout", "store"}, natsLib, cloudLib, metricLib),
+	"rollout/events":     join([]string{"rollout", "rollout/view", "store"}, natsLib, cloudLib, metricLib),
 	"rollout/view":       {"rollout", "analysis"},      // what is shown of a rollout is made once, whoever shows it
 	"rollout/view/chart": {"rollout/view", "analysis"}, // a picture and a page show one scene
 	"rollout/api":        join([]string{"rollout", "rollout/view", "analysis/unique", "analysis", "policies", "policies/document"}, authLib, metricLib),
