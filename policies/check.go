@@ -125,7 +125,8 @@ func (c *checker) metadata() {
 		c.reportGot("metadata.owner", document.CodeValue, "must be one line of printable characters: it stands in every page")
 	}
 	for _, key := range []string{"spec.endpoint.name", "spec.endpoint.router", "spec.endpoint.stable"} {
-		if n := c.policy.at[key]; n != nil && n.Shape == document.Scalar && strings.ContainsFunc(n.Value, notPrintable) || n != nil && n.Tag == "!!str" && n.Value == "" {
+		if n := c.policy.at[key]; n != nil && n.Shape == document.Scalar &&
+			strings.ContainsFunc(n.Value, notPrintable) || n != nil && n.Tag == "!!str" && n.Value == "" {
 			c.reportGot(key, document.CodeValue, "must be a name of printable characters")
 		}
 	}
@@ -174,7 +175,8 @@ func (c *checker) approvals() {
 		}
 		for j, who := range a.NotBy {
 			if who != "requester" {
-				c.reportGot(fmt.Sprintf("%s.notBy[%d]", at, j), document.CodeValue, "can only be requester").Hint = document.Suggest(who, []string{"requester"})
+				c.reportGot(fmt.Sprintf("%s.notBy[%d]", at, j), document.CodeValue,
+					"can only be requester").Hint = document.Suggest(who, []string{"requester"})
 			}
 		}
 		if a.From.Notifier != "" {
@@ -185,7 +187,9 @@ func (c *checker) approvals() {
 		}
 		for j, who := range a.From.Users {
 			if name, is := strings.CutPrefix(who, "slack:"); is && !slackUser.MatchString(name) {
-				c.reportGot(fmt.Sprintf("%s.from.users[%d]", at, j), document.CodeValue, "no Slack user has this id: it begins with U or W and has letters and digits only (Copy member ID in the profile's menu), after T…/ where the workspace is named")
+				c.reportGot(fmt.Sprintf("%s.from.users[%d]", at, j), document.CodeValue,
+					"no Slack user has this id: it begins with U or W and has letters and digits only (Copy member "+
+						"ID in the profile's menu), after T…/ where the workspace is named")
 			}
 		}
 		if a.From.Channel != "" && a.From.Notifier == "" {
@@ -233,7 +237,9 @@ func (c *checker) budget() {
 	if b.Metric == "" {
 		return
 	}
-	if m := c.metric(b.Metric, "", "spec.budget.metric"); m.known && (m.def.Kind() != analysis.KindCounts || m.def.Rate()) {
-		c.reportGot("spec.budget.metric", document.CodeMeaning, "a budget needs a metric of counts, and this one is a "+pick(m.def.Rate(), "rate", string(m.def.Kind())))
+	if m := c.metric(b.Metric, "", "spec.budget.metric"); m.known &&
+		(m.def.Kind() != analysis.KindCounts || m.def.Rate()) {
+		c.reportGot("spec.budget.metric", document.CodeMeaning, "a budget needs a metric of counts, and this one is a "+
+			pick(m.def.Rate(), "rate", string(m.def.Kind())))
 	}
 }

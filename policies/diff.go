@@ -96,7 +96,8 @@ func (d *differ) same(before int, subject, path string) {
 }
 
 // ordered adds a change of a value of which more is tighter, or less.
-func ordered[T cmp.Ordered](d *differ, subject, path string, from, to T, moreIsTighter bool, text func(T) string, why string) {
+func ordered[T cmp.Ordered](d *differ, subject, path string, from, to T, moreIsTighter bool, text func(T) string,
+	why string) {
 	if from == to {
 		return
 	}
@@ -180,9 +181,11 @@ func minus(a, b []string) []string {
 func (d *differ) spec(p, q *Policy) {
 	a, b := &p.Document.Spec, &q.Document.Spec
 	const subject = "policy"
-	d.other(subject, "endpoint", a.Endpoint.Router+"/"+a.Endpoint.Name, b.Endpoint.Router+"/"+b.Endpoint.Name, "another endpoint")
+	d.other(subject, "endpoint", a.Endpoint.Router+"/"+a.Endpoint.Name, b.Endpoint.Router+"/"+b.Endpoint.Name,
+		"another endpoint")
 	d.other(subject, "endpoint.stable", a.Endpoint.Stable, b.Endpoint.Stable, "")
-	d.other(subject, "endpoint.onForeignChange", string(a.Endpoint.OnForeignChange), string(b.Endpoint.OnForeignChange), "")
+	d.other(subject, "endpoint.onForeignChange", string(a.Endpoint.OnForeignChange),
+		string(b.Endpoint.OnForeignChange), "")
 	d.other(subject, "concurrency", string(a.Concurrency), string(b.Concurrency), "")
 	d.duration(subject, "interval", a.Interval, b.Interval, false, "how often guardrails are read")
 	d.duration(subject, "settle", a.Settle, b.Settle, true, "nothing passes while settling")
@@ -191,13 +194,15 @@ func (d *differ) spec(p, q *Policy) {
 		if a.OnUndecided == b.OnUndecided && b.OnUndecided != "hold" {
 			dir = pick((b.MaxExtend > a.MaxExtend) == (b.OnUndecided == "promote"), Tighter, Looser)
 		}
-		d.add(dir, subject, "maxExtend", document.FormatDuration(a.MaxExtend), document.FormatDuration(b.MaxExtend), "how long a step may wait for evidence")
+		d.add(dir, subject, "maxExtend", document.FormatDuration(a.MaxExtend), document.FormatDuration(b.MaxExtend),
+			"how long a step may wait for evidence")
 	}
 	d.ranked(subject, "onUndecided", string(a.OnUndecided), string(b.OnUndecided), "promote", "hold", "rollback")
 	d.missing("onNoData", a.OnNoData, b.OnNoData)
 	d.missing("onSourceError", a.OnSourceError, b.OnSourceError)
 	d.ranked(subject, "onSharedBreach", string(a.OnSharedBreach), string(b.OnSharedBreach), "hold", "rollback")
-	ordered(d, subject, "falseRollback", a.FalseRollback, b.FalseRollback, true, Share.String, "more false alarms, sooner real ones")
+	ordered(d, subject, "falseRollback", a.FalseRollback, b.FalseRollback, true, Share.String,
+		"more false alarms, sooner real ones")
 	d.budget(a.Budget, b.Budget)
 	d.duration("rollback", "rollback.verifyWithin", a.Rollback.VerifyWithin, b.Rollback.VerifyWithin, false, "")
 	d.duration("rollback", "rollback.cooldown", a.Rollback.Cooldown, b.Rollback.Cooldown, true, "")
@@ -211,9 +216,10 @@ func (d *differ) missing(path string, a, b Missing) {
 	d.duration(subject, path+".after", a.After, b.After, false, "")
 	d.ranked(subject, path+".then", string(a.Then), string(b.Then), "page", "hold", "rollback")
 	never := func(p Patience) time.Duration { return pick(p == 0, document.MaxDuration+1, time.Duration(p)) }
-	ordered(d, subject, path+".rollbackAfter", never(a.RollbackAfter), never(b.RollbackAfter), false, func(t time.Duration) string {
-		return pick(t > document.MaxDuration, "never", document.FormatDuration(t))
-	}, "")
+	ordered(d, subject, path+".rollbackAfter", never(a.RollbackAfter), never(b.RollbackAfter), false,
+		func(t time.Duration) string {
+			return pick(t > document.MaxDuration, "never", document.FormatDuration(t))
+		}, "")
 }
 
 func (d *differ) budget(a, b *Budget) {

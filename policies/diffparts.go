@@ -22,7 +22,8 @@ func (d *differ) guardrails(p, q *Policy) {
 		before := len(d.changes)
 		d.guardrail(subject, path, g, b.Guardrails[i])
 		d.judgedIn(subject, path, a, b, g, b.Guardrails[i])
-		if old, now := p.definition(g.Metric), q.definition(g.Metric); g.Metric == b.Guardrails[i].Metric && old != "" && now != "" {
+		if old, now := p.definition(g.Metric), q.definition(g.Metric); g.Metric == b.Guardrails[i].Metric &&
+			old != "" && now != "" {
 			d.other(subject, path+".metric", old, now, "it measures something else")
 		}
 		d.same(before, subject, path)
@@ -36,7 +37,8 @@ func (d *differ) guardrails(p, q *Policy) {
 
 func (d *differ) guardrail(subject, path string, g, h Guardrail) {
 	if g.Metric != h.Metric || g.Source != h.Source {
-		d.other(subject, path+".metric", strings.TrimSpace(g.Metric+" "+g.Source), strings.TrimSpace(h.Metric+" "+h.Source), "")
+		d.other(subject, path+".metric", strings.TrimSpace(g.Metric+" "+g.Source),
+			strings.TrimSpace(h.Metric+" "+h.Source), "")
 	}
 	if g.Quantile != h.Quantile {
 		ordered(d, subject, path+".quantile", g.Quantile, h.Quantile, true, Quantile.String, "")
@@ -47,7 +49,8 @@ func (d *differ) guardrail(subject, path string, g, h Guardrail) {
 			d.other(subject, path+".detect", g.Detect.Text, h.Detect.Text, "")
 		} else if g.Detect.Value != h.Detect.Value {
 			text := func(x float64) string { return pick(x == g.Detect.Value, g.Detect.Text, h.Detect.Text) }
-			ordered(d, subject, path+".detect", g.Detect.Value, h.Detect.Value, g.Limit.AtLeast, text, "what a promotion rules out")
+			ordered(d, subject, path+".detect", g.Detect.Value, h.Detect.Value, g.Limit.AtLeast, text,
+				"what a promotion rules out")
 		}
 	}
 	d.ranked(subject, path+".onBreach", string(g.OnBreach), string(h.OnBreach), "page", "hold", "rollback")
@@ -122,7 +125,8 @@ func (d *differ) gates(a, b *Spec) {
 		h, before := b.Approvals[i], len(d.changes)
 		ordered(d, subject, path+".quorum", g.Quorum, h.Quorum, true, func(n int) string { return fmt.Sprint(n) }, "")
 		d.set(subject, path+".from", g.who(), h.who(), false, "who may answer")
-		d.other(subject, path+".notifier", strings.TrimSpace(g.From.Notifier+" "+g.From.Channel), strings.TrimSpace(h.From.Notifier+" "+h.From.Channel), "where people are asked")
+		d.other(subject, path+".notifier", strings.TrimSpace(g.From.Notifier+" "+g.From.Channel),
+			strings.TrimSpace(h.From.Notifier+" "+h.From.Channel), "where people are asked")
 		d.set(subject, path+".notBy", g.NotBy, h.NotBy, true, "")
 		d.duration(subject, path+".expires", g.Expires, h.Expires, false, "")
 		d.ranked(subject, path+".onExpiry", string(g.OnExpiry), string(h.OnExpiry), "hold", "rollback")
@@ -130,7 +134,8 @@ func (d *differ) gates(a, b *Spec) {
 	}
 	for _, h := range b.Approvals {
 		if !slices.ContainsFunc(a.Approvals, func(g Approval) bool { return g.Name == h.Name }) {
-			d.add(Tighter, "gate "+h.Name, document.Join("approvals", h.Name), "", fmt.Sprintf("quorum %d of %s", h.Quorum, list(h.who())), "")
+			d.add(Tighter, "gate "+h.Name, document.Join("approvals", h.Name), "",
+				fmt.Sprintf("quorum %d of %s", h.Quorum, list(h.who())), "")
 		}
 	}
 }
@@ -151,7 +156,8 @@ func (d *differ) steps(a, b *Spec) {
 		subject, path := "step "+s.Name, document.Join("steps", s.Name)
 		j, ok := pairs[i]
 		if !ok {
-			d.add(Looser, subject, path, s.share().Words()+" for "+document.FormatDuration(s.Bake), "", "one step less to be noticed in")
+			d.add(Looser, subject, path, s.share().Words()+" for "+document.FormatDuration(s.Bake), "",
+				"one step less to be noticed in")
 			continue
 		}
 		used[j] = true
@@ -161,7 +167,8 @@ func (d *differ) steps(a, b *Spec) {
 	}
 	for j, s := range b.Steps {
 		if !used[j] {
-			d.add(Tighter, "step "+s.Name, document.Join("steps", s.Name), "", s.share().Words()+" for "+document.FormatDuration(s.Bake), "")
+			d.add(Tighter, "step "+s.Name, document.Join("steps", s.Name), "", s.share().Words()+" for "+
+				document.FormatDuration(s.Bake), "")
 		}
 	}
 }

@@ -13,7 +13,8 @@ const maxGuardrails = 64
 func (c *checker) guardrails() {
 	gs := c.policy.Document.Spec.Guardrails
 	if n := c.policy.at["spec.guardrails"]; n != nil && n.Shape == document.Sequence && len(gs) == 0 && !c.policy.Base {
-		c.report("spec.guardrails", document.CodeMissing, "needs at least one guardrail: a ladder that nobody watches is no rollout")
+		c.report("spec.guardrails", document.CodeMissing, "needs at least one guardrail: a ladder that nobody "+
+			"watches is no rollout")
 	}
 	if len(gs) > maxGuardrails {
 		c.report("spec.guardrails", document.CodeBounds, fmt.Sprintf("at most %d guardrails", maxGuardrails))
@@ -33,7 +34,8 @@ func (c *checker) guardrail(g *Guardrail, at string) {
 	var kind analysis.Kind
 	if g.Metric != "" {
 		if g.Source != "" && !isBuiltin(g.Metric) {
-			c.reportGot(at+".source", document.CodeMeaning, "the metric's definition names its source; source belongs to metric: builtin/… only")
+			c.reportGot(at+".source", document.CodeMeaning, "the metric's definition names its source; source "+
+				"belongs to metric: builtin/… only")
 		} else if g.Source != "" {
 			c.configName(at+".source", "source", g.Source, sourcesOf(c.env))
 		}
@@ -45,7 +47,8 @@ func (c *checker) guardrail(g *Guardrail, at string) {
 		kind = analysis.KindHistogram
 	}
 	if kind != "" && kind != analysis.KindHistogram && g.Quantile > 0 {
-		c.reportGot(at+".quantile", document.CodeMeaning, "only histograms have quantiles, and this metric is a "+DescribeKind(kind))
+		c.reportGot(at+".quantile", document.CodeMeaning, "only histograms have quantiles, and this metric is a "+
+			DescribeKind(kind))
 		return
 	}
 	c.test(g, kind, at)
@@ -217,7 +220,8 @@ func (q Quantity) suits(l LimitText, kind analysis.Kind, quantile float64) strin
 		return "must be beyond the limit: below " + lim.Text
 	case !l.AtLeast && q.Value <= lim.Value:
 		return "must be beyond the limit: above " + lim.Text
-	case lim.Unit == UnitShare && kind != analysis.KindMean && kind != analysis.KindValue && (q.Value <= 0 || q.Value >= 1):
+	case lim.Unit == UnitShare && kind != analysis.KindMean && kind != analysis.KindValue &&
+		(q.Value <= 0 || q.Value >= 1):
 		return "must lie between 0% and 100%"
 	case q.Value <= 0 && lim.Unit == UnitStable:
 		return "must be above 0x stable"

@@ -170,7 +170,8 @@ func (l LimitText) suitsRate(test analysis.Test) string {
 	return ""
 }
 
-const quantityPattern = `([0-9.]+ ?x stable|` + document.NumberPattern + ` *%|` + document.DurationPattern + `|` + document.NumberPattern + `)`
+const quantityPattern = `([0-9.]+ ?x stable|` + document.NumberPattern + ` *%|` + document.DurationPattern + `|` +
+	document.NumberPattern + `)`
 
 func (LimitText) JSONSchema() map[string]any {
 	return document.TextSchema("^ *(<=|>=) *"+quantityPattern+" *$", "<= 1%", "<= 450ms", ">= 0.98x stable")

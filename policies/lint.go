@@ -67,39 +67,44 @@ var descriptions = map[string]string{
 	document.CodeFile:      "A file cannot be read.",
 	document.CodeLocked:    "A file that is extended locks this value.",
 	WarnUnresolved:         "Only belayd's config can define this name.",
-	WarnFullUnwatched:      "At 100% stable has no traffic to compare with, and no required guardrail of the step is absolute.",
-	WarnNothingDecides:     "No guardrail of the step is required, so time alone ends it.",
-	WarnNotJudged:          "The guardrail is judged in no step.",
-	WarnThresholdCount:     "A threshold compares a windowed rate with a limit at every look, which rolls healthy releases back; counts carry evidence.",
-	WarnNoQuantile:         "Azure Monitor's p95 is the mean of each minute's p95 and no quantile of the whole.",
-	WarnNearDetect:         "The regression that must be caught lies so close to the limit that proving its absence takes very much traffic.",
-	WarnSameForBoth:        "The query does not name the deployment, so both deployments read the same number.",
-	WarnEveryEndpoint:      "The expression does not name the endpoint, so it counts every endpoint that has a deployment of this name.",
-	WarnUnusedMetric:       "Nothing uses the metric.",
-	WarnShortBake:          "The bake ends before enough readings can have been judged.",
-	WarnBigFirstStep:       "The first live step already gives the candidate much of the traffic.",
-	WarnShortLadder:        "The ladder ends below 100%: what is promoted keeps sharing the traffic.",
-	WarnUndecided:          "A step that is still undecided is promoted.",
-	WarnMissing:            "Missing readings neither hold nor roll back.",
-	WarnManyFalse:          "One release in twenty within all limits, or more, may be rolled back.",
-	WarnMirror:             "Azure ML mirrors at most 50%, and never on Kubernetes.",
-	WarnNoCounter:          "The name is that of a gauge or of a recorded rate, and what is counted must only rise.",
-	WarnUnit:               "The unit contradicts the series' name.",
-	WarnInexact:            "The query estimates what Belay can count; only a threshold can be judged on it.",
-	WarnDialect:            "The query is none of Prometheus', and what VictoriaMetrics takes beyond it is not checked.",
-	WarnEitherDay:          "A day of the month and a weekday are given: the expression fires on either, not where both meet.",
-	WarnFixedZone:          "The time zone never changes to summer time.",
-	WarnNoZone:             "No time zone is given, so the times are in UTC.",
-	WarnPastFreeze:         "The freeze is over.",
-	WarnQuorum:             "The gate needs more people than may answer.",
-	WarnUnusedGate:         "No step requires the approval.",
-	WarnSelfApproval:       "Who asked for the release may approve it.",
-	WarnFrozen:             "Every window of the next year lies within a freeze.",
-	WarnFlaps:              "It is so short that a single late or missing reading counts as blindness.",
-	WarnCountsFrom:         "It counts from when after is over, and not from when the data went missing.",
-	WarnNoPage:             "Nobody is called when a human must act.",
-	WarnNoRunbook:          "There is no annotation runbook for whoever is called.",
-	WarnNoWayBack:          "Nothing checks before the first step that stable could take all traffic back.",
+	WarnFullUnwatched: "At 100% stable has no traffic to compare with, and no required guardrail of the step is " +
+		"absolute.",
+	WarnNothingDecides: "No guardrail of the step is required, so time alone ends it.",
+	WarnNotJudged:      "The guardrail is judged in no step.",
+	WarnThresholdCount: "A threshold compares a windowed rate with a limit at every look, which rolls healthy " +
+		"releases back; counts carry evidence.",
+	WarnNoQuantile: "Azure Monitor's p95 is the mean of each minute's p95 and no quantile of the whole.",
+	WarnNearDetect: "The regression that must be caught lies so close to the limit that proving its absence " +
+		"takes very much traffic.",
+	WarnSameForBoth: "The query does not name the deployment, so both deployments read the same number.",
+	WarnEveryEndpoint: "The expression does not name the endpoint, so it counts every endpoint that has a " +
+		"deployment of this name.",
+	WarnUnusedMetric: "Nothing uses the metric.",
+	WarnShortBake:    "The bake ends before enough readings can have been judged.",
+	WarnBigFirstStep: "The first live step already gives the candidate much of the traffic.",
+	WarnShortLadder:  "The ladder ends below 100%: what is promoted keeps sharing the traffic.",
+	WarnUndecided:    "A step that is still undecided is promoted.",
+	WarnMissing:      "Missing readings neither hold nor roll back.",
+	WarnManyFalse:    "One release in twenty within all limits, or more, may be rolled back.",
+	WarnMirror:       "Azure ML mirrors at most 50%, and never on Kubernetes.",
+	WarnNoCounter:    "The name is that of a gauge or of a recorded rate, and what is counted must only rise.",
+	WarnUnit:         "The unit contradicts the series' name.",
+	WarnInexact:      "The query estimates what Belay can count; only a threshold can be judged on it.",
+	WarnDialect:      "The query is none of Prometheus', and what VictoriaMetrics takes beyond it is not checked.",
+	WarnEitherDay: "A day of the month and a weekday are given: the expression fires on either, not where " +
+		"both meet.",
+	WarnFixedZone:    "The time zone never changes to summer time.",
+	WarnNoZone:       "No time zone is given, so the times are in UTC.",
+	WarnPastFreeze:   "The freeze is over.",
+	WarnQuorum:       "The gate needs more people than may answer.",
+	WarnUnusedGate:   "No step requires the approval.",
+	WarnSelfApproval: "Who asked for the release may approve it.",
+	WarnFrozen:       "Every window of the next year lies within a freeze.",
+	WarnFlaps:        "It is so short that a single late or missing reading counts as blindness.",
+	WarnCountsFrom:   "It counts from when after is over, and not from when the data went missing.",
+	WarnNoPage:       "Nobody is called when a human must act.",
+	WarnNoRunbook:    "There is no annotation runbook for whoever is called.",
+	WarnNoWayBack:    "Nothing checks before the first step that stable could take all traffic back.",
 }
 
 // Describe says in one sentence what a code means; "" when there is no such code.
@@ -209,7 +214,8 @@ func (c *checker) lintStep(s *Spec, i int, at string) {
 	st := s.Steps[i]
 	if rest := st.Bake - s.Settle; rest < minReadings*s.Interval {
 		c.warn(at, WarnShortBake, "", fmt.Sprintf("%s of bake leave %s after settling; take at least %s, or shorten settle",
-			document.FormatDuration(st.Bake), document.FormatDuration(max(rest, 0)), document.FormatDuration(s.Settle+minReadings*s.Interval)))
+			document.FormatDuration(st.Bake), document.FormatDuration(max(rest, 0)),
+			document.FormatDuration(s.Settle+minReadings*s.Interval)))
 	}
 	required, absolute := false, false
 	for _, g := range s.Guardrails {
@@ -234,13 +240,15 @@ func (c *checker) lintGuardrails(s *Spec) {
 			kind = m.def.Kind()
 			if c.fromAzureMonitor(g.Metric, m) && (g.OnBreach == analysis.ActionRollback || kind == analysis.KindHistogram) {
 				c.warn(at+".metric", WarnNoQuantile, g.Metric, pick(kind == analysis.KindHistogram,
-					"this source has no histograms: use builtin/azureml/latency", "let it hold or page, or use builtin/azureml/latency"))
+					"this source has no histograms: use builtin/azureml/latency",
+					"let it hold or page, or use builtin/azureml/latency"))
 			}
 		}
 		if len(s.stepsOf(g)) == 0 {
 			c.warn(at, WarnNotJudged, "", "")
 		}
-		if g.Test == analysis.TestThreshold && !c.rate(&s.Guardrails[i]) && (kind == analysis.KindCounts || kind == analysis.KindHistogram) {
+		if g.Test == analysis.TestThreshold && !c.rate(&s.Guardrails[i]) &&
+			(kind == analysis.KindCounts || kind == analysis.KindHistogram) {
 			c.warn(at+".test", WarnThresholdCount, "", "remove test: threshold")
 		}
 		if g.Detect.Given() && near(g) {
@@ -319,7 +327,8 @@ func (c *checker) lintGates(s *Spec) {
 		if !slices.ContainsFunc(s.Steps, func(st Step) bool { return slices.Contains(st.Requires, a.Name) }) {
 			c.warn(at, WarnUnusedGate, a.Name, "")
 		}
-		if people := len(slices.Compact(slices.Sorted(slices.Values(a.From.Users)))); len(a.From.Groups) == 0 && a.Quorum > people {
+		if people := len(slices.Compact(slices.Sorted(slices.Values(a.From.Users)))); len(a.From.Groups) == 0 &&
+			a.Quorum > people {
 			c.warn(at+".quorum", WarnQuorum, fmt.Sprintf("%d of %d", a.Quorum, people), "")
 		}
 		if !slices.Contains(a.NotBy, "requester") {

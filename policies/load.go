@@ -48,7 +48,8 @@ func (l *loader) load(name string) (tree *document.Node, text string) {
 		return nil, ""
 	}
 	if tree.Shape != document.Mapping {
-		l.problems = append(l.problems, document.ProblemAt(tree, "", document.CodeSyntax, "a policy is a mapping").WithGot(tree.Text()))
+		l.problems = append(l.problems, document.ProblemAt(tree, "", document.CodeSyntax,
+			"a policy is a mapping").WithGot(tree.Text()))
 		return nil, ""
 	}
 	l.open = append(l.open, name)
@@ -129,7 +130,8 @@ func merge(base, over *document.Node, at string) *document.Node {
 		}
 		base.MoveTo(over)
 		return base
-	case base.Shape == document.Sequence && over.Shape == document.Sequence && (at == "spec.guardrails" || at == "spec.approvals"):
+	case base.Shape == document.Sequence && over.Shape == document.Sequence &&
+		(at == "spec.guardrails" || at == "spec.approvals"):
 		return mergeByName(base, over, at)
 	case base.Shape == document.Sequence && over.Shape == document.Sequence && at == "locked":
 		base.Items = append(base.Items, over.Items...)

@@ -43,7 +43,9 @@ func broken(p *Policy, base string, lock *document.Node, changes []Change) docum
 			continue
 		}
 		path := p.specPath(c.Path)
-		pr := document.ProblemAt(p.at.Nearest(path), path, document.CodeLocked, fmt.Sprintf("%s locks %s: it may only be tightened, and this is %s", base, lock.Value, strings.ToLower(string(c.Direction))))
+		pr := document.ProblemAt(p.at.Nearest(path), path, document.CodeLocked,
+			fmt.Sprintf("%s locks %s: it may only be tightened, and this is %s", base, lock.Value,
+				strings.ToLower(string(c.Direction))))
 		pr.Got = document.Shorten(orNone(c.Old) + " → " + orNone(c.New))
 		out = append(out, pr)
 	}
@@ -56,7 +58,8 @@ func broken(p *Policy, base string, lock *document.Node, changes []Change) docum
 func evaded(b, p *Policy, base, lock string) document.Problems {
 	var out document.Problems
 	report := func(path, why string) {
-		out = append(out, document.ProblemAt(p.at.Nearest(path), path, document.CodeLocked, fmt.Sprintf("%s locks %s, and %s", base, lock, why)))
+		out = append(out, document.ProblemAt(p.at.Nearest(path), path, document.CodeLocked,
+			fmt.Sprintf("%s locks %s, and %s", base, lock, why)))
 	}
 	s := &p.Document.Spec
 	for _, g := range b.Document.Spec.Guardrails {
@@ -73,13 +76,15 @@ func evaded(b, p *Policy, base, lock string) document.Problems {
 		}
 	}
 	for _, a := range b.Document.Spec.Approvals {
-		if below(document.Join("approvals", a.Name), lock) && !slices.ContainsFunc(s.Steps, func(st Step) bool { return slices.Contains(st.Requires, a.Name) }) {
+		if below(document.Join("approvals", a.Name), lock) &&
+			!slices.ContainsFunc(s.Steps, func(st Step) bool { return slices.Contains(st.Requires, a.Name) }) {
 			report("spec.steps", "no step requires "+a.Name)
 		}
 	}
 	for k, st := range s.Steps {
 		if lock == "bake" && st.Bake < b.Document.Spec.Bake {
-			report(fmt.Sprintf("spec.steps[%d].bake", k), fmt.Sprintf("this step bakes only %s of %s", document.FormatDuration(st.Bake), document.FormatDuration(b.Document.Spec.Bake)))
+			report(fmt.Sprintf("spec.steps[%d].bake", k), fmt.Sprintf("this step bakes only %s of %s",
+				document.FormatDuration(st.Bake), document.FormatDuration(b.Document.Spec.Bake)))
 		}
 	}
 	return out

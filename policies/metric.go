@@ -74,7 +74,8 @@ func (c *checker) builtin(ref, source, at, sourceAt string) (analysis.Metric, bo
 	}
 	if c.env != nil && source != "" {
 		if kind, ok := c.env.Sources[source]; ok && !slices.Contains(b.Sources, kind) {
-			p := c.report(sourceAt, document.CodeMeaning, fmt.Sprintf("%s asks %s, and this source is %s", ref, document.OneOf(b.Sources), kind))
+			p := c.report(sourceAt, document.CodeMeaning, fmt.Sprintf("%s asks %s, and this source is %s", ref,
+				document.OneOf(b.Sources), kind))
 			p.Got = document.Shorten(source)
 		}
 	}
@@ -162,7 +163,8 @@ func (m Metric) metric(name string) analysis.Metric {
 func (c *checker) called(at string, m Metric) {
 	for role := range m.Roles {
 		if role != "stable" && role != "candidate" {
-			c.report(at+".roles."+role, document.CodeName, "a role is stable or candidate").Hint = document.Suggest(role, []string{"stable", "candidate"})
+			c.report(at+".roles."+role, document.CodeName, "a role is stable or candidate").Hint = document.Suggest(
+				role, []string{"stable", "candidate"})
 		}
 	}
 	for field, names := range map[string]map[string]string{"roles": m.Roles, "deployments": m.Deployments} {
@@ -178,8 +180,10 @@ func (c *checker) called(at string, m Metric) {
 		}
 	}
 	for _, q := range m.texts() {
-		if m.label() == "" && !q.value && !analysis.NamesDeployment(func(v string) bool { return mentions(q.text, v) }) && m.labelled() {
-			p := c.report(at+"."+q.field, document.CodeMeaning, "no label names the deployment, and the expression does not either: it would count both as one")
+		if m.label() == "" && !q.value && !analysis.NamesDeployment(
+			func(v string) bool { return mentions(q.text, v) }) && m.labelled() {
+			p := c.report(at+"."+q.field, document.CodeMeaning, "no label names the deployment, and the expression "+
+				"does not either: it would count both as one")
 			p.Hint = "give the label, or put ${deployment}, ${role} or ${version} into it"
 		}
 	}

@@ -26,7 +26,8 @@ func (c *checker) lintPatience(path string, m Missing, interval time.Duration) {
 		c.warn(path+".after", WarnFlaps, document.FormatDuration(m.After), hint)
 	}
 	if back := time.Duration(m.RollbackAfter); back > 0 && back < m.After {
-		c.warn(path+".rollbackAfter", WarnCountsFrom, document.FormatDuration(back), fmt.Sprintf("it is rolled back %s after the data went missing", document.FormatDuration(m.After+back)))
+		c.warn(path+".rollbackAfter", WarnCountsFrom, document.FormatDuration(back),
+			fmt.Sprintf("it is rolled back %s after the data went missing", document.FormatDuration(m.After+back)))
 	}
 }
 
@@ -64,7 +65,10 @@ func (c *checker) asked() []string {
 func (c *checker) patience() {
 	s := &c.policy.Document.Spec
 	if lag, source := c.slowest(); lag > 0 && s.OnNoData.After <= lag {
-		p := c.report("spec.onNoData.after", document.CodeMeaning, fmt.Sprintf("readings of %s are always %s old or older, so the candidate would be missing for ever", source, document.FormatDuration(lag)))
-		p.Got, p.Hint = document.FormatDuration(s.OnNoData.After), fmt.Sprintf("write at least %s", document.FormatDuration(lag+3*s.Interval))
+		p := c.report("spec.onNoData.after", document.CodeMeaning,
+			fmt.Sprintf("readings of %s are always %s old or older, so the candidate would be missing for ever", source,
+				document.FormatDuration(lag)))
+		p.Got, p.Hint = document.FormatDuration(s.OnNoData.After),
+			fmt.Sprintf("write at least %s", document.FormatDuration(lag+3*s.Interval))
 	}
 }

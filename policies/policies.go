@@ -82,7 +82,8 @@ func ParseStandIn(fsys fs.FS, name string, env *Environment, standIns map[string
 		return nil, l.problems.Sorted()
 	}
 	if tree.Word("kind") == KindTest {
-		p := document.ProblemAt(tree.Child("kind"), "kind", document.CodeMeaning, "this is a policy test and no policy").WithHint("run it with belay policy test")
+		p := document.ProblemAt(tree.Child("kind"), "kind", document.CodeMeaning,
+			"this is a policy test and no policy").WithHint("run it with belay policy test")
 		return nil, append(l.problems, p).Sorted()
 	}
 	c := &checker{fsys: fsys, dir: path.Dir(name), env: env, standIns: standIns}

@@ -150,7 +150,8 @@ func (c *checker) per(at, kind string, d time.Duration) {
 	case d < time.Second || d > 30*24*time.Hour:
 		c.reportGot(at, document.CodeValue, "must be from 1s to 720h")
 	case kind == "loganalytics" || kind == "azuremonitor":
-		c.report(at, document.CodeMeaning, "where nothing happens "+kind+" shows nothing, which is no data and not 0").Hint = "use a source of kind prometheus, scrape or httpjson"
+		c.report(at, document.CodeMeaning, "where nothing happens "+kind+
+			" shows nothing, which is no data and not 0").Hint = "use a source of kind prometheus, scrape or httpjson"
 	}
 }
 
@@ -167,7 +168,8 @@ func (c *checker) expressions(at, kind string) {
 			continue
 		}
 		for _, name := range names {
-			if slices.Contains(analysis.VariableNames, name) || (kind == "" || kind == "httpjson") && slices.Contains(jsonpath.IntervalNames, name) {
+			if slices.Contains(analysis.VariableNames, name) || (kind == "" || kind == "httpjson") &&
+				slices.Contains(jsonpath.IntervalNames, name) {
 				continue
 			}
 			p := c.report(path, document.CodeName, "there is no such substitution")
@@ -209,7 +211,8 @@ func (c *checker) lintQueries(at string, m Metric) {
 }
 
 // gauges are ends of names that no counter has.
-var gauges = []string{"_ratio", "_percent", "_percentage", "_utilization", "_in_flight", "_inflight", "_current", "_rate", "_per_second", "_per_minute", "_avg", "_average", "_p50", "_p90", "_p95", "_p99", "_info"}
+var gauges = []string{"_ratio", "_percent", "_percentage", "_utilization", "_in_flight", "_inflight", "_current",
+	"_rate", "_per_second", "_per_minute", "_avg", "_average", "_p50", "_p90", "_p95", "_p99", "_info"}
 
 // noCounter says why a series of this name is no counter; "" where it may be one.
 func noCounter(name string) string {
@@ -221,7 +224,8 @@ func noCounter(name string) string {
 			}
 		}
 	}
-	if i := slices.IndexFunc(gauges, func(end string) bool { return strings.HasSuffix(lower, end) }); i >= 0 || lower == "up" {
+	if i := slices.IndexFunc(gauges, func(end string) bool { return strings.HasSuffix(lower, end) }); i >= 0 ||
+		lower == "up" {
 		return "name a counter, whose name usually ends in _total"
 	}
 	return ""

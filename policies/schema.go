@@ -38,9 +38,10 @@ func completeParts(t reflect.Type) map[string]any {
 			def := map[string]any{"required": document.Required(f.Type)}
 			if f.Name == "spec" {
 				def["properties"] = map[string]any{
-					"guardrails": map[string]any{"minItems": 1, "items": map[string]any{"required": document.Required(reflect.TypeFor[Guardrail]())}},
-					"approvals":  map[string]any{"items": map[string]any{"required": document.Required(reflect.TypeFor[Approval]())}},
-					"endpoint":   map[string]any{"required": document.Required(reflect.TypeFor[Endpoint]())},
+					"guardrails": map[string]any{"minItems": 1, "items": map[string]any{"required": document.Required(
+						reflect.TypeFor[Guardrail]())}},
+					"approvals": map[string]any{"items": map[string]any{"required": document.Required(reflect.TypeFor[Approval]())}},
+					"endpoint":  map[string]any{"required": document.Required(reflect.TypeFor[Endpoint]())},
 				}
 			}
 			out[f.Name] = def

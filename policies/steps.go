@@ -44,7 +44,8 @@ func (c *checker) steps() {
 		}
 		c.references(at, step)
 	}
-	if n := c.policy.at["spec.bake"]; n != nil && n.Shape == document.Scalar && s.Bake == 0 && n.Value != "" && n.Value[0] == '0' {
+	if n := c.policy.at["spec.bake"]; n != nil && n.Shape == document.Scalar && s.Bake == 0 && n.Value != "" &&
+		n.Value[0] == '0' {
 		c.reportGot("spec.bake", document.CodeValue, "must be longer than 0s")
 	}
 	c.uniqueNames("spec.steps", names)

@@ -88,7 +88,8 @@ func parseLocal(text string, zone *time.Location, latest bool) (time.Time, error
 		if t.Format(layout) != text {
 			return time.Time{}, errors.New("this local time does not exist in " + zone.String() + " (the clocks jump over it)")
 		}
-		for _, d := range []time.Duration{-2 * time.Hour, -time.Hour, -30 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour} {
+		for _, d := range []time.Duration{-2 * time.Hour, -time.Hour, -30 * time.Minute, 30 * time.Minute, time.Hour,
+			2 * time.Hour} {
 			if u := t.Add(d); u.Format(layout) == text && u.After(t) == latest {
 				t = u
 			}

@@ -45,7 +45,8 @@ func Locate(data []byte, path string) (line, col int, ok bool) {
 	for part := range strings.SplitSeq(strings.ReplaceAll(path, "[", ".["), ".") {
 		k, v := n.Entry(part)
 		if index, list := strings.CutPrefix(part, "["); list {
-			if i, err := strconv.Atoi(strings.TrimSuffix(index, "]")); err == nil && n != nil && n.Shape == Sequence && i >= 0 && i < len(n.Items) {
+			if i, err := strconv.Atoi(strings.TrimSuffix(index, "]")); err == nil && n != nil && n.Shape == Sequence &&
+				i >= 0 && i < len(n.Items) {
 				k, v = n.Items[i], n.Items[i]
 			}
 		}

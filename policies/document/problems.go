@@ -130,7 +130,8 @@ func (ps Problems) sarif(describe func(code string) string) (string, error) {
 	}
 	doc := object{
 		"version": "2.1.0", "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-		"runs": []object{{"tool": object{"driver": object{"name": "belay policy check", "rules": rules}}, "results": results}},
+		"runs": []object{{"tool": object{"driver": object{"name": "belay policy check", "rules": rules}},
+			"results": results}},
 	}
 	b, err := json.MarshalIndent(doc, "", "  ")
 	return string(b) + "\n", err

@@ -139,8 +139,10 @@ func (g *schemaWriter) schema(t reflect.Type) map[string]any {
 	if d, ok := reflect.TypeAssert[Described](reflect.New(t)); ok {
 		return d.JSONSchema()
 	}
-	if t.Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) || reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
-		panic("policies: no schema for " + t.String()) // unreachable unless a type's author forgot it; a test generates the schema
+	if t.Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) ||
+		reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
+		// unreachable unless a type's author forgot it; a test generates the schema
+		panic("policies: no schema for " + t.String())
 	}
 	switch t.Kind() {
 	case reflect.Struct:

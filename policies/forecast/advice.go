@@ -22,7 +22,8 @@ func (o *Forecast) advise(plan *rollout.Plan, base map[string]analysis.Baseline)
 			if j.Grade == "" || j.Grade == "OK" {
 				continue
 			}
-			text := fmt.Sprintf("Step %s cannot be relied on to detect %s on %s (limit %s): within %s it is found in %s of cases.",
+			text := fmt.Sprintf("Step %s cannot be relied on to detect %s on %s (limit %s): within %s it is found in "+
+				"%s of cases.",
 				s.Name, cmp.Or(j.Detect, "none"), j.Guardrail, j.Limit, s.Bake, percentOf(j.Power))
 			if help := o.help(plan, base, i, j); help != "" {
 				text += " " + help
@@ -32,7 +33,8 @@ func (o *Forecast) advise(plan *rollout.Plan, base map[string]analysis.Baseline)
 	}
 	o.Advice = append(o.Advice, slowPasses(o.Steps, plan)...)
 	if o.PerSecond == 0 {
-		o.Advice = append(o.Advice, "The traffic is not known, so nothing can be said about detection: give requests a second.")
+		o.Advice = append(o.Advice, "The traffic is not known, so nothing can be said about detection: give requests "+
+			"a second.")
 	}
 }
 
@@ -87,7 +89,8 @@ func slowPasses(steps []Step, plan *rollout.Plan) []string {
 			if j.Pass >= 0 {
 				when = "only after " + document.FormatDuration(roundUp(time.Duration(j.Pass)))
 			}
-			out = append(out, fmt.Sprintf("Step %s: a release as good as stable passes %s %s, and bake and maxExtend give it %s; then onUndecided applies (%s).",
+			out = append(out, fmt.Sprintf("Step %s: a release as good as stable passes %s %s, and bake and maxExtend "+
+				"give it %s; then onUndecided applies (%s).",
 				s.Name, j.Guardrail, when, s.Bake+document.Span(plan.MaxExtend), plan.OnUndecided))
 		}
 	}

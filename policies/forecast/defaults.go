@@ -61,7 +61,8 @@ func (o *Forecast) lag(m analysis.Metric, p *policies.Policy, facts Facts) time.
 		return 0
 	}
 	d := policies.KindLags[b.Sources[0]]
-	o.Assumed = append(o.Assumed, fmt.Sprintf("readings of %s are %s old when they come", m.Name, document.FormatDuration(d)))
+	o.Assumed = append(o.Assumed, fmt.Sprintf("readings of %s are %s old when they come", m.Name,
+		document.FormatDuration(d)))
 	return d
 }
 
@@ -118,7 +119,8 @@ func guess(b *analysis.Baseline, m analysis.Metric, p *policies.Policy) string {
 			p95 = limit.Quantity.Value * 0.6
 		}
 		b.Sample = lognormalSample(p95, limit)
-		return fmt.Sprintf("stable's %s: p95 %s", m.Name, document.FormatDuration(time.Duration(p95*float64(time.Second)).Round(time.Millisecond)))
+		return fmt.Sprintf("stable's %s: p95 %s", m.Name,
+			document.FormatDuration(time.Duration(p95*float64(time.Second)).Round(time.Millisecond)))
 	case analysis.KindMean:
 		mean := 1.0
 		if limit != nil {
@@ -143,10 +145,12 @@ func lognormalSample(p95 float64, limit *policies.LimitText) analysis.Sample {
 		for _, b := range s.Buckets {
 			below += b.Count
 		}
-		s.Buckets = append(s.Buckets, analysis.Bucket{Upper: upper, Count: math.Max(0, math.Floor(assumedPast*sim.Lognormal(upper, p95, assumedSigma))-below)})
+		s.Buckets = append(s.Buckets, analysis.Bucket{Upper: upper,
+			Count: math.Max(0, math.Floor(assumedPast*sim.Lognormal(upper, p95, assumedSigma))-below)})
 	}
 	for x, ratio := 0.001, math.Sqrt(math.Sqrt(2)); x < 64; x *= ratio {
-		if limit != nil && len(s.Buckets) > 0 && s.Buckets[len(s.Buckets)-1].Upper < limit.Quantity.Value && limit.Quantity.Value < x {
+		if limit != nil && len(s.Buckets) > 0 && s.Buckets[len(s.Buckets)-1].Upper < limit.Quantity.Value &&
+			limit.Quantity.Value < x {
 			add(limit.Quantity.Value)
 		}
 		add(x)

@@ -90,7 +90,8 @@ func (o *Forecast) broken(plan *rollout.Plan, facts Facts) {
 			x = analysis.Sample{Fresh: true, N: assumedPast, K: assumedPast * b.Share}
 		}
 		if how := g.Broken(&plan.Panel.Metrics[k], &x); how != "" {
-			o.Advice = append(o.Advice, fmt.Sprintf("Stable itself breaks %s: %s. A release as good as stable breaks it too; mend stable, or the limit.", g.Name, how))
+			o.Advice = append(o.Advice, fmt.Sprintf("Stable itself breaks %s: %s. A release as good as stable breaks "+
+				"it too; mend stable, or the limit.", g.Name, how))
 		}
 	}
 }

@@ -52,9 +52,11 @@ func load(s rollout.Step, i, weight int, bake time.Duration) analysis.Load {
 
 func (o *Forecast) guardrails(p *policies.Policy, plan *rollout.Plan, base map[string]analysis.Baseline, i int) {
 	for _, f := range ofStep(plan, base, i, 0) {
-		g := plan.Panel.Guardrails[slices.IndexFunc(plan.Panel.Guardrails, func(g analysis.Guardrail) bool { return g.Name == f.Guardrail })]
+		g := plan.Panel.Guardrails[slices.IndexFunc(plan.Panel.Guardrails,
+			func(g analysis.Guardrail) bool { return g.Name == f.Guardrail })]
 		j := Guardrail{Guardrail: f.Guardrail, Limit: g.Limit.Text, Detect: detectText(p, g.Name), Reason: f.Reason,
-			Median: document.Span(f.Median), T90: document.Span(f.T90), Pass: document.Span(f.PassT90), Power: math.Round(f.Power*1e4) / 1e4, Excess: math.Round(f.Excess), hold: f.Hold}
+			Median: document.Span(f.Median), T90: document.Span(f.T90), Pass: document.Span(f.PassT90),
+			Power: math.Round(f.Power*1e4) / 1e4, Excess: math.Round(f.Excess), hold: f.Hold}
 		if f.Reason == "" {
 			j.Grade = string(f.Grade)
 		}
@@ -70,7 +72,8 @@ func ofStep(plan *rollout.Plan, base map[string]analysis.Baseline, i, weight int
 	rest := plan.Panel.Forecast([]analysis.Load{load(s, i, weight, max(s.Bake-plan.Settle, 0))}, base)
 	for k := range whole {
 		g := slices.IndexFunc(plan.Panel.Guardrails, func(g analysis.Guardrail) bool { return g.Name == whole[k].Guardrail })
-		m := slices.IndexFunc(plan.Panel.Metrics, func(m analysis.Metric) bool { return m.Name == plan.Panel.Guardrails[g].Metric })
+		m := slices.IndexFunc(plan.Panel.Metrics,
+			func(m analysis.Metric) bool { return m.Name == plan.Panel.Guardrails[g].Metric })
 		counts := m < 0 || plan.Panel.Metrics[m].Kind() == analysis.KindCounts
 		if !counts {
 			whole[k] = rest[k]

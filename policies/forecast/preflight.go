@@ -52,7 +52,8 @@ func (o *Forecast) preflight(plan *rollout.Plan, made []rollout.CheckResult) {
 			case r.Awaited && plan.Patience() > 0:
 				now = "would let the release wait, at most " + document.FormatDuration(plan.Patience())
 			}
-			o.Advice = append(o.Advice, fmt.Sprintf("Check %s %s: found %s, want %s. %s", c.Check, now, r.Found, r.Expected, r.Remedy))
+			o.Advice = append(o.Advice, fmt.Sprintf("Check %s %s: found %s, want %s. %s", c.Check, now, r.Found,
+				r.Expected, r.Remedy))
 		}
 	}
 }

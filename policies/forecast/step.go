@@ -75,7 +75,8 @@ func (o *Forecast) capacity(facts Facts, base map[string]analysis.Baseline, i in
 	s := &o.Steps[i]
 	need := facts.PerSecond * float64(s.Percent()) / 100 * latency
 	have := float64(facts.Instances * facts.Concurrency)
-	s.Capacity = fmt.Sprintf("needs %s of %s concurrent requests", document.FormatNumber(math.Ceil(need*10)/10), document.FormatNumber(have))
+	s.Capacity = fmt.Sprintf("needs %s of %s concurrent requests", document.FormatNumber(math.Ceil(need*10)/10),
+		document.FormatNumber(have))
 	if need > have {
 		s.Capacity += ": too few instances"
 		o.Advice = append(o.Advice, fmt.Sprintf("Step %s %s; the candidate would turn requests away.", s.Name, s.Capacity))

@@ -21,7 +21,9 @@ func (o Forecast) Text(w io.Writer) error {
 	for i, s := range o.Steps {
 		o.step(&b, i, s)
 	}
-	fmt.Fprintf(&b, "\nShortest %s, longest %s (every extension and every question used up).\n", document.FormatDuration(time.Duration(o.Shortest).Round(time.Minute)), document.FormatDuration(time.Duration(o.Longest).Round(time.Minute)))
+	fmt.Fprintf(&b, "\nShortest %s, longest %s (every extension and every question used up).\n",
+		document.FormatDuration(time.Duration(o.Shortest).Round(time.Minute)),
+		document.FormatDuration(time.Duration(o.Longest).Round(time.Minute)))
 	for _, k := range o.Known {
 		b.WriteString("Read: " + k + ".\n")
 	}
@@ -44,7 +46,8 @@ func (o Forecast) Text(w io.Writer) error {
 }
 
 func (o Forecast) step(b *strings.Builder, i int, s Step) {
-	fmt.Fprintf(b, "%d. %s: %s for %s, from %s on", i+1, s.Name, s.Words(), s.Bake, s.Earliest.Format("Mon 2006-01-02 15:04 MST"))
+	fmt.Fprintf(b, "%d. %s: %s for %s, from %s on", i+1, s.Name, s.Words(), s.Bake,
+		s.Earliest.Format("Mon 2006-01-02 15:04 MST"))
 	if s.Window > 0 {
 		fmt.Fprintf(b, " (waits %s for a window)", document.FormatDuration(time.Duration(s.Window).Round(time.Minute)))
 	}

@@ -23,15 +23,20 @@ func MustParse(t *testing.T, text string) *policies.Policy {
 // Config is what a belayd's config would define for the policies in the tests.
 func Config() *policies.Environment {
 	return &policies.Environment{
-		Routers:   map[string]string{"azureml-prod": "azureml", "edge": "haproxy", "local": "webhook"},
-		Sources:   map[string]string{"prom": "prometheus", "logs": "loganalytics", "azure": "azuremonitor", "warehouse": "httpjson"},
+		Routers: map[string]string{"azureml-prod": "azureml", "edge": "haproxy", "local": "webhook"},
+		Sources: map[string]string{"prom": "prometheus", "logs": "loganalytics", "azure": "azuremonitor",
+			"warehouse": "httpjson"},
 		Notifiers: map[string]string{"slack": "slack", "oncall": "pagerduty"},
 		Metrics: map[string]policies.Metric{
 			"failures": {Source: "prom", Counts: &policies.Counts{
-				Total: `http_requests_total{endpoint="${endpoint}"}`, Bad: `http_requests_total{endpoint="${endpoint}",code=~"5.."}`, Deployment: "deployment"}},
-			"latency": {Source: "prom", Histogram: &policies.Histogram{Series: `http_request_duration_seconds{endpoint="${endpoint}"}`, Unit: "s", Deployment: "deployment"}},
+				Total: `http_requests_total{endpoint="${endpoint}"}`,
+				Bad:   `http_requests_total{endpoint="${endpoint}",code=~"5.."}`, Deployment: "deployment"}},
+			"latency": {Source: "prom",
+				Histogram: &policies.Histogram{Series: `http_request_duration_seconds{endpoint="${endpoint}"}`,
+					Unit: "s", Deployment: "deployment"}},
 			"watched": {Source: "prom", Counts: &policies.Counts{
-				Total: `plays_started_total{endpoint="${endpoint}"}`, Good: `plays_completed_total{endpoint="${endpoint}"}`, Deployment: "model"}},
+				Total: `plays_started_total{endpoint="${endpoint}"}`,
+				Good:  `plays_completed_total{endpoint="${endpoint}"}`, Deployment: "model"}},
 		},
 	}
 }

@@ -53,12 +53,14 @@ type Trial struct {
 }
 
 // ErrNoInstances: the recording does not tell instances apart.
-var ErrNoInstances = errors.New("policies: the recording has fewer than two instances of stable; name the instance label in the metric")
+var ErrNoInstances = errors.New("policies: the recording has fewer than two instances of stable; name the instance " +
+	"label in the metric")
 
 // Backtest lets rollouts by the plan begin every so often within the recording
 // and follows them through the same Next and Judge as the daemon. Windows, the
 // schedule and preflight checks are left out, gates are approved after a minute.
-func Backtest(p *policies.Policy, plan *rollout.Plan, rec Recording, mode BacktestMode, every time.Duration) (BacktestReport, error) {
+func Backtest(p *policies.Policy, plan *rollout.Plan, rec Recording, mode BacktestMode,
+	every time.Duration) (BacktestReport, error) {
 	rep := BacktestReport{Policy: plan.Policy.Name, Mode: mode, From: rec.From, To: rec.To}
 	if why := rec.unread(); why != "" {
 		return rep, fmt.Errorf("backtest policy %s: none of the readings succeeded: %s", rep.Policy, why)
@@ -117,10 +119,12 @@ func (r BacktestReport) Text() string {
 	fmt.Fprintf(&b, "%d rollouts: %d promoted, %d rolled back, %d held, %d not finished when the recording ended\n",
 		len(r.Trials), r.Promoted, r.RolledBack, held, len(r.Trials)-ended-held)
 	if len(r.Untested) > 0 {
-		fmt.Fprintf(&b, "untested guardrails (their metrics do not tell instances apart): %s\n", strings.Join(r.Untested, ", "))
+		fmt.Fprintf(&b, "untested guardrails (their metrics do not tell instances apart): %s\n",
+			strings.Join(r.Untested, ", "))
 	}
 	if r.Mode == BacktestInstances && ended > 0 {
-		fmt.Fprintf(&b, "Every one was healthy: %s of those that ended were rolled back.\n", policies.Share(float64(r.RolledBack)/float64(ended)))
+		fmt.Fprintf(&b, "Every one was healthy: %s of those that ended were rolled back.\n",
+			policies.Share(float64(r.RolledBack)/float64(ended)))
 	}
 	return b.String()
 }

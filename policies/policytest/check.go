@@ -26,7 +26,8 @@ func (c *testChecker) seriesNames(at string, series map[string]Series) {
 		case !known:
 			c.report(path, "the policy uses no such metric", metric)
 		case !slices.Contains(partsOf[string(m.Kind())], part):
-			c.report(path, fmt.Sprintf("the metric is a %s and has %s", policies.DescribeKind(m.Kind()), document.OneOf(partsOf[string(m.Kind())])), part)
+			c.report(path, fmt.Sprintf("the metric is a %s and has %s", policies.DescribeKind(m.Kind()),
+				document.OneOf(partsOf[string(m.Kind())])), part)
 		}
 	}
 }
@@ -35,7 +36,8 @@ func (c *testChecker) seriesNames(at string, series map[string]Series) {
 // kind the file says it is. For a test that includes the policy that it names.
 func Check(fsys fs.FS, name string, env *policies.Environment) document.Problems {
 	if data, err := document.ReadFile(fsys, name); err == nil && bytes.Contains(data, []byte(policies.KindTest)) {
-		if tree, _ := document.Read(name, data, policies.MaxPolicyNodes); tree != nil && tree.Word("kind") == policies.KindTest {
+		if tree, _ := document.Read(name, data, policies.MaxPolicyNodes); tree != nil &&
+			tree.Word("kind") == policies.KindTest {
 			_, _, ps := loadTest(fsys, name, env)
 			return ps
 		}
@@ -129,13 +131,15 @@ func (c *testChecker) expectation(at string, e Expectation) {
 	if e.Finally == "" && (e.Weight != nil || e.Within != nil) {
 		c.report(at, "weight and within belong to finally", "")
 	}
-	if e.Event == "" && e.Never == "" && (e.Guardrail != "" || e.Reason != "" || e.Step != "" || e.After != nil || e.Before != nil) {
+	if e.Event == "" && e.Never == "" && (e.Guardrail != "" || e.Reason != "" || e.Step != "" || e.After != nil ||
+		e.Before != nil) {
 		c.report(at, "guardrail, reason, step, after and before belong to event and never", "")
 	}
 }
 
 func (c *testChecker) guardrailName(at, name string) {
-	if name != "" && !slices.ContainsFunc(c.policy.Document.Spec.Guardrails, func(g policies.Guardrail) bool { return g.Name == name }) {
+	if name != "" && !slices.ContainsFunc(c.policy.Document.Spec.Guardrails,
+		func(g policies.Guardrail) bool { return g.Name == name }) {
 		c.report(at, "the policy has no such guardrail", name)
 	}
 }
@@ -150,7 +154,8 @@ func (c *testChecker) when(at string, w When) {
 	if w.Gate != "" {
 		c.gate(at, w.Gate)
 	}
-	if w.Step != "" && !slices.ContainsFunc(c.policy.Document.Spec.Steps, func(s policies.Step) bool { return s.Name == w.Step }) {
+	if w.Step != "" && !slices.ContainsFunc(c.policy.Document.Spec.Steps,
+		func(s policies.Step) bool { return s.Name == w.Step }) {
 		c.report(at, "the policy has no such step", w.Step)
 	}
 }

@@ -98,7 +98,8 @@ func loadTest(fsys fs.FS, name string, env *policies.Environment) (*File, *polic
 	}
 	file := path.Join(path.Dir(name), f.Policy)
 	if !fs.ValidPath(file) {
-		return nil, nil, document.Problems{document.ProblemAt(at["policy"], "policy", document.CodeFile, "must lie in the test's folder or below it").WithGot(f.Policy)}
+		return nil, nil, document.Problems{document.ProblemAt(at["policy"], "policy", document.CodeFile,
+			"must lie in the test's folder or below it").WithGot(f.Policy)}
 	}
 	p, pps := policies.ParseStandIn(fsys, file, env, f.shapes())
 	if p == nil {

@@ -30,15 +30,18 @@ const maxRecorded = 80_640
 // Record asks a source about the past. names say which deployments are stable
 // and candidate. The readings that failed are part of the recording; an error
 // is returned only when nothing could be asked.
-func Record(ctx context.Context, source func(name string) (analysis.Source, bool), plan *rollout.Plan, names analysis.Names, from, to time.Time) (Recording, error) {
+func Record(ctx context.Context, source func(name string) (analysis.Source, bool), plan *rollout.Plan,
+	names analysis.Names, from, to time.Time) (Recording, error) {
 	every := plan.Interval
 	from = from.Truncate(every)
 	rec := Recording{Interval: every, From: from, To: to, Readings: map[string][]analysis.Reading{}}
 	if !to.After(from) {
-		return rec, fmt.Errorf("record metrics: the end, %s, must come after the beginning, %s", to.Format(time.RFC3339), from.Format(time.RFC3339))
+		return rec, fmt.Errorf("record metrics: the end, %s, must come after the beginning, %s",
+			to.Format(time.RFC3339), from.Format(time.RFC3339))
 	}
 	if n := to.Sub(from) / every; n <= 0 || n > maxRecorded {
-		return rec, fmt.Errorf("record metrics: from %s to %s are %d intervals of %s; at least 1, at most %d", from.Format(time.RFC3339), to.Format(time.RFC3339), n, every, maxRecorded)
+		return rec, fmt.Errorf("record metrics: from %s to %s are %d intervals of %s; at least 1, at most %d",
+			from.Format(time.RFC3339), to.Format(time.RFC3339), n, every, maxRecorded)
 	}
 	bySource := map[string][]analysis.Metric{}
 	for _, m := range plan.Panel.Metrics {
@@ -94,7 +97,8 @@ func (r Recording) instances(metric string) []string {
 // trial follows one rollout.
 func (r Recording) trial(p *policies.Policy, plan *rollout.Plan, start time.Time, instance string) Trial {
 	out := Trial{Start: start, Instance: instance}
-	w := sim.New(sim.Config{Start: start, Split: rollout.Split{Weights: map[string]int{stableOf(p): 100}}, Source: &recordingSource{r, instance}})
+	w := sim.New(sim.Config{Start: start, Split: rollout.Split{Weights: map[string]int{stableOf(p): 100}},
+		Source: &recordingSource{r, instance}})
 	w.Watch = func(w *sim.World, run *sim.Run, l sim.Line) {
 		for _, d := range l.Decisions {
 			switch d.Kind { //nolint:exhaustive // the others turn nothing
@@ -170,7 +174,8 @@ func setAside(s analysis.Sample, instance string) (rest, one analysis.Sample) {
 // addSamples adds the increments of two samples; whether the sum is fresh is what
 // the second one says.
 func addSamples(a, b analysis.Sample) analysis.Sample {
-	out := analysis.Sample{Fresh: b.Fresh, N: a.N + b.N, K: a.K + b.K, Sum: a.Sum + b.Sum, SumSq: a.SumSq + b.SumSq, Batches: a.Batches + b.Batches, Value: b.Value}
+	out := analysis.Sample{Fresh: b.Fresh, N: a.N + b.N, K: a.K + b.K, Sum: a.Sum + b.Sum, SumSq: a.SumSq + b.SumSq,
+		Batches: a.Batches + b.Batches, Value: b.Value}
 	counts := map[float64]float64{}
 	for _, x := range slices.Concat(a.Buckets, b.Buckets) {
 		counts[x.Upper] += x.Count

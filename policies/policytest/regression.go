@@ -26,7 +26,8 @@ import (
 // percentile and mean. A rollout that was refused, or whose journal holds no
 // readings, has nothing to be tested.
 func Regression(plan *rollout.Plan, entries []journal.Entry, last rollout.State, policy string) (string, error) {
-	r := &regression{plan: plan, last: last, every: plan.Interval, series: map[string]*recordedSeries{}, asked: map[string]time.Time{}}
+	r := &regression{plan: plan, last: last, every: plan.Interval, series: map[string]*recordedSeries{},
+		asked: map[string]time.Time{}}
 	if len(entries) == 0 {
 		return "", errors.New("write regression test: the journal is empty")
 	}
@@ -157,7 +158,8 @@ func (r *regression) decision(e journal.Entry, d rollout.Decision) {
 		}
 	case rollout.DecisionForeignChange:
 		if d.Split != nil {
-			r.actions = append(r.actions, fmt.Sprintf("{at: %s, externalWrite: %s}", r.since(at.Add(-time.Second)), r.weights(*d.Split)))
+			r.actions = append(r.actions, fmt.Sprintf("{at: %s, externalWrite: %s}", r.since(at.Add(-time.Second)),
+				r.weights(*d.Split)))
 		}
 		r.turn(d, at)
 	case rollout.DecisionHold, rollout.DecisionResume, rollout.DecisionRollback, rollout.DecisionPromote:
@@ -177,7 +179,8 @@ func (r *regression) turn(d rollout.Decision, at time.Time) {
 	}
 	since := at.Sub(r.start)
 	r.expect = append(r.expect, fmt.Sprintf("%s, after: %s, before: %s}", line,
-		document.FormatDuration(max(since-slack, 0).Truncate(time.Second)), document.FormatDuration((since+slack).Truncate(time.Second))))
+		document.FormatDuration(max(since-slack, 0).Truncate(time.Second)),
+		document.FormatDuration((since+slack).Truncate(time.Second))))
 }
 
 // weights are a split in the deployments of tests.
@@ -199,8 +202,10 @@ func (r *regression) weights(s rollout.Split) string {
 // text writes the file.
 func (r *regression) text(policy string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Rollout %s of %s, as it happened. Counts are exact; histograms and means are\n# reduced to their 95th percentile and mean.\n", r.plan.ID, r.plan.Policy.Name)
-	fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\npolicy: %s\ninterval: %s\nstart: %s\nseries:\n", policies.APIVersion, policies.KindTest, strconv.Quote(policy),
+	fmt.Fprintf(&b, "# Rollout %s of %s, as it happened. Counts are exact; histograms and means are\n# reduced to "+
+		"their 95th percentile and mean.\n", r.plan.ID, r.plan.Policy.Name)
+	fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\npolicy: %s\ninterval: %s\nstart: %s\nseries:\n", policies.APIVersion,
+		policies.KindTest, strconv.Quote(policy),
 		document.FormatDuration(r.every), strconv.Quote(r.start.Format(time.RFC3339Nano)))
 	length := min(r.highest+1+int(10*time.Minute/r.every)+1, maxValues)
 	for _, name := range slices.Sorted(maps.Keys(r.series)) {

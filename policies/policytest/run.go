@@ -17,7 +17,8 @@ import (
 // name wanted accepts are run; a nil wanted accepts all. The report is nil when
 // the problems contain an error. A nil env takes the metrics' shapes from the
 // series where the policy does not define them.
-func Run(fsys fs.FS, name string, env *policies.Environment, wanted func(name string) bool) (*Report, document.Problems) {
+func Run(fsys fs.FS, name string, env *policies.Environment, wanted func(name string) bool) (*Report,
+	document.Problems) {
 	f, p, ps := loadTest(fsys, name, env)
 	if f == nil {
 		return nil, ps
@@ -72,7 +73,8 @@ const requester = "requester"
 func testPlan(p *policies.Policy, has func(analysis.Metric) bool) (*rollout.Plan, []string, error) {
 	p, left := resolved(p)
 	plan, err := p.Compile(rollout.Release{
-		Policy: p.Document.Metadata.Name, Candidate: candidateOf(p), Version: "candidate", Requester: rollout.Person{ID: requester},
+		Policy: p.Document.Metadata.Name, Candidate: candidateOf(p), Version: "candidate",
+		Requester: rollout.Person{ID: requester},
 	}, "test")
 	if err != nil {
 		return nil, nil, err
@@ -112,13 +114,14 @@ func answered(p analysis.Panel, has func(analysis.Metric) bool) (analysis.Panel,
 func resolved(p *policies.Policy) (*policies.Policy, []string) {
 	q := *p
 	var left []string
-	q.Document.Spec.Guardrails = slices.DeleteFunc(slices.Clone(p.Document.Spec.Guardrails), func(g policies.Guardrail) bool {
-		_, known := p.Metric(g.Metric)
-		if !known {
-			left = append(left, g.Name)
-		}
-		return !known
-	})
+	q.Document.Spec.Guardrails = slices.DeleteFunc(slices.Clone(p.Document.Spec.Guardrails),
+		func(g policies.Guardrail) bool {
+			_, known := p.Metric(g.Metric)
+			if !known {
+				left = append(left, g.Name)
+			}
+			return !known
+		})
 	if b := p.Document.Spec.Budget; b != nil {
 		if _, known := p.Metric(b.Metric); !known {
 			q.Document.Spec.Budget = nil
@@ -139,7 +142,8 @@ func runCase(f *File, c Case, p *policies.Policy, report *Report) CaseResult {
 		return res
 	}
 	if play.end().Sub(play.start)/plan.Interval > maxReadings {
-		res.Failures = []string{fmt.Sprintf("the series last for more than %d readings of the policy; shorten them", maxReadings)}
+		res.Failures = []string{fmt.Sprintf("the series last for more than %d readings of the policy; shorten them",
+			maxReadings)}
 		return res
 	}
 	ahead := func(a Action) bool { return a.At.Offset < 0 && a.At.Step+a.At.Gate != "" }

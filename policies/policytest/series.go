@@ -22,7 +22,8 @@ const maxValue = 1e11
 // Series is a list of values in promtool's notation; NaN is a missing one.
 type Series []float64
 
-var seriesToken = regexp.MustCompile(`^(?:_|(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)(?:([+-][0-9.]+(?:[eE][-+]?[0-9]+)?))?)(?:x([0-9]{1,6}))?$`)
+var seriesToken = regexp.MustCompile(
+	`^(?:_|(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)(?:([+-][0-9.]+(?:[eE][-+]?[0-9]+)?))?)(?:x([0-9]{1,6}))?$`)
 
 // UnmarshalText reads "300x60 _x240": axN is N+1 values of a, a+bxN rises by b,
 // _xN is N missing values.

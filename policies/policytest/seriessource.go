@@ -33,8 +33,9 @@ type silence struct{ from, to time.Time }
 
 // newSeriesSource prepares the series of one case for a policy.
 func newSeriesSource(f *File, c Case, p *policies.Policy) *seriesSource {
-	b := &seriesSource{start: time.Time(f.Start), interval: f.Interval, series: map[string]Series{}, bounds: map[string][]float64{},
-		sums: map[string][]float64{}, buckets: map[string][][]float64{}}
+	b := &seriesSource{start: time.Time(f.Start), interval: f.Interval, series: map[string]Series{},
+		bounds: map[string][]float64{},
+		sums:   map[string][]float64{}, buckets: map[string][][]float64{}}
 	for _, m := range []map[string]Series{f.Series, c.Series} {
 		maps.Copy(b.series, m)
 	}
@@ -85,7 +86,8 @@ func histogramBounds(g policies.Guardrail) []float64 {
 
 // has reports whether the series give a metric at all.
 func (b *seriesSource) has(m analysis.Metric) bool {
-	part := map[analysis.Kind]string{analysis.KindCounts: "total", analysis.KindHistogram: "p95", analysis.KindMean: "mean", analysis.KindValue: "value"}[m.Kind()]
+	part := map[analysis.Kind]string{analysis.KindCounts: "total", analysis.KindHistogram: "p95",
+		analysis.KindMean: "mean", analysis.KindValue: "value"}[m.Kind()]
 	if m.Rate() {
 		part = countedPart(m.Counts)
 	}

@@ -144,13 +144,15 @@ type stage struct {
 }
 
 func newStage(p *policies.Policy, play *seriesSource, actions []Action, cov *coverage) *stage {
-	return &stage{policy: p, source: play, actions: actions, done: make([]bool, len(actions)), anchors: map[string]time.Time{}, coverage: cov}
+	return &stage{policy: p, source: play, actions: actions, done: make([]bool, len(actions)),
+		anchors: map[string]time.Time{}, coverage: cov}
 }
 
 // playOnce plays the case once.
 func (s *stage) playOnce(plan *rollout.Plan, anchors map[string]time.Time) {
 	stable := stableOf(s.policy)
-	s.world = sim.New(sim.Config{Start: arrival(plan, s.source.start), Split: rollout.Split{Weights: map[string]int{stable: 100}}, Source: s.source})
+	s.world = sim.New(sim.Config{Start: arrival(plan, s.source.start),
+		Split: rollout.Split{Weights: map[string]int{stable: 100}}, Source: s.source})
 	s.world.Watch = s.watch
 	for i, a := range s.actions {
 		switch at, known := anchors[anchorOf(a.At)]; {
@@ -252,9 +254,11 @@ func (s *stage) act(w *sim.World, a Action) string {
 		if !asked || q.State != rollout.QuestionOpen {
 			return "no question about " + gate + " is open"
 		}
-		return s.order(w, by, rollout.Event{Kind: rollout.EventAnswered, Gate: gate, Nonce: q.Nonce, Approve: a.Approve != "", By: by, Reason: a.Reason})
+		return s.order(w, by, rollout.Event{Kind: rollout.EventAnswered, Gate: gate, Nonce: q.Nonce,
+			Approve: a.Approve != "", By: by, Reason: a.Reason})
 	case a.Command != "":
-		ev := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.Command(a.Command), By: by, Reason: cmp.Or(a.Reason, "test")}
+		ev := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.Command(a.Command), By: by,
+			Reason: cmp.Or(a.Reason, "test")}
 		if ev.Command == rollout.CommandExtend {
 			ev.Extend = cmp.Or(a.For, 30*time.Minute)
 		}

@@ -76,11 +76,13 @@ func newSyntheticTraffic(b *seriesSource, plan *rollout.Plan, pr Property) *synt
 // spoil makes the candidate as bad as the guardrail's detect, from a step on.
 func (t *syntheticTraffic) spoil(pr Property) {
 	t.from = max(slices.IndexFunc(t.plan.Steps, func(s rollout.Step) bool { return s.Name == pr.From }), 0)
-	i := max(slices.IndexFunc(t.plan.Panel.Guardrails, func(g analysis.Guardrail) bool { return g.Name == pr.Guardrail }), 0)
+	i := max(slices.IndexFunc(t.plan.Panel.Guardrails,
+		func(g analysis.Guardrail) bool { return g.Name == pr.Guardrail }), 0)
 	g := t.plan.Panel.Guardrails[i]
 	t.bad.Rates = map[string]float64{}
 	maps.Copy(t.bad.Rates, t.stable.Rates)
-	m := t.plan.Panel.Metrics[slices.IndexFunc(t.plan.Panel.Metrics, func(m analysis.Metric) bool { return m.Name == g.Metric })]
+	m := t.plan.Panel.Metrics[slices.IndexFunc(t.plan.Panel.Metrics,
+		func(m analysis.Metric) bool { return m.Name == g.Metric })]
 	switch m.Kind() {
 	case analysis.KindCounts:
 		bad := g.Detect
@@ -139,7 +141,8 @@ func (t *syntheticTraffic) play(p *policies.Policy, seed uint64) (*sim.Run, []si
 			return t.stable
 		},
 	}
-	w := sim.New(sim.Config{Start: arrival(t.plan, t.start), Split: rollout.Split{Weights: map[string]int{stableOf(p): 100}}, Source: source})
+	w := sim.New(sim.Config{Start: arrival(t.plan, t.start),
+		Split: rollout.Split{Weights: map[string]int{stableOf(p): 100}}, Source: source})
 	w.Watch = func(w *sim.World, r *sim.Run, l sim.Line) {
 		run = r
 		for _, d := range l.Decisions {
