@@ -17,7 +17,8 @@ var PlainTexts = map[string]string{
 	"resolved": `{{.Summary}}` + "\n\nThis ends the page; nothing needs to be done.\n" + evidence + about,
 	"status":   `{{.Summary}}` + "\n" + sentence + evidence + about,
 	"ask":      `{{.Summary}}` + "\n" + question + evidence + about,
-	"test":     `This is a test message of Belay. Nothing is wrong and nothing needs to be done.` + "\n\n{{.Summary}}\n",
+	"test": `This is a test message of Belay. Nothing is wrong and nothing needs to be done.` +
+		"\n\n{{.Summary}}\n",
 }
 
 // The parts that several bodies are made of.

@@ -40,18 +40,21 @@ type Templates struct {
 // Every template is tried on sample notices, so that a mistake shows when the
 // configuration is read; all mistakes are reported at once. An override under a
 // name that has no default is a mistake.
-func ParseTemplates(defaults, overrides map[string]string, clean func(string) string, funcs template.FuncMap) (*Templates, error) {
+func ParseTemplates(defaults, overrides map[string]string, clean func(string) string,
+	funcs template.FuncMap) (*Templates, error) {
 	t := &Templates{clean: clean}
 	var problems []error
 	parse := func(texts map[string]string) *template.Template {
 		set := template.New("").Option("missingkey=error").Funcs(common()).Funcs(funcs)
 		for _, name := range slices.Sorted(maps.Keys(texts)) {
 			if len(texts[name]) > maxTemplate {
-				problems = append(problems, fmt.Errorf("template %s: want at most %d bytes (got %d)", name, maxTemplate, len(texts[name])))
+				problems = append(problems, fmt.Errorf("template %s: want at most %d bytes (got %d)", name, maxTemplate,
+					len(texts[name])))
 				continue
 			}
 			if _, ok := defaults[name]; !ok {
-				problems = append(problems, fmt.Errorf("template %s: no message has this name; there are %s", name, strings.Join(slices.Sorted(maps.Keys(defaults)), ", ")))
+				problems = append(problems, fmt.Errorf("template %s: no message has this name; there are %s", name,
+					strings.Join(slices.Sorted(maps.Keys(defaults)), ", ")))
 				continue
 			}
 			if _, err := set.New(name).Parse(texts[name]); err != nil {
@@ -189,13 +192,18 @@ func Weights(ws map[string]int) string {
 // but what every notice has, and one with everything.
 func samples() []Notice {
 	at := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	bare := Notice{Key: "k", Topic: TopicAsk, Summary: "s", At: at, Question: &Question{Gate: "g", State: "open", Expires: at}}
+	bare := Notice{Key: "k", Topic: TopicAsk, Summary: "s", At: at, Question: &Question{Gate: "g", State: "open",
+		Expires: at}}
 	full := bare
 	full.Rollout = Rollout{
-		ID: "r", Policy: "p", Owner: "o", Router: "r", Endpoint: "e", Stable: "blue", Candidate: "green", Version: "1", Requester: "q",
-		OnBehalfOf: "b", Labels: map[string]string{"l": "v"}, Runbook: "https://r", Phase: "baking", Reason: "r", Sentence: "s", Step: "t",
-		Weights: map[string]int{"blue": 75, "green": 25}, WaitingFor: "w", ManualRollback: "m", BelayRollback: "b", URL: "https://u", Server: "https://s", Started: at,
-		Guardrails: []Guardrail{{Name: "g", Verdict: "pass", Candidate: "1", Stable: "1", Interval: "1-2", Limit: "<= 2", N: "10", Sentence: "s"}},
+		ID: "r", Policy: "p", Owner: "o", Router: "r", Endpoint: "e", Stable: "blue", Candidate: "green", Version: "1",
+		Requester:  "q",
+		OnBehalfOf: "b", Labels: map[string]string{"l": "v"}, Runbook: "https://r", Phase: "baking", Reason: "r",
+		Sentence: "s", Step: "t",
+		Weights: map[string]int{"blue": 75, "green": 25}, WaitingFor: "w", ManualRollback: "m", BelayRollback: "b",
+		URL: "https://u", Server: "https://s", Started: at,
+		Guardrails: []Guardrail{{Name: "g", Verdict: "pass", Candidate: "1", Stable: "1", Interval: "1-2",
+			Limit: "<= 2", N: "10", Sentence: "s"}},
 	}
 	q := *bare.Question
 	q.Users, q.Groups, q.Quorum, q.RequestsPerHour = []string{"u"}, []string{"g"}, 1, 1000

@@ -71,5 +71,6 @@ func Truncate(s string, n int) string {
 // address of at most 2,000 bytes.
 func WebAddress(s string) bool {
 	u, err := url.Parse(s)
-	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") && len(s) <= 2000 && Line(s, len(s)+1) == s && !strings.ContainsAny(s, " <>|\"`")
+	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") && len(s) <= 2000 && Line(s,
+		len(s)+1) == s && !strings.ContainsAny(s, " <>|\"`")
 }

@@ -122,7 +122,8 @@ func (c *checker) metadata() {
 	if _, ok := c.policy.at["metadata.owner"]; ok && strings.TrimSpace(m.Owner) == "" {
 		c.reportGot("metadata.owner", document.CodeValue, "somebody has to answer for the policy")
 	} else if strings.ContainsFunc(m.Owner, notPrintable) {
-		c.reportGot("metadata.owner", document.CodeValue, "must be one line of printable characters: it stands in every page")
+		c.reportGot("metadata.owner", document.CodeValue,
+			"must be one line of printable characters: it stands in every page")
 	}
 	for _, key := range []string{"spec.endpoint.name", "spec.endpoint.router", "spec.endpoint.stable"} {
 		if n := c.policy.at[key]; n != nil && n.Shape == document.Scalar &&

@@ -38,14 +38,16 @@ func (p *Policy) Compile(release rollout.Release, id string) (*rollout.Plan, err
 	s := d.Spec
 	switch {
 	case p.Base:
-		return nil, fmt.Errorf("compile policy %s: a %s is there to be extended, it cannot run", d.Metadata.Name, KindBase)
+		return nil, fmt.Errorf("compile policy %s: a %s is there to be extended, it cannot run", d.Metadata.Name,
+			KindBase)
 	case release.Candidate == "":
 		return nil, fmt.Errorf("compile policy %s: the release names no candidate", d.Metadata.Name)
 	case release.Version != strings.TrimSpace(release.Version) || strings.ContainsFunc(release.Version, notPrintable):
 		return nil, fmt.Errorf("compile policy %s: the version %q has blanks around it or characters that nobody "+
 			"sees: a cooldown would not know it again; write it without", d.Metadata.Name, release.Version)
 	case release.Candidate == s.Endpoint.Stable:
-		return nil, fmt.Errorf("compile policy %s: candidate %s is the stable deployment", d.Metadata.Name, release.Candidate)
+		return nil, fmt.Errorf("compile policy %s: candidate %s is the stable deployment", d.Metadata.Name,
+			release.Candidate)
 	}
 	panel, err := p.panel()
 	if err != nil {

@@ -101,7 +101,8 @@ func (c *checker) test(g *Guardrail, kind analysis.Kind, at string) {
 		g.Test = analysis.TestSequential
 		c.fill(at, "test", string(g.Test), document.OriginDefault)
 	case g.Test == analysis.TestSequential && kind == analysis.KindValue:
-		c.reportGot(at+".test", document.CodeMeaning, "a plain value carries no evidence: only test: threshold can judge it")
+		c.reportGot(at+".test", document.CodeMeaning,
+			"a plain value carries no evidence: only test: threshold can judge it")
 	}
 	if g.Test != analysis.TestThreshold {
 		if g.BreachAfter.N > 0 {
@@ -117,7 +118,8 @@ func (c *checker) test(g *Guardrail, kind analysis.Kind, at string) {
 		c.fill(at, "breachAfter", g.BreachAfter.String(), document.OriginDefault)
 	}
 	if g.Detect.Given() {
-		c.reportGot(at+".detect", document.CodeMeaning, "a threshold has no detect: it compares each reading with the limit")
+		c.reportGot(at+".detect", document.CodeMeaning,
+			"a threshold has no detect: it compares each reading with the limit")
 	}
 }
 

@@ -120,7 +120,8 @@ func (l LimitText) suits(kind analysis.Kind, quantile bool) string {
 		switch {
 		case u == UnitNumber || u == UnitSeconds:
 			return "counts are judged as a share: write a percentage or a multiple of stable"
-		case u == UnitShare && l.AtLeast && l.Quantity.Value <= 0, u == UnitShare && !l.AtLeast && l.Quantity.Value >= 1:
+		case u == UnitShare && l.AtLeast && l.Quantity.Value <= 0, u == UnitShare && !l.AtLeast &&
+			l.Quantity.Value >= 1:
 			return "a share that every release keeps is no limit"
 		case u == UnitShare && (l.Quantity.Value < 0 || l.Quantity.Value > 1):
 			return "a share lies between 0% and 100%"

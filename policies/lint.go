@@ -238,7 +238,8 @@ func (c *checker) lintGuardrails(s *Spec) {
 		kind := analysis.Kind("")
 		if m := c.policy.metrics[g.Metric]; m.known {
 			kind = m.def.Kind()
-			if c.fromAzureMonitor(g.Metric, m) && (g.OnBreach == analysis.ActionRollback || kind == analysis.KindHistogram) {
+			if c.fromAzureMonitor(g.Metric, m) && (g.OnBreach == analysis.ActionRollback ||
+				kind == analysis.KindHistogram) {
 				c.warn(at+".metric", WarnNoQuantile, g.Metric, pick(kind == analysis.KindHistogram,
 					"this source has no histograms: use builtin/azureml/latency",
 					"let it hold or page, or use builtin/azureml/latency"))
@@ -297,7 +298,8 @@ func (c *checker) lintMetrics(s *Spec) {
 		m := s.Metrics[name]
 		c.lintQueries(at, m)
 		switch {
-		case m.Value != nil && !mentions(m.Value.Query, "deployment", "candidate", "role", "version") && !c.ofDeployment(m):
+		case m.Value != nil && !mentions(m.Value.Query, "deployment", "candidate", "role", "version") &&
+			!c.ofDeployment(m):
 			c.warn(at+".value.query", WarnSameForBoth, "", "put ${deployment} into it")
 		case m.Counts != nil && m.Counts.Total != "" && !mentions(m.Counts.Total, "endpoint", "stable", "candidate"):
 			c.warn(at+".counts.total", WarnEveryEndpoint, "", `add a matcher like {endpoint="${endpoint}"}`)
@@ -353,7 +355,10 @@ func (c *checker) lintWindows(s *Spec) {
 			if t = cron.Next(t); t.IsZero() {
 				break
 			}
-			if !slices.ContainsFunc(w.freezes, func(f span) bool { return !t.Before(f.from) && !t.Add(o.For).After(f.to) }) {
+			if !slices.ContainsFunc(w.freezes, func(f span) bool {
+				return !t.Before(f.from) &&
+					!t.Add(o.For).After(f.to)
+			}) {
 				return
 			}
 		}

@@ -69,7 +69,8 @@ func evaded(b, p *Policy, base, lock string) document.Problems {
 		i := slices.IndexFunc(s.Guardrails, func(h Guardrail) bool { return h.Name == g.Name })
 		first := max(slices.IndexFunc(s.Steps, func(st Step) bool { return st.Name == g.From }), 0)
 		for k := first; i >= 0 && k < len(s.Steps); k++ {
-			known := slices.ContainsFunc(b.Document.Spec.Steps, func(st Step) bool { return st.Name == s.Steps[k].Name })
+			known := slices.ContainsFunc(b.Document.Spec.Steps,
+				func(st Step) bool { return st.Name == s.Steps[k].Name })
 			if !known && !slices.Contains(s.stepsOf(s.Guardrails[i]), k) {
 				report(fmt.Sprintf("spec.steps[%d]", k), "this step does not judge "+g.Name)
 			}

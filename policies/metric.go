@@ -174,7 +174,8 @@ func (c *checker) called(at string, m Metric) {
 			if names[name] == "" {
 				c.reportGot(path, document.CodeValue, "has no value")
 			} else if other, twice := seen[names[name]]; twice {
-				c.reportGot(path, document.CodeMeaning, "is what "+other+" is called, too: the two could not be told apart")
+				c.reportGot(path, document.CodeMeaning, "is what "+other+
+					" is called, too: the two could not be told apart")
 			}
 			seen[names[name]] = name
 		}

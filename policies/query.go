@@ -68,7 +68,8 @@ func (m Metric) QueryFaults(kind, dialect string) []QueryFault {
 		if e == nil {
 			continue
 		}
-		out = append(out, QueryFault{Field: q.field, Err: e, Warning: q.value && e.Syntax && dialect == DialectMetricsQL})
+		out = append(out, QueryFault{Field: q.field, Err: e, Warning: q.value && e.Syntax &&
+			dialect == DialectMetricsQL})
 	}
 	return out
 }

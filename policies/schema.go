@@ -40,8 +40,9 @@ func completeParts(t reflect.Type) map[string]any {
 				def["properties"] = map[string]any{
 					"guardrails": map[string]any{"minItems": 1, "items": map[string]any{"required": document.Required(
 						reflect.TypeFor[Guardrail]())}},
-					"approvals": map[string]any{"items": map[string]any{"required": document.Required(reflect.TypeFor[Approval]())}},
-					"endpoint":  map[string]any{"required": document.Required(reflect.TypeFor[Endpoint]())},
+					"approvals": map[string]any{"items": map[string]any{"required": document.Required(
+						reflect.TypeFor[Approval]())}},
+					"endpoint": map[string]any{"required": document.Required(reflect.TypeFor[Endpoint]())},
 				}
 			}
 			out[f.Name] = def

@@ -37,7 +37,8 @@ func (c *checker) steps() {
 				c.fill(at, "bake", document.FormatDuration(s.Bake), "spec.bake")
 			case c.policy.at["spec.bake"] == nil && !bakeless && !c.policy.Base:
 				bakeless = true
-				c.report(at, document.CodeMissing, "nothing says how long the step bakes").Hint = "set spec.bake, for example 30m"
+				c.report(at, document.CodeMissing,
+					"nothing says how long the step bakes").Hint = "set spec.bake, for example 30m"
 			}
 		} else if step.Bake == 0 {
 			c.reportGot(at+".bake", document.CodeValue, "must be longer than 0s")
@@ -75,7 +76,8 @@ func (c *checker) rung(l ladder, s *Step, at string) ladder {
 			c.reportGot(at+".weight", document.CodeMeaning, "comes after 100%, where the ladder ends")
 			return l
 		case w < l.weight:
-			c.reportGot(at+".weight", document.CodeMeaning, "weights never fall; the step before has "+l.weight.String())
+			c.reportGot(at+".weight", document.CodeMeaning, "weights never fall; the step before has "+
+				l.weight.String())
 			return l
 		}
 		l.weight, l.full = w, w == 100

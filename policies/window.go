@@ -86,7 +86,8 @@ func parseLocal(text string, zone *time.Location, latest bool) (time.Time, error
 			continue
 		}
 		if t.Format(layout) != text {
-			return time.Time{}, errors.New("this local time does not exist in " + zone.String() + " (the clocks jump over it)")
+			return time.Time{}, errors.New("this local time does not exist in " + zone.String() +
+				" (the clocks jump over it)")
 		}
 		for _, d := range []time.Duration{-2 * time.Hour, -time.Hour, -30 * time.Minute, 30 * time.Minute, time.Hour,
 			2 * time.Hour} {
@@ -125,7 +126,8 @@ func (c *checker) windows() {
 		return
 	}
 	if fixedZone.MatchString(s.Windows.Timezone) {
-		c.warn("spec.windows.timezone", WarnFixedZone, s.Windows.Timezone, "write a place, for example America/New_York")
+		c.warn("spec.windows.timezone", WarnFixedZone, s.Windows.Timezone,
+			"write a place, for example America/New_York")
 	}
 	if n := c.policy.at["spec.windows.timezone"]; n != nil && n.Origin == document.OriginDefault {
 		c.warn("spec.windows", WarnNoZone, "", "add timezone: Europe/Berlin, or timezone: UTC to say so")

@@ -33,7 +33,8 @@ func number(e jsonpath.Expr, doc any) (x float64, ok bool, err error) {
 	case len(xs) == 0:
 		return 0, false, nil
 	case e.Fold == "" && len(xs) > 1:
-		return 0, false, fmt.Errorf("it selects %d numbers, one is wanted: wrap it in sum(), max(), min() or last()", len(xs))
+		return 0, false, fmt.Errorf("it selects %d numbers, one is wanted: wrap it in sum(), max(), min() or last()",
+			len(xs))
 	case e.Fold == "max":
 		return slices.Max(xs), true, nil
 	case e.Fold == "min":

@@ -54,7 +54,8 @@ func (b *batch) add(x *question, fresh time.Duration) {
 		}
 		return
 	}
-	q := b.find(&query{rows: x.rows, deployment: x.deployment, instance: x.instance, le: x.spectrum(), from: x.from, to: x.to, fresh: fresh})
+	q := b.find(&query{rows: x.rows, deployment: x.deployment, instance: x.instance, le: x.spectrum(), from: x.from,
+		to: x.to, fresh: fresh})
 	e := ""
 	if q.rows.column != "" {
 		e = x.Names.Endpoint
@@ -66,7 +67,8 @@ func (b *batch) add(x *question, fresh time.Duration) {
 }
 
 func (b *batch) find(q *query) *query {
-	key := fmt.Sprintf("%q %t %d %d", []string{q.rows.before, q.rows.column, q.rows.after, q.deployment, q.instance, q.le, q.value},
+	key := fmt.Sprintf("%q %t %d %d", []string{q.rows.before, q.rows.column, q.rows.after, q.deployment, q.instance,
+		q.le, q.value},
 		q.rows.exact, q.from.UnixNano(), q.to.UnixNano())
 	if known := b.queries[key]; known != nil {
 		return known

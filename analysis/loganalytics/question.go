@@ -80,7 +80,8 @@ func (x *question) parse() error {
 		x.sum, err = x.scalar(m.Mean.Sum)
 		if err == nil {
 			// Rows are single events: their squares can be made of them.
-			x.squares, err = x.scalar(cmp.Or(m.Mean.SumOfSquares, "todouble("+m.Mean.Sum+") * todouble("+m.Mean.Sum+")"))
+			x.squares, err = x.scalar(cmp.Or(m.Mean.SumOfSquares, "todouble("+m.Mean.Sum+") * todouble("+
+				m.Mean.Sum+")"))
 		}
 	case m.Value != nil:
 		return x.value()
@@ -145,8 +146,10 @@ func (x *question) tabular(text string) error {
 	if strings.Contains(text, ";") {
 		return errors.New("one tabular expression without ; is wanted")
 	}
-	if m := condition.FindStringSubmatchIndex(text); m != nil && !compound.MatchString(text[m[2]:m[3]]) && balanced(text[m[2]:m[3]]) == nil {
-		x.rows = rows{before: strings.TrimSpace(text[:m[0]]), column: text[m[2]:m[3]], exact: text[m[4]:m[5]] == "==", after: text[m[6]:]}
+	if m := condition.FindStringSubmatchIndex(text); m != nil && !compound.MatchString(text[m[2]:m[3]]) &&
+		balanced(text[m[2]:m[3]]) == nil {
+		x.rows = rows{before: strings.TrimSpace(text[:m[0]]), column: text[m[2]:m[3]], exact: text[m[4]:m[5]] == "==",
+			after: text[m[6]:]}
 	} else {
 		x.rows = rows{before: text}
 	}

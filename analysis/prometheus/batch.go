@@ -225,7 +225,8 @@ func (b *batch) fetch(ctx context.Context, rs []request) {
 	for i, r := range rs {
 		if n := len(r.keys); n > 1 && errors.Is(errs[i], fetch.ErrTooLarge) {
 			b.s.shrink(r.group.shared.name, n)
-			halves = append(halves, request{r.group, r.keys[:n/2], r.reach, r.name}, request{r.group, r.keys[n/2:], r.reach, r.name})
+			halves = append(halves, request{r.group, r.keys[:n/2], r.reach, r.name},
+				request{r.group, r.keys[n/2:], r.reach, r.name})
 			continue
 		}
 		for _, k := range r.keys {

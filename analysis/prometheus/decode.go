@@ -74,7 +74,8 @@ func decode(in []byte, most int) (*result, error) {
 	case status != "success":
 		return nil, errors.New("the answer has no status")
 	case strings.HasPrefix(warning, promqlWarning):
-		return nil, fmt.Errorf("the server warns of the query: %w", fetch.Bare(errors.New(strings.TrimPrefix(warning, promqlWarning))))
+		return nil, fmt.Errorf("the server warns of the query: %w",
+			fetch.Bare(errors.New(strings.TrimPrefix(warning, promqlWarning))))
 	case warning != "":
 		return nil, fmt.Errorf("%w: %w", errPartial, fetch.Bare(errors.New(warning)))
 	case r.kind == "":

@@ -196,7 +196,8 @@ func (b *batch) lookup(ctx context.Context, p *part, label string, when time.Tim
 	if label != "" && label != p.shared.index {
 		by = append(by, promql.LabelName(label))
 	}
-	classic, err := b.s.api.query(ctx, "group by ("+strings.Join(append(slices.Clone(by), "le"), ",")+") ("+selector(p.shared.name, ms)+")", when, 0)
+	classic, err := b.s.api.query(ctx, "group by ("+strings.Join(append(slices.Clone(by), "le"), ",")+") ("+
+		selector(p.shared.name, ms)+")", when, 0)
 	if err != nil {
 		return err
 	}

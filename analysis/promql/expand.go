@@ -111,7 +111,8 @@ func ExpandUnread(text string, vars map[string]string) (string, error) {
 	}
 	for _, name := range names {
 		if v := vars[name]; v != "" && !harmless.MatchString(v) {
-			return "", fmt.Errorf("expand ${%s}: %w: the expression is not Prometheus' and takes plain names only", name, analysis.ErrUnsafe)
+			return "", fmt.Errorf("expand ${%s}: %w: the expression is not Prometheus' and takes plain names only",
+				name, analysis.ErrUnsafe)
 		}
 	}
 	return analysis.Expand(text, analysis.LangText, vars)

@@ -68,7 +68,8 @@ func parse(text string) (parser.Expr, error) {
 // foreign says what to write for the placeholders of other tools.
 func foreign(text, why string) string {
 	switch {
-	case strings.Contains(text, "$__rate_interval"), strings.Contains(text, "$__interval"), strings.Contains(text, "$__range"):
+	case strings.Contains(text, "$__rate_interval"), strings.Contains(text, "$__interval"),
+		strings.Contains(text, "$__range"):
 		return "a dashboard's interval is ${window} here"
 	case strings.Contains(text, "{{"):
 		return "{{…}} is another tool's template; names are put in for " + variables()
@@ -95,7 +96,8 @@ func Check(text string) error {
 	case parser.ValueTypeVector, parser.ValueTypeScalar:
 		return nil
 	case parser.ValueTypeMatrix:
-		return at(text, expr.PositionRange(), "it gives a range of samples, one number is wanted", "wrap it in a function such as rate() or max_over_time()")
+		return at(text, expr.PositionRange(), "it gives a range of samples, one number is wanted",
+			"wrap it in a function such as rate() or max_over_time()")
 	case parser.ValueTypeString, parser.ValueTypeNone:
 	}
 	return at(text, expr.PositionRange(), "it gives a "+string(expr.Type())+", one number is wanted", "")

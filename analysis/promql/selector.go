@@ -32,7 +32,8 @@ func ParseSelector(text string) (Selector, error) {
 	}
 	s := selectorOf(v)
 	if s.Name == "" {
-		return Selector{}, fmt.Errorf("parse selector: %w", at(text, v.PosRange, "it names no metric", "one metric name, by =, is wanted"))
+		return Selector{}, fmt.Errorf("parse selector: %w", at(text, v.PosRange, "it names no metric",
+			"one metric name, by =, is wanted"))
 	}
 	return s, nil
 }
@@ -44,7 +45,8 @@ func plain(text string, expr parser.Expr) (*parser.VectorSelector, error) {
 		return plain(text, e.Expr)
 	case *parser.VectorSelector:
 		if e.OriginalOffset != 0 || e.OriginalOffsetExpr != nil || e.Timestamp != nil || e.StartOrEnd != 0 {
-			return nil, at(text, e.PosRange, "offset and @ have no place here: Belay asks for the interval itself", "write "+quote(selectorOf(e).String()))
+			return nil, at(text, e.PosRange, "offset and @ have no place here: Belay asks for the interval itself",
+				"write "+quote(selectorOf(e).String()))
 		}
 		return e, nil
 	}

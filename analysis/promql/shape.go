@@ -63,7 +63,8 @@ func shapeOf(expr parser.Expr) (Shape, bool) {
 			return quantile(e)
 		}
 	case *parser.AggregateExpr:
-		if inner, ok := shapeOf(e.Expr); ok && inner.Kind != ShapeRate && inner.Kind != ShapeCounts && len(inner.By) == 0 {
+		if inner, ok := shapeOf(e.Expr); ok && inner.Kind != ShapeRate && inner.Kind != ShapeCounts &&
+			len(inner.By) == 0 {
 			return inner, true
 		}
 	}
@@ -97,7 +98,8 @@ func ratio(e *parser.BinaryExpr) (Shape, bool) {
 	if !ok {
 		return Shape{}, false
 	}
-	s := Shape{Kind: ShapeCounts, Total: den.Selector, Marked: num.Selector, By: den.by, Good: !looksBad(num.Selector), Rest: rest}
+	s := Shape{Kind: ShapeCounts, Total: den.Selector, Marked: num.Selector, By: den.by, Good: !looksBad(num.Selector),
+		Rest: rest}
 	if base, isSum := strings.CutSuffix(num.Name, "_sum"); isSum && den.Name == base+"_count" {
 		s.Kind, s.Good = ShapeMean, false
 	}
@@ -107,7 +109,8 @@ func ratio(e *parser.BinaryExpr) (Shape, bool) {
 // failures are words of names and values that mean that something failed; outcomes
 // those that mean that it did not.
 var (
-	failures = []string{"err", "fail", "5..", "5xx", "[5", "^5", "50", "4..", "4xx", "drop", "timeout", "reject", "exception", "abort", "unavailable"}
+	failures = []string{"err", "fail", "5..", "5xx", "[5", "^5", "50", "4..", "4xx", "drop", "timeout", "reject",
+		"exception", "abort", "unavailable"}
 	outcomes = []string{"2..", "2xx", "[2", "^2", "20", "success", "ok"}
 )
 
@@ -134,9 +137,10 @@ func looksBad(s Selector) bool {
 // looksLikeOutcome says whether a label tells how something went.
 func looksLikeOutcome(label string) bool {
 	label = strings.ToLower(label)
-	return slices.ContainsFunc([]string{"code", "status", "result", "outcome", "success", "class", "state"}, func(word string) bool {
-		return strings.Contains(label, word)
-	})
+	return slices.ContainsFunc([]string{"code", "status", "result", "outcome", "success", "class", "state"},
+		func(word string) bool {
+			return strings.Contains(label, word)
+		})
 }
 
 // quantile is histogram_quantile of a sum of rates.
@@ -167,7 +171,8 @@ func counterOf(expr parser.Expr) (counter, bool) {
 			return counter{}, false
 		}
 		if !e.Without {
-			c.by = slices.DeleteFunc(slices.Clone(e.Grouping), func(label string) bool { return label == labels.BucketLabel })
+			c.by = slices.DeleteFunc(slices.Clone(e.Grouping),
+				func(label string) bool { return label == labels.BucketLabel })
 		}
 		return c, true
 	case *parser.Call:
@@ -202,7 +207,8 @@ func stripped(expr parser.Expr) parser.Expr {
 }
 
 // guards are the functions that change nothing of what is counted.
-var guards = []string{"clamp_min", "clamp_max", "clamp", "round", "scalar", "abs", "ceil", "floor", "vector", "sort", "sort_desc"}
+var guards = []string{"clamp_min", "clamp_max", "clamp", "round", "scalar", "abs", "ceil", "floor", "vector", "sort",
+	"sort_desc"}
 
 // bareOf takes parentheses, guards against no traffic and factors away. flipped says
 // that the expression is 1 less what is left.
@@ -241,7 +247,8 @@ func side(e *parser.BinaryExpr) (inner parser.Expr, flip bool) {
 		return e.RHS, true
 	case (e.Op == parser.MUL || e.Op == parser.ADD) && left:
 		return e.RHS, false
-	case right && slices.Contains([]parser.ItemType{parser.MUL, parser.DIV, parser.ADD, parser.GTR, parser.GTE, parser.LSS, parser.LTE, parser.NEQ}, e.Op):
+	case right && slices.Contains([]parser.ItemType{parser.MUL, parser.DIV, parser.ADD, parser.GTR, parser.GTE,
+		parser.LSS, parser.LTE, parser.NEQ}, e.Op):
 		return e.LHS, false
 	}
 	return nil, false
@@ -318,9 +325,11 @@ func instead(text string, expr parser.Expr) *Error {
 	case known && s.Kind == ShapeRate:
 		return at(text, r, raw+" and adds the series up", "write "+quote(s.Total.String()))
 	case known && s.Kind == ShapeHistogram:
-		return at(text, r, "a plain selector is wanted, and this is a quantile already", "define "+s.Definition()+" and put quantile: "+quantileName(s.Quantile)+" into the guardrail")
+		return at(text, r, "a plain selector is wanted, and this is a quantile already", "define "+s.Definition()+
+			" and put quantile: "+quantileName(s.Quantile)+" into the guardrail")
 	case known:
-		return at(text, r, "a plain selector is wanted, and this divides two counters already", "define "+s.Definition())
+		return at(text, r, "a plain selector is wanted, and this divides two counters already",
+			"define "+s.Definition())
 	case len(inner) == 1 && selectorOf(inner[0]).Name != "":
 		return at(text, r, raw, "write "+quote(selectorOf(inner[0]).String()))
 	}
@@ -350,7 +359,8 @@ func Exact(text string) (analysis.Kind, string, bool) {
 // mishap says whether a counter counts what should not happen, by its name and matchers.
 func mishap(s Selector) bool {
 	name := strings.ToLower(s.Name)
-	return looksBad(s) || slices.ContainsFunc([]string{"restart", "oom", "crash", "panic", "evict", "kill", "abort"}, func(word string) bool {
-		return strings.Contains(name, word)
-	})
+	return looksBad(s) || slices.ContainsFunc([]string{"restart", "oom", "crash", "panic", "evict", "kill", "abort"},
+		func(word string) bool {
+			return strings.Contains(name, word)
+		})
 }

@@ -113,7 +113,8 @@ func young(flat []sample, oldest int64) ([]sample, error) {
 	case len(flat):
 		return nil, nil
 	}
-	return nil, fmt.Errorf("a sample of %s carries a timestamp older than %s, others do not: its exporter hands out old figures",
+	return nil, fmt.Errorf("a sample of %s carries a timestamp older than %s, others do not: its exporter hands out "+
+		"old figures",
 		first.labels.Get(series.NameLabel), maxAge)
 }
 

@@ -74,7 +74,8 @@ func parseFamily(in []byte, flat []sample, f filter) ([]sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc([]string{"", "_bucket", "_count", "_sum"}, func(suffix string) bool { return f.keeps(name + suffix) }) {
+	if !slices.ContainsFunc([]string{"", "_bucket", "_count", "_sum"},
+		func(suffix string) bool { return f.keeps(name + suffix) }) {
 		return flat, nil
 	}
 	metrics := 0
@@ -136,7 +137,8 @@ func spread(flat []sample, name string, m *dto.Metric, f filter) ([]sample, erro
 		if err != nil || !f.keeps(name) {
 			return
 		}
-		flat, err = f.add(flat, sample{labels: labels(name, m, le), value: value, created: millis(created), at: m.GetTimestampMs(), gauge: gauge})
+		flat, err = f.add(flat, sample{labels: labels(name, m, le), value: value, created: millis(created),
+			at: m.GetTimestampMs(), gauge: gauge})
 	}
 	switch {
 	case m.GetCounter() != nil:
@@ -164,7 +166,8 @@ func spread(flat []sample, name string, m *dto.Metric, f filter) ([]sample, erro
 		for _, b := range h.GetBucket() {
 			if !math.IsInf(b.GetUpperBound(), 1) {
 				le := strconv.FormatFloat(b.GetUpperBound(), 'g', -1, 64)
-				add(name+"_bucket", either(b.GetCumulativeCountFloat(), b.GetCumulativeCount()), h.GetCreatedTimestamp(), le)
+				add(name+"_bucket", either(b.GetCumulativeCountFloat(), b.GetCumulativeCount()),
+					h.GetCreatedTimestamp(), le)
 			}
 		}
 		add(name+"_bucket", n, h.GetCreatedTimestamp(), "+Inf")
@@ -182,7 +185,8 @@ func spreadNative(flat []sample, name string, m *dto.Metric, f filter) ([]sample
 		return nil, err
 	}
 	return f.add(flat, sample{
-		labels: labels(name, m, ""), native: native, value: native.Count, created: millis(h.GetCreatedTimestamp()), at: m.GetTimestampMs(),
+		labels: labels(name, m, ""), native: native, value: native.Count, created: millis(h.GetCreatedTimestamp()),
+		at: m.GetTimestampMs(),
 	})
 }
 
@@ -218,11 +222,13 @@ func either(f float64, n uint64) float64 {
 // isNative follows the definition of the exposition: a span, even an empty one,
 // or a zero bucket.
 func isNative(h *dto.Histogram) bool {
-	return len(h.GetPositiveSpan()) > 0 || len(h.GetNegativeSpan()) > 0 || h.GetZeroThreshold() > 0 || h.GetZeroCount() > 0
+	return len(h.GetPositiveSpan()) > 0 || len(h.GetNegativeSpan()) > 0 || h.GetZeroThreshold() > 0 ||
+		h.GetZeroCount() > 0
 }
 
 func fromProto(h *dto.Histogram) (*series.Histogram, error) {
-	out := &series.Histogram{Count: either(h.GetSampleCountFloat(), h.GetSampleCount()), Sum: h.GetSampleSum(), Schema: int(h.GetSchema())}
+	out := &series.Histogram{Count: either(h.GetSampleCountFloat(), h.GetSampleCount()), Sum: h.GetSampleSum(),
+		Schema: int(h.GetSchema())}
 	if out.Schema < -4 || out.Schema > 8 {
 		return nil, fmt.Errorf("a native histogram of the schema %d", out.Schema)
 	}

@@ -56,7 +56,8 @@ func (s *Source) addresses(ctx context.Context, p place) ([]address, error) {
 	}
 	raws, ok := ds[p.deployment]
 	if !ok {
-		return nil, fmt.Errorf("no targets for the deployment %s of %s: add them to the source's configuration", p.deployment, p.endpoint)
+		return nil, fmt.Errorf("no targets for the deployment %s of %s: add them to the source's configuration",
+			p.deployment, p.endpoint)
 	}
 	var out []address
 	for _, raw := range raws {
@@ -265,7 +266,8 @@ func (t *target) drop(cut int64) {
 // snapshot shares the samples, which are only ever appended to, and copies what
 // says how many there are.
 func (t *target) snapshot(want map[string]bool) snapshot {
-	x := snapshot{floor: t.floor, dynamic: t.dynamic, times: slices.Clip(t.times), series: map[string][]*series.Series{}}
+	x := snapshot{floor: t.floor, dynamic: t.dynamic, times: slices.Clip(t.times),
+		series: map[string][]*series.Series{}}
 	var members []*series.Series
 	for n := range want {
 		x.since = max(x.since, t.since[n])

@@ -99,7 +99,8 @@ func labels(n notifier.Notice) map[string]string {
 	r := n.Rollout
 	ls := map[string]string{
 		"alertname": alertname(n.Topic), "severity": string(severityOf(n.Topic)), "belay_key": key(n.Key),
-		"rollout": r.ID, "endpoint": r.Endpoint, "router": r.Router, "policy": r.Policy, "owner": r.Owner, "candidate": r.Candidate,
+		"rollout": r.ID, "endpoint": r.Endpoint, "router": r.Router, "policy": r.Policy, "owner": r.Owner,
+		"candidate": r.Candidate,
 	}
 	if n.Topic == notifier.TopicTest {
 		ls["test"] = "true"
@@ -123,15 +124,21 @@ func labels(n notifier.Notice) map[string]string {
 func (c *Client) annotations(n notifier.Notice) map[string]string {
 	r := n.Rollout
 	as := map[string]string{
-		"summary": notifier.Line(c.words.Text(text(n.Topic), n), maxAnnotation), "description": notifier.Line(r.Sentence, maxAnnotation),
+		"summary":     notifier.Line(c.words.Text(text(n.Topic), n), maxAnnotation),
+		"description": notifier.Line(r.Sentence, maxAnnotation),
 		"severity":    notifier.Line(string(n.Severity), maxAnnotation),
-		"runbook_url": "", "url": "", "rollback": notifier.Lines(r.BelayRollback, maxAnnotation), "manual_rollback": notifier.Lines(r.ManualRollback, maxAnnotation),
-		"version": notifier.Line(r.Version, maxAnnotation), "stable": notifier.Line(r.Stable, maxAnnotation), "requester": notifier.Line(r.Requester, maxAnnotation),
-		"on_behalf_of": notifier.Line(r.OnBehalfOf, maxAnnotation), "phase": notifier.Line(r.Phase, maxAnnotation), "reason": notifier.Line(r.Reason, maxAnnotation),
-		"step": notifier.Line(r.Step, maxAnnotation), "waiting_for": notifier.Line(r.WaitingFor, maxAnnotation), "weights": notifier.Line(notifier.Weights(r.Weights), maxAnnotation), "guardrails": guardrails(r.Guardrails),
+		"runbook_url": "", "url": "", "rollback": notifier.Lines(r.BelayRollback, maxAnnotation),
+		"manual_rollback": notifier.Lines(r.ManualRollback, maxAnnotation),
+		"version":         notifier.Line(r.Version, maxAnnotation), "stable": notifier.Line(r.Stable, maxAnnotation),
+		"requester":    notifier.Line(r.Requester, maxAnnotation),
+		"on_behalf_of": notifier.Line(r.OnBehalfOf, maxAnnotation), "phase": notifier.Line(r.Phase, maxAnnotation),
+		"reason": notifier.Line(r.Reason, maxAnnotation),
+		"step":   notifier.Line(r.Step, maxAnnotation), "waiting_for": notifier.Line(r.WaitingFor, maxAnnotation),
+		"weights": notifier.Line(notifier.Weights(r.Weights), maxAnnotation), "guardrails": guardrails(r.Guardrails),
 	}
 	if a := n.Acknowledged; a != nil {
-		as["acknowledged_by"] = notifier.Line(strings.TrimSuffix(fmt.Sprintf("%s at %s: %s", a.Who, a.When.UTC().Format("2006-01-02 15:04 UTC"), a.Reason), ": "), maxAnnotation)
+		as["acknowledged_by"] = notifier.Line(strings.TrimSuffix(fmt.Sprintf("%s at %s: %s", a.Who,
+			a.When.UTC().Format("2006-01-02 15:04 UTC"), a.Reason), ": "), maxAnnotation)
 	} else {
 		as["acknowledge"] = notifier.Line(r.BelayAck, maxAnnotation)
 	}
@@ -148,7 +155,8 @@ func (c *Client) annotations(n notifier.Notice) map[string]string {
 func guardrails(gs []notifier.Guardrail) string {
 	var b strings.Builder
 	for _, g := range gs {
-		fmt.Fprintf(&b, "%s: %s; %s\n", notifier.Line(g.Name, maxLabel), notifier.Line(g.Progress(), maxLabel), notifier.Line(g.Sentence, maxAnnotation))
+		fmt.Fprintf(&b, "%s: %s; %s\n", notifier.Line(g.Name, maxLabel), notifier.Line(g.Progress(), maxLabel),
+			notifier.Line(g.Sentence, maxAnnotation))
 	}
 	return notifier.Truncate(strings.TrimSpace(b.String()), maxAnnotation)
 }

@@ -107,7 +107,8 @@ func card(m message, lines []string) teamsMessage {
 		// Leading blanks would be eaten: a card that indents needs blanks that do not break.
 		indent := len(l) - len(strings.TrimLeft(l, " "))
 		l = strings.Repeat("\u00a0", indent) + l[indent:]
-		blocks = append(blocks, block{Type: "RichTextBlock", Spacing: "None", Inlines: []run{{Type: "TextRun", Text: l}}})
+		blocks = append(blocks, block{Type: "RichTextBlock", Spacing: "None",
+			Inlines: []run{{Type: "TextRun", Text: l}}})
 	}
 
 	a := adaptiveCard{
@@ -158,7 +159,8 @@ func embed(m message) discordMessage {
 
 // discordEscape makes Discord's marks plain.
 var discordEscape = strings.NewReplacer(
-	`\`, `\\`, "*", `\*`, "_", `\_`, "~", `\~`, "`", "\\`", "|", `\|`, "[", `\[`, "]", `\]`, "<", `\<`, ">", `\>`, "#", `\#`,
+	`\`, `\\`, "*", `\*`, "_", `\_`, "~", `\~`, "`", "\\`", "|", `\|`, "[", `\[`, "]", `\]`, "<", `\<`, ">", `\>`,
+	"#", `\#`,
 )
 
 // publish is the form of SNS. Its subject is ASCII and begins with a letter, which is what

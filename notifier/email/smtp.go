@@ -58,7 +58,8 @@ func (c *Client) converse(s *smtp.Client, message []byte) error {
 	}
 	if c.security == StartTLS {
 		if ok, _ := s.Extension("STARTTLS"); !ok {
-			return fmt.Errorf("%w: the server offers no STARTTLS; set security to tls (port 465), or to plain if nobody can listen", notifier.ErrPermanent)
+			return fmt.Errorf("%w: the server offers no STARTTLS; set security to tls (port 465), or to plain if "+
+				"nobody can listen", notifier.ErrPermanent)
 		}
 		if err := s.StartTLS(c.tls); err != nil {
 			return fmt.Errorf("STARTTLS: %w", reply(err))
@@ -66,7 +67,8 @@ func (c *Client) converse(s *smtp.Client, message []byte) error {
 	}
 	if c.username != "" {
 		if _, encrypted := s.TLSConnectionState(); !encrypted && !local(c.host) {
-			return fmt.Errorf("%w: log in: the connection is not encrypted; set security to starttls or tls", notifier.ErrPermanent)
+			return fmt.Errorf("%w: log in: the connection is not encrypted; set security to starttls or tls",
+				notifier.ErrPermanent)
 		}
 		if err := s.Auth(c.auth(s)); err != nil {
 			return fmt.Errorf("log in: %w", reply(err))
@@ -90,7 +92,8 @@ func (c *Client) converse(s *smtp.Client, message []byte) error {
 		return fmt.Errorf("message: %w", reply(err))
 	}
 	if refused != nil {
-		return fmt.Errorf("%w: delivered to %d of %d recipients: %w", notifier.ErrPermanent, len(c.to)-len(refused), len(c.to), errors.Join(refused...))
+		return fmt.Errorf("%w: delivered to %d of %d recipients: %w", notifier.ErrPermanent, len(c.to)-len(refused),
+			len(c.to), errors.Join(refused...))
 	}
 	return nil
 }

@@ -100,7 +100,8 @@ func sameKey(t *testing.T, s Subject) {
 			n.Resolve = topic == notifier.TopicPage && i == 2
 			if n.Question != nil && i == 2 {
 				q := *n.Question
-				q.State, q.Answers = "approved", []notifier.Voiced{{Who: "slack:T1/U2", When: n.At, Approve: true, Reason: "looks good"}}
+				q.State, q.Answers = "approved", []notifier.Voiced{{Who: "slack:T1/U2", When: n.At, Approve: true,
+					Reason: "looks good"}}
 				n.Question = &q
 			}
 			again, err := s.Notifier.Notify(t.Context(), n)
@@ -266,12 +267,14 @@ func RetryTable(t *testing.T, n notifier.Notifier, server *Server, secrets ...st
 		NoSecret(t, err, secrets...)
 	}
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
-		for header, want := range map[string]time.Duration{"7": 7 * time.Second, "0": 0, "99999999": notifier.MaxRetryAfter} {
+		for header, want := range map[string]time.Duration{"7": 7 * time.Second, "0": 0,
+			"99999999": notifier.MaxRetryAfter} {
 			server.Answer(status, http.Header{"Retry-After": {header}}, echo)
 			_, err := n.Notify(t.Context(), Notice(notifier.TopicPage))
 			var retry *notifier.RetryError
 			if !errors.As(err, &retry) || retry.After != want {
-				t.Errorf("Notify answered %d, Retry-After %s: got %v, want a RetryError of %s", status, header, err, want)
+				t.Errorf("Notify answered %d, Retry-After %s: got %v, want a RetryError of %s", status, header,
+					err, want)
 				continue
 			}
 			NoSecret(t, err, secrets...)

@@ -30,14 +30,18 @@ func Rollout() notifier.Rollout {
 		Router: "azureml-prod", Endpoint: "recs", Stable: "blue", Candidate: "green", Version: "2026.11.3",
 		Requester: "oidc:ci@releases", OnBehalfOf: "registry/models",
 		Labels: map[string]string{"tier": "1"}, Runbook: "https://runbooks.example/recs",
-		Phase: "waiting", Reason: "approval", Sentence: "quarter baked for 30m and every guardrail passed.", Step: "quarter",
+		Phase: "waiting", Reason: "approval", Sentence: "quarter baked for 30m and every guardrail passed.",
+		Step:    "quarter",
 		Weights: map[string]int{"blue": 75, "green": 25},
 		Guardrails: []notifier.Guardrail{
-			{Name: "failures", Verdict: "pass", Candidate: "0.31%", Stable: "0.29%", Interval: "0.24%–0.39%", Limit: "<= 1%", N: "48,210",
+			{Name: "failures", Verdict: "pass", Candidate: "0.31%", Stable: "0.29%", Interval: "0.24%–0.39%",
+				Limit: "<= 1%", N: "48,210",
 				Sentence: "failures is 0.31% on green, below 1% with the wanted certainty."},
-			{Name: "p95", Verdict: "pass", Candidate: "183ms", Stable: "180ms", Interval: "176ms–191ms", Limit: "<= 450ms", N: "48,210",
+			{Name: "p95", Verdict: "pass", Candidate: "183ms", Stable: "180ms", Interval: "176ms–191ms",
+				Limit: "<= 450ms", N: "48,210",
 				Sentence: "p95 is 183ms on green, below 450ms with the wanted certainty."},
-			{Name: "watch-through", Verdict: "undecided", Candidate: "71.2%", Stable: "71.4%", Interval: "0.969x–1.026x", Limit: ">= 0.98x stable", N: "9,311",
+			{Name: "watch-through", Verdict: "undecided", Candidate: "71.2%", Stable: "71.4%",
+				Interval: "0.969x–1.026x", Limit: ">= 0.98x stable", N: "9,311",
 				Sentence: "watch-through may be below 0.98x stable; 9,311 plays do not tell yet."},
 		},
 		WaitingFor:     "product-owner until 16:00 UTC",
@@ -75,7 +79,8 @@ func Notice(topic notifier.Topic) notifier.Notice {
 // Acknowledged is the page of Notice, of which somebody has taken charge.
 func Acknowledged() notifier.Notice {
 	n := Notice(notifier.TopicPage)
-	n.Acknowledged = &notifier.Acknowledgement{Who: "slack:T1/U2", When: Noon.Add(time.Minute), Reason: "looking at the new feature store"}
+	n.Acknowledged = &notifier.Acknowledgement{Who: "slack:T1/U2", When: Noon.Add(time.Minute),
+		Reason: "looking at the new feature store"}
 	return n
 }
 
@@ -91,7 +96,8 @@ func Question() *notifier.Question {
 
 // Topics are all topics.
 func Topics() []notifier.Topic {
-	return []notifier.Topic{notifier.TopicStatus, notifier.TopicThread, notifier.TopicAsk, notifier.TopicPage, notifier.TopicTest}
+	return []notifier.Topic{notifier.TopicStatus, notifier.TopicThread, notifier.TopicAsk, notifier.TopicPage,
+		notifier.TopicTest}
 }
 
 // numbered gives the notice a key and delivery of its own.

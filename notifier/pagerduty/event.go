@@ -100,8 +100,10 @@ func (c *Client) alert(n notifier.Notice) alertEvent {
 		name, class = "test", "test"
 	}
 	e.Payload = &payload{
-		Summary: line(c.words.Text(name, n), r), Source: source(r), Severity: severity(n.Severity), Timestamp: timestamp(n.At),
-		Component: notifier.Line(r.Candidate, maxField), Group: notifier.Line(r.Policy, maxField), Class: notifier.Line(class, maxField),
+		Summary: line(c.words.Text(name, n), r), Source: source(r), Severity: severity(n.Severity),
+		Timestamp: timestamp(n.At),
+		Component: notifier.Line(r.Candidate, maxField), Group: notifier.Line(r.Policy, maxField),
+		Class:         notifier.Line(class, maxField),
 		CustomDetails: detailsOf(n),
 	}
 	e.Links, e.Client = links(r), "Belay"
@@ -115,7 +117,8 @@ func (c *Client) change(n notifier.Notice) changeEvent {
 	return changeEvent{
 		RoutingKey: c.key,
 		Payload: changePayload{
-			Summary: line(c.words.Text("change", n), n.Rollout), Source: source(n.Rollout), Timestamp: timestamp(n.At), CustomDetails: detailsOf(n),
+			Summary: line(c.words.Text("change", n), n.Rollout), Source: source(n.Rollout), Timestamp: timestamp(n.At),
+			CustomDetails: detailsOf(n),
 		},
 		Links: links(n.Rollout),
 	}
@@ -152,11 +155,16 @@ func (d *details) essential() *details {
 func detailsOf(n notifier.Notice) *details {
 	r := n.Rollout
 	d := &details{
-		Sentence: notifier.Line(r.Sentence, maxText), BelayRollback: notifier.Lines(r.BelayRollback, maxText), ManualRollback: notifier.Lines(r.ManualRollback, maxText),
-		Runbook: notifier.Line(r.Runbook, maxText), Rollout: notifier.Line(r.ID, maxField), Phase: notifier.Line(r.Phase, maxField), Reason: notifier.Line(r.Reason, maxField),
-		Step: notifier.Line(r.Step, maxField), WaitingFor: notifier.Line(r.WaitingFor, maxText), Endpoint: notifier.Line(r.Endpoint, maxField), Router: notifier.Line(r.Router, maxField),
-		Stable: notifier.Line(r.Stable, maxField), Candidate: notifier.Line(r.Candidate, maxField), Version: notifier.Line(r.Version, maxText),
-		Policy: notifier.Line(r.Policy, maxField), Owner: notifier.Line(r.Owner, maxField), Requester: notifier.Line(r.Requester, maxField), OnBehalfOf: notifier.Line(r.OnBehalfOf, maxField),
+		Sentence: notifier.Line(r.Sentence, maxText), BelayRollback: notifier.Lines(r.BelayRollback, maxText),
+		ManualRollback: notifier.Lines(r.ManualRollback, maxText),
+		Runbook:        notifier.Line(r.Runbook, maxText), Rollout: notifier.Line(r.ID, maxField),
+		Phase: notifier.Line(r.Phase, maxField), Reason: notifier.Line(r.Reason, maxField),
+		Step: notifier.Line(r.Step, maxField), WaitingFor: notifier.Line(r.WaitingFor, maxText),
+		Endpoint: notifier.Line(r.Endpoint, maxField), Router: notifier.Line(r.Router, maxField),
+		Stable: notifier.Line(r.Stable, maxField), Candidate: notifier.Line(r.Candidate, maxField),
+		Version: notifier.Line(r.Version, maxText),
+		Policy:  notifier.Line(r.Policy, maxField), Owner: notifier.Line(r.Owner, maxField),
+		Requester: notifier.Line(r.Requester, maxField), OnBehalfOf: notifier.Line(r.OnBehalfOf, maxField),
 		Key: notifier.Line(n.Key, maxText),
 	}
 	for _, g := range r.Guardrails[:min(len(r.Guardrails), maxListed)] {

@@ -35,7 +35,8 @@ type inbox struct {
 
 // Run makes ServeHTTP answer until ctx ends. It returns nil then, after the acts
 // under way are done.
-func (c *Client) Run(ctx context.Context, deliver func(context.Context, notifier.Answer) (notifier.Reply, error)) error {
+func (c *Client) Run(ctx context.Context, deliver func(context.Context, notifier.Answer) (notifier.Reply,
+	error)) error {
 	c.inbox.mu.Lock()
 	if c.inbox.deliver != nil {
 		c.inbox.mu.Unlock()
@@ -177,7 +178,8 @@ func (c *Client) signed(headers []string, body []byte) bool {
 func webhookSecret(s string) ([]byte, error) {
 	s = strings.TrimSpace(s)
 	if s != "" && len(s) < minSecret {
-		return nil, fmt.Errorf("pagerduty: webhook secret: want the one that PagerDuty showed when the subscription was made, at least %d bytes (got %d)", minSecret, len(s))
+		return nil, fmt.Errorf("pagerduty: webhook secret: want the one that PagerDuty showed when the subscription "+
+			"was made, at least %d bytes (got %d)", minSecret, len(s))
 	}
 	return []byte(s), nil
 }

@@ -60,7 +60,8 @@ func (p *channels) find(ctx context.Context, n notifier.Notice, m message) (stri
 	p.mu.Lock()
 	p.silent = time.Now().Add(refusedFor)
 	p.mu.Unlock()
-	p.log.WarnContext(ctx, "slack messages cannot be looked for; a lost answer may cost a second message", "outcome", err.Error())
+	p.log.WarnContext(ctx, "slack messages cannot be looked for; a lost answer may cost a second message", "outcome",
+		err.Error())
 	return "", nil
 }
 
@@ -93,7 +94,8 @@ func (p *channels) search(ctx context.Context, n notifier.Notice, m message) (st
 	for _, found := range messages {
 		payload := found.Metadata.EventPayload
 		// A page that is over is no page that opens.
-		if found.Metadata.EventType == metadataType && payload["key"] == n.Key && (n.Resolve || payload["over"] != true) {
+		if found.Metadata.EventType == metadataType && payload["key"] == n.Key &&
+			(n.Resolve || payload["over"] != true) {
 			return channel + ":" + found.Timestamp, nil
 		}
 	}

@@ -39,7 +39,8 @@ func (c *Client) respond(ctx context.Context, sc slack.SlashCommand, text string
 	if !c.trusted(sc.ResponseURL) {
 		return
 	}
-	err := slack.PostWebhookCustomHTTPContext(ctx, sc.ResponseURL, c.config.Client, &slack.WebhookMessage{Text: text, ResponseType: slack.ResponseTypeEphemeral})
+	err := slack.PostWebhookCustomHTTPContext(ctx, sc.ResponseURL, c.config.Client,
+		&slack.WebhookMessage{Text: text, ResponseType: slack.ResponseTypeEphemeral})
 	if err != nil {
 		c.log.WarnContext(ctx, "person not told", "outcome", notifier.Redact(c.classify(err), sc.ResponseURL).Error())
 	}

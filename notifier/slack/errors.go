@@ -23,7 +23,8 @@ type doer struct{ client *http.Client }
 
 // Do makes one call.
 func (d doer) Do(req *http.Request) (*http.Response, error) {
-	resp, err := d.client.Do(req) //nolint:gosec // the address is an operator's and the given client guards where it leads
+	resp, err := d.client.Do(
+		req) //nolint:gosec // the address is an operator's and the given client guards where it leads
 	if err != nil {
 		if ue, ok := errors.AsType[*url.Error](err); ok {
 			err = ue.Err
@@ -46,7 +47,8 @@ type body struct {
 
 // passing are the refusals of Slack that time may mend; all others will not pass.
 var passing = []string{
-	"accesslimited", "fatal_error", "internal_error", "ratelimited", "rate_limited", "request_timeout", "service_unavailable", "team_added_to_org",
+	"accesslimited", "fatal_error", "internal_error", "ratelimited", "rate_limited", "request_timeout",
+	"service_unavailable", "team_added_to_org",
 }
 
 // classify says what an error means for the outbox and takes the tokens out of it.
@@ -79,7 +81,8 @@ func isRefusal(err error) bool {
 // gone reports whether a message is no longer there to be updated.
 func gone(err error) bool {
 	code, _ := refusal(err)
-	return slices.Contains([]string{"message_not_found", "cant_update_message", "edit_window_closed", "thread_not_found"}, code)
+	return slices.Contains([]string{"message_not_found", "cant_update_message", "edit_window_closed",
+		"thread_not_found"}, code)
 }
 
 // remedy tells an operator what to do about a refusal.

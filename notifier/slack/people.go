@@ -60,7 +60,8 @@ func (p *people) person(ctx context.Context, user string) (person, error) {
 	if err != nil {
 		return person{}, fmt.Errorf("ask slack for the user: %w", err)
 	}
-	home := u.TeamID == team || enterprise != "" && u.Enterprise.EnterpriseID == enterprise && slices.Contains(u.Enterprise.Teams, team)
+	home := u.TeamID == team || enterprise != "" && u.Enterprise.EnterpriseID == enterprise &&
+		slices.Contains(u.Enterprise.Teams, team)
 	switch {
 	case u.ID != user:
 		return person{}, refuse("Slack answered for somebody else")
@@ -165,7 +166,8 @@ func (p *people) renew(ctx context.Context) error {
 // empty afterwards, and asked for again at the next need.
 func (p *people) refresh(ctx context.Context) error {
 	groups, names, failed := map[string][]string{}, map[string][]string{}, error(nil)
-	all, err := p.api.GetUserGroupsContext(ctx, slack.GetUserGroupsOptionIncludeUsers(true), slack.GetUserGroupsOptionIncludeCount(true))
+	all, err := p.api.GetUserGroupsContext(ctx, slack.GetUserGroupsOptionIncludeUsers(true),
+		slack.GetUserGroupsOptionIncludeCount(true))
 	if err != nil {
 		failed = fmt.Errorf("ask slack for the user groups: %w", err)
 	}

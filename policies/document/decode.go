@@ -119,7 +119,8 @@ func (d *decoder) slice(n *Node, path string, v reflect.Value) {
 	for i, item := range n.Items {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		if v.Index(i).CanAddr() {
-			if s, ok := reflect.TypeAssert[Shorthand](v.Index(i).Addr()); ok && item.Shape == Scalar && item.Tag != "!!null" {
+			if s, ok := reflect.TypeAssert[Shorthand](v.Index(i).Addr()); ok && item.Shape == Scalar &&
+				item.Tag != "!!null" {
 				item = longhand(item, s.ShorthandKey())
 				n.Items[i] = item
 			}
@@ -227,6 +228,7 @@ func (d *decoder) scalar(n *Node, path string, v reflect.Value) {
 		}
 		v.SetFloat(x)
 	default:
-		panic("policies: decode into " + v.Type().String()) // unreachable unless a struct's author chose an unsupported type
+		// unreachable unless a struct's author chose an unsupported type
+		panic("policies: decode into " + v.Type().String())
 	}
 }

@@ -55,14 +55,16 @@ func (d *decoder) oneOf(n *Node, path string, fields []Field, groups map[string]
 			d.report(n, path, CodeMissing, "needs "+OneOf(members[g]))
 		case len(got) > 1:
 			k, _ := n.Entry(got[1])
-			d.report(k, path, CodeMeaning, "takes only one of "+strings.Join(members[g], ", ")).Got = strings.Join(got, " and ")
+			d.report(k, path, CodeMeaning, "takes only one of "+strings.Join(members[g], ", ")).Got = strings.Join(got,
+				" and ")
 		}
 	}
 }
 
 // complete fills what is missing from the field's default into n.
 func complete(n *Node, f Field, item *Node) *Node {
-	def, _ := Read("default", []byte(f.Default), MaxNodes) // a default is a constant of this module; a test reads them all
+	// a default is a constant of this module; a test reads them all
+	def, _ := Read("default", []byte(f.Default), MaxNodes)
 	markDefault(def, n)
 	if item == nil {
 		n.Set(Derived(n, f.Name, OriginDefault), def)

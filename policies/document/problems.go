@@ -104,7 +104,8 @@ func (ps Problems) github() string {
 	property := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
 	var b strings.Builder
 	for _, p := range ps {
-		fmt.Fprintf(&b, "::%s file=%s,line=%d,col=%d,title=%s::%s\n", p.Severity, property.Replace(p.File), p.Line, p.Col,
+		fmt.Fprintf(&b, "::%s file=%s,line=%d,col=%d,title=%s::%s\n", p.Severity, property.Replace(p.File),
+			p.Line, p.Col,
 			property.Replace(p.Code), message.Replace(p.text()))
 	}
 	return b.String()

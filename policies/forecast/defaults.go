@@ -129,7 +129,8 @@ func guess(b *analysis.Baseline, m analysis.Metric, p *policies.Policy) string {
 				mean = limit.Quantity.Value * 1.25
 			}
 		}
-		b.Sample = analysis.Sample{Fresh: true, N: assumedPast, Sum: assumedPast * mean, SumSq: assumedPast * 2 * mean * mean}
+		b.Sample = analysis.Sample{Fresh: true, N: assumedPast, Sum: assumedPast * mean,
+			SumSq: assumedPast * 2 * mean * mean}
 		return fmt.Sprintf("stable's %s: mean %s, as widely spread as it is large", m.Name, document.FormatNumber(mean))
 	case analysis.KindValue:
 	}

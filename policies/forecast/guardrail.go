@@ -71,7 +71,8 @@ func ofStep(plan *rollout.Plan, base map[string]analysis.Baseline, i, weight int
 	whole := plan.Panel.Forecast([]analysis.Load{load(s, i, weight, s.Bake)}, base)
 	rest := plan.Panel.Forecast([]analysis.Load{load(s, i, weight, max(s.Bake-plan.Settle, 0))}, base)
 	for k := range whole {
-		g := slices.IndexFunc(plan.Panel.Guardrails, func(g analysis.Guardrail) bool { return g.Name == whole[k].Guardrail })
+		g := slices.IndexFunc(plan.Panel.Guardrails,
+			func(g analysis.Guardrail) bool { return g.Name == whole[k].Guardrail })
 		m := slices.IndexFunc(plan.Panel.Metrics,
 			func(m analysis.Metric) bool { return m.Name == plan.Panel.Guardrails[g].Metric })
 		counts := m < 0 || plan.Panel.Metrics[m].Kind() == analysis.KindCounts

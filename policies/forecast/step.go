@@ -79,7 +79,8 @@ func (o *Forecast) capacity(facts Facts, base map[string]analysis.Baseline, i in
 		document.FormatNumber(have))
 	if need > have {
 		s.Capacity += ": too few instances"
-		o.Advice = append(o.Advice, fmt.Sprintf("Step %s %s; the candidate would turn requests away.", s.Name, s.Capacity))
+		o.Advice = append(o.Advice, fmt.Sprintf("Step %s %s; the candidate would turn requests away.", s.Name,
+			s.Capacity))
 	}
 }
 

@@ -145,7 +145,8 @@ func (c *testChecker) guardrailName(at, name string) {
 }
 
 func (c *testChecker) gate(at, name string) {
-	if !slices.ContainsFunc(c.policy.Document.Spec.Approvals, func(a policies.Approval) bool { return a.Name == name }) {
+	if !slices.ContainsFunc(c.policy.Document.Spec.Approvals,
+		func(a policies.Approval) bool { return a.Name == name }) {
 		c.report(at, "the policy has no such approval", name)
 	}
 }

@@ -141,7 +141,8 @@ func (r *regression) endOutage(t time.Time) {
 		return
 	}
 	d := max(t.Sub(r.outage).Round(time.Second), time.Second)
-	r.actions = append(r.actions, fmt.Sprintf("{at: %s, sourceDown: %s}", r.since(r.outage), document.FormatDuration(d)))
+	r.actions = append(r.actions, fmt.Sprintf("{at: %s, sourceDown: %s}", r.since(r.outage),
+		document.FormatDuration(d)))
 	r.outage = time.Time{}
 }
 

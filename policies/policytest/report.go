@@ -86,7 +86,8 @@ func (r *Report) Text(w io.Writer) error {
 		if p.Failure != "" {
 			outcome = "FAIL"
 		}
-		fmt.Fprintf(&b, "  %-4s  %s: %s, %d of %d trials (%s)\n", outcome, p.Name, p.Claim, p.Hits, p.Trials, p.phases())
+		fmt.Fprintf(&b, "  %-4s  %s: %s, %d of %d trials (%s)\n", outcome, p.Name, p.Claim, p.Hits, p.Trials,
+			p.phases())
 		if p.Failure != "" {
 			fmt.Fprintf(&b, "          %s\n", p.Failure)
 		}

@@ -24,13 +24,16 @@ type Prober struct {
 // credentials when deployment is empty. sample's address is relative to
 // scoringURI, or empty. Redirects are answers and not followed. Errors do not
 // repeat the address.
-func (p Prober) Probe(ctx context.Context, scoringURI, deployment string, sample *http.Request) (*http.Response, error) {
+func (p Prober) Probe(ctx context.Context, scoringURI, deployment string, sample *http.Request) (*http.Response,
+	error) {
 	if scoringURI == "" {
 		return nil, fmt.Errorf("the endpoint tells no scoringURI: %w", ErrPermanent)
 	}
 	address, err := url.Parse(scoringURI)
-	if err != nil || address.Scheme != "http" && address.Scheme != "https" || address.Host == "" || address.User != nil {
-		return nil, fmt.Errorf("scoringURI is not an absolute http or https address without credentials: %w", ErrPermanent)
+	if err != nil || address.Scheme != "http" && address.Scheme != "https" || address.Host == "" ||
+		address.User != nil {
+		return nil, fmt.Errorf("scoringURI is not an absolute http or https address without credentials: %w",
+			ErrPermanent)
 	}
 	client, name := p.Authorized, "prober"
 	if deployment == "" {

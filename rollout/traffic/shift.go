@@ -25,7 +25,8 @@ func Validate(to Split) error {
 		m := to.Mirror[name]
 		switch {
 		case name == "" || m < 0 || m > 100:
-			return fmt.Errorf("check split: mirror share of deployment %q is %d, want 0 to 100: %w", name, m, ErrPermanent)
+			return fmt.Errorf("check split: mirror share of deployment %q is %d, want 0 to 100: %w", name, m,
+				ErrPermanent)
 		case m > 0 && to.Weights[name] > 0:
 			return fmt.Errorf("check split: deployment %q has live and mirrored traffic: %w", name, ErrPermanent)
 		}
@@ -44,7 +45,8 @@ func NeedsWrite(now, from, to Split) (bool, error) {
 	case !now.Equal(from):
 		return false, fmt.Errorf("compare split: got %s, want %s: %w", now, from, ErrForeignChange)
 	case now.Version != "" && from.Version != "" && now.Version != from.Version:
-		return false, fmt.Errorf("compare split: got version %q, want %q: %w", now.Version, from.Version, ErrForeignChange)
+		return false, fmt.Errorf("compare split: got version %q, want %q: %w", now.Version, from.Version,
+			ErrForeignChange)
 	}
 	return true, nil
 }

@@ -151,7 +151,8 @@ func refusal(resp *http.Response, body []byte) error {
 	}
 	_ = json.Unmarshal(body, &e)
 	text := "it answered " + fetch.Answer(resp)
-	if c := cmp.Or(e.Error.InnerError.Code, e.Error.Code, e.Code, resp.Header.Get("X-Ms-Error-Code")); code.MatchString(c) {
+	if c := cmp.Or(e.Error.InnerError.Code, e.Error.Code, e.Code,
+		resp.Header.Get("X-Ms-Error-Code")); code.MatchString(c) {
 		text += " (" + c + ")"
 	}
 	switch resp.StatusCode {

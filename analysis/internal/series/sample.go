@@ -139,7 +139,8 @@ func Mean(count, sum, squares []*Series, spec Spec) (analysis.Sample, error) {
 	for _, c := range count {
 		k := c.Labels.key(NameLabel)
 		if sums[k] == nil || sqs[k] == nil && !spec.Batches {
-			return analysis.Sample{}, fmt.Errorf("series %s has no sum or no sum of squares with the same labels", describe(c.Labels))
+			return analysis.Sample{}, fmt.Errorf("series %s has no sum or no sum of squares with the same labels",
+				describe(c.Labels))
 		}
 		parts := []*Series{c, sums[k], sqs[k]}
 		if spec.Batches {

@@ -22,46 +22,57 @@ type act struct {
 }
 
 func approveCommand() *command {
-	return actCommand(act{verb: "approve", short: "Say yes to an approval.", gate: true, example: "belay approve ID --gate product-owner"})
+	return actCommand(act{verb: "approve", short: "Say yes to an approval.", gate: true,
+		example: "belay approve ID --gate product-owner"})
 }
 
 func rejectCommand() *command {
-	return actCommand(act{verb: "reject", short: "Say no to an approval; the rollout is rolled back.", gate: true, reason: true, example: "belay reject ID --reason 'wrong week'"})
+	return actCommand(act{verb: "reject", short: "Say no to an approval; the rollout is rolled back.", gate: true,
+		reason: true, example: "belay reject ID --reason 'wrong week'"})
 }
 
 func pauseCommand() *command {
-	return actCommand(act{verb: "pause", short: "Stop a rollout where it is; its guardrails go on.", reason: true, example: "belay pause ID --reason 'incident elsewhere'"})
+	return actCommand(act{verb: "pause", short: "Stop a rollout where it is; its guardrails go on.", reason: true,
+		example: "belay pause ID --reason 'incident elsewhere'"})
 }
 
 func resumeCommand() *command {
 	return actCommand(act{verb: "resume", short: "Let a paused, held or suspect rollout go on.", reason: true,
-		long: "After a breach that held, resume restarts that guardrail group's evidence and is journalled as an override.", example: "belay resume ID --reason 'the alert was a deploy of the exporter'"})
+		long: "After a breach that held, resume restarts that guardrail group's evidence and is journalled as an " +
+			"override.", example: "belay resume ID --reason 'the alert was a deploy of the exporter'"})
 }
 
 func rollbackCommand() *command {
 	return actCommand(act{verb: "rollback", short: "Put the stable deployment back to 100%.", reason: true,
-		long: "Repeated, it overwrites a split that somebody else made.", example: "belay rollback ID --reason 'customers complain'"})
+		long:    "Repeated, it overwrites a split that somebody else made.",
+		example: "belay rollback ID --reason 'customers complain'"})
 }
 
 func promoteCommand() *command {
-	return actCommand(act{verb: "promote", short: "End this step's wait: its bake, an undecided guardrail, a hold.", reason: true,
-		long: "It opens no approval and no window.", example: "belay promote ID --reason 'the night has too little traffic to decide'"})
+	return actCommand(act{verb: "promote", short: "End this step's wait: its bake, an undecided guardrail, a hold.",
+		reason: true,
+		long:   "It opens no approval and no window.", example: "belay promote ID --reason 'the night has too little " +
+			"traffic to decide'"})
 }
 
 func skipCommand() *command {
-	return actCommand(act{verb: "skip", short: "End this step's wait and leave out the steps before another one.", reason: true, to: true,
-		long:    "It opens no approval and no window: those of the steps that are left out are needed all the same. The guardrails go on.",
+	return actCommand(act{verb: "skip", short: "End this step's wait and leave out the steps before another one.",
+		reason: true, to: true,
+		long: "It opens no approval and no window: those of the steps that are left out are needed all the same. " +
+			"The guardrails go on.",
 		example: "belay skip ID --to full --reason 'a fix that cannot wait'"})
 }
 
 func extendCommand() *command {
 	return actCommand(act{verb: "extend", short: "Lengthen this step's bake.", reason: true, extend: true,
-		long: "A bake that is over goes on from now. It ends no hold and no pause: see resume.", example: "belay extend ID --by 30m --reason 'wait for the batch job'"})
+		long:    "A bake that is over goes on from now. It ends no hold and no pause: see resume.",
+		example: "belay extend ID --by 30m --reason 'wait for the batch job'"})
 }
 
 func ackCommand() *command {
 	return actCommand(act{verb: "ack", short: "Acknowledge a page: say that you have taken charge.",
-		long: "It moves nothing and ends no hold; everybody whom the page reached sees who has it.", example: "belay ack ID --reason 'looking into it'"})
+		long:    "It moves nothing and ends no hold; everybody whom the page reached sees who has it.",
+		example: "belay ack ID --reason 'looking into it'"})
 }
 
 // left says what an order has not done that one may have hoped for.
@@ -69,12 +80,14 @@ func (e *env) left(verb string, r view.Rollout) string {
 	switch {
 	case verb == "promote" && r.Phase == rollout.PhaseWaiting:
 		return "it opens no approval and no window; the rollout still waits for " + e.told(r.WaitingFor)
-	case verb != "extend" || r.Phase != rollout.PhaseHeld && r.Phase != rollout.PhasePaused && r.Phase != rollout.PhaseSuspect:
+	case verb != "extend" || r.Phase != rollout.PhaseHeld && r.Phase != rollout.PhasePaused &&
+		r.Phase != rollout.PhaseSuspect:
 		return ""
 	case r.WaitingFor != "a person":
 		return fmt.Sprintf("the bake is longer; the rollout stays %s and waits for %s", r.Phase, e.told(r.WaitingFor))
 	}
-	return fmt.Sprintf("the bake is longer, but the rollout stays %s: `%s` lets it go on", r.Phase, e.belay("resume", r.ID, "--reason '…'"))
+	return fmt.Sprintf("the bake is longer, but the rollout stays %s: `%s` lets it go on", r.Phase,
+		e.belay("resume", r.ID, "--reason '…'"))
 }
 
 func actCommand(a act) *command {

@@ -15,7 +15,8 @@ const terminalName = "/dev/tty"
 func (e *env) answers(s *screen) (io.ReadCloser, error) {
 	in, ok := e.stdin.(*os.File)
 	if !e.tty || !ok || !term.IsTerminal(int(in.Fd())) {
-		return nil, usageError("--approve ask: standard input and output must be a terminal; leave it out, and nobody is asked")
+		return nil, usageError("--approve ask: standard input and output must be a terminal; leave it out, and " +
+			"nobody is asked")
 	}
 	// Opened anew, so that closing it ends a read that waits.
 	tty, err := os.OpenFile(terminalName, os.O_RDONLY, 0)

@@ -53,7 +53,8 @@ func (s *storeReader) auditEndpoints(ctx context.Context) ([]endpointAudit, erro
 			return nil, err
 		}
 		if a.Problem == "" && !folded.SameRights(stored) {
-			a.Problem = "the stored record (who may move it, who waits, cooldowns, the last split) is not what its entries lead to"
+			a.Problem = "the stored record (who may move it, who waits, cooldowns, the last split) is not what its " +
+				"entries lead to"
 		}
 		out = append(out, a)
 	}

@@ -77,16 +77,19 @@ func commands() []*command {
 		demoCommand(), initCommand(), importCommand(),
 		startCommand(), listCommand(), statusCommand(), watchCommand(),
 		explainCommand(), historyCommand(), replayCommand(), auditCommand(),
-		approveCommand(), rejectCommand(), pauseCommand(), resumeCommand(), rollbackCommand(), promoteCommand(), skipCommand(), extendCommand(), ackCommand(), undoCommand(), retryCommand(),
+		approveCommand(), rejectCommand(), pauseCommand(), resumeCommand(), rollbackCommand(), promoteCommand(),
+		skipCommand(), extendCommand(), ackCommand(), undoCommand(), retryCommand(),
 		policyCommand(), planCommand(), backtestCommand(),
-		cooldownCommand(), endpointCommand(), triggerCommand(), routerCommand(), doctorCommand(), contextCommand(), completionCommand(), versionCommand(),
+		cooldownCommand(), endpointCommand(), triggerCommand(), routerCommand(), doctorCommand(), contextCommand(),
+		completionCommand(), versionCommand(),
 	}
 }
 
 // Run runs the command line and returns the exit code. It reads the environment
 // for what flags leave out.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	e := &env{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, socket: defaultSocket, now: time.Now, zone: time.Local, program: demo.Program(), width: 80, height: 24}
+	e := &env{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, socket: defaultSocket, now: time.Now,
+		zone: time.Local, program: demo.Program(), width: 80, height: 24}
 	if f, ok := stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) && e.getenv("TERM") != "dumb" {
 		e.tty = true
 		if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 0 && h > 0 {

@@ -23,7 +23,8 @@ const (
 
 func completionCommand() *command {
 	return &command{
-		name: "completion", args: "SHELL", short: "Print a completion script for bash, zsh, fish or powershell.", min: 1, max: 1,
+		name: "completion", args: "SHELL", short: "Print a completion script for bash, zsh, fish or powershell.",
+		min: 1, max: 1,
 		long: "The script asks belay itself at every key: ids of rollouts, policies, endpoints, contexts and phases are\n" +
 			"those of the belayd that the command line leads to. In bash it needs the package bash-completion.",
 		examples: []string{
@@ -172,7 +173,8 @@ func completeTriggers(ctx context.Context, e *env, f *flags) ([]string, error) {
 }
 
 // completed asks belayd for a list and takes the names out of it.
-func completed[L any](ctx context.Context, e *env, f *flags, ask func(*api.Client, context.Context) (L, error), names func(L) []string) ([]string, error) {
+func completed[L any](ctx context.Context, e *env, f *flags, ask func(*api.Client, context.Context) (L, error),
+	names func(L) []string) ([]string, error) {
 	c, err := f.conn.client(e)
 	if err != nil {
 		return nil, err

@@ -42,7 +42,8 @@ func (e *env) contextsFile() (string, error) {
 	if dir == "" {
 		home := e.getenv("HOME")
 		if home == "" {
-			return "", errors.New("find contexts: neither XDG_CONFIG_HOME nor HOME is set; name the file in BELAY_CONTEXTS")
+			return "", errors.New("find contexts: neither XDG_CONFIG_HOME nor HOME is set; name the file in " +
+				"BELAY_CONTEXTS")
 		}
 		dir = filepath.Join(home, ".config")
 	}
@@ -156,7 +157,8 @@ func contextList() *command {
 						if n == all.Current {
 							mark = "*"
 						}
-						t.add(mark, n, all.Contexts[n].Server, orDash(all.Contexts[n].TokenFile), orDash(all.Contexts[n].CertFile))
+						t.add(mark, n, all.Contexts[n].Server, orDash(all.Contexts[n].TokenFile),
+							orDash(all.Contexts[n].CertFile))
 					}
 					return t.print(w)
 				}, func(w io.Writer) error {
@@ -176,7 +178,8 @@ func contextSet() *command {
 		long: "The first context becomes the current one. Files are kept by their full name.",
 		examples: []string{
 			"belay context set prod --server https://belay.example --token-file ~/.belay-prod",
-			"belay context set prod --server https://belay.example --ca-file ca.pem --cert-file ann.crt --key-file ann.key",
+			"belay context set prod --server https://belay.example --ca-file ca.pem --cert-file ann.crt --key-file " +
+				"ann.key",
 		},
 		setup: func(f *flags) run {
 			server := f.String("server", "", "`URL` of belayd")
@@ -221,7 +224,8 @@ func contextSet() *command {
 
 func contextUse() *command {
 	return &command{
-		name: "use", args: "CONTEXT", short: "Make a context the current one.", min: 1, max: 1, examples: []string{"belay context use prod"},
+		name: "use", args: "CONTEXT", short: "Make a context the current one.", min: 1, max: 1,
+		examples: []string{"belay context use prod"},
 		setup: func(*flags) run {
 			return func(_ context.Context, e *env, args []string) error {
 				all, err := e.readContexts()
@@ -240,7 +244,8 @@ func contextUse() *command {
 
 func contextDelete() *command {
 	return &command{
-		name: "delete", args: "CONTEXT", short: "Forget a context.", min: 1, max: 1, examples: []string{"belay context delete staging"},
+		name: "delete", args: "CONTEXT", short: "Forget a context.", min: 1, max: 1,
+		examples: []string{"belay context delete staging"},
 		setup: func(*flags) run {
 			return func(_ context.Context, e *env, args []string) error {
 				all, err := e.readContexts()

@@ -35,7 +35,8 @@ func demoCommand() *command {
 				names[i] = string(x)
 			}
 			fault := f.choice("fault", "what goes wrong with the candidate at its 25% step", names...)
-			speed := f.Float64("speed", 1, fmt.Sprintf("how many `TIMES` faster: divides the policy's durations (not its interval) and the latencies, multiplies the load; at most %d", demo.MaxSpeed))
+			speed := f.Float64("speed", 1, fmt.Sprintf("how many `TIMES` faster: divides the policy's durations (not "+
+				"its interval) and the latencies, multiplies the load; at most %d", demo.MaxSpeed))
 			keep := f.file("keep", "keep everything in this `FOLDER`, made when missing")
 			routers := make([]string, len(demo.Routers))
 			for i, x := range demo.Routers {

@@ -75,7 +75,8 @@ func (e *env) printFacts(w io.Writer, x api.Endpoint) error {
 	for _, name := range slices.Sorted(maps.Keys(f.Deployments)) {
 		d, field := f.Deployments[name], "deployments."+name
 		t.add(safe(name), fmt.Sprintf("%d%%", x.Weights[name]), fmt.Sprintf("%d%%", x.Mirror[name]),
-			told(field+".ready", map[bool]string{true: "yes", false: "no"}[d.Ready]), told(field+".instances", fmt.Sprint(d.Instances)),
+			told(field+".ready", map[bool]string{true: "yes", false: "no"}[d.Ready]),
+			told(field+".instances", fmt.Sprint(d.Instances)),
 			told(field+".concurrency", fmt.Sprint(d.Concurrency)), told(field+".version", d.Version), safe(d.Reason))
 	}
 	fmt.Fprintln(w)

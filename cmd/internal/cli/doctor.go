@@ -11,11 +11,15 @@ import (
 
 func doctorCommand() *command {
 	return &command{
-		name: "doctor", short: "Look for what is wrong: the connection, the daemon, its policies, endpoints and metric sources.",
+		name: "doctor", short: "Look for what is wrong: the connection, the daemon, its policies, endpoints and " +
+			"metric sources.",
 		long: "Each line says what was looked at and what to do about it. The exit code is 1 when anything is wrong.\n" +
-			"Every source is read once: what it shows of each policy's metrics, how far behind it is, and which guardrails\n" +
+			"Every source is read once: what it shows of each policy's metrics, how far behind it is, and which " +
+			"guardrails\n" +
 			"could be judged now. With --config that is done from here, without a daemon; nothing is changed.",
-		examples: []string{"belay doctor", "belay doctor --config belayd.yaml        # before belayd runs", "belay doctor --notify                   # people get a marked test message", "belay doctor --context prod --output json"},
+		examples: []string{"belay doctor", "belay doctor --config belayd.yaml        # before belayd runs",
+			"belay doctor --notify                   # people get a marked test message",
+			"belay doctor --context prod --output json"},
 		setup: func(f *flags) run {
 			conn := f.connection()
 			notify := f.Bool("notify", false, "also send a marked test through every notifier, as a page goes there")
@@ -50,7 +54,8 @@ type finding struct {
 
 func doctor(ctx context.Context, e *env, c *api.Client, notify bool, output string) error {
 	var all []finding
-	looks := []func(context.Context, *api.Client) []finding{lookReady, lookPolicies, lookEndpoints, e.lookRollouts, e.lookTriggers, lookSources}
+	looks := []func(context.Context, *api.Client) []finding{lookReady, lookPolicies, lookEndpoints, e.lookRollouts,
+		e.lookTriggers, lookSources}
 	if notify {
 		looks = append(looks, e.lookNotifiers)
 	}
@@ -99,7 +104,8 @@ func (e *env) printFindings(all []finding, output string) error {
 func lookReady(ctx context.Context, c *api.Client) []finding {
 	h, err := c.Ready(ctx)
 	if err != nil {
-		return []finding{{What: "connection", Found: err.Error(), Remedy: "start belayd, or name it with --server, BELAY_SERVER or a context"}}
+		return []finding{{What: "connection", Found: err.Error(),
+			Remedy: "start belayd, or name it with --server, BELAY_SERVER or a context"}}
 	}
 	out := []finding{{OK: true, What: "connection", Found: "belayd " + h.Version + " answers"}}
 	for _, p := range h.Problems {
@@ -109,7 +115,8 @@ func lookReady(ctx context.Context, c *api.Client) []finding {
 	case h.Status == "ready":
 		out = append(out, finding{OK: true, What: "daemon", Found: "ready"})
 	case len(h.Problems) == 0:
-		out = append(out, finding{What: "daemon", Found: "not ready; it says why to those who may view", Remedy: "name a token with --token-file, BELAY_TOKEN_FILE or a context"})
+		out = append(out, finding{What: "daemon", Found: "not ready; it says why to those who may view",
+			Remedy: "name a token with --token-file, BELAY_TOKEN_FILE or a context"})
 	}
 	return out
 }
@@ -119,13 +126,15 @@ func lookReady(ctx context.Context, c *api.Client) []finding {
 func lookPolicies(ctx context.Context, c *api.Client) []finding {
 	l, err := c.Policies(ctx)
 	if p, ok := errors.AsType[*api.Problem](err); ok && (p.Status == 401 || p.Status == 403) {
-		return []finding{{What: "token", Found: sentence(err), Remedy: "name a token with --token-file, BELAY_TOKEN_FILE or a context"}}
+		return []finding{{What: "token", Found: sentence(err),
+			Remedy: "name a token with --token-file, BELAY_TOKEN_FILE or a context"}}
 	}
 	switch {
 	case err != nil:
 		return []finding{{What: "policies", Found: sentence(err)}}
 	case len(l.Policies) == 0:
-		return []finding{{What: "policies", Found: "there are none that this token may see", Remedy: "name policy files in belayd's config under policies"}}
+		return []finding{{What: "policies", Found: "there are none that this token may see",
+			Remedy: "name policy files in belayd's config under policies"}}
 	}
 	return []finding{{OK: true, What: "policies", Found: fmt.Sprintf("%d in force", len(l.Policies))}}
 }
@@ -141,7 +150,8 @@ func lookEndpoints(ctx context.Context, c *api.Client) []finding {
 	for _, x := range l.Endpoints {
 		shown[x.Router+"/"+x.Name] = true
 		if x.Error != "" {
-			out = append(out, finding{What: "endpoint", Found: x.Router + "/" + x.Name + ": " + x.Error, Remedy: "check the router's address and credentials in belayd's config"})
+			out = append(out, finding{What: "endpoint", Found: x.Router + "/" + x.Name + ": " + x.Error,
+				Remedy: "check the router's address and credentials in belayd's config"})
 		}
 	}
 	ps, err := c.Policies(ctx)
@@ -150,11 +160,14 @@ func lookEndpoints(ctx context.Context, c *api.Client) []finding {
 	}
 	for _, p := range ps.Policies {
 		if at := p.Endpoint.Router + "/" + p.Endpoint.Name; !shown[at] {
-			out = append(out, finding{What: "endpoint", Found: fmt.Sprintf("policy %s names %s, which its router does not show", p.Name, at), Remedy: "correct spec.endpoint, or create the endpoint"})
+			out = append(out,
+				finding{What: "endpoint", Found: fmt.Sprintf("policy %s names %s, which its router does not show",
+					p.Name, at), Remedy: "correct spec.endpoint, or create the endpoint"})
 		}
 	}
 	if len(out) == 0 {
-		out = append(out, finding{OK: true, What: "endpoints", Found: fmt.Sprintf("%d shown, all can be read", len(l.Endpoints))})
+		out = append(out, finding{OK: true, What: "endpoints", Found: fmt.Sprintf("%d shown, all can be read",
+			len(l.Endpoints))})
 	}
 	return out
 }
@@ -169,7 +182,8 @@ func (e *env) lookRollouts(ctx context.Context, c *api.Client) []finding {
 		}
 		n++
 		if r.Page != nil || r.Unconfirmed {
-			out = append(out, finding{What: "rollout", Found: fmt.Sprintf("%s is %s: %s", r.ID, r.Phase, e.told(r.Sentence)), Remedy: e.belay("explain", r.ID)})
+			out = append(out, finding{What: "rollout", Found: fmt.Sprintf("%s is %s: %s", r.ID, r.Phase,
+				e.told(r.Sentence)), Remedy: e.belay("explain", r.ID)})
 		}
 	}
 	if len(out) == 0 {
@@ -193,7 +207,8 @@ func (e *env) lookTriggers(ctx context.Context, c *api.Client) []finding {
 		f := finding{OK: true, What: "trigger", Found: t.Name + " consumes " + t.Stream}
 		switch {
 		case t.Refused > 0:
-			f = finding{What: "trigger", Found: fmt.Sprintf("%s refused %d events since belayd started", t.Name, t.Refused), Remedy: e.belay("trigger", "refused", t.Name)}
+			f = finding{What: "trigger", Found: fmt.Sprintf("%s refused %d events since belayd started", t.Name,
+				t.Refused), Remedy: e.belay("trigger", "refused", t.Name)}
 		case t.Error != "":
 			continue // what is not ready has said so
 		}
@@ -210,13 +225,15 @@ func (e *env) lookNotifiers(ctx context.Context, c *api.Client) []finding {
 		return []finding{{What: "notifiers", Found: sentence(err)}}
 	}
 	if len(l.Notifiers) == 0 {
-		return []finding{{What: "notifiers", Found: "there are none: nobody is paged", Remedy: "add notifiers to belayd's config and name them in policies"}}
+		return []finding{{What: "notifiers", Found: "there are none: nobody is paged",
+			Remedy: "add notifiers to belayd's config and name them in policies"}}
 	}
 	var out []finding
 	for _, n := range l.Notifiers {
 		f := finding{OK: n.OK, What: "notifier", Found: n.Name + " took a test"}
 		if n.Look != "" {
-			f.Look = fmt.Sprintf("look for %s; the test ends by itself at %s. If nothing came by then, nobody would be paged", n.Look, e.clock(n.Ends))
+			f.Look = fmt.Sprintf("look for %s; the test ends by itself at %s. If nothing came by then, nobody would "+
+				"be paged", n.Look, e.clock(n.Ends))
 		}
 		if !n.OK {
 			f.Found, f.Remedy = n.Name+": "+n.Error, "check its address and secret in belayd's config"

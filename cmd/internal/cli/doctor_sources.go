@@ -50,7 +50,8 @@ func configFindings(ctx context.Context, file string) []finding {
 // sourceFindings are a line for each source, metric and guardrail.
 func sourceFindings(looks []api.SourceLook) []finding {
 	if len(looks) == 0 {
-		return []finding{{What: "sources", Found: "there are none: nothing can be judged", Remedy: "name a source in belayd's config under sources"}}
+		return []finding{{What: "sources", Found: "there are none: nothing can be judged",
+			Remedy: "name a source in belayd's config under sources"}}
 	}
 	var out []finding
 	for _, s := range looks {
@@ -61,7 +62,8 @@ func sourceFindings(looks []api.SourceLook) []finding {
 		case len(s.Metrics) == 0:
 			f.Found = fmt.Sprintf("%s (%s) was not read: no policy asks it", s.Name, s.Kind)
 		case s.Took == "":
-			f = finding{What: "source", Found: fmt.Sprintf("%s (%s) was not read: no router says who serves", s.Name, s.Kind), Remedy: "see its metrics"}
+			f = finding{What: "source", Found: fmt.Sprintf("%s (%s) was not read: no router says who serves", s.Name,
+				s.Kind), Remedy: "see its metrics"}
 		}
 		out = append(out, f)
 		for _, m := range s.Metrics {
@@ -88,10 +90,12 @@ func metricFindings(m api.MetricLook, said bool) []finding {
 			limit += " (" + g.Effective + ", where the buckets end)"
 		}
 		if g.Judgeable || m.Error == "" {
-			out = append(out, finding{OK: g.Judgeable, What: "guardrail", Found: fmt.Sprintf("%s/%s %s: %s", m.Policy, g.Name, limit, g.Sentence)})
+			out = append(out, finding{OK: g.Judgeable, What: "guardrail", Found: fmt.Sprintf("%s/%s %s: %s", m.Policy,
+				g.Name, limit, g.Sentence)})
 			continue
 		}
-		out = append(out, finding{What: "guardrail", Found: fmt.Sprintf("%s/%s %s: it cannot be judged", m.Policy, g.Name, limit)})
+		out = append(out, finding{What: "guardrail", Found: fmt.Sprintf("%s/%s %s: it cannot be judged", m.Policy,
+			g.Name, limit)})
 	}
 	return out
 }

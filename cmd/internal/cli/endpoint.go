@@ -37,7 +37,8 @@ func endpointCommand() *command {
 			},
 			{
 				name: "show", args: "ENDPOINT", short: "Show one endpoint: a name, or router/name.", min: 1, max: 1,
-				long: "It shows the traffic, the deployments, what the endpoint does not tell (by field name: checks that need it\n" +
+				long: "It shows the traffic, the deployments, what the endpoint does not tell (by field name: checks " +
+					"that need it\n" +
 					"fail), and for each deployment the command that gives it all the traffic without Belay.",
 				examples: []string{"belay endpoint show edge/recs", "belay endpoint show recs --output json"},
 				setup: func(f *flags) run {
@@ -74,7 +75,8 @@ func matching(l api.EndpointList, name string) (rollout.EndpointRef, error) {
 	case 0:
 		return rollout.EndpointRef{}, fmt.Errorf("endpoint %s: no router shows it (belay endpoint list)", name)
 	}
-	return rollout.EndpointRef{}, fmt.Errorf("endpoint %s: several routers show it; write %s/%s", name, found[0].Router, name)
+	return rollout.EndpointRef{}, fmt.Errorf("endpoint %s: several routers show it; write %s/%s", name,
+		found[0].Router, name)
 }
 
 func (e *env) printEndpoints(output string, l api.EndpointList) error {
@@ -92,7 +94,8 @@ func (e *env) printEndpoints(output string, l api.EndpointList) error {
 			if x.Error != "" {
 				split = "unknown"
 			}
-			t.add(safe(x.Router+"/"+x.Name), split, orDash(x.Active), orDash(strings.Join(x.Queue, ", ")), orDash(safe(strings.Join(cool, ", "))), e.paint(red, safe(x.Error)))
+			t.add(safe(x.Router+"/"+x.Name), split, orDash(x.Active), orDash(strings.Join(x.Queue, ", ")),
+				orDash(safe(strings.Join(cool, ", "))), e.paint(red, safe(x.Error)))
 		}
 		return t.print(w)
 	}, func(w io.Writer) error {
@@ -107,7 +110,8 @@ func cooldownCommand() *command {
 	return &command{
 		name: "cooldown", short: "End cooldowns of versions that were rolled back.",
 		sub: []*command{{
-			name: "clear", args: "ENDPOINT", short: "Let a version that was rolled back be released again.", min: 1, max: 1,
+			name: "clear", args: "ENDPOINT", short: "Let a version that was rolled back be released again.", min: 1,
+			max:      1,
 			long:     "Without --version the cooldowns of all versions end. Who did it is on record.",
 			examples: []string{"belay cooldown clear edge/recs --version 2026.11.2"},
 			setup: func(f *flags) run {
@@ -132,7 +136,8 @@ func cooldownCommand() *command {
 					if err := c.ClearCooldown(ctx, ref, *v); err != nil {
 						return err
 					}
-					fmt.Fprintf(e.stderr, "%s/%s has no cooldown%s any more\n", ref.Router, ref.Name, map[bool]string{true: "s", false: " of " + *v}[*v == ""])
+					fmt.Fprintf(e.stderr, "%s/%s has no cooldown%s any more\n", ref.Router, ref.Name,
+						map[bool]string{true: "s", false: " of " + *v}[*v == ""])
 					return nil
 				}
 			},

@@ -68,7 +68,8 @@ func codeOf(r view.Rollout) int {
 		return exitStopped
 	case rollout.PhaseRefused:
 		return exitRefused
-	case rollout.PhaseQueued, rollout.PhaseScheduled, rollout.PhasePreflight, rollout.PhaseShifting, rollout.PhaseBaking,
+	case rollout.PhaseQueued, rollout.PhaseScheduled, rollout.PhasePreflight, rollout.PhaseShifting,
+		rollout.PhaseBaking,
 		rollout.PhaseWaiting, rollout.PhaseHeld, rollout.PhasePaused, rollout.PhaseRollingBack, rollout.PhaseSuspect:
 	}
 	if r.Unconfirmed {
@@ -137,7 +138,8 @@ func sentence(err error) string {
 		b.WriteString("; belay list --limit 0 shows all that there are")
 	}
 	if p.Status == http.StatusUnauthorized {
-		b.WriteString("; name a token with --token-file, or a client certificate with --cert-file, or both in a context (belay context set)")
+		b.WriteString("; name a token with --token-file, or a client certificate with --cert-file, or both in a " +
+			"context (belay context set)")
 	}
 	for _, x := range p.Problems {
 		b.WriteString("\n" + x.String())

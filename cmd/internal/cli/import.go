@@ -11,7 +11,8 @@ import (
 )
 
 // importLong is what both kinds of import say of themselves.
-const importLong = "What has no counterpart, or one that means something else, is named with file, line and why, on standard error;\n" +
+const importLong = "What has no counterpart, or one that means something else, is named with file, line and why, on " +
+	"standard error;\n" +
 	"nothing is dropped in silence. What nobody could know begins with fill-in. The policies pass belay policy check;\n" +
 	"with --dir each is a file there, and nothing is overwritten. Render charts first: helm template, kustomize build."
 

@@ -36,7 +36,8 @@ func listCommand() *command {
 						return usageError("--phase: there is no phase %q; there are open, %s", p, phaseNames())
 					}
 				}
-				return list(ctx, e, from, api.Filter{Endpoint: *endpoint, Phases: words(*phase), Owners: words(*owner)}, *limit, *output)
+				return list(ctx, e, from, api.Filter{Endpoint: *endpoint, Phases: words(*phase), Owners: words(*owner)},
+					*limit, *output)
 			}
 		},
 	}
@@ -86,7 +87,8 @@ func list(ctx context.Context, e *env, from *source, f api.Filter, limit int, ou
 		t := &table{}
 		t.add("ID", "ENDPOINT", "CANDIDATE", "VERSION", "PHASE", "STEP", "SINCE", "WAITS FOR")
 		for _, x := range out.Rollouts {
-			t.add(x.ID, safe(x.Endpoint.Router+"/"+x.Endpoint.Name), safe(x.Candidate), safe(x.Version), e.phase(x.Phase), stepText(x.Step), e.ago(x.Since), safe(x.WaitingFor))
+			t.add(x.ID, safe(x.Endpoint.Router+"/"+x.Endpoint.Name), safe(x.Candidate), safe(x.Version),
+				e.phase(x.Phase), stepText(x.Step), e.ago(x.Since), safe(x.WaitingFor))
 		}
 		for _, l := range t.lines() {
 			if e.tty {

@@ -15,7 +15,8 @@ import (
 func policyCommand() *command {
 	return &command{
 		name: "policy", short: "Check, render, test and compare policies. Needs no belayd.",
-		sub: []*command{policyCheckCommand(), policyRenderCommand(), policyTestCommand(), policyDiffCommand(), policySchemaCommand()},
+		sub: []*command{policyCheckCommand(), policyRenderCommand(), policyTestCommand(), policyDiffCommand(),
+			policySchemaCommand()},
 	}
 }
 

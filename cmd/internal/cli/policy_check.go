@@ -14,10 +14,12 @@ import (
 
 func policyCheckCommand() *command {
 	return &command{
-		name: "check", args: "FILE...", short: "Say everything that is wrong with policies and their tests, and what is unwise.", min: 1, max: -1,
+		name: "check", args: "FILE...", short: "Say everything that is wrong with policies and their tests, and what " +
+			"is unwise.", min: 1, max: -1,
 		long: "Errors end with exit code 3; warnings alone are 0.",
 		examples: []string{
-			"belay policy check recs.yaml --config belayd.yaml", "belay policy check policies/*.yaml --output github   # annotations in a pull request",
+			"belay policy check recs.yaml --config belayd.yaml", "belay policy check policies/*.yaml --output github " +
+				"  # annotations in a pull request",
 			"belay policy check recs.yaml --output sarif > belay.sarif",
 		},
 		setup: func(f *flags) run {
@@ -37,7 +39,8 @@ func policyCheckCommand() *command {
 					return err
 				}
 				if *output == "text" {
-					fmt.Fprintf(e.stderr, "%s: %s, %s\n", plural(len(args), "file"), plural(len(all.Errors()), "error"), plural(len(all.Warnings()), "warning"))
+					fmt.Fprintf(e.stderr, "%s: %s, %s\n", plural(len(args), "file"), plural(len(all.Errors()), "error"),
+						plural(len(all.Warnings()), "warning"))
 				}
 				if all.HasErrors() {
 					return &codeError{code: exitInvalid}
@@ -58,8 +61,10 @@ func plural(n int, noun string) string {
 
 func policyRenderCommand() *command {
 	return &command{
-		name: "render", args: "FILE", short: "Write a policy as it runs: every default filled in, each value with its origin.", min: 1, max: 1,
-		examples: []string{"belay policy render recs.yaml", "belay policy render recs.yaml --no-origins > resolved.yaml"},
+		name: "render", args: "FILE", short: "Write a policy as it runs: every default filled in, each value with " +
+			"its origin.", min: 1, max: 1,
+		examples: []string{"belay policy render recs.yaml",
+			"belay policy render recs.yaml --no-origins > resolved.yaml"},
 		setup: func(f *flags) run {
 			config := f.policyConfig()
 			bare := f.Bool("no-origins", false, "leave the origins out")
@@ -84,7 +89,8 @@ type policyDiff struct {
 
 func policyDiffCommand() *command {
 	return &command{
-		name: "diff", args: "OLD NEW", short: "Say in words what a change does to the safety of releases.", min: 2, max: 2,
+		name: "diff", args: "OLD NEW", short: "Say in words what a change does to the safety of releases.", min: 2,
+		max:      2,
 		long:     "Every guardrail, gate and step is LOOSER, TIGHTER, DIFFERENT or SAME.",
 		examples: []string{"belay policy diff old.yaml new.yaml --fail-on looser"},
 		setup: func(f *flags) run {
@@ -115,7 +121,8 @@ func (e *env) printDiff(changes []policies.Change, output, failOn string) error 
 	case "yaml":
 		err = printYAML(e.stdout, d)
 	default:
-		colors := map[policies.Direction]string{policies.Looser: red, policies.Tighter: green, policies.Different: yellow, policies.Same: faint}
+		colors := map[policies.Direction]string{policies.Looser: red, policies.Tighter: green,
+			policies.Different: yellow, policies.Same: faint}
 		for _, c := range changes {
 			fmt.Fprintln(e.stdout, e.paint(colors[c.Direction], c.String()))
 		}
@@ -132,7 +139,8 @@ func (e *env) printDiff(changes []policies.Change, output, failOn string) error 
 func policySchemaCommand() *command {
 	return &command{
 		name: "schema", short: "Write the JSON Schema of policies, or of their tests, for editors.", max: 0,
-		examples: []string{"belay policy schema > policy.schema.json", "belay policy schema --test > policytest.schema.json"},
+		examples: []string{"belay policy schema > policy.schema.json",
+			"belay policy schema --test > policytest.schema.json"},
 		setup: func(f *flags) run {
 			tests := f.Bool("test", false, "the schema of policy tests")
 			return func(_ context.Context, e *env, _ []string) error {

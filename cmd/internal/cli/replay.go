@@ -23,7 +23,8 @@ func replayCommand() *command {
 			"decisions are compared and differences named. With --policy the recorded events are folded under\n" +
 			"another policy, up to the first decision that it would have taken differently: from there on the\n" +
 			"readings would have been others.",
-		examples: []string{"belay replay ID", "belay replay ID --policy stricter.yaml", "belay replay ID --store belay.db"},
+		examples: []string{"belay replay ID", "belay replay ID --policy stricter.yaml",
+			"belay replay ID --store belay.db"},
 		setup: func(f *flags) run {
 			from := f.source()
 			policy := f.file("policy", "fold under the policy in `FILE`")
@@ -66,7 +67,8 @@ type differed struct {
 	Replayed []rollout.Decision `json:"replayed,omitempty"`
 }
 
-func replay(ctx context.Context, e *env, r reader, id, policy string, names *policies.Environment, output string) error {
+func replay(ctx context.Context, e *env, r reader, id, policy string, names *policies.Environment,
+	output string) error {
 	plan, err := r.Plan(ctx, id)
 	if err != nil {
 		return err
@@ -136,11 +138,13 @@ func refold(ctx context.Context, r reader, plan, other *rollout.Plan, stop bool)
 		case same && hash == entry.State:
 			out.States++
 		case same && !stop:
-			out.Differences = append(out.Differences, differed{Seq: entry.Seq, What: "the state differs, the decisions do not"})
+			out.Differences = append(out.Differences, differed{Seq: entry.Seq,
+				What: "the state differs, the decisions do not"})
 			out.Same = out.Same && entry.Version != version()
 		case !same:
 			out.Same = false
-			out.Differences = append(out.Differences, differed{Seq: entry.Seq, What: "the decisions differ", Recorded: entry.Decisions, Replayed: decisions})
+			out.Differences = append(out.Differences, differed{Seq: entry.Seq, What: "the decisions differ",
+				Recorded: entry.Decisions, Replayed: decisions})
 			if stop {
 				return out, nil
 			}
@@ -161,7 +165,10 @@ func addressed(was, is rollout.State, ev rollout.Event) (rollout.Event, bool) {
 		return ev, true // nobody wanted it then either
 	}
 	answered := was.Outbox[i]
-	j := slices.IndexFunc(is.Outbox, func(f rollout.Effect) bool { return f.Kind == answered.Kind && f.Key == answered.Key })
+	j := slices.IndexFunc(is.Outbox, func(f rollout.Effect) bool {
+		return f.Kind == answered.Kind &&
+			f.Key == answered.Key
+	})
 	if j < 0 {
 		return ev, false
 	}
@@ -172,7 +179,8 @@ func addressed(was, is rollout.State, ev rollout.Event) (rollout.Event, bool) {
 // sameDecision compares what was decided, not how it was worded.
 func sameDecision(a, b rollout.Decision) bool {
 	split := (a.Split == nil) == (b.Split == nil) && (a.Split == nil || a.Split.Equal(*b.Split))
-	return a.Kind == b.Kind && a.Step == b.Step && a.Guardrail == b.Guardrail && a.Gate == b.Gate && a.Reason == b.Reason && a.By == b.By && split
+	return a.Kind == b.Kind && a.Step == b.Step && a.Guardrail == b.Guardrail && a.Gate == b.Gate &&
+		a.Reason == b.Reason && a.By == b.By && split
 }
 
 func stateHash(s rollout.State) (string, error) {
@@ -208,6 +216,7 @@ func replayText(e *env, w io.Writer, out replayed) error {
 		}[out.Same])
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%s: %d of %d %s are the same%s\n", out.Rollout, out.States, out.Entries, what, map[bool]string{true: "", false: "; MISMATCH"}[out.Same])
+	_, err := fmt.Fprintf(w, "%s: %d of %d %s are the same%s\n", out.Rollout, out.States, out.Entries, what,
+		map[bool]string{true: "", false: "; MISMATCH"}[out.Same])
 	return err
 }

@@ -22,10 +22,12 @@ func routerCommand() *command {
 
 func routerConformCommand() *command {
 	return &command{
-		name: "conform", args: "URL", short: "Prove that an endpoint keeps the webhook router's contract.", min: 1, max: 1,
+		name: "conform", args: "URL", short: "Prove that an endpoint keeps the webhook router's contract.", min: 1,
+		max: 1,
 		long: "It WRITES to the endpoint: it moves one point of the traffic to another deployment, tries writes that must\n" +
 			"be refused, and puts the split back in the end, also after Ctrl-C. Run it where nobody is served.\n" +
-			"URL is what the router's config names, without /endpoints. Each rule of the contract is a line: pass, fail,\n" +
+			"URL is what the router's config names, without /endpoints. Each rule of the contract is a line: pass, " +
+			"fail,\n" +
 			"advice (Belay can live without it) or skipped (it could not be tried). The exit code is 1 when a rule fails.",
 		examples: []string{
 			"belay router conform http://127.0.0.1:8080",
@@ -98,7 +100,8 @@ func (e *env) conform(ctx context.Context, client *http.Client, url, endpoint, o
 	if err != nil {
 		fmt.Fprintf(e.stderr, "%s cannot be read; nothing will be written\n", safe(endpoint))
 	} else {
-		fmt.Fprintf(e.stderr, "%s shows %s. This test WRITES to it: it moves one point of the traffic and puts it back.\n", safe(endpoint), safe(now.String()))
+		fmt.Fprintf(e.stderr, "%s shows %s. This test WRITES to it: it moves one point of the traffic and puts it "+
+			"back.\n", safe(endpoint), safe(now.String()))
 	}
 	out := conformity{SchemaVersion: api.SchemaVersion, URL: url, Endpoint: endpoint, OK: true,
 		Findings: webhook.Conform(ctx, client, url, endpoint)}
@@ -108,7 +111,8 @@ func (e *env) conform(ctx context.Context, client *http.Client, url, endpoint, o
 	}
 	out.OK = count[webhook.Fail] == 0
 	err = e.print(output, out, func(w io.Writer) error {
-		colors := map[webhook.Verdict]string{webhook.Pass: green, webhook.Fail: red, webhook.Advice: yellow, webhook.Skipped: faint}
+		colors := map[webhook.Verdict]string{webhook.Pass: green, webhook.Fail: red, webhook.Advice: yellow,
+			webhook.Skipped: faint}
 		t := &table{}
 		t.add("RULE", "VERDICT", "WANT", "FOUND")
 		for _, x := range out.Findings {

@@ -44,7 +44,8 @@ const notesMax = 50
 
 // newScreen returns a screen on standard output.
 func newScreen(e *env) *screen {
-	return &screen{env: e, out: e.stdout, width: min(e.width, 120), height: min(e.height, 40), terminal: max(e.width, 1), live: e.tty && e.width >= 40 && e.height >= 10}
+	return &screen{env: e, out: e.stdout, width: min(e.width, 120), height: min(e.height, 40),
+		terminal: max(e.width, 1), live: e.tty && e.width >= 40 && e.height >= 10}
 }
 
 // show takes an event of the rollout's stream.
@@ -217,8 +218,10 @@ func (s *screen) rows(r view.Rollout, notes []string) []row {
 			head = append(head, row{text: l, spare: spare})
 		}
 	}
-	add(0, fmt.Sprintf("%s  %s → %s  %s  %s", e.paint(bold, r.ID), safe(r.Policy), safe(r.Endpoint.Router+"/"+r.Endpoint.Name), e.phase(r.Phase), "since "+e.clock(r.Since)),
-		fmt.Sprintf("%s %s over %s, asked for by %s%s", safe(r.Candidate), safe(r.Version), orDash(safe(r.Stable)), safe(r.Requester), onBehalf(r)))
+	add(0, fmt.Sprintf("%s  %s → %s  %s  %s", e.paint(bold, r.ID), safe(r.Policy),
+		safe(r.Endpoint.Router+"/"+r.Endpoint.Name), e.phase(r.Phase), "since "+e.clock(r.Since)),
+		fmt.Sprintf("%s %s over %s, asked for by %s%s", safe(r.Candidate), safe(r.Version), orDash(safe(r.Stable)),
+			safe(r.Requester), onBehalf(r)))
 	add(spareBlank, "")
 	for i, l := range s.ladder(r) {
 		spare := spareStep
@@ -368,7 +371,8 @@ func (s *screen) bake(r view.Rollout, st view.LadderStep) string {
 func (s *screen) weights(r view.Rollout) []string {
 	e := s.env
 	w := r.Weights
-	line := e.paint(faint, "weights    ") + "asked " + weights(w.Asked, r.Stable) + " · confirmed " + weights(w.Confirmed, r.Stable)
+	line := e.paint(faint, "weights    ") + "asked " + weights(w.Asked, r.Stable) + " · confirmed " +
+		weights(w.Confirmed, r.Stable)
 	if w.Observed == nil {
 		return []string{line}
 	}
@@ -392,7 +396,8 @@ func (s *screen) guardrails(r view.Rollout) []string {
 	}
 	t.add(cells...)
 	for _, g := range r.Guardrails {
-		t.add(safe(g.Name), view.Figure(g.Candidate, g.Unit), view.Figure(g.Stable, g.Unit), view.Between(g.Interval, g.Unit), safe(g.Limit), g.Size(), e.progress(g))
+		t.add(safe(g.Name), view.Figure(g.Candidate, g.Unit), view.Figure(g.Stable, g.Unit),
+			view.Between(g.Interval, g.Unit), safe(g.Limit), g.Size(), e.progress(g))
 	}
 	return t.within(s.width, 1, 2, 3, 5)
 }
@@ -429,7 +434,8 @@ func (s *screen) state(r view.Rollout) []string {
 		labelled(e.paint(faint, "waits for  "), r.WaitingFor, 2)
 	}
 	for _, c := range failed {
-		labelled(e.paint(red, "check      "), fmt.Sprintf("%s: found %s, want %s. %s", c.Check, c.Found, c.Expected, c.Remedy), 3)
+		labelled(e.paint(red, "check      "), fmt.Sprintf("%s: found %s, want %s. %s", c.Check, c.Found, c.Expected,
+			c.Remedy), 3)
 	}
 	return out
 }

@@ -20,7 +20,8 @@ const policyMax = 256 << 10
 func startCommand() *command {
 	return &command{
 		name: "start", short: "Start a rollout.",
-		long: "Without --wait it returns when the rollout is durable. With it the rollout's progress goes to standard error,\n" +
+		long: "Without --wait it returns when the rollout is durable. With it the rollout's progress goes to " +
+			"standard error,\n" +
 			"after its id and the way back; standard output has the outcome alone: with --output json one document, the\n" +
 			"rollout and the exit code as `exit`. --policy takes the name of a policy that\n" +
 			"belayd has, or a file (something with a / or ending in .yaml), which needs the role admin: its text\n" +
@@ -28,7 +29,8 @@ func startCommand() *command {
 		examples: []string{
 			"belay start --policy recommendations --candidate green --version 2026.11.2",
 			"belay start --policy recommendations --candidate green --version 2026.11.2 --wait --timeout 4h",
-			"belay start --policy recommendations --candidate green --version 2026.11.2 --wait --output json > rollout.json",
+			"belay start --policy recommendations --candidate green --version 2026.11.2 --wait --output json > " +
+				"rollout.json",
 		},
 		setup: func(f *flags) run {
 			conn := f.connection()
@@ -62,10 +64,14 @@ func startCommand() *command {
 
 func undoCommand() *command {
 	return &command{
-		name: "undo", args: "ID", short: "Take a promoted rollout back: a new one releases what was stable before.", min: 1, max: 1,
-		long: "The new rollout goes up the same policy's ladder under its guardrails, as they were then. With --now all traffic\n" +
-			"goes back in one step, with neither gate, window nor guardrail. It takes the role operate. What was undone is in its\n" +
-			"cooldown afterwards. While another rollout has the endpoint, or where that deployment is gone, nothing is started.",
+		name: "undo", args: "ID", short: "Take a promoted rollout back: a new one releases what was stable before.",
+		min: 1, max: 1,
+		long: "The new rollout goes up the same policy's ladder under its guardrails, as they were then. With --now " +
+			"all traffic\n" +
+			"goes back in one step, with neither gate, window nor guardrail. It takes the role operate. What was " +
+			"undone is in its\n" +
+			"cooldown afterwards. While another rollout has the endpoint, or where that deployment is gone, nothing " +
+			"is started.",
 		examples: []string{
 			"belay undo kq3x7m2p5j4dhz6wvnra --reason 'orders are missing' --now",
 			"belay undo ID --reason 'slower on Mondays' --wait",
@@ -127,7 +133,8 @@ func (f *flags) begin() beginning {
 }
 
 // run asks for the rollout, prints it and, if wanted, follows it.
-func (b beginning) run(ctx context.Context, e *env, conn *connection, ask func(*api.Client, string) (view.Rollout, bool, error)) error {
+func (b beginning) run(ctx context.Context, e *env, conn *connection, ask func(*api.Client, string) (view.Rollout, bool,
+	error)) error {
 	wait, timeout, output := *b.wait, *b.timeout, *b.output
 	if timeout != 0 && !wait {
 		return usageError("--timeout: only with --wait")
@@ -144,7 +151,8 @@ func (b beginning) run(ctx context.Context, e *env, conn *connection, ask func(*
 	if !created {
 		word = "was started before"
 	}
-	said := fmt.Sprintf("%s %s: %s %s of %s\nfollow     %s\nroll back  %s\n", r.ID, word, safe(r.Candidate), safe(r.Version), safe(r.Policy),
+	said := fmt.Sprintf("%s %s: %s %s of %s\nfollow     %s\nroll back  %s\n", r.ID, word, safe(r.Candidate),
+		safe(r.Version), safe(r.Policy),
 		e.belay("watch", r.ID), e.belay("rollback", r.ID, "--reason '…'"))
 	switch {
 	case !wait && output == "table":

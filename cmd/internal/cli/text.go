@@ -86,7 +86,8 @@ func (e *env) phase(p rollout.Phase) string {
 		return e.paint(red, string(p))
 	case rollout.PhaseHeld, rollout.PhasePaused, rollout.PhaseWaiting, rollout.PhaseSuspect:
 		return e.paint(yellow, string(p))
-	case rollout.PhaseQueued, rollout.PhaseScheduled, rollout.PhasePreflight, rollout.PhaseShifting, rollout.PhaseBaking:
+	case rollout.PhaseQueued, rollout.PhaseScheduled, rollout.PhasePreflight, rollout.PhaseShifting,
+		rollout.PhaseBaking:
 		return e.paint(blue, string(p))
 	}
 	return string(p)

@@ -29,7 +29,8 @@ func (t tlsFiles) check(server string) error {
 	case t.key != "" && t.cert == "":
 		return usageError("--key-file: goes with --cert-file, the certificate of that key")
 	case t.cert != "" && !strings.HasPrefix(server, "https:"):
-		return usageError("--cert-file: a certificate is shown over TLS only; --server needs an https address (got %s)", server)
+		return usageError("--cert-file: a certificate is shown over TLS only; --server needs an https address (got %s)",
+			server)
 	}
 	return nil
 }
@@ -88,18 +89,22 @@ func (t tlsFiles) pair() (*tls.Certificate, error) {
 		return nil, fmt.Errorf("read private key: %w", err)
 	}
 	if info.Mode().Perm()&0o037 != 0 {
-		return nil, fmt.Errorf("read private key %s: it can be read by others (mode %04o); run chmod 600 %s", keyFile, info.Mode().Perm(), keyFile)
+		return nil, fmt.Errorf("read private key %s: it can be read by others (mode %04o); run chmod 600 %s", keyFile,
+			info.Mode().Perm(), keyFile)
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	switch {
 	case err != nil && strings.Contains(string(key), "ENCRYPTED"):
-		return nil, fmt.Errorf("read private key %s: it is encrypted, and belay asks for no passphrase; decrypt it with openssl pkey", keyFile)
+		return nil, fmt.Errorf("read private key %s: it is encrypted, and belay asks for no passphrase; decrypt it "+
+			"with openssl pkey", keyFile)
 	case err != nil && t.key == "":
-		return nil, fmt.Errorf("read client certificate %s: %w; if its key is in another file, name that with --key-file", t.cert, err)
+		return nil, fmt.Errorf(
+			"read client certificate %s: %w; if its key is in another file, name that with --key-file", t.cert, err)
 	case err != nil:
 		return nil, fmt.Errorf("read client certificate %s with the key %s: %w", t.cert, keyFile, err)
 	case time.Now().After(pair.Leaf.NotAfter):
-		return nil, fmt.Errorf("read client certificate %s: it ended on %s; ask for a new one", t.cert, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
+		return nil, fmt.Errorf("read client certificate %s: it ended on %s; ask for a new one", t.cert,
+			pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
 	return &pair, nil
 }

@@ -15,7 +15,8 @@ func triggerCommand() *command {
 		name: "trigger", short: "Look at what starts rollouts by events, and at the events that were refused.",
 		sub: []*command{
 			{
-				name: "list", short: "List the triggers and whether they consume events.", examples: []string{"belay trigger list"},
+				name: "list", short: "List the triggers and whether they consume events.",
+				examples: []string{"belay trigger list"},
 				setup: func(f *flags) run {
 					conn := f.connection()
 					output := f.choice("output", "how to print", "table", "json", "yaml", "name")
@@ -33,10 +34,13 @@ func triggerCommand() *command {
 				},
 			},
 			{
-				name: "refused", args: "[TRIGGER]", short: "Show the events that could not become rollouts, the last first.", max: 1,
-				long: "A refused event is not delivered again. It is kept with the reason, its headers and the beginning of its body:\n" +
+				name: "refused", args: "[TRIGGER]",
+				short: "Show the events that could not become rollouts, the last first.", max: 1,
+				long: "A refused event is not delivered again. It is kept with the reason, its headers and the " +
+					"beginning of its body:\n" +
 					"correct what sent it and let it be sent anew; its key is still free.",
-				examples: []string{"belay trigger refused                                    # of all triggers", "belay trigger refused nats:RELEASES --limit 1 --output json   # with the body"},
+				examples: []string{"belay trigger refused                                    # of all triggers",
+					"belay trigger refused nats:RELEASES --limit 1 --output json   # with the body"},
 				setup: func(f *flags) run {
 					conn := f.connection()
 					limit := f.Int("limit", 20, "at most `N` of each trigger")
@@ -100,7 +104,8 @@ func (e *env) printTriggers(output string, l api.TriggerList) error {
 			if x.Error != "" {
 				how = e.paint(red, safe(x.Error))
 			}
-			t.add(safe(x.Name), safe(x.Stream), safe(strings.Join(x.Subjects, ", ")), safe(x.Durable), fmt.Sprint(x.Refused), how)
+			t.add(safe(x.Name), safe(x.Stream), safe(strings.Join(x.Subjects, ", ")), safe(x.Durable),
+				fmt.Sprint(x.Refused), how)
 		}
 		return t.print(w)
 	}, func(w io.Writer) error {
@@ -122,7 +127,8 @@ func (e *env) printRefused(output string, lists []api.RefusedList) error {
 		for _, l := range lists {
 			for _, r := range l.Refused {
 				key := strings.TrimSpace(r.Source + " " + r.ID)
-				t.add(safe(l.Trigger), fmt.Sprintf("%s #%d", safe(r.Stream), r.Sequence), view.Span(e.now().Sub(r.At))+" ago", orDash(safe(key)), safe(r.Reason))
+				t.add(safe(l.Trigger), fmt.Sprintf("%s #%d", safe(r.Stream), r.Sequence), view.Span(e.now().Sub(r.At))+
+					" ago", orDash(safe(key)), safe(r.Reason))
 			}
 		}
 		if err := t.print(w); err != nil {

@@ -18,7 +18,8 @@ func watchCommand() *command {
 		long: "On a terminal one screen is redrawn in place; elsewhere each change is a line.\n" +
 			"The exit code is the rollout's. Ctrl-C detaches: the rollout goes on.\n" +
 			"With --output json, yaml or name the lines go to standard error, and the rollout is printed once it has ended.",
-		examples: []string{"belay watch kq3x7m2p5j4dhz6wvnra", "belay watch ID --timeout 2h > rollout.log", "belay watch ID --output json 2> rollout.log | jq .exit"},
+		examples: []string{"belay watch kq3x7m2p5j4dhz6wvnra", "belay watch ID --timeout 2h > rollout.log",
+			"belay watch ID --output json 2> rollout.log | jq .exit"},
 		setup: func(f *flags) run {
 			conn := f.connection()
 			timeout := f.Duration("timeout", 0, "stop watching after this `DURATION`; exit code 7")
@@ -70,7 +71,8 @@ func (e *env) printOutcome(output string, r view.Rollout, code int) error {
 
 // watch shows a rollout until it ends, the time is over, or ctx ends, and returns it
 // as it was last seen. The error tells the exit code.
-func watch(ctx context.Context, e *env, c *api.Client, id string, timeout time.Duration) (last view.Rollout, err error) {
+func watch(ctx context.Context, e *env, c *api.Client, id string, timeout time.Duration) (last view.Rollout,
+	err error) {
 	s := newScreen(e)
 	last, err = follow(ctx, c, id, s, timeout)
 	s.end()
@@ -78,11 +80,13 @@ func watch(ctx context.Context, e *env, c *api.Client, id string, timeout time.D
 	case err == nil, last.Phase.Terminal():
 		return last, ended(last)
 	case ctx.Err() != nil:
-		fmt.Fprintf(e.stderr, "detached; the rollout goes on\nback       %s\nroll back  %s\n", e.belay("watch", id), e.belay("rollback", id, "--reason '…'"))
+		fmt.Fprintf(e.stderr, "detached; the rollout goes on\nback       %s\nroll back  %s\n", e.belay("watch", id),
+			e.belay("rollback", id, "--reason '…'"))
 		return last, &codeError{code: exitDetached}
 	case errors.Is(err, errTimeout):
 		if last.Unconfirmed {
-			return last, &codeError{exitUnconfirmed, fmt.Errorf("%s after %s: the rollback is not confirmed", last.Phase, timeout)}
+			return last, &codeError{exitUnconfirmed, fmt.Errorf("%s after %s: the rollback is not confirmed",
+				last.Phase, timeout)}
 		}
 		return last, &codeError{exitTimeout, fmt.Errorf("still %s after %s", last.Phase, timeout)}
 	}
@@ -102,7 +106,8 @@ const lastWords = 3 * time.Second
 // follow feeds a screen with a rollout's stream and returns the rollout as it was
 // last seen. The error is nil when the stream ended, which it does when nothing of
 // the rollout is left to do.
-func follow(ctx context.Context, c *api.Client, id string, s *screen, timeout time.Duration) (last view.Rollout, err error) {
+func follow(ctx context.Context, c *api.Client, id string, s *screen, timeout time.Duration) (last view.Rollout,
+	err error) {
 	if timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, errTimeout)

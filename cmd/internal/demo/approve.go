@@ -48,8 +48,10 @@ func (w *World) answer(ctx context.Context, client *api.Client, server, id strin
 			gate = openGate(r)
 			if gate.Nonce != "" && gate.Nonce != asked {
 				// No line is longer than a terminal is wide: the screen cuts what is.
-				fmt.Fprintf(screen, "approve  %s, before step %s: y, or n (rolls back), then Enter\n", gate.Name, gate.Step)
-				fmt.Fprintf(screen, "or       %s approve %s \\\n           --gate %s --server %s\n", Program(), id, gate.Name, server)
+				fmt.Fprintf(screen, "approve  %s, before step %s: y, or n (rolls back), then Enter\n", gate.Name,
+					gate.Step)
+				fmt.Fprintf(screen, "or       %s approve %s \\\n           --gate %s --server %s\n", Program(), id,
+					gate.Name, server)
 			}
 		case line, more := <-lines:
 			if !more {

@@ -114,7 +114,8 @@ type Write struct {
 
 // newWrite compares a PUT with what it replaced.
 func newWrite(p armtest.Put) (Write, error) {
-	w := Write{At: p.At.UTC(), Status: p.Status, Before: p.Before, Body: p.Body, Changed: []string{}, LeftOut: []string{}}
+	w := Write{At: p.At.UTC(), Status: p.Status, Before: p.Before, Body: p.Body, Changed: []string{},
+		LeftOut: []string{}}
 	var before, body map[string]any
 	for _, x := range []struct {
 		raw  []byte
@@ -193,7 +194,8 @@ func (a *armControl) summary() (string, error) {
 		return "no writes", nil
 	}
 	list := func(m map[string]bool) string { return strings.Join(slices.Sorted(maps.Keys(m)), ", ") }
-	return fmt.Sprintf("%d writes of the whole resource; changed: %s; left out, as the service alone writes it: %s", len(puts), list(changed), list(left)), nil
+	return fmt.Sprintf("%d writes of the whole resource; changed: %s; left out, as the service alone writes it: %s",
+		len(puts), list(changed), list(left)), nil
 }
 
 // scoring serves the endpoint to clients alone: with Azure in front of it the

@@ -131,7 +131,8 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		e.backends[name].ServeHTTP(out, r)
 	}
-	e.log.add(request{at: began, deployment: name, status: out.status, took: time.Since(began), play: out.Header().Get(playHeader)})
+	e.log.add(request{at: began, deployment: name, status: out.status, took: time.Since(began),
+		play: out.Header().Get(playHeader)})
 }
 
 // direct sends a request straight to one deployment, outside the traffic and

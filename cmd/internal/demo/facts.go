@@ -103,7 +103,8 @@ func parseRequest(line string) (request, error) {
 	if err != nil {
 		return request{}, err
 	}
-	r := request{at: at, deployment: cells[1], status: status, took: time.Duration(ms * float64(time.Millisecond)), play: cells[4]}
+	r := request{at: at, deployment: cells[1], status: status, took: time.Duration(ms * float64(time.Millisecond)),
+		play: cells[4]}
 	if r.deployment == "-" {
 		r.deployment = ""
 	}

@@ -94,7 +94,8 @@ func newModelServer(name, version string, speed Speed) *modelServer {
 		Name: "plays_started_total", Help: "Recommended titles that somebody started to watch.", ConstLabels: labels,
 	})
 	m.completed = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "plays_completed_total", Help: "Recommended titles that somebody watched to the end.", ConstLabels: labels,
+		Name: "plays_completed_total", Help: "Recommended titles that somebody watched to the end.",
+		ConstLabels: labels,
 	})
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "model_info", Help: "The version that is served.",

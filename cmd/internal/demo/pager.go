@@ -66,7 +66,8 @@ func (p *pager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if n := event.Data; n.Topic == notifier.TopicPage {
-		p.take(event.ID, Page{Key: n.Key, At: time.Now(), Severity: string(n.Severity), Summary: n.Summary, Resolve: n.Resolve})
+		p.take(event.ID, Page{Key: n.Key, At: time.Now(), Severity: string(n.Severity), Summary: n.Summary,
+			Resolve: n.Resolve})
 	}
 	w.WriteHeader(http.StatusNoContent)
 }

@@ -69,7 +69,8 @@ func (w *World) reportFault(screen io.Writer, from time.Time) error {
 	if !back {
 		end = "the demo ended; nothing was overwritten"
 	}
-	fmt.Fprintf(screen, "fault    %s began at %s; %s after %.1f s\n", w.opts.Fault, from.Local().Format("15:04:05.0"), end, to.Sub(from).Seconds())
+	fmt.Fprintf(screen, "fault    %s began at %s; %s after %.1f s\n", w.opts.Fault, from.Local().Format("15:04:05.0"),
+		end, to.Sub(from).Seconds())
 	fmt.Fprintf(screen, "cost     %d bad requests of %d served (%d by %s, of which %.1f would have been bad anyway)\n",
 		facts.Bad, facts.Served, facts.Candidate, Candidate, facts.Expected)
 	return nil

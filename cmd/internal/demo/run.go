@@ -52,7 +52,8 @@ func Run(ctx context.Context, o Options, version string, out io.Writer, show Vie
 	if err != nil {
 		return 1, err
 	}
-	fmt.Fprintf(screen, "policy   %s\nconfig   %s\nlog      %s\n", w.Policy, w.Config, filepath.Join(w.Dir, "belayd.log"))
+	fmt.Fprintf(screen, "policy   %s\nconfig   %s\nlog      %s\n", w.Policy, w.Config,
+		filepath.Join(w.Dir, "belayd.log"))
 	limit := max(o.Speed.scale(longest), time.Minute)
 	if o.Answers != nil {
 		limit += forAnswer
@@ -109,7 +110,8 @@ func (w *World) follow(ctx context.Context, server string, screen io.Writer, sho
 	if err := w.Publish(ctx); err != nil {
 		return view.Rollout{}, err
 	}
-	fmt.Fprintf(screen, "server   %s\nrelease  %s %s is announced on %s.%s\n", server, Candidate, CandidateVersion, subjectRoot, PolicyName)
+	fmt.Fprintf(screen, "server   %s\nrelease  %s %s is announced on %s.%s\n", server, Candidate, CandidateVersion,
+		subjectRoot, PolicyName)
 	r, err := w.appears(ctx, client)
 	if err != nil {
 		return r, err
@@ -187,7 +189,8 @@ func exitCode(r view.Rollout) int {
 		return exitRefused
 	case rollout.PhaseHeld, rollout.PhasePaused, rollout.PhaseSuspect, rollout.PhaseWaiting:
 		return exitHeld
-	case rollout.PhaseQueued, rollout.PhaseScheduled, rollout.PhasePreflight, rollout.PhaseShifting, rollout.PhaseBaking, rollout.PhaseRollingBack:
+	case rollout.PhaseQueued, rollout.PhaseScheduled, rollout.PhasePreflight, rollout.PhaseShifting,
+		rollout.PhaseBaking, rollout.PhaseRollingBack:
 		return exitTimeout
 	}
 	return exitTimeout

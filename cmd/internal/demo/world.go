@@ -110,7 +110,8 @@ func (w *World) open() error {
 	if _, err := w.endpoint.set(map[string]int{Stable: 100}, -1); err != nil {
 		return err
 	}
-	door := &contract{endpoint: w.endpoint, versions: map[string]string{Stable: StableVersion, Candidate: CandidateVersion}}
+	door := &contract{endpoint: w.endpoint, versions: map[string]string{Stable: StableVersion,
+		Candidate: CandidateVersion}}
 	handler := door.handler()
 	if w.opts.Router == RouterAzureML {
 		handler = door.scoring()
@@ -172,7 +173,8 @@ func (w *World) write(a addresses) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(writeFile(w.Policy, policy), writeFile(w.Config, config), writeFile(w.PagerSecret, w.pager.secret+"\n"))
+	return errors.Join(writeFile(w.Policy, policy), writeFile(w.Config, config),
+		writeFile(w.PagerSecret, w.pager.secret+"\n"))
 }
 
 func (w *World) create(path string) (*os.File, error) {

@@ -61,9 +61,12 @@ var unfit = regexp.MustCompile(`[^a-z0-9-]+`)
 func newView(o Options, live Live) *view {
 	tags := live.Description.Tags
 	v := &view{
-		Options: o, Live: live, Source: sourceName, Notifier: notifierName, WithPolicy: o.Endpoint != "" && live.Split.Weights != nil,
-		Name: cmp.Or(strings.Trim(unfit.ReplaceAllString(strings.ToLower(o.Endpoint), "-"), "-"), "endpoint"), Runbook: tags["runbook"],
-		Interval: "15s", Settle: "1m", Bake: "30m", FreshWithin: "5m", NoDataAfter: "2m", NoDataRollback: "10m", Histogram: o.Kind != HAProxy,
+		Options: o, Live: live, Source: sourceName, Notifier: notifierName, WithPolicy: o.Endpoint != "" &&
+			live.Split.Weights != nil,
+		Name:     cmp.Or(strings.Trim(unfit.ReplaceAllString(strings.ToLower(o.Endpoint), "-"), "-"), "endpoint"),
+		Runbook:  tags["runbook"],
+		Interval: "15s", Settle: "1m", Bake: "30m", FreshWithin: "5m", NoDataAfter: "2m", NoDataRollback: "10m",
+		Histogram: o.Kind != HAProxy,
 	}
 	if len(v.Name) > 60 {
 		v.Name = strings.TrimRight(v.Name[:60], "-")
@@ -72,7 +75,8 @@ func newView(o Options, live Live) *view {
 	v.OwnerTold = v.Owner != ""
 	v.Owner = cmp.Or(v.Owner, "fill-in-who-answers")
 	if o.Kind == AzureML {
-		v.Interval, v.Settle, v.Bake, v.FreshWithin, v.NoDataAfter, v.NoDataRollback = "1m", "5m", "45m", "20m", "20m", "30m"
+		v.Interval, v.Settle, v.Bake, v.FreshWithin, v.NoDataAfter, v.NoDataRollback = "1m", "5m", "45m", "20m",
+			"20m", "30m"
 		v.Kubernetes = v.WithPolicy && !live.Description.CanMirror
 	}
 	v.PrometheusURL, v.AlertmanagerURL = cmp.Or(o.Prometheus, localSource), cmp.Or(o.Alertmanager, localAlerts)
@@ -122,7 +126,8 @@ func checks(live Live, within string) []check {
 		}
 		for _, name := range slices.Sorted(maps.Keys(live.Description.Deployments)) {
 			for _, field := range of {
-				if at := "deployments." + name + "." + strings.TrimPrefix(field, "*."); strings.HasPrefix(field, "*.") && !told(live, at) {
+				if at := "deployments." + name + "." + strings.TrimPrefix(field, "*."); strings.HasPrefix(field,
+					"*.") && !told(live, at) {
 					missing = append(missing, at)
 				}
 			}
@@ -137,7 +142,8 @@ func checks(live Live, within string) []check {
 	}
 	tags := check{fmt.Sprintf("{check: tags, required: [%s]}", strings.Join(required, ", ")), facts("tags")}
 	if len(required) == 0 {
-		tags = check{fmt.Sprintf("{check: tags, required: [%s]}", strings.Join(checklist, ", ")), cmp.Or(tags.Missing, "tags."+strings.Join(checklist, ", tags."))}
+		tags = check{fmt.Sprintf("{check: tags, required: [%s]}", strings.Join(checklist, ", ")),
+			cmp.Or(tags.Missing, "tags."+strings.Join(checklist, ", tags."))}
 	}
 	anonymous := check{"{check: refuses-anonymous}", facts("scoringURI")}
 	if anonymous.Missing == "" && live.Description.AuthMode == "" {
@@ -149,7 +155,8 @@ func checks(live Live, within string) []check {
 		{"{check: capacity, headroom: 30%}", facts("deployments", "*.instances", "*.concurrency")},
 		{"{check: fresh-metrics, within: " + within + "}", ""},
 		tags, anonymous,
-		{"{check: invoke, request: {file: smoke/request.json}, expect: {status: 200}}", cmp.Or(facts("scoringURI"), "a sample request in smoke/request.json")},
+		{"{check: invoke, request: {file: smoke/request.json}, expect: {status: 200}}",
+			cmp.Or(facts("scoringURI"), "a sample request in smoke/request.json")},
 	}
 }
 
@@ -168,7 +175,8 @@ func (v *view) Made() (out []check) {
 
 // render executes a template.
 func (v *view) render(name string) (string, error) {
-	t, err := template.New("").Option("missingkey=error").Funcs(template.FuncMap{"q": quote, "line": oneLine}).ParseFS(templates, "*.tmpl")
+	t, err := template.New("").Option("missingkey=error").Funcs(template.FuncMap{"q": quote, "line": oneLine}).ParseFS(
+		templates, "*.tmpl")
 	if err != nil {
 		return "", fmt.Errorf("draft %s: %w", name, err)
 	}

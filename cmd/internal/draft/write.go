@@ -14,7 +14,8 @@ import (
 func (d *Draft) Write(dir string) (paths []string, err error) {
 	for _, f := range d.Files {
 		if _, err := os.Lstat(filepath.Join(dir, f.Name)); err == nil {
-			return nil, fmt.Errorf("%s: %w; nothing is overwritten: name another folder", filepath.Join(dir, f.Name), fs.ErrExist)
+			return nil, fmt.Errorf("%s: %w; nothing is overwritten: name another folder", filepath.Join(dir, f.Name),
+				fs.ErrExist)
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("write draft: %w", err)
 		}
@@ -43,7 +44,8 @@ func (d *Draft) Write(dir string) (paths []string, err error) {
 
 // create writes a new file; what is there is never touched.
 func create(path, text string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) //nolint:gosec // No secret stands in these files, and others review them.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY,
+		0o644) //nolint:gosec // No secret stands in these files, and others review them.
 	if err != nil {
 		return err
 	}

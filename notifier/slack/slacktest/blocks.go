@@ -92,8 +92,9 @@ func checkButton(e any) string {
 // Belay makes.
 var (
 	marks   = regexp.MustCompile(`<[^>]*>?`)
-	allowed = regexp.MustCompile(`^(<!date\^\d+\^\{date_short_pretty\} \{time\}\|[-0-9: UTC]+>|<@[UW][A-Z0-9]+>|<!subteam\^S[A-Z0-9]+>|<!here>|<https://[^ |>]+\|[^|>]+>)$`)
-	entity  = regexp.MustCompile(`&(amp|lt|gt);`)
+	allowed = regexp.MustCompile(
+		`^(<!date\^\d+\^\{date_short_pretty\} \{time\}\|[-0-9: UTC]+>|<@[UW][A-Z0-9]+>|<!subteam\^S[A-Z0-9]+>|<!here>|<https://[^ |>]+\|[^|>]+>)$`)
+	entity = regexp.MustCompile(`&(amp|lt|gt);`)
 )
 
 func checkText(v any, kind string, atMost int) string {

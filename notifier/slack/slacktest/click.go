@@ -15,11 +15,13 @@ type Click struct {
 // JSON is what Slack sends for the click.
 func (c Click) JSON() string {
 	return marshal(map[string]any{
-		"type": "block_actions", "team": map[string]string{"id": Team}, "user": map[string]string{"id": c.User, "name": "display name"},
+		"type": "block_actions", "team": map[string]string{"id": Team},
+		"user":       map[string]string{"id": c.User, "name": "display name"},
 		"trigger_id": "trigger-" + c.At, "response_url": c.Respond,
 		"channel":   map[string]string{"id": ChannelID, "name": ChannelName[1:]},
 		"container": map[string]string{"type": "message", "message_ts": c.Message, "channel_id": ChannelID},
-		"actions":   []map[string]string{{"type": "button", "action_id": c.Action, "block_id": "belay_buttons", "value": c.Value, "action_ts": c.At}},
+		"actions": []map[string]string{{"type": "button", "action_id": c.Action, "block_id": "belay_buttons",
+			"value": c.Value, "action_ts": c.At}},
 	})
 }
 

@@ -101,7 +101,8 @@ func (s *Socket) Conn() *websocket.Conn {
 // is sent.
 func (s *Socket) Send(conn *websocket.Conn, id, kind, payload string) {
 	s.t.Helper()
-	message := fmt.Sprintf(`{"type":%q,"envelope_id":%q,"accepts_response_payload":true,"payload":%s}`, kind, id, payload)
+	message := fmt.Sprintf(`{"type":%q,"envelope_id":%q,"accepts_response_payload":true,"payload":%s}`, kind, id,
+		payload)
 	if err := conn.WriteMessage(websocket.TextMessage, []byte(message)); err != nil {
 		s.t.Fatalf("send envelope: got %v, want no error", err)
 	}

@@ -87,7 +87,8 @@ func refusal(resp *http.Response, raw []byte) error {
 	case status == http.StatusNotFound:
 		return fmt.Errorf("%w: %w", err, traffic.ErrNotFound)
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return fmt.Errorf("%w; the identity needs onlineEndpoints/read and write and onlineEndpoints/deployments/read: %w", err, traffic.ErrPermanent)
+		return fmt.Errorf("%w; the identity needs onlineEndpoints/read and write and "+
+			"onlineEndpoints/deployments/read: %w", err, traffic.ErrPermanent)
 	case status/100 == 3, status/100 == 4 && status != http.StatusRequestTimeout:
 		return fmt.Errorf("%w: %w", err, traffic.ErrPermanent)
 	}

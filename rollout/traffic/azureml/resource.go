@@ -94,7 +94,8 @@ func parse(raw []byte) (*resource, error) {
 	if e.state = e.properties.ProvisioningState; e.state == "" {
 		return nil, errors.New("there is no properties.provisioningState")
 	}
-	e.split = traffic.Split{Weights: fold(traffic.Positive(e.properties.Traffic)), Mirror: traffic.Positive(fold(e.properties.MirrorTraffic))}
+	e.split = traffic.Split{Weights: fold(traffic.Positive(e.properties.Traffic)),
+		Mirror: traffic.Positive(fold(e.properties.MirrorTraffic))}
 	sum := 0
 	for name, w := range e.split.Weights {
 		if w < 0 || w > 100 {
@@ -130,7 +131,8 @@ func (e *resource) allows(to traffic.Split) error {
 	}
 	for name, share := range mirror {
 		if share > maxMirror {
-			return fmt.Errorf("the mirror share of %s is %d%%, at most %d%% can be mirrored: %w", name, share, maxMirror, traffic.ErrPermanent)
+			return fmt.Errorf("the mirror share of %s is %d%%, at most %d%% can be mirrored: %w", name, share,
+				maxMirror, traffic.ErrPermanent)
 		}
 	}
 	return nil

@@ -93,12 +93,14 @@ func refusal(text string) error {
 	}
 	err := fmt.Errorf("%q", text)
 	switch {
-	case strings.HasPrefix(text, "No such"), strings.HasPrefix(text, "Can't find"), strings.HasPrefix(text, "Unknown map"):
+	case strings.HasPrefix(text, "No such"), strings.HasPrefix(text, "Can't find"),
+		strings.HasPrefix(text, "Unknown map"):
 		return fmt.Errorf("%w: %w", err, traffic.ErrNotFound)
 	case strings.HasPrefix(text, "Permission denied"):
 		return fmt.Errorf("%w; the socket needs level admin: %w", err, traffic.ErrPermanent)
 	case strings.Contains(text, "static LB algorithm"):
-		return fmt.Errorf("%w; balance by roundrobin, leastconn, random or a consistent hash: %w", err, traffic.ErrPermanent)
+		return fmt.Errorf("%w; balance by roundrobin, leastconn, random or a consistent hash: %w", err,
+			traffic.ErrPermanent)
 	case strings.HasPrefix(text, "Unknown command"):
 		return fmt.Errorf("%w; HAProxy 2.4 or newer is needed: %w", err, traffic.ErrPermanent)
 	}

@@ -22,12 +22,14 @@ func statusError(resp *http.Response) error {
 	switch code := resp.StatusCode; {
 	case code == http.StatusNotFound:
 		return fmt.Errorf("%w: %w", err, traffic.ErrNotFound)
-	case code == http.StatusConflict, code == http.StatusLocked, code == http.StatusTooEarly, code == http.StatusTooManyRequests:
+	case code == http.StatusConflict, code == http.StatusLocked, code == http.StatusTooEarly,
+		code == http.StatusTooManyRequests:
 		return &traffic.BusyError{RetryAfter: retryAfter(resp.Header), Err: err}
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		return fmt.Errorf("%w; give this router credentials that may do it: %w", err, traffic.ErrPermanent)
 	case code/100 == 3:
-		return fmt.Errorf("%w, and redirects are not followed; configure the final address: %w", err, traffic.ErrPermanent)
+		return fmt.Errorf("%w, and redirects are not followed; configure the final address: %w", err,
+			traffic.ErrPermanent)
 	case code/100 == 4 && code != http.StatusRequestTimeout:
 		return fmt.Errorf("%w: %w", err, traffic.ErrPermanent)
 	}

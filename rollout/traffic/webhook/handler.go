@@ -142,11 +142,13 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, traffic.ErrNotFound):
 		refuse(w, http.StatusNotFound, "there is no such endpoint")
 	case errors.Is(err, traffic.ErrPermanent):
-		refuse(w, http.StatusUnprocessableEntity, "the endpoint cannot take this split; are its deployments spelt as it tells them?")
+		refuse(w, http.StatusUnprocessableEntity, "the endpoint cannot take this split; are its deployments spelt as "+
+			"it tells them?")
 	case r.Context().Err() != nil:
 		// Nobody is there to hear an answer.
 	default:
-		h.log.ErrorContext(r.Context(), "endpoint request failed", "endpoint", r.PathValue("name"), "method", r.Method, "error", err)
+		h.log.ErrorContext(r.Context(), "endpoint request failed", "endpoint", r.PathValue("name"), "method", r.Method,
+			"error", err)
 		refuse(w, http.StatusInternalServerError, "the endpoint's host failed; see its log")
 	}
 }

@@ -37,7 +37,8 @@ func (r *Router) manual(endpoint, stable string, mirrors bool) string {
 		words = append(words, quote(arg))
 	}
 	curl := strings.Join(words, " ")
-	return fmt.Sprintf(`%s -X PUT -H "If-Match: \"$(%s %s | jq -er .version)\"" -H 'Content-Type: application/json' --data %s %s`,
+	return fmt.Sprintf(
+		`%s -X PUT -H "If-Match: \"$(%s %s | jq -er .version)\"" -H 'Content-Type: application/json' --data %s %s`,
 		curl, curl, address, quote(string(body)), address)
 }
 

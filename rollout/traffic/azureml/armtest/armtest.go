@@ -111,7 +111,8 @@ func (s *Server) SetEndpoint(name, resource string) error {
 	if s.endpoints == nil {
 		s.endpoints = make(map[string]*endpoint)
 	}
-	e := &endpoint{name: name, resource: r, state: "Succeeded", changed: time.Now(), deployments: make(map[string]map[string]any)}
+	e := &endpoint{name: name, resource: r, state: "Succeeded", changed: time.Now(),
+		deployments: make(map[string]map[string]any)}
 	e.live, e.mirror = shares(props["traffic"]), shares(props["mirrorTraffic"])
 	s.endpoints[strings.ToLower(name)] = e
 	return nil
@@ -128,8 +129,9 @@ func (s *Server) SetDeployment(endpoint, name, model string, instances, concurre
 			"sku": map[string]any{"name": "Default", "capacity": instances},
 			"properties": map[string]any{
 				"endpointComputeType": "Managed", "provisioningState": "Succeeded",
-				"model":           s.workspace() + "/models/" + model,
-				"requestSettings": map[string]any{"maxConcurrentRequestsPerInstance": concurrency, "requestTimeout": "PT5S"},
+				"model": s.workspace() + "/models/" + model,
+				"requestSettings": map[string]any{"maxConcurrentRequestsPerInstance": concurrency,
+					"requestTimeout": "PT5S"},
 			},
 		}
 	}

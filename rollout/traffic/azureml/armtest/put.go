@@ -178,7 +178,8 @@ func (e *endpoint) check(body map[string]any) (p *pending, code, why string) {
 	if props["authMode"] == nil {
 		return nil, "MissingRequiredProperty", "properties.authMode is required."
 	}
-	p = &pending{resource: body, live: shares(props["traffic"]), mirror: shares(props["mirrorTraffic"]), state: "Succeeded"}
+	p = &pending{resource: body, live: shares(props["traffic"]), mirror: shares(props["mirrorTraffic"]),
+		state: "Succeeded"}
 	if p.live == nil || p.mirror == nil {
 		return nil, "InvalidTraffic", "Traffic values are whole numbers."
 	}
