@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/calendar"
 )
 
 // beta is the chance per step that a release at or beyond detect is promoted.
@@ -109,27 +110,27 @@ func (s *Spec) planApprovals() []rollout.Approval {
 	return out
 }
 
-func (p *Policy) planWindows() *rollout.Windows {
+func (p *Policy) planWindows() *calendar.Windows {
 	w := p.Document.Spec.Windows
 	if w == nil {
 		return nil
 	}
-	out := &rollout.Windows{Timezone: w.Timezone}
+	out := &calendar.Windows{Timezone: w.Timezone}
 	for _, o := range w.Open {
-		out.Open = append(out.Open, rollout.Window{Cron: o.Cron, For: o.For})
+		out.Open = append(out.Open, calendar.Window{Cron: o.Cron, For: o.For})
 	}
 	for i, f := range w.Freezes {
 		sp := p.windows.freezes[i]
-		out.Freezes = append(out.Freezes, rollout.Freeze{Name: f.Name, From: sp.from, To: sp.to})
+		out.Freezes = append(out.Freezes, calendar.Freeze{Name: f.Name, From: sp.from, To: sp.to})
 	}
 	return out
 }
 
-func (s *Spec) planSchedule() *rollout.Schedule {
+func (s *Spec) planSchedule() *calendar.Schedule {
 	if s.Schedule == nil {
 		return nil
 	}
-	out := &rollout.Schedule{Cron: s.Schedule.Cron}
+	out := &calendar.Schedule{Cron: s.Schedule.Cron}
 	if s.Windows != nil {
 		out.Timezone = s.Windows.Timezone
 	}

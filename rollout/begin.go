@@ -31,7 +31,7 @@ func (m *machine) started() {
 		return
 	}
 	if m.p.Schedule != nil {
-		if at := nextCron(m.p.Schedule.Cron, m.p.Schedule.Timezone, m.now()); !at.IsZero() {
+		if at := m.p.Schedule.Next(m.now()); !at.IsZero() {
 			m.s.Registered, m.s.StartAt = true, at
 			m.enter(PhaseScheduled, ReasonSchedule, fmt.Sprintf("Waits for the schedule: starts at %s.", at.UTC().Format(time.RFC3339)))
 			return
@@ -45,17 +45,17 @@ func (m *machine) started() {
 
 // claimed begins the checks: the endpoint is ours.
 func (m *machine) claimed() {
-	m.s.Claimed, m.s.Ahead = true, ""
+	m.s.Claimed, m.s.BlockedBy = true, ""
 	m.enter(PhasePreflight, ReasonPreflight, "Is being checked; no traffic has moved.")
 }
 
 // queued keeps waiting behind another rollout.
 func (m *machine) queued() {
-	if m.s.Ahead == m.ev.Ahead {
+	if m.s.BlockedBy == m.ev.BlockedBy {
 		return
 	}
-	m.s.Ahead = m.ev.Ahead
-	sentence := fmt.Sprintf("Waits behind %s.", m.ev.Ahead)
+	m.s.BlockedBy = m.ev.BlockedBy
+	sentence := fmt.Sprintf("Waits behind %s.", m.ev.BlockedBy)
 	m.enter(PhaseQueued, ReasonBusy, sentence)
 	m.decide(Decision{Kind: DecisionQueue, Reason: ReasonBusy, Rule: fmt.Sprintf("concurrency: %s", m.p.Concurrency), Sentence: sentence})
 }

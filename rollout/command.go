@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -169,7 +170,7 @@ func (m *machine) endWait(said string) bool {
 	if atGate {
 		sentence += " That opens no approval and no window: what the next step waits for stays."
 	}
-	if m.s.Looks > 0 {
+	if m.s.ReadingsRequired > 0 {
 		sentence += " Nobody watched for a while: the rollout goes on when its guardrails were read again."
 	}
 	m.decide(Decision{Kind: DecisionResume, Reason: ReasonOverride, Sentence: sentence, Verdicts: m.s.Verdicts})
@@ -212,7 +213,7 @@ func (m *machine) extend() {
 
 // superseded gives way to a newer release.
 func (m *machine) superseded() {
-	m.rollback(ReasonSuperseded, fmt.Sprintf("Superseded by %s.", m.ev.Ahead), "concurrency: supersede", PhaseStopped)
+	m.rollback(ReasonSuperseded, fmt.Sprintf("Superseded by %s.", cmp.Or(m.ev.SupersededBy, m.ev.BlockedBy)), "concurrency: supersede", PhaseStopped)
 }
 
 // suspected stops everything: the store lost records.

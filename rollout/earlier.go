@@ -3,6 +3,8 @@ package rollout
 import (
 	"encoding/json"
 	"fmt"
+
+	"github.com/belayd/belay/rollout/paging"
 )
 
 // StateVersion is the version of State that this code writes. It reads version 2 too,
@@ -69,24 +71,24 @@ type stateV1 struct {
 		Notifier string   `json:"notifier"`
 		Taken    []string `json:"taken"`
 	} `json:"page"`
-	PagedTo      string        `json:"pagedTo"`
-	PageFailures []PageFailure `json:"pageFailures"`
+	PagedTo      string           `json:"pagedTo"`
+	PageFailures []paging.Failure `json:"pageFailures"`
 }
 
 // upgrade makes the state one of the present version: whoever showed the page, or was
 // to be told of its end, may show it and is told how things are.
 func (was stateV1) upgrade(s *State) {
-	s.Paging.TakenBy = was.PagedTo
+	s.Paging.DeliveredTo = was.PagedTo
 	if was.Page != nil {
 		for _, g := range was.Page.Told {
 			s.Breached = append(s.Breached, PagedBreach{Guardrail: g, Reason: s.Page.Reason, Sentence: s.Page.Summary})
 		}
 		for _, to := range was.Page.Taken {
-			s.Paging.view(to).Shows = pageUnknown
+			s.Paging.Of(to).Shows = paging.Unknown
 		}
 		if to := was.Page.Notifier; to != "" {
-			s.Paging.view(to).Shows = pageUnknown
-			s.Paging.Calls, s.Paging.TakenBy = to, to
+			s.Paging.Of(to).Shows = paging.Unknown
+			s.Paging.Calls, s.Paging.DeliveredTo = to, to
 		}
 	}
 	kept := s.Messages[:0]
@@ -94,11 +96,11 @@ func (was stateV1) upgrade(s *State) {
 		if e.Kind != EffectPage {
 			kept = append(kept, e)
 		} else if e.Notice != nil && e.Notice.Resolve && len(e.Notifiers) == 1 {
-			s.Paging.view(e.Notifiers[0]).Shows = pageUnknown
+			s.Paging.Of(e.Notifiers[0]).Shows = paging.Unknown
 		}
 	}
 	s.Messages = kept
 	for _, f := range was.PageFailures {
-		s.Paging.view(f.Notifier).Failure = &f
+		s.Paging.Of(f.Notifier).Failure = &f
 	}
 }

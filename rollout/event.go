@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/paging"
 )
 
 // EventKind says what happened.
@@ -16,7 +17,7 @@ const (
 	EventStarted EventKind = "started"
 	// EventClaimed answers Claim: the endpoint is ours.
 	EventClaimed EventKind = "claimed"
-	// EventQueued answers Claim: Ahead names the rollout in front. The Claim
+	// EventQueued answers Claim: BlockedBy names the rollout in front. The Claim
 	// stays wanted.
 	EventQueued EventKind = "queued"
 	// EventRefused answers Claim: Code and Reason.
@@ -42,7 +43,7 @@ const (
 	// EventCommanded is a person's command: Command, By, Reason, Extend, and Hold of a
 	// resume.
 	EventCommanded EventKind = "commanded"
-	// EventSuperseded: a newer release (Ahead) takes the endpoint.
+	// EventSuperseded: a newer release (SupersededBy, or BlockedBy in earlier journals) takes the endpoint.
 	EventSuperseded EventKind = "superseded"
 	// EventSuspected: the store lost records and the endpoint shows it: Reason, and
 	// Split as the endpoint shows it.
@@ -97,11 +98,13 @@ type Event struct {
 	State     *State     `json:"state,omitempty"`
 	Decisions []Decision `json:"decisions,omitempty"`
 
-	Code     Reason `json:"code,omitempty"`
-	Reason   string `json:"reason,omitempty"`
-	Ahead    string `json:"ahead,omitempty"`
-	Notifier string `json:"notifier,omitempty"`
-	Ref      string `json:"ref,omitempty"`
+	Code      Reason `json:"code,omitempty"`
+	Reason    string `json:"reason,omitempty"`
+	BlockedBy string `json:"ahead,omitempty"`
+	// SupersededBy is the newer release, of EventSuperseded; earlier journals have it as ahead.
+	SupersededBy string `json:"supersededBy,omitempty"`
+	Notifier     string `json:"notifier,omitempty"`
+	Ref          string `json:"ref,omitempty"`
 }
 
 // For is the event as it was allowed in the state s: a resume ends the hold that
@@ -136,6 +139,11 @@ type Failure struct {
 	Message string      `json:"message"`
 	// RetryAfter is what the other side asked for; 0 when it said nothing.
 	RetryAfter time.Duration `json:"retryAfter,omitempty"`
+}
+
+// Refusal is the failure as a page's account keeps it.
+func (f Failure) Refusal() paging.Refusal {
+	return paging.Refusal{Permanent: f.Kind == FailurePermanent, Unsure: f.Kind == FailureTransient, RetryAfter: f.RetryAfter, Why: clip(f.Message)}
 }
 
 // FailureKind is what can be done about a failure.

@@ -144,7 +144,7 @@ func (m *machine) voidGates() {
 	}
 	turned := map[string]analysis.Outcome{}
 	for _, v := range m.s.Verdicts {
-		blind := slices.ContainsFunc(m.s.Sights, func(x Sight) bool { return x.Name == v.Guardrail && !x.Told.IsZero() })
+		blind := slices.ContainsFunc(m.s.Sights, func(x Sight) bool { return x.Name == v.Guardrail && !x.NotifiedAt.IsZero() })
 		if v.Outcome == analysis.OutcomeBreach || v.Outcome == analysis.OutcomeNoData && blind {
 			turned[v.Guardrail] = v.Outcome
 		}

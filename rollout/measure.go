@@ -22,8 +22,8 @@ func (m *machine) measured() {
 	m.suspect(verdicts)
 	m.see(vs)
 	early := m.effect().Early
-	if m.s.Looks > 0 && !early && !m.effect().NotBefore.Before(m.s.Back) && looked(vs) {
-		m.s.Looks--
+	if m.s.ReadingsRequired > 0 && !early && !m.effect().NotBefore.Before(m.s.ResumedAt) && looked(vs) {
+		m.s.ReadingsRequired--
 	}
 	m.forgetBreaches()
 	if !early { // a look out of turn sees a part of what the bake needs
@@ -224,7 +224,7 @@ func (m *machine) stepEnd() {
 		return
 	}
 	b := &m.s.Bake
-	if m.s.Looks > 0 {
+	if m.s.ReadingsRequired > 0 {
 		return
 	}
 	switch {

@@ -41,7 +41,7 @@ func Next(p *Plan, s State, ev Event) State {
 	if err := m.s.check(p, &before); err != nil {
 		return suspect(p, before, m.ev, err)
 	}
-	m.s.Last.Quiet = quiet(&before, &m.s)
+	m.s.Last.Deferrable = deferrable(&before, &m.s)
 	return m.s
 }
 
@@ -188,7 +188,7 @@ func clonePtr[T any](p *T) *T {
 
 // quiet reports whether the step from a to b may wait for the next append: it
 // changed nothing that the outside world or a person would notice.
-func quiet(a, b *State) bool {
+func deferrable(a, b *State) bool {
 	return len(b.Last.Decisions) == 0 && maps.Equal(a.Refs, b.Refs) && a.Phase == b.Phase && a.Step == b.Step && a.Reached == b.Reached &&
 		a.Claimed == b.Claimed && a.MayEnd == b.MayEnd && a.Bake.Needs == b.Bake.Needs && a.Bake.Extended == b.Bake.Extended &&
 		equalPtr(a.Shift, b.Shift) && equalPtr(a.Hold, b.Hold) && equalPtr(a.Page, b.Page) &&

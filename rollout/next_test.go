@@ -10,6 +10,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/calendar"
 	"github.com/belayd/belay/rollout/sim"
 )
 
@@ -164,10 +165,10 @@ func TestStable(t *testing.T) {
 // TestWindows: when steps may start, with zones, freezes and the hour that a
 // clock change takes away.
 func TestWindows(t *testing.T) {
-	berlin := &rollout.Windows{Timezone: "Europe/Berlin", Open: []rollout.Window{{Cron: "0 9 * * MON-THU", For: 7 * time.Hour}},
-		Freezes: []rollout.Freeze{{Name: "year-end", From: date("2026-12-17T23:00:00Z"), To: date("2027-01-04T08:00:00Z")}}}
+	berlin := &calendar.Windows{Timezone: "Europe/Berlin", Open: []calendar.Window{{Cron: "0 9 * * MON-THU", For: 7 * time.Hour}},
+		Freezes: []calendar.Freeze{{Name: "year-end", From: date("2026-12-17T23:00:00Z"), To: date("2027-01-04T08:00:00Z")}}}
 	for _, c := range []struct {
-		w    *rollout.Windows
+		w    *calendar.Windows
 		at   string
 		open bool
 		next string
@@ -179,7 +180,7 @@ func TestWindows(t *testing.T) {
 		{berlin, "2026-11-26T16:00:00Z", false, "2026-11-30T08:00:00Z"},
 		{berlin, "2026-12-21T10:00:00Z", false, "2027-01-04T08:00:00Z"},
 		{berlin, "2026-03-30T07:00:00Z", true, "2026-03-30T07:00:00Z"},
-		{&rollout.Windows{Open: []rollout.Window{{Cron: "0 0 30 2 *", For: time.Hour}}}, "2026-11-24T00:00:00Z", false, ""},
+		{&calendar.Windows{Open: []calendar.Window{{Cron: "0 0 30 2 *", For: time.Hour}}}, "2026-11-24T00:00:00Z", false, ""},
 	} {
 		open, next := c.w.OpenAt(date(c.at))
 		want := time.Time{}

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/belayd/belay/rollout/backoff"
+	"github.com/belayd/belay/rollout/paging"
 )
 
 // threadMost bounds the undelivered thread entries of one notifier; more of them
@@ -20,7 +23,7 @@ func (m *machine) tell() {
 	for _, n := range m.p.Notify {
 		m.put(n, Notice{Key: m.p.ID + "/status", Topic: TopicStatus, Severity: m.severity(), Summary: m.headline()})
 		for i, d := range m.s.Last.Decisions {
-			if told(d.Kind) && !m.retold(i) {
+			if threaded(d.Kind) && !m.retold(i) {
 				m.put(n, Notice{Key: fmt.Sprintf("%s/thread/%d.%d", m.p.ID, m.s.Seq, i), Topic: TopicThread, Severity: m.severity(), Summary: clip(d.Sentence)})
 			}
 		}
@@ -29,7 +32,7 @@ func (m *machine) tell() {
 }
 
 // told reports whether a decision is an entry of the thread.
-func told(k DecisionKind) bool {
+func threaded(k DecisionKind) bool {
 	switch k {
 	case DecisionStart, DecisionConfirm, DecisionAsk, DecisionPage, DecisionUnwritten:
 		return false
@@ -43,7 +46,7 @@ func told(k DecisionKind) bool {
 // retold reports whether a later decision of this event says the same sentence.
 func (m *machine) retold(i int) bool {
 	ds := m.s.Last.Decisions
-	return slices.ContainsFunc(ds[i+1:], func(d Decision) bool { return told(d.Kind) && d.Sentence == ds[i].Sentence })
+	return slices.ContainsFunc(ds[i+1:], func(d Decision) bool { return threaded(d.Kind) && d.Sentence == ds[i].Sentence })
 }
 
 // headline is the rollout in one line.
@@ -123,7 +126,7 @@ func (m *machine) sayAsk(ap Approval, q Question) {
 			}
 			e.NotBefore, e.Attempt = o.NotBefore, o.Attempt
 			if e.closing() {
-				e.Attempt = min(e.Attempt, closingOften) // how it ended has a day of its own
+				e.Attempt = min(e.Attempt, paging.CloseOften) // how it ended has a day of its own
 			}
 			m.s.Messages[i] = e
 			return
@@ -167,7 +170,7 @@ func (m *machine) message() int {
 // delivered takes a message off the queue and keeps its reference.
 func (m *machine) delivered() {
 	if e := m.effect(); e.Kind == EffectPage {
-		m.tookPage(e)
+		m.onDelivered(e)
 		return
 	}
 	i := m.message()
@@ -219,24 +222,17 @@ func (m *machine) lateDelivered() {
 }
 
 // tookPage notes that a notifier took the page, or its end.
-func (m *machine) tookPage(e Effect) {
+func (m *machine) onDelivered(e Effect) {
 	to := e.Notifiers[0]
 	m.keepRef(to, e.Notice.Key)
 	text := e.shownBy(to)
-	m.s.Paging.Took(to, text)
-	if page := m.s.Page; page != nil && text == m.s.pageText() && page.Taken.IsZero() {
+	m.s.Paging.Delivered(to, text)
+	if page := m.s.Page; page != nil && text == m.s.pageText() && page.DeliveredAt.IsZero() {
 		now := *page
-		now.Taken = m.now()
+		now.DeliveredAt = m.now()
 		m.s.Page = &now
 	}
 }
-
-// What closes a page or a question is tried often for a quarter of an hour, and every
-// ten minutes for a day.
-const (
-	closingOften = 20
-	closingTries = closingOften + 24*6
-)
 
 // closing reports whether the message says how a question ended.
 func (e Effect) closing() bool {
@@ -253,7 +249,7 @@ func (m *machine) undelivered() {
 		f = *m.ev.Failure
 	}
 	if e := m.effect(); e.Kind == EffectPage {
-		m.s.Paging.Refused(m.p.ID, m.p.Page, e.Notifiers[0], e.shownBy(e.Notifiers[0]), f, m.now())
+		m.s.Paging.Refused(m.p.ID, m.p.Page, e.Notifiers[0], e.shownBy(e.Notifiers[0]), f.Refusal(), m.now())
 		return
 	}
 	i := m.message()
@@ -262,15 +258,15 @@ func (m *machine) undelivered() {
 	}
 	e := m.s.Messages[i]
 	e.Attempt++
-	wait := max(backoff(m.p.ID, e.Key, e.Attempt, time.Second, time.Minute), min(f.RetryAfter, 10*time.Minute))
-	if e.closing() && e.Attempt > closingOften {
+	wait := max(backoff.For(m.p.ID, e.Key, e.Attempt, time.Second, time.Minute), min(f.RetryAfter, 10*time.Minute))
+	if e.closing() && e.Attempt > paging.CloseOften {
 		wait = max(wait, 10*time.Minute)
 	}
 	switch {
 	case e.Kind == EffectTell && f.Kind == FailurePermanent:
 		m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
 		return
-	case e.closing() && (f.Kind == FailurePermanent || e.Attempt > closingTries):
+	case e.closing() && (f.Kind == FailurePermanent || e.Attempt > paging.CloseTries):
 		m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
 		return
 	case e.Kind == EffectAsk && e.Attempt >= mute && e.Notice.Question.State == QuestionOpen:

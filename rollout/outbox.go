@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/belayd/belay/rollout/backoff"
 )
 
 // settleOutbox makes the Outbox what is wanted now. An effect that was wanted
@@ -74,12 +76,12 @@ func (m *machine) wantPreflight() Effect {
 	switch a := m.s.Await; {
 	case a != nil:
 		e.Attempt += a.Looks
-		e.NotBefore = m.now().Add(backoff(m.p.ID, "await", a.Looks, 5*time.Second, awaitEvery))
+		e.NotBefore = m.now().Add(backoff.For(m.p.ID, "await", a.Looks, 5*time.Second, awaitEvery))
 		if m.now().Before(a.Until) && e.NotBefore.After(a.Until) {
 			e.NotBefore = a.Until
 		}
 	case m.s.Tries > 0:
-		e.NotBefore = m.now().Add(backoff(m.p.ID, "preflight", m.s.Tries, 2*time.Second, 30*time.Second))
+		e.NotBefore = m.now().Add(backoff.For(m.p.ID, "preflight", m.s.Tries, 2*time.Second, 30*time.Second))
 	}
 	return e
 }
@@ -99,7 +101,7 @@ func (m *machine) keep(e Effect) Effect {
 // a time in which nobody watched only a rollback is written before the guardrails
 // were read again.
 func (m *machine) wantShift(sh *Shift) Effect {
-	if sh.settles() || sh.Stage == StageWithheld || (m.s.Looks > 0 && sh.Why != ShiftRollback) {
+	if sh.settles() || sh.Stage == StageWithheld || (m.s.ReadingsRequired > 0 && sh.Why != ShiftRollback) {
 		return Effect{Kind: EffectReadTraffic, Key: fmt.Sprintf("poll/%d/%d/%d", sh.Serial, sh.Attempt, sh.Polls), NotBefore: sh.NotBefore}
 	}
 	from, to := sh.From.Clone(), sh.To.Clone()

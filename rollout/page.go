@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/belayd/belay/rollout/paging"
 )
 
 // An OpenPage is the one page of a rollout that a human has not been relieved of. It
@@ -18,7 +20,7 @@ type OpenPage struct {
 	Reason  Reason `json:"reason"`
 	// Taken is when a notifier first took the page as it stands, or, of a rollback,
 	// since it was confirmed; zero while none has.
-	Taken time.Time `json:"takenAt,omitzero"`
+	DeliveredAt time.Time `json:"takenAt,omitzero"`
 }
 
 // An Acknowledgement is a person's word that they have taken charge of what people
@@ -166,10 +168,10 @@ func (s *State) pageUntil() time.Time {
 	switch {
 	case s.Page == nil || s.Acknowledged() != nil:
 		return time.Time{}
-	case s.Page.Taken.IsZero():
+	case s.Page.DeliveredAt.IsZero():
 		return s.PhaseSince.Add(pageWaits)
 	}
-	return later(s.PhaseSince, s.Page.Taken).Add(pageStays)
+	return later(s.PhaseSince, s.Page.DeliveredAt).Add(pageStays)
 }
 
 // stopped reports whether the ladder stands until somebody, or something, lets it go on.
@@ -232,7 +234,7 @@ func (m *machine) showPage(c PageCause) {
 		return
 	}
 	if page.Stage != c.Stage && c.Stage == stageConfirmed {
-		page.Taken = time.Time{} // that it is confirmed is news of its own
+		page.DeliveredAt = time.Time{} // that it is confirmed is news of its own
 	}
 	page.Cause, page.Stage, page.Reason, page.Summary = c.ID, c.Stage, c.Reason, clip(c.Sentence)
 	m.s.Page = &page
@@ -277,7 +279,7 @@ func (m *machine) wantPages() []Effect {
 		if v.Owed == "" {
 			continue
 		}
-		n := Notice{Key: m.p.PageKey(), Topic: TopicPage, Severity: "critical", Resolve: v.Owed == pageEnd}
+		n := Notice{Key: m.p.PageKey(), Topic: TopicPage, Severity: "critical", Resolve: v.Owed == paging.End}
 		if n.Resolve {
 			n.Severity, n.Summary = "info", clip("Resolved: "+m.s.Sentence)
 		} else {
@@ -332,7 +334,7 @@ func (m *machine) sawBreaches() {
 // UndeliveredPage says which notifiers did not take the rollout's page, or its end,
 // and who did instead; ok is false when nothing is missing. It is derived from the
 // state alone, so that it is the same after a restart.
-func (s *State) UndeliveredPage() (u UndeliveredPage, ok bool) {
+func (s *State) UndeliveredPage() (u paging.Undelivered, ok bool) {
 	u, ok = s.Paging.Undelivered(s.pageText())
 	if s.Page != nil {
 		u.Since = s.Page.Since

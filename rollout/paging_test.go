@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/paging"
 	"github.com/belayd/belay/rollout/sim"
 )
 
@@ -31,7 +32,7 @@ model green from=13m failures=0.1%
 			u, ok := w.Runs[0].State.UndeliveredPage()
 			line := fmt.Sprintf("%s: nothing", after)
 			if ok {
-				line = fmt.Sprintf("%s: taken by %q, ended %v:", after, u.TakenBy, u.Ended)
+				line = fmt.Sprintf("%s: taken by %q, ended %v:", after, u.DeliveredTo, u.Ended)
 			}
 			for _, f := range u.Failures {
 				line += fmt.Sprintf(" %s since %s (end %v)", f.Notifier, s.since(f.Since), f.End)
@@ -81,10 +82,10 @@ func TestUndeliveredPage(t *testing.T) {
 // TestUndeliveredPageSurvives: the state holds the failure in its JSON, so that a
 // restart shows it before anything is tried again.
 func TestUndeliveredPageSurvives(t *testing.T) {
-	s := rollout.State{Page: &rollout.OpenPage{Cause: "blind"}, Paging: rollout.Paging{Calls: "backup", Views: []rollout.PageView{
-		{Notifier: "oncall", Failure: &rollout.PageFailure{Notifier: "oncall", Tries: 2, Why: "HTTP status 503"}}, {Notifier: "backup", Shows: "0001-01-01T00:00:00.000Z/blind"}}}}
+	s := rollout.State{Page: &rollout.OpenPage{Cause: "blind"}, Paging: paging.Ledger{Calls: "backup", Views: []paging.View{
+		{Notifier: "oncall", Failure: &paging.Failure{Notifier: "oncall", Tries: 2, Why: "HTTP status 503"}}, {Notifier: "backup", Shows: "0001-01-01T00:00:00.000Z/blind"}}}}
 	u, ok := s.UndeliveredPage()
-	if !ok || u.TakenBy != "backup" || u.Failures[0].Why != "HTTP status 503" {
+	if !ok || u.DeliveredTo != "backup" || u.Failures[0].Why != "HTTP status 503" {
 		t.Errorf("got %+v, %v, want oncall's failure and that backup took it", u, ok)
 	}
 }

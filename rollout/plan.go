@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/calendar"
 )
 
 // A Plan is a policy resolved for one release. It is fixed for the life of the
@@ -35,9 +36,9 @@ type Plan struct {
 	Steps         []Step          `json:"steps"`
 	Panel         analysis.Panel  `json:"panel"`
 
-	Approvals []Approval `json:"approvals,omitempty"`
-	Windows   *Windows   `json:"windows,omitempty"`
-	Schedule  *Schedule  `json:"schedule,omitempty"`
+	Approvals []Approval         `json:"approvals,omitempty"`
+	Windows   *calendar.Windows  `json:"windows,omitempty"`
+	Schedule  *calendar.Schedule `json:"schedule,omitempty"`
 
 	Rollback RollbackPolicy `json:"rollback"`
 	// Page names the notifiers that call a human, in the order in which they are
@@ -172,34 +173,6 @@ type Approval struct {
 	NotByRequester bool          `json:"notByRequester,omitempty"`
 	Expires        time.Duration `json:"expires"`
 	OnExpiry       ExpiryPolicy  `json:"onExpiry"`
-}
-
-// Windows are when forward steps may start.
-type Windows struct {
-	// Timezone is an IANA name.
-	Timezone string   `json:"timezone"`
-	Open     []Window `json:"open,omitempty"`
-	Freezes  []Freeze `json:"freezes,omitempty"`
-}
-
-// A Window opens at each instant of a five-field cron expression, for a while.
-type Window struct {
-	Cron string        `json:"cron"`
-	For  time.Duration `json:"for"`
-}
-
-// A Freeze is a span in which no step starts: [From, To).
-type Freeze struct {
-	Name string    `json:"name"`
-	From time.Time `json:"from"`
-	To   time.Time `json:"to"`
-}
-
-// Schedule starts the newest waiting release at each instant of a cron
-// expression, in the time zone of the policy's windows or UTC.
-type Schedule struct {
-	Cron     string `json:"cron"`
-	Timezone string `json:"timezone,omitempty"`
 }
 
 // RollbackPolicy says how a rollback is verified and what follows it.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/calendar"
 	"github.com/belayd/belay/rollout/sim"
 )
 
@@ -224,11 +225,11 @@ func (s *scenario) policy(text string) {
 			p.Concurrency = rollout.Concurrency(v)
 		case "window":
 			cron, d, _ := strings.Cut(v, " for ")
-			p.Windows = &rollout.Windows{Timezone: "UTC", Open: []rollout.Window{{Cron: cron, For: s.duration(d)}}}
+			p.Windows = &calendar.Windows{Timezone: "UTC", Open: []calendar.Window{{Cron: cron, For: s.duration(d)}}}
 		case "patience":
 			p.Preflight = []rollout.Check{{Kind: "ready", Within: s.duration(v)}}
 		case "schedule":
-			p.Schedule = &rollout.Schedule{Cron: v}
+			p.Schedule = &calendar.Schedule{Cron: v}
 		case "mirror":
 			m, _ := strconv.Atoi(v)
 			p.Steps = append([]rollout.Step{{Name: "shadow", Share: rollout.Share{Mirror: m}, Bake: 3 * time.Minute}}, p.Steps...)

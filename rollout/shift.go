@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/belayd/belay/rollout/backoff"
 )
 
 const (
@@ -56,7 +58,7 @@ func (m *machine) traffic() {
 		m.sent(sh)
 	} else {
 		sh.Polls++
-		sh.NotBefore = m.now().Add(backoff(m.p.ID, "poll", sh.Polls, time.Second, 10*time.Second))
+		sh.NotBefore = m.now().Add(backoff.For(m.p.ID, "poll", sh.Polls, time.Second, 10*time.Second))
 	}
 	if !read && m.s.Shift != nil {
 		m.unseen(sh)
@@ -102,9 +104,9 @@ func (m *machine) sent(sh *Shift) {
 	}
 	sh.SentAt = m.now()
 	sh.Attempt++
-	wait := backoff(m.p.ID, "shift", sh.Attempt, 500*time.Millisecond, 15*time.Second)
+	wait := backoff.For(m.p.ID, "shift", sh.Attempt, 500*time.Millisecond, 15*time.Second)
 	if sh.Why == ShiftRollback {
-		wait = backoff(m.p.ID, "rollback", sh.Attempt, 250*time.Millisecond, 5*time.Second)
+		wait = backoff.For(m.p.ID, "rollback", sh.Attempt, 250*time.Millisecond, 5*time.Second)
 	}
 	sh.NotBefore = m.now().Add(max(wait, min(f.RetryAfter, time.Minute)))
 	if sh.Why == ShiftRollback {
@@ -234,7 +236,7 @@ func (m *machine) stopShift() {
 	case StageRecalled, StageStopping, StageWithheld:
 	}
 	wanted := slices.ContainsFunc(m.s.Outbox, func(e Effect) bool { return e.Kind == EffectSetTraffic })
-	if waits := !wanted || m.s.Looks > 0 || sh.Attempt > 0 && sh.NotBefore.After(m.now()); waits && !sh.settles() {
+	if waits := !wanted || m.s.ReadingsRequired > 0 || sh.Attempt > 0 && sh.NotBefore.After(m.now()); waits && !sh.settles() {
 		sh.await(m.now())
 	}
 }

@@ -29,9 +29,9 @@ type Sight struct {
 	Read bool `json:"read,omitempty"`
 	// Optional: the step may end without it.
 	Optional bool `json:"optional,omitempty"`
-	// Told is when the rule was last applied to this spell; zero when it was not. What
+	// NotifiedAt is when the rule was last applied to this spell; zero when it was not. What
 	// was told stays missing until it is seen, whatever is said of it meanwhile.
-	Told time.Time `json:"told,omitzero"`
+	NotifiedAt time.Time `json:"told,omitzero"`
 }
 
 // splitName is the endpoint's split among the things that are seen; no guardrail can
@@ -82,7 +82,7 @@ func (v Sight) missing(rule MissingPolicy, at, from time.Time) bool {
 	if v.Lacks != analysis.OutcomeError {
 		since = later(since, v.Due)
 	}
-	return at.Sub(since) >= rule.After || v.Told.After(from)
+	return at.Sub(since) >= rule.After || v.NotifiedAt.After(from)
 }
 
 // blind are the things that have not been seen for longer than their rules allow,
@@ -201,7 +201,7 @@ func (m *machine) sawUpTo(v *Sight, to time.Time) {
 	if v.Late = v.Name != splitName && m.now().Sub(to) >= m.p.OnNoData.After; v.Late {
 		return
 	}
-	v.Seen, v.Told = later(v.Seen, m.now()), time.Time{}
+	v.Seen, v.NotifiedAt = later(v.Seen, m.now()), time.Time{}
 }
 
 // sawSplit notes whether the endpoint could be read.
@@ -269,8 +269,8 @@ func (m *machine) tellMissing(b blindness) (first bool) {
 	first = true
 	for i := range m.s.Sights {
 		if v := &m.s.Sights[i]; slices.Contains(b.names, v.Name) {
-			first = first && v.Told.IsZero()
-			v.Told = m.now()
+			first = first && v.NotifiedAt.IsZero()
+			v.NotifiedAt = m.now()
 		}
 	}
 	return first

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/paging"
 )
 
 // A State is where one rollout stands: everything Next needs besides the plan.
@@ -32,9 +33,9 @@ type State struct {
 	Stable string `json:"stable,omitempty"`
 	Manual string `json:"manual,omitempty"`
 	// Versions are what the preflight learnt of the deployments' versions.
-	Versions map[string]string `json:"versions,omitempty"`
-	Ahead    string            `json:"ahead,omitempty"`
-	Checks   []CheckResult     `json:"checks,omitempty"`
+	Versions  map[string]string `json:"versions,omitempty"`
+	BlockedBy string            `json:"ahead,omitempty"`
+	Checks    []CheckResult     `json:"checks,omitempty"`
 	// Tries counts failed tries of the preflight.
 	Tries int `json:"tries,omitempty"`
 	// Await is the wait for the candidate to be ready; nil when there is none.
@@ -91,12 +92,12 @@ type State struct {
 	// onUndecided: promote did; it never does where data are missing.
 	Overridden bool `json:"overridden,omitempty"`
 	Waived     bool `json:"waived,omitempty"`
-	// Looks is how many readings must come before the step ends, on anybody's word
-	// or by itself: nobody watched until Back.
-	Looks    int       `json:"looks,omitempty"`
-	Back     time.Time `json:"back,omitzero"`
-	Hold     *Hold     `json:"hold,omitempty"`
-	Restored bool      `json:"restored,omitempty"`
+	// ReadingsRequired is how many readings must come before the step ends, on anybody's word
+	// or by itself: nobody watched until ResumedAt.
+	ReadingsRequired int       `json:"looks,omitempty"`
+	ResumedAt        time.Time `json:"back,omitzero"`
+	Hold             *Hold     `json:"hold,omitempty"`
+	Restored         bool      `json:"restored,omitempty"`
 
 	// Page is the page that is open; nil while people need not act. Breached are the
 	// guardrails with onBreach: page that broke their limit.
@@ -105,8 +106,8 @@ type State struct {
 	// Acked is the last acknowledgement of a page: see Acknowledged.
 	Acked *Acknowledgement `json:"acked,omitempty"`
 	// Paging is what each notifier shows of the page. Messages wait to be told.
-	Paging   Paging   `json:"paging,omitzero"`
-	Messages []Effect `json:"messages,omitempty"`
+	Paging   paging.Ledger `json:"paging,omitzero"`
+	Messages []Effect      `json:"messages,omitempty"`
 	// Refs hold what notifiers returned, by notifier and notice key.
 	Refs map[string]string `json:"refs,omitempty"`
 
@@ -222,9 +223,9 @@ type Hold struct {
 
 // Last is what one event led to.
 type Last struct {
-	// Quiet: nothing changed but evidence, counters and the next reading; the
+	// Deferrable: nothing changed but evidence, counters and the next reading; the
 	// append may wait for the next one, at most a minute.
-	Quiet bool `json:"quiet,omitempty"`
+	Deferrable bool `json:"quiet,omitempty"`
 	// Decisions are what was decided, in order.
 	Decisions []Decision `json:"decisions,omitempty"`
 	// Ignored says why the event changed nothing.

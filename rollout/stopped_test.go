@@ -65,8 +65,8 @@ func TestStoppedWhileUnwatched(t *testing.T) {
 				pause.At = s.At.Add(time.Second)
 				s = rollout.Next(sc.plan, s, pause)
 			}
-			if (s.Phase == rollout.PhasePaused) == c.held || s.Looks == 0 {
-				t.Fatalf("the story is another one: %s, %d looks to come", s.Phase, s.Looks)
+			if (s.Phase == rollout.PhasePaused) == c.held || s.ReadingsRequired == 0 {
+				t.Fatalf("the story is another one: %s, %d looks to come", s.Phase, s.ReadingsRequired)
 			}
 			for range 3 { // readings that bring nothing
 				e, ok := kind(s, rollout.EffectMeasure)

@@ -9,10 +9,10 @@ import (
 // which nobody watched: two intervals, and at least half a minute.
 func (p *Plan) UnwatchedAfter() time.Duration { return max(2*p.Interval, 30*time.Second) }
 
-// looksAgain is how many readings follow a time in which nobody watched before a
+// readingsAfterGap is how many readings follow a time in which nobody watched before a
 // step ends: one reading, however long and bad, is capped, and what was good
 // before the time has to be outweighed.
-const looksAgain = 3
+const readingsAfterGap = 3
 
 // unwatched makes the step bake on for a few readings after a time in which
 // nothing was folded in: what was seen before ends no step and raises no weight,
@@ -23,8 +23,8 @@ func (m *machine) unwatched(gap time.Duration) {
 	if m.s.Reached < 0 || gap <= m.p.UnwatchedAfter() {
 		return
 	}
-	m.s.Looks, m.s.Back = looksAgain, m.now()
-	m.s.Bake.Needs = max(m.s.Bake.Needs, m.s.Bake.Watched+max(m.p.Settle, looksAgain*m.p.Interval))
+	m.s.ReadingsRequired, m.s.ResumedAt = readingsAfterGap, m.now()
+	m.s.Bake.Needs = max(m.s.Bake.Needs, m.s.Bake.Watched+max(m.p.Settle, readingsAfterGap*m.p.Interval))
 	for i := range m.s.Sights {
 		m.s.Sights[i].Seen = m.s.Sights[i].Seen.Add(gap)
 	}

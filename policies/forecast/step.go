@@ -9,6 +9,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/calendar"
 )
 
 // Step is one step of a forecast.
@@ -50,7 +51,7 @@ func (o *Forecast) times(plan *rollout.Plan, start time.Time) {
 }
 
 // afterWindow is when a step may start that could start at t.
-func afterWindow(w *rollout.Windows, t time.Time) (time.Time, time.Duration) {
+func afterWindow(w *calendar.Windows, t time.Time) (time.Time, time.Duration) {
 	open, next := w.OpenAt(t)
 	if open || next.IsZero() {
 		return t, 0

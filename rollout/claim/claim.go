@@ -305,9 +305,9 @@ func (r Record) Result(p *rollout.Plan, e rollout.Effect) rollout.Event {
 	case r.Active == p.ID:
 		return rollout.Event{Kind: rollout.EventClaimed}
 	case r.waits(p.ID) > 0:
-		return rollout.Event{Kind: rollout.EventQueued, Ahead: r.Queue[r.waits(p.ID)-1].Rollout}
+		return rollout.Event{Kind: rollout.EventQueued, BlockedBy: r.Queue[r.waits(p.ID)-1].Rollout}
 	case r.waits(p.ID) == 0:
-		return rollout.Event{Kind: rollout.EventQueued, Ahead: r.Active}
+		return rollout.Event{Kind: rollout.EventQueued, BlockedBy: r.Active}
 	case r.Refused != "":
 		return rollout.Event{Kind: rollout.EventRefused, Code: r.Refused, Reason: r.Sentence}
 	}

@@ -268,7 +268,7 @@ func queued(b *testing.B, n int) time.Duration {
 		if err != nil {
 			b.Fatal(err)
 		}
-		return snap.State.Ahead
+		return snap.State.BlockedBy
 	}
 	name := func(i int) string { return fmt.Sprintf("q%05d", i) }
 	for i := range n {

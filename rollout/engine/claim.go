@@ -49,7 +49,7 @@ func (l *live) claimEvent(e rollout.Effect) claim.Event {
 // supersede tells the rollout that has the endpoint to give way: once, durably,
 // whichever replica carries it.
 func (e *Engine) supersede(ctx context.Context, active, by string) error {
-	ev := rollout.Event{Kind: rollout.EventSuperseded, Ahead: by}
+	ev := rollout.Event{Kind: rollout.EventSuperseded, SupersededBy: by}
 	_, err := e.Deliver(ctx, active, "superseded-by-"+by, ev)
 	if errors.Is(err, ErrEnded) || errors.Is(err, ErrNotFound) {
 		return nil

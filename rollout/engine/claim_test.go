@@ -34,7 +34,7 @@ func TestConcurrency(t *testing.T) {
 				second.Release.Version, second.Concurrency = "v3", c.policy
 				w.begin(e, second)
 				if c.policy == rollout.ConcurrencyQueue {
-					w.await("r2", time.Minute, func(s *rollout.State) bool { return s.Phase == rollout.PhaseQueued && s.Ahead == "r1" })
+					w.await("r2", time.Minute, func(s *rollout.State) bool { return s.Phase == rollout.PhaseQueued && s.BlockedBy == "r1" })
 				}
 				if s := w.ended("r1", time.Hour); s.Phase != c.first {
 					t.Errorf("the first: got %s, want %s\n%s", s.Phase, c.first, w.journal("r1"))

@@ -213,7 +213,7 @@ func (l *live) finish(j *job, ev rollout.Event, ok bool) {
 	}
 	if ev.Kind == rollout.EventQueued {
 		// Asked again with the same answer: nothing happened.
-		if same := l.queued != nil && l.queued.Effect == ev.Effect && l.queued.Ahead == ev.Ahead; same {
+		if same := l.queued != nil && l.queued.Effect == ev.Effect && l.queued.BlockedBy == ev.BlockedBy; same {
 			l.step()
 			return
 		}

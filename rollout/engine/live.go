@@ -126,7 +126,7 @@ func (b *draft) add(
 		b.phases = append(b.phases, c)
 	}
 	b.after = after
-	b.quiet = b.quiet && after.Last.Quiet && after.Last.Ignored == ""
+	b.quiet = b.quiet && after.Last.Deferrable && after.Last.Ignored == ""
 	if b.dropped == 0 && (!away || b.size <= keptMax) {
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/notice"
+	"github.com/belayd/belay/rollout/paging"
 )
 
 // OpenPages lists, as notices of now, the pages that the named notifier took, be it
@@ -26,7 +27,7 @@ func (e *Engine) OpenPages(ctx context.Context, name string) ([]notifier.Notice,
 		if err != nil {
 			return nil, err
 		}
-		if snap.State.Page == nil || !snap.State.Paging.Shows(name) {
+		if snap.State.Page == nil || !snap.State.Paging.OpenAt(name) {
 			continue
 		}
 		key := snap.Plan.PageKey()
@@ -48,7 +49,7 @@ const problemsMost = 20
 type unpaged struct {
 	// about says whose page it is, for people.
 	about string
-	rollout.UndeliveredPage
+	paging.Undelivered
 }
 
 // PageProblems names, a line each, the pages of the rollouts carried here that a
@@ -107,7 +108,7 @@ func (e *Engine) undeliveredPages() []unpaged {
 	}
 	left := all[:0]
 	for _, u := range all {
-		if u.Failures = e.standing(u.UndeliveredPage); len(u.Failures) > 0 {
+		if u.Failures = e.standing(u.Undelivered); len(u.Failures) > 0 {
 			left = append(left, u)
 		}
 	}
@@ -120,11 +121,11 @@ func (e *Engine) undeliveredPages() []unpaged {
 
 // standing are the failures of a page that nothing has disproved: of a page that
 // another notifier took, those after which the notifier took nothing.
-func (e *Engine) standing(u rollout.UndeliveredPage) []rollout.PageFailure {
-	if u.TakenBy == "" || u.Ended {
+func (e *Engine) standing(u paging.Undelivered) []paging.Failure {
+	if u.DeliveredTo == "" || u.Ended {
 		return u.Failures
 	}
-	var fs []rollout.PageFailure
+	var fs []paging.Failure
 	for _, f := range u.Failures {
 		if o := e.outlets[f.Notifier]; o == nil || o.took.Load() <= f.Last.UnixNano() {
 			fs = append(fs, f)
@@ -135,7 +136,7 @@ func (e *Engine) standing(u rollout.UndeliveredPage) []rollout.PageFailure {
 
 // untaken reports whether people have not been told: a page, or its newest text,
 // that no notifier took.
-func (u unpaged) untaken() bool { return u.TakenBy == "" && !u.Ended }
+func (u unpaged) untaken() bool { return u.DeliveredTo == "" && !u.Ended }
 
 // rank sorts by what is most urgent.
 func (u unpaged) rank() int {
@@ -164,7 +165,7 @@ func (u unpaged) String() string {
 		return fmt.Sprintf("the page of %s reached nobody: %s. It is tried again", u.about, what)
 	}
 	return fmt.Sprintf("the page of %s went to %s instead: %s. `belay doctor --notify` tries every notifier",
-		u.about, u.TakenBy, what)
+		u.about, u.DeliveredTo, what)
 }
 
 // times is a number of tries in words.

@@ -104,7 +104,7 @@ func TestPageTakenByTheNext(t *testing.T) {
 		wantPages(t, "before the page", e, reg, fine)
 		w.pager.down("POST pager.example: HTTP status 503 Service Unavailable")
 		w.vanish(true)
-		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page != nil && s.Paging.TakenBy == "chat" })
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page != nil && s.Paging.DeliveredTo == "chat" })
 		line := []string{"rollout r1 (edge/recs)", "went to chat instead", "pager fails since 2000-01-01T00:0", "(tried once): POST pager.example: HTTP status 503"}
 		wantPages(t, "after the page", e, reg, failed, line...)
 
@@ -244,12 +244,12 @@ func TestPageOpenTwice(t *testing.T) {
 		w.begin(e, p)
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
 		w.vanish(true)
-		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page != nil && s.Paging.TakenBy == "pager" })
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page != nil && s.Paging.DeliveredTo == "pager" })
 		w.pager.down("HTTP status 503")
 		if _, err := e.Deliver(t.Context(), "r1", "pause", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandPause, By: &rollout.Person{ID: "sre"}}); err != nil {
 			t.Fatal(err)
 		}
-		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page != nil && s.Paging.TakenBy == "chat" })
+		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page != nil && s.Paging.DeliveredTo == "chat" })
 		for _, name := range []string{"pager", "chat"} {
 			open, err := e.OpenPages(t.Context(), name)
 			if err != nil || len(open) != 1 || open[0].Key != "rollout/recs/r1" || open[0].Topic != notifier.TopicPage || !strings.Contains(open[0].Summary, "source") {
@@ -296,7 +296,7 @@ func TestUnreadableNeighbour(t *testing.T) {
 		w.begin(e, plan("r1", "recs", false))
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
 		w.source.set(func() { w.source.down = func([]analysis.Query) error { return errors.New("no route to host") } })
-		w.await("r1", 10*time.Minute, func(s *rollout.State) bool { return s.Page != nil && s.Paging.Shows("pager") })
+		w.await("r1", 10*time.Minute, func(s *rollout.State) bool { return s.Page != nil && s.Paging.OpenAt("pager") })
 		if open, err := e.OpenPages(t.Context(), "pager"); err != nil || len(open) != 1 {
 			t.Errorf("got %d open pages, %v, want one", len(open), err)
 		}

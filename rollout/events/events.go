@@ -39,6 +39,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/backoff"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/store"
 )
@@ -176,9 +177,9 @@ func (p *Publisher) note(err error) {
 	}
 }
 
-// backoff is the pause before the n-th try in a row, n from 1.
-func backoff(n int) time.Duration {
-	return rollout.Backoff(n, 250*time.Millisecond, 10*time.Second, rand.Float64()) //nolint:gosec // no secret
+// retryAfter is the pause before the n-th try in a row, n from 1.
+func retryAfter(n int) time.Duration {
+	return backoff.Pause(n, 250*time.Millisecond, 10*time.Second, rand.Float64()) //nolint:gosec // no secret
 }
 
 // token makes one token of a subject: what NATS or people could misread becomes _.

@@ -42,7 +42,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 		if time.Since(began) > 10*time.Second {
 			tries = 1
 		}
-		pause(ctx, backoff(tries))
+		pause(ctx, retryAfter(tries))
 	}
 	p.note(errors.New("stopped"))
 	return nil
@@ -69,7 +69,7 @@ func (p *Publisher) session(ctx context.Context) error {
 		if p.position() != before {
 			tries = 1
 		}
-		pause(ctx, backoff(tries))
+		pause(ctx, retryAfter(tries))
 	}
 	return nil
 }

@@ -5,7 +5,7 @@
 //   - It watches which rollouts cannot be written: all of them, or one, whatever becomes
 //     of the others. What waits is frozen but for rollbacks, and nothing that the core
 //     says can be written down, so the page is not the core's.
-//   - The page follows what is so as every page does (see rollout.Paging), across
+//   - The page follows what is so as every page does (see paging.Ledger), across
 //     restarts too. What notifiers show of it is written down as soon as the store takes
 //     it, before they are told where it does.
 //   - Where it does not, the next process knows by the journals that people may have
@@ -26,6 +26,7 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/notice"
+	"github.com/belayd/belay/rollout/paging"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
@@ -189,8 +190,8 @@ func (w *Watch) Look() {
 }
 
 // owed is the next message to be sent, with the lock held.
-func (w *Watch) owed() *rollout.PageView {
-	i := slices.IndexFunc(w.page.Paging.Views, func(v rollout.PageView) bool {
+func (w *Watch) owed() *paging.View {
+	i := slices.IndexFunc(w.page.Paging.Views, func(v paging.View) bool {
 		return v.Owed != "" && !v.NotBefore.After(w.Now())
 	})
 	if i < 0 {
@@ -245,10 +246,10 @@ func (w *Watch) told(name, owed, ref string, err error) {
 			delete(refs, name)
 		}
 		p.Refs = refs
-		p.Paging.Took(name, owed)
+		p.Paging.Delivered(name, owed)
 		return
 	}
-	p.Paging.Refused("store/"+w.Owner, p.Order, name, owed, w.Failure(err), w.Now())
+	p.Paging.Refused("store/"+w.Owner, p.Order, name, owed, w.Failure(err).Refusal(), w.Now())
 }
 
 // notice is the page, or its end, as the notifier gets it. Every outage is another
@@ -292,7 +293,7 @@ func (w *Watch) words() string {
 // they are repeated; ok is false when there is none.
 func (w *Watch) Open(ctx context.Context, name string) (n notifier.Notice, ok bool) {
 	w.mu.Lock()
-	ok = w.page.Open && w.page.Paging.Shows(name)
+	ok = w.page.Open && w.page.Paging.OpenAt(name)
 	w.mu.Unlock()
 	if !ok {
 		return n, false
@@ -301,7 +302,7 @@ func (w *Watch) Open(ctx context.Context, name string) (n notifier.Notice, ok bo
 }
 
 // Undelivered says which notifiers did not take the page, or its end.
-func (w *Watch) Undelivered() (u rollout.UndeliveredPage, ok bool) {
+func (w *Watch) Undelivered() (u paging.Undelivered, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	u, ok = w.page.Paging.Undelivered(w.page.text())

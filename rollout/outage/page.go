@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/paging"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
@@ -25,7 +26,7 @@ type page struct {
 	Outage string            `json:"outage,omitempty"`
 	Since  time.Time         `json:"since,omitzero"`
 	Open   bool              `json:"open,omitempty"`
-	Paging rollout.Paging    `json:"paging"`
+	Paging paging.Ledger     `json:"paging"`
 	Refs   map[string]string `json:"refs,omitempty"`
 	// Stopped is when the process that wrote this stopped in peace.
 	Stopped time.Time `json:"stopped,omitzero"`
@@ -41,7 +42,7 @@ func (p *page) text() string {
 
 // shown reports whether somebody shows the page.
 func (p *page) shown() bool {
-	return slices.ContainsFunc(p.Paging.Views, func(v rollout.PageView) bool { return v.Shows != "" })
+	return slices.ContainsFunc(p.Paging.Views, func(v paging.View) bool { return v.Shows != "" })
 }
 
 // A Trace is what the journals tell of this owner's process before: when it appended
@@ -97,7 +98,7 @@ func (w *Watch) Recall(ctx context.Context, before Trace) error {
 		return nil
 	}
 	for _, name := range before.page {
-		if !w.page.Paging.Shows(name) {
+		if !w.page.Paging.OpenAt(name) {
 			w.page.Rollout, w.page.Order, w.page.Outage = before.rollout, before.page, ""
 			w.page.Paging.Unsure(name)
 		}

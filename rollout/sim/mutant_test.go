@@ -102,7 +102,7 @@ var mutants = map[string]mutant{
 	// An order from before an outage, or right after it, acts on what was seen
 	// before.
 	"promote acts blindly": {sim.UnseenWrite, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
-		s.Looks = 0
+		s.ReadingsRequired = 0
 		if s.Overridden || ev.Kind == rollout.EventCommanded {
 			s.At = ev.At
 		}

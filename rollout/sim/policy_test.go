@@ -6,6 +6,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/calendar"
 	"github.com/belayd/belay/rollout/sim"
 )
 
@@ -63,10 +64,10 @@ func plan(r *sim.Random, n int) *rollout.Plan {
 			Expires: time.Duration(5+r.IntN(60)) * time.Minute, OnExpiry: pick(r, rollout.ExpiryHold, rollout.ExpiryRollback)})
 	}
 	if r.Chance(0.1) {
-		p.Schedule = &rollout.Schedule{Cron: "*/7 * * * *"}
+		p.Schedule = &calendar.Schedule{Cron: "*/7 * * * *"}
 	}
 	if r.Chance(0.1) {
-		p.Windows = &rollout.Windows{Timezone: "Europe/Berlin", Open: []rollout.Window{{Cron: "0 * * * *", For: 30 * time.Minute}}}
+		p.Windows = &calendar.Windows{Timezone: "Europe/Berlin", Open: []calendar.Window{{Cron: "0 * * * *", For: 30 * time.Minute}}}
 	}
 	p.Panel = panel(r, p)
 	return p

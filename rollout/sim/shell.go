@@ -146,7 +146,7 @@ func (w *World) claim(r *Run, e rollout.Effect, token int) {
 		ahead := w.Record.Superseding
 		for _, o := range w.Runs {
 			if o.Plan.ID == w.Record.Active && o.State.Phase != rollout.PhaseRollingBack {
-				w.schedule(w.Now, func(w *World) { w.Fold(o, rollout.Event{Kind: rollout.EventSuperseded, Ahead: ahead}) })
+				w.schedule(w.Now, func(w *World) { w.Fold(o, rollout.Event{Kind: rollout.EventSuperseded, SupersededBy: ahead}) })
 			}
 		}
 	}

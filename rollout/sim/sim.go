@@ -206,7 +206,7 @@ func (w *World) note(r *Run, ev rollout.Event, s rollout.State) {
 // append makes the state durable. A quiet one waits for the next, at most a
 // minute, as the engine does it.
 func (w *World) append(r *Run, next rollout.State) Crash {
-	if next.Last.Quiet && next.At.Sub(r.durable.At) < time.Minute && r.began {
+	if next.Last.Deferrable && next.At.Sub(r.durable.At) < time.Minute && r.began {
 		return NoCrash
 	}
 	r.appends++

@@ -35,7 +35,7 @@ func (t *Trigger) Run(ctx context.Context) error {
 			tries = 1
 		}
 		select {
-		case <-time.After(backoff(tries)):
+		case <-time.After(retryAfter(tries)):
 		case <-ctx.Done():
 		}
 	}
@@ -68,7 +68,7 @@ func (t *Trigger) session(ctx context.Context) error {
 			tries = 1
 		}
 		select {
-		case <-time.After(backoff(tries)):
+		case <-time.After(retryAfter(tries)):
 		case <-ctx.Done():
 		}
 	}
@@ -188,7 +188,7 @@ func (t *Trigger) handle(ctx context.Context, msg jetstream.Msg) {
 	switch {
 	case err != nil:
 		t.c.Log.Warn("event put back", "trigger", t.c.Name, "stream", t.c.Stream, "sequence", m.sequence, "err", err)
-		err = msg.NakWithDelay(backoff(m.delivered))
+		err = msg.NakWithDelay(retryAfter(m.delivered))
 	case refusal != nil:
 		err = msg.TermWithReason("refused by belay; see its log")
 	default:

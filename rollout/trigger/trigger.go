@@ -35,6 +35,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/backoff"
 	"github.com/belayd/belay/store"
 )
 
@@ -183,7 +184,7 @@ func (t *Trigger) note(err error) {
 	}
 }
 
-// backoff is the pause before the n-th try in a row, n from 1.
-func backoff(n int) time.Duration {
-	return rollout.Backoff(n, 250*time.Millisecond, 10*time.Second, rand.Float64()) //nolint:gosec // no secret
+// retryAfter is the pause before the n-th try in a row, n from 1.
+func retryAfter(n int) time.Duration {
+	return backoff.Pause(n, 250*time.Millisecond, 10*time.Second, rand.Float64()) //nolint:gosec // no secret
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/calendar"
 	"github.com/belayd/belay/rollout/claim"
 )
 
@@ -20,7 +21,7 @@ func promotedPlan() (*rollout.Plan, *rollout.State) {
 		Settle:    time.Minute,
 		Steps:     []rollout.Step{{Name: "canary", Share: rollout.Share{Weight: 5}, Bake: time.Hour}, {Name: "full", Share: rollout.Share{Weight: 100}, Bake: time.Hour, Requires: []string{"owner"}}},
 		Approvals: []rollout.Approval{{Name: "owner"}},
-		Windows:   &rollout.Windows{}, Schedule: &rollout.Schedule{},
+		Windows:   &calendar.Windows{}, Schedule: &calendar.Schedule{},
 		Panel:     analysis.Panel{Guardrails: []analysis.Guardrail{{Name: "failures"}}, Budget: &analysis.Budget{}, Steps: 2},
 		Preflight: []rollout.Check{{Kind: "ready"}, {Kind: "invoke"}},
 		Rollback:  rollout.RollbackPolicy{Cooldown: 24 * time.Hour},

@@ -14,7 +14,7 @@ import (
 func waitingFor(p *rollout.Plan, s rollout.State) string {
 	switch s.Phase {
 	case rollout.PhaseQueued:
-		return strings.TrimSuffix("its turn behind "+s.Ahead, " behind ")
+		return strings.TrimSuffix("its turn behind "+s.BlockedBy, " behind ")
 	case rollout.PhaseScheduled:
 		if s.StartAt.IsZero() {
 			return "the policy's schedule"

@@ -80,7 +80,7 @@ func eventText(ev rollout.Event) string {
 	case rollout.EventDelivered, rollout.EventUndelivered:
 		s += " to " + safe(ev.Notifier)
 	case rollout.EventQueued:
-		s += " behind " + ev.Ahead
+		s += " behind " + ev.BlockedBy
 	case rollout.EventPreflighted, rollout.EventRefused, rollout.EventSuspected:
 		if ev.Reason != "" {
 			s += " (" + safe(ev.Reason) + ")"

@@ -64,7 +64,7 @@ var (
 )
 
 // core is what is pure beside the machine: whoever may know rollouts may know it.
-var core = []string{"rollout/access", "rollout/claim", "rollout/journal", "rollout/undo"}
+var core = []string{"rollout/access", "rollout/backoff", "rollout/calendar", "rollout/claim", "rollout/journal", "rollout/paging", "rollout/undo"}
 
 // allowed is the table of who may import whom: packages of the house by their
 // path, libraries by a prefix ending in "/" or their whole path. The standard
@@ -81,7 +81,10 @@ var allowed = map[string][]string{
 	"notifier":          {"rollout", "rollout/view", "analysis"}, // a message shows the one picture, with its verdicts and phases
 	"notifier/inboxes":  {"notifier"},                            // how people are heard has nothing to do with what they say
 	"store":             {},
-	"rollout":           join([]string{"analysis"}, cronLib),
+	"rollout":           {"rollout/backoff", "rollout/calendar", "rollout/paging", "analysis"},
+	"rollout/backoff":   {},
+	"rollout/calendar":  cronLib,
+	"rollout/paging":    {"rollout/backoff"},     // a rollout has a page, and so has the store
 	"rollout/access":    {"rollout"},             // one rule of who may do what, whichever way people speak
 	"rollout/claim":     {"rollout"},             // who has an endpoint is decided beside the machine, and never by it
 	"rollout/journal":   {"rollout"},             // what is kept of a rollout, and how it chains
@@ -195,7 +198,7 @@ func matches(rules []string, name string) bool {
 
 // pure are the packages without clock, I/O, goroutine and randomness.
 var pure = []string{"analysis", "analysis/sequential", "analysis/promql", "analysis/jsonpath", "rollout",
-	"rollout/access", "rollout/claim", "rollout/journal", "rollout/undo", "rollout/sim", "rollout/notice", "rollout/view",
+	"rollout/access", "rollout/backoff", "rollout/calendar", "rollout/claim", "rollout/journal", "rollout/paging", "rollout/undo", "rollout/sim", "rollout/notice", "rollout/view",
 	"policies", "policies/document", "policies/policytest", "policies/forecast"}
 
 // impure are the imports and calls that no pure package has.

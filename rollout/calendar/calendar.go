@@ -1,10 +1,40 @@
-package rollout
+// Package calendar says when steps and releases may start: in windows, outside of freezes,
+// at a schedule's instants, by the clocks of a time zone and through summer time.
+package calendar
 
 import (
 	"time"
 
 	"github.com/robfig/cron/v3"
 )
+
+// Windows are when forward steps may start.
+type Windows struct {
+	// Timezone is an IANA name.
+	Timezone string   `json:"timezone"`
+	Open     []Window `json:"open,omitempty"`
+	Freezes  []Freeze `json:"freezes,omitempty"`
+}
+
+// A Window opens at each instant of a five-field cron expression, for a while.
+type Window struct {
+	Cron string        `json:"cron"`
+	For  time.Duration `json:"for"`
+}
+
+// A Freeze is a span in which no step starts: [From, To).
+type Freeze struct {
+	Name string    `json:"name"`
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
+// Schedule starts the newest waiting release at each instant of a cron
+// expression, in the time zone of the policy's windows or UTC.
+type Schedule struct {
+	Cron     string `json:"cron"`
+	Timezone string `json:"timezone,omitempty"`
+}
 
 // OpenAt reports whether a step may start at the instant, and otherwise when the
 // next one may (the zero time: not within five years). No windows are always

@@ -1,4 +1,5 @@
-package rollout
+// Package backoff says how long to wait before what failed is tried again.
+package backoff
 
 import (
 	"crypto/sha256"
@@ -8,10 +9,10 @@ import (
 	"time"
 )
 
-// Backoff is the pause before the n-th try in a row, n from 1: it doubles from base up
+// Pause is the pause before the n-th try in a row, n from 1: it doubles from base up
 // to most, and spread, from 0 to 1, makes it up to a quarter shorter or longer, so that
 // not all who wait for one server come back in one instant.
-func Backoff(try int, base, most time.Duration, spread float64) time.Duration {
+func Pause(try int, base, most time.Duration, spread float64) time.Duration {
 	d := base
 	for range min(max(try-1, 0), 20) {
 		if d *= 2; d >= most {
@@ -22,10 +23,10 @@ func Backoff(try int, base, most time.Duration, spread float64) time.Duration {
 	return d*3/4 + time.Duration(spread*float64(d)/2)
 }
 
-// backoff is the pause before the n-th try of what the rollout tries, spread by who tries what:
+// For is the pause before the n-th try of what the rollout tries, spread by who tries what:
 // the same for the same rollout, another one for every other.
-func backoff(rollout, what string, try int, base, most time.Duration) time.Duration {
-	return Backoff(try, base, most, spread(fmt.Sprintf("%s/%s/%d", rollout, what, try)))
+func For(rollout, what string, try int, base, most time.Duration) time.Duration {
+	return Pause(try, base, most, spread(fmt.Sprintf("%s/%s/%d", rollout, what, try)))
 }
 
 // spread is a number from 0 to 1 that depends on nothing but the text.

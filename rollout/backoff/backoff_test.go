@@ -1,4 +1,4 @@
-package rollout
+package backoff
 
 import (
 	"fmt"
@@ -7,10 +7,10 @@ import (
 )
 
 // A pause doubles up to its bound, a quarter less or more.
-func TestBackoff(t *testing.T) {
+func TestPause(t *testing.T) {
 	for try, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 4: 8 * time.Second, 9: 10 * time.Second, 1 << 40: 10 * time.Second} {
 		for spread, part := range map[float64]time.Duration{0: want * 3 / 4, 0.5: want, 1: want * 5 / 4} {
-			if got := Backoff(try, time.Second, 10*time.Second, spread); got != part {
+			if got := Pause(try, time.Second, 10*time.Second, spread); got != part {
 				t.Errorf("try %d, spread %v: got %s, want %s", try, spread, got, part)
 			}
 		}
@@ -22,9 +22,9 @@ func TestBackoff(t *testing.T) {
 func TestBackoffSpreads(t *testing.T) {
 	var tenths [10]int
 	for i := range 1000 {
-		id := NewID("test", fmt.Sprint(i))
-		d := backoff(id, "rollback", 9, 250*time.Millisecond, 5*time.Second)
-		if d != backoff(id, "rollback", 9, 250*time.Millisecond, 5*time.Second) || d < 3750*time.Millisecond || d > 6250*time.Millisecond {
+		id := fmt.Sprint("rollout ", i)
+		d := For(id, "rollback", 9, 250*time.Millisecond, 5*time.Second)
+		if d != For(id, "rollback", 9, 250*time.Millisecond, 5*time.Second) || d < 3750*time.Millisecond || d > 6250*time.Millisecond {
 			t.Fatalf("%s: got %s, want the same every time, from 3.75s to 6.25s", id, d)
 		}
 		tenths[min(9, int((d-3750*time.Millisecond)/(250*time.Millisecond)))]++
