@@ -20,6 +20,9 @@ type NotifierConfig struct {
 	Alertmanager *AlertmanagerNotifier `yaml:"alertmanager" oneof:"notifier" doc:"Prometheus Alertmanager."`
 	Email        *EmailNotifier        `yaml:"email" oneof:"notifier" doc:"Mail over SMTP."`
 	Webhook      *WebhookNotifier      `yaml:"webhook" oneof:"notifier" doc:"Signed CloudEvents over HTTP."`
+	Teams        *ChannelNotifier      `yaml:"teams" oneof:"notifier" doc:"A Microsoft Teams channel, by the address of a workflow or an incoming webhook."`
+	Discord      *ChannelNotifier      `yaml:"discord" oneof:"notifier" doc:"A Discord channel, by the address of its webhook."`
+	SNS          *SNSNotifier          `yaml:"sns" oneof:"notifier" doc:"An Amazon SNS topic."`
 }
 
 // Hook is the path at which the notifier hears answers over HTTP; "" when it
@@ -60,6 +63,10 @@ func (c NotifierConfig) TestShows() string {
 		return "a mail [Belay TEST] of high importance in every receiver's inbox"
 	case c.Webhook != nil:
 		return "an event of type belay.notice.test at the receiver, and what it makes of it"
+	case c.Teams != nil, c.Discord != nil:
+		return "a message [Belay TEST] in the channel"
+	case c.SNS != nil:
+		return "a message [Belay TEST] at the topic's subscribers"
 	}
 	return ""
 }
@@ -115,6 +122,9 @@ var notifiers = []adapter[NotifierConfig, notifier.Notifier]{
 	{"alertmanager", func(c NotifierConfig) bool { return c.Alertmanager != nil }, buildAlertmanager},
 	{"email", func(c NotifierConfig) bool { return c.Email != nil }, buildEmail},
 	{"webhook", func(c NotifierConfig) bool { return c.Webhook != nil }, buildWebhookNotifier},
+	{"teams", func(c NotifierConfig) bool { return c.Teams != nil }, buildTeams},
+	{"discord", func(c NotifierConfig) bool { return c.Discord != nil }, buildDiscord},
+	{"sns", func(c NotifierConfig) bool { return c.SNS != nil }, buildSNS},
 }
 
 func buildSlack(b *Builder, field string, c NotifierConfig) (notifier.Notifier, error) {

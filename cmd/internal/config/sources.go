@@ -111,7 +111,7 @@ func buildPrometheus(b *Builder, field string, c SourceConfig) (analysis.Source,
 		}
 		cl.Transport = &entra{next: cl.Transport, credential: credential, scope: p.Azure.where().prometheus()}
 	}
-	if err := b.sign(field, cl, p.AWS); err != nil {
+	if err := b.sign(field+".aws", cl, p.AWS); err != nil {
 		return nil, err
 	}
 	own := p.Config
@@ -198,7 +198,7 @@ func buildHTTPJSON(b *Builder, field string, c SourceConfig) (analysis.Source, e
 	if err != nil {
 		return nil, err
 	}
-	if err := b.sign(field, cl, h.AWS); err != nil {
+	if err := b.sign(field+".aws", cl, h.AWS); err != nil {
 		return nil, err
 	}
 	own := h.Config
@@ -214,7 +214,7 @@ func (b *Builder) sign(field string, cl *http.Client, l *aws.Login) error {
 	login := *l
 	if login.CredentialsFile != "" {
 		// It is read at every use: another content is not another adapter.
-		if _, err := b.config.secret(field+".aws.credentialsFile", login.CredentialsFile); err != nil {
+		if _, err := b.config.secret(field+".credentialsFile", login.CredentialsFile); err != nil {
 			return err
 		}
 		login.CredentialsFile = b.config.Path(login.CredentialsFile)
