@@ -63,7 +63,7 @@ type Config struct {
 	Options []nats.Option
 	// SubjectPrefix begins every subject: <prefix>.<endpoint>.<phase>. A stream
 	// must take <prefix>.>.
-	SubjectPrefix string
+	SubjectPrefix string `yaml:"subjectPrefix" default:"belay.events" doc:"Subjects begin with it."`
 	// Source is the events' source, a URI reference; "" is "/belay". All replicas
 	// have the same.
 	Source string

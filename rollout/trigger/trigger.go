@@ -71,15 +71,15 @@ type Config struct {
 	URL string
 	// Options add credentials and TLS; they come before those of the package.
 	Options []nats.Option
-	Stream  string
+	Stream  string `yaml:"stream" required:"true" doc:"The stream; it must exist."`
 	// Subjects filter the stream; empty means all of it.
 	Subjects []string
 	// Durable names the consumer; replicas share it.
-	Durable string
-	Deliver Deliver
+	Durable string  `yaml:"durable" default:"belay" doc:"Name of the durable consumer."`
+	Deliver Deliver `yaml:"deliver" default:"new" enum:"new,all" doc:"What a consumer that is made anew gets: only what comes from then on, or all that the stream holds. One that exists goes on where it was."`
 	// MaxAge is how old a message may be that starts a rollout, by when the stream
 	// took it; 0 is any age. An older one is refused.
-	MaxAge time.Duration
+	MaxAge time.Duration `yaml:"maxAge" default:"1h" doc:"How long ago a message may have been published that starts a rollout; 0s is any time. An older one is refused, told about and kept, also after belayd was away."`
 	// Map says where the fields of a release stand in an event.
 	Map Map
 

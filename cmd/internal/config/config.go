@@ -24,6 +24,7 @@ import (
 	"github.com/belayd/belay/cmd/internal/secret"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/policies/document"
+	"github.com/belayd/belay/rollout/trigger"
 )
 
 // Config is belayd's config file (YAML, read as strictly as policies). Secrets
@@ -63,16 +64,6 @@ func Schema() []byte {
 	return document.SchemaOf(reflect.TypeFor[Config](), SchemaID, "belayd's config")
 }
 
-// StoreConfig says where the records are kept; exactly one kind.
-type StoreConfig struct {
-	Bolt *BoltConfig `yaml:"bolt" oneof:"store" doc:"One file on a local disk, for one belayd."`
-}
-
-// BoltConfig is the store in one file.
-type BoltConfig struct {
-	Path string `yaml:"path" required:"true" doc:"The file; created when missing."`
-}
-
 // PersonConfig says which names are one person.
 type PersonConfig struct {
 	ID        string   `yaml:"id" required:"true" doc:"The person's name in the journal."`
@@ -96,14 +87,11 @@ type TriggerConfig struct {
 
 // NATSTrigger is a JetStream consumer.
 type NATSTrigger struct {
+	trigger.Config
 	NATSConfig
-	Stream   string   `yaml:"stream" required:"true" doc:"The stream; it must exist."`
+
 	Subject  string   `yaml:"subject" required:"true" doc:"The subject, with wildcards."`
 	Subjects []string `yaml:"subjects" doc:"Further subjects."`
-	Deliver  string   `yaml:"deliver" default:"new" enum:"new,all" doc:"What a consumer that is made anew gets: only what comes from then on, or all that the stream holds. One that exists goes on where it was."`
-	Durable  string   `yaml:"durable" default:"belay" doc:"Name of the durable consumer."`
-	// MaxAge is 1h where the file does not say, 0 where it says so.
-	MaxAge time.Duration `yaml:"maxAge" default:"1h" doc:"How long ago a message may have been published that starts a rollout; 0s is any time. An older one is refused, told about and kept, also after belayd was away."`
 }
 
 // NATSConfig is how a NATS server is reached.
@@ -111,17 +99,6 @@ type NATSConfig struct {
 	URL             string `yaml:"url" required:"true" doc:"Address of the server, or several with commas."`
 	CredentialsFile string `yaml:"credentialsFile" doc:"File with a user's JWT and seed."`
 	CAFile          string `yaml:"caFile" doc:"Certificates that the server's must be signed by."`
-}
-
-// EventsConfig is where lifecycle events go.
-type EventsConfig struct {
-	NATS *NATSEvents `yaml:"nats" oneof:"events" doc:"CloudEvents on JetStream."`
-}
-
-// NATSEvents publishes lifecycle events.
-type NATSEvents struct {
-	NATSConfig
-	SubjectPrefix string `yaml:"subjectPrefix" default:"belay.events" doc:"Subjects begin with it."`
 }
 
 // Read reads and checks the config file. The error lists every problem as
@@ -164,7 +141,7 @@ func Load(file string) (*Config, Faults, error) {
 			fs = append(fs, Fault{Err: fmt.Errorf("%s: there are %d problems or more, and what comes after them was not read", file, document.MaxProblems)})
 		}
 	}
-	if c.Store.Bolt == nil || c.Store.Bolt.Path == "" {
+	if !c.Store.given() {
 		return nil, fs, &UnusableError{fs.Err()}
 	}
 	fs.Add(c, c.check())
@@ -206,7 +183,7 @@ func (c *Config) check() error {
 	errs = append(errs, c.checkMetrics()...)
 	errs = append(errs, c.checkPeople()...)
 	if c.Events != nil && c.Events.NATS != nil {
-		errs = append(errs, checkNATSAddress("events.nats.url", c.Events.NATS.URL))
+		errs = append(errs, checkNATSAddress("events.nats.url", c.Events.NATS.NATSConfig.URL))
 	}
 	if c.Queue < 1 || c.Queue > queueMax {
 		errs = append(errs, fmt.Errorf("queue: want 1 to %d (got %d)", queueMax, c.Queue))
@@ -273,7 +250,7 @@ func (c *Config) checkTriggers() []error {
 		if t.NATS == nil {
 			continue
 		}
-		errs = append(errs, checkNATSAddress(fmt.Sprintf("triggers[%d].nats.url", i), t.NATS.URL))
+		errs = append(errs, checkNATSAddress(fmt.Sprintf("triggers[%d].nats.url", i), t.NATS.NATSConfig.URL))
 		if first, ok := names[t.RecordName()]; ok {
 			errs = append(errs, fmt.Errorf("triggers[%d].name: triggers[%d] is called %s already; give this one a name of its own", i, first, t.RecordName()))
 			continue
@@ -282,7 +259,7 @@ func (c *Config) checkTriggers() []error {
 		if t.NATS.MaxAge < 0 {
 			errs = append(errs, fmt.Errorf("triggers[%d].nats.maxAge: want a duration that is not negative (got %s)", i, t.NATS.MaxAge))
 		}
-		consumer := [3]string{t.NATS.URL, t.NATS.Stream, t.NATS.Durable}
+		consumer := [3]string{t.NATS.NATSConfig.URL, t.NATS.Stream, t.NATS.Durable}
 		if first, ok := consumers[consumer]; ok {
 			errs = append(errs, fmt.Errorf("triggers[%d].nats.durable: triggers[%d] consumes %s as %s already; give this one a durable name of its own", i, first, t.NATS.Stream, t.NATS.Durable))
 			continue
@@ -314,11 +291,11 @@ func (c *Config) Expand() error {
 	errs := []error{secret.Expand(c)}
 	for i, t := range c.Triggers {
 		if t.NATS != nil {
-			errs = append(errs, checkNATSAddress(fmt.Sprintf("triggers[%d].nats.url", i), t.NATS.URL))
+			errs = append(errs, checkNATSAddress(fmt.Sprintf("triggers[%d].nats.url", i), t.NATS.NATSConfig.URL))
 		}
 	}
 	if c.Events != nil && c.Events.NATS != nil {
-		errs = append(errs, checkNATSAddress("events.nats.url", c.Events.NATS.URL))
+		errs = append(errs, checkNATSAddress("events.nats.url", c.Events.NATS.NATSConfig.URL))
 	}
 	return errors.Join(errs...)
 }
@@ -342,7 +319,7 @@ func (c *Config) CheckFiles() error {
 // own are the files that are the config's own business: a policy reads none of them.
 func (c *Config) own() []string {
 	mentions, _ := secret.Survey(c)
-	files := []string{c.File, c.Path(c.Store.Bolt.Path)}
+	files := []string{c.File, c.StoreFile()}
 	for _, m := range mentions {
 		files = append(files, m.Within(c.dir))
 	}
@@ -364,7 +341,7 @@ func (c *Config) SocketPath() string {
 	if c.Socket != "" {
 		return c.Path(c.Socket)
 	}
-	return c.Path(c.Store.Bolt.Path) + ".ctl"
+	return c.StoreFile() + ".ctl"
 }
 
 // NATSOptions are how a NATS server is reached.

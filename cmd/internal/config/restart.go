@@ -13,7 +13,7 @@ func (c *Config) Running(old *Config) (now *Config, waiting []string, err error)
 	if c.Listen != old.Listen {
 		waiting, next.Listen = append(waiting, "listen"), old.Listen
 	}
-	if c.Path(c.Store.Bolt.Path) != old.Path(old.Store.Bolt.Path) {
+	if c.StoreFile() != old.StoreFile() {
 		waiting, next.Store = append(waiting, "store"), old.Store
 	}
 	if c.Path(c.Socket) != old.Path(old.Socket) {

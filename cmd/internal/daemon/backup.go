@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 
 	"github.com/belayd/belay/cmd/internal/config"
-	"github.com/belayd/belay/store/bolt"
 )
 
 // serveBackup sends a consistent copy of the store.
@@ -41,13 +40,12 @@ func Backup(ctx context.Context, configFile, to string) error {
 	if _, err := os.Lstat(to); err == nil {
 		return fmt.Errorf("back up store: %s exists already", to)
 	}
-	path := c.Path(c.Store.Bolt.Path)
 	if err := fetchBackup(ctx, c.SocketPath(), to); err == nil {
-		return checkCopy(to)
+		return checkCopy(c, to)
 	} else if !errors.Is(err, errNoDaemon) {
 		return fmt.Errorf("back up store: %w", err)
 	}
-	s, err := bolt.Open(path, bolt.Options{ReadOnly: true})
+	s, err := c.OpenStore(true, nil)
 	if err != nil {
 		return fmt.Errorf("back up store: %w", err)
 	}
@@ -89,8 +87,8 @@ func fetchBackup(ctx context.Context, socket, to string) (err error) {
 }
 
 // checkCopy opens a copy as a store.
-func checkCopy(file string) error {
-	s, err := bolt.Open(file, bolt.Options{ReadOnly: true})
+func checkCopy(c *config.Config, file string) error {
+	s, err := c.OpenCopy(file, true, nil)
 	if err != nil {
 		return fmt.Errorf("check the copy: %w", err)
 	}

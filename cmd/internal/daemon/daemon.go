@@ -43,8 +43,6 @@ import (
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/trigger"
-	"github.com/belayd/belay/store"
-	"github.com/belayd/belay/store/bolt"
 )
 
 const (
@@ -75,7 +73,7 @@ type Options struct {
 type daemon struct {
 	o       Options
 	log     *slog.Logger
-	store   *bolt.Store
+	store   config.Store
 	engines *succession.Engines
 	catalog *Catalog
 	// current is the generation in force; see now. inboxes and tasks are what runs
@@ -99,13 +97,16 @@ type daemon struct {
 	points *crashPoints
 }
 
+// records are the store for what is assembled: a daemon that only checks a config has
+// none, and nobody asks it.
+type records struct{ config.Store }
+
 // now is the generation in force.
 func (d *daemon) now() *generation { return d.current.Load() }
 
 // storePath is the file of the store.
 func (d *daemon) storePath() string {
-	c := d.now().config
-	return c.Path(c.Store.Bolt.Path)
+	return d.now().config.StoreFile()
 }
 
 // Run reads the config, recovers what is open and serves until ctx ends. It
@@ -135,7 +136,7 @@ func Run(ctx context.Context, o Options) error {
 	if d.reloading.metrics, err = newReloadMetrics(d.registry); err != nil {
 		return err
 	}
-	if d.store, err = bolt.Open(config.Path(config.Store.Bolt.Path), bolt.Options{Logger: d.log}); err != nil {
+	if d.store, err = config.OpenStore(false, d.log); err != nil {
 		return err // it says what and which file
 	}
 	err = d.run(ctx, config, known)
@@ -196,7 +197,7 @@ func (d *daemon) engineOf(s *generation) engine.Config {
 		replica, _ = os.Hostname()
 	}
 	return engine.Config{
-		Store: d.points.store(d.store), Leaser: store.Always{}, Owner: cmp.Or(replica, "belayd"), Version: d.o.Version,
+		Store: d.points.store(d.store), Leaser: d.store, Owner: cmp.Or(replica, "belayd"), Version: d.o.Version,
 		Sources: s.sources, Routers: s.routers, Notifiers: s.notifiers,
 		ExternalURL: c.ExternalURL, Retention: c.Retention, Queue: c.Queue,
 		People:    func(notifier, who string) access.Actor { return d.now().config.Heard(notifier, who) },
@@ -338,14 +339,11 @@ func (d *daemon) handler(s *api.Server) http.Handler {
 // hindered says why no step may go forward: without its reserve, the store may not
 // take what a rollback leads to.
 func (d *daemon) hindered() error {
-	space, err := d.store.Space()
-	if err != nil {
-		return err
+	needs, err := d.store.Needs()
+	if err == nil && needs != "" {
+		err = errors.New("the store has no reserve: " + needs)
 	}
-	if !space.Reserved {
-		return errors.New("the store has no reserve: " + space.Needs())
-	}
-	return nil
+	return err
 }
 
 // problems are what /readyz names.
@@ -354,8 +352,8 @@ func (d *daemon) problems(context.Context) []string {
 	if err := d.store.Err(); err != nil {
 		out = append(out, "store: "+err.Error())
 	}
-	if space, err := d.store.Space(); err == nil && !space.Reserved {
-		out = append(out, "store: its reserve is missing, so that no step goes forward: "+space.Needs())
+	if needs, err := d.store.Needs(); err == nil && needs != "" {
+		out = append(out, "store: its reserve is missing, so that no step goes forward: "+needs)
 	}
 	if d.port != nil {
 		if err := d.port.Err(); err != nil {

@@ -252,7 +252,7 @@ func (s *generation) tasks(d *daemon) []task {
 		out = append(out, task{name: "trigger " + t.Name(), run: t.Run})
 	}
 	if s.sink != nil {
-		out = append(out, task{name: "events " + eventsSink, run: s.sink.Run})
+		out = append(out, task{name: "events " + s.sink.kind, run: s.sink.Run})
 	}
 	for i := range out {
 		kind, name, _ := strings.Cut(out[i].name, " ")

@@ -296,7 +296,7 @@ func (d *daemon) forgetSinks(ctx context.Context) {
 func (d *daemon) forget(ctx context.Context) error {
 	var sinks []string
 	if d.now().sink != nil {
-		sinks = append(sinks, eventsSink)
+		sinks = append(sinks, d.now().sink.kind)
 	}
 	gone, err := events.Forget(ctx, d.store, sinks...)
 	if err != nil {

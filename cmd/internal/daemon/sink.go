@@ -18,15 +18,14 @@ import (
 	"github.com/belayd/belay/store"
 )
 
-// eventsSink names the cursor of the events on NATS.
-const eventsSink = "nats"
-
 // openAgain is after how long a sink that could not be opened is opened again.
 const openAgain = 5 * time.Second
 
 // A sink publishes lifecycle events. It is opened once the sink before it has
 // ended: both have one cursor.
 type sink struct {
+	// kind names it, and its cursor.
+	kind     string
 	config   func() events.Config
 	registry prometheus.Registerer
 
@@ -38,15 +37,14 @@ type sink struct {
 
 // newSink checks what publishes lifecycle events; nil when nothing does.
 func (d *daemon) newSink(c *config.Config) (*sink, error) {
-	if c.Events == nil || c.Events.NATS == nil {
-		return nil, nil //nolint:nilnil // no events is a configuration, not an error
+	kind, own, err := c.Sink()
+	if kind == "" || err != nil {
+		return nil, err
 	}
-	n := c.Events.NATS
-	s := &sink{registry: d.registry, config: func() events.Config {
-		return events.Config{
-			Sink: eventsSink, URL: n.URL, Options: config.NATSOptions(c, n.NATSConfig), SubjectPrefix: n.SubjectPrefix, Source: c.ExternalURL,
-			Rollouts: d.engines, Store: d.store, Log: d.log,
-		}
+	s := &sink{kind: kind, registry: d.registry, config: func() events.Config {
+		own := own
+		own.Rollouts, own.Store, own.Log = d.engines, records{d.store}, d.log
+		return own
 	}}
 	if err := s.config().Check(); err != nil {
 		return nil, err

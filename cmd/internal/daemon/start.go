@@ -59,8 +59,9 @@ func (d *daemon) natsTrigger(all *config.Config, c config.TriggerConfig) (*trigg
 	start := func(ctx context.Context, r rollout.Release, source, key string) (string, error) {
 		return bulkhead.Core(func() (string, error) { return d.start(ctx, r, source, key) })
 	}
-	return trigger.New(trigger.Config{
-		Name: c.RecordName(), URL: c.NATS.URL, Options: config.NATSOptions(all, c.NATS.NATSConfig), Stream: c.NATS.Stream, Subjects: append([]string{c.NATS.Subject}, c.NATS.Subjects...), Durable: c.NATS.Durable,
-		Map: fields, Deliver: trigger.Deliver(c.NATS.Deliver), MaxAge: c.NATS.MaxAge, Refused: d.refusals.Refused, Start: start, Store: d.store, Log: d.log,
-	})
+	own := c.NATS.Config
+	own.Name, own.URL, own.Options = c.RecordName(), c.NATS.NATSConfig.URL, config.NATSOptions(all, c.NATS.NATSConfig)
+	own.Subjects, own.Map = append([]string{c.NATS.Subject}, c.NATS.Subjects...), fields
+	own.Refused, own.Start, own.Store, own.Log = d.refusals.Refused, start, records{d.store}, d.log
+	return trigger.New(own)
 }
