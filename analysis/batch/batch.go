@@ -2,7 +2,7 @@
 //
 // The rules of the package:
 //   - Its cost grows with the number of different questions, not of rollouts: equal
-//     ones are asked once, and the answer is handed out.
+//     ones are asked once (singleflight), and the answer is handed out.
 //   - It knows no source, and no time but how long until the instant that is asked
 //     about.
 package batch
