@@ -8,6 +8,7 @@ import (
 
 	"github.com/slack-go/slack"
 
+	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
 )
 
@@ -48,7 +49,8 @@ func (c *Client) message(n notifier.Notice) (message, error) {
 		m.blocks = c.page(n)
 	case notifier.TopicTest:
 		m.blocks = []slack.Block{section(c.called(n, "test"))}
-	default:
+	}
+	if m.blocks == nil && err == nil {
 		return m, fmt.Errorf("%w: unknown topic %q", notifier.ErrPermanent, n.Topic)
 	}
 	return m, err
@@ -281,26 +283,26 @@ func checks(cs []notifier.Check) []slack.Block {
 func guardrail(g notifier.Guardrail) string {
 	short := func(s string) string { return clean(notifier.Line(orElse(s, "–"), 80)) }
 	return fmt.Sprintf("%s *%s* %s: %s, stable %s, interval %s, limit %s, n %s\n      %s",
-		mark(g.Verdict), short(g.Name), short(g.Progress()), short(g.Candidate), short(g.Stable), short(g.Interval), code(short(g.Limit)), short(g.N),
+		mark(analysis.Outcome(g.Verdict)), short(g.Name), short(g.Progress()), short(g.Candidate), short(g.Stable), short(g.Interval), code(short(g.Limit)), short(g.N),
 		clean(notifier.Line(orElse(g.Sentence, "–"), maxValue)))
 }
 
 // mark is the picture of a verdict; the word stands beside it.
-func mark(verdict string) string {
+func mark(verdict analysis.Outcome) string {
 	switch verdict {
-	case "pass":
+	case analysis.OutcomePass:
 		return ":white_check_mark:"
-	case "breach":
+	case analysis.OutcomeBreach:
 		return ":x:"
-	case "undecided":
+	case analysis.OutcomeUndecided:
 		return ":hourglass_flowing_sand:"
-	case "no-data":
+	case analysis.OutcomeNoData:
 		return ":grey_question:"
-	case "resting":
+	case analysis.OutcomeResting:
 		return ":zzz:"
-	default:
-		return ":warning:"
+	case analysis.OutcomeError:
 	}
+	return ":warning:"
 }
 
 func fields(r notifier.Rollout) slack.Block {

@@ -88,8 +88,8 @@ func shown(p *rollout.Plan, s *rollout.State, external string, told func(string)
 	for _, g := range v.Guardrails {
 		r.Guardrails = append(r.Guardrails, notifier.Guardrail{
 			Name: g.Name, Verdict: string(g.Verdict), Limit: g.Limit, N: g.Size(), Sentence: g.Sentence,
-			Candidate: view.Figure(g.Candidate, g.Unit), Stable: view.Figure(g.Stable, g.Unit), Interval: view.Between(g.Interval, g.Unit),
-			Evidence: g.Evidence, Plot: g.Plot,
+			Candidate: view.Figure(g.Candidate, g.Unit), Stable: view.Figure(g.Stable, g.Unit),
+			Interval: view.Between(g.Interval, g.Unit), Evidence: g.Evidence, Plot: g.Plot,
 		})
 	}
 	return r

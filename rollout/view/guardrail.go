@@ -99,7 +99,8 @@ func guardrailsOf(p *rollout.Plan, s rollout.State) []Guardrail {
 	out := make([]Guardrail, len(s.Verdicts))
 	for i, v := range s.Verdicts {
 		g := Judged(v)
-		if j := slices.IndexFunc(p.Panel.Guardrails, func(x analysis.Guardrail) bool { return x.Name == v.Guardrail }); j >= 0 {
+		named := func(x analysis.Guardrail) bool { return x.Name == v.Guardrail }
+		if j := slices.IndexFunc(p.Panel.Guardrails, named); j >= 0 {
 			spec := &p.Panel.Guardrails[j]
 			g.AsOf = s.Evidence.Cursors[spec.Metric].UTC()
 			g.Plot = plotOf(p, spec, v)

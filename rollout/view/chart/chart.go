@@ -252,5 +252,6 @@ func (s *Scene) text(c Class, f Font, x, y, w int, text string) {
 }
 
 func (s *Scene) label(c Class, a Anchor, x, y int, text string) {
-	s.Shapes = append(s.Shapes, Shape{Kind: Text, Class: c, Font: Small, Anchor: a, X: x, Y: y, W: plotRight - plotLeft, Text: text})
+	const w = plotRight - plotLeft
+	s.Shapes = append(s.Shapes, Shape{Kind: Text, Class: c, Font: Small, Anchor: a, X: x, Y: y, W: w, Text: text})
 }

@@ -23,20 +23,26 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // guardrails are those of a picture of a rollout with every kind of row.
 func guardrails() []chart.Row {
 	num := func(x float64) *float64 { return &x }
-	of := func(name, unit, limit string, o analysis.Outcome, p view.Plot) chart.Row {
-		p.Unit = unit
-		g := view.Guardrail{Name: name, Unit: unit, Limit: limit, Verdict: o, Plot: &p, Candidate: &p.Candidate.Value, Interval: &[2]float64{p.Candidate.Low, p.Candidate.High}}
-		if p.Stable != nil {
-			g.Stable = &p.Stable.Value
+	est := func(value, low, high float64) *view.Estimate {
+		return &view.Estimate{Value: value, Low: low, High: high}
+	}
+	of := func(name, unit, limit string, o analysis.Outcome, candidate, stable *view.Estimate, at *float64) chart.Row {
+		g := view.Guardrail{
+			Name: name, Unit: unit, Limit: limit, Verdict: o,
+			Candidate: &candidate.Value, Interval: &[2]float64{candidate.Low, candidate.High},
+			Plot: &view.Plot{Candidate: *candidate, Stable: stable, Limit: at, More: strings.HasPrefix(limit, ">="), Unit: unit},
+		}
+		if stable != nil {
+			g.Stable = &stable.Value
 		}
 		return chart.RowOf(g)
 	}
 	return []chart.Row{
-		of("failures", "share", "<= 1%", analysis.OutcomePass, view.Plot{Candidate: view.Estimate{Value: 0.0031, Low: 0.0024, High: 0.0039}, Stable: &view.Estimate{Value: 0.0029, Low: 0.0027, High: 0.0031}, Limit: num(0.01)}),
-		of("p95", "s", "<= 450ms", analysis.OutcomeUndecided, view.Plot{Candidate: view.Estimate{Value: 0.183, Low: 0.176, High: 0.191}, Stable: &view.Estimate{Value: 0.18, Low: 0.178, High: 0.182}, Limit: num(0.45)}),
-		of("watch-through", "share", ">= 0.98x stable", analysis.OutcomeResting, view.Plot{Candidate: view.Estimate{Value: 0.712, Low: 0.692, High: 0.733}, Stable: &view.Estimate{Value: 0.714, Low: 0.71, High: 0.718}, Limit: num(0.7), More: true}),
-		of("cpu", "value", "<= 85", analysis.OutcomeBreach, view.Plot{Candidate: view.Estimate{Value: 91, Low: 88, High: 94}, Limit: num(85)}),
-		of("revenue", "mean", ">= 0.9x stable", analysis.OutcomeNoData, view.Plot{Candidate: view.Estimate{Value: -3, Low: -5, High: 1}}),
+		of("failures", "share", "<= 1%", analysis.OutcomePass, est(0.0031, 0.0024, 0.0039), est(0.0029, 0.0027, 0.0031), num(0.01)),
+		of("p95", "s", "<= 450ms", analysis.OutcomeUndecided, est(0.183, 0.176, 0.191), est(0.18, 0.178, 0.182), num(0.45)),
+		of("watch-through", "share", ">= 0.98x stable", analysis.OutcomeResting, est(0.712, 0.692, 0.733), est(0.714, 0.71, 0.718), num(0.7)),
+		of("cpu", "value", "<= 85", analysis.OutcomeBreach, est(91, 88, 94), nil, num(85)),
+		of("revenue", "mean", ">= 0.9x stable", analysis.OutcomeNoData, est(-3, -5, 1), nil, nil),
 		{Name: "nothing to draw", Verdict: analysis.OutcomeNoData},
 	}
 }

@@ -10,18 +10,26 @@ import (
 // Style gives the classes of an SVG the colours of the picture. A page has a style
 // sheet of its own, for light and dark; nothing in the SVG says a colour.
 const Style = `.belay-chart { background: #fff; font-family: sans-serif }
-.belay-chart .plain { font-size: 16px } .belay-chart .bold { font-size: 18px; font-weight: bold } .belay-chart .small { font-size: 13px }
-.belay-chart .ink { fill: #1d1c1d } .belay-chart .faint, .belay-chart .resting { fill: #616061 } .belay-chart .rule { fill: #ddd }
-.belay-chart .beyond { fill: #fbe3e1 } .belay-chart .limit, .belay-chart .breach { fill: #c62828 } .belay-chart .stable { fill: #9eaebd }
-.belay-chart .pass { fill: #2e7d32 } .belay-chart .unknown { fill: #b26a00 } .belay-chart .light { fill-opacity: .5 }
+.belay-chart .plain { font-size: 16px }
+.belay-chart .bold { font-size: 18px; font-weight: bold }
+.belay-chart .small { font-size: 13px }
+.belay-chart .ink { fill: #1d1c1d }
+.belay-chart .faint, .belay-chart .resting { fill: #616061 }
+.belay-chart .rule { fill: #ddd }
+.belay-chart .beyond { fill: #fbe3e1 }
+.belay-chart .limit, .belay-chart .breach { fill: #c62828 }
+.belay-chart .stable { fill: #9eaebd }
+.belay-chart .pass { fill: #2e7d32 }
+.belay-chart .unknown { fill: #b26a00 }
+.belay-chart .light { fill-opacity: .5 }
 `
 
 // SVG is the scene as an element for a page. It has classes and no style, and whatever
 // its texts hold, they act as nothing.
 func (s Scene) SVG() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" class="belay-chart" viewBox="0 0 %d %d" role="img" aria-label="%s">`+"\n",
-		s.Width, s.Height, escaped(s.Title))
+	b.WriteString(`<svg xmlns="http://www.w3.org/2000/svg" class="belay-chart" role="img"`)
+	fmt.Fprintf(&b, ` viewBox="0 0 %d %d" aria-label="%s">`+"\n", s.Width, s.Height, escaped(s.Title))
 	for _, sh := range s.Shapes {
 		class := string(sh.Class)
 		if sh.Light {
