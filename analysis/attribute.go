@@ -59,6 +59,10 @@ func (s *Standing) evidence(p *Panel, g *Guardrail, at Moment) claim {
 	if g.Limit.Relative {
 		x.common = math.Inf(-1)
 	}
+	if g.Limit.Floor > 0 {
+		x.broken = math.Min(x.broken, s.Worse.LogE())
+		x.own = x.broken
+	}
 	switch {
 	case at.StableWeight <= 0 && s.Passed && !s.Lately.gross(s.limit(g, m)):
 		// What passed under all of the traffic and breaks only then has nothing to be

@@ -30,7 +30,7 @@ func (s *Standing) counts(v *visit) {
 		t.NB, t.KB = r.Stable.N, g.events(&r.Stable)
 	}
 	s.count(v, t)
-	test := g.countsTest()
+	test := with(g.countsTest(), g.passing(v.weight).countsTest())
 	s.lately(v, t, func(rate float64) bool { return rate > test.Limit })
 	s.binary(v, tallied{test: test, breach: t, pass: t, events: g.events})
 	s.disperse(&r.Stable, g.events)

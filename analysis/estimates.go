@@ -88,7 +88,7 @@ func pace(m *Metric) string {
 }
 
 // needed says what a pass still takes.
-func (s *Standing) needed(p *Panel, g *Guardrail, m *Metric) string {
+func (s *Standing) needed(p *Panel, g *Guardrail, m *Metric, at Moment) string {
 	if g.method(m) == methodThreshold {
 		if s.Marks == nil || !s.Marks.Read {
 			return "a first reading"
@@ -112,10 +112,16 @@ func (s *Standing) needed(p *Panel, g *Guardrail, m *Metric) string {
 	}
 	// What the evidence grew by per request so far is what it will grow by.
 	more := math.Inf(1)
-	need := math.Log(1 / p.Beta)
-	for j, l := range s.Pass {
-		if l > 0 {
-			more = math.Min(more, (need-sequential.PassLogPrior(j)-l)*s.PassN/l)
+	need := math.Log(1 / p.beta(g, at.Step))
+	ways := []sequential.Promotion{s.Pass}
+	if g.PassFloor > 0 {
+		ways, need = append(ways, s.Floor), need+math.Ln2
+	}
+	for _, way := range ways {
+		for j, l := range way {
+			if l > 0 {
+				more = math.Min(more, (need-sequential.PassLogPrior(j)-l)*s.PassN/l)
+			}
 		}
 	}
 	if math.IsInf(more, 1) || more > 1e12 {

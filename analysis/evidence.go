@@ -49,8 +49,9 @@ type Trial struct {
 	// Breach is the evidence against the limit, over the whole rollout.
 	Breach sequential.Process `json:"breach,omitzero"`
 	// Worse is, where the limit is absolute, the evidence that the candidate does worse
-	// than stable does at the same time, and Shared the evidence that stable itself
-	// breaks the limit. They have the segments of Breach.
+	// than stable does at the same time, and where a relative limit has a floor, that it is
+	// above that. Shared is the evidence that stable itself breaks an absolute limit. They
+	// have the segments of Breach.
 	Worse  sequential.Process `json:"worse,omitzero"`
 	Shared sequential.Process `json:"shared,omitzero"`
 	// Alone: the last interval had no stable to compare with.
@@ -67,6 +68,8 @@ type Trial struct {
 	// sufficed.
 	Pass   sequential.Promotion `json:"pass,omitzero"`
 	Passed bool                 `json:"passed,omitempty"`
+	// Floor is the evidence for a pass by the absolute part of a relative limit.
+	Floor sequential.Promotion `json:"floor,omitzero"`
 	// PassN and PassSeconds are how many of the candidate's events, in how long,
 	// made up Pass.
 	PassN       float64 `json:"passN,omitempty"`
@@ -162,7 +165,8 @@ func (e *Evidence) begin(p *Panel, at Moment) {
 	e.Begun, e.Step = true, at.Step
 	for i := range p.Guardrails {
 		g, s := &p.Guardrails[i], &e.Standings[i]
-		s.flush(p, g, p.metric(g.Metric))
+		s.flush(p, g, p.metric(g.Metric), 0)
+		s.Floor = sequential.Promotion{}
 		s.Restarts, s.Pass, s.Passed, s.PassN, s.PassSeconds = 0, sequential.Promotion{}, false, 0, 0
 		s.Step, s.Shape = sequential.Tally{}, nil
 		s.Trouble, s.Reason = "", ""
@@ -190,7 +194,7 @@ func (s *Standing) begin(g *Guardrail, step int) {
 // before there was any of another kind gives that its own weight.
 func (s *Standing) start(g *Guardrail, i, n int) {
 	weight := sequential.RestartWeight(sequential.StepWeight(len(g.Steps)-s.Base, i), n)
-	if !g.Limit.Relative {
+	if !g.Limit.Relative || g.Limit.Floor > 0 {
 		for _, also := range []*sequential.Process{&s.Worse, &s.Shared} {
 			if also.Started == 0 {
 				also.Start(s.Breach.Started)

@@ -113,12 +113,17 @@ func (p *Panel) forecast(g *Guardrail, l Load, b Baseline, known bool) Forecast 
 	at := slices.Index(g.Steps, l.Step)
 	segment := sequential.RestartWeight(sequential.StepWeight(len(g.Steps), at), 0)
 	breach := sequential.BreachWalk(x.breach, p.share(), segment, x.pace)
-	pass := sequential.PassWalk(x.pass, p.beta(), x.pace)
+	pass := sequential.PassWalk(x.pass, p.beta(g, l.Step), x.pace)
 	looks := int(l.Bake / x.every)
 	f.Power = breach.Look(looks)
 	f.Median, f.T90 = after(breach.Looks(0.5), x.every), after(breach.Looks(0.9), x.every)
 	f.Mean = after(breach.MeanLooks(), x.every)
-	f.PassT90 = after(pass.Looks(0.9), x.every)
+	looksToPass := pass.Looks(0.9)
+	if g.PassFloor > 0 {
+		floor := sequential.PassWalk(x.floor, p.beta(g, l.Step)/2, x.pace)
+		looksToPass = math.Min(sequential.PassWalk(x.pass, p.beta(g, l.Step)/2, x.pace).Looks(0.9), floor.Looks(0.9))
+	}
+	f.PassT90 = after(looksToPass, x.every)
 	f.Grade = sequential.GradeOf(f.Power)
 	if f.T90 != never && f.PassT90 != never {
 		f.Hold = max(f.T90, f.PassT90) // of watched time, which late readings count all the same
@@ -147,6 +152,7 @@ type outlook struct {
 	every  time.Duration // how long an interval is after merging
 	breach sequential.Drift[sequential.Increments]
 	pass   sequential.Drift[[sequential.PassPoints]float64]
+	floor  sequential.Drift[[sequential.PassPoints]float64] // of PassFloor
 	pace   sequential.Pace
 	excess float64 // bad events beyond the limit, a second
 	reason string
@@ -181,7 +187,7 @@ func (p *Panel) outlook(g *Guardrail, m *Metric, l Load, b Baseline) outlook {
 	o := outlook{every: time.Duration(merge) * every}
 	if g.method(m) == methodMean {
 		o.pace = b.pace(merge, math.Inf(1))
-		o.means(g, x, b)
+		o.means(g, g.passing(100*l.Candidate).Detect, x, b)
 		return o
 	}
 	test, healthy, stable, why := g.expectation(m, b)
@@ -203,7 +209,11 @@ func (p *Panel) outlook(g *Guardrail, m *Metric, l Load, b Baseline) outlook {
 	} else {
 		bad.PC, good.PC = test.Limit*test.Grid[0], healthy
 	}
-	o.breach, o.pass = test.BreachDrift(bad), test.PassDrift(good)
+	o.breach = test.BreachDrift(bad)
+	excluded, _, _, _ := g.passing(100*l.Candidate).expectation(m, b)
+	if o.pass = excluded.PassDrift(good); g.PassFloor > 0 {
+		o.floor = g.passing(100 * l.Candidate).passFloorTest().PassDrift(good)
+	}
 	o.excess = math.Abs(bad.PC-limit) * perC / every.Seconds()
 	return o
 }
@@ -254,8 +264,8 @@ func (g *Guardrail) expectation(m *Metric, b Baseline) (test sequential.Test, he
 	return test, t.Aim.Healthy, pilot.K / pilot.N, ""
 }
 
-// means expects a difference of means.
-func (o *outlook) means(g *Guardrail, x sequential.Expected, b Baseline) {
+// means expects a difference of means, of which a pass excludes another.
+func (o *outlook) means(g *Guardrail, excluded float64, x sequential.Expected, b Baseline) {
 	past := sumsOf(&b.Sample)
 	if !past.known() {
 		o.reason = "stable's mean is not known"
@@ -276,13 +286,13 @@ func (o *outlook) means(g *Guardrail, x sequential.Expected, b Baseline) {
 	for j, f := range meanGrid {
 		o.breach.Mean[j], o.breach.Variance[j] = gaussian(design, f*design, v(limit), x)
 	}
-	off := math.Abs(healthy-g.Detect) * scale
+	off := math.Abs(healthy-excluded) * scale
 	good := off
 	if !g.Limit.Relative {
-		good = math.Abs(level - g.Detect)
+		good = math.Abs(level - excluded)
 	}
 	for j, f := range meanPassGrid {
-		o.pass.Mean[j], o.pass.Variance[j] = gaussian(good, f*off, v(g.Detect), x)
+		o.pass.Mean[j], o.pass.Variance[j] = gaussian(good, f*off, v(excluded), x)
 	}
 	o.excess = design * x.NC / o.every.Seconds()
 }

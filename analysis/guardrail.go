@@ -18,11 +18,14 @@ type Guardrail struct {
 	// quantile limit it is a latency in seconds when DetectLatency is true, and
 	// otherwise the share of requests slower than the limit (0.10 for a p95).
 	// For a relative quantile limit it is the ratio of the tail shares (2).
-	Detect        float64  `json:"detect"`
-	DetectLatency bool     `json:"detectLatency,omitempty"`
-	OnBreach      Action   `json:"onBreach"`
-	Evidence      Required `json:"evidence"`
-	Test          Test     `json:"test"`
+	Detect        float64 `json:"detect"`
+	DetectLatency bool    `json:"detectLatency,omitempty"`
+	// PassFloor is, of a relative limit on counts, the share whose absence lets a step
+	// pass as well as that of Detect does; 0: there is none.
+	PassFloor float64  `json:"passFloor,omitempty"`
+	OnBreach  Action   `json:"onBreach"`
+	Evidence  Required `json:"evidence"`
+	Test      Test     `json:"test"`
 	// BreachAfter, for thresholds: K of the last N readings beyond the limit.
 	BreachAfter KofN `json:"breachAfter,omitzero"`
 	// Steps are the indices of the steps in which the guardrail is judged.
@@ -35,6 +38,9 @@ type Limit struct {
 	AtLeast  bool    `json:"atLeast,omitempty"`
 	Relative bool    `json:"relative,omitempty"`
 	Value    float64 `json:"value"`
+	// Floor is, of a relative limit on counts from above, the share below which it need
+	// not be kept: "<= 1.2x stable or 1%". 0: there is none.
+	Floor float64 `json:"floor,omitempty"`
 	// Text is the limit as the policy wrote it: "<= 1.2x stable".
 	Text string `json:"text"`
 }

@@ -146,11 +146,11 @@ func (e *Evidence) quick(p *Panel, at Moment) *Verdicts {
 // mayEnd reports whether every guardrail passes that is judged.
 func (e *Evidence) mayEnd(p *Panel, at Moment, v *Verdicts) bool {
 	for i := range p.Guardrails {
-		s := &e.Standings[i]
+		g, s := &p.Guardrails[i], &e.Standings[i]
 		if v.Each[i].Outcome == OutcomeResting {
 			continue
 		}
-		if v.Each[i].Outcome == OutcomeBreach || !s.Passed || s.contradicted() || s.Trouble != "" || v.Each[i].Needed != "" {
+		if v.Each[i].Outcome == OutcomeBreach || !s.Passed || s.contradicted(g) || s.Trouble != "" || v.Each[i].Needed != "" {
 			return false
 		}
 	}

@@ -20,7 +20,14 @@ type row struct {
 }
 
 // policyPanels are the four policies that the tables speak of.
-func policyPanel(l seasonLadder, name string) Panel {
+func policyPanel(l seasonLadder, name string) (p Panel) {
+	defer func() {
+		for i := range p.Guardrails {
+			if g := &p.Guardrails[i]; g.Limit.Relative && !g.Limit.AtLeast {
+				g.PassFloor = 0.01 // as policies have it by default
+			}
+		}
+	}()
 	switch name {
 	case "A":
 		return seasonPanel(l, "absolute", "p95", "watched")

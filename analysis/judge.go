@@ -119,7 +119,10 @@ func (s *Standing) absorb(p *Panel, g *Guardrail, m *Metric, at Moment, r *Readi
 		return
 	}
 	s.restart(g, at, r.From, p.Interval)
-	v := visit{panel: p, guardrail: g, metric: m, reading: r, late: !r.To.After(at.StepStart)}
+	v := visit{
+		panel: p, guardrail: g, metric: m, reading: r,
+		late: !r.To.After(at.StepStart), weight: float64(at.CandidateWeight), step: at.Step,
+	}
 	if v.passes = !at.Settling && !r.From.Before(at.StepStart); v.passes && how != methodThreshold {
 		s.PassN += r.Candidate.N
 		s.PassSeconds += r.To.Sub(r.From).Seconds()
@@ -145,6 +148,9 @@ type visit struct {
 	// passes: the interval may count towards a pass. late: it was over before the
 	// step began, and only came in now.
 	passes, late bool
+	// weight is the candidate's, in percent.
+	weight float64
+	step   int
 }
 
 // count adds an interval to the step's tally.
@@ -184,7 +190,9 @@ func (s *Standing) binary(v *visit, c tallied) {
 	s.Alone = !v.reading.Stable.Fresh
 	s.countApart(v, c.breach, c.events)
 	phi := s.phi(&v.reading.Candidate)
-	if !c.test.Relative {
+	if c.test.Relative {
+		s.floors(v, c, phi)
+	} else {
 		s.absolute(v.panel, c, phi)
 	}
 	if c.test.Relative || v.reading.Stable.Fresh {
@@ -195,10 +203,10 @@ func (s *Standing) binary(v *visit, c tallied) {
 		s.Pending.Pass = s.Pending.Pass.Add(c.pass)
 		s.Pending.Phi = math.Max(s.Pending.Phi, phi)
 		if s.Pending.Breach.Enough() {
-			s.flush(v.panel, v.guardrail, v.metric)
+			s.flush(v.panel, v.guardrail, v.metric, v.weight)
 		}
 	}
-	if v.passes && s.Pass.LogE() >= math.Log(1/v.panel.beta()) {
+	if v.passes && s.passes(v.guardrail) >= math.Log(1/v.panel.beta(v.guardrail, v.step)) {
 		s.Passed = true
 	}
 }
@@ -232,8 +240,8 @@ func (s *Standing) absolute(p *Panel, c tallied, phi float64) {
 	}
 }
 
-// flush takes what waited to be merged into the evidence.
-func (s *Standing) flush(p *Panel, g *Guardrail, m *Metric) {
+// flush takes what waited to be merged into the evidence, at the candidate's weight.
+func (s *Standing) flush(p *Panel, g *Guardrail, m *Metric, weight float64) {
 	w := s.Pending
 	if w == nil || m == nil {
 		return
@@ -245,7 +253,8 @@ func (s *Standing) flush(p *Panel, g *Guardrail, m *Metric) {
 		inc := func(t sequential.Tally) sequential.Increments { return test.Breach(t, pilot) }
 		s.Breach.Add(inc(w.Breach), w.Phi, limit)
 		s.Apart.add(s.Breach, func(x *Without) sequential.Increments { return inc(x.countLess(w.Breach)) }, w.Phi, limit)
-		s.Pass.Add(test.Pass(w.Pass, pilot), w.Phi)
+		passing, _ := s.test(g.passing(weight), m)
+		s.Pass.Add(passing.Pass(w.Pass, pilot), w.Phi)
 	} else {
 		s.Worse.Add(worse.Breach(w.Breach, pilot), w.Phi, limit)
 	}

@@ -11,8 +11,10 @@ import (
 type Lately struct {
 	// Now counts the newest minute so far, which is Seconds long, and Before the one
 	// before. The counted events of a mean are its sums.
-	Now     sequential.Tally `json:"now,omitzero"`
-	Before  sequential.Tally `json:"before,omitzero"`
+	Now    sequential.Tally `json:"now,omitzero"`
+	Before sequential.Tally `json:"before,omitzero"`
+	// Last is the last interval.
+	Last    sequential.Tally `json:"last,omitzero"`
 	Seconds float64          `json:"s,omitempty"`
 	// Calm is for how many seconds, in whole minutes, both together have kept the limit.
 	Calm float64 `json:"calm,omitempty"`
@@ -28,7 +30,7 @@ const (
 
 // see takes an interval in; beyond says whether a rate is outside the limit.
 func (l *Lately) see(t sequential.Tally, took time.Duration, beyond func(rate float64) bool) {
-	l.Now = l.Now.Add(t)
+	l.Now, l.Last = l.Now.Add(t), t
 	if l.Seconds += took.Seconds(); l.Seconds < 60 {
 		return
 	}
@@ -45,9 +47,9 @@ func (l *Lately) see(t sequential.Tally, took time.Duration, beyond func(rate fl
 // over reports whether the endpoint has kept the limit for long enough.
 func (l *Lately) over() bool { return l.Calm >= CalmFor.Seconds() }
 
-// gross reports whether the candidate's last minutes were at gross times the limit, or
-// half-way from it to everything.
+// gross reports whether the candidate's last minutes, or its last interval, were at gross
+// times the limit, or half-way from it to everything.
 func (l *Lately) gross(limit float64) bool {
-	t := l.Now.Add(l.Before)
-	return t.NC > 0 && t.KC/t.NC >= min(gross*limit, (1+limit)/2)
+	beyond := func(t sequential.Tally) bool { return t.NC > 0 && t.KC/t.NC >= min(gross*limit, (1+limit)/2) }
+	return beyond(l.Last) || beyond(l.Now.Add(l.Before))
 }

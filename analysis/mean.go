@@ -177,6 +177,7 @@ func (s *Standing) meanBatch(v *visit, m *Moments) {
 		return
 	}
 	limit, detect, scale, healthy := g.Limit.Value, g.Detect, 1.0, g.Limit.Value
+	excluded := g.passing(v.weight).Detect
 	if g.Limit.Relative {
 		if past.level <= 0 {
 			s.Trouble, s.Reason = OutcomeError, fmt.Sprintf("stable's mean is %s, and a share of that is no limit: "+
@@ -206,13 +207,13 @@ func (s *Standing) meanBatch(v *visit, m *Moments) {
 	if !m.Passes {
 		return
 	}
-	d, vd := against(m.WaitCandidate, detect)
+	d, vd := against(m.WaitCandidate, excluded)
 	var inc [sequential.PassPoints]float64
 	for j, f := range meanPassGrid {
-		inc[j] = sequential.MeanIncrement(-g.worse()*d, vd, f*math.Abs(healthy-detect)*scale)
+		inc[j] = sequential.MeanIncrement(-g.worse()*d, vd, f*math.Abs(healthy-excluded)*scale)
 	}
 	s.Pass.Add(inc, phi)
-	s.Passed = s.Passed || s.Pass.LogE() >= math.Log(1/p.beta())
+	s.Passed = s.Passed || s.Pass.LogE() >= math.Log(1/p.beta(g, v.step))
 }
 
 // meanBeside takes in, for an absolute limit, how the candidate did beside stable, and

@@ -88,9 +88,6 @@ func (p *Panel) share() float64 {
 	return chance(p.Alpha) / math.Max(1, float64(n))
 }
 
-// beta is the chance of a false pass.
-func (p *Panel) beta() float64 { return chance(p.Beta) }
-
 // chance keeps a probability where its logarithm is a number and a threshold.
 func chance(f float64) float64 { return math.Min(math.Max(f, 1e-12), 0.5) }
 

@@ -64,7 +64,7 @@ func (s *Standing) quantile(v *visit) {
 		return g.beyond(x, b)
 	}
 	s.count(v, t)
-	test := g.quantileTest()
+	test := with(g.quantileTest(), g.passing(v.weight).quantileTest())
 	s.lately(v, t, func(rate float64) bool { return rate > test.Limit })
 	s.binary(v, tallied{test: test, breach: t, pass: u, events: slow})
 	s.disperse(&r.Stable, slow)

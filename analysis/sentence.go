@@ -17,7 +17,7 @@ func sentence(p *Panel, g *Guardrail, s *Standing, at Moment, v *Verdict) string
 			return fmt.Sprintf("%s keeps its limit %s: %s.", g.Name, v.Limit, figures(g, v, p.metric(g.Metric)))
 		}
 		return fmt.Sprintf("%s keeps its limit %s: %s; a regression to %s would look this good less than once in %s releases.",
-			g.Name, v.Limit, figures(g, v, p.metric(g.Metric)), p.detectText(g), odds(math.Max(v.LogEPass, v.LogEPassNeeds)))
+			g.Name, v.Limit, figures(g, v, p.metric(g.Metric)), p.detectText(g.passing(float64(at.CandidateWeight))), odds(math.Max(v.LogEPass, v.LogEPassNeeds)))
 	case OutcomeNoData, OutcomeError:
 		what := map[Outcome]string{OutcomeNoData: "no data", OutcomeError: "not judged"}[v.Outcome]
 		return fmt.Sprintf("%s: %s: %s.", g.Name, what, strings.TrimSuffix(orElse(s.Reason, "its metric is not defined"), "."))
@@ -89,7 +89,11 @@ func (p *Panel) detectText(g *Guardrail) string {
 		}
 		return fmt.Sprintf("%s slower than the limit", percent(g.Detect))
 	case g.Limit.Relative:
-		return number(g.Detect) + "x stable"
+		text := number(g.Detect) + "x stable"
+		if g.PassFloor > 0 {
+			text += " and " + percent(g.PassFloor)
+		}
+		return text
 	case m.Rate():
 		return number(g.Detect*Trials) + " per " + perText(m)
 	}

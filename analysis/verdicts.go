@@ -99,7 +99,7 @@ func (e *Evidence) verdict(p *Panel, at Moment, i int, read bool) Verdict {
 	v.Unit, v.Candidate, v.Stable = s.estimates(g, m)
 	if how != methodThreshold {
 		v.LogE, v.LogEThreshold = s.evidence(p, g, at).shown(), math.Log(1/p.share())
-		v.LogEPass, v.LogEPassNeeds = s.Pass.LogE(), math.Log(1/p.beta())
+		v.LogEPass, v.LogEPassNeeds = s.passes(g), math.Log(1/p.beta(g, at.Step))
 	}
 	v.Effective = s.effective(g, m)
 	switch {
@@ -107,10 +107,10 @@ func (e *Evidence) verdict(p *Panel, at Moment, i int, read bool) Verdict {
 		v.Outcome = OutcomeResting
 	case s.Trouble != "":
 		v.Outcome = s.Trouble
-	case how == methodThreshold && s.Marks.passed(g), how != methodThreshold && s.Passed && !s.contradicted():
+	case how == methodThreshold && s.Marks.passed(g), how != methodThreshold && s.Passed && !s.contradicted(g):
 		v.Outcome = OutcomePass
 	default:
-		v.Needed = s.needed(p, g, m)
+		v.Needed = s.needed(p, g, m, at)
 	}
 	return v
 }
@@ -118,6 +118,6 @@ func (e *Evidence) verdict(p *Panel, at Moment, i int, read bool) Verdict {
 // contradicted reports whether what was read since speaks against a pass that was earned
 // earlier in the step: the evidence for it has fallen below where it began, or that for a
 // breach is two to one. It only delays a step's end.
-func (s *Standing) contradicted() bool {
-	return s.Pass.LogE() < 0 || s.Breach.LogE() >= math.Ln2
+func (s *Standing) contradicted(g *Guardrail) bool {
+	return s.passes(g) < 0 || s.Breach.LogE() >= math.Ln2
 }

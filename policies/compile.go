@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -171,6 +172,8 @@ func (p *Policy) panel() (analysis.Panel, error) {
 			judged.Limit.Value /= analysis.Trials
 			judged.Detect /= analysis.Trials
 		}
+		def := p.metrics[g.Metric].def
+		judged.PassFloor = passFloor(&judged, &def)
 		panel.Guardrails = append(panel.Guardrails, judged)
 	}
 	if s.Budget != nil {
@@ -198,6 +201,23 @@ func (g Guardrail) guardrail(steps []int) analysis.Guardrail {
 	}
 	out.DetectLatency = g.Quantile > 0 && g.Detect.Unit == UnitSeconds
 	return out
+}
+
+// defaultPassFloor is the share of failures whose absence lets a step pass where a
+// relative limit names no floor. Where neither deployment has any there is nothing to
+// compare, and no traffic in the world would end that.
+const defaultPassFloor = 0.01
+
+// passFloor is the absolute part of what a pass excludes: of a relative limit on failures
+// from above, that of its floor, or of the default.
+func passFloor(g *analysis.Guardrail, m *analysis.Metric) float64 {
+	switch {
+	case !g.Limit.Relative || g.Limit.AtLeast || g.Test == analysis.TestThreshold, m.Rate(), m.Counts == nil, m.Counts.Bad == "":
+		return 0
+	case g.Limit.Floor > 0:
+		return math.Min(g.Limit.Floor*math.Max(1.5, g.Detect/g.Limit.Value), 0.9)
+	}
+	return defaultPassFloor
 }
 
 func cloneMetric(m analysis.Metric) analysis.Metric {

@@ -52,3 +52,24 @@ func TestDefaultDetect(t *testing.T) {
 		t.Errorf("got %q for a mean at most 0, want none", got.Text)
 	}
 }
+
+// A multiple of stable may have a share below which it need not be kept; nothing else may.
+func TestFloor(t *testing.T) {
+	var l LimitText
+	if err := l.UnmarshalText([]byte("<= 1.2x stable or 1%")); err != nil {
+		t.Fatal(err)
+	}
+	want := analysis.Limit{Relative: true, Value: 1.2, Floor: 0.01, Text: "<= 1.2x stable or 1%"}
+	if got := l.limit(); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	for _, text := range []string{"<= 1% or 2%", ">= 0.98x stable or 1%", "<= 1.2x stable or 0%", "<= 1.2x stable or 300ms", "<= 1.2x stable or 60%", "<= 1.2x stable or"} {
+		var l LimitText
+		if err := l.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%s: got no error", text)
+		}
+	}
+	if why := l.suits(analysis.KindHistogram, true); why == "" {
+		t.Error("a floor on a latency: got no problem")
+	}
+}

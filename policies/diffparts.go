@@ -71,6 +71,10 @@ func (d *differ) guardrail(subject, path string, g, h Guardrail) {
 }
 
 func (d *differ) limit(subject, path string, l, m LimitText) {
+	if l.Floor != m.Floor {
+		text := func(x float64) string { return pick(x == l.Floor.Value, l.Text, m.Text) }
+		ordered(d, subject, path+".limit", l.Floor.Value, m.Floor.Value, false, text, "below which it need not be kept")
+	}
 	switch {
 	case l.AtLeast == m.AtLeast && l.Quantity.Unit == m.Quantity.Unit && l.Quantity.Value == m.Quantity.Value:
 	case l.AtLeast != m.AtLeast || l.Quantity.Unit != m.Quantity.Unit:

@@ -144,7 +144,7 @@ type Guardrail struct {
 	Metric      string            `yaml:"metric" required:"true" doc:"A metric of this policy or of belayd's config, or builtin/FAMILY/NAME."`
 	Source      string            `yaml:"source" doc:"With builtin/…: the metric source to ask."`
 	Quantile    Quantile          `yaml:"quantile" doc:"For histograms: p95 and the like."`
-	Limit       LimitText         `yaml:"limit" required:"true" doc:"What must hold: <= 1%, <= 450ms, >= 0.98x stable."`
+	Limit       LimitText         `yaml:"limit" required:"true" doc:"What must hold: <= 1%, <= 450ms, >= 0.98x stable, <= 1.2x stable or 1% (which need not be kept below 1%)."`
 	Detect      Quantity          `yaml:"detect" doc:"The smallest regression that must be caught, beyond the limit and without operator: 2x stable."`
 	OnBreach    analysis.Action   `yaml:"onBreach" default:"rollback" enum:"rollback,hold,page" doc:"What breaking the limit does."`
 	Evidence    analysis.Required `yaml:"evidence" default:"required" enum:"required,optional" doc:"required: a step ends only on pass; optional: pass or undecided is enough, no-data and errors never."`

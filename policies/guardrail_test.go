@@ -83,6 +83,7 @@ func TestRate(t *testing.T) {
 	for _, c := range []struct{ metric, guardrail, want string }{
 		{metric, `limit: "<= 1%"`, "limited by a number of events"},
 		{metric, `limit: ">= 2"`, "limited from above"},
+		{metric, `limit: "<= 2x stable or 1%"`, "a counter against time has none of"},
 		{metric, `limit: "<= 0.001"`, "choose per so that"},
 		{metric, `limit: "<= 0", test: sequential`, "is test: threshold"},
 		{strings.Replace(metric, "1h", "1ms", 1), `limit: "<= 2"`, "from 1s to 720h"},

@@ -77,10 +77,13 @@ func (q *Quantity) UnmarshalText(b []byte) error {
 type LimitText struct {
 	AtLeast  bool
 	Quantity Quantity
-	Text     string
+	// Floor is the share below which a multiple of stable need not be kept; not given
+	// where there is none.
+	Floor Quantity
+	Text  string
 }
 
-// UnmarshalText reads "<= 1%", ">= 0.98x stable".
+// UnmarshalText reads "<= 1%", ">= 0.98x stable", "<= 1.2x stable or 1%".
 func (l *LimitText) UnmarshalText(b []byte) error {
 	text := strings.TrimSpace(string(b))
 	op, rest, ok := cutOperator(text)
@@ -88,10 +91,21 @@ func (l *LimitText) UnmarshalText(b []byte) error {
 		return errors.New(`must begin with <= or >=, for example "<= 1%"`)
 	}
 	l.AtLeast = op == ">="
+	rest, floor, floored := strings.Cut(rest, " or ")
 	if err := l.Quantity.UnmarshalText([]byte(rest)); err != nil {
 		return err
 	}
 	l.Text = op + " " + l.Quantity.Text
+	if !floored {
+		return nil
+	}
+	if err := l.Floor.UnmarshalText([]byte(floor)); err != nil {
+		return err
+	}
+	l.Text += " or " + l.Floor.Text
+	if l.AtLeast || l.Quantity.Unit != UnitStable || l.Floor.Unit != UnitShare || l.Floor.Value <= 0 || l.Floor.Value >= 0.5 {
+		return errors.New("\"or\" gives a multiple of stable a share below which it need not be kept: <= 1.2x stable or 1%")
+	}
 	return nil
 }
 
@@ -108,13 +122,16 @@ func cutOperator(s string) (op, rest string, ok bool) {
 func (l LimitText) limit() analysis.Limit {
 	return analysis.Limit{
 		AtLeast: l.AtLeast, Relative: l.Quantity.Unit == UnitStable,
-		Value: l.Quantity.Value, Text: l.Text,
+		Value: l.Quantity.Value, Floor: l.Floor.Value, Text: l.Text,
 	}
 }
 
 // suits says why the limit does not fit a metric of the kind; "" when it does.
 func (l LimitText) suits(kind analysis.Kind, quantile bool) string {
 	u := l.Quantity.Unit
+	if l.Floor.Given() && kind != analysis.KindCounts {
+		return "a floor (\"or 1%\") goes with counts alone"
+	}
 	switch kind {
 	case analysis.KindCounts:
 		switch {
@@ -157,6 +174,8 @@ func (l LimitText) none() bool {
 func (l LimitText) suitsRate(test analysis.Test) string {
 	const least, most = 0.01, 10_000
 	switch u := l.Quantity.Unit; {
+	case l.Floor.Given():
+		return "a floor (\"or 1%\") is a share of events, which a counter against time has none of"
 	case u == UnitStable:
 		return ""
 	case u != UnitNumber:
