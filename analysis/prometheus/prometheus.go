@@ -58,6 +58,8 @@
 //     infinite or negative make the reading an error.
 //   - ${window} in a value's expression is the interval asked for, or four
 //     scrape intervals if that is longer.
+//   - What its targets declare a gauge is no counter: that is asked once an hour, and a
+//     server that does not tell types refuses nothing.
 //
 // What differs between servers, each row with a test (TestDialects, TestReal…) and
 // the reference that its answers were written from:
@@ -160,6 +162,7 @@ type Source struct {
 	api     *api
 	layouts *layouts
 	ledger  *ledger
+	types   types
 
 	mu sync.Mutex
 	// steps are the scrape intervals that were seen, by metric name.
@@ -230,6 +233,7 @@ func (s *Source) Read(ctx context.Context, qs []analysis.Query) ([]analysis.Read
 		b.learn()
 	}
 	b.values(ctx)
+	b.gauges(ctx)
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("prometheus: %w", err)
 	}

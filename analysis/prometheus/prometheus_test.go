@@ -23,9 +23,11 @@ type recorder struct {
 }
 
 func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	r.mu.Lock()
-	r.exprs = append(r.exprs, req.FormValue("query"))
-	r.mu.Unlock()
+	if strings.HasSuffix(req.URL.Path, "/query") { // and not about types
+		r.mu.Lock()
+		r.exprs = append(r.exprs, req.FormValue("query"))
+		r.mu.Unlock()
+	}
 	r.Handler.ServeHTTP(w, req)
 }
 
