@@ -14,6 +14,7 @@ import (
 
 var (
 	decisions = flag.String("decisions", "small", "how much TestDecisions simulates: small or full")
+	seasons   = flag.Int("seasons", 0, "how many rollouts a cell TestSeasonTables carries through; 0: none")
 	update    = flag.Bool("update", false, "write the tables of TestDecisions into README.md")
 )
 
@@ -147,10 +148,6 @@ func TestDecisions(t *testing.T) {
 	waldTable(&doc, &reached, size)
 	plannerTable(&doc, &reached, size)
 	historyTable(&doc, size)
-	if size.season > 0 {
-		seasonTables(&doc, &reached, size)
-		practicalTable(&doc, &reached, size)
-	}
 	for _, g := range reached {
 		most := g.most
 		if *decisions != "full" {
