@@ -212,7 +212,8 @@ const defaultPassFloor = 0.01
 // from above, that of its floor, or of the default.
 func passFloor(g *analysis.Guardrail, m *analysis.Metric) float64 {
 	switch {
-	case !g.Limit.Relative || g.Limit.AtLeast || g.Test == analysis.TestThreshold, m.Rate(), m.Counts == nil, m.Counts.Bad == "":
+	case !g.Limit.Relative || g.Limit.AtLeast || g.Test == analysis.TestThreshold, m.Rate(), m.Counts == nil,
+		m.Counts.Bad == "":
 		return 0
 	case g.Limit.Floor > 0:
 		return math.Min(g.Limit.Floor*math.Max(1.5, g.Detect/g.Limit.Value), 0.9)

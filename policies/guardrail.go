@@ -203,7 +203,8 @@ func (q Quantity) suits(l LimitText, kind analysis.Kind, quantile float64) strin
 	lim := l.Quantity
 	if kind == analysis.KindHistogram && lim.Unit == UnitSeconds && q.Unit == UnitShare {
 		if tail := 1 - quantile; q.Value <= tail || q.Value >= 1 {
-			return fmt.Sprintf("the share of slower requests must be beyond the quantile's own: above %s%% and below 100%%", document.FormatNumber(tail*100))
+			return fmt.Sprintf("the share of slower requests must be beyond the quantile's own: "+
+				"above %s%% and below 100%%", document.FormatNumber(tail*100))
 		}
 		return ""
 	}

@@ -103,7 +103,8 @@ func (l *LimitText) UnmarshalText(b []byte) error {
 		return err
 	}
 	l.Text += " or " + l.Floor.Text
-	if l.AtLeast || l.Quantity.Unit != UnitStable || l.Floor.Unit != UnitShare || l.Floor.Value <= 0 || l.Floor.Value >= 0.5 {
+	if l.AtLeast || l.Quantity.Unit != UnitStable || l.Floor.Unit != UnitShare || l.Floor.Value <= 0 ||
+		l.Floor.Value >= 0.5 {
 		return errors.New("\"or\" gives a multiple of stable a share below which it need not be kept: <= 1.2x stable or 1%")
 	}
 	return nil

@@ -77,7 +77,8 @@ func answersInOrder(t *testing.T, w *World, h Harness) {
 			for _, k := range kinds {
 				if m, ok := h.Metrics[k]; ok {
 					m.Name = string(k) + "-" + e
-					qs = append(qs, analysis.Query{Metric: m, Names: analysis.Names{Endpoint: e, Stable: Stable, Candidate: Candidate}, From: start, To: time.Now().UTC()})
+					qs = append(qs, analysis.Query{Metric: m, Names: analysis.Names{Endpoint: e, Stable: Stable,
+						Candidate: Candidate}, From: start, To: time.Now().UTC()})
 				}
 			}
 		}

@@ -85,9 +85,9 @@ func (f *follower) count(s analysis.Sample) Counts {
 		return Counts{Plays: s.N, Sum: s.Sum, SumSq: s.SumSq}
 	case analysis.KindHistogram:
 		return f.latencies(s)
-	default:
-		return Counts{}
+	case analysis.KindValue:
 	}
+	return Counts{}
 }
 
 // latencies sorts a histogram's increments into the world's bounds.
@@ -153,9 +153,9 @@ func (f *follower) project(c Counts) Counts {
 			out.Slow[at] += n
 		}
 		return out
-	default:
-		return Counts{}
+	case analysis.KindValue:
 	}
+	return Counts{}
 }
 
 // settle lets time pass until the source knows all that happened.
@@ -190,7 +190,8 @@ func checkReading(t *testing.T, h Harness, q analysis.Query, r analysis.Reading)
 		t.Errorf("reading has the status %q", r.Status)
 	}
 	if !r.Next.IsZero() && !r.Next.After(r.To) {
-		t.Errorf("reading of (%s, %s]: more is expected at %s, want it after the reading's end, %s", q.From, q.To, r.Next, r.To)
+		t.Errorf("reading of (%s, %s]: more is expected at %s, want it after the reading's end, %s", q.From, q.To,
+			r.Next, r.To)
 	}
 	if r.From.Before(q.From) || r.To.After(q.To) || r.To.Before(r.From) {
 		t.Errorf("reading of (%s, %s]: got (%s, %s]", q.From, q.To, r.From, r.To)

@@ -28,7 +28,8 @@ func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
 // questions about the metrics, the source does not panic, and each reading is an
 // error in one line or has numbers that a judge can take. The seeds are answers of
 // the kind that the server gives.
-func Hostile(f *testing.F, build func(*http.Client) (analysis.Source, error), metrics map[analysis.Kind]analysis.Metric, seeds ...string) {
+func Hostile(f *testing.F, build func(*http.Client) (analysis.Source, error), metrics map[analysis.Kind]analysis.Metric,
+	seeds ...string) {
 	fresh := false
 	for _, s := range seeds {
 		f.Add(s)
@@ -49,7 +50,8 @@ func Hostile(f *testing.F, build func(*http.Client) (analysis.Source, error), me
 }
 
 // readings are a new source's answers about the last hour to a question of each metric.
-func readings(t testing.TB, build func(*http.Client) (analysis.Source, error), metrics map[analysis.Kind]analysis.Metric, answer string) []analysis.Reading {
+func readings(t testing.TB, build func(*http.Client) (analysis.Source, error),
+	metrics map[analysis.Kind]analysis.Metric, answer string) []analysis.Reading {
 	t.Helper()
 	s, err := build(&http.Client{Transport: answering(answer)})
 	if err != nil {

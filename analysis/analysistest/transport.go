@@ -91,6 +91,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
+	rec := httptest.NewRecorder()
 	fault := t.begin(r)
 	switch fault {
 	case FaultRefuse:
@@ -98,17 +99,13 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	case FaultHang:
 		<-r.Context().Done()
 		return nil, r.Context().Err()
-	default:
-	}
-	rec := httptest.NewRecorder()
-	switch fault {
 	case FaultStatus:
 		rec.WriteHeader(http.StatusInternalServerError)
 		_, _ = fmt.Fprintf(rec, "cannot answer %s with %v", r.URL, r.Header)
 	case FaultHTML:
 		rec.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = fmt.Fprintf(rec, "<!DOCTYPE html><html><body>Sign in to go on to %s</body></html>", r.URL)
-	default:
+	case FaultNone, FaultTruncate, FaultCut, FaultEndless:
 		t.Handler.ServeHTTP(rec, r)
 	}
 	resp := rec.Result()
@@ -117,14 +114,15 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	t.mu.Lock()
 	t.bytes += int64(len(body))
 	t.mu.Unlock()
+	half := bytes.NewReader(body[:len(body)/2])
 	switch fault {
 	case FaultTruncate:
-		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body[:len(body)/2]), broken{}))
+		resp.Body = io.NopCloser(io.MultiReader(half, broken{}))
 	case FaultCut:
-		resp.Body = io.NopCloser(bytes.NewReader(body[:len(body)/2]))
+		resp.Body = io.NopCloser(half)
 	case FaultEndless:
-		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body[:len(body)/2]), &endless{r: r}))
-	default:
+		resp.Body = io.NopCloser(io.MultiReader(half, &endless{r: r}))
+	case FaultNone, FaultRefuse, FaultHang, FaultStatus, FaultHTML:
 	}
 	return resp, nil
 }

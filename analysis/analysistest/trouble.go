@@ -25,7 +25,8 @@ func missing(t *testing.T, w *World, h Harness) {
 		}
 		r := f.next(w)
 		if r.Status != analysis.StatusOK || !r.Stable.Fresh || r.Candidate.Fresh {
-			t.Errorf("%s: got %s (%s), stable fresh %t, candidate fresh %t, want ok, true, false", k, r.Status, r.Reason, r.Stable.Fresh, r.Candidate.Fresh)
+			t.Errorf("%s: got %s (%s), stable fresh %t, candidate fresh %t, want ok, true, false", k, r.Status,
+				r.Reason, r.Stable.Fresh, r.Candidate.Fresh)
 		}
 		if r.Reason == "" {
 			t.Errorf("%s: a deployment is missing and no reason is said", k)
@@ -135,7 +136,8 @@ func refused(t *testing.T, w *World, h Harness) {
 	if err != nil || len(rs) != len(qs) {
 		t.Fatalf("Read: got %d readings and %v, want %d", len(rs), err, len(qs))
 	}
-	for i, want := range []analysis.Status{analysis.StatusError, analysis.StatusOK, analysis.StatusError, analysis.StatusOK} {
+	for i, want := range []analysis.Status{analysis.StatusError, analysis.StatusOK, analysis.StatusError,
+		analysis.StatusOK} {
 		checkReading(t, h, qs[i], rs[i])
 		if rs[i].Status != want {
 			t.Errorf("question %d: got %s (%s), want %s", i, rs[i].Status, rs[i].Reason, want)

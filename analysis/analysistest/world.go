@@ -107,14 +107,18 @@ func NewWorld() *World {
 func (w *World) Add(endpoint, deployment, name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.instances = append(w.instances, &instance{endpoint: endpoint, deployment: deployment, name: name, idle: len(w.samples) > 0})
+	w.instances = append(w.instances, &instance{endpoint: endpoint, deployment: deployment, name: name,
+		idle: len(w.samples) > 0})
 }
 
 // Remove ends an instance right after its last sample.
 func (w *World) Remove(endpoint, name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.instances = slices.DeleteFunc(w.instances, func(i *instance) bool { return i.endpoint == endpoint && i.name == name })
+	w.instances = slices.DeleteFunc(w.instances, func(i *instance) bool {
+		return i.endpoint == endpoint &&
+			i.name == name
+	})
 }
 
 // Restart makes an instance's counters begin anew right after its last sample.

@@ -146,7 +146,8 @@ func New(cfg Config) (*Source, error) {
 		return nil, errors.New("new azuremonitor source: endpoint: an https address is wanted")
 	}
 	client, err := azure.New(azure.Config{
-		Audience: cfg.Audience, Credential: cfg.Credential, Client: cfg.Client, Timeout: cfg.Timeout, MaxBytes: cfg.MaxBytes,
+		Audience: cfg.Audience, Credential: cfg.Credential, Client: cfg.Client, Timeout: cfg.Timeout,
+		MaxBytes: cfg.MaxBytes,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("new azuremonitor source: %w", err)
@@ -169,12 +170,14 @@ func (s *Source) Read(ctx context.Context, qs []analysis.Query) ([]analysis.Read
 		}
 		for j := range x.terms {
 			t := &x.terms[j]
-			key := strings.Join([]string{t.selector.Name, strings.Join(t.dimensions, ","), x.from.String(), x.to.String()}, "\xff")
+			key := strings.Join([]string{t.selector.Name, strings.Join(t.dimensions, ","), x.from.String(),
+				x.to.String()}, "\xff")
 			for _, d := range []string{x.Names.Stable, x.Names.Candidate} {
 				id := s.resource(t, x.Names.Endpoint, d)
 				a := asks[key]
 				if a == nil || (len(a.resources) == batch && !slices.Contains(a.resources, id)) {
-					a = &ask{metric: t.selector.Name, namespace: t.namespace, dimensions: t.dimensions, from: x.from, to: x.to}
+					a = &ask{metric: t.selector.Name, namespace: t.namespace, dimensions: t.dimensions, from: x.from,
+						to: x.to}
 					asks[key] = a
 					order = append(order, a)
 				}
@@ -274,7 +277,8 @@ func newQuestion(q analysis.Query) *question {
 	case m.Kind() == "":
 		x.err = fmt.Errorf("metric %s asks for nothing", m.Name)
 	default:
-		x.err = fmt.Errorf("metric %s: Azure Monitor has one figure a minute, no %s: use Log Analytics", m.Name, m.Kind())
+		x.err = fmt.Errorf("metric %s: Azure Monitor has one figure a minute, no %s: use Log Analytics", m.Name,
+			m.Kind())
 	}
 	if !endpointName.MatchString(q.Names.Endpoint) {
 		x.err = fmt.Errorf("%q is not the name of an online endpoint", q.Names.Endpoint)

@@ -94,7 +94,8 @@ func (s *Source) get(ctx context.Context, a *ask) (map[string][]timeseries, erro
 	u := s.base.JoinPath("subscriptions", s.cfg.Subscription, "metrics:getBatch")
 	u.RawQuery = q.Encode()
 	var out response
-	if err := s.client.Post(ctx, u.String(), http.Header{}, map[string][]string{"resourceids": a.resources}, &out); err != nil {
+	if err := s.client.Post(ctx, u.String(), http.Header{}, map[string][]string{"resourceids": a.resources},
+		&out); err != nil {
 		return nil, err
 	}
 	return a.decode(&out)
@@ -113,7 +114,8 @@ func (a *ask) decode(r *response) (map[string][]timeseries, error) {
 				return nil, errors.New("the service gave no figures for a metric")
 			}
 			if len(m.Timeseries) >= top {
-				return nil, fmt.Errorf("the answer has %d series, as many as were asked for: it was cut off", len(m.Timeseries))
+				return nil, fmt.Errorf("the answer has %d series, as many as were asked for: it was cut off",
+					len(m.Timeseries))
 			}
 			for _, t := range m.Timeseries {
 				x := timeseries{labels: series.Labels{}}
@@ -207,7 +209,8 @@ func (s *Source) sample(x *question, deployment string) (analysis.Sample, error)
 		if x.Metric.Value != nil {
 			v, ok := folded(t.fold, means)
 			if !ok {
-				return analysis.Sample{}, fmt.Errorf("%d series of %s for %s, one is wanted: wrap it in max(), min(), avg() or sum()", matched, t.selector.Name, deployment)
+				return analysis.Sample{}, fmt.Errorf("%d series of %s for %s, one is wanted: wrap it in max(), "+
+					"min(), avg() or sum()", matched, t.selector.Name, deployment)
 			}
 			return analysis.Sample{Fresh: true, Value: v}, nil
 		}

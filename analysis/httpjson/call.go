@@ -78,35 +78,37 @@ func (s *Source) get(ctx context.Context, req *http.Request) (doc any, err error
 		return nil, err
 	}
 	req.Header.Set("User-Agent", "belayd")
-	err = fetch.Do(s.cfg.Client, req.WithContext(ctx), s.cfg.Timeout, s.cfg.MaxBytes, func(resp *http.Response, body io.Reader) error {
-		s.pause.Heed(resp, time.Now())
-		if resp.StatusCode < 200 || resp.StatusCode > 299 {
-			return fetch.Refused(resp)
-		}
-		kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-		if err != nil || !isJSON(kind) {
-			return errors.New("it did not answer JSON: a login page, or not the API's address")
-		}
-		var text bytes.Buffer
-		dec := json.NewDecoder(io.TeeReader(body, &text))
-		dec.UseNumber()
-		if err := dec.Decode(&doc); err != nil {
-			return errors.New("its answer is no JSON, or was cut off")
-		}
-		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-			return errors.New("its answer goes on after its end")
-		}
-		if unique.Fields(text.Bytes(), false) != nil { // whose name is the API's, and stays unsaid
-			return errors.New("its answer has a field twice")
-		}
-		return s.whole(doc)
-	})
+	err = fetch.Do(s.cfg.Client, req.WithContext(ctx), s.cfg.Timeout, s.cfg.MaxBytes,
+		func(resp *http.Response, body io.Reader) error {
+			s.pause.Heed(resp, time.Now())
+			if resp.StatusCode < 200 || resp.StatusCode > 299 {
+				return fetch.Refused(resp)
+			}
+			kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+			if err != nil || !isJSON(kind) {
+				return errors.New("it did not answer JSON: a login page, or not the API's address")
+			}
+			var text bytes.Buffer
+			dec := json.NewDecoder(io.TeeReader(body, &text))
+			dec.UseNumber()
+			if err := dec.Decode(&doc); err != nil {
+				return errors.New("its answer is no JSON, or was cut off")
+			}
+			if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+				return errors.New("its answer goes on after its end")
+			}
+			if unique.Fields(text.Bytes(), false) != nil { // whose name is the API's, and stays unsaid
+				return errors.New("its answer has a field twice")
+			}
+			return s.whole(doc)
+		})
 	return doc, err
 }
 
 // isJSON says whether a media type is one of JSON; AWS has its own.
 func isJSON(kind string) bool {
-	return kind == "application/json" || strings.HasSuffix(kind, "+json") || strings.HasPrefix(kind, "application/x-amz-json-")
+	return kind == "application/json" || strings.HasSuffix(kind, "+json") || strings.HasPrefix(kind,
+		"application/x-amz-json-")
 }
 
 // whole is an error where the document says of itself that it is a part, or none.

@@ -155,7 +155,7 @@ func (x *question) sample(terms []term) (analysis.Sample, error) {
 		return series.Events([]series.Tally{{N: xs[0], K: xs[1]}}, spec)
 	case analysis.KindMean:
 		return series.Events([]series.Tally{{N: xs[0], Sum: xs[1], SumSq: xs[2]}}, spec)
-	default:
-		return analysis.Sample{Fresh: true, Value: xs[0]}, nil
+	case analysis.KindHistogram, analysis.KindValue: // buckets were read above
 	}
+	return analysis.Sample{Fresh: true, Value: xs[0]}, nil
 }

@@ -146,7 +146,8 @@ func (p *part) plain() (analysis.Sample, error) {
 	case len(rows) == 0:
 		return analysis.Sample{}, nil
 	case len(rows) > 1 || len(rows[0]) != 1:
-		return analysis.Sample{}, fmt.Errorf("the query gives %d rows of %d columns, one number is wanted", len(rows), len(rows[0]))
+		return analysis.Sample{}, fmt.Errorf("the query gives %d rows of %d columns, one number is wanted", len(rows),
+			len(rows[0]))
 	case rows[0][0] == nil:
 		return analysis.Sample{}, nil
 	}

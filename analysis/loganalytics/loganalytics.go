@@ -145,7 +145,8 @@ func New(cfg Config) (*Source, error) {
 		return nil, errors.New("new loganalytics source: endpoint: an https address is wanted")
 	}
 	client, err := azure.New(azure.Config{
-		Audience: cfg.Audience, Credential: cfg.Credential, Client: cfg.Client, Timeout: cfg.Timeout, MaxBytes: cfg.MaxBytes,
+		Audience: cfg.Audience, Credential: cfg.Credential, Client: cfg.Client, Timeout: cfg.Timeout,
+		MaxBytes: cfg.MaxBytes,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("new loganalytics source: %w", err)

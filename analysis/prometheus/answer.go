@@ -89,7 +89,8 @@ func (x *question) apart(pic *picture) error {
 	}
 	stable, candidate := pic.by[x.Names.Stable], pic.by[x.Names.Candidate]
 	for _, p := range x.parts {
-		if err := series.Shared(stable[p.role], candidate[p.role], [2]string{x.Names.Stable, x.Names.Candidate}); err != nil {
+		if err := series.Shared(stable[p.role], candidate[p.role],
+			[2]string{x.Names.Stable, x.Names.Candidate}); err != nil {
 			return err
 		}
 	}
@@ -128,7 +129,7 @@ func (x *question) sample(by map[role][]*series.Series, spec series.Spec) (analy
 		return series.Buckets(nil, by[roleNative], spec)
 	case analysis.KindMean:
 		return series.Mean(by[roleCount], by[roleSum], by[roleSquares], spec)
-	default:
-		return analysis.Sample{}, fmt.Errorf("metric %s asks for nothing", x.Metric.Name)
+	case analysis.KindValue: // asked otherwise
 	}
+	return analysis.Sample{}, fmt.Errorf("metric %s asks for nothing", x.Metric.Name)
 }

@@ -135,7 +135,8 @@ func (a *api) send(ctx context.Context, method, form string) (*result, error) {
 	req.Header.Set("User-Agent", "belayd")
 	var r *result
 	err = fetch.Do(a.cfg.Client, req, a.cfg.Timeout, a.cfg.MaxBytes, func(resp *http.Response, body io.Reader) error {
-		if method == http.MethodPost && (resp.StatusCode == http.StatusMethodNotAllowed || resp.StatusCode == http.StatusNotImplemented || resp.StatusCode == http.StatusForbidden) {
+		if method == http.MethodPost && (resp.StatusCode == http.StatusMethodNotAllowed ||
+			resp.StatusCode == http.StatusNotImplemented || resp.StatusCode == http.StatusForbidden) {
 			return errNoPost
 		}
 		a.pause.Heed(resp, time.Now())
@@ -149,7 +150,8 @@ func (a *api) send(ctx context.Context, method, form string) (*result, error) {
 // own words is not repeated.
 func (a *api) read(resp *http.Response, body io.Reader) (*result, error) {
 	if code := resp.StatusCode; code == http.StatusRequestURITooLong || code == http.StatusRequestHeaderFieldsTooLarge {
-		return nil, fmt.Errorf("%w: the question does not fit into an address (%s)", fetch.ErrTooLarge, fetch.Status(code))
+		return nil, fmt.Errorf("%w: the question does not fit into an address (%s)", fetch.ErrTooLarge,
+			fetch.Status(code))
 	}
 	if limit := resp.Header.Get("M3-Results-Limited"); limit != "" {
 		return nil, fmt.Errorf("%w: M3 met a limit", errPartial)
@@ -159,7 +161,8 @@ func (a *api) read(resp *http.Response, body io.Reader) (*result, error) {
 		if resp.StatusCode != http.StatusOK {
 			return nil, fetch.Refused(resp)
 		}
-		return nil, fmt.Errorf("it answered %s, not JSON: a login page, or not the API's address", cmp.Or(kind, "something"))
+		return nil, fmt.Errorf("it answered %s, not JSON: a login page, or not the API's address",
+			cmp.Or(kind, "something"))
 	}
 	in, err := io.ReadAll(body)
 	if err != nil {
@@ -184,15 +187,17 @@ func (a *api) read(resp *http.Response, body io.Reader) (*result, error) {
 // public is the error as people may read it. What a query got wrong is said;
 // errors of the server's insides may name anything.
 func (e *apiError) public() error {
-	kinds := []string{"timeout", "canceled", "execution", "bad_data", "internal", "unavailable", "not_found", "not_acceptable", "too_many_requests", "too_many_samples"}
+	kinds := []string{"timeout", "canceled", "execution", "bad_data", "internal", "unavailable", "not_found",
+		"not_acceptable", "too_many_requests", "too_many_samples"}
 	switch {
 	case !slices.Contains(kinds, e.kind):
 		return errors.New("it answered with an error")
 	case e.kind == "execution" && strings.Contains(e.text, "too many samples"):
 		return fmt.Errorf("%w: more samples than the server loads for one query", fetch.ErrTooLarge)
-	case e.kind == "bad_data" && strings.Contains(e.text, "unexpected string") && strings.Contains(e.text, "label matching"):
-		return analysis.Permanent(fmt.Errorf("%w; servers before Prometheus 3.0 take no quoted names: write the names as "+
-			"this one stores them, with _ for every other character", fetch.Bare(e)))
+	case e.kind == "bad_data" && strings.Contains(e.text, "unexpected string") &&
+		strings.Contains(e.text, "label matching"):
+		return analysis.Permanent(fmt.Errorf("%w; servers before Prometheus 3.0 take no quoted names: write the "+
+			"names as this one stores them, with _ for every other character", fetch.Bare(e)))
 	case e.kind == "bad_data":
 		return analysis.Permanent(fetch.Bare(e))
 	case e.kind == "execution":

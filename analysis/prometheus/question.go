@@ -78,7 +78,8 @@ type shared struct {
 }
 
 func (s shared) key() string {
-	return strings.Join(append([]string{s.name, s.index, strconv.FormatBool(s.byDeployment), s.deployment}, s.fixed...), "\xff")
+	return strings.Join(append([]string{s.name, s.index, strconv.FormatBool(s.byDeployment), s.deployment}, s.fixed...),
+		"\xff")
 }
 
 // holds says whether every series of t is one of s.
@@ -158,10 +159,11 @@ func (x *question) add(roles []role, texts []string) error {
 			sel.Name = strings.TrimSuffix(sel.Name, "_bucket") + "_bucket"
 		case roleNative:
 			sel.Name = strings.TrimSuffix(sel.Name, "_bucket")
-		default:
+		case roleTotal, roleMarked, roleCount, roleSum, roleSquares:
 		}
 		if x.label == "" && !analysis.NamesDeployment(sel.Uses) {
-			return errors.New("deployment: the label that names the deployment is missing, or ${deployment}, ${role} or ${version} in the selector")
+			return errors.New("deployment: the label that names the deployment is missing, or ${deployment}, ${role} " +
+				"or ${version} in the selector")
 		}
 		sels[i] = sel
 	}

@@ -99,7 +99,8 @@ func plain(r *result) (analysis.Sample, error) {
 	case len(r.series) == 0:
 		return analysis.Sample{}, nil
 	case len(r.series) > 1:
-		return analysis.Sample{}, fmt.Errorf("the expression gives %d series, one is wanted: wrap it in max() or sum()", len(r.series))
+		return analysis.Sample{}, fmt.Errorf("the expression gives %d series, one is wanted: wrap it in max() or sum()",
+			len(r.series))
 	case len(r.series[0].Points) != 1 || r.series[0].Points[0].H != nil:
 		return analysis.Sample{}, fmt.Errorf("the expression gives a histogram, one number is wanted")
 	default:

@@ -105,7 +105,8 @@ func New(c Config) (*Client, error) {
 	if c.Lasts < 2*refreshEvery {
 		return nil, fmt.Errorf("alertmanager: lasts: want at least %s (got %s)", 2*refreshEvery, c.Lasts)
 	}
-	words, err := notifier.ParseTemplates(defaults, c.Templates, func(s string) string { return notifier.Line(s, maxAnnotation) }, nil)
+	words, err := notifier.ParseTemplates(defaults, c.Templates,
+		func(s string) string { return notifier.Line(s, maxAnnotation) }, nil)
 	if err != nil {
 		return nil, fmt.Errorf("alertmanager: %w", err)
 	}

@@ -139,8 +139,9 @@ func New(c Config) (*Client, error) {
 		tlsConfig.ServerName = host
 	}
 	return &Client{
-		server: c.Server, host: host, security: c.Security, from: from, to: to, username: c.Username, password: c.Password,
-		hello: c.Hello, tls: tlsConfig, words: words,
+		server: c.Server, host: host, security: c.Security, from: from, to: to, username: c.Username,
+		password: c.Password,
+		hello:    c.Hello, tls: tlsConfig, words: words,
 	}, nil
 }
 

@@ -94,7 +94,8 @@ var defaults = map[string]string{
 func New(c Config) (*Client, error) {
 	key := strings.TrimSpace(c.RoutingKey)
 	if len(key) != routingKey || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return nil, fmt.Errorf("pagerduty: routing key: want the %d characters of an Events API v2 integration key (got %d)", routingKey, len(key))
+		return nil, fmt.Errorf("pagerduty: routing key: want the %d characters of an Events API v2 integration key "+
+			"(got %d)", routingKey, len(key))
 	}
 	base := c.URL
 	if base == "" {
@@ -117,11 +118,13 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	words, err := notifier.ParseTemplates(defaults, c.Templates, func(s string) string { return notifier.Line(s, maxSummary) }, nil)
+	words, err := notifier.ParseTemplates(defaults, c.Templates,
+		func(s string) string { return notifier.Line(s, maxSummary) }, nil)
 	if err != nil {
 		return nil, fmt.Errorf("pagerduty: %w", err)
 	}
-	return &Client{key: key, base: strings.TrimSuffix(base, "/"), client: c.Client, log: c.Log, words: words, secret: secret}, nil
+	return &Client{key: key, base: strings.TrimSuffix(base, "/"), client: c.Client, log: c.Log, words: words,
+		secret: secret}, nil
 }
 
 // Notify triggers, updates or resolves an alert, or sends a change event. The

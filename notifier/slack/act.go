@@ -88,7 +88,8 @@ func (c *Client) click(ctx context.Context, ic slack.InteractionCallback, a slac
 // the dialog, beside the reason.
 func (c *Client) submission(ctx context.Context, ic slack.InteractionCallback) outcome {
 	var d dialog
-	if err := json.Unmarshal([]byte(ic.View.PrivateMetadata), &d); err != nil || d.Rollout == "" || (d.Command != "reject" && d.Command != "hold") {
+	if err := json.Unmarshal([]byte(ic.View.PrivateMetadata), &d); err != nil || d.Rollout == "" ||
+		(d.Command != "reject" && d.Command != "hold") {
 		return outcome{ack: inDialog("This dialog is not one that Belay can read; nothing was decided.")}
 	}
 	var reason string
@@ -131,16 +132,20 @@ func dialogView(d dialog) (slack.ModalViewRequest, error) {
 		return slack.ModalViewRequest{}, fmt.Errorf("%w: the dialog's metadata does not fit", notifier.ErrPermanent)
 	}
 	title, submit := "Hold", "Hold"
-	text := fmt.Sprintf("Rollout %s stays where it is until somebody resumes it. Guardrails are watched on, and a breach still rolls back.", code(clean(d.Rollout)))
+	text := fmt.Sprintf("Rollout %s stays where it is until somebody resumes it. Guardrails are watched on, and a "+
+		"breach still rolls back.", code(clean(d.Rollout)))
 	if d.Command == "reject" {
 		title, submit = "Reject and roll back", "Reject and roll back"
-		text = fmt.Sprintf(":warning: All traffic of rollout %s goes back to the stable deployment and the rollout ends. *This cannot be undone;* a new release is needed to try again.", code(clean(d.Rollout)))
+		text = fmt.Sprintf(":warning: All traffic of rollout %s goes back to the stable deployment and the rollout "+
+			"ends. *This cannot be undone;* a new release is needed to try again.", code(clean(d.Rollout)))
 	}
-	input := slack.NewPlainTextInputBlockElement(plain("Why? It goes on record.", 150), inputReason).WithMultiline(true).WithMinLength(1).WithMaxLength(maxReason)
+	input := slack.NewPlainTextInputBlockElement(plain("Why? It goes on record.", 150),
+		inputReason).WithMultiline(true).WithMinLength(1).WithMaxLength(maxReason)
 	return slack.ModalViewRequest{
 		Type: slack.VTModal, CallbackID: callbackReason, PrivateMetadata: string(metadata),
 		Title: plain(title, 24), Submit: plain(submit, 24), Close: plain("Cancel", 24),
-		Blocks: slack.Blocks{BlockSet: []slack.Block{section(text), slack.NewInputBlock(blockReason, plain("Reason", 150), nil, input)}},
+		Blocks: slack.Blocks{BlockSet: []slack.Block{section(text),
+			slack.NewInputBlock(blockReason, plain("Reason", 150), nil, input)}},
 	}, nil
 }
 

@@ -47,7 +47,8 @@ var faces = sync.OnceValues(func() (map[chart.Font]font.Face, error) {
 		if err != nil {
 			return nil, err
 		}
-		if fs[f.name], err = opentype.NewFace(parsed, &opentype.FaceOptions{Size: f.size, DPI: 72, Hinting: font.HintingFull}); err != nil {
+		if fs[f.name], err = opentype.NewFace(parsed, &opentype.FaceOptions{Size: f.size, DPI: 72,
+			Hinting: font.HintingFull}); err != nil {
 			return nil, err
 		}
 	}

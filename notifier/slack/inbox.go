@@ -56,7 +56,8 @@ type outcome struct {
 // Run hears people over Socket Mode, where there is an app token, and makes
 // Handler answer, until ctx ends. It returns nil then, after the acts under way
 // are done, and an error when Slack refuses the app token.
-func (c *Client) Run(ctx context.Context, deliver func(context.Context, notifier.Answer) (notifier.Reply, error)) error {
+func (c *Client) Run(ctx context.Context, deliver func(context.Context, notifier.Answer) (notifier.Reply,
+	error)) error {
 	c.inbox.mu.Lock()
 	if c.inbox.deliver != nil {
 		c.inbox.mu.Unlock()
@@ -84,7 +85,8 @@ func (c *Client) Run(ctx context.Context, deliver func(context.Context, notifier
 func (c *Client) listen(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	socket := socketmode.New(c.api, socketmode.OptionReadLimit(maxMessage), socketmode.OptionLog(log.New(logWriter{c}, "", 0)))
+	socket := socketmode.New(c.api, socketmode.OptionReadLimit(maxMessage),
+		socketmode.OptionLog(log.New(logWriter{c}, "", 0)))
 	ended := make(chan error, 1)
 	go func() { ended <- socket.RunContext(ctx) }()
 	for {
@@ -204,7 +206,8 @@ func (c *Client) decide(ctx context.Context, user string, a notifier.Answer) not
 	}
 	if err != nil {
 		c.log.WarnContext(ctx, "answer refused", "rollout", a.Rollout, "outcome", c.classify(err).Error())
-		return notifier.Reply{Text: "Nothing was decided: Slack did not say who you are. Try again in a moment, or use the belay command."}
+		return notifier.Reply{Text: "Nothing was decided: Slack did not say who you are. Try again in a moment, or " +
+			"use the belay command."}
 	}
 	a.Who, a.Name, a.At = p.who, notifier.Line(p.name, 80), time.Now()
 	note := ""
@@ -215,7 +218,8 @@ func (c *Client) decide(ctx context.Context, user string, a notifier.Answer) not
 	reply, err := deliver(ctx, a)
 	if err != nil {
 		c.log.WarnContext(ctx, "answer not recorded", "rollout", a.Rollout, "outcome", c.classify(err).Error())
-		return notifier.Reply{Text: "It could not be recorded. Nothing may have been decided: look at the rollout, and try again in a moment."}
+		return notifier.Reply{Text: "It could not be recorded. Nothing may have been decided: look at the rollout, " +
+			"and try again in a moment."}
 	}
 	if !reply.Accepted {
 		reply.Text += note
@@ -230,7 +234,8 @@ func (c *Client) postEphemeral(ctx context.Context, channel, thread, user, respo
 		return
 	}
 	text = cut(escaper.Replace(notifier.Lines(text, maxSection)), maxSection)
-	options := []slack.MsgOption{slack.MsgOptionText(text, false), slack.MsgOptionDisableLinkUnfurl(), slack.MsgOptionDisableMediaUnfurl()}
+	options := []slack.MsgOption{slack.MsgOptionText(text, false), slack.MsgOptionDisableLinkUnfurl(),
+		slack.MsgOptionDisableMediaUnfurl()}
 	if thread != "" {
 		options = append(options, slack.MsgOptionTS(thread))
 	}
@@ -241,7 +246,8 @@ func (c *Client) postEphemeral(ctx context.Context, channel, thread, user, respo
 		}
 	}
 	if c.trusted(responseURL) {
-		err = slack.PostWebhookCustomHTTPContext(ctx, responseURL, c.config.Client, &slack.WebhookMessage{Text: text, ResponseType: slack.ResponseTypeEphemeral})
+		err = slack.PostWebhookCustomHTTPContext(ctx, responseURL, c.config.Client,
+			&slack.WebhookMessage{Text: text, ResponseType: slack.ResponseTypeEphemeral})
 	}
 	if err != nil {
 		c.log.WarnContext(ctx, "person not told", "outcome", notifier.Redact(c.classify(err), responseURL).Error())
@@ -250,14 +256,16 @@ func (c *Client) postEphemeral(ctx context.Context, channel, thread, user, respo
 
 // trusted reports whether an address that came with an act is Slack's.
 func (c *Client) trusted(address string) bool {
-	return strings.HasPrefix(address, "https://hooks.slack.com/") || c.config.URL != DefaultURL && strings.HasPrefix(address, c.config.URL)
+	return strings.HasPrefix(address, "https://hooks.slack.com/") || c.config.URL != DefaultURL && strings.HasPrefix(
+		address, c.config.URL)
 }
 
 // logWriter takes what the library logs; it does so for debugging only.
 type logWriter struct{ c *Client }
 
 func (w logWriter) Write(p []byte) (int, error) {
-	w.c.log.Debug("slack library", "message", notifier.Redact(errors.New(notifier.Line(string(p), 500)), w.c.config.BotToken, w.c.config.AppToken).Error())
+	w.c.log.Debug("slack library", "message", notifier.Redact(errors.New(notifier.Line(string(p), 500)),
+		w.c.config.BotToken, w.c.config.AppToken).Error())
 	return len(p), nil
 }
 

@@ -26,8 +26,8 @@
 // The package speaks Socket Mode where it has an app token and serves signed HTTP
 // requests where it has a signing secret; it may do both. It does not retry.
 //
-// The app is made of deploy/slack/manifest.yaml. It needs the scopes chat:write, commands, users:read and, for what they
-// bring, usergroups:read (approvers by group), channels:history and groups:history
+// The app is made of deploy/slack/manifest.yaml. It needs the scopes chat:write,
+// commands, users:read and, for what they bring, usergroups:read (approvers by group), channels:history and groups:history
 // (no second message), channels:read and groups:read (channels by name), files:write
 // (charts), chat:write.public (channels it was not invited to).
 package slack
@@ -126,10 +126,12 @@ func New(c Config) (*Client, error) {
 	if problems != nil {
 		return nil, errors.Join(problems...)
 	}
-	api := slack.New(c.BotToken, slack.OptionAppLevelToken(c.AppToken), slack.OptionAPIURL(c.URL), slack.OptionHTTPClient(doer{c.Client}))
+	api := slack.New(c.BotToken, slack.OptionAppLevelToken(c.AppToken), slack.OptionAPIURL(c.URL),
+		slack.OptionHTTPClient(doer{c.Client}))
 	s := &Client{
 		config: c, api: api, log: c.Log, words: words,
-		people: &people{api: api, asking: make(chan struct{}, 1)}, channels: &channels{api: api, log: c.Log}, uploads: &uploads{},
+		people: &people{api: api, asking: make(chan struct{}, 1)}, channels: &channels{api: api, log: c.Log},
+		uploads: &uploads{},
 	}
 	s.inbox.slots = make(chan struct{}, maxActs)
 	return s, nil
@@ -218,7 +220,8 @@ func (c *Client) options(n notifier.Notice, m message) []slack.MsgOption {
 	return []slack.MsgOption{
 		slack.MsgOptionText(m.text, false), slack.MsgOptionBlocks(m.blocks...),
 		slack.MsgOptionDisableLinkUnfurl(), slack.MsgOptionDisableMediaUnfurl(),
-		slack.MsgOptionMetadata(slack.SlackMetadata{EventType: metadataType, EventPayload: map[string]any{"key": n.Key, "rollout": n.Rollout.ID, "over": n.Resolve}}),
+		slack.MsgOptionMetadata(slack.SlackMetadata{EventType: metadataType, EventPayload: map[string]any{"key": n.Key,
+			"rollout": n.Rollout.ID, "over": n.Resolve}}),
 	}
 }
 
@@ -239,7 +242,8 @@ func (c *Client) channel(n notifier.Notice) (string, error) {
 	if c.config.Channel != "" {
 		return c.config.Channel, nil
 	}
-	return "", fmt.Errorf("%w: no channel: set channel in the notifier's configuration, or channels for owner %q", notifier.ErrPermanent, n.Rollout.Owner)
+	return "", fmt.Errorf("%w: no channel: set channel in the notifier's configuration, or channels for owner %q",
+		notifier.ErrPermanent, n.Rollout.Owner)
 }
 
 var (

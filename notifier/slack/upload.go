@@ -42,9 +42,11 @@ func (c *Client) chart(ctx context.Context, n notifier.Notice, channel, ts strin
 	defer cancel()
 	_, err = c.api.UploadFileContext(ctx, slack.UploadFileParameters{
 		Reader: bytes.NewReader(png), FileSize: len(png), Filename: "guardrails.png",
-		Title: notifier.Line("Guardrails of "+n.Rollout.Endpoint+", "+n.Rollout.Candidate+" "+n.Rollout.Version, maxHeader),
+		Title: notifier.Line("Guardrails of "+n.Rollout.Endpoint+", "+n.Rollout.Candidate+" "+n.Rollout.Version,
+			maxHeader),
 		// What the picture shows stands in the message, too.
-		AltTxt:  notifier.Line(fmt.Sprintf("The guardrails of %s with their intervals and limits, as listed in the message.", n.Rollout.Endpoint), 900),
+		AltTxt: notifier.Line(fmt.Sprintf("The guardrails of %s with their intervals and limits, as listed in the "+
+			"message.", n.Rollout.Endpoint), 900),
 		Channel: channel, ThreadTimestamp: ts,
 	})
 	if err == nil {

@@ -121,7 +121,8 @@ func (c *checker) freelist() error {
 	for ; len(ids) > 0; ids = ids[8:] {
 		id := native.Uint64(ids)
 		if id < 2 || id >= c.meta.pages || c.use[id] != unknown {
-			return fmt.Errorf("page %d: %w: it lists page %d, which is outside of the file, in use or listed twice", p.id(), errPage, id)
+			return fmt.Errorf("page %d: %w: it lists page %d, which is outside of the file, in use or listed twice",
+				p.id(), errPage, id)
 		}
 		c.use[id] = free
 	}
@@ -311,7 +312,8 @@ func (l layout) own(key []byte, h headRecord) (logRecord, error) {
 		return logRecord{}, fmt.Errorf("head of %q: %w", key, err)
 	}
 	if last.first != h.first || !bytes.Equal(first.key, key) {
-		return logRecord{}, fmt.Errorf("head of %q: %w: its records %d and %d are not its own", key, errRecord, h.first, h.revision)
+		return logRecord{}, fmt.Errorf("head of %q: %w: its records %d and %d are not its own", key, errRecord, h.first,
+			h.revision)
 	}
 	return last, nil
 }

@@ -49,7 +49,8 @@ func noSpace(err error) bool {
 	// bbolt returns the error of a write as it is, and that of fdatasync as a
 	// bare errno; of a truncate only the text remains.
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		return errors.Is(path.Err, syscall.ENOSPC) || errors.Is(path.Err, syscall.EFBIG) || errors.Is(path.Err, syscall.EDQUOT)
+		return errors.Is(path.Err, syscall.ENOSPC) || errors.Is(path.Err, syscall.EFBIG) || errors.Is(path.Err,
+			syscall.EDQUOT)
 	}
 	return strings.HasPrefix(err.Error(), "file resize error: ")
 }
@@ -153,7 +154,8 @@ func (s *Store) transactOnce(fn func(tx *bbolt.Tx, l layout) error) (busy <-chan
 	switch {
 	case errors.Is(err, bolterrors.ErrDatabaseNotOpen):
 		return nil, store.ErrClosed
-	case errors.Is(err, errRecord), errors.Is(err, errFault), errors.Is(err, ErrForeign), errors.Is(err, bolterrors.ErrInvalidMapping):
+	case errors.Is(err, errRecord), errors.Is(err, errFault), errors.Is(err, ErrForeign),
+		errors.Is(err, bolterrors.ErrInvalidMapping):
 		return nil, s.breakDown(err)
 	}
 	return busy, err

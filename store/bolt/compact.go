@@ -34,7 +34,8 @@ func (s *Store) compactIfSparse() error {
 	}
 	needed := uint64(pages-free) * uint64(s.db.Info().PageSize)
 	if room, ok := freeBytes(filepath.Dir(s.path)); ok && room < 2*needed {
-		s.log.Warn("store not compacted", "store", s.path, "pages", pages, "free", free, "cause", "no room for the copy")
+		s.log.Warn("store not compacted", "store", s.path, "pages", pages, "free", free, "cause",
+			"no room for the copy")
 		return nil
 	}
 	f, err := s.compactInto(s.path + ".compact")

@@ -29,7 +29,8 @@ func refuseNetwork(dir string) error {
 
 func refuseType(dir string, magic int64) error {
 	if name, ok := networks[magic]; ok {
-		return fmt.Errorf("%w: %s is on %s, where locks do not keep a second belayd out; use a local disk, or the store jetstream", ErrNetwork, dir, name)
+		return fmt.Errorf("%w: %s is on %s, where locks do not keep a second belayd out; use a local disk, or the "+
+			"store jetstream", ErrNetwork, dir, name)
 	}
 	return nil
 }

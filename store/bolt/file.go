@@ -20,14 +20,16 @@ const lockPoll = 50 * time.Millisecond
 // and refuses one that cannot be trusted.
 func prepare(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make the folder: %w; all but its last part must exist, and belong to the user of belayd", err)
+		return fmt.Errorf("make the folder: %w; all but its last part must exist, and belong to the user of belayd",
+			err)
 	}
 	info, err := os.Stat(dir)
 	if err != nil {
 		return err
 	}
 	if mode := info.Mode(); mode.Perm()&0o002 != 0 {
-		return fmt.Errorf("%w: everybody may put files into %s (mode %04o), in the place of the store's too; run chmod o-w %s, or give the store a folder of its own, such as %s, which belayd makes",
+		return fmt.Errorf("%w: everybody may put files into %s (mode %04o), in the place of the store's too; run "+
+			"chmod o-w %s, or give the store a folder of its own, such as %s, which belayd makes",
 			ErrUnsafe, dir, mode.Perm(), quote(dir), filepath.Join(dir, "store"))
 	}
 	return refuseNetwork(dir)
@@ -158,9 +160,11 @@ func lockIt(f *os.File, path string, readOnly bool) (bool, error) {
 
 func inUse(path string, readOnly bool, timeout time.Duration) error {
 	if readOnly {
-		return fmt.Errorf("%w for %s: ask the belayd that runs instead of reading its file, or stop it; fuser -v %s names it", ErrInUse, timeout, quote(path))
+		return fmt.Errorf("%w for %s: ask the belayd that runs instead of reading its file, or stop it; fuser -v %s "+
+			"names it", ErrInUse, timeout, quote(path))
 	}
-	return fmt.Errorf("%w for %s: one belayd at a time; stop the other one, or give this one a file of its own; fuser -v %s names it", ErrInUse, timeout, quote(path))
+	return fmt.Errorf("%w for %s: one belayd at a time; stop the other one, or give this one a file of its own; "+
+		"fuser -v %s names it", ErrInUse, timeout, quote(path))
 }
 
 // boltCommand is the tool that repairs; its version is the one in go.mod.
@@ -175,9 +179,12 @@ func explain(path string, err error) error {
 	file, aside, fixed := quote(path), quote(path+".damaged"), quote(path+".fixed")
 	adopt := fmt.Sprintf("%s check %s && mv %s %s && mv %s %s", boltCommand, fixed, file, aside, fixed, file)
 	restore := fmt.Sprintf("To restore the last backup (belayd backup):\n  mv %s %s && cp BACKUP %s", file, aside, file)
-	abandon := fmt.Sprintf("To make the list of free pages anew, which loses nothing:\n  %s surgery freelist abandon %s --output %s && %s", boltCommand, file, fixed, adopt)
-	revert := fmt.Sprintf("To go back by the last commit alone, which helps if a power cut tore it:\n  %s surgery revert-meta-page %s --output %s && %s", boltCommand, file, fixed, adopt)
-	save := fmt.Sprintf("To save what the other meta page has, at most one commit less:\n  %s compact -o %s %s && %s", boltCommand, fixed, file, adopt)
+	abandon := fmt.Sprintf("To make the list of free pages anew, which loses nothing:\n  %s surgery freelist abandon "+
+		"%s --output %s && %s", boltCommand, file, fixed, adopt)
+	revert := fmt.Sprintf("To go back by the last commit alone, which helps if a power cut tore it:\n  %s surgery "+
+		"revert-meta-page %s --output %s && %s", boltCommand, file, fixed, adopt)
+	save := fmt.Sprintf("To save what the other meta page has, at most one commit less:\n  %s compact -o %s %s && %s",
+		boltCommand, fixed, file, adopt)
 	ways := []string{restore, revert}
 	switch {
 	case is(errMeta):
@@ -185,7 +192,8 @@ func explain(path string, err error) error {
 	case is(errFreelist):
 		ways = []string{abandon, restore, revert}
 	}
-	return fmt.Errorf("%w: %w\nThe file was not changed.\n%s\nbelayd checks the file again when it starts, and reads the endpoints back before it moves traffic",
+	return fmt.Errorf("%w: %w\nThe file was not changed.\n%s\nbelayd checks the file again when it starts, and reads "+
+		"the endpoints back before it moves traffic",
 		ErrCorrupt, err, strings.Join(ways, "\n"))
 }
 

@@ -198,7 +198,8 @@ func newestMeta(metas [2]meta, size int64) (meta, error) {
 		m = metas[1]
 	}
 	if m.pages < 4 || m.pages > uint64(size)/m.pageSize {
-		return meta{}, fmt.Errorf("%w: it has %d bytes, its %d pages of %d need %d", errShort, size, m.pages, m.pageSize, m.pages*m.pageSize)
+		return meta{}, fmt.Errorf("%w: it has %d bytes, its %d pages of %d need %d", errShort, size, m.pages,
+			m.pageSize, m.pages*m.pageSize)
 	}
 	return m, nil
 }

@@ -128,7 +128,8 @@ func decodeHead(key, value []byte) (headRecord, error) {
 	}
 	revision, first := store.Revision(d.uvarint()), store.Revision(d.uvarint())
 	if d.failed || first >= revision {
-		return headRecord{}, fmt.Errorf("head of %q: %w: revision %d, first %d before it", key, errRecord, revision, first)
+		return headRecord{}, fmt.Errorf("head of %q: %w: revision %d, first %d before it", key, errRecord,
+			revision, first)
 	}
 	return headRecord{revision: revision, first: revision - first, state: d.rest}, nil
 }

@@ -46,7 +46,8 @@ type result struct {
 }
 
 func newAppend(key string, entry, state []byte, after store.Revision) *write {
-	return &write{key: []byte(key), entry: bytes.Clone(entry), state: bytes.Clone(state), after: after, done: make(chan result, 1)}
+	return &write{key: []byte(key), entry: bytes.Clone(entry), state: bytes.Clone(state), after: after,
+		done: make(chan result, 1)}
 }
 
 func newDelete(key string, after store.Revision) *write {

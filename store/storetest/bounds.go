@@ -100,7 +100,8 @@ func manyRecords(t *testing.T, s store.Store) {
 		}
 		key := fmt.Sprintf("k/%02d", seen%keys)
 		if r.Key != key || r.Revision <= previous || !strings.HasPrefix(string(r.Entry), fmt.Sprint(seen/keys, " ")) {
-			t.Fatalf("record %d: got %s %d %.10q after %d, want %s of round %d", seen, r.Key, r.Revision, r.Entry, previous, key, seen/keys)
+			t.Fatalf("record %d: got %s %d %.10q after %d, want %s of round %d", seen, r.Key, r.Revision, r.Entry,
+				previous, key, seen/keys)
 		}
 		previous = r.Revision
 		seen++
@@ -110,7 +111,8 @@ func manyRecords(t *testing.T, s store.Store) {
 	}
 	for k, r := range all(t, s.Heads(t.Context(), "k/")) {
 		if r.Revision != heads[k] || len(r.State) != 500*k {
-			t.Errorf("head %d: got %s %d with %d bytes, want revision %d with %d bytes", k, r.Key, r.Revision, len(r.State), heads[k], 500*k)
+			t.Errorf("head %d: got %s %d with %d bytes, want revision %d with %d bytes", k, r.Key, r.Revision,
+				len(r.State), heads[k], 500*k)
 		}
 	}
 	if got := len(all(t, s.History(t.Context(), "k/39"))); got != rounds {
@@ -160,7 +162,8 @@ func values(t *testing.T, s store.Store) {
 	if err != nil {
 		t.Fatalf("Append of nil: %v", err)
 	}
-	same(t, "nil values", all(t, s.History(t.Context(), "a")), []store.Record{record("a", a, "", "-"), record("a", nils, "", "")})
+	same(t, "nil values", all(t, s.History(t.Context(), "a")),
+		[]store.Record{record("a", a, "", "-"), record("a", nils, "", "")})
 
 	binary := make([]byte, 256)
 	for i := range binary {
@@ -194,7 +197,8 @@ func values(t *testing.T, s store.Store) {
 // Keys that could be mistaken for another, or break a line of a log, are
 // refused; every other one is kept as it is.
 func keys(t *testing.T, s store.Store) {
-	for _, key := range []string{"", "a\nb", "a\x00b", "a\tb", "\x1b[31m", "a\x7f", "a\u00a0b", "a\u2028b", "a\u200bb", "\xff", "a\xc3", strings.Repeat("k", store.KeyMax+1)} {
+	for _, key := range []string{"", "a\nb", "a\x00b", "a\tb", "\x1b[31m", "a\x7f", "a\u00a0b", "a\u2028b", "a\u200bb",
+		"\xff", "a\xc3", strings.Repeat("k", store.KeyMax+1)} {
 		_, err := s.Append(t.Context(), key, []byte("e"), []byte("s"), 0)
 		want(t, fmt.Sprintf("Append(%.20q)", key), err, store.ErrKey)
 		if err != nil && (!utf8.ValidString(err.Error()) || strings.ContainsFunc(err.Error(), unicode.IsControl)) {
@@ -206,7 +210,9 @@ func keys(t *testing.T, s store.Store) {
 		want(t, fmt.Sprintf("History(%.20q)", key), err, store.ErrKey)
 		want(t, fmt.Sprintf("Delete(%.20q)", key), s.Delete(t.Context(), key, 0), store.ErrKey)
 	}
-	good := []string{" ", "/", "//", "a", "a ", "a.b", "a*b", "a>b", "a/b c", "a=b", "trigger//nats/https://example.org/x?y=1#z", "ünï/漢字/🚀", strings.Repeat("k", store.KeyMax), "%2F", `"quoted"`, "a\\b"}
+	good := []string{" ", "/", "//", "a", "a ", "a.b", "a*b", "a>b", "a/b c", "a=b",
+		"trigger//nats/https://example.org/x?y=1#z", "ünï/漢字/🚀", strings.Repeat("k", store.KeyMax), "%2F", `"quoted"`,
+		"a\\b"}
 	for i, key := range good {
 		put(t, s, key, fmt.Sprint("entry ", i), key, 0)
 	}

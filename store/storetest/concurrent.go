@@ -35,7 +35,8 @@ func watch(t *testing.T, s store.Store) {
 				return
 			}
 			last = after
-			if _, err := s.Append(ctx, fmt.Sprint("endpoint/", last), []byte("e"), []byte("s"), 0); err != nil && ctx.Err() == nil {
+			if _, err := s.Append(ctx, fmt.Sprint("endpoint/", last), []byte("e"), []byte("s"), 0); err != nil &&
+				ctx.Err() == nil {
 				t.Errorf("Append: %v", err)
 			}
 			time.Sleep(time.Millisecond)
@@ -45,7 +46,8 @@ func watch(t *testing.T, s store.Store) {
 	var previous store.Revision
 	for r := range s.Watch(ctx, "rollout/") {
 		if r.Key != "rollout/1" || r.Revision <= previous || string(r.State) != "s" {
-			t.Errorf("Watch(rollout/): got %s after revision %d, want a later head of rollout/1", show([]store.Record{r}), previous)
+			t.Errorf("Watch(rollout/): got %s after revision %d, want a later head of rollout/1",
+				show([]store.Record{r}), previous)
 		}
 		previous = r.Revision
 		if seen++; seen == 3 {
@@ -73,7 +75,8 @@ func raceOnOneKey(t *testing.T, s store.Store) {
 		for w := range writers {
 			wg.Go(func() {
 				<-start
-				revisions[w], errs[w] = s.Append(t.Context(), "race", fmt.Appendf(nil, "%d by %d", round, w), []byte("s"), last)
+				revisions[w], errs[w] = s.Append(t.Context(), "race", fmt.Appendf(nil, "%d by %d", round, w),
+					[]byte("s"), last)
 			})
 		}
 		close(start)
@@ -162,7 +165,8 @@ func readWhileWriting(ctx context.Context, t *testing.T, s store.Store) {
 				return
 			}
 			if got, want := string(r.Entry), fmt.Sprint(next[r.Key]); got != want || r.Revision <= cursor {
-				t.Errorf("Since(%d): got entry %s of %s at %d, want %s: a record appeared behind the cursor", cursor, got, r.Key, r.Revision, want)
+				t.Errorf("Since(%d): got entry %s of %s at %d, want %s: a record appeared behind the cursor", cursor,
+					got, r.Key, r.Revision, want)
 				return
 			}
 			next[r.Key]++
@@ -243,7 +247,8 @@ func closeUnderLoad(t *testing.T, s store.Store) {
 					return
 				}
 				if err != nil || late {
-					t.Errorf("Append while closing: got error %v with Close done %t, want nil before and closed after", err, late)
+					t.Errorf("Append while closing: got error %v with Close done %t, want nil before and closed after",
+						err, late)
 					return
 				}
 				last = revision

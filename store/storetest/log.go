@@ -67,7 +67,8 @@ func history(t *testing.T, s store.Store) {
 // Heads come by key, byte for byte, whatever the order they were written in,
 // and a prefix is any leading part of a key.
 func heads(t *testing.T, s store.Store) {
-	order := []string{"rollout/10", "endpoint/z", "rollout/9", "rollout/é", "rollout/", "plan/1", "rollout/a", "rollout/1", "rollouts", "Rollout/1"}
+	order := []string{"rollout/10", "endpoint/z", "rollout/9", "rollout/é", "rollout/", "plan/1", "rollout/a",
+		"rollout/1", "rollouts", "Rollout/1"}
 	revisions := make(map[string]store.Revision)
 	for _, key := range order {
 		revisions[key] = put(t, s, key, "one", "old", 0)
@@ -79,7 +80,8 @@ func heads(t *testing.T, s store.Store) {
 		prefix string
 		keys   []string
 	}{
-		{"", []string{"Rollout/1", "endpoint/z", "plan/1", "rollout/", "rollout/1", "rollout/10", "rollout/9", "rollout/a", "rollout/é", "rollouts"}},
+		{"", []string{"Rollout/1", "endpoint/z", "plan/1", "rollout/", "rollout/1", "rollout/10", "rollout/9",
+			"rollout/a", "rollout/é", "rollouts"}},
 		{"rollout/", []string{"rollout/", "rollout/1", "rollout/10", "rollout/9", "rollout/a", "rollout/é"}},
 		{"rollout/1", []string{"rollout/1", "rollout/10"}},
 		{"rollout/10", []string{"rollout/10"}},
@@ -112,7 +114,8 @@ func since(t *testing.T, s store.Store) {
 		entry := fmt.Sprint("entry ", i)
 		revision := put(t, s, key, entry, "state "+entry, after)
 		if revision <= previous {
-			t.Fatalf("append %d: got revision %d after %d, want a later one although the keys differ", i, revision, previous)
+			t.Fatalf("append %d: got revision %d after %d, want a later one although the keys differ", i, revision,
+				previous)
 		}
 		previous = revision
 		last[key] = len(log)
@@ -142,7 +145,8 @@ func deletion(t *testing.T, s store.Store) {
 	ab := put(t, s, "a/b", "1", "s1", 0)
 	a2 := put(t, s, "a", "2", "s2", a1)
 	for _, after := range []store.Revision{0, a1, b1, a2 + 1} {
-		want(t, fmt.Sprintf("Delete after %d with head %d", after, a2), s.Delete(t.Context(), "a", after), store.ErrConflict)
+		want(t, fmt.Sprintf("Delete after %d with head %d", after, a2), s.Delete(t.Context(), "a", after),
+			store.ErrConflict)
 	}
 	for _, after := range []store.Revision{0, a2} {
 		want(t, "Delete of no key", s.Delete(t.Context(), "c", after), store.ErrNotFound)
@@ -165,7 +169,8 @@ func deletion(t *testing.T, s store.Store) {
 	if again <= a2 {
 		t.Errorf("append to a deleted key: got revision %d, want one after %d", again, a2)
 	}
-	same(t, "History of a key that began again", all(t, s.History(t.Context(), "a")), []store.Record{record("a", again, "again", "s")})
+	same(t, "History of a key that began again", all(t, s.History(t.Context(), "a")),
+		[]store.Record{record("a", again, "again", "s")})
 }
 
 // A revision is never given twice, even if everything after it was deleted:
@@ -183,5 +188,6 @@ func revisionsAfterDelete(t *testing.T, s store.Store) {
 		}
 	}
 	revision := put(t, s, "other", "x", "s", 0)
-	same(t, "Since the last deleted revision", all(t, s.Since(t.Context(), "", last)), []store.Record{record("other", revision, "x", "s")})
+	same(t, "Since the last deleted revision", all(t, s.Since(t.Context(), "", last)),
+		[]store.Record{record("other", revision, "x", "s")})
 }

@@ -91,7 +91,8 @@ var errTimeout = errors.New("fetch: time is up")
 // Do makes the request, follows no redirect and gives its answer's body, bounded to most bytes after
 // decompression, to use. All of it must be done within the timeout. Errors say
 // nothing that the request held.
-func Do(client *http.Client, req *http.Request, timeout time.Duration, most int64, use func(*http.Response, io.Reader) error) error {
+func Do(client *http.Client, req *http.Request, timeout time.Duration, most int64,
+	use func(*http.Response, io.Reader) error) error {
 	ctx, cancel := context.WithTimeoutCause(req.Context(), timeout, errTimeout)
 	defer cancel()
 	err := do(client, req.WithContext(ctx), most, use)
@@ -107,7 +108,8 @@ func Do(client *http.Client, req *http.Request, timeout time.Duration, most int6
 }
 
 func do(client *http.Client, req *http.Request, most int64, use func(*http.Response, io.Reader) error) error {
-	resp, err := Straight(client).Do(req) //nolint:gosec // which addresses may be asked is decided by the daemon's client
+	resp, err := Straight(client).Do(
+		req) //nolint:gosec // which addresses may be asked is decided by the daemon's client
 	if err != nil {
 		return Bare(err)
 	}

@@ -54,8 +54,10 @@ func (s *stream) isCounter(spec Spec) error {
 		return nil
 	}
 	if falls >= manyFalls && falls*perFalls >= pairs {
-		return fmt.Errorf("series %s fell in %d of %d scrapes, which no counter does: several processes answer behind one address "+
-			"(give each worker its own port, or let the client library gather them), or it is a gauge or a rate (give the raw counter), "+
+		return fmt.Errorf("series %s fell in %d of %d scrapes, which no counter does: several processes answer "+
+			"behind one address "+
+			"(give each worker its own port, or let the client library gather them), or it is a gauge or a rate "+
+			"(give the raw counter), "+
 			"or its process is restarted all the time", describe(s.labels), falls, pairs)
 	}
 	slices.Sort(rises)
@@ -66,7 +68,8 @@ func (s *stream) isCounter(spec Spec) error {
 	for i := 1; i < len(s.t) && s.t[i] <= spec.To; i++ {
 		before, now := s.row(i - 1)[s.main], s.row(i)[s.main]
 		if now < before && now > steep*usual && (4*now >= before || s.returns(i, before, spec.To)) {
-			return fmt.Errorf("series %s fell from %s to %s where it grows by %s a scrape: no restart does that, several processes answer "+
+			return fmt.Errorf("series %s fell from %s to %s where it grows by %s a scrape: no restart does that, "+
+				"several processes answer "+
 				"behind one address; give each worker its own port, or let the client library gather them",
 				describe(s.labels), number(before), number(now), number(usual))
 		}
@@ -106,8 +109,10 @@ func once(ss []*stream) error {
 			for _, b := range g[i+1:] {
 				if sameCounter(a, b) {
 					label, x, y := difference(a.labels, b.labels)
-					return fmt.Errorf("series %s is there twice, with %s=%q and %s=%q, and every request would count twice: "+
-						"let the store merge the pair (Thanos: dedup=true; Mimir: its HA tracker; VictoriaMetrics: -dedup.minScrapeInterval), "+
+					return fmt.Errorf("series %s is there twice, with %s=%q and %s=%q, and every request would count "+
+						"twice: "+
+						"let the store merge the pair (Thanos: dedup=true; Mimir: its HA tracker; VictoriaMetrics: "+
+						"-dedup.minScrapeInterval), "+
 						"or select one in the metric: %s=%q", describe(a.labels), label, x, label, y, label, x)
 				}
 			}
@@ -183,7 +188,8 @@ func Shared(stable, candidate []*Series, names [2]string) error {
 	}
 	for _, s := range candidate {
 		if of[s.Labels.key()] {
-			return analysis.Permanent(fmt.Errorf("series %s counts for both %s and %s: the expression selects by a part of the name; "+
+			return analysis.Permanent(fmt.Errorf("series %s counts for both %s and %s: the expression selects by a "+
+				"part of the name; "+
 				"compare the whole label with ${deployment}, or end the pattern where the name ends",
 				describe(s.Labels), names[0], names[1]))
 		}
@@ -198,6 +204,7 @@ func UnitError(name, unit string, largest float64) error {
 	if !known || said == cmp.Or(unit, "s") || (said == "ms" && largest < 100) || (said == "s" && largest > 1000) {
 		return nil
 	}
-	return analysis.Permanent(fmt.Errorf("the name of %s and its bounds, up to %s, say %s, and the metric says unit: %s: write unit: %s",
+	return analysis.Permanent(fmt.Errorf("the name of %s and its bounds, up to %s, say %s, and the metric says unit: "+
+		"%s: write unit: %s",
 		name, number(largest), said, cmp.Or(unit, "s"), said))
 }

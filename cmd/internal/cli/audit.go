@@ -19,14 +19,16 @@ func auditCommand() *command {
 	return &command{
 		name: "audit", short: "Check that journals are whole and unchanged.",
 		sub: []*command{{
-			name: "verify", args: "[ID]", short: "Check the hash chain of a rollout's journal, or of all, and fold it again.", max: 1,
+			name: "verify", args: "[ID]", short: "Check the hash chain of a rollout's journal, or of all, and fold " +
+				"it again.", max: 1,
 			long: "Every entry names the hash of the one before and the hash of the state after it: an edited,\n" +
 				"missing or reordered entry breaks the chain. The events are folded again: what was decided must\n" +
 				"come out. With --store the stored states and the endpoints' records are checked as well. With\n" +
 				"--against a head that was kept elsewhere (belay audit head, belay_audit_head_info, the event\n" +
 				"belay.audit.head) a rollout that was deleted, a chain that was rewritten whole and an older copy\n" +
 				"of the store are noticed, too.",
-			examples: []string{"belay audit verify ID", "belay audit verify --store /var/lib/belay/belay.db", "belay audit verify --against 4711-12-9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
+			examples: []string{"belay audit verify ID", "belay audit verify --store /var/lib/belay/belay.db",
+				"belay audit verify --against 4711-12-9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
 			setup: func(f *flags) run {
 				from := f.source()
 				against := f.String("against", "", "a `HEAD` that was kept elsewhere")
@@ -93,7 +95,8 @@ func compare(ctx context.Context, r reader, kept string) (*comparison, error) {
 	}
 	out := &comparison{Head: want.String()}
 	is, err := r.AuditHead(ctx, uint64(want.Revision))
-	if p, ok := errors.AsType[*api.Problem](err); errors.Is(err, api.ErrNoHead) || ok && p.Status == http.StatusConflict {
+	if p, ok := errors.AsType[*api.Problem](err); errors.Is(err, api.ErrNoHead) || ok &&
+		p.Status == http.StatusConflict {
 		out.Problem = err.Error()
 		return out, nil
 	}
@@ -154,7 +157,8 @@ func auditVerify(ctx context.Context, e *env, r reader, ids []string, against, o
 			a, err = verify(ctx, r, id) // it may be being deleted: the plan goes before the journal
 		}
 		if all && errors.Is(err, rollout.ErrNotFound) {
-			fmt.Fprintf(e.stderr, "belay audit verify: %s was deleted after it was listed (retention does that to finished rollouts); it is not verified\n", id)
+			fmt.Fprintf(e.stderr, "belay audit verify: %s was deleted after it was listed (retention does that to "+
+				"finished rollouts); it is not verified\n", id)
 			out.Deleted = append(out.Deleted, id)
 			continue
 		}
@@ -179,7 +183,8 @@ func auditVerify(ctx context.Context, e *env, r reader, ids []string, against, o
 		}
 		for _, a := range out.Endpoints {
 			if a.Problem != "" {
-				fmt.Fprintf(w, "%s  %s  %d entries\n    %s\n", safe(a.Endpoint), e.paint(red, "BROKEN"), a.Entries, a.Problem)
+				fmt.Fprintf(w, "%s  %s  %d entries\n    %s\n", safe(a.Endpoint), e.paint(red, "BROKEN"), a.Entries,
+					a.Problem)
 			}
 		}
 		if c := out.Against; c != nil && c.Problem == "" {
@@ -193,7 +198,8 @@ func auditVerify(ctx context.Context, e *env, r reader, ids []string, against, o
 		return &codeError{exitError, errors.New("the store is not what it was at the head")}
 	}
 	if err == nil && broken > 0 {
-		return &codeError{exitError, fmt.Errorf("%d of %d journals are broken", broken, len(out.Audits)+len(out.Endpoints))}
+		return &codeError{exitError, fmt.Errorf("%d of %d journals are broken", broken, len(out.Audits)+
+			len(out.Endpoints))}
 	}
 	return err
 }
@@ -225,7 +231,8 @@ func verify(ctx context.Context, r reader, id string) (audit, error) {
 		}
 		a.Entries++
 		if a.Entries == 1 && len(entry.Events) > 0 && entry.Events[0].Plan != "" && entry.Events[0].Plan != planned {
-			wrong(entry.Seq, "the plan is not the one that it names (%.12s, it is %.12s)", entry.Events[0].Plan, planned)
+			wrong(entry.Seq, "the plan is not the one that it names (%.12s, it is %.12s)", entry.Events[0].Plan,
+				planned)
 		}
 		switch {
 		case entry.Seq != last.Seq+1 && a.Entries == 1:
@@ -236,7 +243,8 @@ func verify(ctx context.Context, r reader, id string) (audit, error) {
 			wrong(entry.Seq, "it names %.12s as the hash before, but it is the first", orDash(entry.Prev))
 		case entry.Prev != a.Head:
 			// The link is broken; which of its ends was changed, it cannot tell.
-			a.Problems = append(a.Problems, fmt.Sprintf("entry %d was changed, or entry %d does not follow it: the hash of entry %d is %.12s, entry %d names %.12s",
+			a.Problems = append(a.Problems, fmt.Sprintf("entry %d was changed, or entry %d does not follow it: the "+
+				"hash of entry %d is %.12s, entry %d names %.12s",
 				last.Seq, entry.Seq, last.Seq, a.Head, entry.Seq, orDash(entry.Prev)))
 		}
 		switch {
@@ -283,7 +291,8 @@ func folded(ctx context.Context, r reader, a *audit) error {
 		return err
 	}
 	for _, d := range out.Differences {
-		a.Problems = append(a.Problems, fmt.Sprintf("entry %d: folded again, %s; belay replay %s shows how", d.Seq, d.What, a.Rollout))
+		a.Problems = append(a.Problems, fmt.Sprintf("entry %d: folded again, %s; belay replay %s shows how", d.Seq,
+			d.What, a.Rollout))
 	}
 	return nil
 }

@@ -48,12 +48,16 @@ type connection struct {
 // connection declares the flags with which belayd is reached.
 func (f *flags) connection() *connection {
 	f.conn = &connection{
-		server:    f.String("server", "", "`URL` of belayd, or unix:PATH (BELAY_SERVER, else the context's, else "+defaultSocket+" or "+defaultServer+")"),
+		server: f.String("server", "", "`URL` of belayd, or unix:PATH (BELAY_SERVER, else the context's, else "+
+			defaultSocket+" or "+defaultServer+")"),
 		tokenFile: f.file("token-file", "`FILE` that holds a token (BELAY_TOKEN_FILE, else the context's)"),
-		certFile:  f.file("cert-file", "`FILE` of a client certificate, for a belayd with auth.mtls (BELAY_CERT_FILE, else the context's)"),
-		keyFile:   f.file("key-file", "`FILE` of its private key, if that is not in --cert-file (BELAY_KEY_FILE, else the context's)"),
-		caFile:    f.file("ca-file", "`FILE` of certificates that the server's must be signed by (BELAY_CA_FILE, else the context's)"),
-		context:   f.named("CONTEXT", "context", "`NAME` of a context (BELAY_CONTEXT, else the current one)"),
+		certFile: f.file("cert-file", "`FILE` of a client certificate, for a belayd with auth.mtls "+
+			"(BELAY_CERT_FILE, else the context's)"),
+		keyFile: f.file("key-file", "`FILE` of its private key, if that is not in --cert-file (BELAY_KEY_FILE, "+
+			"else the context's)"),
+		caFile: f.file("ca-file", "`FILE` of certificates that the server's must be signed by (BELAY_CA_FILE, "+
+			"else the context's)"),
+		context: f.named("CONTEXT", "context", "`NAME` of a context (BELAY_CONTEXT, else the current one)"),
 	}
 	return f.conn
 }
@@ -68,7 +72,8 @@ func (c *connection) client(e *env) (*api.Client, error) {
 	}
 	server := cmp.Or(*c.server, e.getenv("BELAY_SERVER"))
 	tokenFile := cmp.Or(*c.tokenFile, e.getenv("BELAY_TOKEN_FILE"))
-	files := tlsFiles{ca: cmp.Or(*c.caFile, e.getenv("BELAY_CA_FILE"), chosen.CAFile), cert: cmp.Or(*c.certFile, e.getenv("BELAY_CERT_FILE")), key: cmp.Or(*c.keyFile, e.getenv("BELAY_KEY_FILE"))}
+	files := tlsFiles{ca: cmp.Or(*c.caFile, e.getenv("BELAY_CA_FILE"), chosen.CAFile),
+		cert: cmp.Or(*c.certFile, e.getenv("BELAY_CERT_FILE")), key: cmp.Or(*c.keyFile, e.getenv("BELAY_KEY_FILE"))}
 	if server == "" || server == chosen.Server {
 		tokenFile = cmp.Or(tokenFile, chosen.TokenFile)
 		if files.cert == "" && files.key == "" {
@@ -106,7 +111,8 @@ func (c *connection) client(e *env) (*api.Client, error) {
 func (c *connection) reach(e *env) string {
 	var b strings.Builder
 	for _, f := range [][2]string{
-		{"context", cmp.Or(*c.context, e.getenv("BELAY_CONTEXT"))}, {"server", cmp.Or(*c.server, e.getenv("BELAY_SERVER"))},
+		{"context", cmp.Or(*c.context, e.getenv("BELAY_CONTEXT"))},
+		{"server", cmp.Or(*c.server, e.getenv("BELAY_SERVER"))},
 		{"token-file", *c.tokenFile}, {"ca-file", *c.caFile}, {"cert-file", *c.certFile}, {"key-file", *c.keyFile},
 	} {
 		if f[1] != "" {
@@ -119,7 +125,8 @@ func (c *connection) reach(e *env) string {
 // shellWord is a word as a shell takes it.
 func shellWord(word string) string {
 	if word != "" && !strings.ContainsFunc(word, func(r rune) bool {
-		return r != '/' && r != '.' && r != ':' && r != '-' && r != '_' && r != '@' && r != '+' && r != '=' && r != ',' &&
+		return r != '/' && r != '.' && r != ':' && r != '-' && r != '_' && r != '@' && r != '+' && r != '=' &&
+			r != ',' &&
 			(r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 	}) {
 		return word
@@ -180,7 +187,8 @@ type source struct {
 
 // source declares the flags of a command that also reads a store.
 func (f *flags) source() *source {
-	f.reads = &source{connection: f.connection(), store: f.file("store", "`FILE` of a store to read instead, without a daemon")}
+	f.reads = &source{connection: f.connection(), store: f.file("store",
+		"`FILE` of a store to read instead, without a daemon")}
 	return f.reads
 }
 

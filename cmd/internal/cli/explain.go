@@ -16,15 +16,18 @@ import (
 
 func explainCommand() *command {
 	return &command{
-		name: "explain", args: "ID", short: "Say why a rollout is where it is: each decision with its rule and evidence.", min: 1, max: 1,
+		name: "explain", args: "ID",
+		short: "Say why a rollout is where it is: each decision with its rule and evidence.", min: 1, max: 1,
 		long: "With --at the journal is folded up to that instant and the rollout is shown as it was then.",
 		examples: []string{
 			"belay explain ID", "belay explain ID --at 15:04:05          # today, local time",
-			"belay explain ID --at +2m30s             # after the start", "belay explain ID --at 2026-11-24T14:03:00Z --store belay.db",
+			"belay explain ID --at +2m30s             # after the start",
+			"belay explain ID --at 2026-11-24T14:03:00Z --store belay.db",
 		},
 		setup: func(f *flags) run {
 			from := f.source()
-			at := f.String("at", "", "show the rollout as it was at `TIME`: RFC 3339, a time of today, or +duration after the start")
+			at := f.String("at", "", "show the rollout as it was at `TIME`: RFC 3339, a time of today, or +duration "+
+				"after the start")
 			output := f.choice("output", "how to print", "table", "json", "yaml")
 			return func(ctx context.Context, e *env, args []string) error {
 				r, done, err := from.open(e)
@@ -213,7 +216,8 @@ func unsaid(before []decided, d rollout.Decision) string {
 func verdictLines(e *env, v analysis.Verdict) []string {
 	const indent = "          "
 	g := view.Judged(v)
-	head := fmt.Sprintf("%s%s %s", e.verdict(v.Outcome), strings.Repeat(" ", max(9-len(v.Outcome), 0)), safe(v.Sentence))
+	head := fmt.Sprintf("%s%s %s", e.verdict(v.Outcome), strings.Repeat(" ", max(9-len(v.Outcome), 0)),
+		safe(v.Sentence))
 	if v.Sentence == "" {
 		head += safe(v.Guardrail)
 	}
@@ -229,7 +233,8 @@ func verdictLines(e *env, v analysis.Verdict) []string {
 	}
 	figures := indent + "candidate " + of(view.Figure(g.Candidate, g.Unit), g.Interval, g.Size())
 	if g.Stable != nil {
-		figures += ", stable " + of(view.Figure(g.Stable, g.Unit), &[2]float64{v.Stable.Low, v.Stable.High}, g.StableSize())
+		figures += ", stable " + of(view.Figure(g.Stable, g.Unit), &[2]float64{v.Stable.Low, v.Stable.High},
+			g.StableSize())
 	}
 	figures += "; limit " + safe(g.Limit)
 	if v.Effective != "" {

@@ -57,7 +57,8 @@ func (d draftFlags) options(kind draft.Kind) draft.Options {
 func initAzureML() *command {
 	return &command{
 		name: "azureml", short: "Draft for an online endpoint of Azure Machine Learning.", long: initLong,
-		examples: []string{"belay init azureml --subscription ID --resource-group ml --workspace prod --endpoint recs --dir policies"},
+		examples: []string{"belay init azureml --subscription ID --resource-group ml --workspace prod --endpoint " +
+			"recs --dir policies"},
 		setup: func(f *flags) run {
 			common := f.draft()
 			var a draft.AzureOptions
@@ -66,7 +67,8 @@ func initAzureML() *command {
 			f.StringVar(&a.Workspace, "workspace", "", "`NAME` of the workspace")
 			f.StringVar(&a.Logs, "logs", "", "`ID` of the Log Analytics workspace that has the traffic log")
 			f.StringVar(&a.ResourceManager, "resource-manager", "", "`URL` of the resource manager in another cloud")
-			credential := f.choice("credential", "as whom Azure is asked", "default", "workload", "managed", "cli", "file")
+			credential := f.choice("credential", "as whom Azure is asked", "default", "workload", "managed", "cli",
+				"file")
 			tokenFile := f.file("token-file", "with --credential file: a `FILE` in which somebody else keeps a valid token")
 			return func(ctx context.Context, e *env, _ []string) error {
 				if a.Subscription == "" || a.ResourceGroup == "" || a.Workspace == "" {
@@ -116,8 +118,10 @@ func initHAProxy() *command {
 
 func initWebhook() *command {
 	return &command{
-		name: "webhook", args: "URL", short: "Draft for an endpoint that keeps the webhook router's contract.", long: initLong, min: 1, max: 1,
-		examples: []string{"belay init webhook http://127.0.0.1:8080", "belay init webhook https://edge.example/traffic --endpoint recs --token-file edge.token --dir policies"},
+		name: "webhook", args: "URL", short: "Draft for an endpoint that keeps the webhook router's contract.",
+		long: initLong, min: 1, max: 1,
+		examples: []string{"belay init webhook http://127.0.0.1:8080", "belay init webhook " +
+			"https://edge.example/traffic --endpoint recs --token-file edge.token --dir policies"},
 		setup: func(f *flags) run {
 			common := f.draft()
 			tokenFile := f.file("token-file", "`FILE` that holds a bearer token for URL")
@@ -243,8 +247,10 @@ type drafted struct {
 
 // printDraft says what was read, written, not told, and is left to do.
 func (e *env) printDraft(output, dir string, o draft.Options, live draft.Live, d *draft.Draft, paths []string) error {
-	out := drafted{SchemaVersion: api.SchemaVersion, Endpoint: rollout.EndpointRef{Router: o.Router(), Name: o.Endpoint}, Weights: live.Split.Weights,
-		Files: paths, Unknown: append([]string{}, live.Description.Unknown...), FillIn: d.Blanks, Notes: append([]string{}, d.Notes...)}
+	out := drafted{SchemaVersion: api.SchemaVersion, Endpoint: rollout.EndpointRef{Router: o.Router(),
+		Name: o.Endpoint}, Weights: live.Split.Weights,
+		Files: paths, Unknown: append([]string{}, live.Description.Unknown...), FillIn: d.Blanks,
+		Notes: append([]string{}, d.Notes...)}
 	return e.print(output, out, func(w io.Writer) error {
 		t := &table{}
 		t.add("read", safe(fmt.Sprintf("%s/%s: %s", o.Router(), o.Endpoint, live.Split.String())))

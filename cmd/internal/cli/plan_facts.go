@@ -88,7 +88,8 @@ func (p *planner) askRouter(ctx context.Context, a *probe.Adapters) error {
 	}
 	text := at + " shows " + strings.Join(weights, ", ")
 	told := func(field string) bool {
-		return !slices.Contains(s.Description.Unknown, "deployments") && !slices.Contains(s.Description.Unknown, "deployments."+name+field)
+		return !slices.Contains(s.Description.Unknown, "deployments") && !slices.Contains(s.Description.Unknown,
+			"deployments."+name+field)
 	}
 	d, there := s.Description.Deployments[name]
 	switch {
@@ -105,7 +106,8 @@ func (p *planner) askRouter(ctx context.Context, a *probe.Adapters) error {
 	p.facts.Known = append(p.facts.Known, text)
 	if by := s.Description.ManualRollback; by != nil {
 		if command := by(s.Stable); command != "" {
-			p.facts.Rollback = "belay rollback ID --reason WHY\n  # without belayd:\n  " + strings.ReplaceAll(command, "\n", "\n  ")
+			p.facts.Rollback = "belay rollback ID --reason WHY\n  # without belayd:\n  " + strings.ReplaceAll(command,
+				"\n", "\n  ")
 		}
 	}
 	return nil
@@ -114,7 +116,8 @@ func (p *planner) askRouter(ctx context.Context, a *probe.Adapters) error {
 // names are what may stand in expressions; the release says the candidate's version
 // where the router does not.
 func (p *planner) names() analysis.Names {
-	n := analysis.Names{Endpoint: p.plan.Endpoint.Name, Stable: p.stable, Candidate: p.plan.Release.Candidate, CandidateVersion: p.plan.Release.Version}
+	n := analysis.Names{Endpoint: p.plan.Endpoint.Name, Stable: p.stable, Candidate: p.plan.Release.Candidate,
+		CandidateVersion: p.plan.Release.Version}
 	if p.described != nil {
 		n.StableVersion = p.described.Deployments[n.Stable].Version
 		n.CandidateVersion = cmp.Or(p.described.Deployments[n.Candidate].Version, n.CandidateVersion)
@@ -143,14 +146,16 @@ func (p *planner) askSources(ctx context.Context, e *env) error {
 	for i, m := range p.plan.Panel.Metrics {
 		of := rs[len(spans)*i : len(spans)*(i+1)]
 		long := of[0]
-		if lag := to.Sub(long.To).Round(time.Second); long.Status == analysis.StatusOK && long.To.After(long.From) && lag > 0 {
+		if lag := to.Sub(long.To).Round(time.Second); long.Status == analysis.StatusOK && long.To.After(long.From) &&
+			lag > 0 {
 			p.facts.Lags[m.Name] = lag
 			p.facts.Known = append(p.facts.Known, fmt.Sprintf("readings of %s are %s old when they come", m.Name, lag))
 		}
 		b, ok := forecast.BaselineOf(m, long)
 		if !ok {
 			if m.Kind() != analysis.KindValue && !m.Rate() || long.Status != analysis.StatusOK {
-				fmt.Fprintf(e.stderr, "%s: nothing is known of %s: %s\n", m.Name, p.stable, safe(cmp.Or(long.Reason, "it had no events")))
+				fmt.Fprintf(e.stderr, "%s: nothing is known of %s: %s\n", m.Name, p.stable,
+					safe(cmp.Or(long.Reason, "it had no events")))
 			}
 			continue
 		}
@@ -164,7 +169,8 @@ func (p *planner) askSources(ctx context.Context, e *env) error {
 		b.PerSecond = view.Significant(rate(now, 0), 4)
 		if load == 0 {
 			load = b.PerSecond
-			telling = append(telling, fmt.Sprintf("the load of %s is %s/s over the last %s, by %s", p.plan.Endpoint.Name, quantity(load), now.To.Sub(now.From).Round(time.Second), m.Name))
+			telling = append(telling, fmt.Sprintf("the load of %s is %s/s over the last %s, by %s",
+				p.plan.Endpoint.Name, quantity(load), now.To.Sub(now.From).Round(time.Second), m.Name))
 		}
 		p.facts.Baselines[m.Name] = b
 		telling = append(telling, figuresOf(m, b, long))

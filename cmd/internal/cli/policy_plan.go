@@ -19,10 +19,13 @@ import (
 
 func planCommand() *command {
 	return &command{
-		name: "plan", args: "FILE", short: "Say what a rollout would be: steps, times, gates, and what can be detected by when. Changes nothing.", min: 1, max: 1,
-		long: "With --config the policy's own router and sources are asked: who serves, the candidate's capacity, the command\n" +
+		name: "plan", args: "FILE", short: "Say what a rollout would be: steps, times, gates, and what can be " +
+			"detected by when. Changes nothing.", min: 1, max: 1,
+		long: "With --config the policy's own router and sources are asked: who serves, the candidate's capacity, " +
+			"the command\n" +
 			"that rolls back by hand, the load of the last minutes, and stable's failure rates and latencies of the last\n" +
-			"hour. What they do not tell is assumed, and said; --offline asks nobody. --rps then scales what was read. The\n" +
+			"hour. What they do not tell is assumed, and said; --offline asks nobody. --rps then scales what was " +
+			"read. The\n" +
 			"preflight checks are made as they would turn out now, but for those that send the candidate a request.\n" +
 			"--source names another Prometheus to ask instead, and needs --stable where no router says who serves.",
 		examples: []string{
@@ -40,7 +43,8 @@ func planCommand() *command {
 			past := f.Duration("past", time.Hour, "how far back to read, `D`")
 			start := f.String("start", "", "when the release would come, `TIME` in RFC 3339 (default: now)")
 			instances := f.Int("instances", 0, "the candidate's instances, `N`, to compare its capacity")
-			concurrency := f.Int("concurrency", 0, "requests that each instance takes at a time, `N` (default: as the router tells, else 1)")
+			concurrency := f.Int("concurrency", 0, "requests that each instance takes at a time, `N` (default: as "+
+				"the router tells, else 1)")
 			output := f.choice("output", "how to print", "table", "json", "yaml")
 			return func(ctx context.Context, e *env, args []string) error {
 				if *rps < 0 || *instances < 0 || *concurrency < 0 || *past <= 0 {
@@ -50,7 +54,8 @@ func planCommand() *command {
 				if err != nil {
 					return err
 				}
-				facts := forecast.Facts{Start: e.now().Truncate(time.Second), PerSecond: *rps, Instances: *instances, Concurrency: *concurrency, Rollback: rollbackHint}
+				facts := forecast.Facts{Start: e.now().Truncate(time.Second), PerSecond: *rps, Instances: *instances,
+					Concurrency: *concurrency, Rollback: rollbackHint}
 				if *start != "" {
 					if facts.Start, err = time.Parse(time.RFC3339, *start); err != nil {
 						return usageError("--start: want a time like 2026-11-24T10:00:00Z (got %q)", *start)
@@ -79,7 +84,8 @@ func planCommand() *command {
 
 // rollbackHint is how a rollout is taken back; the router's own command needs
 // the router and stands in what belayd shows of a rollout.
-const rollbackHint = "belay rollback ID --reason WHY      (without belayd: the command that `belay status ID` and every page show)"
+const rollbackHint = "belay rollback ID --reason WHY      (without belayd: the command that `belay status ID` and " +
+	"every page show)"
 
 func (e *env) printForecast(o forecast.Forecast, output string) error {
 	v := struct {
@@ -117,13 +123,17 @@ func (e *env) fromSource(ctx context.Context, p *planner) error {
 
 func backtestCommand() *command {
 	return &command{
-		name: "backtest", args: "FILE", short: "Play a policy against metrics that a Prometheus recorded.", min: 1, max: 1,
-		long: "With --candidate, two deployments that really ran are compared. Without it, each instance of --stable plays the\n" +
+		name: "backtest", args: "FILE", short: "Play a policy against metrics that a Prometheus recorded.", min: 1,
+		max: 1,
+		long: "With --candidate, two deployments that really ran are compared. Without it, each instance of --stable " +
+			"plays the\n" +
 			"candidate in turn: every such release was healthy, so every rollback is a false one.\n" +
-			"With --config the config's sources are asked, with their credentials: those that the policy names, or the one\n" +
+			"With --config the config's sources are asked, with their credentials: those that the policy names, or " +
+			"the one\n" +
 			"that --source names.",
 		examples: []string{
-			"belay backtest recs.yaml --source http://127.0.0.1:9090 --stable blue --from 2026-11-20T00:00:00Z --to 2026-11-21T00:00:00Z",
+			"belay backtest recs.yaml --source http://127.0.0.1:9090 --stable blue --from 2026-11-20T00:00:00Z --to " +
+				"2026-11-21T00:00:00Z",
 			"belay backtest recs.yaml --source http://127.0.0.1:9090 --stable blue --candidate green --from … --to …",
 			"belay backtest recs.yaml --config belayd.yaml --stable blue --from … --to …",
 		},
@@ -162,7 +172,8 @@ func recorded(config, from string) (func(string) (analysis.Source, bool), error)
 	}
 	s, ok := a.Source(from)
 	if !ok {
-		return nil, usageError("--source: %s has no source %q; it has %s", config, from, strings.Join(slices.Sorted(maps.Keys(a.Sources)), ", "))
+		return nil, usageError("--source: %s has no source %q; it has %s", config, from,
+			strings.Join(slices.Sorted(maps.Keys(a.Sources)), ", "))
 	}
 	return func(string) (analysis.Source, bool) { return s, true }, nil
 }
@@ -176,7 +187,8 @@ func parseSpan(from, to string) (span [2]time.Time, err error) {
 	return span, nil
 }
 
-func (e *env) backtest(ctx context.Context, file, config, from, stable, candidate string, span [2]time.Time, every time.Duration, output string) error {
+func (e *env) backtest(ctx context.Context, file, config, from, stable, candidate string, span [2]time.Time,
+	every time.Duration, output string) error {
 	mode, played := policytest.BacktestDeployments, candidate
 	if candidate == "" {
 		mode, played = policytest.BacktestInstances, "belay-backtest"
@@ -189,7 +201,8 @@ func (e *env) backtest(ctx context.Context, file, config, from, stable, candidat
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stderr, "reading %s of %s from %s\n", plural(len(plan.Panel.Metrics), "metric"), stable, cmp.Or(from, "the sources of "+config))
+	fmt.Fprintf(e.stderr, "reading %s of %s from %s\n", plural(len(plan.Panel.Metrics), "metric"), stable,
+		cmp.Or(from, "the sources of "+config))
 	names := analysis.Names{Endpoint: plan.Endpoint.Name, Stable: stable, Candidate: played}
 	rec, err := policytest.Record(ctx, source, plan, names, span[0], span[1])
 	if err != nil {

@@ -16,11 +16,13 @@ import (
 
 func policyTestCommand() *command {
 	return &command{
-		name: "test", args: "FILE...", short: "Run policy tests, or write one out of a rollout that happened.", min: 0, max: -1,
+		name: "test", args: "FILE...", short: "Run policy tests, or write one out of a rollout that happened.", min: 0,
+		max: -1,
 		long: "A failing case prints its decisions with the first wrong one marked >>. Exit code 3 when a case fails.\n" +
 			"With --from-rollout the test is written to standard output and nothing is run.",
 		examples: []string{
-			"belay policy test recs.test.yaml", "belay policy test *.test.yaml --run latency --coverage --junit report.xml",
+			"belay policy test recs.test.yaml", "belay policy test *.test.yaml --run latency --coverage --junit " +
+				"report.xml",
 			"belay policy test --from-rollout ID --policy recs.yaml --store belay.db > incident.test.yaml",
 		},
 		setup: func(f *flags) run {
@@ -60,7 +62,8 @@ type testRun struct {
 	Reports       []*policytest.Report `json:"reports"`
 }
 
-func (e *env) runTests(files []string, env *policies.Environment, wanted *regexp.Regexp, output, junit string, coverage bool) error {
+func (e *env) runTests(files []string, env *policies.Environment, wanted *regexp.Regexp, output, junit string,
+	coverage bool) error {
 	all := testRun{SchemaVersion: 1, Passed: true, Reports: []*policytest.Report{}}
 	for _, file := range files {
 		dir := filepath.Dir(file)
@@ -146,7 +149,8 @@ func (e *env) writeRegression(ctx context.Context, r reader, id, policy string) 
 	if policy == "" {
 		policy = plan.Policy.Name + ".yaml"
 	}
-	last := rollout.State{Phase: now.Phase, Stable: now.Stable, Confirmed: &rollout.Split{Weights: now.Weights.Confirmed}}
+	last := rollout.State{Phase: now.Phase, Stable: now.Stable,
+		Confirmed: &rollout.Split{Weights: now.Weights.Confirmed}}
 	text, err := policytest.Regression(plan, entries, last, policy)
 	if err != nil {
 		return err

@@ -127,7 +127,8 @@ func phaseOf(state []byte) rollout.Phase {
 	const name = `"phase":"`
 	before, after, found := bytes.Cut(state, []byte(name))
 	phase, _, ends := bytes.Cut(after, []byte(`"`))
-	if !found || !ends || bytes.LastIndexByte(before, '{') != 0 || !slices.Contains(rollout.Phases, rollout.Phase(phase)) {
+	if !found || !ends || bytes.LastIndexByte(before, '{') != 0 ||
+		!slices.Contains(rollout.Phases, rollout.Phase(phase)) {
 		return ""
 	}
 	return rollout.Phase(phase)
@@ -228,7 +229,8 @@ func (s *storeReader) AuditHead(ctx context.Context, at uint64) (api.AuditHead, 
 	if errors.Is(err, heads.ErrOlder) || errors.Is(err, heads.ErrExpired) {
 		err = fmt.Errorf("%w: %w", api.ErrNoHead, err)
 	}
-	return api.AuditHead{SchemaVersion: api.SchemaVersion, Head: h.String(), Revision: uint64(h.Revision), Rollouts: h.Rollouts}, err
+	return api.AuditHead{SchemaVersion: api.SchemaVersion, Head: h.String(), Revision: uint64(h.Revision),
+		Rollouts: h.Rollouts}, err
 }
 
 // head returns the record that a rollout's key points to, for the audit.

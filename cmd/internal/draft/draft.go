@@ -141,15 +141,22 @@ func (o Options) blanks(v *view, d *Draft) []Blank {
 	}
 	add(!v.OwnerTold, d.Policy, "metadata.owner", "who answers for the policy")
 	add(v.Runbook == "", d.Policy, "metadata.annotations.runbook", "where whoever is called reads what to do")
-	add(v.Histogram, d.Policy, "spec.guardrails.p95.limit", "it is relative to stable; an absolute limit such as <= 450ms holds at 100% too")
-	add(!v.Histogram, d.Policy, "spec.guardrails.response-time.limit", "the mean response time, in seconds, at which somebody is called")
+	add(v.Histogram, d.Policy, "spec.guardrails.p95.limit", "it is relative to stable; an absolute limit such as <= "+
+		"450ms holds at 100% too")
+	add(!v.Histogram, d.Policy, "spec.guardrails.response-time.limit",
+		"the mean response time, in seconds, at which somebody is called")
 	add(true, d.Policy, "spec.guardrails.ceiling.limit", "the share of failures that is too many whatever stable does")
-	add(o.Kind == Webhook, d.Policy, "spec.metrics", "the names of your series and of the label that names the deployment")
-	add(v.Kubernetes, d.Policy, "spec.metrics", "the scoring script must put the dimensions endpoint and deployment into Application Insights")
+	add(o.Kind == Webhook, d.Policy, "spec.metrics",
+		"the names of your series and of the label that names the deployment")
+	add(v.Kubernetes, d.Policy, "spec.metrics", "the scoring script must put the dimensions endpoint and deployment "+
+		"into Application Insights")
 	add(true, d.Test, "series", "requests per minute of your endpoint; the figures are examples")
-	add(o.Kind == AzureML && o.Azure.Logs == "", d.Config, "sources."+sourceName+".loganalytics.workspace", "the id of the Log Analytics workspace; the figure is a placeholder")
-	add(o.Kind != AzureML && o.Prometheus == "", d.Config, "sources."+sourceName+".prometheus.url", "the address of your Prometheus")
-	add(o.Alertmanager == "", d.Config, "notifiers."+notifierName, "who is called: Alertmanager's address, or pagerduty, slack, email, webhook")
+	add(o.Kind == AzureML && o.Azure.Logs == "", d.Config, "sources."+sourceName+".loganalytics.workspace",
+		"the id of the Log Analytics workspace; the figure is a placeholder")
+	add(o.Kind != AzureML && o.Prometheus == "", d.Config, "sources."+sourceName+".prometheus.url",
+		"the address of your Prometheus")
+	add(o.Alertmanager == "", d.Config, "notifiers."+notifierName, "who is called: Alertmanager's address, or "+
+		"pagerduty, slack, email, webhook")
 	return out
 }
 
@@ -158,14 +165,16 @@ func notes(live Live) []string {
 	var out []string
 	weights := traffic.Positive(live.Split.Weights)
 	if len(weights) != 1 {
-		out = append(out, fmt.Sprintf("no deployment has all the traffic now (%s): a rollout needs one that has, as its stable", live.Split))
+		out = append(out, fmt.Sprintf("no deployment has all the traffic now (%s): a rollout needs one that has, as "+
+			"its stable", live.Split))
 	}
 	if n := len(live.Description.Deployments); n == 1 {
 		out = append(out, "there is one deployment: a release needs a second one behind the endpoint, as its candidate")
 	}
 	for _, name := range slices.Sorted(maps.Keys(live.Description.Deployments)) {
 		if d := live.Description.Deployments[name]; !d.Ready && told(live, "deployments."+name+".ready") {
-			out = append(out, fmt.Sprintf("deployment %s is not ready: %s", name, cmp.Or(d.Reason, "the endpoint does not say why")))
+			out = append(out, fmt.Sprintf("deployment %s is not ready: %s", name,
+				cmp.Or(d.Reason, "the endpoint does not say why")))
 		}
 	}
 	return out

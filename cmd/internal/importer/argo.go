@@ -13,7 +13,8 @@ func (im *importer) rollout(x *object) {
 	spec := x.root.at("spec")
 	strategy := spec.at("strategy")
 	canary := strategy.at("canary")
-	p := &policy{name: name(x.name), from: fmt.Sprintf("the Rollout %s (%s)", x.name, x.file), owner: im.owner(x), router: im.options.Router, runs: cmp.Or(x.name, "fill-in-endpoint")}
+	p := &policy{name: name(x.name), from: fmt.Sprintf("the Rollout %s (%s)", x.name, x.file), owner: im.owner(x),
+		router: im.options.Router, runs: cmp.Or(x.name, "fill-in-endpoint")}
 	switch {
 	case strategy.at("blueGreen").is():
 		p.steps = []step{{name: "full", weight: 100}}
@@ -27,7 +28,8 @@ func (im *importer) rollout(x *object) {
 	if a := canary.at("analysis"); a.is() {
 		im.argoAnalysis(p, x, a, a, "")
 		if s, ok := a.at("startingStep").number(); ok {
-			im.note(a.at("startingStep"), fmt.Sprintf("the guardrails are judged from the first step on, not from step %g: write `from:` to begin later", s))
+			im.note(a.at("startingStep"), fmt.Sprintf("the guardrails are judged from the first step on, not from "+
+				"step %g: write `from:` to begin later", s))
 		}
 	}
 	im.close(p, x)
@@ -35,7 +37,8 @@ func (im *importer) rollout(x *object) {
 
 // ladder is the one of people who said none.
 func ladder() []step {
-	return []step{{name: "5%", weight: 5}, {name: "25%", weight: 25}, {name: "60%", weight: 60}, {name: "100%", weight: 100}}
+	return []step{{name: "5%", weight: 5}, {name: "25%", weight: 25}, {name: "60%", weight: 60},
+		{name: "100%", weight: 100}}
 }
 
 // blueGreen reads what of a blue-green rollout has a counterpart.
@@ -53,7 +56,8 @@ func (im *importer) blueGreen(p *policy, x *object, b field) {
 	if d := b.at("autoPromotionSeconds"); d.is() {
 		im.note(d, "a step waits for evidence or for a person, not for a time")
 	}
-	for _, name := range []string{"activeService", "previewService", "previewReplicaCount", "scaleDownDelayRevisionLimit"} {
+	for _, name := range []string{"activeService", "previewService", "previewReplicaCount",
+		"scaleDownDelayRevisionLimit"} {
 		if f := b.at(name); f.is() {
 			im.note(f, "the traffic is moved by a router of belayd's config; Belay scales nothing")
 			f.take()
@@ -82,7 +86,8 @@ func (im *importer) argoSteps(p *policy, x *object, canary field) {
 			case w == 0:
 				im.note(f, "a step of 0% moves nothing: it is left out; mirror steps come before live traffic")
 			case last != nil && last.weight >= int(w):
-				im.note(f, fmt.Sprintf("weights never fall, and %g%% comes after %d%%: the step is left out", w, last.weight))
+				im.note(f, fmt.Sprintf("weights never fall, and %g%% comes after %d%%: the step is left out", w,
+					last.weight))
 			default:
 				s := step{name: fmt.Sprintf("%g%%", w), weight: int(w)}
 				if gate != "" {
@@ -112,7 +117,8 @@ func (im *importer) argoSteps(p *policy, x *object, canary field) {
 			}
 			im.argoAnalysis(p, x, f.at("analysis"), f.at("analysis"), from)
 		case f.at("setMirrorRoute").is():
-			if w, ok := f.at("setMirrorRoute").at("percentage").number(); ok && w >= 1 && w <= 100 && len(p.steps) == 0 {
+			if w, ok := f.at("setMirrorRoute").at("percentage").number(); ok && w >= 1 && w <= 100 &&
+				len(p.steps) == 0 {
 				p.steps = append(p.steps, step{name: fmt.Sprintf("mirror-%g%%", w), mirror: int(w)})
 				im.note(f, "every request is mirrored at the share, whatever its path and headers")
 			} else {
@@ -233,7 +239,8 @@ func (im *importer) argoMetric(p *policy, m field, args map[string]string, from 
 	success, failure := m.at("successCondition"), m.at("failureCondition")
 	if !prom.is() {
 		kinds := keys(provider)
-		im.note(m, fmt.Sprintf("the provider %s is not asked with Prometheus' language: define the metric %s by hand, httpjson has recipes for most",
+		im.note(m, fmt.Sprintf("the provider %s is not asked with Prometheus' language: define the metric %s by "+
+			"hand, httpjson has recipes for most",
 			cmp.Or(strings.Join(kinds, ", "), "(none)"), name(label)))
 		m.take()
 		return
@@ -261,7 +268,8 @@ func (im *importer) argoMetric(p *policy, m field, args map[string]string, from 
 		v, known := args[strings.TrimSpace(key)]
 		return v, is && known
 	})
-	for _, f := range []field{prom.at("address"), prom.at("timeout"), prom.at("insecure"), prom.at("headers"), prom.at("authentication"), prom.at("rangeQuery")} {
+	for _, f := range []field{prom.at("address"), prom.at("timeout"), prom.at("insecure"), prom.at("headers"),
+		prom.at("authentication"), prom.at("rangeQuery")} {
 		if f.is() {
 			im.note(f, "how the source is reached stands in belayd's config")
 			f.take()
@@ -270,8 +278,9 @@ func (im *importer) argoMetric(p *policy, m field, args map[string]string, from 
 	if f := m.at("failureLimit"); f.is() {
 		im.note(f, reason(".failureLimit"))
 	}
-	im.measure(p, measure{name: cmp.Or(label, "metric"), at: m, query: query, bound: b, failures: int(min(max(failures, 0), 50)),
-		why: cmp.Or(success.text(), failure.text()), source: im.options.Source})
+	im.measure(p, measure{name: cmp.Or(label, "metric"), at: m, query: query, bound: b,
+		failures: int(min(max(failures, 0), 50)),
+		why:      cmp.Or(success.text(), failure.text()), source: im.options.Source})
 	if n := len(p.guardrails); from != "" && n > 0 {
 		p.guardrails[n-1].from = from
 	}
@@ -328,13 +337,16 @@ func (im *importer) close(p *policy, x *object) {
 		}
 	}
 	if brief != nil {
-		im.note(spec, fmt.Sprintf("%s: a step lasts longer than it takes to settle, here %s", strings.Join(brief, ", "), short(minBake)))
+		im.note(spec, fmt.Sprintf("%s: a step lasts longer than it takes to settle, here %s", strings.Join(brief, ", "),
+			short(minBake)))
 	}
 	p.bake = max(p.bake, minBake)
 	if len(p.guardrails) == 0 {
 		im.note(spec, "no metric could be taken over: the guardrail is a fill-in")
-		p.add(metric{"failures", im.options.Source, `counts: {total: 'fill_in_total', bad: 'fill_in_total{code=~"5.."}', deployment: fill_in_label}`})
-		p.guardrails = append(p.guardrails, guardrail{name: "failures", metric: "failures", limit: "<= 1%", why: "a fill-in"})
+		p.add(metric{"failures", im.options.Source,
+			`counts: {total: 'fill_in_total', bad: 'fill_in_total{code=~"5.."}', deployment: fill_in_label}`})
+		p.guardrails = append(p.guardrails, guardrail{name: "failures", metric: "failures", limit: "<= 1%",
+			why: "a fill-in"})
 	}
 	names := make([]string, 0, len(p.steps))
 	for _, s := range p.steps {

@@ -13,9 +13,11 @@ type bound struct {
 }
 
 var (
-	comparison = regexp.MustCompile(`^\(*\s*(?:all\()?(?:asFloat\(|float\(|default\()?\s*result(?:\[0\]|\.value|\[0\]\.value)?(?:\s*,\s*[0-9.]+)?\)?\s*(>=|>|<=|<)\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*\)*$`)
-	swapped    = regexp.MustCompile(`^\(*\s*([0-9]*\.?[0-9]+)\s*(>=|>|<=|<)\s*result(?:\[0\])?\s*\)*$`)
-	guard      = regexp.MustCompile(`^\(*\s*(?:!?\s*isNaN\(.*\)|!?\s*isInf\(.*\)|len\(result\)\s*(?:==|>|<|!=|>=|<=)\s*[0-9]+|result\s*(?:==|!=)\s*nil)\s*\)*$`)
+	comparison = regexp.MustCompile(
+		`^\(*\s*(?:all\()?(?:asFloat\(|float\(|default\()?\s*result(?:\[0\]|\.value|\[0\]\.value)?(?:\s*,\s*[0-9.]+)?\)?\s*(>=|>|<=|<)\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*\)*$`)
+	swapped = regexp.MustCompile(`^\(*\s*([0-9]*\.?[0-9]+)\s*(>=|>|<=|<)\s*result(?:\[0\])?\s*\)*$`)
+	guard   = regexp.MustCompile(
+		`^\(*\s*(?:!?\s*isNaN\(.*\)|!?\s*isInf\(.*\)|len\(result\)\s*(?:==|>|<|!=|>=|<=)\s*[0-9]+|result\s*(?:==|!=)\s*nil)\s*\)*$`)
 )
 
 // condition reads a successCondition, or with failure a failureCondition. guarded says
@@ -23,7 +25,8 @@ var (
 // It is not ok for what is no comparison of one number.
 func condition(text string, failure bool) (b bound, guarded, ok bool) {
 	found := 0
-	for _, part := range regexp.MustCompile(`\|\||&&|\band\b|\bor\b`).Split(strings.Join(strings.Fields(text), " "), -1) {
+	for _, part := range regexp.MustCompile(`\|\||&&|\band\b|\bor\b`).Split(strings.Join(strings.Fields(text),
+		" "), -1) {
 		part = strings.TrimSpace(part)
 		op, number := "", ""
 		if m := comparison.FindStringSubmatch(part); m != nil {

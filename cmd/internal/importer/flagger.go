@@ -14,15 +14,17 @@ func (im *importer) canary(x *object) {
 	if !a.is() {
 		a = spec.at("canaryAnalysis")
 	}
-	p := &policy{name: name(x.name), from: fmt.Sprintf("the Canary %s (%s)", x.name, x.file), owner: im.owner(x), router: im.options.Router,
-		runs: cmp.Or(spec.at("targetRef").at("name").text(), x.name, "fill-in-endpoint")}
+	p := &policy{name: name(x.name), from: fmt.Sprintf("the Canary %s (%s)", x.name, x.file), owner: im.owner(x),
+		router: im.options.Router,
+		runs:   cmp.Or(spec.at("targetRef").at("name").text(), x.name, "fill-in-endpoint")}
 	interval, ok := duration(a.at("interval").text())
 	if !ok {
 		interval = time.Minute
 	}
 	p.interval = min(interval, 30*time.Second)
 	if interval > p.interval {
-		im.note(a.at("interval"), "it is the bake of a step here; guardrails are read every 30s, which costs the source little")
+		im.note(a.at("interval"), "it is the bake of a step here; guardrails are read every 30s, which costs the "+
+			"source little")
 	}
 	im.flaggerSteps(p, a, interval)
 
@@ -82,7 +84,8 @@ func (im *importer) flaggerSteps(p *policy, a field, interval time.Duration) {
 			im.note(a.at("stepWeight"), fmt.Sprintf("%d steps: fewer and larger ones decide as well, and sooner", n))
 		}
 	case hasIterations:
-		im.note(a.at("iterations"), fmt.Sprintf("a release of %g iterations without weights becomes a ladder: fill it in", iterations))
+		im.note(a.at("iterations"),
+			fmt.Sprintf("a release of %g iterations without weights becomes a ladder: fill it in", iterations))
 		add(5)
 		add(25)
 		add(60)
@@ -186,24 +189,30 @@ func (im *importer) builtin(p *policy, m field, provider string, one measure) {
 		im.note(m, "the Canary names no provider: Istio's counters are assumed")
 	}
 	if !known {
-		im.note(m, fmt.Sprintf("the counters of the provider %q are not known here: fill in the metric %s", oneLine(provider), name(one.name)))
-		b = builtinMetric{`fill_in_total{x="${deployment}"}`, `fill_in_total{x="${deployment}",code!~"5.."}`, `fill_in_seconds{x="${deployment}"}`}
+		im.note(m, fmt.Sprintf("the counters of the provider %q are not known here: fill in the metric %s",
+			oneLine(provider), name(one.name)))
+		b = builtinMetric{`fill_in_total{x="${deployment}"}`, `fill_in_total{x="${deployment}",code!~"5.."}`,
+			`fill_in_seconds{x="${deployment}"}`}
 	}
 	metricName := p.unique(name(one.name))
 	g := guardrail{name: p.uniqueGuardrail(name(one.name)), metric: metricName, why: one.why}
 	switch one.name {
 	case "request-success-rate":
-		p.add(metric{metricName, one.source, fmt.Sprintf("counts: {total: %s, good: %s, deployment: \"\"}", quote(b.total), quote(b.good))})
+		p.add(metric{metricName, one.source, fmt.Sprintf("counts: {total: %s, good: %s, deployment: \"\"}",
+			quote(b.total), quote(b.good))})
 		g.limit = ">= " + percent(rounded(min(max(one.bound.value, 0.01), 100)))
 	case "request-duration":
 		unit := "s"
-		if strings.HasSuffix(b.histogram[:strings.IndexByte(b.histogram, '{')], "_milliseconds") || strings.Contains(b.histogram, "_ms{") {
+		if strings.HasSuffix(b.histogram[:strings.IndexByte(b.histogram, '{')], "_milliseconds") ||
+			strings.Contains(b.histogram, "_ms{") {
 			unit = "ms"
 		}
-		p.add(metric{metricName, one.source, fmt.Sprintf("histogram: {series: %s, unit: %s, deployment: \"\"}", quote(b.histogram), unit)})
+		p.add(metric{metricName, one.source, fmt.Sprintf("histogram: {series: %s, unit: %s, deployment: \"\"}",
+			quote(b.histogram), unit)})
 		g.quantile, g.limit = "p99", fmt.Sprintf("<= %gms", one.bound.value)
 	default:
-		im.note(m, fmt.Sprintf("%s is none of Flagger's own metrics and names no template: fill it in", oneLine(one.name)))
+		im.note(m, fmt.Sprintf("%s is none of Flagger's own metrics and names no template: fill it in",
+			oneLine(one.name)))
 		m.take()
 		return
 	}
@@ -216,7 +225,8 @@ func (im *importer) metricTemplate(p *policy, x *object, m, ref field, one measu
 	named := ref.at("name").text()
 	t := im.templates["MetricTemplate/"+named]
 	if t == nil {
-		im.note(ref, fmt.Sprintf("the MetricTemplate %q is in none of the files: its guardrail is missing", oneLine(named)))
+		im.note(ref, fmt.Sprintf("the MetricTemplate %q is in none of the files: its guardrail is missing",
+			oneLine(named)))
 		return
 	}
 	t.referred = true
@@ -225,7 +235,8 @@ func (im *importer) metricTemplate(p *policy, x *object, m, ref field, one measu
 	spec.at("provider").take()
 	query := spec.at("query")
 	if kind != "prometheus" && kind != "" {
-		im.note(query, fmt.Sprintf("the provider %s is not asked with Prometheus' language: define the metric %s by hand, httpjson has recipes for most",
+		im.note(query, fmt.Sprintf("the provider %s is not asked with Prometheus' language: define the metric %s by "+
+			"hand, httpjson has recipes for most",
 			oneLine(kind), name(one.name)))
 		query.take()
 		return
@@ -286,7 +297,8 @@ func (im *importer) flaggerHook(p *policy, w field) {
 	case "rollback":
 		im.note(w, "`belay rollback` is an act with a name and a reason; nothing is polled for it")
 	default:
-		im.note(w, fmt.Sprintf("the %s hook has no counterpart yet: run it in the pipeline before `belay start`, or as the preflight check invoke", oneLine(kind)))
+		im.note(w, fmt.Sprintf("the %s hook has no counterpart yet: run it in the pipeline before `belay start`, or "+
+			"as the preflight check invoke", oneLine(kind)))
 	}
 	w.take()
 }

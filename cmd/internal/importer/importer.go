@@ -77,13 +77,15 @@ const (
 
 // Import reads the files and makes the policies. Its error says what cannot be read at all.
 func Import(o Options, files []File) (Result, error) {
-	o.Owner, o.Router, o.Source = cmp.Or(o.Owner, "fill-in-owner"), cmp.Or(o.Router, "fill-in-router"), cmp.Or(o.Source, "fill-in-source")
+	o.Owner, o.Router, o.Source = cmp.Or(o.Owner, "fill-in-owner"), cmp.Or(o.Router, "fill-in-router"),
+		cmp.Or(o.Source, "fill-in-source")
 	im := &importer{options: o, templates: map[string]*object{}}
 	var problems []error
 	size := 0
 	for _, f := range files {
 		if size += len(f.Text); size > maxBytes {
-			return Result{}, fmt.Errorf("%s: the files have more than %d MiB together; import fewer at a time", f.Name, maxBytes>>20)
+			return Result{}, fmt.Errorf("%s: the files have more than %d MiB together; import fewer at a time", f.Name,
+				maxBytes>>20)
 		}
 		if err := im.read(f); err != nil {
 			problems = append(problems, err)
@@ -99,7 +101,10 @@ func Import(o Options, files []File) (Result, error) {
 	for _, x := range im.objects {
 		x.leftovers(im)
 	}
-	slices.SortStableFunc(im.result.Notes, func(a, b Note) int { return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line)) })
+	slices.SortStableFunc(im.result.Notes, func(a, b Note) int {
+		return cmp.Or(cmp.Compare(a.File, b.File),
+			cmp.Compare(a.Line, b.Line))
+	})
 	if n := len(im.result.Notes); n > maxNotes {
 		im.result.Notes = append(im.result.Notes[:maxNotes], Note{Why: fmt.Sprintf("and %d more", n-maxNotes)})
 	}
@@ -179,7 +184,8 @@ func (im *importer) convert(x *object) {
 // note says something of a place.
 func (im *importer) note(at field, why string) {
 	if len(im.result.Notes) < 10*maxNotes {
-		im.result.Notes = append(im.result.Notes, Note{File: at.x.file, Line: at.line(), Path: cmp.Or(at.path, at.x.kind), Why: why})
+		im.result.Notes = append(im.result.Notes, Note{File: at.x.file, Line: at.line(),
+			Path: cmp.Or(at.path, at.x.kind), Why: why})
 	}
 }
 

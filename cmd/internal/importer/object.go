@@ -148,7 +148,8 @@ func (x *object) unread(im *importer, f field, depth int) {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key := n.Content[i]
-			x.unread(im, field{x: x, n: n.Content[i+1], key: key, path: strings.TrimPrefix(f.path+"."+key.Value, ".")}, depth+1)
+			x.unread(im, field{x: x, n: n.Content[i+1], key: key, path: strings.TrimPrefix(f.path+"."+key.Value, ".")},
+				depth+1)
 		}
 	case yaml.SequenceNode:
 		for i, c := range n.Content {
@@ -163,8 +164,10 @@ var reasons = []struct{ end, why string }{
 	{"spec.template", "Belay deploys nothing: the deployment that is released is there before the rollout starts"},
 	{"spec.workloadRef", "Belay deploys nothing: the deployment that is released is there before the rollout starts"},
 	{"spec.targetRef", "Belay deploys nothing: the deployment that is released is there before the rollout starts"},
-	{"spec.autoscalerRef", "Belay scales nothing; the preflight check capacity says whether the candidate can carry the traffic"},
-	{"spec.replicas", "Belay scales nothing; the preflight check capacity says whether the candidate can carry the traffic"},
+	{"spec.autoscalerRef", "Belay scales nothing; the preflight check capacity says whether the candidate can carry " +
+		"the traffic"},
+	{"spec.replicas", "Belay scales nothing; the preflight check capacity says whether the candidate can carry the " +
+		"traffic"},
 	{"spec.selector", "Belay deploys nothing"},
 	{"spec.revisionHistoryLimit", "Belay keeps no revisions; its journal keeps every rollout"},
 	{"progressDeadlineSeconds", "a release waits for its deployment by the preflight check ready"},
@@ -202,7 +205,8 @@ var reasons = []struct{ end, why string }{
 	{"consecutiveErrorLimit", "`onSourceError` says what happens when the source does not answer"},
 	{"consecutiveSuccessLimit", "evidence decides, not a number of measurements"},
 	{"threshold", "evidence decides, not a number of failed checks; `falseRollback` is the chance of a wrong rollback"},
-	{"failureLimit", "evidence decides, not a number of failed checks; `falseRollback` is the chance of a wrong rollback"},
+	{"failureLimit",
+		"evidence decides, not a number of failed checks; `falseRollback` is the chance of a wrong rollback"},
 }
 
 // reason is why what stands at the path was left.

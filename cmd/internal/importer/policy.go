@@ -99,7 +99,8 @@ func (p *policy) guardrail(out func(string, ...any), g guardrail) {
 	out("    - name: %s # %s", scalar(g.name), oneLine(g.why))
 	out("      metric: %s", scalar(g.metric))
 	for _, kv := range [][2]string{
-		{"quantile", g.quantile}, {"limit", g.limit}, {"breachAfter", g.breachAfter}, {"onBreach", g.onBreach}, {"from", g.from},
+		{"quantile", g.quantile}, {"limit", g.limit}, {"breachAfter", g.breachAfter}, {"onBreach", g.onBreach},
+		{"from", g.from},
 	} {
 		if kv[1] != "" {
 			out("      %s: %s", kv[0], strconv.Quote(kv[1]))

@@ -62,7 +62,8 @@ func (im *importer) measure(p *policy, m measure) {
 		p.add(metric{metricName, m.source, fmt.Sprintf("counts: {total: %s, %s: %s, deployment: %s}",
 			quote(s.Total.String()), role, quote(s.Marked.String()), deployment)})
 		if share < 0 || share > 1 || good && share == 0 {
-			im.note(m.at, fmt.Sprintf("the limit %g of a share is none: fill in the guardrail %s", m.bound.value, g.name))
+			im.note(m.at, fmt.Sprintf("the limit %g of a share is none: fill in the guardrail %s", m.bound.value,
+				g.name))
 			share = 0.99
 			if !good {
 				share = 0.01
@@ -75,7 +76,8 @@ func (im *importer) measure(p *policy, m measure) {
 			unit = "s"
 			im.note(m.at, "the histogram's name tells no unit; s is assumed")
 		}
-		p.add(metric{metricName, m.source, fmt.Sprintf("histogram: {series: %s, unit: %s, deployment: %s}", quote(s.Total.String()), unit, deployment)})
+		p.add(metric{metricName, m.source, fmt.Sprintf("histogram: {series: %s, unit: %s, deployment: %s}",
+			quote(s.Total.String()), unit, deployment)})
 		g.quantile = "p" + strconv.FormatFloat(rounded(s.Quantile*100), 'f', -1, 64)
 		milliseconds := m.bound.value
 		if unit == "s" && !m.milliseconds && !regexp.MustCompile(`\*\s*1000\b|\b1000\s*\*`).MatchString(query) {
@@ -92,7 +94,8 @@ func (im *importer) measure(p *policy, m measure) {
 		if m.failures > 0 {
 			g.breachAfter = fmt.Sprintf("%d of %d", m.failures+1, max(m.failures+1, 5))
 		}
-		im.note(m.at, "the query is no ratio, quantile or mean of counters: it is compared reading by reading, without evidence")
+		im.note(m.at, "the query is no ratio, quantile or mean of counters: it is compared reading by reading, "+
+			"without evidence")
 	}
 	p.guardrails = append(p.guardrails, g)
 }
@@ -123,7 +126,8 @@ func (im *importer) deployment(m measure, query string, label bool) string {
 		}
 	}
 	if !label {
-		im.note(m.at, "nothing in the query says which deployment is meant: it reads the same for stable and candidate; name it by ${deployment}, ${role} or ${version}")
+		im.note(m.at, "nothing in the query says which deployment is meant: it reads the same for stable and "+
+			"candidate; name it by ${deployment}, ${role} or ${version}")
 		return ""
 	}
 	im.note(m.at, "nothing in the query says which deployment it counts: fill in the label that does, as `deployment:`")

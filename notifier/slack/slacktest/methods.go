@@ -106,7 +106,10 @@ func (w *Workspace) post(form url.Values, _ []byte, out map[string]any) string {
 }
 
 func (w *Workspace) update(form url.Values, _ []byte, out map[string]any) string {
-	i := slices.IndexFunc(w.Messages, func(m *Message) bool { return m.Channel == form.Get("channel") && m.TS == form.Get("ts") })
+	i := slices.IndexFunc(w.Messages, func(m *Message) bool {
+		return m.Channel == form.Get("channel") &&
+			m.TS == form.Get("ts")
+	})
 	if i < 0 {
 		return "message_not_found"
 	}
@@ -123,8 +126,10 @@ func (w *Workspace) fill(m *Message, form url.Values) string {
 		w.t.Errorf("blocks: got %s, want what Slack takes", problem)
 		return "invalid_blocks"
 	}
-	if form.Get("text") == "" || form.Get("link_names") == "1" || (form.Get("parse") != "" && form.Get("parse") != "none") {
-		w.t.Errorf("message: got text %q, link_names %q, parse %q, want text that is not parsed", form.Get("text"), form.Get("link_names"), form.Get("parse"))
+	if form.Get("text") == "" || form.Get("link_names") == "1" ||
+		(form.Get("parse") != "" && form.Get("parse") != "none") {
+		w.t.Errorf("message: got text %q, link_names %q, parse %q, want text that is not parsed", form.Get("text"),
+			form.Get("link_names"), form.Get("parse"))
 	}
 	if err := json.Unmarshal([]byte(form.Get("metadata")), &m.Metadata); err != nil {
 		return "invalid_metadata_format"
@@ -141,7 +146,8 @@ func (w *Workspace) postEphemeral(form url.Values, _ []byte, _ map[string]any) s
 func (w *Workspace) history(form url.Values, _ []byte, out map[string]any) string {
 	found := []map[string]any{}
 	for _, m := range slices.Backward(w.Messages) {
-		if m.Channel == form.Get("channel") && (form.Get("ts") == m.Thread || form.Get("ts") == m.TS) && form.Get("include_all_metadata") == "1" {
+		if m.Channel == form.Get("channel") && (form.Get("ts") == m.Thread || form.Get("ts") == m.TS) &&
+			form.Get("include_all_metadata") == "1" {
 			found = append(found, map[string]any{"ts": m.TS, "text": m.Text, "metadata": m.Metadata})
 		}
 	}

@@ -92,7 +92,8 @@ type File struct {
 // New returns a workspace with three full members and two user groups.
 func New(t testing.TB) *Workspace {
 	w := &Workspace{
-		t: t, Users: map[string]map[string]any{}, Members: map[string][]string{}, Refuse: map[string]string{}, Lose: map[string]bool{},
+		t: t, Users: map[string]map[string]any{}, Members: map[string][]string{}, Refuse: map[string]string{},
+		Lose:  map[string]bool{},
 		Calls: map[string]int{}, Arrived: make(chan struct{}, 64), Base: "http://slack.example/api/",
 	}
 	for _, id := range []string{"U0APPROVER", "U0MEMBER", "U0OTHER"} {
@@ -172,7 +173,8 @@ func (w *Workspace) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if code == "" {
 		body, _ := io.ReadAll(r.Body)
 		form, _ := url.ParseQuery(string(body))
-		if r.Header.Get("Authorization") != "Bearer "+BotToken && form.Get("token") != BotToken && method != "apps.connections.open" && method != "respond" {
+		if r.Header.Get("Authorization") != "Bearer "+BotToken && form.Get("token") != BotToken &&
+			method != "apps.connections.open" && method != "respond" {
 			code = "not_authed"
 		} else if f, ok := w.methods()[method]; ok {
 			code = f(form, body, answer)

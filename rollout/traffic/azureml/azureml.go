@@ -133,7 +133,8 @@ func (r *Router) Split(ctx context.Context, endpoint string) (traffic.Split, err
 		err = e.settled()
 	}
 	if err == nil && e.state != stateSucceeded {
-		err = fmt.Errorf("its provisioning state is %s, so that %s may not be in effect; shift it again, or repair the endpoint", clean(e.state, 40), e.split)
+		err = fmt.Errorf("its provisioning state is %s, so that %s may not be in effect; shift it again, or repair "+
+			"the endpoint", clean(e.state, 40), e.split)
 	}
 	if err != nil {
 		return traffic.Split{}, fmt.Errorf("read split of %s: %w", endpoint, err)
@@ -191,7 +192,8 @@ func (r *Router) shift(ctx context.Context, endpoint string, from, to traffic.Sp
 // Endpoints implements traffic.Router.
 func (r *Router) Endpoints(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		for item, err := range r.list(ctx, r.host+r.workspace+"/onlineEndpoints?api-version="+url.QueryEscape(r.config.APIVersion)) {
+		for item, err := range r.list(ctx, r.host+r.workspace+"/onlineEndpoints?api-version="+
+			url.QueryEscape(r.config.APIVersion)) {
 			if err != nil {
 				yield("", fmt.Errorf("list endpoints: %w", err))
 				return
@@ -219,7 +221,8 @@ func (r *Router) Probe(ctx context.Context, endpoint, deployment string, sample 
 
 // url is where an endpoint is.
 func (r *Router) url(endpoint string) string {
-	return r.host + r.workspace + "/onlineEndpoints/" + url.PathEscape(endpoint) + "?api-version=" + url.QueryEscape(r.config.APIVersion)
+	return r.host + r.workspace + "/onlineEndpoints/" + url.PathEscape(endpoint) + "?api-version=" + url.QueryEscape(
+		r.config.APIVersion)
 }
 
 // read gets an endpoint.

@@ -43,7 +43,8 @@ func (r *Router) describe(ctx context.Context, endpoint string) (traffic.Descrip
 	}
 	d := traffic.Description{
 		Deployments: make(map[string]traffic.Deployment), Tags: e.tags, ScoringURI: e.properties.ScoringURI,
-		CanMirror: e.properties.Compute == "", PublicNetwork: strings.EqualFold(e.properties.PublicNetworkAccess, "Enabled"),
+		CanMirror: e.properties.Compute == "", PublicNetwork: strings.EqualFold(e.properties.PublicNetworkAccess,
+			"Enabled"),
 	}
 	switch mode := strings.ToLower(e.properties.AuthMode); mode {
 	case "key":
@@ -64,14 +65,16 @@ func (r *Router) describe(ctx context.Context, endpoint string) (traffic.Descrip
 	untold(e.properties.ScoringURI != "", "scoringURI")
 	untold(e.properties.AuthMode != "", "authMode")
 	untold(e.properties.PublicNetworkAccess != "", "publicNetwork")
-	address := r.host + r.workspace + "/onlineEndpoints/" + url.PathEscape(endpoint) + "/deployments?api-version=" + url.QueryEscape(r.config.APIVersion)
+	address := r.host + r.workspace + "/onlineEndpoints/" + url.PathEscape(endpoint) + "/deployments?api-version=" +
+		url.QueryEscape(r.config.APIVersion)
 	for it, err := range r.list(ctx, address) {
 		if err != nil {
 			return traffic.Description{}, fmt.Errorf("list deployments: %w", err)
 		}
 		var told deployment
 		if err := json.Unmarshal(it.Raw, &told); err != nil {
-			return traffic.Description{}, fmt.Errorf("list deployments: %s is not what it should be", clean(it.Name, 64))
+			return traffic.Description{}, fmt.Errorf("list deployments: %s is not what it should be",
+				clean(it.Name, 64))
 		}
 		name := strings.ToLower(it.Name)
 		d.Deployments[name] = told.describe(name, untold)

@@ -33,7 +33,8 @@ const adminAway = 0x01 | 0x02 | 0x08 | 0x10
 
 // servers reads the servers that are not backups, by name.
 func (b *backend) servers(ctx context.Context) (map[string]server, error) {
-	out, err := b.router.socket.ask(ctx, fmt.Sprintf("show servers state %s;show stat %s %d -1", b.name, b.name, 1<<kindServer))
+	out, err := b.router.socket.ask(ctx, fmt.Sprintf("show servers state %s;show stat %s %d -1", b.name, b.name,
+		1<<kindServer))
 	if err != nil {
 		return nil, err
 	}

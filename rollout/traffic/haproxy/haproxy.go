@@ -103,10 +103,12 @@ func New(c Config) (*Router, error) {
 	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
 		e := c.Endpoints[name]
 		if !validName(name) {
-			return nil, fmt.Errorf("configure haproxy router: endpoint %q: a name has letters, digits and . : - _", name)
+			return nil, fmt.Errorf("configure haproxy router: endpoint %q: a name has letters, digits and . : - _",
+				name)
 		}
 		if e.Map != "" && !validPath(e.Map) {
-			return nil, fmt.Errorf("configure haproxy router: endpoint %s: map %q is not a path without spaces, semicolons and quotes", name, e.Map)
+			return nil, fmt.Errorf("configure haproxy router: endpoint %s: map %q is not a path without spaces, "+
+				"semicolons and quotes", name, e.Map)
 		}
 		if e.KeepMap && e.Map == "" {
 			return nil, fmt.Errorf("configure haproxy router: endpoint %s: keepMap without a map", name)

@@ -51,7 +51,8 @@ func parseMap(out string) ([slots]string, error) {
 		}
 		key, err := strconv.Atoi(fields[1])
 		if err != nil || key < 0 || key >= slots {
-			return entries, fmt.Errorf("read HAProxy's map: key %q is not 0 to %d: %w", fields[1], slots-1, traffic.ErrPermanent)
+			return entries, fmt.Errorf("read HAProxy's map: key %q is not 0 to %d: %w", fields[1], slots-1,
+				traffic.ErrPermanent)
 		}
 		if entries[key] != "" {
 			return entries, fmt.Errorf("read HAProxy's map: key %d stands there twice", key)
@@ -212,7 +213,8 @@ func (m *mapEndpoint) describe(ctx context.Context) (traffic.Description, error)
 		if !validName(stable) {
 			return ""
 		}
-		return fmt.Sprintf(`{ printf 'set map %[1]s 0 %[2]s'; i=1; while [ $i -lt %[3]d ]; do printf '; set map %[1]s %%d %[2]s' $i; i=$((i+1)); done; echo; } | %[4]s`,
+		return fmt.Sprintf(
+			`{ printf 'set map %[1]s 0 %[2]s'; i=1; while [ $i -lt %[3]d ]; do printf '; set map %[1]s %%d %[2]s' $i; i=$((i+1)); done; echo; } | %[4]s`,
 			m.file, stable, slots, m.router.socket.socat())
 	}
 	return d, nil

@@ -89,7 +89,8 @@ func isConcurrent(x *exercise) string {
 	for range 8 {
 		wg.Go(func() {
 			var busy *traffic.BusyError
-			if err := x.shift(x.all, to); err != nil && !errors.As(err, &busy) && !errors.Is(err, traffic.ErrForeignChange) {
+			if err := x.shift(x.all, to); err != nil && !errors.As(err, &busy) &&
+				!errors.Is(err, traffic.ErrForeignChange) {
 				x.Errorf("Shift: %v", err)
 			}
 		})
@@ -276,7 +277,8 @@ func foreignAndBack(x *exercise) string {
 func wantUnknown(x *exercise, err error) {
 	x.Helper()
 	var busy *traffic.BusyError
-	if err == nil || errors.Is(err, traffic.ErrForeignChange) || errors.Is(err, traffic.ErrPermanent) || errors.As(err, &busy) {
+	if err == nil || errors.Is(err, traffic.ErrForeignChange) || errors.Is(err, traffic.ErrPermanent) ||
+		errors.As(err, &busy) {
 		x.Errorf("Shift: got %v, want a transient error", err)
 	}
 }

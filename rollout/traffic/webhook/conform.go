@@ -98,7 +98,8 @@ func (c *conformance) reads(ctx context.Context) bool {
 	if err != nil {
 		c.add("list", false, err.Error(), `GET /endpoints answers {"endpoints":[…]}`)
 	} else {
-		c.add("list", slices.Contains(names, c.endpoint), fmt.Sprintf("%q", names), fmt.Sprintf("GET /endpoints names %q", c.endpoint))
+		c.add("list", slices.Contains(names, c.endpoint), fmt.Sprintf("%q", names),
+			fmt.Sprintf("GET /endpoints names %q", c.endpoint))
 	}
 	c.start, err = c.router.read(ctx, c.endpoint)
 	if err != nil {
@@ -110,7 +111,10 @@ func (c *conformance) reads(ctx context.Context) bool {
 		found(err, "%s, then %s", c.start.Version, again.Version), "the same version while nothing changes")
 	_, err = c.router.read(ctx, "no-such-endpoint")
 	c.add("unknown endpoint", errors.Is(err, traffic.ErrNotFound), found(err, "an answer"), "404")
-	untold := slices.DeleteFunc(c.start.describe().Unknown, func(s string) bool { return s == "authMode" || s == "publicNetwork" })
+	untold := slices.DeleteFunc(c.start.describe().Unknown, func(s string) bool {
+		return s == "authMode" ||
+			s == "publicNetwork"
+	})
 	told := "everything is told"
 	if len(untold) > 0 {
 		told = "not told: " + strings.Join(untold, ", ")
@@ -122,7 +126,8 @@ func (c *conformance) reads(ctx context.Context) bool {
 
 // writes tries every rule of PUT, each from the state that the one before left.
 func (c *conformance) writes(ctx context.Context) {
-	rules := []string{"stale version", "no version", "invalid sum", "unknown deployment", "write", "version in the body", "two writers"}
+	rules := []string{"stale version", "no version", "invalid sum", "unknown deployment", "write",
+		"version in the body", "two writers"}
 	moved, ok := c.start.moved()
 	if !ok {
 		c.skip("needs live traffic and a second deployment, in weights or in deployments", rules...)
@@ -192,7 +197,8 @@ func (c *conformance) look(ctx context.Context) (State, error) {
 
 // write puts weights, with extra fields in the body, and waits until they are
 // read back.
-func (c *conformance) write(ctx context.Context, rule string, weights map[string]int, extra map[string]any) (State, bool) {
+func (c *conformance) write(ctx context.Context, rule string, weights map[string]int, extra map[string]any) (State,
+	bool) {
 	want := traffic.Split{Weights: weights, Mirror: c.start.Mirror}
 	wanted := "200, and GET shows " + want.String()
 	now, err := c.look(ctx)
@@ -257,7 +263,8 @@ func (c *conformance) restore(ctx context.Context) {
 }
 
 // put sends a state; version "" sends no If-Match.
-func (c *conformance) put(ctx context.Context, weights map[string]int, extra map[string]any, version string) (int, error) {
+func (c *conformance) put(ctx context.Context, weights map[string]int, extra map[string]any, version string) (int,
+	error) {
 	body := map[string]any{"weights": weights}
 	if c.start.Mirror != nil {
 		body["mirror"] = c.start.Mirror

@@ -63,7 +63,10 @@ func checkVersion(version string) error {
 	if version == "" {
 		return errors.New(`the state has no "version", and writes need one`)
 	}
-	if len(version) > 256 || strings.ContainsFunc(version, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' }) {
+	if len(version) > 256 || strings.ContainsFunc(version, func(r rune) bool {
+		return r <= ' ' || r > '~' ||
+			r == '"'
+	}) {
 		return errors.New(`"version" is not at most 256 printable ASCII characters without spaces and quotes`)
 	}
 	return nil
