@@ -6,7 +6,7 @@ INPUTS ?= 1000
 
 VULN ?= v1.1.4
 
-.PHONY: help build release vuln test race lint fuzz cover golden verify sim attack bench-decisions
+.PHONY: help build release vuln test race lint fuzz cover golden verify sim attack bench-decisions bench-seasons
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
@@ -61,3 +61,7 @@ attack:          ## rollbacks under attack, held to 3 x the idle p95; wants a qu
 
 bench-decisions: ## the tables of analysis/README.md
 	$(GO) test ./analysis -run TestDecisions -decisions=full -update -timeout 60m -v
+
+SEASONS ?= 40
+bench-seasons:   ## whole rollouts in worlds that are not calm, SEASONS of them a cell, printed
+	$(GO) test ./analysis -run TestSeasonTables -seasons=$(SEASONS) -timeout 180m -v
