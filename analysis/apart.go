@@ -37,7 +37,7 @@ const (
 	// can be told from the release.
 	apartNeeded = 3
 	// leastShare is which part of the evidence has to be there without any one instance.
-	leastShare = 3
+	leastShare = 4
 	// apartName is the most of an instance's name that is kept.
 	apartName = 64
 )

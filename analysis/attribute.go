@@ -15,7 +15,7 @@ import (
 //   - the evidence that the limit is broken (Breach),
 //   - where the limit is absolute, as much that the candidate does worse than stable
 //     at the same time (Worse),
-//   - and with three instances or more, a third of it without each of them, and some
+//   - and with three instances or more, a quarter of it without each of them, and some
 //     without any two (Apart).
 //
 // The least of several pieces of evidence is evidence for all of them at once, so that
