@@ -158,7 +158,7 @@ func (s *State) rollbackCause(p *Plan) (PageCause, bool) {
 	if s.Phase != PhaseRolledBack || s.Asked == nil || len(p.Page) == 0 || !s.At.Before(s.pageUntil()) {
 		return c, false
 	}
-	c.Stage, c.Sentence = stageConfirmed, fmt.Sprintf("%s is rolled back. %s", name, s.Sentence)
+	c.Stage, c.Sentence = stageConfirmed, fmt.Sprintf("%s is rolled back and confirmed. %s", name, s.Sentence)
 	return c, true
 }
 

@@ -143,7 +143,7 @@ func (r *crashRun) checkNotices(w *crashWorld) {
 			r.wrong("topic %s: got keys %v, want one", topic, keys[string(topic)])
 		}
 	}
-	if paged := page.Key != ""; paged != w.breach || paged && (page.Resolve || !strings.Contains(page.Summary, "Confirmed")) {
+	if paged := page.Key != ""; paged != w.breach || paged && (page.Resolve || !strings.Contains(page.Summary, "onfirmed")) {
 		r.wrong("pages: got %q with resolve=%v, want one only after a breach, open until it is acknowledged, that says confirmed", page.Summary, page.Resolve)
 	}
 }
