@@ -35,6 +35,8 @@ notifiers:
   oncall: {pagerduty: {routingKeyFile: f-routing, webhookSecretFile: f-subscription}}
   am: {alertmanager: {url: "http://127.0.0.1:1", http: {tls_config: {ca_file: roots.pem}}}}
   mail: {email: {server: "127.0.0.1:25", from: belay@belay.example, to: [team@belay.example], caFile: roots.pem, username: u, passwordFile: f-mail}}
+  team: {teams: {urlFile: f-channel}}
+  topic: {sns: {topic: "arn:aws:sns:eu-west-1:123456789012:t", credentialsFile: f-sns}}
   slack: {slack: {botTokenFile: f-bot, appTokenFile: f-app, signingSecretFile: f-signing, channel: "#releases"}}
 triggers:
   - {nats: {url: "nats://127.0.0.1:1", stream: RELEASES, subject: "models.>", credentialsFile: f-nats, caFile: roots.pem}, map: {policy: policy, candidate: candidate, version: version}}
@@ -67,6 +69,8 @@ func homeOfFiles(t *testing.T) (file string, mentions []secret.Mention) {
 			text = "xoxb-" + canary
 		case "f-app":
 			text = "xapp-" + canary
+		case "f-channel":
+			text = "https://127.0.0.1:1/" + canary
 		}
 		if strings.HasPrefix(m.File, "f-") {
 			if err := os.WriteFile(filepath.Join(dir, m.File), []byte(text), 0o600); err != nil {
