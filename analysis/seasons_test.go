@@ -89,7 +89,6 @@ type seasonRun struct {
 	common incident
 	local  map[string]*incident
 	heads  map[string][]float64
-	label  []string
 }
 
 // An incident is when something was last bad, and until when.

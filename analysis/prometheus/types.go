@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"sync"
@@ -103,9 +104,7 @@ func (a *api) gauge(ctx context.Context, name string) (bool, error) {
 	}
 	u := a.base.JoinPath("../metadata")
 	form := url.Values{"metric": {name}, "limit_per_metric": {"5"}}
-	for k, v := range a.cfg.Params {
-		form[k] = v
-	}
+	maps.Copy(form, a.cfg.Params)
 	u.RawQuery = form.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
 	if err != nil {

@@ -23,8 +23,8 @@ type doer struct{ client *http.Client }
 
 // Do makes one call.
 func (d doer) Do(req *http.Request) (*http.Response, error) {
-	resp, err := d.client.Do(
-		req) //nolint:gosec // the address is an operator's and the given client guards where it leads
+	// The address is an operator's, and the given client guards where it leads.
+	resp, err := d.client.Do(req) //nolint:gosec // see above
 	if err != nil {
 		if ue, ok := errors.AsType[*url.Error](err); ok {
 			err = ue.Err

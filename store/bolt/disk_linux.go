@@ -48,9 +48,6 @@ func freeBytes(dir string) (n uint64, ok bool) {
 // noFollow makes the opening of a link fail.
 const noFollow = syscall.O_NOFOLLOW
 
-// lockable: a lock keeps other processes out of the file.
-const lockable = true
-
 // tryLock reports whether the file is locked for this process, without waiting.
 func tryLock(f *os.File, exclusive bool) (bool, error) {
 	how := syscall.LOCK_SH

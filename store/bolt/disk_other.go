@@ -13,8 +13,5 @@ func freeBytes(string) (n uint64, ok bool) { return 0, false }
 // noFollow: the flag is not known here.
 const noFollow = 0
 
-// lockable: only bbolt's own lock keeps other processes out of the file.
-const lockable = false
-
 // tryLock leaves the lock to bbolt, which takes its own when it opens the file.
 func tryLock(*os.File, bool) (bool, error) { return true, nil }

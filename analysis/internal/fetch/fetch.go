@@ -108,8 +108,8 @@ func Do(client *http.Client, req *http.Request, timeout time.Duration, most int6
 }
 
 func do(client *http.Client, req *http.Request, most int64, use func(*http.Response, io.Reader) error) error {
-	resp, err := Straight(client).Do(
-		req) //nolint:gosec // which addresses may be asked is decided by the daemon's client
+	// Which addresses may be asked is decided by the daemon's client.
+	resp, err := Straight(client).Do(req) //nolint:gosec // see above
 	if err != nil {
 		return Bare(err)
 	}

@@ -99,7 +99,7 @@ const maxInput = 4 << 20
 
 // readInput reads a file, or standard input by the name "-".
 func (e *env) readInput(name string) (string, error) {
-	var r io.Reader = e.stdin
+	r := e.stdin
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {

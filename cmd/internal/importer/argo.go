@@ -3,6 +3,7 @@ package importer
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -213,9 +214,7 @@ func (im *importer) template(p *policy, at field, kind, named string, args map[s
 			all[key] = "fill-in"
 		}
 	}
-	for k, v := range args {
-		all[k] = v
-	}
+	maps.Copy(all, args)
 	for _, sub := range spec.at("templates").items() {
 		subKind := "AnalysisTemplate"
 		if sub.at("clusterScope").text() == "true" {

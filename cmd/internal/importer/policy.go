@@ -11,17 +11,13 @@ import (
 
 // A policy is what is written; its fields are the language's.
 type policy struct {
-	name, from            string
-	owner, router, runs   string
-	steps                 []step
-	bake, interval        time.Duration
-	concurrency           string
-	metrics               []metric
-	guardrails            []guardrail
-	approvals             []approval
-	fillIns               []string
-	labels                map[string]string
-	stableName, candidate string
+	name, from          string
+	owner, router, runs string
+	steps               []step
+	bake, interval      time.Duration
+	metrics             []metric
+	guardrails          []guardrail
+	approvals           []approval
 }
 
 // A step is one weight.

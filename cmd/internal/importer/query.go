@@ -23,7 +23,7 @@ type measure struct {
 	failures int
 	why      string
 	source   string
-	// selected are the names in the query that say which deployment is meant.
+	// onBreach is what breaking the limit does, "" for the default.
 	onBreach string
 }
 

@@ -94,7 +94,7 @@ func (x *Engines) Run(ctx context.Context) error {
 func (t *term) run(ctx context.Context) error {
 	ctx, stop := t.within(ctx)
 	defer stop()
-	return t.Engine.Run(ctx)
+	return t.Run(ctx)
 }
 
 // within is a context that ends with ctx or when the engine is to leave.
