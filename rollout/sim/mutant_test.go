@@ -17,6 +17,9 @@ type mutant struct {
 	next   func(*rollout.Plan, rollout.State, rollout.Event) rollout.State
 }
 
+// rare are the seeds after which the worlds begin that notice what few do.
+var rare = map[string]uint64{"a step from before an outage is written": 900, "a lone monitor is stable's rate": 440}
+
 // mutants has one for every invariant at least.
 var mutants = map[string]mutant{
 	// Steps begin without asking for their approvals.
@@ -388,6 +391,11 @@ var mutants = map[string]mutant{
 			return rollout.Next(p, s, ev)
 		}
 		s.Confirmed = &rollout.Split{Weights: map[string]int{s.Stable: 1, p.Release.Candidate: 99}}
+		ev.Readings = slices.Clone(ev.Readings)
+		for i := range ev.Readings { // as if there were enough of its requests to compare with, and all went well
+			ev.Readings[i].Stable.N *= 1000
+			ev.Readings[i].Stable.K = 0
+		}
 		n := rollout.Next(p, s, ev)
 		if n.Confirmed == s.Confirmed {
 			n.Confirmed = was

@@ -117,7 +117,7 @@ func panel(r *sim.Random, p *rollout.Plan) analysis.Panel {
 		}
 	}
 	if r.Chance(0.3) {
-		pn.Budget = &analysis.Budget{Metric: "failures", AtMost: float64(100 + r.IntN(400))}
+		pn.Budget = &analysis.Budget{Metric: "failures", AtMost: float64(10 + r.IntN(400))}
 	}
 	return pn
 }

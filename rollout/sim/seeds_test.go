@@ -107,7 +107,7 @@ func TestMutants(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := mutants[name]
-			for s := uint64(1); s <= 400; s++ {
+			for s := rare[name] + 1; s <= rare[name]+400; s++ {
 				w := newChaos(s, m.next)
 				w.run()
 				for _, v := range w.inv.Violations {
