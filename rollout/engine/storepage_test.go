@@ -110,8 +110,8 @@ func TestStorePageAcrossRestart(t *testing.T) {
 	}
 }
 
-// Nobody was called about the store. A process that is killed and comes back at once,
-// or that is stopped for a weekend, has nothing to end.
+// Nobody was called about the store. A process that is killed right after an append and
+// comes back at once, or that is stopped for a weekend, has nothing to end.
 func TestNoStorePageToEnd(t *testing.T) {
 	for name, pause := range map[string]func(e *running){
 		"killed": func(e *running) { e.kill(); time.Sleep(5 * time.Second) },
@@ -133,6 +133,7 @@ func TestNoStorePageToEnd(t *testing.T) {
 				w.begin(e, p)
 				w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
 				time.Sleep(time.Minute)
+				w.await("r1", time.Minute, func(s *rollout.State) bool { return time.Since(s.At) < time.Second })
 				pause(e)
 				w.start("one")
 				time.Sleep(5 * time.Minute)
