@@ -133,7 +133,7 @@ func TestNoStorePageToEnd(t *testing.T) {
 				w.begin(e, p)
 				w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
 				time.Sleep(time.Minute)
-				w.await("r1", time.Minute, func(s *rollout.State) bool { return time.Since(s.At) < time.Second })
+				w.await("r1", time.Minute, func(s *rollout.State) bool { return time.Since(s.At) < 7*time.Second })
 				pause(e)
 				w.start("one")
 				time.Sleep(5 * time.Minute)
