@@ -285,4 +285,13 @@ func clip(s string) string {
 	return string(r[:199]) + "…"
 }
 
+// brief is a name as a summary has room for it: what happened comes after it.
+func brief(name string) string {
+	r := []rune(name)
+	if len(r) <= 80 {
+		return name
+	}
+	return string(r[:79]) + "…"
+}
+
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -89,7 +89,7 @@ func (s *State) Causes(p *Plan) []PageCause {
 	var cs []PageCause
 	where := s.where(p)
 	add := func(id string, reason Reason, sentence string) {
-		c := PageCause{ID: id, Reason: reason, Sentence: fmt.Sprintf("%s is %s: %s", p.Endpoint.Name, where, sentence)}
+		c := PageCause{ID: id, Reason: reason, Sentence: fmt.Sprintf("%s is %s: %s", brief(p.Endpoint.Name), where, sentence)}
 		if s.stopped() {
 			c.Stage = where
 		}
@@ -133,7 +133,7 @@ func (s *State) Causes(p *Plan) []PageCause {
 // when it does not succeed; over when it is confirmed and somebody has seen the page.
 func (s *State) rollbackCause(p *Plan) (PageCause, bool) {
 	c := PageCause{ID: "rollback", Reason: s.Reason}
-	name := p.Endpoint.Name
+	name := brief(p.Endpoint.Name)
 	if sh := s.Shift; s.Phase == PhaseRollingBack && sh != nil {
 		why := ""
 		if sh.Failure != "" {

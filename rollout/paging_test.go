@@ -160,3 +160,26 @@ func TestPageAboutQuestionEnds(t *testing.T) {
 		}
 	}
 }
+
+// TestPageOfLongName: a page about an endpoint whose name alone fills a summary says what
+// happened all the same.
+func TestPageOfLongName(t *testing.T) {
+	s := newScenario(t)
+	s.plan.Endpoint.Name = strings.Repeat("recommendations-", 13)
+	for _, line := range []string{"model green from=7m failures=25%", "begin", "run 1h"} {
+		s.line(line)
+	}
+	pages := 0
+	for _, d := range s.world.Notices {
+		if d.Effect.Kind != rollout.EffectPage || d.Effect.Notice.Resolve {
+			continue
+		}
+		pages++
+		if got := d.Effect.Notice.Summary; !strings.Contains(got, "failures broke its limit") {
+			t.Errorf("got the page %q, want what happened in it", got)
+		}
+	}
+	if pages == 0 {
+		t.Error("got no page")
+	}
+}
