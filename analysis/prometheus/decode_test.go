@@ -73,6 +73,7 @@ func FuzzDecode(f *testing.F) {
 		`{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"2"]}]}}`,
 		`{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"histograms":[[1,{"count":"1","sum":"2","buckets":[[0,"1","2","1"]]}]]}]}}`,
 		`{"status":"error","errorType":"x","error":"y"}`, `{"status":"success","warnings":["w"]}`,
+		`{"status":"success","data":{"resultType":"r","Result":[{"":{},"e":[1,""]}]}}`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -84,15 +85,12 @@ func FuzzDecode(f *testing.F) {
 		if !json.Valid(in) {
 			t.Fatalf("got an answer out of what is no JSON: %q", in)
 		}
-		var v struct {
-			Data struct {
-				Result []struct {
-					Metric map[string]string
-				}
-			}
-		}
-		if r.kind != "scalar" && json.Unmarshal(in, &v) == nil && len(v.Data.Result) != len(r.series) && len(v.Data.Result) > 0 {
-			t.Errorf("%q: got %d series, want %d", in, len(r.series), len(v.Data.Result))
+		// By maps, since names of struct fields match whatever their case.
+		var top, data map[string]json.RawMessage
+		var result []struct{ Metric map[string]string }
+		if json.Unmarshal(in, &top) == nil && json.Unmarshal(top["data"], &data) == nil && json.Unmarshal(data["result"], &result) == nil &&
+			r.kind != "scalar" && len(result) != len(r.series) && len(result) > 0 {
+			t.Errorf("%q: got %d series, want %d", in, len(r.series), len(result))
 		}
 		for _, s := range r.series {
 			for i := 1; i < len(s.Points); i++ {
