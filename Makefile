@@ -64,4 +64,4 @@ bench-decisions: ## the tables of analysis/README.md
 
 SEASONS ?= 40
 bench-seasons:   ## whole rollouts in worlds that are not calm, SEASONS of them a cell, printed
-	$(GO) test ./analysis -run TestSeasonTables -seasons=$(SEASONS) -timeout 180m -v
+	$(GO) test ./analysis -run xxx -bench SeasonTables -benchtime 1x -seasons=$(SEASONS) -timeout 180m

@@ -14,7 +14,7 @@ import (
 
 var (
 	decisions = flag.String("decisions", "small", "how much TestDecisions simulates: small or full")
-	seasons   = flag.Int("seasons", 0, "how many rollouts a cell TestSeasonTables carries through; 0: none")
+	seasons   = flag.Int("seasons", 4, "how many rollouts a cell BenchmarkSeasonTables carries through")
 	update    = flag.Bool("update", false, "write the tables of TestDecisions into README.md")
 )
 

@@ -245,14 +245,11 @@ func TestSeasons(t *testing.T) {
 
 // The tables of whole rollouts, which are shown and not asserted: a goal that is missed
 // says so. TestSeasons asserts a short selection.
-func TestSeasonTables(t *testing.T) {
-	if *seasons <= 0 {
-		t.Skip("run with -seasons=N, N rollouts a cell")
-	}
+func BenchmarkSeasonTables(b *testing.B) {
 	var doc strings.Builder
 	var reached goals
 	size := sizes{season: *seasons}
 	seasonTables(&doc, &reached, size)
 	practicalTable(&doc, &reached, size)
-	t.Log("\n" + goalsTable(reached) + doc.String())
+	b.Log("\n" + goalsTable(reached) + doc.String())
 }

@@ -149,3 +149,22 @@ func (r *redacted) As(target any) bool {
 	}
 	return ok && r.retry != nil
 }
+
+// AddressSecrets are the parts of an address that may be a token: where a receiver
+// repeats them in its answer, they are blotted out there too.
+func AddressSecrets(u *url.URL) []string {
+	secrets := []string{u.String()}
+	if p, ok := u.User.Password(); ok {
+		secrets = append(secrets, p)
+	}
+	parts := strings.Split(u.Path, "/")
+	for _, vs := range u.Query() {
+		parts = append(parts, vs...)
+	}
+	for _, p := range parts {
+		if len(p) >= 8 {
+			secrets = append(secrets, p)
+		}
+	}
+	return secrets
+}

@@ -101,13 +101,9 @@ func New(c Config) (*Client, error) {
 		return nil, errors.Join(problems...)
 	}
 
-	secrets := []string{c.URL, u.RequestURI()}
-	if c.Service == SNS {
-		secrets = nil // the endpoint of a region is known to everybody; the signature is the client's
-	}
 	return &Client{
 		service: c.Service, url: c.URL, topic: c.Topic, words: words, client: c.Client,
-		secrets: append(secrets, parts(u)...),
+		secrets: notifier.AddressSecrets(u),
 	}, nil
 }
 
@@ -123,24 +119,6 @@ func topicARN(s string) bool {
 		}
 	}
 	return true
-}
-
-// parts are those of an address that may be a token.
-func parts(u *url.URL) []string {
-	var out []string
-	if p, ok := u.User.Password(); ok {
-		out = append(out, p)
-	}
-	all := strings.Split(u.Path, "/")
-	for _, vs := range u.Query() {
-		all = append(all, vs...)
-	}
-	for _, p := range all {
-		if len(p) >= 8 {
-			out = append(out, p)
-		}
-	}
-	return out
 }
 
 // Notify posts n, unless it is an update that is not posted.

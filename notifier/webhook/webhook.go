@@ -89,7 +89,7 @@ func New(c Config) (*Client, error) {
 	if _, err := url.Parse(source); err != nil {
 		return nil, errors.New("webhook: source: want a URI reference")
 	}
-	secrets := append([]string{c.Secret, string(key)}, addressSecrets(u)...)
+	secrets := append([]string{c.Secret, string(key)}, notifier.AddressSecrets(u)...)
 	return &Client{url: c.URL, key: key, source: source, client: c.Client, secrets: secrets}, nil
 }
 
@@ -184,23 +184,4 @@ func secretKey(secret string) ([]byte, error) {
 		return nil, errors.New("want at least 16 bytes; make one with: openssl rand -hex 32")
 	}
 	return key, nil
-}
-
-// addressSecrets are the parts of an address that may be a token: where a receiver
-// repeats them in its answer, they are blotted out there too.
-func addressSecrets(u *url.URL) []string {
-	secrets := []string{u.String()}
-	if p, ok := u.User.Password(); ok {
-		secrets = append(secrets, p)
-	}
-	parts := strings.Split(u.Path, "/")
-	for _, vs := range u.Query() {
-		parts = append(parts, vs...)
-	}
-	for _, p := range parts {
-		if len(p) >= 8 {
-			secrets = append(secrets, p)
-		}
-	}
-	return secrets
 }

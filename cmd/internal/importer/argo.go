@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/belayd/belay/policies/document"
 )
 
 // rollout makes a policy of an Argo Rollout.
@@ -337,7 +339,7 @@ func (im *importer) close(p *policy, x *object) {
 	}
 	if brief != nil {
 		im.note(spec, fmt.Sprintf("%s: a step lasts longer than it takes to settle, here %s", strings.Join(brief, ", "),
-			short(minBake)))
+			document.FormatDuration(minBake)))
 	}
 	p.bake = max(p.bake, minBake)
 	if len(p.guardrails) == 0 {

@@ -194,8 +194,8 @@ func (im *importer) builtin(p *policy, m field, provider string, one measure) {
 		b = builtinMetric{`fill_in_total{x="${deployment}"}`, `fill_in_total{x="${deployment}",code!~"5.."}`,
 			`fill_in_seconds{x="${deployment}"}`}
 	}
-	metricName := p.unique(name(one.name))
-	g := guardrail{name: p.uniqueGuardrail(name(one.name)), metric: metricName, why: one.why}
+	metricName := p.metricName(name(one.name))
+	g := guardrail{name: p.guardrailName(name(one.name)), metric: metricName, why: one.why}
 	switch one.name {
 	case "request-success-rate":
 		p.add(metric{metricName, one.source, fmt.Sprintf("counts: {total: %s, good: %s, deployment: \"\"}",

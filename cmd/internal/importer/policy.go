@@ -4,9 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/policies/document"
 )
 
 // A policy is what is written; its fields are the language's.
@@ -50,10 +54,10 @@ func (p *policy) write(w io.Writer) {
 	out("  endpoint: {router: %s, name: %s}", scalar(p.router), scalar(p.runs))
 	out("  preflight: [{check: ready}, {check: rollback-ready}]")
 	if p.bake > 0 {
-		out("  bake: %s", short(p.bake))
+		out("  bake: %s", document.FormatDuration(p.bake))
 	}
 	if p.interval > 0 {
-		out("  interval: %s", short(p.interval))
+		out("  interval: %s", document.FormatDuration(p.interval))
 	}
 	out("  steps:")
 	for _, s := range p.steps {
@@ -64,7 +68,7 @@ func (p *policy) write(w io.Writer) {
 			text += fmt.Sprintf(", weight: %d%%", s.weight)
 		}
 		if s.bake > 0 && s.bake != p.bake {
-			text += ", bake: " + short(s.bake)
+			text += ", bake: " + document.FormatDuration(s.bake)
 		}
 		if len(s.requires) > 0 {
 			text += ", requires: [" + strings.Join(s.requires, ", ") + "]"
@@ -104,21 +108,26 @@ func (p *policy) guardrail(out func(string, ...any), g guardrail) {
 	}
 }
 
-// unique is a name that no metric of the policy has yet.
-func (p *policy) unique(base string) string {
-	taken := func(n string) bool {
-		for _, m := range p.metrics {
-			if m.name == n {
-				return true
-			}
-		}
-		return false
-	}
+// unique is a name that is not taken yet.
+func unique(base string, taken func(string) bool) string {
 	out := base
 	for i := 2; taken(out); i++ {
 		out = fmt.Sprintf("%s-%d", base, i)
 	}
 	return out
+}
+
+// metricName and guardrailName are names that none of the policy has yet.
+func (p *policy) metricName(base string) string {
+	return unique(base, func(s string) bool {
+		return slices.ContainsFunc(p.metrics, func(m metric) bool { return m.name == s })
+	})
+}
+
+func (p *policy) guardrailName(base string) string {
+	return unique(base, func(s string) bool {
+		return slices.ContainsFunc(p.guardrails, func(g guardrail) bool { return g.name == s })
+	})
 }
 
 // scalar is a text as YAML has it: bare where it is a plain name.
@@ -135,28 +144,5 @@ func scalar(s string) string {
 	return strconv.Quote(strings.ToValidUTF8(cmp.Or(s, "fill-in"), "?"))
 }
 
-// oneLine is a text for a comment.
-func oneLine(s string) string {
-	s = strings.Join(strings.Fields(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029 || r == 0xfeff {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))), " ")
-	if len(s) > 160 {
-		s = strings.ToValidUTF8(s[:157], "") + "…"
-	}
-	return s
-}
-
-// short is a duration as people write it: 1h30m, 90s.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}
+// oneLine is a text for a comment or a note.
+func oneLine(s string) string { return notifier.Line(s, 160) }

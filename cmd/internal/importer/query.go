@@ -15,16 +15,11 @@ type measure struct {
 	at    field
 	query string
 	bound bound
-	// percent: the result is a percentage already, where nothing in the query says so.
-	percent bool
-	// milliseconds: a bound on a latency is in these.
-	milliseconds bool
-	// readings, failures: how many of how many readings must fail.
+	// failures is how many readings may fail.
 	failures int
-	why      string
-	source   string
-	// onBreach is what breaking the limit does, "" for the default.
-	onBreach string
+	// why is the condition as the file has it.
+	why    string
+	source string
 }
 
 var placeholder = regexp.MustCompile(`\{\{-?\s*([^{}]*?)\s*-?\}\}`)
@@ -37,8 +32,8 @@ func (im *importer) measure(p *policy, m measure) {
 	query := strings.TrimSpace(m.query)
 	s, ok := promql.Recognize(query)
 	base := name(m.name)
-	g := guardrail{name: p.uniqueGuardrail(base), onBreach: m.onBreach, why: m.why}
-	metricName := p.unique(base)
+	g := guardrail{name: p.guardrailName(base), why: m.why}
+	metricName := p.metricName(base)
 	g.metric = metricName
 
 	exact := ok && (s.Kind == promql.ShapeCounts || s.Kind == promql.ShapeHistogram)
@@ -49,7 +44,7 @@ func (im *importer) measure(p *policy, m measure) {
 		// Which side is good follows from what must hold of the result.
 		good := m.bound.least != s.Rest
 		share := m.bound.value
-		if m.percent || hundred.MatchString(query) || share > 1 {
+		if hundred.MatchString(query) || share > 1 {
 			share /= 100
 		}
 		if s.Rest {
@@ -80,7 +75,7 @@ func (im *importer) measure(p *policy, m measure) {
 			quote(s.Total.String()), unit, deployment)})
 		g.quantile = "p" + strconv.FormatFloat(rounded(s.Quantile*100), 'f', -1, 64)
 		milliseconds := m.bound.value
-		if unit == "s" && !m.milliseconds && !regexp.MustCompile(`\*\s*1000\b|\b1000\s*\*`).MatchString(query) {
+		if unit == "s" && !regexp.MustCompile(`\*\s*1000\b|\b1000\s*\*`).MatchString(query) {
 			milliseconds *= 1000
 		}
 		g.limit = "<= " + strconv.FormatFloat(rounded(milliseconds), 'f', -1, 64) + "ms"
@@ -102,20 +97,6 @@ func (im *importer) measure(p *policy, m measure) {
 
 // add adds a metric.
 func (p *policy) add(m metric) { p.metrics = append(p.metrics, m) }
-
-func (p *policy) uniqueGuardrail(base string) string {
-	out := base
-	for i := 2; ; i++ {
-		taken := false
-		for _, g := range p.guardrails {
-			taken = taken || g.name == out
-		}
-		if !taken {
-			return out
-		}
-		out = fmt.Sprintf("%s-%d", base, i)
-	}
-}
 
 // deployment is what the metric's `deployment:` says: nothing where the query names the
 // deployment itself. A number has no such label.
