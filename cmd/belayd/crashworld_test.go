@@ -10,8 +10,10 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/belayd/belay/notifier"
@@ -90,7 +92,7 @@ func openCrashWorld(dir string, breach bool) (*crashWorld, error) {
 	url := w.server.URL
 	for name, text := range map[string]string{
 		"secret": w.secret, "policies/recs.yaml": crashPolicy, "policies/request.json": "{}",
-		"belayd.yaml": fmt.Sprintf(`listen: 127.0.0.1:0
+		"belayd.yaml": fmt.Sprintf(`listen: `+loopback()+`:0
 store: {bolt: {path: belay.db}}
 policies: [policies/recs.yaml]
 sources: {pods: {scrape: {targets: {recs: {blue: ["%[1]s/metrics/blue"], green: ["%[1]s/metrics/green"]}}}}}
@@ -186,4 +188,18 @@ func (w *crashWorld) approved() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.approvals++
+}
+
+// worlds counts the crash worlds of this process.
+var worlds atomic.Int64
+
+// loopback is an address of this machine that no other world has: the port of a belayd
+// that has just died may be another's at once, and that one would be asked about a rollout
+// that it does not know.
+func loopback() string {
+	if runtime.GOOS != "linux" { // elsewhere loopback is one address
+		return "127.0.0.1"
+	}
+	n := worlds.Add(1)
+	return fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()%200, n/250, 1+n%250)
 }
