@@ -265,33 +265,38 @@ var endpointName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,62}$`)
 
 func newQuestion(q analysis.Query) *question {
 	x := &question{Query: q.Named()}
+	if err := x.parse(); err != nil {
+		x.err = analysis.Permanent(fmt.Errorf("metric %s: %w", q.Metric.Name, err))
+	}
+	return x
+}
+
+// parse takes the question's expressions apart.
+func (x *question) parse() error {
 	var texts []string
-	m := q.Metric
+	m := x.Metric
 	switch {
+	case !endpointName.MatchString(x.Names.Endpoint):
+		return fmt.Errorf("%q is not the name of an online endpoint", x.Names.Endpoint)
 	case m.Rate():
-		x.err = fmt.Errorf("metric %s: %w", m.Name, errRate)
+		return errRate
 	case m.Counts != nil:
 		texts, x.label = []string{m.Counts.Total, cmp.Or(m.Counts.Bad, m.Counts.Good)}, m.Counts.Deployment
 	case m.Value != nil:
 		texts = []string{m.Value.Query}
 	case m.Kind() == "":
-		x.err = fmt.Errorf("metric %s asks for nothing", m.Name)
+		return errors.New("it asks for nothing")
 	default:
-		x.err = fmt.Errorf("metric %s: Azure Monitor has one figure a minute, no %s: use Log Analytics", m.Name,
-			m.Kind())
-	}
-	if !endpointName.MatchString(q.Names.Endpoint) {
-		x.err = fmt.Errorf("%q is not the name of an online endpoint", q.Names.Endpoint)
+		return fmt.Errorf("one figure a minute is all that Azure Monitor has, and no %s: use Log Analytics", m.Kind())
 	}
 	for _, text := range texts {
 		t, err := x.term(text)
 		if err != nil {
-			x.err = fmt.Errorf("metric %s: %w", m.Name, err)
-			return x
+			return err
 		}
 		x.terms = append(x.terms, t)
 	}
-	return x
+	return nil
 }
 
 func (x *question) term(text string) (term, error) {

@@ -2,6 +2,7 @@ package azuremonitor
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -130,6 +131,9 @@ func TestReadAnswers(t *testing.T) {
 		if !strings.Contains(r.Reason, c.want) || (c.want == "") != (r.Reason == "") || strings.Contains(r.Reason, token) {
 			t.Errorf("%s: got %s (%s), want %q", name, r.Status, r.Reason, c.want)
 		}
+		if want := c.status == http.StatusForbidden; r.Permanent != want {
+			t.Errorf("%s: permanent is %t, want %t", name, r.Permanent, want)
+		}
 		if c.want == "" && (r.Stable.Value != 200 || r.Candidate.Value != 250) {
 			t.Errorf("%s: got %v and %v, want 200 and 250", name, r.Stable.Value, r.Candidate.Value)
 		}
@@ -149,7 +153,7 @@ func TestQuestionsRefused(t *testing.T) {
 		if want == "deployment is missing" {
 			want = "is missing"
 		}
-		if x.err == nil || !strings.Contains(x.err.Error(), want) {
+		if !errors.Is(x.err, analysis.ErrPermanent) || !strings.Contains(x.err.Error(), want) {
 			t.Errorf("got %v, want %q", x.err, want)
 		}
 	}

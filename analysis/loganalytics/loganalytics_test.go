@@ -140,6 +140,9 @@ func TestReadAnswers(t *testing.T) {
 			if !strings.Contains(r.Reason, c.want) || (c.want == "") != (r.Reason == "") {
 				t.Fatalf("got %s (%s), want %q", r.Status, r.Reason, c.want)
 			}
+			if want := name == "no rights" || name == "bad query"; r.Permanent != want {
+				t.Errorf("permanent is %t, want %t", r.Permanent, want)
+			}
 			if c.want == "" {
 				if d := cmp.Diff([]analysis.Sample{{Fresh: true, N: 9, K: 1}, {Fresh: true, N: 8, K: 2}}, []analysis.Sample{r.Stable, r.Candidate}); d != "" {
 					t.Errorf("samples (-want +got):\n%s", d)

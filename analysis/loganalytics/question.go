@@ -53,7 +53,7 @@ func newQuestion(q analysis.Query) *question {
 	q = q.Named()
 	x := &question{Query: q}
 	if err := x.parse(); err != nil {
-		x.err = fmt.Errorf("metric %s: %w", q.Metric.Name, err)
+		x.err = analysis.Permanent(fmt.Errorf("metric %s: %w", q.Metric.Name, err))
 	}
 	return x
 }

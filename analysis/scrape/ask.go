@@ -50,7 +50,7 @@ func newAsk(q analysis.Query) ask {
 		a.fold, text = promql.Fold(m.Value.Query)
 		texts = []string{text}
 	default:
-		a.err = fmt.Errorf("metric %s asks for nothing", m.Name)
+		a.err = analysis.Permanent(fmt.Errorf("metric %s asks for nothing", m.Name))
 	}
 	for _, text := range texts {
 		sel, err := promql.ParseSelector(text)
@@ -58,7 +58,7 @@ func newAsk(q analysis.Query) ask {
 			_, err = sel.Expand(a.vars(q.Names.Stable))
 		}
 		if err != nil {
-			a.err = fmt.Errorf("metric %s: %w", m.Name, err)
+			a.err = analysis.Permanent(fmt.Errorf("metric %s: %w", m.Name, err))
 			return a
 		}
 		if m.Histogram != nil {

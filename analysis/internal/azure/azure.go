@@ -140,7 +140,7 @@ func (c *Client) decode(resp *http.Response, out any) error {
 var code = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.]{0,63}$`)
 
 // refusal says what a status means: the service's code and a remedy, and
-// nothing of what it wrote besides.
+// nothing of what it wrote besides. It is permanent where asking again cannot help.
 func refusal(resp *http.Response, body []byte) error {
 	var e struct {
 		Error struct {
@@ -161,7 +161,7 @@ func refusal(resp *http.Response, body []byte) error {
 	case http.StatusTooManyRequests:
 		text += ": too many questions"
 	}
-	return errors.New(text)
+	return fetch.Mark(resp.StatusCode, errors.New(text))
 }
 
 // said is a pipeline's error as people may read it.
@@ -171,7 +171,7 @@ func said(err error) error {
 		if code.MatchString(re.ErrorCode) {
 			text += " (" + re.ErrorCode + ")"
 		}
-		return errors.New(text)
+		return fetch.Mark(re.StatusCode, errors.New(text))
 	}
 	return fetch.Bare(err)
 }

@@ -64,11 +64,15 @@ func Answer(resp *http.Response) string {
 	return text + " to " + at + ", and redirects are not followed: give the address that answers"
 }
 
-// Refused is an answer that is none, and permanent where the question was not understood
-// or may not be asked.
+// Refused is an answer that is none: see Mark.
 func Refused(resp *http.Response) error {
-	err := fmt.Errorf("it answered %s", Answer(resp))
-	switch resp.StatusCode {
+	return Mark(resp.StatusCode, fmt.Errorf("it answered %s", Answer(resp)))
+}
+
+// Mark is err, permanent where the status says that the question was not understood or may
+// not be asked.
+func Mark(status int, err error) error {
+	switch status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity:
 		return analysis.Permanent(err)
 	}
