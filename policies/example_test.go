@@ -30,11 +30,12 @@ func ExampleParse() {
 	// Output:
 	// 5% 30m0s
 	// 25% 30m0s
-	// 50% 30m0s
-	// 100% 30m0s
-	// failures <= 1.2x stable [0 1 2 3]
-	// p95 <= 1.2x stable [0 1 2 3]
-	// ceiling <= 2% [3]
+	// 60% 30m0s
+	// 95% 1h0m0s
+	// 100% 10m0s
+	// failures <= 1.2x stable [0 1 2 3 4]
+	// p95 <= 1.2x stable [0 1 2 3 4]
+	// ceiling <= 2% [4]
 }
 
 // Everything that is wrong is said at once.

@@ -85,13 +85,24 @@ func TestReference(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := string(policy) + "\n" + string(tests)
+	page := string(policy) + "\n" + string(tests) + "\n" + codes()
 	policiestest.Golden(t, "REFERENCE.md", page)
 	for _, name := range []string{"Guardrail", "onNoData", "requires", "maxExtend", "sourceDown", "## Spec", "**Required.**"} {
 		if !strings.Contains(page, name) {
 			t.Errorf("the reference lacks %q", name)
 		}
 	}
+}
+
+// codes is the part of the reference on what check reports.
+func codes() string {
+	var b strings.Builder
+	b.WriteString("# Errors and warnings\n\nWhat `belay policy check` reports: E is refused, W is legal and probably " +
+		"unwise.\n\n| Code | What it says |\n|---|---|\n")
+	for _, code := range policies.Codes() {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", code, policies.Describe(code))
+	}
+	return b.String()
 }
 
 func compileSchema(t *testing.T, text []byte) *jsonschema.Schema {

@@ -15,115 +15,6 @@ import (
 	"github.com/belayd/belay/rollout"
 )
 
-// The codes of warnings: what is legal and probably unwise.
-const (
-	WarnUnresolved     = "W100"
-	WarnFullUnwatched  = "W101"
-	WarnNothingDecides = "W102"
-	WarnNotJudged      = "W103"
-	WarnThresholdCount = "W104"
-	WarnNoQuantile     = "W105"
-	WarnNearDetect     = "W106"
-	WarnSameForBoth    = "W107"
-	WarnEveryEndpoint  = "W108"
-	WarnUnusedMetric   = "W109"
-	WarnShortBake      = "W110"
-	WarnBigFirstStep   = "W111"
-	WarnShortLadder    = "W112"
-	WarnUndecided      = "W113"
-	WarnMissing        = "W114"
-	WarnManyFalse      = "W115"
-	WarnMirror         = "W116"
-	WarnNoCounter      = "W117"
-	WarnUnit           = "W118"
-	WarnInexact        = "W119"
-	WarnDialect        = "W124"
-	WarnEitherDay      = "W125"
-	WarnFixedZone      = "W126"
-	WarnNoZone         = "W127"
-	WarnPastFreeze     = "W128"
-	WarnQuorum         = "W120"
-	WarnUnusedGate     = "W121"
-	WarnSelfApproval   = "W122"
-	WarnFrozen         = "W123"
-	WarnFlaps          = "W129"
-	WarnNoPage         = "W130"
-	WarnNoRunbook      = "W131"
-	WarnNoWayBack      = "W132"
-	WarnCountsFrom     = "W133"
-)
-
-// descriptions say what the codes mean.
-var descriptions = map[string]string{
-	document.CodeSyntax:    "The file is not one YAML document.",
-	document.CodeBounds:    "The input is too large or nested too deep.",
-	document.CodeRefused:   "Anchors, aliases, merge keys and tags are not part of the language.",
-	document.CodeUnknown:   "There is no such key.",
-	document.CodeDuplicate: "A key or a name is given twice.",
-	document.CodeMissing:   "Something required is missing.",
-	document.CodeValue:     "A value cannot be read.",
-	document.CodeName:      "Nothing defines this name.",
-	document.CodeMeaning:   "Values contradict each other.",
-	document.CodeFile:      "A file cannot be read.",
-	document.CodeLocked:    "A file that is extended locks this value.",
-	WarnUnresolved:         "Only belayd's config can define this name.",
-	WarnFullUnwatched: "At 100% stable has no traffic to compare with, and no required guardrail of the step is " +
-		"absolute.",
-	WarnNothingDecides: "No guardrail of the step is required, so time alone ends it.",
-	WarnNotJudged:      "The guardrail is judged in no step.",
-	WarnThresholdCount: "A threshold compares a windowed rate with a limit at every look, which rolls healthy " +
-		"releases back; counts carry evidence.",
-	WarnNoQuantile: "Azure Monitor's p95 is the mean of each minute's p95 and no quantile of the whole.",
-	WarnNearDetect: "The regression that must be caught lies so close to the limit that proving its absence " +
-		"takes very much traffic.",
-	WarnSameForBoth: "The query does not name the deployment, so both deployments read the same number.",
-	WarnEveryEndpoint: "The expression does not name the endpoint, so it counts every endpoint that has a " +
-		"deployment of this name.",
-	WarnUnusedMetric: "Nothing uses the metric.",
-	WarnShortBake:    "The bake ends before enough readings can have been judged.",
-	WarnBigFirstStep: "The first live step already gives the candidate much of the traffic.",
-	WarnShortLadder:  "The ladder ends below 100%: what is promoted keeps sharing the traffic.",
-	WarnUndecided:    "A step that is still undecided is promoted.",
-	WarnMissing:      "Missing readings neither hold nor roll back.",
-	WarnManyFalse:    "One release in twenty within all limits, or more, may be rolled back.",
-	WarnMirror:       "Azure ML mirrors at most 50%, and never on Kubernetes.",
-	WarnNoCounter:    "The name is that of a gauge or of a recorded rate, and what is counted must only rise.",
-	WarnUnit:         "The unit contradicts the series' name.",
-	WarnInexact:      "The query estimates what Belay can count; only a threshold can be judged on it.",
-	WarnDialect:      "The query is none of Prometheus', and what VictoriaMetrics takes beyond it is not checked.",
-	WarnEitherDay: "A day of the month and a weekday are given: the expression fires on either, not where " +
-		"both meet.",
-	WarnFixedZone:    "The time zone never changes to summer time.",
-	WarnNoZone:       "No time zone is given, so the times are in UTC.",
-	WarnPastFreeze:   "The freeze is over.",
-	WarnQuorum:       "The gate needs more people than may answer.",
-	WarnUnusedGate:   "No step requires the approval.",
-	WarnSelfApproval: "Who asked for the release may approve it.",
-	WarnFrozen:       "Every window of the next year lies within a freeze.",
-	WarnFlaps:        "It is so short that a single late or missing reading counts as blindness.",
-	WarnCountsFrom:   "It counts from when after is over, and not from when the data went missing.",
-	WarnNoPage:       "Nobody is called when a human must act.",
-	WarnNoRunbook:    "There is no annotation runbook for whoever is called.",
-	WarnNoWayBack:    "Nothing checks before the first step that stable could take all traffic back.",
-}
-
-// Describe says in one sentence what a code means; "" when there is no such code.
-func Describe(code string) string { return descriptions[code] }
-
-// warn reports what is legal and unwise.
-func (c *checker) warn(path, code, got, hint string) {
-	why := descriptions[code]
-	why = strings.ToLower(why[:1]) + strings.TrimSuffix(why[1:], ".")
-	if strings.HasPrefix(descriptions[code], "Azure") {
-		why = strings.TrimSuffix(descriptions[code], ".")
-	}
-	p := c.report(path, code, why)
-	p.Hint = hint
-	if got != "" {
-		p.Got = document.Shorten(got)
-	}
-}
-
 // lint warns about what is legal and unwise in the parts of a policy that have no
 // errors: what is wrong is told in one run. Where more is wrong than is reported, no
 // part is known to be free of errors.
@@ -201,8 +92,39 @@ func (c *checker) lintSteps(s *Spec) {
 		}
 		c.lintStep(s, i, at)
 	}
-	if last := s.Steps[len(s.Steps)-1]; last.Weight == nil || *last.Weight < 100 {
-		c.warn(fmt.Sprintf("spec.steps[%d]", len(s.Steps)-1), WarnShortLadder, "", "")
+	c.lintTop(s)
+}
+
+// The last step before 100% leaves stable enough of the traffic to compare with, and
+// shows the candidate under nearly all of it, from leastCompared to mostCompared.
+const (
+	leastCompared Percent = 90
+	mostCompared  Percent = 98
+)
+
+// lintTop warns of a ladder that ends too low, and of one that shows the candidate under
+// nearly all of the traffic only where stable has none.
+func (c *checker) lintTop(s *Spec) {
+	top := len(s.Steps) - 1
+	at := fmt.Sprintf("spec.steps[%d]", top)
+	if s.Steps[top].Weight == nil || *s.Steps[top].Weight < 100 {
+		c.warn(at, WarnShortLadder, "", "")
+		return
+	}
+	if top == 0 || s.Steps[top-1].Weight == nil {
+		c.warn(at, WarnLastCompared, "", "put steps like 5% and 95% before it")
+		return
+	}
+	switch before := s.Steps[top-1]; {
+	case *before.Weight < leastCompared:
+		c.warn(at, WarnLastCompared, "after "+before.Weight.String(), "put {weight: 95%, bake: "+
+			document.FormatDuration(max(before.Bake, s.Steps[top].Bake))+"} before it")
+	case *before.Weight > mostCompared:
+		c.warn(at, WarnLastCompared, "after "+before.Weight.String(), "95% leaves stable enough to compare with")
+	case before.Bake < s.Steps[top].Bake:
+		c.warn(at, WarnLastCompared, fmt.Sprintf("%s, after %s at %s", document.FormatDuration(s.Steps[top].Bake),
+			document.FormatDuration(before.Bake), before.Weight.String()), "bake longer at "+before.Weight.String()+
+			", and shorter here")
 	}
 }
 

@@ -21,7 +21,7 @@ func TestWarnings(t *testing.T) {
 		{policies.WarnUnresolved, "", ""},
 		{policies.WarnFullUnwatched, `{name: cpu, metric: cpu, limit: "<= 85%"}`, `{name: cpu, metric: cpu, limit: "<= 85%", evidence: optional}`},
 		{policies.WarnNothingDecides, "weight: 5%}", "weight: 5%, guardrails: []}"},
-		{policies.WarnNotJudged, "{name: full, weight: 100%,", "{name: full, weight: 100%, guardrails: [failures, watch-through, cpu],"},
+		{policies.WarnNotJudged, "{name: nearly, weight: 95%}, {name: full, weight: 100%,", "{name: full, weight: 100%, guardrails: [failures, cpu],"},
 		{policies.WarnThresholdCount, `"<= 1%"}`, `"<= 1%", test: threshold}`},
 		{policies.WarnNoQuantile, "metric: cpu, limit", "metric: builtin/azureml/p95, source: azure, limit"},
 		{policies.WarnNearDetect, `">= 0.98x stable"`, `">= 0.98x stable", detect: "0.975x stable"`},
@@ -30,7 +30,12 @@ func TestWarnings(t *testing.T) {
 		{policies.WarnUnusedMetric, "    cpu: {source: prom", "    mem: {source: prom, value: {query: 'm{d=''${deployment}''}'}}\n    cpu: {source: prom"},
 		{policies.WarnShortBake, "bake: 30m", "bake: 90s"},
 		{policies.WarnBigFirstStep, "weight: 5%", "weight: 50%"},
-		{policies.WarnShortLadder, "weight: 100%", "weight: 90%"},
+		{policies.WarnShortLadder, "weight: 100%", "weight: 99%"},
+		{policies.WarnLastCompared, "{name: nearly, weight: 95%}, ", ""},
+		{policies.WarnLastCompared, "weight: 95%", "weight: 60%"},
+		{policies.WarnLastCompared, "weight: 95%", "weight: 99%"},
+		{policies.WarnLastCompared, "weight: 100%,", "weight: 100%, bake: 2h,"},
+		{policies.WarnLastCompared, "steps: [{name: canary, weight: 5%}, {name: nearly, weight: 95%}, ", "steps: [{name: canary, mirror: 5%}, "},
 		{policies.WarnUndecided, "  bake:", "  onUndecided: promote\n  bake:"},
 		{policies.WarnMissing, "  bake:", "  onNoData: {then: page, rollbackAfter: never}\n  bake:"},
 		{policies.WarnFlaps, "  bake:", "  onSourceError: {after: 30s, then: hold, rollbackAfter: never}\n  bake:"},
@@ -64,7 +69,6 @@ func TestWarnings(t *testing.T) {
 			}
 			if tt.code == policies.WarnNotJudged {
 				text = strings.Replace(text, "{name: canary, weight: 5%}", "{name: canary, weight: 5%, guardrails: [failures]}", 1)
-				text = strings.Replace(text, "guardrails: [failures, watch-through, cpu],", "guardrails: [failures, cpu],", 1)
 			}
 			if tt.code == policies.WarnPastFreeze {
 				env.Now = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
@@ -134,7 +138,7 @@ func TestOneProblemEach(t *testing.T) {
 		{"owner: team-recommendations", `owner: "team\nrecommendations"`, "metadata.owner: must be one line of printable characters"},
 		{"{name: failures, metric", `{name: "", metric`, "spec.guardrails[0].name: has no value"},
 		{"weight: 5%", "weight: 5", "spec.steps[0].weight: a percentage needs its sign"},
-		{"steps: [{name: canary, weight: 5%}, {name: full, weight: 100%, requires: [po]}]", "steps: [5%, 25, {weight: 100%, requires: [po]}]", "spec.steps[1].weight: a percentage needs its sign"},
+		{"steps: [{name: canary, weight: 5%}, {name: nearly, weight: 95%}, {name: full, weight: 100%, requires: [po]}]", "steps: [5%, 25, {weight: 100%, requires: [po]}]", "spec.steps[1].weight: a percentage needs its sign"},
 		{"weight: 5%", "weight: 0.5%", "spec.steps[0].weight: must be a whole percentage: weights are whole per cent, and Azure ML takes no others"},
 		{`limit: "<= 1%"`, `limit: "<= 1"`, "spec.guardrails[0].limit"},
 		{"MON-THU", "7", "Sunday is 0, or SUN"},

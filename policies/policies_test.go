@@ -45,7 +45,8 @@ func TestSmallestPolicy(t *testing.T) {
 		rollout.MissingPolicy{After: 2 * time.Minute, Then: analysis.ActionHold, RollbackAfter: 10 * time.Minute},
 		rollout.MissingPolicy{After: 2 * time.Minute, Then: analysis.ActionHold},
 		[]rollout.Step{{Name: "5%", Share: rollout.Share{Weight: 5}, Bake: 30 * time.Minute}, {Name: "25%", Share: rollout.Share{Weight: 25}, Bake: 30 * time.Minute},
-			{Name: "60%", Share: rollout.Share{Weight: 60}, Bake: 30 * time.Minute}, {Name: "100%", Share: rollout.Share{Weight: 100}, Bake: 30 * time.Minute}},
+			{Name: "60%", Share: rollout.Share{Weight: 60}, Bake: 30 * time.Minute},
+			{Name: "95%", Share: rollout.Share{Weight: 95}, Bake: 30 * time.Minute}, {Name: "100%", Share: rollout.Share{Weight: 100}, Bake: 30 * time.Minute}},
 		rollout.RollbackPolicy{VerifyWithin: 2 * time.Minute, Cooldown: 24 * time.Hour}, 0.01, 0.05, rollout.ForeignHold,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -63,7 +64,7 @@ func TestSmallestPolicy(t *testing.T) {
 	for _, g := range plan.Panel.Guardrails {
 		gs = append(gs, judged{g.Metric, g.Quantile, g.Limit, g.Detect, g.Test, g.Steps})
 	}
-	all := []int{0, 1, 2, 3}
+	all := []int{0, 1, 2, 3, 4}
 	wantGs := []judged{
 		{"failures", 0, analysis.Limit{Value: 0.01, Text: "<= 1%"}, 0.02, analysis.TestSequential, all},
 		{"latency", 0.95, analysis.Limit{Value: 0.45, Text: "<= 450ms"}, 0.1, analysis.TestSequential, all},

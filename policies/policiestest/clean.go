@@ -6,7 +6,7 @@ metadata: {name: recommendations, owner: team-recommendations, annotations: {run
 spec:
   endpoint: {router: azureml-prod, name: recs}
   preflight: [{check: rollback-ready}]
-  steps: [{name: canary, weight: 5%}, {name: full, weight: 100%, requires: [po]}]
+  steps: [{name: canary, weight: 5%}, {name: nearly, weight: 95%}, {name: full, weight: 100%, requires: [po]}]
   bake: 30m
   metrics:
     cpu: {source: prom, value: {query: 'max(cpu{deployment="${deployment}"})'}}

@@ -48,7 +48,7 @@ metadata:
   owner: team-recommendations
 spec:
   endpoint: {router: azureml-prod, name: recs}
-  steps: [5%, 25%, 60%, 100%]
+  steps: [5%, 25%, 60%, 95%, 100%]
   bake: 30m
   guardrails:
     - {name: failures, metric: failures, limit: "<= 1%"}

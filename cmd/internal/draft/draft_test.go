@@ -131,14 +131,14 @@ func TestHostileTexts(t *testing.T) {
 		} `yaml:"metadata"`
 		Spec struct {
 			Endpoint map[string]string `yaml:"endpoint"`
-			Steps    []string          `yaml:"steps"`
+			Steps    []any             `yaml:"steps"`
 		} `yaml:"spec"`
 	}
 	if err := yaml.Unmarshal([]byte(d.Files[0].Text), &p); err != nil {
 		t.Fatalf("%v:\n%s", err, d.Files[0].Text)
 	}
-	if p.Metadata.Owner != oneLine(evil) || p.Metadata.Annotations["runbook"] != evil || p.Spec.Endpoint["name"] != evil || len(p.Spec.Steps) != 4 {
-		t.Errorf("policy: got %+v, want the text as it is, the owner on one line, and the four steps", p)
+	if p.Metadata.Owner != oneLine(evil) || p.Metadata.Annotations["runbook"] != evil || p.Spec.Endpoint["name"] != evil || len(p.Spec.Steps) != 5 {
+		t.Errorf("policy: got %+v, want the text as it is, the owner on one line, and the five steps", p)
 	}
 	var c struct {
 		Routers map[string]map[string]struct {

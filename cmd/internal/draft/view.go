@@ -34,9 +34,9 @@ type view struct {
 	// Histogram: latencies are a histogram, so that quantiles can be judged.
 	Histogram bool
 	// Interval, Settle and Bake suit how late the metrics come.
-	Interval, Settle, Bake, FreshWithin, NoDataAfter, NoDataRollback string
-	Checks                                                           []check
-	Deployments                                                      []described
+	Interval, Settle, Bake, LongBake, FreshWithin, NoDataAfter, NoDataRollback string
+	Checks                                                                     []check
+	Deployments                                                                []described
 	// Backends is a regular expression of all deployments that are backends.
 	Backends string
 	// PrometheusURL and AlertmanagerURL are those given, or this machine's.
@@ -65,7 +65,8 @@ func newView(o Options, live Live) *view {
 			live.Split.Weights != nil,
 		Name:     cmp.Or(strings.Trim(unfit.ReplaceAllString(strings.ToLower(o.Endpoint), "-"), "-"), "endpoint"),
 		Runbook:  tags["runbook"],
-		Interval: "15s", Settle: "1m", Bake: "30m", FreshWithin: "5m", NoDataAfter: "2m", NoDataRollback: "10m",
+		Interval: "15s", Settle: "1m", Bake: "30m", LongBake: "1h", FreshWithin: "5m",
+		NoDataAfter: "2m", NoDataRollback: "10m",
 		Histogram: o.Kind != HAProxy,
 	}
 	if len(v.Name) > 60 {
@@ -75,8 +76,8 @@ func newView(o Options, live Live) *view {
 	v.OwnerTold = v.Owner != ""
 	v.Owner = cmp.Or(v.Owner, "fill-in-who-answers")
 	if o.Kind == AzureML {
-		v.Interval, v.Settle, v.Bake, v.FreshWithin, v.NoDataAfter, v.NoDataRollback = "1m", "5m", "45m", "20m",
-			"20m", "30m"
+		v.Interval, v.Settle, v.Bake, v.LongBake = "1m", "5m", "45m", "90m"
+		v.FreshWithin, v.NoDataAfter, v.NoDataRollback = "20m", "20m", "30m"
 		v.Kubernetes = v.WithPolicy && !live.Description.CanMirror
 	}
 	v.PrometheusURL, v.AlertmanagerURL = cmp.Or(o.Prometheus, localSource), cmp.Or(o.Alertmanager, localAlerts)
