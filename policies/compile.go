@@ -13,7 +13,9 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/calendar"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // beta is the chance per step that a release at or beyond detect is promoted.
@@ -88,20 +90,20 @@ func (s *Spec) planSteps() []rollout.Step {
 }
 
 // share is what a step gives the candidate, as the policy writes it.
-func (s Step) share() rollout.Share {
+func (s Step) share() split.Share {
 	switch {
 	case s.Weight != nil:
-		return rollout.ShareOf(rollout.ShareLive, int(*s.Weight))
+		return split.ShareOf(split.ShareLive, int(*s.Weight))
 	case s.Mirror != nil:
-		return rollout.ShareOf(rollout.ShareMirror, int(*s.Mirror))
+		return split.ShareOf(split.ShareMirror, int(*s.Mirror))
 	}
-	return rollout.Share{}
+	return split.Share{}
 }
 
-func (s *Spec) planApprovals() []rollout.Approval {
-	var out []rollout.Approval
+func (s *Spec) planApprovals() []approval.Approval {
+	var out []approval.Approval
 	for _, a := range s.Approvals {
-		out = append(out, rollout.Approval{
+		out = append(out, approval.Approval{
 			Name: a.Name, Notifier: a.From.Notifier, Channel: a.From.Channel,
 			Groups: slices.Clone(a.From.Groups), Users: slices.Clone(a.From.Users),
 			Quorum: a.Quorum, NotByRequester: slices.Contains(a.NotBy, "requester"),

@@ -3,7 +3,7 @@ package policies
 import (
 	"time"
 
-	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
 )
 
 // Check is one preflight check.
@@ -32,12 +32,12 @@ type Expect struct {
 
 // Approval describes a gate that people open.
 type Approval struct {
-	Name     string               `yaml:"name" required:"true" doc:"How steps and people call the gate."`
-	From     From                 `yaml:"from" required:"true" doc:"Who is asked, and where."`
-	Quorum   int                  `yaml:"quorum" default:"1" doc:"How many distinct people must say yes."`
-	NotBy    []string             `yaml:"notBy" default:"[requester]" doc:"Who may not approve: requester, which also means whom it acted for."`
-	Expires  time.Duration        `yaml:"expires" default:"4h" doc:"How long the question stands."`
-	OnExpiry rollout.ExpiryPolicy `yaml:"onExpiry" default:"hold" enum:"hold,rollback" doc:"What happens when nobody answered in time."`
+	Name     string                `yaml:"name" required:"true" doc:"How steps and people call the gate."`
+	From     From                  `yaml:"from" required:"true" doc:"Who is asked, and where."`
+	Quorum   int                   `yaml:"quorum" default:"1" doc:"How many distinct people must say yes."`
+	NotBy    []string              `yaml:"notBy" default:"[requester]" doc:"Who may not approve: requester, which also means whom it acted for."`
+	Expires  time.Duration         `yaml:"expires" default:"4h" doc:"How long the question stands."`
+	OnExpiry approval.ExpiryPolicy `yaml:"onExpiry" default:"hold" enum:"hold,rollback" doc:"What happens when nobody answered in time."`
 }
 
 // From is who is asked, and where.

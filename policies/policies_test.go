@@ -16,6 +16,7 @@ import (
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/policies/policiestest"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // The smallest policy that is useful means what the specification says: every
@@ -44,9 +45,9 @@ func TestSmallestPolicy(t *testing.T) {
 		"auto", 15 * time.Second, time.Minute, time.Hour,
 		rollout.MissingPolicy{After: 2 * time.Minute, Then: analysis.ActionHold, RollbackAfter: 10 * time.Minute},
 		rollout.MissingPolicy{After: 2 * time.Minute, Then: analysis.ActionHold},
-		[]rollout.Step{{Name: "5%", Share: rollout.Share{Weight: 5}, Bake: 30 * time.Minute}, {Name: "25%", Share: rollout.Share{Weight: 25}, Bake: 30 * time.Minute},
-			{Name: "60%", Share: rollout.Share{Weight: 60}, Bake: 30 * time.Minute},
-			{Name: "95%", Share: rollout.Share{Weight: 95}, Bake: 30 * time.Minute}, {Name: "100%", Share: rollout.Share{Weight: 100}, Bake: 30 * time.Minute}},
+		[]rollout.Step{{Name: "5%", Share: split.Share{Weight: 5}, Bake: 30 * time.Minute}, {Name: "25%", Share: split.Share{Weight: 25}, Bake: 30 * time.Minute},
+			{Name: "60%", Share: split.Share{Weight: 60}, Bake: 30 * time.Minute},
+			{Name: "95%", Share: split.Share{Weight: 95}, Bake: 30 * time.Minute}, {Name: "100%", Share: split.Share{Weight: 100}, Bake: 30 * time.Minute}},
 		rollout.RollbackPolicy{VerifyWithin: 2 * time.Minute, Cooldown: 24 * time.Hour}, 0.01, 0.05, rollout.ForeignHold,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

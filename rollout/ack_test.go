@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
 )
 
@@ -59,7 +60,7 @@ func TestAcknowledgeNothing(t *testing.T) {
 	s := newScenario(t)
 	s.line("begin")
 	s.world.At(s.start.Add(2*time.Minute), func(w *sim.World) {
-		w.Fold(w.Runs[0], rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandAck, By: &rollout.Person{ID: "ann"}})
+		w.Fold(w.Runs[0], rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandAck, By: &person.Person{ID: "ann"}})
 		if got := w.Runs[0].State.Last.Ignored; !strings.Contains(got, "no open page") || w.Runs[0].State.Acked != nil {
 			t.Errorf("got ignored %q, acked %+v, want that nobody is called", got, w.Runs[0].State.Acked)
 		}

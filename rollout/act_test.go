@@ -7,18 +7,21 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // asked is a rollout that waits for an approval by so many people.
-func asked(t *testing.T, quorum int, requester rollout.Person, onBehalfOf string) (*rollout.Plan, rollout.State) {
+func asked(t *testing.T, quorum int, requester person.Person, onBehalfOf string) (*rollout.Plan, rollout.State) {
 	t.Helper()
 	p := demoPlan()
 	p.Steps[0].Requires, p.Release.Requester, p.Release.OnBehalfOf = []string{"owner"}, requester, onBehalfOf
-	p.Approvals = []rollout.Approval{{Name: "owner", Notifier: "slack", Quorum: quorum, NotByRequester: true, Expires: time.Hour}}
+	p.Approvals = []approval.Approval{{Name: "owner", Notifier: "slack", Quorum: quorum, NotByRequester: true, Expires: time.Hour}}
 	at := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 	s := rollout.Next(p, rollout.Start(p, at), rollout.Event{Kind: rollout.EventStarted, At: at})
 	for range 5 {
-		if s.Gates["owner"].State == rollout.QuestionOpen {
+		if s.Gates["owner"].State == approval.Open {
 			return p, s
 		}
 		e := s.Outbox[0]
@@ -29,7 +32,7 @@ func asked(t *testing.T, quorum int, requester rollout.Person, onBehalfOf string
 		}
 		ev := rollout.Event{Kind: rollout.EventClaimed, At: at, Effect: e.ID, Attempt: e.Attempt}
 		if e.Kind == rollout.EffectPreflight {
-			ev.Kind, ev.Split = rollout.EventPreflighted, &rollout.Split{Weights: map[string]int{"blue": 100}}
+			ev.Kind, ev.Split = rollout.EventPreflighted, &split.Split{Weights: map[string]int{"blue": 100}}
 		}
 		s = rollout.Next(p, s, ev)
 	}
@@ -40,33 +43,33 @@ func asked(t *testing.T, quorum int, requester rollout.Person, onBehalfOf string
 // One person is one person, whichever name they used when: people knew them under
 // another id, or did not know them yet, or asked for the release under it.
 func TestOnePerson(t *testing.T) {
-	slack, oidc := rollout.Person{ID: "slack:T1/U1"}, rollout.Person{ID: "oidc:sub-1"}
-	ann := func(as string) rollout.Person { return rollout.Person{ID: "ann", As: as} }
-	bob := rollout.Person{ID: "bob"}
+	slack, oidc := person.Person{ID: "slack:T1/U1"}, person.Person{ID: "oidc:sub-1"}
+	ann := func(as string) person.Person { return person.Person{ID: "ann", As: as} }
+	bob := person.Person{ID: "bob"}
 	known := map[string]string{"slack:T1/U1": "ann", "oidc:sub-1": "ann"}
-	nobody := rollout.Person{ID: "ci"}
+	nobody := person.Person{ID: "ci"}
 	for _, c := range []struct {
 		story      string
 		quorum     int
-		requester  rollout.Person
+		requester  person.Person
 		onBehalfOf string
-		yes        []rollout.Person
+		yes        []person.Person
 		known      map[string]string
 		opens      bool
 		voices     string // how many count after the last, "" where that was not accepted
 	}{
-		{"two people", 2, nobody, "", []rollout.Person{slack, bob}, nil, true, "2 of 2"},
-		{"people learn who the first was", 2, nobody, "", []rollout.Person{slack, ann("oidc:sub-1")}, known, false, ""},
-		{"the same notifier, another id", 2, nobody, "", []rollout.Person{slack, ann("slack:T1/U1")}, nil, false, ""},
-		{"people forget who it was", 2, nobody, "", []rollout.Person{ann("slack:T1/U1"), slack}, nil, false, ""},
-		{"two of three turn out to be one", 3, nobody, "", []rollout.Person{slack, oidc, bob}, known, false, "2 of 3"},
-		{"the requester by a name that people learn", 1, slack, "", []rollout.Person{ann("oidc:sub-1")}, known, false, ""},
-		{"the requester under the name they had", 1, ann("slack:T1/U1"), "", []rollout.Person{slack}, nil, false, ""},
-		{"whom it was asked for", 1, nobody, "oidc:sub-1", []rollout.Person{ann("slack:T1/U1")}, known, false, ""},
-		{"a token's owner whom no people entry names", 1, nobody, "token:ann", []rollout.Person{ann("token:ann")}, nil, false, ""},
-		{"the same by the bare name, in capitals", 1, nobody, "ANN", []rollout.Person{ann("token:ann")}, nil, false, ""},
-		{"an issuer's subject without the issuer", 1, nobody, "sub-1", []rollout.Person{oidc}, nil, false, ""},
-		{"somebody else than whom it was asked for", 1, nobody, "oidc:sub-1", []rollout.Person{bob}, known, true, "1 of 1"},
+		{"two people", 2, nobody, "", []person.Person{slack, bob}, nil, true, "2 of 2"},
+		{"people learn who the first was", 2, nobody, "", []person.Person{slack, ann("oidc:sub-1")}, known, false, ""},
+		{"the same notifier, another id", 2, nobody, "", []person.Person{slack, ann("slack:T1/U1")}, nil, false, ""},
+		{"people forget who it was", 2, nobody, "", []person.Person{ann("slack:T1/U1"), slack}, nil, false, ""},
+		{"two of three turn out to be one", 3, nobody, "", []person.Person{slack, oidc, bob}, known, false, "2 of 3"},
+		{"the requester by a name that people learn", 1, slack, "", []person.Person{ann("oidc:sub-1")}, known, false, ""},
+		{"the requester under the name they had", 1, ann("slack:T1/U1"), "", []person.Person{slack}, nil, false, ""},
+		{"whom it was asked for", 1, nobody, "oidc:sub-1", []person.Person{ann("slack:T1/U1")}, known, false, ""},
+		{"a token's owner whom no people entry names", 1, nobody, "token:ann", []person.Person{ann("token:ann")}, nil, false, ""},
+		{"the same by the bare name, in capitals", 1, nobody, "ANN", []person.Person{ann("token:ann")}, nil, false, ""},
+		{"an issuer's subject without the issuer", 1, nobody, "sub-1", []person.Person{oidc}, nil, false, ""},
+		{"somebody else than whom it was asked for", 1, nobody, "oidc:sub-1", []person.Person{bob}, known, true, "1 of 1"},
 	} {
 		p, s := asked(t, c.quorum, c.requester, c.onBehalfOf)
 		said := ""
@@ -92,8 +95,8 @@ func TestOnePerson(t *testing.T) {
 // An act that is told again under its key changes nothing, whatever came between;
 // the state remembers a bounded number of them.
 func TestActOnce(t *testing.T) {
-	p, s := asked(t, 1, rollout.Person{ID: "ci"}, "")
-	by := &rollout.Person{ID: "ann"}
+	p, s := asked(t, 1, person.Person{ID: "ci"}, "")
+	by := &person.Person{ID: "ann"}
 	pause := rollout.Event{Kind: rollout.EventCommanded, At: s.At, Key: "k1", Command: rollout.CommandPause, By: by}
 	s = rollout.Next(p, s, pause)
 	s = rollout.Next(p, s, rollout.Event{Kind: rollout.EventCommanded, At: s.At, Key: "k2", Command: rollout.CommandResume, By: by})

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/belayd/belay/rollout/split"
 )
 
 // preflightTries is how often a preflight that could not be made is tried.
@@ -98,7 +100,7 @@ func (m *machine) preflighted() {
 		m.movedMeanwhile(*was, split)
 		return
 	}
-	stable, err := Stable(split, m.p.Stable, m.p.Release.Candidate)
+	stable, err := split.Stable(m.p.Stable, m.p.Release.Candidate)
 	if err != nil {
 		m.refuse(ReasonPreflight, sentenceOf(err))
 		return
@@ -121,7 +123,7 @@ func (m *machine) preflighted() {
 // movedMeanwhile refuses to start from another split than the one that the
 // rollout was checked, and perhaps approved, for: somebody else moved the traffic
 // while the first step waited.
-func (m *machine) movedMeanwhile(was, is Split) {
+func (m *machine) movedMeanwhile(was, is split.Split) {
 	sentence := fmt.Sprintf("Somebody else changed the split from %s to %s while the first step waited. Start the release again if it shall begin there.", was, is)
 	m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &is, Sentence: sentence,
 		Rule: "a rollout begins from the split it was checked for"})
@@ -231,33 +233,6 @@ func failures(checks []CheckResult) (sentences []string, by remedy) {
 		return unmade, by
 	}
 	return sentences, by
-}
-
-// Stable resolves which deployment is stable: the one named, or with "auto" the
-// one that has all of the traffic. Either must have 100% and not be the
-// candidate: Belay starts only from a state to which it can return. The error is
-// for people and names the remedy.
-func Stable(split Split, named, candidate string) (string, error) {
-	full := ""
-	for name, w := range positive(split.Weights) {
-		if w == 100 {
-			full = name
-		}
-	}
-	switch {
-	case full == "" && named != "" && named != "auto":
-		return "", fmt.Errorf("stable %q does not have 100%% of the traffic (%s); give it all of the traffic first", named, split)
-	case full == "":
-		return "", fmt.Errorf("no deployment has 100%% of the traffic (%s); give it all to the one that serves now", split)
-	case full == candidate:
-		return "", fmt.Errorf("the candidate %q already has 100%% of the traffic; there is nothing to roll out", candidate)
-	case named != "" && named != "auto" && named != full:
-		return "", fmt.Errorf("the policy says that stable is %q, but %q has 100%% of the traffic; correct endpoint.stable or the traffic", named, full)
-	}
-	if n := split.Share(candidate).Mirror; n > 0 {
-		return "", fmt.Errorf("the candidate %q already gets %d%% of mirrored traffic; end the mirroring first", candidate, n)
-	}
-	return full, nil
 }
 
 // sentenceOf makes a sentence of an error.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/belayd/belay/rollout/shift"
 )
 
 // check says which invariant the state, or the step to it from the one before,
@@ -48,7 +50,7 @@ func (s *State) checkStopped(*Plan) error {
 		return fmt.Errorf("%s and a shift that goes on", s.Phase)
 	case (s.Phase == PhaseBaking || s.Phase == PhaseWaiting) && sh != nil:
 		return fmt.Errorf("%s during a shift", s.Phase)
-	case s.Hold != nil && !s.Phase.stopped() && (s.Phase != PhaseShifting || sh.Why != ShiftRestore):
+	case s.Hold != nil && !s.Phase.stopped() && (s.Phase != PhaseShifting || sh.Why != shift.Restore):
 		return fmt.Errorf("%s with a hold", s.Phase)
 	}
 	return nil
@@ -92,11 +94,11 @@ func (s *State) checkShift(p *Plan) error {
 		return fmt.Errorf("a split that sums to %d", sum)
 	case cand > s.Allowed && cand > confirmedWeight(s, p):
 		return fmt.Errorf("candidate weight %d above the allowed %d", cand, s.Allowed)
-	case s.Shift.Why == ShiftForward && (s.Step < 0 || !s.Shift.To.Equal(p.target(s.Step, s.Stable))):
+	case s.Shift.Why == shift.Forward && (s.Step < 0 || !s.Shift.To.Equal(p.target(s.Step, s.Stable))):
 		return fmt.Errorf("a forward shift to %s, which is not step %d's split", s.Shift.To, s.Step)
-	case s.Shift.Why == ShiftRollback && !s.Shift.To.Share(p.Release.Candidate).None():
+	case s.Shift.Why == shift.Rollback && !s.Shift.To.Share(p.Release.Candidate).None():
 		return errors.New("a rollback that leaves the candidate traffic")
-	case (s.Shift.Why == ShiftRollback) != (s.Phase == PhaseRollingBack):
+	case (s.Shift.Why == shift.Rollback) != (s.Phase == PhaseRollingBack):
 		return fmt.Errorf("phase %s during a shift for %s", s.Phase, s.Shift.Why)
 	}
 	return nil

@@ -3,15 +3,20 @@ package rollout
 import (
 	"strings"
 	"testing"
+
+	"github.com/belayd/belay/rollout/shift"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // A state in which phase, hold, shift and step contradict each other is never handed
 // out: each of these is refused by its own rule.
 func TestCheckRefuses(t *testing.T) {
-	p := &Plan{Release: Release{Candidate: "green"}, Steps: []Step{{Name: "5", Share: Share{Weight: 5}}, {Name: "50", Share: Share{Weight: 50}}}}
-	split := func(green int) Split { return Split{Weights: map[string]int{"blue": 100 - green, "green": green}} }
-	forward := func(to int, stage ShiftStage) *Shift {
-		return &Shift{Why: ShiftForward, From: split(5), To: split(to), Stage: stage}
+	p := &Plan{Release: Release{Candidate: "green"}, Steps: []Step{{Name: "5", Share: split.Share{Weight: 5}}, {Name: "50", Share: split.Share{Weight: 50}}}}
+	split := func(green int) split.Split {
+		return split.Split{Weights: map[string]int{"blue": 100 - green, "green": green}}
+	}
+	forward := func(to int, stage shift.Stage) *shift.Shift {
+		return &shift.Shift{Why: shift.Forward, From: split(5), To: split(to), Stage: stage}
 	}
 	write := []Effect{{ID: "r1/1/1", Kind: EffectSetTraffic, Forward: true}}
 	at5 := split(5)
@@ -30,16 +35,16 @@ func TestCheckRefuses(t *testing.T) {
 		}},
 		{"a step reached at another split", "not at its own", func(s *State) { s.Step, s.Reached = 1, 1 }},
 		{"up to another split than the step's", "not step 1's split", func(s *State) {
-			s.Step, s.Phase, s.Allowed, s.Shift = 1, PhaseShifting, 50, forward(40, StageWriting)
+			s.Step, s.Phase, s.Allowed, s.Shift = 1, PhaseShifting, 50, forward(40, shift.Writing)
 		}},
 		{"above what the gates allow", "above the allowed", func(s *State) {
-			s.Step, s.Phase, s.Shift = 1, PhaseShifting, forward(50, StageWriting)
+			s.Step, s.Phase, s.Shift = 1, PhaseShifting, forward(50, shift.Writing)
 		}},
 		{"held and the shift goes on", "a shift that goes on", func(s *State) {
-			s.Step, s.Phase, s.Allowed, s.Hold, s.Shift = 1, PhaseHeld, 50, &Hold{}, forward(50, StageSettling)
+			s.Step, s.Phase, s.Allowed, s.Hold, s.Shift = 1, PhaseHeld, 50, &Hold{}, forward(50, shift.Settling)
 		}},
 		{"baking during a shift", "baking during a shift", func(s *State) {
-			s.Step, s.Allowed, s.Shift = 1, 50, forward(50, StageSettling)
+			s.Step, s.Allowed, s.Shift = 1, 50, forward(50, shift.Settling)
 		}},
 		{"held without a hold", "held without a reason", func(s *State) { s.Phase = PhaseHeld }},
 		{"a hold while baking", "baking with a hold", func(s *State) { s.Hold = &Hold{} }},

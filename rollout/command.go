@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/shift"
 )
 
 // by is whose command is folded, with their reason; "" when it names no person, and is
@@ -77,7 +80,7 @@ func (m *machine) unhold(by string) {
 		m.s.Excused = m.now()
 	}
 	for _, name := range sortedKeys(m.s.Gates) {
-		if q := m.s.Gates[name]; q.State == QuestionExpired {
+		if q := m.s.Gates[name]; q.State == approval.Expired {
 			delete(m.s.Gates, name)
 		}
 	}
@@ -98,11 +101,11 @@ func (m *machine) repeatRollback() {
 		return
 	}
 	sh := m.s.Shift
-	if sh == nil || sh.Stage != StageWithheld {
+	if sh == nil || sh.Stage != shift.Withheld {
 		m.ignore("the rollback is under way")
 		return
 	}
-	sh.Ordered, sh.Stage = true, StageWriting
+	sh.Ordered, sh.Stage = true, shift.Writing
 	sh.Attempt++
 	sh.NotBefore = m.now()
 	if m.s.Observed != nil {

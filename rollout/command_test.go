@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
 )
 
@@ -17,7 +18,7 @@ func TestResumeOfEarlierHold(t *testing.T) {
 	for _, line := range []string{"policy onBreach=hold", "model green from=4m failures=25%", "begin", "at 3m command=pause by=ann"} {
 		s.line(line)
 	}
-	resume := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandResume, By: &rollout.Person{ID: "ann"}}
+	resume := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandResume, By: &person.Person{ID: "ann"}}
 	at := func(after time.Duration, do func(w *sim.World, r *sim.Run)) {
 		s.world.At(s.start.Add(after), func(w *sim.World) { do(w, w.Runs[0]) })
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/belayd/belay/rollout/paging"
+	"github.com/belayd/belay/rollout/shift"
 )
 
 // StateVersion is the version of State that this code writes. It reads version 2 too,
@@ -50,17 +51,17 @@ func (was stateV2) upgrade(s *State) {
 	if s.Shift == nil || was.Shift == nil {
 		return
 	}
-	s.Shift.Stage = StageWriting
+	s.Shift.Stage = shift.Writing
 	if was.Shift.Sent {
-		s.Shift.Stage = StageSettling
+		s.Shift.Stage = shift.Settling
 	}
 	switch {
 	case was.Shift.Withheld:
-		s.Shift.Stage = StageWithheld
+		s.Shift.Stage = shift.Withheld
 	case was.Shift.Stopping && was.Shift.Sent:
-		s.Shift.Stage = StageStopping
+		s.Shift.Stage = shift.Stopping
 	case was.Shift.Stopping:
-		s.Shift.Stage = StageRecalled
+		s.Shift.Stage = shift.Recalled
 	}
 }
 

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/shift"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // The states in testdata/earlier were written by versions that did not know who shows a
@@ -46,7 +49,7 @@ func TestEarlierStates(t *testing.T) {
 				t.Fatalf("%s: %s: got %s %s", name, ev.Kind, s.Sentence, s.Last.Ignored)
 			}
 		}
-		fold(rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "ann"}, Reason: "enough"})
+		fold(rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &person.Person{ID: "ann"}, Reason: "enough"})
 		for range 200 {
 			i := slices.IndexFunc(s.Outbox, func(e rollout.Effect) bool { return e.Kind != rollout.EffectWake && e.Kind != rollout.EffectMeasure })
 			if i < 0 && s.Phase.Terminal() && s.Page != nil { // nobody acknowledges the page of a rollback: it ends by itself
@@ -60,7 +63,7 @@ func TestEarlierStates(t *testing.T) {
 			ev := rollout.Event{Effect: e.ID, Attempt: e.Attempt}
 			switch e.Kind {
 			case rollout.EffectSetTraffic, rollout.EffectReadTraffic:
-				ev.Kind, ev.Split = rollout.EventTraffic, &rollout.Split{Weights: map[string]int{"blue": 100}}
+				ev.Kind, ev.Split = rollout.EventTraffic, &split.Split{Weights: map[string]int{"blue": 100}}
 			case rollout.EffectRelease:
 				ev.Kind = rollout.EventReleased
 			default:
@@ -87,10 +90,10 @@ func TestEarlierStates(t *testing.T) {
 
 // What earlier versions wrote as flags of a shift is a stage now.
 func TestEarlierShifts(t *testing.T) {
-	for name, want := range map[string]rollout.ShiftStage{
-		"rolling-back": rollout.StageWriting, "rollback-late": rollout.StageWriting, "rollback-ordered": rollout.StageWriting,
-		"rollback-withheld": rollout.StageWithheld, "shift-settling": rollout.StageSettling,
-		"shift-recalled": rollout.StageRecalled, "shift-stopping": rollout.StageStopping,
+	for name, want := range map[string]shift.Stage{
+		"rolling-back": shift.Writing, "rollback-late": shift.Writing, "rollback-ordered": shift.Writing,
+		"rollback-withheld": shift.Withheld, "shift-settling": shift.Settling,
+		"shift-recalled": shift.Recalled, "shift-stopping": shift.Stopping,
 	} {
 		text, err := os.ReadFile(filepath.Join("testdata/earlier", name+".json"))
 		if err != nil {

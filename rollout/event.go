@@ -6,7 +6,10 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/paging"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // EventKind says what happened.
@@ -69,8 +72,8 @@ type Event struct {
 	// is the same act.
 	Key string `json:"key,omitempty"`
 
-	Split   *Split   `json:"split,omitempty"`
-	Failure *Failure `json:"failure,omitempty"`
+	Split   *split.Split `json:"split,omitempty"`
+	Failure *Failure     `json:"failure,omitempty"`
 	// Deployments are what the router tells of them, in the answers to Preflight and to
 	// a ReadTraffic that describes; nil when it did not answer.
 	Deployments map[string]DeploymentFact `json:"deployments,omitempty"`
@@ -80,12 +83,12 @@ type Event struct {
 	Versions map[string]string  `json:"versions,omitempty"`
 	Readings []analysis.Reading `json:"readings,omitempty"`
 
-	By      *Person       `json:"by,omitempty"`
-	Gate    string        `json:"gate,omitempty"`
-	Nonce   string        `json:"nonce,omitempty"`
-	Approve bool          `json:"approve,omitempty"`
-	Command Command       `json:"command,omitempty"`
-	Extend  time.Duration `json:"extend,omitempty"`
+	By      *person.Person `json:"by,omitempty"`
+	Gate    string         `json:"gate,omitempty"`
+	Nonce   string         `json:"nonce,omitempty"`
+	Approve bool           `json:"approve,omitempty"`
+	Command Command        `json:"command,omitempty"`
+	Extend  time.Duration  `json:"extend,omitempty"`
 	// To is the step that a skip leads to.
 	To string `json:"to,omitempty"`
 	// Hold is the Since of the hold that a resume is to end, and that it was allowed
@@ -192,7 +195,7 @@ func (m *machine) repeated() bool {
 
 // names are all the names under which a person is on record, and the id that each of
 // them has at present.
-func (m *machine) names(p Person) []string {
+func (m *machine) names(p person.Person) []string {
 	names := []string{p.ID, p.As, m.ev.Known[p.ID], m.ev.Known[p.As]}
 	return slices.DeleteFunc(names, func(n string) bool { return n == "" })
 }
@@ -204,13 +207,13 @@ func share(a, b []string) bool {
 
 // isRequester reports whether the person asked for the release, or is the one
 // it was asked for, by any of their names.
-func (m *machine) isRequester(by Person) bool {
+func (m *machine) isRequester(by person.Person) bool {
 	mine := m.names(by)
 	if share(mine, m.names(m.p.Release.Requester)) {
 		return true
 	}
-	mine = slices.Concat(mine, []string{by.Name}, ShortNames(by.ID), ShortNames(by.As))
-	return slices.ContainsFunc(m.names(Person{ID: m.p.Release.OnBehalfOf}), func(n string) bool {
+	mine = slices.Concat(mine, []string{by.Name}, person.ShortNames(by.ID), person.ShortNames(by.As))
+	return slices.ContainsFunc(m.names(person.Person{ID: m.p.Release.OnBehalfOf}), func(n string) bool {
 		return slices.ContainsFunc(mine, func(x string) bool { return strings.EqualFold(x, n) })
 	})
 }
@@ -218,7 +221,7 @@ func (m *machine) isRequester(by Person) bool {
 // voices counts the people who said yes and may, each once whichever names they used:
 // two answers that share a name are one person's, and so are two that each share one
 // with a third.
-func (m *machine) voices(q Question) int {
+func (m *machine) voices(q approval.Question) int {
 	byRequester := !m.p.Approval(q.Gate).NotByRequester
 	var people [][]string
 	for _, a := range q.Answers {
@@ -240,9 +243,9 @@ func (m *machine) voices(q Question) int {
 
 // hasAnswered reports whether the person has answered the question, under whichever
 // name.
-func (m *machine) hasAnswered(q Question, by Person) bool {
+func (m *machine) hasAnswered(q approval.Question, by person.Person) bool {
 	mine := m.names(by)
-	return slices.ContainsFunc(q.Answers, func(a GateAnswer) bool { return share(mine, m.names(a.By)) })
+	return slices.ContainsFunc(q.Answers, func(a approval.Vote) bool { return share(mine, m.names(a.By)) })
 }
 
 // Speakers are the names under which the people are on record on whom it depends which
@@ -264,28 +267,4 @@ func (s State) Speakers(p *Plan, ev Event) []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(slices.DeleteFunc(names, func(n string) bool { return n == "" }))
-}
-
-// ShortNames are the other ways in which a policy may write the name that a
-// notifier gives somebody: "slack:T1/U2" is also "slack:U2", "T1/U2" and "U2".
-func ShortNames(said string) []string {
-	_, scoped, ok := strings.Cut(said, ":")
-	if !ok {
-		return nil
-	}
-	_, id, ok := strings.Cut(scoped, "/")
-	if !ok {
-		return []string{scoped}
-	}
-	return []string{Unscoped(said), scoped, id}
-}
-
-// Unscoped is a notifier's name for somebody without the workspace:
-// "slack:T1/U2" is "slack:U2".
-func Unscoped(name string) string {
-	kind, scoped, ok := strings.Cut(name, ":")
-	if _, id, scope := strings.Cut(scoped, "/"); ok && scope {
-		return kind + ":" + id
-	}
-	return name
 }

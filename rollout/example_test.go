@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/undo"
 )
 
@@ -14,10 +16,10 @@ func ExampleNext() {
 	plan := undo.AtOnce(&rollout.Plan{
 		ID: "r1", Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "auto",
 		Policy:  rollout.PolicyRef{Name: "recs"},
-		Release: rollout.Release{Candidate: "green", Version: "v7", Requester: rollout.Person{ID: "ci"}},
-		Steps:   []rollout.Step{{Name: "full", Share: rollout.Share{Weight: 100}}},
+		Release: rollout.Release{Candidate: "green", Version: "v7", Requester: person.Person{ID: "ci"}},
+		Steps:   []rollout.Step{{Name: "full", Share: split.Share{Weight: 100}}},
 	})
-	live := rollout.Split{Weights: map[string]int{"blue": 100}}
+	live := split.Split{Weights: map[string]int{"blue": 100}}
 	at := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 	state := rollout.Next(plan, rollout.Start(plan, at), rollout.Event{Kind: rollout.EventStarted, At: at})
 	for !state.Phase.Terminal() {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // facts are those of two deployments that serve.
@@ -118,7 +119,7 @@ func TestUnreadyCandidateGetsNoMore(t *testing.T) {
 	s = describe(t, sc, s, facts(func(f map[string]rollout.DeploymentFact) {
 		f["green"] = rollout.DeploymentFact{Ready: rollout.FactReady, Instances: &none, Version: "v2"}
 	}))
-	s = rollout.Next(sc.plan, s, rollout.Event{Kind: rollout.EventCommanded, At: s.At.Add(time.Second), Command: rollout.CommandPromote, By: &rollout.Person{ID: "ann"}, Reason: "now"})
+	s = rollout.Next(sc.plan, s, rollout.Event{Kind: rollout.EventCommanded, At: s.At.Add(time.Second), Command: rollout.CommandPromote, By: &person.Person{ID: "ann"}, Reason: "now"})
 	if s.Phase != rollout.PhaseHeld || s.Step != 0 || !strings.Contains(s.Sentence, "green has no instances") {
 		t.Errorf("got %s at step %d: %s; want held at the first step", s.Phase, s.Step, s.Sentence)
 	}

@@ -1,6 +1,11 @@
 package rollout
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/belayd/belay/rollout/shift"
+	"github.com/belayd/belay/rollout/split"
+)
 
 // watched folds a read of the split while nothing is being changed.
 func (m *machine) watched() {
@@ -24,7 +29,7 @@ func (m *machine) watched() {
 }
 
 // foreign applies onForeignChange to a split that Belay did not make.
-func (m *machine) foreign(seen Split) {
+func (m *machine) foreign(seen split.Split) {
 	if m.s.Foreign != nil && m.s.Foreign.Equal(seen) {
 		m.dropShift()
 		return
@@ -48,7 +53,7 @@ func (m *machine) foreign(seen Split) {
 		}
 		// Only a step's own write makes the step reached, and a hold stops that: what
 		// was confirmed before is put back as what it was.
-		why, to := ShiftRestore, before
+		why, to := shift.Restore, before
 		if m.s.Shift != nil && !m.s.Shift.Stopped() {
 			why, to = m.s.Shift.Why, m.s.Shift.To
 		}
@@ -65,7 +70,7 @@ func (m *machine) foreign(seen Split) {
 }
 
 // adopt takes somebody else's split as the step's, never above the last gate.
-func (m *machine) adopt(seen Split, sentence, rule string) {
+func (m *machine) adopt(seen split.Split, sentence, rule string) {
 	if why := m.unadoptable(seen); why != "" {
 		m.holdForeign(sentence+" It cannot be adopted: "+why, rule)
 		return
@@ -85,7 +90,7 @@ func (m *machine) adopt(seen Split, sentence, rule string) {
 // unadoptable says why a split cannot be the step's; "" when it can. Only what lies on
 // the ladder's own line can: all of the traffic between stable and the candidate, which
 // are compared with each other, and no more of it mirrored than the step mirrors.
-func (m *machine) unadoptable(seen Split) string {
+func (m *machine) unadoptable(seen split.Split) string {
 	cand := m.p.Release.Candidate
 	got := seen.Weights[cand]
 	switch {
@@ -98,7 +103,7 @@ func (m *machine) unadoptable(seen Split) string {
 	case got+seen.Weights[m.s.Stable] != 100:
 		return fmt.Sprintf("%s and %s would not have all of the traffic between them.", m.s.Stable, cand)
 	}
-	for name, share := range positive(seen.Mirror) {
+	for name, share := range split.Positive(seen.Mirror) {
 		if name != cand || share > m.p.Steps[m.s.Step].Mirror {
 			return fmt.Sprintf("%d%% would be mirrored to %s.", share, name)
 		}

@@ -6,14 +6,15 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/approval"
 )
 
 // ask puts the approval for step i before people, with the present evidence.
-func (m *machine) ask(i int, name string) Question {
+func (m *machine) ask(i int, name string) approval.Question {
 	ap := m.p.Approval(name)
 	m.forgetQuestion(ap, m.s.Gates[name])
-	q := Question{
-		Gate: name, Step: m.p.Steps[i].Name, AskedAt: m.now(), Expires: m.now().Add(ap.Expires), Quorum: max(ap.Quorum, 1), State: QuestionOpen,
+	q := approval.Question{
+		Gate: name, Step: m.p.Steps[i].Name, AskedAt: m.now(), Expires: m.now().Add(ap.Expires), Quorum: max(ap.Quorum, 1), State: approval.Open,
 		To: m.p.target(i, m.s.Stable), Evidence: evidenceHash(m.s.Verdicts), Passed: passing(m.s.Verdicts),
 	}
 	if m.s.Confirmed != nil {
@@ -29,7 +30,7 @@ func (m *machine) ask(i int, name string) Question {
 
 // forgetQuestion drops where a question stands that another one replaces: its message
 // changes no more, unless it still waits to be told how it ended.
-func (m *machine) forgetQuestion(ap Approval, old Question) {
+func (m *machine) forgetQuestion(ap approval.Approval, old approval.Question) {
 	key := m.p.askKey(old)
 	if !slices.ContainsFunc(m.s.Messages, func(e Effect) bool { return e.Kind == EffectAsk && e.Notice.Key == key }) {
 		delete(m.s.Refs, ap.Notifier+"|"+key)
@@ -37,21 +38,23 @@ func (m *machine) forgetQuestion(ap Approval, old Question) {
 }
 
 // askKey is the key of the message that asks a question.
-func (p *Plan) askKey(q Question) string { return fmt.Sprintf("%s/ask/%s/%s", p.ID, q.Gate, q.Nonce) }
+func (p *Plan) askKey(q approval.Question) string {
+	return fmt.Sprintf("%s/ask/%s/%s", p.ID, q.Gate, q.Nonce)
+}
 
 // Approval is the plan's approval with the name.
-func (p *Plan) Approval(name string) Approval {
+func (p *Plan) Approval(name string) approval.Approval {
 	for _, a := range p.Approvals {
 		if a.Name == name {
 			return a
 		}
 	}
-	return Approval{Name: name, Quorum: 1}
+	return approval.Approval{Name: name, Quorum: 1}
 }
 
-func (m *machine) setGate(q Question) {
+func (m *machine) setGate(q approval.Question) {
 	if m.s.Gates == nil {
-		m.s.Gates = map[string]Question{}
+		m.s.Gates = map[string]approval.Question{}
 	}
 	m.s.Gates[q.Gate] = q
 }
@@ -64,20 +67,20 @@ func (m *machine) answered() {
 		return
 	}
 	by := *m.ev.By
-	q.Answers = append(slices.Clone(q.Answers), GateAnswer{By: by, At: m.now(), Approve: m.ev.Approve, Reason: m.ev.Reason})
+	q.Answers = append(slices.Clone(q.Answers), approval.Vote{By: by, At: m.now(), Approve: m.ev.Approve, Reason: m.ev.Reason})
 	verb := "approves"
 	if !m.ev.Approve {
 		verb = "rejects"
-		q.State = QuestionRejected
+		q.State = approval.Rejected
 	} else if m.voices(q) >= q.Quorum {
-		q.State = QuestionApproved
+		q.State = approval.Approved
 	}
 	sentence := fmt.Sprintf("%s %s step %s (%d of %d)%s.", by, verb, q.Step, m.voices(q), q.Quorum, because(m.ev.Reason))
 	m.setGate(q)
 	m.decide(Decision{Kind: DecisionAnswer, Gate: q.Gate, Reason: ReasonApproval, Sentence: sentence})
 	m.sayAsk(m.p.Approval(q.Gate), q)
 	switch {
-	case q.State == QuestionRejected:
+	case q.State == approval.Rejected:
 		m.rollback(ReasonRejected, sentence, "reject rolls back", PhaseStopped)
 	case m.s.Phase == PhaseWaiting:
 		m.unwait()
@@ -90,10 +93,10 @@ func (m *machine) answered() {
 func (m *machine) recount() {
 	for _, name := range sortedKeys(m.s.Gates) {
 		q := m.s.Gates[name]
-		if q.State != QuestionApproved || m.voices(q) >= q.Quorum {
+		if q.State != approval.Approved || m.voices(q) >= q.Quorum {
 			continue
 		}
-		q.State = QuestionOpen
+		q.State = approval.Open
 		m.setGate(q)
 		m.decide(Decision{Kind: DecisionVoid, Gate: name, Reason: ReasonApproval, Rule: fmt.Sprintf("quorum: %d", q.Quorum),
 			Sentence: fmt.Sprintf("Approval %s is open again: by who people are now, %d of %d who may have approved step %s.", name, m.voices(q), q.Quorum, q.Step)})
@@ -111,7 +114,7 @@ func (m *machine) unwait() {
 }
 
 // inadmissible says why an answer does not count; "" when it does.
-func (m *machine) inadmissible(q Question, asked bool) string {
+func (m *machine) inadmissible(q approval.Question, asked bool) string {
 	by := m.ev.By
 	ap := m.p.Approval(m.ev.Gate)
 	switch {
@@ -123,7 +126,7 @@ func (m *machine) inadmissible(q Question, asked bool) string {
 		return "the question was asked again since: look at the present evidence"
 	case !m.ev.Approve:
 		return "" // a no rolls back, and nothing gates a rollback
-	case q.State != QuestionOpen:
+	case q.State != approval.Open:
 		return fmt.Sprintf("the question is already %s", q.State)
 	case !m.now().Before(q.Expires):
 		return "the question has expired"
@@ -151,7 +154,7 @@ func (m *machine) voidGates() {
 	}
 	for _, name := range sortedKeys(m.s.Gates) {
 		q := m.s.Gates[name]
-		if q.State != QuestionOpen && q.State != QuestionApproved {
+		if q.State != approval.Open && q.State != approval.Approved {
 			continue
 		}
 		for _, g := range q.Passed {
@@ -167,15 +170,15 @@ func (m *machine) voidGates() {
 // counts any more. Wherever a question is shown it says so.
 func (m *machine) closeGates(why string) {
 	for _, name := range sortedKeys(m.s.Gates) {
-		if q := m.s.Gates[name]; q.State == QuestionOpen {
+		if q := m.s.Gates[name]; q.State == approval.Open {
 			m.voidGate(q, fmt.Sprintf("Approval %s is void: %s", name, why))
 		}
 	}
 	m.s.Gates = nil
 }
 
-func (m *machine) voidGate(q Question, sentence string) {
-	q.State = QuestionVoid
+func (m *machine) voidGate(q approval.Question, sentence string) {
+	q.State = approval.Void
 	m.setGate(q)
 	m.decide(Decision{Kind: DecisionVoid, Gate: q.Gate, Reason: ReasonEvidenceChanged, Sentence: sentence, Verdicts: m.s.Verdicts})
 	m.sayAsk(m.p.Approval(q.Gate), q)
@@ -185,16 +188,16 @@ func (m *machine) voidGate(q Question, sentence string) {
 func (m *machine) expireGates() {
 	for _, name := range sortedKeys(m.s.Gates) {
 		q := m.s.Gates[name]
-		if q.State != QuestionOpen || m.now().Before(q.Expires) {
+		if q.State != approval.Open || m.now().Before(q.Expires) {
 			continue
 		}
-		q.State = QuestionExpired
+		q.State = approval.Expired
 		m.setGate(q)
 		ap := m.p.Approval(name)
 		m.sayAsk(ap, q)
 		rule := fmt.Sprintf("expires: %s, onExpiry: %s", ap.Expires, ap.OnExpiry)
 		sentence := fmt.Sprintf("Approval %s for step %s was not given within %s.", name, q.Step, ap.Expires)
-		if ap.OnExpiry == ExpiryRollback {
+		if ap.OnExpiry == approval.ExpiryRollback {
 			m.rollback(ReasonExpired, sentence, rule, PhaseRolledBack)
 			return
 		}

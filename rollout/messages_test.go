@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/sim"
 )
 
@@ -25,9 +27,9 @@ run 1h`, "\n") {
 		s.line(line)
 	}
 	seen, last := map[string]string{}, time.Time{}
-	counts := map[rollout.Topic]int{}
+	counts := map[mailbox.Topic]int{}
 	var thread []string
-	asked := map[rollout.QuestionState]int{}
+	asked := map[approval.QuestionState]int{}
 	for _, d := range s.world.Notices {
 		n := d.Effect.Notice
 		counts[n.Topic]++
@@ -36,15 +38,15 @@ run 1h`, "\n") {
 		}
 		last = d.At
 		switch n.Topic {
-		case rollout.TopicThread:
+		case mailbox.TopicThread:
 			if id, twice := seen[n.Key]; twice {
 				t.Errorf("entry %s arrived twice, as %s and %s", n.Key, id, d.Effect.ID)
 			}
 			seen[n.Key] = d.Effect.ID
 			thread = append(thread, n.Summary)
-		case rollout.TopicAsk:
+		case mailbox.TopicAsk:
 			asked[n.Question.State]++
-		case rollout.TopicStatus, rollout.TopicPage:
+		case mailbox.TopicStatus, mailbox.TopicPage:
 		}
 	}
 	var want []string
@@ -60,13 +62,13 @@ run 1h`, "\n") {
 	if strings.Join(thread, "\n") != strings.Join(want, "\n") {
 		t.Errorf("entries: got %d:\n%s\nwant %d:\n%s", len(thread), strings.Join(thread, "\n"), len(want), strings.Join(want, "\n"))
 	}
-	if asked[rollout.QuestionOpen] != 1 || asked[rollout.QuestionApproved] != 1 {
+	if asked[approval.Open] != 1 || asked[approval.Approved] != 1 {
 		t.Errorf("questions: got %v, want one asked and one decided", asked)
 	}
 	if r := s.world.Runs[0]; r.State.Phase != rollout.PhasePromoted {
 		t.Errorf("the rollout is %s, want promoted", r.State.Phase)
 	}
-	t.Logf("delivered: %d status, %d thread, %d ask, %d page", counts[rollout.TopicStatus], counts[rollout.TopicThread], counts[rollout.TopicAsk], counts[rollout.TopicPage])
+	t.Logf("delivered: %d status, %d thread, %d ask, %d page", counts[mailbox.TopicStatus], counts[mailbox.TopicThread], counts[mailbox.TopicAsk], counts[mailbox.TopicPage])
 }
 
 // TestPageIsOne: whatever happens to a rollout that must be rolled back while its
@@ -175,7 +177,7 @@ run 8h`, "\n") {
 	for _, d := range s.world.Notices {
 		n := d.Effect.Notice
 		switch {
-		case n.Topic == rollout.TopicPage:
+		case n.Topic == mailbox.TopicPage:
 			pages = append(pages, fmt.Sprintf("end %v %s", n.Resolve, d.At.Sub(s.start).Truncate(time.Hour)))
 		case n.Question != nil:
 			asks = append(asks, fmt.Sprintf("%s %s", n.Question.State, d.At.Sub(s.start).Truncate(time.Hour)))

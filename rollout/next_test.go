@@ -10,8 +10,11 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/calendar"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // FuzzNext folds whatever events come, sensible and not. Next must never panic,
@@ -27,7 +30,7 @@ func FuzzNext(f *testing.F) {
 		}
 		p := demoPlan()
 		p.Steps[1].Requires = []string{"owner"}
-		p.Approvals = []rollout.Approval{{Name: "owner", Notifier: "slack", Quorum: 1, Expires: time.Hour}}
+		p.Approvals = []approval.Approval{{Name: "owner", Notifier: "slack", Quorum: 1, Expires: time.Hour}}
 		at := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 		s := rollout.Start(p, at)
 		r := sim.NewRandom(uint64(len(script)))
@@ -74,7 +77,7 @@ func fuzzEvent(b byte, s rollout.State, r *sim.Random, at time.Time) rollout.Eve
 		rollout.EventSuspected, rollout.EventWoken, rollout.EventReleased, rollout.EventCarried, "nonsense",
 	}
 	ev := rollout.Event{Kind: kinds[int(b)%len(kinds)], At: at, Reason: "because", Gate: "owner", Approve: b > 100, Notifier: "slack", Ref: "x"}
-	splits := []rollout.Split{
+	splits := []split.Split{
 		{Weights: map[string]int{"blue": 100}}, {Weights: map[string]int{"blue": 95, "green": 5}}, {Weights: map[string]int{"blue": 75, "green": 25}},
 		{Weights: map[string]int{"green": 100}}, {}, {Weights: map[string]int{"blue": -3, "green": 500}},
 	}
@@ -89,7 +92,7 @@ func fuzzEvent(b byte, s rollout.State, r *sim.Random, at time.Time) rollout.Eve
 		ev.Failure = &rollout.Failure{Kind: []rollout.FailureKind{rollout.FailureForeign, rollout.FailurePermanent, rollout.FailureTransient, rollout.FailureBusy}[r.IntN(4)], Message: "no"}
 	}
 	if r.Chance(0.9) {
-		ev.By = &rollout.Person{ID: []string{"ann", "ci", ""}[r.IntN(3)]}
+		ev.By = &person.Person{ID: []string{"ann", "ci", ""}[r.IntN(3)]}
 	}
 	ev.Command = []rollout.Command{rollout.CommandPause, rollout.CommandResume, rollout.CommandRollback, rollout.CommandPromote, rollout.CommandExtend, "?"}[r.IntN(6)]
 	if q, ok := s.Gates["owner"]; ok && r.Chance(0.7) {
@@ -136,30 +139,6 @@ func fuzzReading(metric string, r *sim.Random, at time.Time) analysis.Reading {
 	}
 	out.Stable, out.Candidate = sample(), sample()
 	return out
-}
-
-// TestStable: which deployment is stable, and what a person is told when none is.
-func TestStable(t *testing.T) {
-	for _, c := range []struct {
-		split rollout.Split
-		named string
-		want  string
-		says  string
-	}{
-		{rollout.Split{Weights: map[string]int{"blue": 100}}, "auto", "blue", ""},
-		{rollout.Split{Weights: map[string]int{"blue": 100, "red": 0}}, "blue", "blue", ""},
-		{rollout.Split{Weights: map[string]int{"blue": 90, "red": 10}}, "auto", "", "give it all to the one that serves now"},
-		{rollout.Split{Weights: map[string]int{"blue": 90, "red": 10}}, "blue", "", "give it all of the traffic first"},
-		{rollout.Split{Weights: map[string]int{"green": 100}}, "auto", "", "nothing to roll out"},
-		{rollout.Split{Weights: map[string]int{"red": 100}}, "blue", "", "correct endpoint.stable"},
-		{rollout.Split{}, "auto", "", "traffic off"},
-		{rollout.Split{Weights: map[string]int{"blue": 100}, Mirror: map[string]int{"green": 5}}, "auto", "", "end the mirroring"},
-	} {
-		got, err := rollout.Stable(c.split, c.named, "green")
-		if got != c.want || (err == nil) != (c.says == "") || (err != nil && !strings.Contains(err.Error(), c.says)) {
-			t.Errorf("Stable(%s, %q): got %q, %v; want %q, %q", c.split, c.named, got, err, c.want, c.says)
-		}
-	}
 }
 
 // TestWindows: when steps may start, with zones, freezes and the hour that a

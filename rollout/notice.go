@@ -7,7 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/backoff"
+	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/paging"
 )
 
@@ -21,10 +23,10 @@ func (m *machine) tell() {
 		return
 	}
 	for _, n := range m.p.Notify {
-		m.put(n, Notice{Key: m.p.ID + "/status", Topic: TopicStatus, Severity: m.severity(), Summary: m.headline()})
+		m.put(n, mailbox.Notice{Key: m.p.ID + "/status", Topic: mailbox.TopicStatus, Severity: m.severity(), Summary: m.headline()})
 		for i, d := range m.s.Last.Decisions {
 			if threaded(d.Kind) && !m.retold(i) {
-				m.put(n, Notice{Key: fmt.Sprintf("%s/thread/%d.%d", m.p.ID, m.s.Seq, i), Topic: TopicThread, Severity: m.severity(), Summary: clip(d.Sentence)})
+				m.put(n, mailbox.Notice{Key: fmt.Sprintf("%s/thread/%d.%d", m.p.ID, m.s.Seq, i), Topic: mailbox.TopicThread, Severity: m.severity(), Summary: clip(d.Sentence)})
 			}
 		}
 		m.foldThread(n)
@@ -71,9 +73,9 @@ func (m *machine) severity() string {
 
 // put queues a notice for a notifier. A status replaces one that waits already
 // and inherits its back-off; everything else queues behind.
-func (m *machine) put(notifier string, n Notice) {
+func (m *machine) put(notifier string, n mailbox.Notice) {
 	e := Effect{ID: m.mint(), Kind: EffectTell, Key: "tell/" + notifier + "/" + n.Key, Notifiers: []string{notifier}, Notice: &n}
-	if n.Topic == TopicStatus {
+	if n.Topic == mailbox.TopicStatus {
 		for i, o := range m.s.Messages {
 			if o.Kind == EffectTell && o.Key == e.Key {
 				e.NotBefore = o.NotBefore
@@ -91,7 +93,7 @@ func (m *machine) put(notifier string, n Notice) {
 func (m *machine) foldThread(notifier string) {
 	var at []int
 	for i, e := range m.s.Messages {
-		if e.Kind == EffectTell && e.Notice.Topic == TopicThread && e.Notifiers[0] == notifier {
+		if e.Kind == EffectTell && e.Notice.Topic == mailbox.TopicThread && e.Notifiers[0] == notifier {
 			at = append(at, i)
 		}
 	}
@@ -109,17 +111,17 @@ func (m *machine) foldThread(notifier string) {
 }
 
 // sayAsk shows a question where it is asked, and how it stands.
-func (m *machine) sayAsk(ap Approval, q Question) {
+func (m *machine) sayAsk(ap approval.Approval, q approval.Question) {
 	if ap.Notifier == "" {
 		return
 	}
-	n := Notice{Key: m.p.askKey(q), Topic: TopicAsk, Severity: "info",
+	n := mailbox.Notice{Key: m.p.askKey(q), Topic: mailbox.TopicAsk, Severity: "info",
 		Summary:  clip(fmt.Sprintf("%s: approval %s for step %s of %s %s: %s", m.p.Endpoint.Name, q.Gate, q.Step, m.p.Release.Candidate, m.p.Release.Version, q.State)),
 		Question: &q}
 	e := Effect{ID: m.mint(), Kind: EffectAsk, Key: "ask/" + n.Key, Notifiers: []string{ap.Notifier}, Notice: &n}
 	for i, o := range m.s.Messages {
 		if o.Kind == EffectAsk && o.Key == e.Key {
-			if q.State == QuestionVoid && m.s.Refs[ap.Notifier+"|"+n.Key] == "" && o.NotBefore.After(m.now()) {
+			if q.State == approval.Void && m.s.Refs[ap.Notifier+"|"+n.Key] == "" && o.NotBefore.After(m.now()) {
 				// Nobody was asked, and nobody needs to know.
 				m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
 				return
@@ -178,7 +180,7 @@ func (m *machine) delivered() {
 		return
 	}
 	e := m.s.Messages[i]
-	if e.Notice.Topic != TopicThread {
+	if e.Notice.Topic != mailbox.TopicThread {
 		m.keepRef(e.Notifiers[0], e.Notice.Key)
 	}
 	m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
@@ -188,7 +190,7 @@ func (m *machine) delivered() {
 }
 
 // unasked notes why a question could not be put before people, or that it was.
-func (m *machine) unasked(q Question, why string) {
+func (m *machine) unasked(q approval.Question, why string) {
 	if now, ok := m.s.Gates[q.Gate]; ok && now.Nonce == q.Nonce && now.Unasked != why {
 		now.Unasked = clip(why)
 		m.setGate(now)
@@ -236,7 +238,7 @@ func (m *machine) onDelivered(e Effect) {
 
 // closing reports whether the message says how a question ended.
 func (e Effect) closing() bool {
-	return e.Kind == EffectAsk && e.Notice.Question.State != QuestionOpen
+	return e.Kind == EffectAsk && e.Notice.Question.State != approval.Open
 }
 
 // mute is after how many tries a question that cannot be asked calls people.
@@ -269,7 +271,7 @@ func (m *machine) undelivered() {
 	case e.closing() && (f.Kind == FailurePermanent || e.Attempt > paging.CloseTries):
 		m.s.Messages = slices.Delete(m.s.Messages, i, i+1)
 		return
-	case e.Kind == EffectAsk && e.Attempt >= mute && e.Notice.Question.State == QuestionOpen:
+	case e.Kind == EffectAsk && e.Attempt >= mute && e.Notice.Question.State == approval.Open:
 		m.unasked(*e.Notice.Question, fmt.Sprintf("%s: %s", e.Notifiers[0], f.Message))
 	}
 	e.NotBefore = m.now().Add(wait)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout/backoff"
+	"github.com/belayd/belay/rollout/shift"
 )
 
 // settleOutbox makes the Outbox what is wanted now. An effect that was wanted
@@ -100,8 +101,8 @@ func (m *machine) keep(e Effect) Effect {
 // wantShift is the next call of a change under way: the write, or a read-back. After
 // a time in which nobody watched only a rollback is written before the guardrails
 // were read again.
-func (m *machine) wantShift(sh *Shift) Effect {
-	if sh.settles() || sh.Stage == StageWithheld || (m.s.ReadingsRequired > 0 && sh.Why != ShiftRollback) {
+func (m *machine) wantShift(sh *shift.Shift) Effect {
+	if sh.Settles() || sh.Stage == shift.Withheld || (m.s.ReadingsRequired > 0 && sh.Why != shift.Rollback) {
 		return Effect{Kind: EffectReadTraffic, Key: fmt.Sprintf("poll/%d/%d/%d", sh.Serial, sh.Attempt, sh.Polls), NotBefore: sh.NotBefore}
 	}
 	from, to := sh.From.Clone(), sh.To.Clone()

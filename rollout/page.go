@@ -6,7 +6,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/paging"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/shift"
 )
 
 // An OpenPage is the one page of a rollout that a human has not been relieved of. It
@@ -26,9 +30,9 @@ type OpenPage struct {
 // An Acknowledgement is a person's word that they have taken charge of what people
 // are called for.
 type Acknowledgement struct {
-	By     Person    `json:"by"`
-	At     time.Time `json:"at"`
-	Reason string    `json:"reason,omitempty"`
+	By     person.Person `json:"by"`
+	At     time.Time     `json:"at"`
+	Reason string        `json:"reason,omitempty"`
 	// Cause is the one that was acknowledged: another calls people anew.
 	Cause string `json:"cause,omitempty"`
 }
@@ -113,7 +117,7 @@ func (s *State) Causes(p *Plan) []PageCause {
 		add("stable", ReasonNotReady, why)
 	}
 	for _, gate := range sortedKeys(s.Gates) {
-		if q := s.Gates[gate]; q.State == QuestionOpen && q.Unasked != "" {
+		if q := s.Gates[gate]; q.State == approval.Open && q.Unasked != "" {
 			add("question/"+q.Nonce, ReasonApproval, fmt.Sprintf("Approval %s could not be asked: %s. Answer with `belay approve %s --gate %s`.",
 				gate, strings.TrimRight(q.Unasked, ". "), p.ID, gate))
 		}
@@ -140,7 +144,7 @@ func (s *State) rollbackCause(p *Plan) (PageCause, bool) {
 			why = ": " + strings.TrimRight(sh.Failure, ". ")
 		}
 		switch {
-		case sh.Stage == StageWithheld:
+		case sh.Stage == shift.Withheld:
 			c.Stage, c.Reason, c.Sentence = "withheld", ReasonForeignChange, name+": "+s.Sentence+s.byHand()
 		case s.Unconfirmed(p):
 			c.Stage, c.Reason = "late", ReasonRouter
@@ -279,7 +283,7 @@ func (m *machine) wantPages() []Effect {
 		if v.Owed == "" {
 			continue
 		}
-		n := Notice{Key: m.p.PageKey(), Topic: TopicPage, Severity: "critical", Resolve: v.Owed == paging.End}
+		n := mailbox.Notice{Key: m.p.PageKey(), Topic: mailbox.TopicPage, Severity: "critical", Resolve: v.Owed == paging.End}
 		if n.Resolve {
 			n.Severity, n.Summary = "info", clip("Resolved: "+m.s.Sentence)
 		} else {

@@ -6,7 +6,10 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/calendar"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // A Plan is a policy resolved for one release. It is fixed for the life of the
@@ -36,9 +39,9 @@ type Plan struct {
 	Steps         []Step          `json:"steps"`
 	Panel         analysis.Panel  `json:"panel"`
 
-	Approvals []Approval         `json:"approvals,omitempty"`
-	Windows   *calendar.Windows  `json:"windows,omitempty"`
-	Schedule  *calendar.Schedule `json:"schedule,omitempty"`
+	Approvals []approval.Approval `json:"approvals,omitempty"`
+	Windows   *calendar.Windows   `json:"windows,omitempty"`
+	Schedule  *calendar.Schedule  `json:"schedule,omitempty"`
 
 	Rollback RollbackPolicy `json:"rollback"`
 	// Page names the notifiers that call a human, in the order in which they are
@@ -66,7 +69,7 @@ type Release struct {
 	Version   string `json:"version"`
 	// Requester is the authenticated identity that asked; OnBehalfOf is whom it
 	// named (requestedBy), unverified.
-	Requester   Person            `json:"requester"`
+	Requester   person.Person     `json:"requester"`
 	OnBehalfOf  string            `json:"onBehalfOf,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Artifact    string            `json:"artifact,omitempty"`
@@ -114,30 +117,6 @@ func (r Release) again() string {
 	return said
 }
 
-// A Person is who did something. ID is canonical: one person's Slack id, OIDC
-// subject and token map to one ID.
-type Person struct {
-	ID string `json:"id"`
-	// As is the name that ID was resolved from, "" where it is the same: who a name is
-	// may change while what they said is on record.
-	As     string   `json:"as,omitempty"`
-	Name   string   `json:"name,omitempty"`
-	Via    string   `json:"via,omitempty"`
-	Groups []string `json:"groups,omitempty"`
-}
-
-// String is the person for people: the name, where there is one, and the id that
-// stands in records.
-func (p Person) String() string {
-	switch {
-	case p.ID == "":
-		return "nobody named"
-	case p.Name == "" || p.Name == p.ID:
-		return p.ID
-	}
-	return p.Name + " (" + p.ID + ")"
-}
-
 // unguarded: nothing is judged, as a person ordered with AtOnce; no policy says so.
 func (p *Plan) unguarded() bool { return len(p.Panel.Guardrails) == 0 && p.Panel.Budget == nil }
 
@@ -154,25 +133,15 @@ func (e EndpointRef) Key() string { return "endpoint/" + e.Router + "/" + e.Name
 type Step struct {
 	Name string `json:"name"`
 	// Share is what the candidate gets.
-	Share
+	split.Share
 	Bake time.Duration `json:"bake"`
 	// Requires names the approvals that must be given before the step starts.
 	Requires []string `json:"requires,omitempty"`
 }
 
-// Approval describes a gate that people open.
-type Approval struct {
-	Name     string   `json:"name"`
-	Notifier string   `json:"notifier,omitempty"`
-	Channel  string   `json:"channel,omitempty"`
-	Groups   []string `json:"groups,omitempty"`
-	Users    []string `json:"users,omitempty"`
-	// Quorum is how many distinct people must say yes; at least 1.
-	Quorum int `json:"quorum"`
-	// NotByRequester excludes the requester and whom it acted for.
-	NotByRequester bool          `json:"notByRequester,omitempty"`
-	Expires        time.Duration `json:"expires"`
-	OnExpiry       ExpiryPolicy  `json:"onExpiry"`
+// target is the split of step i.
+func (p *Plan) target(i int, stable string) split.Split {
+	return p.Steps[i].Split(stable, p.Release.Candidate)
 }
 
 // RollbackPolicy says how a rollback is verified and what follows it.
@@ -262,13 +231,4 @@ const (
 	UndecidedHold     UndecidedPolicy = "hold"
 	UndecidedRollback UndecidedPolicy = "rollback"
 	UndecidedPromote  UndecidedPolicy = "promote"
-)
-
-// ExpiryPolicy says what an approval does that nobody answered in time.
-type ExpiryPolicy string
-
-// The values of onExpiry.
-const (
-	ExpiryHold     ExpiryPolicy = "hold"
-	ExpiryRollback ExpiryPolicy = "rollback"
 )

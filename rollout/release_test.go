@@ -4,12 +4,13 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // TestSameRelease: what makes a repeated key another request, and what does not.
 func TestSameRelease(t *testing.T) {
 	of := func(change func(*rollout.Release)) rollout.Release {
-		r := rollout.Release{Policy: "recs", Candidate: "green", Version: "7", Requester: rollout.Person{ID: "ci", Groups: []string{"a"}},
+		r := rollout.Release{Policy: "recs", Candidate: "green", Version: "7", Requester: person.Person{ID: "ci", Groups: []string{"a"}},
 			OnBehalfOf: "ann", Labels: map[string]string{"a": "b"}, Artifact: "x", Environment: "prod", Retries: "r0", Undoes: &rollout.Undone{Rollout: "r1"}}
 		change(&r)
 		return r

@@ -3,10 +3,13 @@ package rollout
 import (
 	"fmt"
 	"time"
+
+	"github.com/belayd/belay/rollout/shift"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // seenRollback judges a read-back during a rollback.
-func (m *machine) seenRollback(sh *Shift, seen Split) {
+func (m *machine) seenRollback(sh *shift.Shift, seen split.Split) {
 	cand := m.p.Release.Candidate
 	switch {
 	case seen.Share(cand).None() && seen.Weights[m.s.Stable] == 100:
@@ -15,10 +18,10 @@ func (m *machine) seenRollback(sh *Shift, seen Split) {
 			return
 		}
 		// A forward write that was given up may still land: it is read again.
-		sh.await(m.now())
+		sh.Await(m.now())
 	case seen.Share(cand).None() && !sh.Ordered:
 		m.withhold(sh, seen)
-	case sh.Stage == StageSettling && m.now().Sub(sh.SentAt) < resendAfter && seen.Equal(sh.From):
+	case sh.Stage == shift.Settling && m.now().Sub(sh.SentAt) < resendAfter && seen.Equal(sh.From):
 		// Accepted and not in effect yet: it is read again.
 	default:
 		if !seen.Equal(sh.From) {
@@ -30,11 +33,11 @@ func (m *machine) seenRollback(sh *Shift, seen Split) {
 }
 
 // withhold writes nothing: somebody else took the traffic from the candidate.
-func (m *machine) withhold(sh *Shift, seen Split) {
-	if sh.Stage == StageWithheld && m.s.Foreign != nil && m.s.Foreign.Equal(seen) {
+func (m *machine) withhold(sh *shift.Shift, seen split.Split) {
+	if sh.Stage == shift.Withheld && m.s.Foreign != nil && m.s.Foreign.Equal(seen) {
 		return
 	}
-	sh.Stage = StageWithheld
+	sh.Stage = shift.Withheld
 	m.s.Foreign = &seen
 	sentence := fmt.Sprintf("Somebody else changed the split to %s, which leaves %s nothing. Nothing is written until %s has 100%% or a person repeats `rollback`.",
 		seen, m.p.Release.Candidate, m.s.Stable)
@@ -44,7 +47,7 @@ func (m *machine) withhold(sh *Shift, seen Split) {
 }
 
 // confirmRollback ends the rollout: stable has 100% again.
-func (m *machine) confirmRollback(seen Split) {
+func (m *machine) confirmRollback(seen split.Split) {
 	took := m.now().Sub(m.s.Shift.Since)
 	m.s.Confirmed, m.s.ConfirmedAt, m.s.Shift, m.s.Foreign = &seen, m.now(), nil, nil
 	sentence := fmt.Sprintf("%s Confirmed after %s: the endpoint shows %s.", m.s.Sentence, took.Round(time.Millisecond), seen)
@@ -75,7 +78,7 @@ func (m *machine) rollback(reason Reason, sentence, rule string, ending Phase) {
 		return
 	}
 	was := m.s.Shift
-	m.shift(ShiftRollback, allOn(m.s.Stable))
+	m.shift(shift.Rollback, split.AllOn(m.s.Stable))
 	m.enter(PhaseRollingBack, reason, sentence)
 	switch from := m.s.Shift.From; {
 	case !m.mayLand() && from.Share(m.p.Release.Candidate).None() && from.Weights[m.s.Stable] != 100:
@@ -87,12 +90,12 @@ func (m *machine) rollback(reason Reason, sentence, rule string, ending Phase) {
 
 // ours reports whether a split is one that Belay confirmed or was changing when it was
 // read.
-func (m *machine) ours(seen Split, was *Shift) bool {
+func (m *machine) ours(seen split.Split, was *shift.Shift) bool {
 	return seen.Equal(*m.s.Confirmed) || was != nil && (seen.Equal(was.From) || seen.Equal(was.To))
 }
 
 // overwrites says that a rollback writes over a split that somebody else made.
-func (m *machine) overwrites(seen, instead Split) {
+func (m *machine) overwrites(seen, instead split.Split) {
 	m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &seen, Rule: "a rollback shifts from what it reads",
 		Sentence: fmt.Sprintf("The split is %s, not %s; the rollback overwrites it.", seen, instead)})
 }

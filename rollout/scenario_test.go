@@ -15,8 +15,11 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/calendar"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
+	"github.com/belayd/belay/rollout/split"
 )
 
 var update = flag.Bool("update", false, "rewrite the narrated scenarios")
@@ -94,7 +97,7 @@ func demoPlan() *rollout.Plan {
 	all := []int{0, 1, 2, 3}
 	p := &rollout.Plan{
 		SchemaVersion: 1, ID: "r1", Policy: rollout.PolicyRef{Name: "recommendations", Owner: "team"},
-		Release:  rollout.Release{Policy: "recommendations", Candidate: "green", Version: "v2", Requester: rollout.Person{ID: "ci"}},
+		Release:  rollout.Release{Policy: "recommendations", Candidate: "green", Version: "v2", Requester: person.Person{ID: "ci"}},
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "auto",
 		OnForeignChange: rollout.ForeignHold, Concurrency: rollout.ConcurrencyQueue,
 		Interval: 10 * time.Second, Settle: 30 * time.Second, MaxExtend: 10 * time.Minute, OnUndecided: rollout.UndecidedHold,
@@ -104,7 +107,7 @@ func demoPlan() *rollout.Plan {
 		Page:          []string{"oncall"}, Notify: []string{"slack"},
 	}
 	for _, w := range []int{5, 25, 60, 100} {
-		p.Steps = append(p.Steps, rollout.Step{Name: fmt.Sprintf("%d%%", w), Share: rollout.Share{Weight: w}, Bake: 5 * time.Minute})
+		p.Steps = append(p.Steps, rollout.Step{Name: fmt.Sprintf("%d%%", w), Share: split.Share{Weight: w}, Bake: 5 * time.Minute})
 	}
 	p.Panel = analysis.Panel{
 		Metrics: []analysis.Metric{
@@ -201,14 +204,14 @@ func (s *scenario) policy(text string) {
 			step, gate, _ := strings.Cut(v, ":")
 			i, _ := strconv.Atoi(step)
 			p.Steps[i].Requires = append(p.Steps[i].Requires, gate)
-			p.Approvals = append(p.Approvals, rollout.Approval{Name: gate, Notifier: "slack", Quorum: 1, NotByRequester: true,
-				Expires: 20 * time.Minute, OnExpiry: rollout.ExpiryHold})
+			p.Approvals = append(p.Approvals, approval.Approval{Name: gate, Notifier: "slack", Quorum: 1, NotByRequester: true,
+				Expires: 20 * time.Minute, OnExpiry: approval.ExpiryHold})
 		case "quorum":
 			p.Approvals[len(p.Approvals)-1].Quorum, _ = strconv.Atoi(v)
 		case "expires":
 			p.Approvals[len(p.Approvals)-1].Expires = s.duration(v)
 		case "onExpiry":
-			p.Approvals[len(p.Approvals)-1].OnExpiry = rollout.ExpiryPolicy(v)
+			p.Approvals[len(p.Approvals)-1].OnExpiry = approval.ExpiryPolicy(v)
 		case "onForeignChange":
 			p.OnForeignChange = rollout.ForeignPolicy(v)
 		case "onUndecided":
@@ -232,7 +235,7 @@ func (s *scenario) policy(text string) {
 			p.Schedule = &calendar.Schedule{Cron: v}
 		case "mirror":
 			m, _ := strconv.Atoi(v)
-			p.Steps = append([]rollout.Step{{Name: "shadow", Share: rollout.Share{Mirror: m}, Bake: 3 * time.Minute}}, p.Steps...)
+			p.Steps = append([]rollout.Step{{Name: "shadow", Share: split.Share{Mirror: m}, Bake: 3 * time.Minute}}, p.Steps...)
 			p.Panel.Steps++
 			for i := range p.Panel.Guardrails {
 				p.Panel.Guardrails[i].Steps = append(p.Panel.Guardrails[i].Steps, 4)
@@ -345,7 +348,7 @@ func (s *scenario) begin(text string) {
 	words := s.words(text)
 	p := *s.plan
 	if s.world == nil {
-		s.world = sim.New(sim.Config{Start: s.start, Split: rollout.Split{Weights: map[string]int{"blue": 100}}, Faults: s.faults,
+		s.world = sim.New(sim.Config{Start: s.start, Split: split.Split{Weights: map[string]int{"blue": 100}}, Faults: s.faults,
 			Source: &sim.Traffic{Seed: 11, RPS: sim.Steady(s.rps), Scrape: s.scrape, Model: s.modelAt, Bounds: []float64{0.05, 0.1, 0.2, 0.3, 0.5, 1}}})
 		s.inv.Watch(s.world)
 		watch := s.world.Watch
@@ -376,7 +379,7 @@ func (s *scenario) at(text string) {
 	words := s.words(rest)
 	s.world.At(s.start.Add(s.duration(when)), func(w *sim.World) {
 		r := w.Runs[0]
-		by := &rollout.Person{ID: words["by"]}
+		by := &person.Person{ID: words["by"]}
 		switch {
 		case words["command"] != "":
 			w.Fold(r, rollout.Event{Kind: rollout.EventCommanded, Command: rollout.Command(words["command"]), By: by, Reason: words["reason"]})
@@ -401,8 +404,8 @@ func (s *scenario) at(text string) {
 }
 
 // splitOf reads "blue:95,green:5" and "blue:100,mirror/green:10".
-func splitOf(text string) rollout.Split {
-	split := rollout.Split{Weights: map[string]int{}}
+func splitOf(text string) split.Split {
+	split := split.Split{Weights: map[string]int{}}
 	for pair := range strings.SplitSeq(text, ",") {
 		n, v, _ := strings.Cut(pair, ":")
 		share, _ := strconv.Atoi(v)

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout/backoff"
+	"github.com/belayd/belay/rollout/shift"
+	"github.com/belayd/belay/rollout/split"
 )
 
 const (
@@ -28,12 +30,12 @@ const (
 )
 
 // shift begins a change of the traffic from what was last read.
-func (m *machine) shift(why ShiftWhy, to Split) {
+func (m *machine) shift(why shift.Why, to split.Split) {
 	from := *m.s.Confirmed
 	if m.s.Observed != nil {
 		from = *m.s.Observed
 	}
-	m.s.Shift = &Shift{Why: why, Serial: m.s.Seq, From: from, To: to, Since: m.now(), Stage: StageWriting}
+	m.s.Shift = &shift.Shift{Why: why, Serial: m.s.Seq, From: from, To: to, Since: m.now(), Stage: shift.Writing}
 	if m.mayLand() {
 		m.s.Shift.Earlier = m.s.LastSent
 	}
@@ -46,7 +48,7 @@ func (m *machine) traffic() {
 	e := m.effect()
 	read := m.ev.Split != nil
 	// An endpoint that is busy with our own write is no outage.
-	waiting := m.s.Shift != nil && m.s.Shift.settles() && m.ev.Failure != nil && m.ev.Failure.Kind == FailureBusy
+	waiting := m.s.Shift != nil && m.s.Shift.Settles() && m.ev.Failure != nil && m.ev.Failure.Kind == FailureBusy
 	m.sawSplit(read || waiting)
 	m.described()
 	if m.s.Shift == nil {
@@ -68,7 +70,7 @@ func (m *machine) traffic() {
 	}
 	seen := m.ev.Split.Clone()
 	m.s.Observed = &seen
-	if sh.Why == ShiftRollback {
+	if sh.Why == shift.Rollback {
 		m.seenRollback(sh, seen)
 		return
 	}
@@ -91,25 +93,25 @@ func (m *machine) mayLand() bool {
 }
 
 // sent folds the outcome of a write.
-func (m *machine) sent(sh *Shift) {
+func (m *machine) sent(sh *shift.Shift) {
 	f := m.ev.Failure
 	if f == nil || sh.Stopped() {
-		sh.await(m.now())
+		sh.Await(m.now())
 	}
 	if f == nil {
 		sh.NotBefore = m.now().Add(time.Second)
 	}
-	if sh.settles() {
+	if sh.Settles() {
 		return
 	}
 	sh.SentAt = m.now()
 	sh.Attempt++
 	wait := backoff.For(m.p.ID, "shift", sh.Attempt, 500*time.Millisecond, 15*time.Second)
-	if sh.Why == ShiftRollback {
+	if sh.Why == shift.Rollback {
 		wait = backoff.For(m.p.ID, "rollback", sh.Attempt, 250*time.Millisecond, 5*time.Second)
 	}
 	sh.NotBefore = m.now().Add(max(wait, min(f.RetryAfter, time.Minute)))
-	if sh.Why == ShiftRollback {
+	if sh.Why == shift.Rollback {
 		if f.Kind == FailureForeign && m.ev.Split == nil && sh.Failure != clip(f.Message) {
 			m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Rule: "a rollback shifts from what it reads",
 				Sentence: fmt.Sprintf("The router says that somebody else changed the split, which could not be read: %s.", f.Message)})
@@ -128,10 +130,10 @@ func (m *machine) sent(sh *Shift) {
 // unseen is a read-back that showed nothing. A rollback that was accepted and
 // cannot be read is sent again: the endpoint may have failed with it. Any other
 // shift is given up when its patience ends.
-func (m *machine) unseen(sh *Shift) {
+func (m *machine) unseen(sh *shift.Shift) {
 	switch {
-	case sh.Why == ShiftRollback:
-		if sh.Stage == StageSettling && m.now().Sub(sh.SentAt) >= resendAfter {
+	case sh.Why == shift.Rollback:
+		if sh.Stage == shift.Settling && m.now().Sub(sh.SentAt) >= resendAfter {
 			m.again(sh, sh.From)
 		}
 	case m.now().Sub(sh.Since) > forwardPatience:
@@ -146,22 +148,22 @@ func (m *machine) holdShift(sentence string) {
 }
 
 // again sends the write once more, from what was seen.
-func (m *machine) again(sh *Shift, seen Split) {
-	if sh.Stage != StageWriting {
+func (m *machine) again(sh *shift.Shift, seen split.Split) {
+	if sh.Stage != shift.Writing {
 		sh.Attempt++
 	}
-	sh.Stage, sh.From = StageWriting, seen
+	sh.Stage, sh.From = shift.Writing, seen
 }
 
 // seenShift judges a read-back during a forward or restoring shift.
-func (m *machine) seenShift(sh *Shift, seen Split) {
+func (m *machine) seenShift(sh *shift.Shift, seen split.Split) {
 	settled := m.ev.Failure != nil && m.ev.Failure.Kind == FailureForeign
 	switch {
 	case seen.Equal(sh.To):
 		m.confirm(sh, seen)
 	case seen.Equal(sh.From):
 		sh.From = seen
-		if sh.settles() && m.now().Sub(sh.SentAt) >= resendAfter {
+		if sh.Settles() && m.now().Sub(sh.SentAt) >= resendAfter {
 			if sh.Stopped() {
 				m.s.Shift = nil
 				return
@@ -175,21 +177,21 @@ func (m *machine) seenShift(sh *Shift, seen Split) {
 		m.foreign(seen)
 	default:
 		// A write of ours may be taking effect in parts: it is read again.
-		if !sh.settles() {
-			sh.await(m.now())
+		if !sh.Settles() {
+			sh.Await(m.now())
 		}
 	}
 }
 
 // confirm accepts a split that was read back as ours.
-func (m *machine) confirm(sh *Shift, seen Split) {
+func (m *machine) confirm(sh *shift.Shift, seen split.Split) {
 	m.s.Confirmed, m.s.ConfirmedAt = &seen, m.now()
 	m.s.Shift, m.s.Foreign = nil, nil
 	if sh.Attempt == 0 { // its one write took effect, and cannot land again
 		m.s.LastSent = sh.Earlier
 	}
 	m.decide(Decision{Kind: DecisionConfirm, Rule: readBackRule, Split: &seen, Sentence: fmt.Sprintf("The endpoint shows %s.", seen)})
-	if sh.Why == ShiftForward && m.s.Reached < m.s.Step {
+	if sh.Why == shift.Forward && m.s.Reached < m.s.Step {
 		m.beginBake()
 	}
 	if h := m.s.Hold; h != nil {
@@ -225,54 +227,25 @@ func (m *machine) beginBake() {
 // back until it is known what became of it; one that waits is never sent.
 func (m *machine) stopShift() {
 	sh := m.s.Shift
-	if sh == nil || sh.Why == ShiftRollback {
+	if sh == nil || sh.Why == shift.Rollback {
 		return
 	}
 	switch sh.Stage {
-	case StageWriting:
-		sh.Stage = StageRecalled
-	case StageSettling:
-		sh.Stage = StageStopping
-	case StageRecalled, StageStopping, StageWithheld:
+	case shift.Writing:
+		sh.Stage = shift.Recalled
+	case shift.Settling:
+		sh.Stage = shift.Stopping
+	case shift.Recalled, shift.Stopping, shift.Withheld:
 	}
 	wanted := slices.ContainsFunc(m.s.Outbox, func(e Effect) bool { return e.Kind == EffectSetTraffic })
-	if waits := !wanted || m.s.ReadingsRequired > 0 || sh.Attempt > 0 && sh.NotBefore.After(m.now()); waits && !sh.settles() {
-		sh.await(m.now())
+	if waits := !wanted || m.s.ReadingsRequired > 0 || sh.Attempt > 0 && sh.NotBefore.After(m.now()); waits && !sh.Settles() {
+		sh.Await(m.now())
 	}
 }
-
-// goOn takes a shift up that was stopped.
-func (sh *Shift) goOn() {
-	switch sh.Stage {
-	case StageRecalled:
-		sh.Stage = StageWriting
-	case StageStopping:
-		sh.Stage = StageSettling
-	case StageWriting, StageSettling, StageWithheld:
-	}
-}
-
-// await notes that the write is on its way, as far as is known: it is read back.
-func (sh *Shift) await(at time.Time) {
-	sh.SentAt = at
-	switch sh.Stage {
-	case StageWriting:
-		sh.Stage = StageSettling
-	case StageRecalled:
-		sh.Stage = StageStopping
-	case StageSettling, StageStopping, StageWithheld:
-	}
-}
-
-// settles reports whether the shift is only read back, to see what became of its write.
-func (sh *Shift) settles() bool { return sh.Stage == StageSettling || sh.Stage == StageStopping }
-
-// Stopped reports whether the rollout was held or paused while the shift was under way.
-func (sh *Shift) Stopped() bool { return sh.Stage == StageRecalled || sh.Stage == StageStopping }
 
 // dropShift gives up a shift under way, but never a rollback.
 func (m *machine) dropShift() {
-	if m.s.Shift != nil && m.s.Shift.Why != ShiftRollback {
+	if m.s.Shift != nil && m.s.Shift.Why != shift.Rollback {
 		m.s.Shift = nil
 	}
 }

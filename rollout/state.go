@@ -4,7 +4,10 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/paging"
+	"github.com/belayd/belay/rollout/shift"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // A State is where one rollout stands: everything Next needs besides the plan.
@@ -56,18 +59,18 @@ type State struct {
 	// Confirmed is the split last read from the endpoint and accepted as ours;
 	// Observed is the last one read, whoever made it. Asked is what Belay last
 	// wanted.
-	Confirmed   *Split    `json:"confirmed,omitempty"`
-	ConfirmedAt time.Time `json:"confirmedAt,omitzero"`
-	Observed    *Split    `json:"observed,omitempty"`
-	Asked       *Split    `json:"asked,omitempty"`
+	Confirmed   *split.Split `json:"confirmed,omitempty"`
+	ConfirmedAt time.Time    `json:"confirmedAt,omitzero"`
+	Observed    *split.Split `json:"observed,omitempty"`
+	Asked       *split.Split `json:"asked,omitempty"`
 	// Allowed is the candidate's largest weight that an opened gate allows.
-	Allowed int    `json:"allowed"`
-	Shift   *Shift `json:"shift,omitempty"`
+	Allowed int          `json:"allowed"`
+	Shift   *shift.Shift `json:"shift,omitempty"`
 	// LastSent is when a forward write may last have been sent that may still land:
 	// its outcome is not known, or it was given up.
 	LastSent time.Time `json:"lastSent,omitzero"`
 	// Foreign is the last foreign split that was reported and is still there.
-	Foreign *Split `json:"foreign,omitempty"`
+	Foreign *split.Split `json:"foreign,omitempty"`
 	// Facts are what the router told of stable and the candidate at FactsAt.
 	Facts   map[string]DeploymentFact `json:"facts,omitempty"`
 	FactsAt time.Time                 `json:"factsAt,omitzero"`
@@ -85,9 +88,9 @@ type State struct {
 	Suspicion Suspicion `json:"suspicion,omitzero"`
 	// Sights say, for each thing that is judged now, when it was last seen. Excused is when a
 	// person last went on although something was missing: the rules count from there.
-	Sights  []Sight             `json:"sights,omitempty"`
-	Excused time.Time           `json:"excused,omitzero"`
-	Gates   map[string]Question `json:"gates,omitempty"`
+	Sights  []Sight                      `json:"sights,omitempty"`
+	Excused time.Time                    `json:"excused,omitzero"`
+	Gates   map[string]approval.Question `json:"gates,omitempty"`
 	// Overridden: a person ended this step's wait with a reason. Waived: the rule
 	// onUndecided: promote did; it never does where data are missing.
 	Overridden bool `json:"overridden,omitempty"`
@@ -131,58 +134,6 @@ type Await struct {
 	// Looks counts the checks that were made before, whatever they found.
 	Looks int `json:"looks"`
 }
-
-// A Shift is a change of the traffic under way.
-type Shift struct {
-	Why ShiftWhy `json:"why"`
-	// Serial is the Seq of the event that began it; it makes the effect's key.
-	Serial int `json:"serial"`
-	// From is what the endpoint must show for the write to be sent, To what it
-	// shall show.
-	From  Split      `json:"from"`
-	To    Split      `json:"to"`
-	Since time.Time  `json:"since"`
-	Stage ShiftStage `json:"stage"`
-	// Attempt counts the writes before this one, SentAt is when the last one was
-	// answered, or taken to be on its way.
-	Attempt int       `json:"attempt"`
-	SentAt  time.Time `json:"sentAt,omitzero"`
-	// NotBefore is when the next try may start; Polls counts read-backs.
-	NotBefore time.Time `json:"notBefore,omitzero"`
-	Polls     int       `json:"polls,omitempty"`
-	// Earlier is LastSent of a forward write from before this shift that may still land.
-	Earlier time.Time `json:"earlier,omitzero"`
-	// Ordered: a person repeated the order of a rollback, so that somebody else's split
-	// is overwritten.
-	Ordered bool `json:"ordered,omitempty"`
-	// Failure is what the router last said of a rollback that it did not take, at most
-	// 200 characters.
-	Failure string `json:"failure,omitempty"`
-}
-
-// ShiftWhy says what a shift is for.
-type ShiftWhy string
-
-// The kinds of shifts.
-const (
-	ShiftForward  ShiftWhy = "forward"
-	ShiftRollback ShiftWhy = "rollback"
-	ShiftRestore  ShiftWhy = "restore"
-)
-
-// ShiftStage is how far a shift has got.
-type ShiftStage string
-
-// The stages. A shift begins by writing and settles until the endpoint shows what was
-// written; a hold or a pause turns the first into recalled and the second into stopping,
-// and a resume turns them back.
-const (
-	StageWriting  ShiftStage = "writing"  // the write is to be sent, or its answer is awaited
-	StageSettling ShiftStage = "settling" // it was accepted, and is read back; sent again when it does not show
-	StageRecalled ShiftStage = "recalled" // stopped while the write may be on its way: its answer is awaited
-	StageStopping ShiftStage = "stopping" // stopped: only read back, until it is known what became of the write
-	StageWithheld ShiftStage = "withheld" // a rollback that leaves somebody else's split alone, and reads it
-)
 
 // Bake counts the watched time of the current step.
 type Bake struct {
@@ -243,9 +194,9 @@ type Decision struct {
 	// Rule is the policy's rule that applied, e.g. "onNoData: {after: 2m, then: hold}".
 	Rule string `json:"rule,omitempty"`
 	// Sentence explains the decision to a person.
-	Sentence string `json:"sentence"`
-	Split    *Split `json:"split,omitempty"`
-	By       string `json:"by,omitempty"`
+	Sentence string       `json:"sentence"`
+	Split    *split.Split `json:"split,omitempty"`
+	By       string       `json:"by,omitempty"`
 	// Verdicts are the judgements the decision rests on; only where it rests on
 	// any.
 	Verdicts []analysis.Verdict `json:"verdicts,omitempty"`

@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/shift"
 )
 
 // advance goes on to the next step if its gates are open, or waits for them.
@@ -38,10 +41,10 @@ func (m *machine) closed(i int) (Reason, string) {
 	waits := ""
 	for _, name := range m.p.requires(m.s.Step+1, i) {
 		q, asked := m.s.Gates[name]
-		if !asked || q.State == QuestionVoid {
+		if !asked || q.State == approval.Void {
 			q = m.ask(i, name)
 		}
-		if q.State != QuestionApproved && waits == "" {
+		if q.State != approval.Approved && waits == "" {
 			waits = fmt.Sprintf("approval %s (%d of %d, until %s)", name, m.voices(q), q.Quorum, q.Expires.UTC().Format(time.RFC3339))
 		}
 	}
@@ -71,7 +74,7 @@ func (m *machine) enterStep(i int) {
 	reason := ReasonPassed
 	sentence := fmt.Sprintf("Step %s: the split becomes %s.", st.Name, to)
 	m.decide(Decision{Kind: DecisionStep, Reason: reason, Rule: rule, Sentence: sentence, Split: &to, Verdicts: m.s.Verdicts})
-	m.shift(ShiftForward, to)
+	m.shift(shift.Forward, to)
 	m.enter(PhaseShifting, reason, sentence)
 }
 
@@ -203,7 +206,7 @@ func (m *machine) resumeSelf() {
 func (m *machine) resumeWork(reason Reason, sentence string) {
 	m.s.Foreign = nil
 	if m.s.Shift != nil && m.s.Shift.Stopped() {
-		m.s.Shift.goOn()
+		m.s.Shift.GoOn()
 		m.enter(PhaseShifting, reason, sentence)
 		return
 	}
@@ -231,12 +234,12 @@ func (m *machine) resumeWork(reason Reason, sentence string) {
 		return
 	}
 	if m.s.Reached < m.s.Step {
-		m.shift(ShiftForward, to)
+		m.shift(shift.Forward, to)
 		m.enter(PhaseShifting, reason, sentence)
 		return
 	}
 	if m.s.Observed != nil && !m.s.Observed.Equal(*m.s.Confirmed) {
-		m.shift(ShiftRestore, *m.s.Confirmed)
+		m.shift(shift.Restore, *m.s.Confirmed)
 		m.enter(PhaseShifting, reason, sentence)
 		return
 	}

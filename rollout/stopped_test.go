@@ -7,7 +7,10 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/shift"
 	"github.com/belayd/belay/rollout/sim"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // stateAt is a rollout's state right after the first event for which the test holds.
@@ -54,9 +57,9 @@ func TestStoppedWhileUnwatched(t *testing.T) {
 			sc := newScenario(t)
 			sc.plan.OnNoData.After, sc.plan.OnSourceError.After = 20*time.Second, 20*time.Second
 			s := stateAt(t, sc, func(s rollout.State) bool {
-				return s.Step == 1 && s.Shift != nil && s.Shift.Stage == rollout.StageWriting
+				return s.Step == 1 && s.Shift != nil && s.Shift.Stage == shift.Writing
 			})
-			pause := rollout.Event{Kind: rollout.EventCommanded, At: s.At.Add(time.Second), Command: rollout.CommandPause, By: &rollout.Person{ID: "ann"}}
+			pause := rollout.Event{Kind: rollout.EventCommanded, At: s.At.Add(time.Second), Command: rollout.CommandPause, By: &person.Person{ID: "ann"}}
 			if c.before {
 				s = rollout.Next(sc.plan, s, pause)
 			}
@@ -117,10 +120,10 @@ func TestHoldAfterPage(t *testing.T) {
 func TestResumeAmidSuspicion(t *testing.T) {
 	sc := newScenario(t)
 	s := stateAt(t, sc, func(s rollout.State) bool {
-		return s.Step == 1 && s.Shift != nil && s.Shift.Stage == rollout.StageWriting
+		return s.Step == 1 && s.Shift != nil && s.Shift.Stage == shift.Writing
 	})
-	foreign := rollout.Split{Weights: map[string]int{"blue": 50, "green": 50}}
-	ann := &rollout.Person{ID: "ann"}
+	foreign := split.Split{Weights: map[string]int{"blue": 50, "green": 50}}
+	ann := &person.Person{ID: "ann"}
 	s = rollout.Next(sc.plan, s, rollout.Event{Kind: rollout.EventSuspected, At: s.At, Split: &foreign, Reason: "records were lost"})
 	s = rollout.Next(sc.plan, s, rollout.Event{Kind: rollout.EventCommanded, At: s.At.Add(time.Second), Command: rollout.CommandResume, By: ann})
 	e, ok := kind(s, rollout.EffectSetTraffic)
@@ -141,7 +144,7 @@ func TestResumeBeforeSchedule(t *testing.T) {
 	sc.line(`policy schedule="0 12 * * *"`)
 	s := stateAt(t, sc, func(s rollout.State) bool { return s.Phase == rollout.PhaseScheduled })
 	s = rollout.Next(sc.plan, s, rollout.Event{Kind: rollout.EventSuspected, At: s.At, Reason: "records were lost"})
-	s = rollout.Next(sc.plan, s, rollout.Event{Kind: rollout.EventCommanded, At: s.At.Add(time.Second), Command: rollout.CommandResume, By: &rollout.Person{ID: "ann"}})
+	s = rollout.Next(sc.plan, s, rollout.Event{Kind: rollout.EventCommanded, At: s.At.Add(time.Second), Command: rollout.CommandResume, By: &person.Person{ID: "ann"}})
 	if e, ok := kind(s, rollout.EffectClaim); s.Phase != rollout.PhaseScheduled || !ok || !e.Wait {
 		t.Errorf("got %s with %+v, want scheduled until %s", s.Phase, s.Outbox, s.StartAt)
 	}

@@ -3,6 +3,9 @@ package rollout
 import (
 	"fmt"
 	"time"
+
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/shift"
 )
 
 // timers applies the rules that need nothing but the passing of time. They are
@@ -59,7 +62,7 @@ func (m *machine) deadline() time.Time {
 		}
 	}
 	for _, q := range m.s.Gates {
-		if q.State == QuestionOpen {
+		if q.State == approval.Open {
 			at(q.Expires)
 		}
 	}
@@ -90,7 +93,7 @@ func (m *machine) unwatched(gap time.Duration) {
 	for i := range m.s.Sights {
 		m.s.Sights[i].Seen = m.s.Sights[i].Seen.Add(gap)
 	}
-	if sh := m.s.Shift; sh != nil && sh.Why != ShiftRollback {
+	if sh := m.s.Shift; sh != nil && sh.Why != shift.Rollback {
 		sh.Since = sh.Since.Add(gap)
 		if sh.Stopped() {
 			m.stopShift()

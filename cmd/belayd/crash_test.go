@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -258,7 +258,7 @@ func step(ctx context.Context, w *crashWorld, address string) (view.Rollout, err
 		return view.Rollout{}, refusal(err)
 	}
 	for _, g := range r.Gates {
-		if g.State != rollout.QuestionOpen {
+		if g.State != approval.Open {
 			continue
 		}
 		w.approved()

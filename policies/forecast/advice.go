@@ -10,6 +10,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // helpfulWeights are the weights that advice may propose.
@@ -53,7 +54,7 @@ func (o *Forecast) help(plan *rollout.Plan, base map[string]analysis.Baseline, i
 		ways = append(ways, "a bake of "+document.FormatDuration(roundUp(j.hold)))
 	}
 	for _, w := range helpfulWeights {
-		if plan.Steps[i].Kind() != rollout.ShareLive || w <= plan.Steps[i].Weight {
+		if plan.Steps[i].Kind() != split.ShareLive || w <= plan.Steps[i].Weight {
 			continue
 		}
 		k := slices.IndexFunc(ofStep(plan, base, i, w), func(f analysis.Forecast) bool {

@@ -10,6 +10,7 @@ import (
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // Guardrail is what one guardrail can detect in one step.
@@ -39,9 +40,9 @@ type Guardrail struct {
 func load(s rollout.Step, i, weight int, bake time.Duration) analysis.Load {
 	l := analysis.Load{Step: i, Bake: bake}
 	switch s.Kind() {
-	case rollout.ShareMirror:
+	case split.ShareMirror:
 		l.Stable, l.Candidate = 1, float64(s.Mirror)/100
-	case rollout.ShareLive:
+	case split.ShareLive:
 		if weight == 0 {
 			weight = s.Weight
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // A Check is a preflight check that will be made before any traffic moves.
@@ -40,7 +41,7 @@ func (o *Forecast) preflight(plan *rollout.Plan, made []rollout.CheckResult) {
 	for _, name := range launchList {
 		add(name, "")
 	}
-	if slices.ContainsFunc(plan.Steps, func(s rollout.Step) bool { return s.Kind() == rollout.ShareMirror }) {
+	if slices.ContainsFunc(plan.Steps, func(s rollout.Step) bool { return s.Kind() == split.ShareMirror }) {
 		add("mirror", "")
 	}
 	for _, c := range o.Preflight {

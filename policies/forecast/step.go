@@ -9,13 +9,15 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/calendar"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // Step is one step of a forecast.
 type Step struct {
 	Name string `json:"name"`
-	rollout.Share
+	split.Share
 	Bake     document.Span `json:"bake"`
 	Requires []string      `json:"requires,omitempty"`
 	// Earliest and Latest are when the step starts; Window is how long it waits
@@ -39,7 +41,7 @@ func (o *Forecast) times(plan *rollout.Plan, start time.Time) {
 		var waited time.Duration
 		fast, waited = afterWindow(plan.Windows, fast)
 		for _, name := range s.Requires {
-			i := slices.IndexFunc(plan.Approvals, func(a rollout.Approval) bool { return a.Name == name })
+			i := slices.IndexFunc(plan.Approvals, func(a approval.Approval) bool { return a.Name == name })
 			slow = slow.Add(plan.Approvals[i].Expires)
 		}
 		slow, _ = afterWindow(plan.Windows, slow)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
 )
 
@@ -46,6 +47,6 @@ func approveAll(w *sim.World, r *sim.Run, gate string) {
 	q := r.State.Gates[gate]
 	for i := range q.Quorum {
 		w.Fold(r, rollout.Event{Kind: rollout.EventAnswered, Gate: gate, Nonce: q.Nonce, Approve: true,
-			By: &rollout.Person{ID: fmt.Sprintf("approver-%d", i+1), Via: "test"}})
+			By: &person.Person{ID: fmt.Sprintf("approver-%d", i+1), Via: "test"}})
 	}
 }

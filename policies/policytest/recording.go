@@ -13,6 +13,7 @@ import (
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/sim"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // A Recording is what a source answered about a span of the past: readings of
@@ -97,7 +98,7 @@ func (r Recording) instances(metric string) []string {
 // trial follows one rollout.
 func (r Recording) trial(p *policies.Policy, plan *rollout.Plan, start time.Time, instance string) Trial {
 	out := Trial{Start: start, Instance: instance}
-	w := sim.New(sim.Config{Start: start, Split: rollout.Split{Weights: map[string]int{stableOf(p): 100}},
+	w := sim.New(sim.Config{Start: start, Split: split.Split{Weights: map[string]int{stableOf(p): 100}},
 		Source: &recordingSource{r, instance}})
 	w.Watch = func(w *sim.World, run *sim.Run, l sim.Line) {
 		for _, d := range l.Decisions {

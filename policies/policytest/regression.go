@@ -16,6 +16,8 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // Regression writes a policy test out of a rollout that really happened: the
@@ -64,7 +66,7 @@ type regression struct {
 	outage  time.Time
 	highest int
 	// shown is the split that the endpoint showed last, whoever made it.
-	shown *rollout.Split
+	shown *split.Split
 }
 
 func (r *regression) since(t time.Time) string {
@@ -113,7 +115,7 @@ func (r *regression) event(ev rollout.Event) {
 // the journal does not hold what the messenger knew.
 func (r *regression) groups(ev rollout.Event) string {
 	for _, a := range r.plan.Approvals {
-		who := access.Actor{Person: *cmp.Or(ev.By, &rollout.Person{})}
+		who := access.Actor{Person: *cmp.Or(ev.By, &person.Person{})}
 		if a.Name == ev.Gate && len(a.Groups) > 0 && !who.AskedBy(a) {
 			return fmt.Sprintf(", groups: [%s]", strconv.Quote(a.Groups[0]))
 		}
@@ -121,7 +123,7 @@ func (r *regression) groups(ev rollout.Event) string {
 	return ""
 }
 
-func (r *regression) act(at, what string, by *rollout.Person, reason string) {
+func (r *regression) act(at, what string, by *person.Person, reason string) {
 	line := fmt.Sprintf("{at: %s, %s", strconv.Quote(at), what)
 	if by != nil {
 		who := by.ID
@@ -185,7 +187,7 @@ func (r *regression) turn(d rollout.Decision, at time.Time) {
 }
 
 // weights are a split in the deployments of tests.
-func (r *regression) weights(s rollout.Split) string {
+func (r *regression) weights(s split.Split) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(s.Weights)) {
 		as := name

@@ -11,7 +11,9 @@ import (
 	"github.com/belayd/belay/policies/policiestest"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
+	"github.com/belayd/belay/rollout/split"
 )
 
 const journalled = `apiVersion: belay/v1
@@ -45,7 +47,7 @@ func (o outage) Read(w *sim.World, _ *sim.Run, q analysis.Query) *analysis.Readi
 // lived plays a rollout in a random world and returns its journal.
 func lived(t *testing.T, p *policies.Policy, bad func(step int) sim.Model, faults sim.Faults, script func(w *sim.World, r *sim.Run)) (*rollout.Plan, []journal.Entry, rollout.State) {
 	t.Helper()
-	plan, err := p.Compile(rollout.Release{Candidate: "v2", Version: "2", Requester: rollout.Person{ID: "ci"}}, "rollout-7")
+	plan, err := p.Compile(rollout.Release{Candidate: "v2", Version: "2", Requester: person.Person{ID: "ci"}}, "rollout-7")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +55,7 @@ func lived(t *testing.T, p *policies.Policy, bad func(step int) sim.Model, fault
 	var run *sim.Run
 	good := sim.Model{Rates: map[string]float64{"failures": 0.001}, P95: 0.2, Sigma: 0.5}
 	var entries []journal.Entry
-	w := sim.New(sim.Config{Start: start, Split: rollout.Split{Weights: map[string]int{"v1": 100}}, Faults: faults, Source: &sim.Traffic{
+	w := sim.New(sim.Config{Start: start, Split: split.Split{Weights: map[string]int{"v1": 100}}, Faults: faults, Source: &sim.Traffic{
 		Seed: 5, RPS: sim.Steady(200), Bounds: []float64{0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 1, 2}, Cell: plan.Interval,
 		Model: func(d string, _ time.Time, _ int) sim.Model {
 			if d == "v2" && run != nil && bad != nil {
@@ -97,14 +99,14 @@ func TestRegressionTest(t *testing.T) {
 		{"slow from the start", func(int) sim.Model { return model(0.001, 0.9) }, nil, nil, rollout.PhaseRolledBack},
 		{"an outage of the source", nil, outage{from: start.Add(8 * time.Minute), to: start.Add(15 * time.Minute)}, nil, rollout.PhasePromoted},
 		{"somebody else's traffic", nil, nil, func(w *sim.World, _ *sim.Run) {
-			w.At(w.Now.Add(10*time.Minute), func(w *sim.World) { w.Write(rollout.Split{Weights: map[string]int{"v1": 70, "v2": 30}}) })
+			w.At(w.Now.Add(10*time.Minute), func(w *sim.World) { w.Write(split.Split{Weights: map[string]int{"v1": 70, "v2": 30}}) })
 		}, rollout.PhaseHeld},
 		{"somebody turns the traffic off", nil, nil, func(w *sim.World, _ *sim.Run) {
-			w.At(w.Now.Add(10*time.Minute), func(w *sim.World) { w.Write(rollout.Split{Weights: map[string]int{}}) })
+			w.At(w.Now.Add(10*time.Minute), func(w *sim.World) { w.Write(split.Split{Weights: map[string]int{}}) })
 		}, rollout.PhaseHeld},
 		{"a person rolls back", nil, nil, func(w *sim.World, r *sim.Run) {
 			w.At(w.Now.Add(10*time.Minute), func(w *sim.World) {
-				w.Fold(r, rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "ada"}, Reason: "complaints"})
+				w.Fold(r, rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &person.Person{ID: "ada"}, Reason: "complaints"})
 			})
 		}, rollout.PhaseStopped},
 	} {

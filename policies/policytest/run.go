@@ -10,6 +10,7 @@ import (
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // Run runs the cases and properties of a test file against the policy that
@@ -74,7 +75,7 @@ func testPlan(p *policies.Policy, has func(analysis.Metric) bool) (*rollout.Plan
 	p, left := resolved(p)
 	plan, err := p.Compile(rollout.Release{
 		Policy: p.Document.Metadata.Name, Candidate: candidateOf(p), Version: "candidate",
-		Requester: rollout.Person{ID: requester},
+		Requester: person.Person{ID: requester},
 	}, "test")
 	if err != nil {
 		return nil, nil, err

@@ -9,7 +9,10 @@ import (
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // check says why an expectation is not met, and which decision of the timeline
@@ -152,7 +155,7 @@ func newStage(p *policies.Policy, play *seriesSource, actions []Action, cov *cov
 func (s *stage) playOnce(plan *rollout.Plan, anchors map[string]time.Time) {
 	stable := stableOf(s.policy)
 	s.world = sim.New(sim.Config{Start: arrival(plan, s.source.start),
-		Split: rollout.Split{Weights: map[string]int{stable: 100}}, Source: s.source})
+		Split: split.Split{Weights: map[string]int{stable: 100}}, Source: s.source})
 	s.world.Watch = s.watch
 	for i, a := range s.actions {
 		switch at, known := anchors[anchorOf(a.At)]; {
@@ -235,7 +238,7 @@ func (s *stage) schedule(i int, at time.Time) {
 
 // order hands over what a person wants where the policy lets them, as the daemon does;
 // it returns why not. The roles are belayd's to give: here everybody has them.
-func (s *stage) order(w *sim.World, by *rollout.Person, ev rollout.Event) string {
+func (s *stage) order(w *sim.World, by *person.Person, ev rollout.Event) string {
 	everything := []access.Grant{{Roles: []access.Role{access.RoleApprove, access.RoleOperate}}}
 	if why := access.Forbids(s.run.Plan, &s.run.State, access.Actor{Person: *by, Grants: everything}, ev); why != "" {
 		return why
@@ -246,12 +249,12 @@ func (s *stage) order(w *sim.World, by *rollout.Person, ev rollout.Event) string
 
 // act does what an action says; it returns why it could not.
 func (s *stage) act(w *sim.World, a Action) string {
-	by := &rollout.Person{ID: a.By, Name: a.By, Via: "test", Groups: a.Groups}
+	by := &person.Person{ID: a.By, Name: a.By, Via: "test", Groups: a.Groups}
 	switch {
 	case a.Approve != "" || a.Reject != "":
 		gate := a.Approve + a.Reject
 		q, asked := s.run.State.Gates[gate]
-		if !asked || q.State != rollout.QuestionOpen {
+		if !asked || q.State != approval.Open {
 			return "no question about " + gate + " is open"
 		}
 		return s.order(w, by, rollout.Event{Kind: rollout.EventAnswered, Gate: gate, Nonce: q.Nonce,
@@ -265,7 +268,7 @@ func (s *stage) act(w *sim.World, a Action) string {
 		ev.To = a.To
 		return s.order(w, by, ev)
 	case a.ExternalWrite != nil:
-		w.Write(rollout.Split{Weights: a.ExternalWrite})
+		w.Write(split.Split{Weights: a.ExternalWrite})
 		return ""
 	case a.SourceDown > 0:
 		s.source.down = append(s.source.down, silence{w.Now, w.Now.Add(a.SourceDown)})

@@ -10,6 +10,7 @@ import (
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/sim"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // A syntheticTraffic makes up traffic like that of a test's series.
@@ -142,7 +143,7 @@ func (t *syntheticTraffic) play(p *policies.Policy, seed uint64) (*sim.Run, []si
 		},
 	}
 	w := sim.New(sim.Config{Start: arrival(t.plan, t.start),
-		Split: rollout.Split{Weights: map[string]int{stableOf(p): 100}}, Source: source})
+		Split: split.Split{Weights: map[string]int{stableOf(p): 100}}, Source: source})
 	w.Watch = func(w *sim.World, r *sim.Run, l sim.Line) {
 		run = r
 		for _, d := range l.Decisions {

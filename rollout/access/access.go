@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // Role is what an actor may do.
@@ -46,7 +48,7 @@ type Grant struct {
 type Actor struct {
 	// Person is who it is; its Groups are those that the configuration or the
 	// credential vouches for.
-	Person rollout.Person
+	Person person.Person
 	Grants []Grant
 	// Names are other names of the person by which a policy may name it; of whom a
 	// notifier hears also the full one that it gives them.
@@ -108,10 +110,10 @@ func CommandRoles(c rollout.Command) []Role {
 // whom a notifier hears the workspace is known, and must be the one that `from`
 // names, where it names one. The groups that a notifier vouches for count where
 // `from` names that notifier: another's may be called the same.
-func (who Actor) AskedBy(a rollout.Approval) bool {
+func (who Actor) AskedBy(a approval.Approval) bool {
 	named := func(u string) bool {
 		return u == who.Person.ID || slices.ContainsFunc(who.Names, func(n string) bool {
-			return strings.EqualFold(n, u) || who.Via == "" && strings.EqualFold(n, rollout.Unscoped(u))
+			return strings.EqualFold(n, u) || who.Via == "" && strings.EqualFold(n, person.Unscoped(u))
 		})
 	}
 	member := func(g string) bool {
@@ -145,7 +147,7 @@ func Forbids(p *rollout.Plan, s *rollout.State, who Actor, ev rollout.Event) str
 		return lacks(who, AnswerRoles())
 	}
 	roles := CommandRoles(ev.Command)
-	named := slices.ContainsFunc(p.Approvals, func(a rollout.Approval) bool { return who.AskedBy(a) })
+	named := slices.ContainsFunc(p.Approvals, func(a approval.Approval) bool { return who.AskedBy(a) })
 	asked := named && who.Via != "" && slices.Contains(roles, RoleApprove)
 	switch {
 	case !asked && !who.May(labels, roles...):
@@ -164,7 +166,7 @@ func lacks(who Actor, roles []Role) string {
 }
 
 // whom are the people and groups that the approval names.
-func whom(a rollout.Approval) string {
+func whom(a approval.Approval) string {
 	if names := slices.Concat(a.Users, a.Groups); len(names) > 0 {
 		return strings.Join(names, ", ")
 	}

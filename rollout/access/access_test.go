@@ -5,19 +5,21 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // Who may do what is one rule, whichever way people speak: by a credential over
 // HTTP, or through a notifier that vouches for them. Each line is an actor, an act
 // and what it is answered.
 func TestForbids(t *testing.T) {
-	plan := &rollout.Plan{ID: "r1", Policy: rollout.PolicyRef{Labels: map[string]string{"team": "a"}}, Approvals: []rollout.Approval{
+	plan := &rollout.Plan{ID: "r1", Policy: rollout.PolicyRef{Labels: map[string]string{"team": "a"}}, Approvals: []approval.Approval{
 		{Name: "owner", Notifier: "slack", Users: []string{"ann", "slack:T1/U7"}, Groups: []string{"owners"}, Quorum: 1},
 		{Name: "nobody", Quorum: 1},
 	}}
 	holds := func(labels map[string]string, roles ...Role) []Grant { return []Grant{{Roles: roles, Labels: labels}} }
 	http := func(id string, roles ...Role) Actor {
-		return Actor{Person: rollout.Person{ID: id}, Grants: holds(nil, roles...)}
+		return Actor{Person: person.Person{ID: id}, Grants: holds(nil, roles...)}
 	}
 	slack := func(id string, roles ...Role) Actor {
 		a := http(id, roles...)
@@ -35,7 +37,7 @@ func TestForbids(t *testing.T) {
 	elsewhere := func(a Actor) Actor { a.Via = "slack-partners"; return a }
 	named := func(a Actor, names ...string) Actor { a.Names = names; return a }
 	limited := func(team string) Actor {
-		return Actor{Person: rollout.Person{ID: "ann"}, Grants: holds(map[string]string{"team": team}, RoleApprove)}
+		return Actor{Person: person.Person{ID: "ann"}, Grants: holds(map[string]string{"team": team}, RoleApprove)}
 	}
 	yes := rollout.Event{Kind: rollout.EventAnswered, Gate: "owner", Approve: true}
 	no := rollout.Event{Kind: rollout.EventAnswered, Gate: "owner"}
@@ -60,13 +62,13 @@ func TestForbids(t *testing.T) {
 		{"nobody", Actor{}, yes, rollout.PhaseWaiting, "nobody named has none of the roles"},
 
 		{"heard and named", slack("ann"), yes, rollout.PhaseWaiting, ""},
-		{"heard, named as the notifier does", named(slack("slack:T1/U7"), rollout.ShortNames("slack:T1/U7")...), yes, rollout.PhaseWaiting, ""},
-		{"heard, mapped, named as the notifier does", named(slack("dora"), append(rollout.ShortNames("slack:T1/U7"), "slack:T1/U7")...), yes, rollout.PhaseWaiting, ""},
-		{"heard, the same user of another workspace", named(slack("slack:T2/U7"), append(rollout.ShortNames("slack:T2/U7"), "slack:T2/U7")...), yes, rollout.PhaseWaiting, "not among"},
-		{"heard, mapped, the same user of another workspace", named(slack("dora"), append(rollout.ShortNames("slack:T2/U7"), "slack:T2/U7")...), yes, rollout.PhaseWaiting, "not among"},
+		{"heard, named as the notifier does", named(slack("slack:T1/U7"), person.ShortNames("slack:T1/U7")...), yes, rollout.PhaseWaiting, ""},
+		{"heard, mapped, named as the notifier does", named(slack("dora"), append(person.ShortNames("slack:T1/U7"), "slack:T1/U7")...), yes, rollout.PhaseWaiting, ""},
+		{"heard, the same user of another workspace", named(slack("slack:T2/U7"), append(person.ShortNames("slack:T2/U7"), "slack:T2/U7")...), yes, rollout.PhaseWaiting, "not among"},
+		{"heard, mapped, the same user of another workspace", named(slack("dora"), append(person.ShortNames("slack:T2/U7"), "slack:T2/U7")...), yes, rollout.PhaseWaiting, "not among"},
 		{"heard and of a group that the notifier verified", in(slack("slack:T1/U1"), "owners"), no, rollout.PhaseWaiting, ""},
 		{"heard by another notifier, of a group of that name", elsewhere(in(slack("slack:T2/U1"), "owners")), yes, rollout.PhaseWaiting, "not among"},
-		{"heard by another notifier, known to the config by that group", elsewhere(Actor{Person: rollout.Person{ID: "dia", Groups: []string{"owners"}}}), yes, rollout.PhaseWaiting, ""},
+		{"heard by another notifier, known to the config by that group", elsewhere(Actor{Person: person.Person{ID: "dia", Groups: []string{"owners"}}}), yes, rollout.PhaseWaiting, ""},
 		{"heard, of another group", in(slack("slack:T1/U1"), "sales"), yes, rollout.PhaseWaiting, "not among"},
 		{"heard, known as an operator, not asked", slack("sre", RoleOperate, RoleApprove), yes, rollout.PhaseWaiting, "not among"},
 		{"a gate that names nobody asks nobody, heard", slack("ann", RoleApprove), unasked, rollout.PhaseWaiting, "asks: nobody"},

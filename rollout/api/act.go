@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/undo"
 	"github.com/belayd/belay/rollout/view"
 )
@@ -176,10 +177,10 @@ func (s *Server) answer(approve bool) func(http.ResponseWriter, *http.Request, A
 }
 
 // openGate finds the approval that is answered.
-func openGate(snap rollout.Snapshot, name string) (rollout.Approval, rollout.Question, error) {
-	var open []rollout.Approval
+func openGate(snap rollout.Snapshot, name string) (approval.Approval, approval.Question, error) {
+	var open []approval.Approval
 	for _, a := range snap.Plan.Approvals {
-		if q, ok := snap.State.Gates[a.Name]; ok && (a.Name == name || name == "" && q.State == rollout.QuestionOpen) {
+		if q, ok := snap.State.Gates[a.Name]; ok && (a.Name == name || name == "" && q.State == approval.Open) {
 			open = append(open, a)
 		}
 	}
@@ -187,16 +188,16 @@ func openGate(snap rollout.Snapshot, name string) (rollout.Approval, rollout.Que
 	case len(open) == 1:
 		return open[0], snap.State.Gates[open[0].Name], nil
 	case len(open) == 0 && name != "":
-		return rollout.Approval{}, rollout.Question{}, problem(http.StatusConflict, TypeNoEffect, "Nothing to answer",
+		return approval.Approval{}, approval.Question{}, problem(http.StatusConflict, TypeNoEffect, "Nothing to answer",
 			fmt.Sprintf("approval %q is not asked for now", clip(name, 60)))
 	case len(open) == 0:
-		return rollout.Approval{}, rollout.Question{}, problem(http.StatusConflict, TypeNoEffect, "Nothing to answer", "no approval is asked for now")
+		return approval.Approval{}, approval.Question{}, problem(http.StatusConflict, TypeNoEffect, "Nothing to answer", "no approval is asked for now")
 	}
 	names := make([]string, len(open))
 	for i, a := range open {
 		names[i] = a.Name
 	}
-	return rollout.Approval{}, rollout.Question{}, badRequest("gate: several approvals are open, name one: " + strings.Join(names, ", "))
+	return approval.Approval{}, approval.Question{}, badRequest("gate: several approvals are open, name one: " + strings.Join(names, ", "))
 }
 
 // command is a person's order.

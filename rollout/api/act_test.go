@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -304,7 +305,7 @@ func TestInternalErrorsStayInside(t *testing.T) {
 // the same as one that is not known.
 func TestTrafficOffIsShown(t *testing.T) {
 	s := rollout.Start(fakePlan("r1", rollout.Release{Policy: "recs"}, ""), begun)
-	s.Confirmed, s.Observed = &rollout.Split{Weights: map[string]int{"blue": 95, "green": 5}}, &rollout.Split{}
+	s.Confirmed, s.Observed = &split.Split{Weights: map[string]int{"blue": 95, "green": 5}}, &split.Split{}
 	b, err := json.Marshal(view.Of(fakePlan("r1", rollout.Release{Policy: "recs"}, ""), s))
 	if err != nil || !strings.Contains(string(b), `"observed":{}`) {
 		t.Errorf("traffic off: got %s, %v, want observed to be empty", b, err)

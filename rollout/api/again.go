@@ -8,6 +8,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/undo"
 	"github.com/belayd/belay/rollout/view"
 )
@@ -46,7 +47,7 @@ func (s *Server) undo(w http.ResponseWriter, r *http.Request, a Actor) error {
 			fmt.Sprintf("rollout %s has the endpoint or waits for it: end it first", ahead))
 	}
 	told := live.Facts.Known()
-	if why := undo.Refused(snap.Plan, &snap.State, rollout.Split{Weights: live.Weights, Mirror: live.Mirror}, told); why != "" {
+	if why := undo.Refused(snap.Plan, &snap.State, split.Split{Weights: live.Weights, Mirror: live.Mirror}, told); why != "" {
 		return problem(http.StatusConflict, TypeNoEffect, "Nothing was started", why)
 	}
 	plan := undo.Plan(snap.Plan, &snap.State, id, told[snap.State.Stable].Version, rollout.Release{

@@ -35,6 +35,7 @@ import (
 	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/claim"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // An Engine runs rollouts; *engine.Engine is one.
@@ -54,7 +55,7 @@ type Engine interface {
 	// it may miss some, and those that other processes delete.
 	Erased(ctx context.Context) iter.Seq[string]
 	Endpoint(ctx context.Context, ref rollout.EndpointRef) (claim.Record, error)
-	ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string, by rollout.Person) error
+	ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string, by person.Person) error
 }
 
 // ErrNoPolicy: the catalog has no policy of that name.
@@ -96,7 +97,7 @@ type Config struct {
 	Ready func(ctx context.Context) []string
 	// TestNotifiers sends a test message to every notifier and says how that went;
 	// nil: there are none.
-	TestNotifiers func(ctx context.Context, by rollout.Person) []NotifierTest
+	TestNotifiers func(ctx context.Context, by person.Person) []NotifierTest
 	// AuditHead is the head of all journals at a revision, 0 for now; an error that
 	// wraps ErrNoHead says that nobody can tell it any more.
 	AuditHead func(ctx context.Context, at uint64) (AuditHead, error)

@@ -12,8 +12,8 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // The rights are the core's, under their own names for whoever builds a Server.
@@ -33,7 +33,7 @@ const (
 )
 
 // local is the actor where no authentication is configured.
-var local = Actor{Person: rollout.Person{ID: "local", Name: "local", Via: "loopback"}, Grants: []Grant{{Roles: []Role{RoleAdmin}}}}
+var local = Actor{Person: person.Person{ID: "local", Name: "local", Via: "loopback"}, Grants: []Grant{{Roles: []Role{RoleAdmin}}}}
 
 // The errors of an Authenticator.
 var (

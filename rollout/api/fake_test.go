@@ -24,8 +24,11 @@ import (
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/claim"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -259,7 +262,7 @@ func (e *fakeEngine) Endpoint(_ context.Context, ref rollout.EndpointRef) (claim
 	}, nil
 }
 
-func (e *fakeEngine) ClearCooldown(_ context.Context, ref rollout.EndpointRef, version string, by rollout.Person) error {
+func (e *fakeEngine) ClearCooldown(_ context.Context, ref rollout.EndpointRef, version string, by person.Person) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if ref.Name == "none" {
@@ -349,8 +352,8 @@ func fakePlan(id string, r rollout.Release, text string) *rollout.Plan {
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: r.Policy}, Stable: "auto",
 		OnForeignChange: rollout.ForeignHold, Concurrency: rollout.ConcurrencyQueue, OnUndecided: rollout.UndecidedHold,
 		Interval: time.Second, Settle: time.Second, MaxExtend: time.Minute,
-		Steps:     []rollout.Step{{Name: "canary", Share: rollout.Share{Weight: 5}, Bake: time.Minute}, {Name: "full", Share: rollout.Share{Weight: 100}, Bake: time.Minute, Requires: []string{"owner"}}},
-		Approvals: []rollout.Approval{{Name: "owner", Users: []string{"ann"}, Groups: []string{"owners"}, Quorum: 1, Expires: time.Hour, OnExpiry: rollout.ExpiryHold}, {Name: "free", Quorum: 1}},
+		Steps:     []rollout.Step{{Name: "canary", Share: split.Share{Weight: 5}, Bake: time.Minute}, {Name: "full", Share: split.Share{Weight: 100}, Bake: time.Minute, Requires: []string{"owner"}}},
+		Approvals: []approval.Approval{{Name: "owner", Users: []string{"ann"}, Groups: []string{"owners"}, Quorum: 1, Expires: time.Hour, OnExpiry: approval.ExpiryHold}, {Name: "free", Quorum: 1}},
 		Panel:     analysis.Panel{Alpha: 0.01, Beta: 0.05, Steps: 2, Interval: time.Second},
 		Rollback:  rollout.RollbackPolicy{VerifyWithin: time.Minute, Cooldown: time.Hour}, Page: []string{"pager"},
 	}
@@ -362,15 +365,15 @@ func tokenOf(role Role) string { return "token-of-" + string(role) + "-3f81" }
 // actors has one token per role, one for team a only, and ann of the owners.
 func actors() Tokens {
 	var ts Tokens
-	add := func(token string, p rollout.Person, g Grant) {
+	add := func(token string, p person.Person, g Grant) {
 		ts = append(ts, Token{SHA256: sha256.Sum256([]byte(token)), Actor: Actor{Person: p, Grants: []Grant{g}}})
 	}
 	for _, role := range access.Roles {
-		add(tokenOf(role), rollout.Person{ID: "of-" + string(role)}, Grant{Roles: []Role{role}})
+		add(tokenOf(role), person.Person{ID: "of-" + string(role)}, Grant{Roles: []Role{role}})
 	}
-	add("token-of-team-a-77aa", rollout.Person{ID: "bob"}, Grant{Roles: []Role{RoleOperate, RoleStart}, Labels: map[string]string{"team": "a"}})
-	add("token-of-ann-0b5d", rollout.Person{ID: "ann"}, Grant{Roles: []Role{RoleApprove}})
-	add("token-of-zoe-91c2", rollout.Person{ID: "zoe", Groups: []string{"owners"}}, Grant{Roles: []Role{RoleApprove}})
+	add("token-of-team-a-77aa", person.Person{ID: "bob"}, Grant{Roles: []Role{RoleOperate, RoleStart}, Labels: map[string]string{"team": "a"}})
+	add("token-of-ann-0b5d", person.Person{ID: "ann"}, Grant{Roles: []Role{RoleApprove}})
+	add("token-of-zoe-91c2", person.Person{ID: "zoe", Groups: []string{"owners"}}, Grant{Roles: []Role{RoleApprove}})
 	return ts
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/belayd/belay/analysis/unique"
-	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // The defaults and bounds of OIDC.
@@ -42,7 +42,7 @@ type OIDCConfig struct {
 	Grants []OIDCGrant
 	// Person maps a subject to who it is and to the other names by which policies may
 	// name it; nil takes "oidc:<subject>".
-	Person func(subject string) (p rollout.Person, names []string)
+	Person func(subject string) (p person.Person, names []string)
 	// Client asks the issuer; required.
 	Client *http.Client
 }
@@ -179,7 +179,7 @@ func (o *OIDC) actor(claims jwt.MapClaims) (Actor, error) {
 		return Actor{}, fmt.Errorf("%w: the token names no subject", ErrCredentials)
 	}
 	groups := texts(claims[o.c.GroupsClaim])
-	a := Actor{Person: rollout.Person{ID: "oidc:" + subject, Via: "oidc"}}
+	a := Actor{Person: person.Person{ID: "oidc:" + subject, Via: "oidc"}}
 	if o.c.Person != nil {
 		a.Person, a.Names = o.c.Person(subject)
 	}

@@ -28,8 +28,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // issuer is an OIDC issuer with keys of three kinds.
@@ -164,8 +164,8 @@ func TestOIDC(t *testing.T) {
 		t.Errorf("requests to the issuer: got %d, want 2: the configuration and the keys, once", n)
 	}
 	mapped := i.oidc(t, func(c *OIDCConfig) {
-		c.Person = func(string) (rollout.Person, []string) {
-			return rollout.Person{ID: "ann", Groups: []string{"index"}}, []string{"U1"}
+		c.Person = func(string) (person.Person, []string) {
+			return person.Person{ID: "ann", Groups: []string{"index"}}, []string{"U1"}
 		}
 	})
 	a, err := mapped.Authenticate(bearer(i.token(t, jwt.SigningMethodRS256, "rsa", i.rsa, nil)))
@@ -218,7 +218,7 @@ func TestOIDCRefusals(t *testing.T) {
 			t.Errorf("%.20q: got %v, want ErrNoCredentials: it is not a JWT", tok, err)
 		}
 	}
-	static := Tokens{{SHA256: sha256.Sum256([]byte("a.b.c")), Actor: Actor{Person: rollout.Person{ID: "ci"}}}}
+	static := Tokens{{SHA256: sha256.Sum256([]byte("a.b.c")), Actor: Actor{Person: person.Person{ID: "ci"}}}}
 	if a, err := (Any{o, static}).Authenticate(bearer("a.b.c")); err != nil || a.Person.ID != "ci" {
 		t.Errorf("a token that only looks like a JWT: got %+v, %v", a, err)
 	}
@@ -390,7 +390,7 @@ func TestClientCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	viewer := func(id string) Actor {
-		return Actor{Person: rollout.Person{ID: id, Via: "mtls"}, Grants: []Grant{{Roles: []Role{RoleView}}}}
+		return Actor{Person: person.Person{ID: id, Via: "mtls"}, Grants: []Grant{{Roles: []Role{RoleView}}}}
 	}
 	r := serve(t, Config{Auth: Any{ClientCertificates{
 		{URI: "spiffe://example/ci", Actor: viewer("ci")}, {DNS: "host.example", Actor: viewer("host")}, {CommonName: "ann", Actor: viewer("ann")},

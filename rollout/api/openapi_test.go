@@ -24,6 +24,9 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -275,7 +278,7 @@ func fakeHead(_ context.Context, at uint64) (AuditHead, error) {
 // What the handlers answer fits the schemas that the document gives for it.
 func TestAnswersFitSchemas(t *testing.T) {
 	r := serve(t, Config{Auth: actors(), Ready: func(context.Context) []string { return []string{"nats: disconnected"} },
-		TestNotifiers: func(context.Context, rollout.Person) []NotifierTest {
+		TestNotifiers: func(context.Context, person.Person) []NotifierTest {
 			return []NotifierTest{{Name: "pager", OK: true, Look: "an incident", Ends: begun}, {Name: "slack", Error: "channel_not_found"}}
 		}, Triggers: fakeTriggers{}, AuditHead: fakeHead})
 	schema := schemas(t)
@@ -355,8 +358,8 @@ func TestSchemasHaveAllFields(t *testing.T) {
 func fullState(s *rollout.State) {
 	s.Phase, s.PhaseSince, s.Reason, s.Sentence = rollout.PhaseWaiting, begun, rollout.ReasonApproval, "waits"
 	s.Stable, s.Manual, s.Step, s.Reached, s.StepSince = "blue", "curl …", 0, 0, begun
-	s.Confirmed, s.ConfirmedAt = &rollout.Split{Weights: map[string]int{"blue": 95, "green": 5}}, begun
-	s.Asked, s.Observed = s.Confirmed, &rollout.Split{}
+	s.Confirmed, s.ConfirmedAt = &split.Split{Weights: map[string]int{"blue": 95, "green": 5}}, begun
+	s.Asked, s.Observed = s.Confirmed, &split.Split{}
 	s.Verdicts = []analysis.Verdict{
 		{
 			Guardrail: "failures", Outcome: analysis.OutcomePass, Unit: "share", Limit: "<= 1%", Sentence: "fine", Cause: analysis.CauseCandidate, Needed: "nothing",
@@ -365,9 +368,9 @@ func fullState(s *rollout.State) {
 		},
 		{Guardrail: "p95", Outcome: analysis.OutcomeNoData, Unit: "s", Limit: "<= 300ms"},
 	}
-	s.Gates = map[string]rollout.Question{"owner": {
-		Gate: "owner", Nonce: "n1", State: rollout.QuestionOpen, Step: "full", Quorum: 1, Expires: begun.Add(time.Hour),
-		Answers: []rollout.GateAnswer{{By: rollout.Person{ID: "ann"}, At: begun, Approve: true, Reason: "ok"}},
+	s.Gates = map[string]approval.Question{"owner": {
+		Gate: "owner", Nonce: "n1", State: approval.Open, Step: "full", Quorum: 1, Expires: begun.Add(time.Hour),
+		Answers: []approval.Vote{{By: person.Person{ID: "ann"}, At: begun, Approve: true, Reason: "ok"}},
 	}}
 	s.Page = &rollout.OpenPage{Since: begun, Summary: "look", Reason: rollout.ReasonBreach}
 	s.Checks = []rollout.CheckResult{{Check: "ready", OK: true, Found: "ready", Expected: "ready"}}

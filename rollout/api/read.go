@@ -81,13 +81,13 @@ func writeList(w http.ResponseWriter, page []entry, next string) {
 // filter makes the condition of a list: the endpoint is a name or router/name;
 // phase and owner may be repeated by commas.
 func filter(q map[string]string, a Actor) (func(*entry) bool, error) {
-	phases := split(q["phase"])
+	phases := listed(q["phase"])
 	for _, p := range phases {
 		if !slices.Contains(rollout.Phases, rollout.Phase(p)) && p != "open" {
 			return nil, badRequest(fmt.Sprintf("phase: there is no phase %q", clip(p, 40)))
 		}
 	}
-	owners := split(q["owner"])
+	owners := listed(q["owner"])
 	router, name, both := strings.Cut(q["endpoint"], "/")
 	if !both {
 		router, name = "", q["endpoint"]
@@ -105,7 +105,7 @@ func filter(q map[string]string, a Actor) (func(*entry) bool, error) {
 	}, nil
 }
 
-func split(s string) []string {
+func listed(s string) []string {
 	if s == "" {
 		return nil
 	}

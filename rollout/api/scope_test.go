@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // Somebody who has every role, but for team a only, asks every operation of the
@@ -20,7 +20,7 @@ import (
 // theirs is changed.
 func TestScopeTellsNothingOfOthers(t *testing.T) {
 	const token = "token-of-all-of-team-a-4d10"
-	auth := append(actors(), Token{SHA256: sha256.Sum256([]byte(token)), Actor: Actor{Person: rollout.Person{ID: "al"},
+	auth := append(actors(), Token{SHA256: sha256.Sum256([]byte(token)), Actor: Actor{Person: person.Person{ID: "al"},
 		Grants: []Grant{{Roles: access.Roles, Labels: map[string]string{"team": "a"}}}}})
 	r := serve(t, Config{Auth: auth, Rate: 1e6, Burst: 1e6, Triggers: fakeTriggers{}, AuditHead: fakeHead})
 	own, other := r.started(t, "k1", "recs", "7"), r.started(t, "k2", "ads", "secret-version")

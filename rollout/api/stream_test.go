@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -316,7 +317,7 @@ func TestStreamsEndWithTheRight(t *testing.T) {
 			return *now.Load(), nil
 		})
 		reader := func(roles ...Role) *Actor {
-			return &Actor{Person: rollout.Person{ID: "ann"}, Grants: []Grant{{Roles: roles, Labels: map[string]string{"team": "a"}}}}
+			return &Actor{Person: person.Person{ID: "ann"}, Grants: []Grant{{Roles: roles, Labels: map[string]string{"team": "a"}}}}
 		}
 		for name, take := range map[string]func(){
 			"the token is gone":       func() { gone.Store(true) },

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // recordVersion is the version of a record that this code writes.
@@ -37,8 +39,8 @@ type Record struct {
 	// Cooldowns hold, by version, until when it is refused.
 	Cooldowns map[string]time.Time `json:"cooldowns,omitempty"`
 	// Confirmed is the last split that a rollout confirmed, or that was observed since.
-	Confirmed *rollout.Split `json:"confirmed,omitempty"`
-	At        time.Time      `json:"at"`
+	Confirmed *split.Split `json:"confirmed,omitempty"`
+	At        time.Time    `json:"at"`
 	// Refused is why the last claim was refused: a claim that is neither active
 	// nor queued after Admit was refused for this reason.
 	Refused  rollout.Reason `json:"refused,omitempty"`
@@ -65,9 +67,9 @@ type Event struct {
 	// Until is a cooldown's end, on release; zero for none.
 	Until time.Time `json:"until,omitzero"`
 	// Confirmed is the split at release, or the one observed.
-	Confirmed *rollout.Split `json:"confirmed,omitempty"`
+	Confirmed *split.Split `json:"confirmed,omitempty"`
 	// By is who cleared a cooldown.
-	By *rollout.Person `json:"by,omitempty"`
+	By *person.Person `json:"by,omitempty"`
 }
 
 // Kind is the kind of an Event.

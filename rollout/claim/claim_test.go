@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // claims of rollouts, each folded into the record in turn.
@@ -116,7 +117,7 @@ func TestChanged(t *testing.T) {
 // that rollout's business.
 func TestObserved(t *testing.T) {
 	at := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
-	shown := rollout.Split{Weights: map[string]int{"green": 100}}
+	shown := split.Split{Weights: map[string]int{"green": 100}}
 	observed := Event{Kind: KindObserved, At: at, Confirmed: &shown}
 	r := Admit(Record{}, observed)
 	if r.Confirmed == nil || !r.Confirmed.Equal(shown) || (Record{}).SameRights(r) {

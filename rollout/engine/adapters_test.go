@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/traffic"
 )
 
@@ -135,7 +136,7 @@ func TestInUse(t *testing.T) {
 		before := counted(t, reg, "belay_router_calls_total")
 		for i := range 7 {
 			id := fmt.Sprintf("re%d", i)
-			if _, err := e.Deliver(t.Context(), id, "stop", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}}); err != nil {
+			if _, err := e.Deliver(t.Context(), id, "stop", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &person.Person{ID: "sre"}}); err != nil {
 				t.Fatal(err)
 			}
 			w.ended(id, time.Hour)

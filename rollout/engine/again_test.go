@@ -9,6 +9,8 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 )
@@ -37,7 +39,7 @@ func TestChecksAgain(t *testing.T) {
 				p.Steps[0].Requires, p.Steps[1].Requires = []string{"owner"}, nil
 				p.Preflight = []rollout.Check{{Kind: "ready"}}
 				w.begin(e, p)
-				s := w.await("r1", time.Minute, func(s *rollout.State) bool { return s.Gates["owner"].State == rollout.QuestionOpen })
+				s := w.await("r1", time.Minute, func(s *rollout.State) bool { return s.Gates["owner"].State == approval.Open })
 				time.Sleep(50 * time.Minute)
 				if c.unready {
 					w.router.Set("recs", traffic.Split{Weights: map[string]int{"blue": 100}}, traffic.Description{
@@ -113,10 +115,10 @@ func TestResumeNamesHold(t *testing.T) {
 // where the config knows them by another one, and never as the same user of another
 // workspace.
 func TestHeardFrom(t *testing.T) {
-	e := &Engine{cfg: Config{People: func(string, string) access.Actor { return access.Actor{Person: rollout.Person{ID: "ann"}} }}}
+	e := &Engine{cfg: Config{People: func(string, string) access.Actor { return access.Actor{Person: person.Person{ID: "ann"}} }}}
 	who := e.heardFrom("chat", notifier.Answer{Who: "slack:T1/U1", Name: "Ann"})
 	for user, want := range map[string]bool{"ann": true, "slack:T1/U1": true, "T1/U1": true, "slack:U1": true, "U1": true, "slack:T2/U1": false, "T2/U1": false, "slack:T1/U2": false, "": false} {
-		if got := who.AskedBy(rollout.Approval{Users: []string{user}}); got != want {
+		if got := who.AskedBy(approval.Approval{Users: []string{user}}); got != want {
 			t.Errorf("an approval from %q asks %v: got %v, want %v", user, who.Person, got, want)
 		}
 	}

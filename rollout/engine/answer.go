@@ -14,6 +14,8 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // replyWithin bounds what an inbox waits for, so that people hear at once.
@@ -92,14 +94,14 @@ func replied(a notifier.Answer, after rollout.Snapshot, err error) (notifier.Rep
 func (e *Engine) heardFrom(via string, a notifier.Answer) access.Actor {
 	who := e.cfg.People(via, a.Who)
 	who.Via = via
-	who.Names = slices.Concat(who.Names, []string{a.Who}, rollout.ShortNames(a.Who))
+	who.Names = slices.Concat(who.Names, []string{a.Who}, person.ShortNames(a.Who))
 	who.ViaGroups = slices.Clone(a.Groups)
 	who.Person.Via, who.Person.Name = via, cmp.Or(who.Person.Name, a.Name)
 	return who
 }
 
 // onRecord is the person as the journal names them, with every group that counted.
-func onRecord(who access.Actor) rollout.Person {
+func onRecord(who access.Actor) person.Person {
 	p := who.Person
 	p.Groups = slices.Compact(slices.Sorted(slices.Values(slices.Concat(p.Groups, who.ViaGroups))))
 	return p
@@ -109,7 +111,7 @@ func onRecord(who access.Actor) rollout.Person {
 // because one of its approvals asks them.
 func mayView(p *rollout.Plan, who access.Actor) bool {
 	return who.May(p.Policy.Labels, access.RoleView) ||
-		slices.ContainsFunc(p.Approvals, func(a rollout.Approval) bool { return who.AskedBy(a) })
+		slices.ContainsFunc(p.Approvals, func(a approval.Approval) bool { return who.AskedBy(a) })
 }
 
 func refused(format string, args ...any) notifier.Reply {
@@ -123,11 +125,11 @@ func actKey(via, id string) string {
 }
 
 // toEvent makes an event of an answer, or says why there is none.
-func toEvent(p *rollout.Plan, a notifier.Answer, who rollout.Person) (rollout.Event, string) {
+func toEvent(p *rollout.Plan, a notifier.Answer, who person.Person) (rollout.Event, string) {
 	ev := rollout.Event{Kind: rollout.EventCommanded, At: a.At.UTC().Round(0), By: &who, Reason: a.Reason}
 	switch a.Command {
 	case "approve", "reject":
-		if !slices.ContainsFunc(p.Approvals, func(x rollout.Approval) bool { return x.Name == a.Gate }) {
+		if !slices.ContainsFunc(p.Approvals, func(x approval.Approval) bool { return x.Name == a.Gate }) {
 			return ev, fmt.Sprintf("the rollout has no gate %q", a.Gate)
 		}
 		ev.Kind, ev.Gate, ev.Nonce, ev.Approve = rollout.EventAnswered, a.Gate, a.Nonce, a.Command == "approve"

@@ -17,6 +17,7 @@ import (
 	"github.com/belayd/belay/rollout/claim"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/record"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 	"github.com/belayd/belay/store/mem"
@@ -94,8 +95,8 @@ func bake(b *testing.B, e *Engine, p *rollout.Plan) {
 		}
 		b.Fatalf("got outbox %v, want %s", kinds(s.Outbox), kind)
 	}
-	stable := rollout.Split{Weights: map[string]int{"blue": 100}}
-	first := rollout.Split{Weights: map[string]int{"blue": 95, "green": 5}}
+	stable := split.Split{Weights: map[string]int{"blue": 100}}
+	first := split.Split{Weights: map[string]int{"blue": 95, "green": 5}}
 	answer(rollout.EffectClaim, rollout.Event{Kind: rollout.EventClaimed})
 	if _, err := e.admission.Admit(ctx, p.Endpoint, claim.Event{Kind: claim.KindClaim, At: e.now(), Rollout: p.ID}); err != nil {
 		b.Fatal(err)

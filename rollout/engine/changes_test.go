@@ -18,6 +18,7 @@ import (
 	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/audit"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
@@ -147,7 +148,7 @@ func TestRetention(t *testing.T) {
 		defer w.endAll()
 		w.begin(e, plan("r1", "recs", false))
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
-		if _, err := e.Deliver(t.Context(), "r1", "stop", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}}); err != nil {
+		if _, err := e.Deliver(t.Context(), "r1", "stop", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &person.Person{ID: "sre"}}); err != nil {
 			t.Fatal(err)
 		}
 		w.ended("r1", time.Hour)
@@ -250,7 +251,7 @@ func TestAnswers(t *testing.T) {
 		w := newWorld(t)
 		w.tune = func(c *Config) {
 			c.People = func(via, who string) access.Actor {
-				a := access.Actor{Person: rollout.Person{ID: who}, Grants: []access.Grant{{Roles: []access.Role{access.RoleView}}}}
+				a := access.Actor{Person: person.Person{ID: who}, Grants: []access.Grant{{Roles: []access.Role{access.RoleView}}}}
 				if via == "chat" && who == "slack:T1/U7" {
 					a.Grants[0].Roles = []access.Role{access.RoleStart}
 				}

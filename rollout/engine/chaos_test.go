@@ -14,6 +14,8 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
@@ -212,10 +214,10 @@ func (w *world) stormy(c *chaos, st story) {
 // takePart is what people do: they say yes to questions and resume what waits for
 // them, once a minute.
 func (w *world) takePart(ctx context.Context, e *running, s *rollout.State, i int) {
-	if q := s.Gates["owner"]; q.State == rollout.QuestionOpen {
-		_, _ = e.Deliver(ctx, "r1", "yes-"+q.Nonce, rollout.Event{Kind: rollout.EventAnswered, Gate: "owner", Nonce: q.Nonce, Approve: true, By: &rollout.Person{ID: "owner"}})
+	if q := s.Gates["owner"]; q.State == approval.Open {
+		_, _ = e.Deliver(ctx, "r1", "yes-"+q.Nonce, rollout.Event{Kind: rollout.EventAnswered, Gate: "owner", Nonce: q.Nonce, Approve: true, By: &person.Person{ID: "owner"}})
 	}
 	if (s.Phase == rollout.PhaseHeld || s.Phase == rollout.PhaseSuspect) && s.Hold != nil && !s.Hold.Self && i%60 == 0 {
-		_, _ = e.Deliver(ctx, "r1", fmt.Sprintf("resume-%d", i), rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandResume, By: &rollout.Person{ID: "sre"}, Reason: "go on"})
+		_, _ = e.Deliver(ctx, "r1", fmt.Sprintf("resume-%d", i), rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandResume, By: &person.Person{ID: "sre"}, Reason: "go on"})
 	}
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/claim"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // askAgain makes a claim that was answered "queued" ask again.
@@ -73,7 +75,7 @@ func (e *Engine) Endpoint(ctx context.Context, ref rollout.EndpointRef) (claim.R
 }
 
 // Observe puts on record what an endpoint shows that no rollout moves.
-func (e *Engine) Observe(ctx context.Context, ref rollout.EndpointRef, split rollout.Split) error {
+func (e *Engine) Observe(ctx context.Context, ref rollout.EndpointRef, split split.Split) error {
 	ev := claim.Event{Kind: claim.KindObserved, At: e.now(), Confirmed: &split}
 	if _, err := e.admission.Admit(ctx, ref, ev); err != nil {
 		return fmt.Errorf("observe endpoint %s/%s: %w", ref.Router, ref.Name, err)
@@ -84,7 +86,7 @@ func (e *Engine) Observe(ctx context.Context, ref rollout.EndpointRef, split rol
 // ClearCooldown ends the cooldown of a version at an endpoint, or all of them
 // when version is empty, and records who did it. ErrNotFound says that there is
 // none.
-func (e *Engine) ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string, by rollout.Person) error {
+func (e *Engine) ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string, by person.Person) error {
 	rec, err := e.admission.Read(ctx, ref)
 	if err != nil {
 		return err

@@ -12,6 +12,8 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
@@ -65,12 +67,12 @@ func (w *world) play(st story, owners ...string) (away [][2]time.Time) {
 		if err != nil {
 			continue
 		}
-		if q := s.State.Gates["owner"]; q.State == rollout.QuestionOpen {
+		if q := s.State.Gates["owner"]; q.State == approval.Open {
 			_, _ = e.Deliver(ctx, "r1", "yes-"+q.Nonce, rollout.Event{Kind: rollout.EventAnswered, Gate: "owner", Nonce: q.Nonce, Approve: true,
-				By: &rollout.Person{ID: "owner"}})
+				By: &person.Person{ID: "owner"}})
 		}
 		if st.act != "" && !acted && s.State.Reached == st.step {
-			_, err := e.Deliver(ctx, "r1", "act", rollout.Event{Kind: rollout.EventCommanded, Command: st.act, By: &rollout.Person{ID: "sre"}})
+			_, err := e.Deliver(ctx, "r1", "act", rollout.Event{Kind: rollout.EventCommanded, Command: st.act, By: &person.Person{ID: "sre"}})
 			acted = err == nil
 		}
 		if s.State.Closed() {

@@ -42,6 +42,7 @@ import (
 	"github.com/belayd/belay/rollout/admission"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/outage"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/preflight"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/store"
@@ -166,7 +167,7 @@ func (c *Config) validate() error {
 	if c.People == nil {
 		c.People = func(_, who string) access.Actor {
 			view := access.Grant{Roles: []access.Role{access.RoleView}}
-			return access.Actor{Person: rollout.Person{ID: who}, Grants: []access.Grant{view}}
+			return access.Actor{Person: person.Person{ID: who}, Grants: []access.Grant{view}}
 		}
 	}
 	if c.Canonical == nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // An order reaches a replica whose clock is an hour ahead, and is folded in by the one
@@ -23,7 +24,7 @@ func TestOrderFromFastClock(t *testing.T) {
 		two := w.startLeased("two", l)
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
 		s, err := two.Deliver(t.Context(), "r1", "extend 1", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandExtend,
-			Extend: 10 * time.Minute, By: &rollout.Person{ID: "sre"}})
+			Extend: 10 * time.Minute, By: &person.Person{ID: "sre"}})
 		if err != nil || s.State.Last.Ignored != "" {
 			t.Fatalf("extend: got %q, err %v, want it folded in", s.State.Last.Ignored, err)
 		}

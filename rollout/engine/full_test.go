@@ -10,6 +10,8 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
@@ -30,7 +32,7 @@ func TestStartOnFullStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := &rollout.Plan{SchemaVersion: 1, ID: "aaaaaaaaaaaaaaaaaaaa", Release: rollout.Release{Candidate: "green", Version: "v2"},
-		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Steps: []rollout.Step{{Name: "full", Share: rollout.Share{Weight: 100}}}}
+		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Steps: []rollout.Step{{Name: "full", Share: split.Share{Weight: 100}}}}
 	if _, _, err := e.Start(t.Context(), p); !errors.Is(err, rollout.ErrFull) {
 		t.Errorf("start on a full store: got %v, want rollout.ErrFull", err)
 	}
@@ -55,7 +57,7 @@ func TestOrderByHand(t *testing.T) {
 		w.mu.Lock()
 		w.breakage = func(mem.Op) (bool, error) { return false, store.ErrFull }
 		w.mu.Unlock()
-		_, err := e.Deliver(t.Context(), "r1", "key", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}})
+		_, err := e.Deliver(t.Context(), "r1", "key", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &person.Person{ID: "sre"}})
 		var unrecorded *rollout.UnrecordedError
 		if !errors.As(err, &unrecorded) || unrecorded.Manual != "put 100 on blue" || !errors.Is(err, rollout.ErrFull) {
 			t.Errorf("a request: got %v, want the command by hand", err)
@@ -88,7 +90,7 @@ func TestNoReserveNoStep(t *testing.T) {
 		reserved.Store(true)
 		w.await("r1", time.Minute, func(s *rollout.State) bool { return s.Reached == 0 })
 		reserved.Store(false)
-		if _, err := e.Deliver(t.Context(), "r1", "key", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}}); err != nil {
+		if _, err := e.Deliver(t.Context(), "r1", "key", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &person.Person{ID: "sre"}}); err != nil {
 			t.Error(err)
 		}
 		w.await("r1", time.Minute, func(s *rollout.State) bool { return s.Phase == rollout.PhaseStopped })

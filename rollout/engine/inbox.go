@@ -11,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 )
@@ -168,7 +169,7 @@ func sameAct(a, b rollout.Event) bool {
 }
 
 // samePerson reports whether two people have one id, or were heard under one name.
-func samePerson(a, b *rollout.Person) bool {
+func samePerson(a, b *person.Person) bool {
 	if a == nil || b == nil {
 		return a == b
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 )
 
@@ -69,7 +70,7 @@ func TestPreflightPool(t *testing.T) {
 		hang.Store(true)
 		w.crowd(e, 64, nil)
 		time.Sleep(time.Second)
-		w.router.Foreign("recs", rollout.Split{Weights: map[string]int{"blue": 40, "green": 60}})
+		w.router.Foreign("recs", split.Split{Weights: map[string]int{"blue": 40, "green": 60}})
 		w.await("r1", 15*time.Second, func(s *rollout.State) bool { return s.Phase == rollout.PhaseHeld })
 	})
 }

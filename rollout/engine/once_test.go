@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
@@ -29,7 +30,7 @@ func TestActOnceAcrossCrash(t *testing.T) {
 		w := newWorld(t)
 		defer w.endAll()
 		w.breakage = unmarkable
-		order := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandExtend, Extend: time.Hour, By: &rollout.Person{ID: "sre"}}
+		order := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandExtend, Extend: time.Hour, By: &person.Person{ID: "sre"}}
 		e := w.start("one")
 		w.begin(e, plan("r1", "recs", false))
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
@@ -78,7 +79,7 @@ func TestManyActsOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		const acts = 3 * rollout.HeardMax
-		by := &rollout.Person{ID: "sre"}
+		by := &person.Person{ID: "sre"}
 		for i := range acts {
 			ev := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandExtend, Extend: time.Minute, By: by, Key: fmt.Sprint("x", i), At: time.Now().UTC()}
 			if _, err := other.record(t.Context(), "r1", ev); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/notice"
 	"github.com/belayd/belay/rollout/paging"
 )
@@ -31,8 +32,8 @@ func (e *Engine) OpenPages(ctx context.Context, name string) ([]notifier.Notice,
 			continue
 		}
 		key := snap.Plan.PageKey()
-		effect := rollout.Effect{ID: key, Kind: rollout.EffectPage, Notice: &rollout.Notice{
-			Key: key, Topic: rollout.TopicPage, Severity: "critical", Summary: snap.State.PageLine()}}
+		effect := rollout.Effect{ID: key, Kind: rollout.EffectPage, Notice: &mailbox.Notice{
+			Key: key, Topic: mailbox.TopicPage, Severity: "critical", Summary: snap.State.PageLine()}}
 		open = append(open, notice.Of(snap.Plan, &snap.State, effect, e.cfg.ExternalURL, e.now()))
 	}
 	if n, ok := e.outage.Open(ctx, name); ok {

@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
@@ -246,7 +247,7 @@ func TestPageOpenTwice(t *testing.T) {
 		w.vanish(true)
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page != nil && s.Paging.DeliveredTo == "pager" })
 		w.pager.down("HTTP status 503")
-		if _, err := e.Deliver(t.Context(), "r1", "pause", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandPause, By: &rollout.Person{ID: "sre"}}); err != nil {
+		if _, err := e.Deliver(t.Context(), "r1", "pause", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandPause, By: &person.Person{ID: "sre"}}); err != nil {
 			t.Fatal(err)
 		}
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Page != nil && s.Paging.DeliveredTo == "chat" })
@@ -257,7 +258,7 @@ func TestPageOpenTwice(t *testing.T) {
 			}
 		}
 		w.pager.down("")
-		if _, err := e.Deliver(t.Context(), "r1", "stop", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}}); err != nil {
+		if _, err := e.Deliver(t.Context(), "r1", "stop", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &person.Person{ID: "sre"}}); err != nil {
 			t.Fatal(err)
 		}
 		w.ended("r1", time.Hour)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 )
 
@@ -32,7 +33,7 @@ func TestPausedAmidWrite(t *testing.T) {
 		w.begin(e, plan("r1", "recs", false))
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Step == 1 && s.Shift != nil })
 		time.Sleep(time.Second)
-		by := &rollout.Person{ID: "sre"}
+		by := &person.Person{ID: "sre"}
 		if s, err := e.Deliver(t.Context(), "r1", "k1", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandPause, By: by}); err != nil || s.State.Phase != rollout.PhasePaused {
 			t.Fatalf("pause: got %s, err %v, want paused", s.State.Phase, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // The journal says which phases a rollout entered: each goes on where the one
@@ -19,7 +20,7 @@ func TestPhases(t *testing.T) {
 		w.begin(e, plan("r1", "recs", false))
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
 		for _, c := range []rollout.Command{rollout.CommandPause, rollout.CommandResume} {
-			ev := rollout.Event{Kind: rollout.EventCommanded, Command: c, By: &rollout.Person{ID: "sre"}, Reason: "lunch"}
+			ev := rollout.Event{Kind: rollout.EventCommanded, Command: c, By: &person.Person{ID: "sre"}, Reason: "lunch"}
 			if _, err := e.Deliver(t.Context(), "r1", string(c), ev); err != nil {
 				t.Fatal(err)
 			}

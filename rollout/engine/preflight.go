@@ -38,7 +38,7 @@ func (l *live) preflight(ctx context.Context) (rollout.Event, bool) {
 	}
 	ev.Split = &split
 	// A split that no rollout may start from is the core's to refuse.
-	stable, err := rollout.Stable(split, l.plan.Stable, l.plan.Release.Candidate)
+	stable, err := split.Stable(l.plan.Stable, l.plan.Release.Candidate)
 	if err != nil {
 		stable = ""
 	}

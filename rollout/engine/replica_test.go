@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 	"github.com/belayd/belay/store"
@@ -141,23 +142,23 @@ func TestOrderElsewhere(t *testing.T) {
 		w.begin(one, plan("r1", "recs", false))
 		two := w.startLeased("two", l)
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
-		pause := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandPause, By: &rollout.Person{ID: "sre"}, Reason: "look"}
+		pause := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandPause, By: &person.Person{ID: "sre"}, Reason: "look"}
 		for range 2 {
 			s, err := two.Deliver(t.Context(), "r1", "pause 1/2", pause)
 			if err != nil || s.State.Phase != rollout.PhasePaused || s.State.Last.Ignored != "" {
 				t.Errorf("pause: got %s, %q, err %v, want paused", s.State.Phase, s.State.Last.Ignored, err)
 			}
 		}
-		if s, err := two.Deliver(t.Context(), "r1", "k2", rollout.Event{Kind: rollout.EventAnswered, Gate: "none", Approve: true, By: &rollout.Person{ID: "sre"}}); err != nil || s.State.Last.Ignored == "" {
+		if s, err := two.Deliver(t.Context(), "r1", "k2", rollout.Event{Kind: rollout.EventAnswered, Gate: "none", Approve: true, By: &person.Person{ID: "sre"}}); err != nil || s.State.Last.Ignored == "" {
 			t.Errorf("yes to no gate: got %q, err %v, want a reason why it is ignored", s.State.Last.Ignored, err)
 		}
-		if _, err := two.Deliver(t.Context(), "r1", "pause 1/2", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandResume, By: &rollout.Person{ID: "sre"}}); !errors.Is(err, ErrDifferent) {
+		if _, err := two.Deliver(t.Context(), "r1", "pause 1/2", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandResume, By: &person.Person{ID: "sre"}}); !errors.Is(err, ErrDifferent) {
 			t.Errorf("another order under the key: got %v, want ErrDifferent", err)
 		}
 		if _, err := two.Deliver(t.Context(), "r9", "k", pause); !errors.Is(err, ErrNotFound) {
 			t.Errorf("no such rollout: got %v, want ErrNotFound", err)
 		}
-		if _, err := one.Deliver(t.Context(), "r1", "k3", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}}); err != nil {
+		if _, err := one.Deliver(t.Context(), "r1", "k3", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &person.Person{ID: "sre"}}); err != nil {
 			t.Error(err)
 		}
 		w.ended("r1", time.Minute)
@@ -181,7 +182,7 @@ func TestOrderWhileTheOwnerIsDead(t *testing.T) {
 		two := w.startLeased("two", l)
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
 		one.kill()
-		order := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}, Reason: "look"}
+		order := rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &person.Person{ID: "sre"}, Reason: "look"}
 		ctx, cancel := context.WithTimeout(t.Context(), replyWithin)
 		defer cancel()
 		s, err := two.Deliver(ctx, "r1", "rollback 1", order)

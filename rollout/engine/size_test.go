@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
@@ -176,7 +177,7 @@ func startSized(t *testing.T, e *Engine, router *traffictest.Fake, name string) 
 	if p == nil {
 		t.Fatal(ps.Text())
 	}
-	plan, err := p.Compile(rollout.Release{Policy: "recommendations", Candidate: "green", Version: "2026.11.2", Source: "test", Requester: rollout.Person{ID: "ci"}}, rollout.NewID("test", name))
+	plan, err := p.Compile(rollout.Release{Policy: "recommendations", Candidate: "green", Version: "2026.11.2", Source: "test", Requester: person.Person{ID: "ci"}}, rollout.NewID("test", name))
 	if err != nil {
 		t.Fatal(err)
 	}

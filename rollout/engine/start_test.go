@@ -11,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
@@ -180,7 +181,7 @@ func TestStoreLostRollback(t *testing.T) {
 		w.begin(e, p)
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
 		old := w.copyStore()
-		if _, err := e.Deliver(t.Context(), "r1", "stop", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}}); err != nil {
+		if _, err := e.Deliver(t.Context(), "r1", "stop", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &person.Person{ID: "sre"}}); err != nil {
 			t.Fatal(err)
 		}
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Phase.Terminal() })

@@ -8,6 +8,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/record"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
 )
 
@@ -232,7 +233,7 @@ const describeWithin = 5 * time.Second
 // compare looks, with the lock held and once after loading, whether the endpoint
 // shows a later step than the journal knows of: then the store lost records, and
 // the core is told that instead of what was read.
-func (l *live) compare(split rollout.Split) (lost bool) {
+func (l *live) compare(shown split.Split) (lost bool) {
 	if !l.fresh {
 		return false
 	}
@@ -245,24 +246,24 @@ func (l *live) compare(split rollout.Split) (lost bool) {
 	candidate := l.plan.Release.Candidate
 	// What a rollback leaves behind that the journal does not know of must not be put
 	// back as somebody else's change would be.
-	back := split.Equal(rollout.Split{Weights: map[string]int{s.Stable: 100}}) &&
+	back := shown.Equal(split.Split{Weights: map[string]int{s.Stable: 100}}) &&
 		s.Confirmed != nil && s.Confirmed.Weights[candidate] > 0
 	if back && l.plan.OnForeignChange == rollout.ForeignRestore {
-		l.fold(rollout.Event{Kind: rollout.EventSuspected, At: l.now(), Split: &split, Reason: fmt.Sprintf(
+		l.fold(rollout.Event{Kind: rollout.EventSuspected, At: l.now(), Split: &shown, Reason: fmt.Sprintf(
 			"The endpoint shows %s, as after a rollback, and the journal knows of none: "+
-				"records were lost, or somebody rolled it back by hand.", split)})
+				"records were lost, or somebody rolled it back by hand.", shown)})
 		return true
 	}
-	if split.Weights[candidate] <= s.Allowed {
+	if shown.Weights[candidate] <= s.Allowed {
 		return false
 	}
 	for i := s.Step + 1; i < len(l.plan.Steps); i++ {
 		step := l.plan.Steps[i]
-		if step.Kind() != rollout.ShareLive || !split.Equal(step.Split(s.Stable, candidate)) {
+		if step.Kind() != split.ShareLive || !shown.Equal(step.Split(s.Stable, candidate)) {
 			continue
 		}
-		l.fold(rollout.Event{Kind: rollout.EventSuspected, At: l.now(), Split: &split, Reason: fmt.Sprintf(
-			"The endpoint shows step %s (%s), which the journal has not reached: records were lost.", step.Name, split)})
+		l.fold(rollout.Event{Kind: rollout.EventSuspected, At: l.now(), Split: &shown, Reason: fmt.Sprintf(
+			"The endpoint shows step %s (%s), which the journal has not reached: records were lost.", step.Name, shown)})
 		return true
 	}
 	return false

@@ -14,6 +14,8 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
@@ -100,7 +102,7 @@ func TestApproval(t *testing.T) {
 		e := w.start("one")
 		defer w.endAll()
 		w.begin(e, plan("r1", "recs", true))
-		s := w.await("r1", 30*time.Minute, func(s *rollout.State) bool { return s.Gates["owner"].State == rollout.QuestionOpen })
+		s := w.await("r1", 30*time.Minute, func(s *rollout.State) bool { return s.Gates["owner"].State == approval.Open })
 		time.Sleep(time.Minute)
 		asks := w.chat.all(notifier.TopicAsk)
 		if len(asks) != 1 || asks[0].Question == nil || asks[0].Question.Nonce != s.Gates["owner"].Nonce || asks[0].Question.ToWeight != 25 {
@@ -410,7 +412,7 @@ func (w *world) forwardSuperseded() {
 	w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Step == 1 && s.Shift != nil })
 	time.Sleep(time.Second)
 	began := time.Now()
-	snap, err := e.Deliver(w.t.Context(), "r1", "k1", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}, Reason: "no"})
+	snap, err := e.Deliver(w.t.Context(), "r1", "k1", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &person.Person{ID: "sre"}, Reason: "no"})
 	if err != nil || snap.State.Phase != rollout.PhaseRollingBack {
 		w.t.Fatalf("Deliver: got phase %s, err %v, want rolling-back", snap.State.Phase, err)
 	}

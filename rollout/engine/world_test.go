@@ -15,8 +15,11 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/claim"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 	"github.com/belayd/belay/store"
@@ -327,7 +330,7 @@ func plan(id, endpoint string, gate bool) *rollout.Plan {
 	p := &rollout.Plan{
 		SchemaVersion: 1, ID: id,
 		Policy: rollout.PolicyRef{Name: "recommendations", Owner: "team-recommendations", Text: "…", Hash: "abc"},
-		Release: rollout.Release{Policy: "recommendations", Candidate: "green", Version: "v2", Requester: rollout.Person{ID: "ci"},
+		Release: rollout.Release{Policy: "recommendations", Candidate: "green", Version: "v2", Requester: person.Person{ID: "ci"},
 			Source: "test"},
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: endpoint}, Stable: "auto",
 		OnForeignChange: rollout.ForeignHold, Concurrency: rollout.ConcurrencyQueue,
@@ -335,7 +338,7 @@ func plan(id, endpoint string, gate bool) *rollout.Plan {
 		OnNoData:      rollout.MissingPolicy{After: 30 * time.Second, Then: analysis.ActionHold, RollbackAfter: time.Minute},
 		OnSourceError: rollout.MissingPolicy{After: 30 * time.Second, Then: analysis.ActionHold},
 		Steps: []rollout.Step{
-			{Name: "canary", Share: rollout.Share{Weight: 5}, Bake: time.Minute}, {Name: "quarter", Share: rollout.Share{Weight: 25}, Bake: time.Minute}, {Name: "full", Share: rollout.Share{Weight: 100}, Bake: time.Minute},
+			{Name: "canary", Share: split.Share{Weight: 5}, Bake: time.Minute}, {Name: "quarter", Share: split.Share{Weight: 25}, Bake: time.Minute}, {Name: "full", Share: split.Share{Weight: 100}, Bake: time.Minute},
 		},
 		Panel: analysis.Panel{
 			Metrics: []analysis.Metric{{Name: "failures", Source: "prom", Counts: &analysis.Counts{Total: "requests", Bad: "errors", Deployment: "deployment"}}},
@@ -348,7 +351,7 @@ func plan(id, endpoint string, gate bool) *rollout.Plan {
 	}
 	if gate {
 		p.Steps[1].Requires = []string{"owner"}
-		p.Approvals = []rollout.Approval{{Name: "owner", Notifier: "chat", Users: []string{"U1"}, Quorum: 1, Expires: time.Hour, OnExpiry: rollout.ExpiryHold}}
+		p.Approvals = []approval.Approval{{Name: "owner", Notifier: "chat", Users: []string{"U1"}, Quorum: 1, Expires: time.Hour, OnExpiry: approval.ExpiryHold}}
 	}
 	return p
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -159,7 +160,7 @@ func predicateOf(p *rollout.Plan, c journal.PhaseChange) string {
 		return ""
 	}
 	for _, s := range p.Steps {
-		if s.Kind() == rollout.ShareLive {
+		if s.Kind() == split.ShareLive {
 			if s.Name == c.Step {
 				return "deployed"
 			}

@@ -16,6 +16,8 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/store"
 )
 
@@ -104,8 +106,8 @@ var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 func planOf(id string) *rollout.Plan {
 	return &rollout.Plan{
 		ID: id, Policy: rollout.PolicyRef{Name: "recs", Owner: "team-recs"}, Endpoint: rollout.EndpointRef{Router: "azureml-prod", Name: "recs.eu"},
-		Release: rollout.Release{Candidate: "green", Version: "17", Artifact: "pkg:mlflow/ranker@17", Environment: "production", Requester: rollout.Person{ID: "ci"}},
-		Steps:   []rollout.Step{{Name: "shadow", Share: rollout.Share{Mirror: 10}}, {Name: "canary", Share: rollout.Share{Weight: 5}}, {Name: "full", Share: rollout.Share{Weight: 100}}},
+		Release: rollout.Release{Candidate: "green", Version: "17", Artifact: "pkg:mlflow/ranker@17", Environment: "production", Requester: person.Person{ID: "ci"}},
+		Steps:   []rollout.Step{{Name: "shadow", Share: split.Share{Mirror: 10}}, {Name: "canary", Share: split.Share{Weight: 5}}, {Name: "full", Share: split.Share{Weight: 100}}},
 	}
 }
 
@@ -118,7 +120,7 @@ func to(from, to rollout.Phase) journal.PhaseChange {
 func reached(step string, weight int) journal.PhaseChange {
 	c := to(rollout.PhaseShifting, rollout.PhaseBaking)
 	c.Step, c.Reached, c.Stable = step, true, "blue"
-	c.Confirmed = &rollout.Split{Weights: map[string]int{"blue": 100 - weight, "green": weight}}
+	c.Confirmed = &split.Split{Weights: map[string]int{"blue": 100 - weight, "green": weight}}
 	return c
 }
 

@@ -15,6 +15,8 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 )
 
 var update = flag.Bool("update", false, "rewrite the goldens")
@@ -26,13 +28,13 @@ func TestReference(t *testing.T) {
 	p := &rollout.Plan{
 		ID: "kq3x7m2p5j4dhz6wvnra", Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"},
 		Policy:  rollout.PolicyRef{Name: "recommendations", Owner: "team-recommendations"},
-		Release: rollout.Release{Candidate: "green", Version: "2026.11.2", Requester: rollout.Person{ID: "ci"}},
-		Steps:   []rollout.Step{{Name: "canary", Share: rollout.Share{Weight: 5}}, {Name: "full", Share: rollout.Share{Weight: 100}}},
+		Release: rollout.Release{Candidate: "green", Version: "2026.11.2", Requester: person.Person{ID: "ci"}},
+		Steps:   []rollout.Step{{Name: "canary", Share: split.Share{Weight: 5}}, {Name: "full", Share: split.Share{Weight: 100}}},
 	}
 	named := *p
 	named.Release.Artifact, named.Release.Environment = "pkg:oci/recs@sha256:0123", "production"
-	split := func(green int) *rollout.Split {
-		return &rollout.Split{Weights: map[string]int{"blue": 100 - green, "green": green}}
+	split := func(green int) *split.Split {
+		return &split.Split{Weights: map[string]int{"blue": 100 - green, "green": green}}
 	}
 	verdict := analysis.Verdict{Guardrail: "failures", Outcome: "breach", Unit: "share", Limit: "<= 1%", Sentence: "4% of 1,000 requests failed; the limit is 1%.",
 		Candidate: analysis.Estimate{Known: true, Value: 0.04}, Stable: analysis.Estimate{Known: true, Value: 0.002}}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // An Entry is one record of a rollout's journal: the events that were folded
@@ -49,7 +50,7 @@ type PhaseChange struct {
 	Reached bool   `json:"reached,omitempty"`
 	Stable  string `json:"stable,omitempty"`
 	// Confirmed is the split last read back and accepted as ours.
-	Confirmed *rollout.Split `json:"confirmed,omitempty"`
+	Confirmed *split.Split `json:"confirmed,omitempty"`
 	// Decisions counts those of the entry up to this event: what led here is
 	// the last of them.
 	Decisions int `json:"decisions,omitempty"`

@@ -15,6 +15,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -27,7 +28,7 @@ func Of(p *rollout.Plan, s *rollout.State, e rollout.Effect, external string, at
 		flags = " --server " + external
 	}
 	told := func(sentence string) string {
-		return rollout.Told(sentence, flags, func(t time.Time) string { return instant(t, at) })
+		return view.Told(sentence, flags, func(t time.Time) string { return instant(t, at) })
 	}
 	out := notifier.Notice{
 		Key: n.Key, Delivery: e.ID, Topic: notifier.Topic(n.Topic), Severity: notifier.Severity(n.Severity),
@@ -96,7 +97,7 @@ func shown(p *rollout.Plan, s *rollout.State, external string, told func(string)
 }
 
 // question is an approval request as it stands.
-func question(p *rollout.Plan, s *rollout.State, q rollout.Question, at time.Time) *notifier.Question {
+func question(p *rollout.Plan, s *rollout.State, q approval.Question, at time.Time) *notifier.Question {
 	candidate := p.Release.Candidate
 	out := &notifier.Question{
 		Gate: q.Gate, Nonce: q.Nonce, Quorum: q.Quorum, Step: q.Step, Expires: q.Expires, State: string(q.State),

@@ -12,6 +12,10 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/mailbox"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 )
 
 var update = flag.Bool("update", false, "rewrite the goldens of this package")
@@ -21,15 +25,15 @@ func gated() *rollout.Plan {
 	return &rollout.Plan{
 		SchemaVersion: 1, ID: "r1",
 		Policy:   rollout.PolicyRef{Name: "recommendations", Owner: "team-recommendations", Hash: "abc"},
-		Release:  rollout.Release{Policy: "recommendations", Candidate: "green", Version: "v2", Requester: rollout.Person{ID: "ci"}, Source: "test"},
+		Release:  rollout.Release{Policy: "recommendations", Candidate: "green", Version: "v2", Requester: person.Person{ID: "ci"}, Source: "test"},
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "auto",
-		Steps: []rollout.Step{{Name: "canary", Share: rollout.Share{Weight: 5}}, {Name: "quarter", Share: rollout.Share{Weight: 25}, Requires: []string{"owner"}}, {Name: "full", Share: rollout.Share{Weight: 100}}},
+		Steps: []rollout.Step{{Name: "canary", Share: split.Share{Weight: 5}}, {Name: "quarter", Share: split.Share{Weight: 25}, Requires: []string{"owner"}}, {Name: "full", Share: split.Share{Weight: 100}}},
 		Panel: analysis.Panel{Guardrails: []analysis.Guardrail{
 			{Name: "failures", Metric: "errors", Limit: analysis.Limit{Value: 0.01, Text: "<= 1%"}},
 			{Name: "p95", Metric: "errors", Limit: analysis.Limit{Value: 0.45, Text: "<= 450ms"}},
 			{Name: "slow", Metric: "errors", Limit: analysis.Limit{Value: 1, Text: "<= 1s"}},
 		}},
-		Approvals: []rollout.Approval{{Name: "owner", Notifier: "chat", Users: []string{"U1"}, Quorum: 1, Expires: time.Hour, OnExpiry: rollout.ExpiryHold}},
+		Approvals: []approval.Approval{{Name: "owner", Notifier: "chat", Users: []string{"U1"}, Quorum: 1, Expires: time.Hour, OnExpiry: approval.ExpiryHold}},
 		Page:      []string{"pager"}, Notify: []string{"chat"},
 	}
 }
@@ -41,13 +45,13 @@ func TestNotice(t *testing.T) {
 	p.Policy.Annotations = map[string]string{"runbook": "https://runbooks.example/recs"}
 	p.Release.OnBehalfOf, p.Release.Labels = "registry/models", map[string]string{"tier": "1"}
 	p.Approvals[0].Channel, p.Approvals[0].Groups = "#recs-release", []string{"product-owners"}
-	split := rollout.Split{Weights: map[string]int{"blue": 95, "green": 5}}
-	q := rollout.Question{Gate: "owner", Nonce: "n1", Step: "quarter", From: split, To: rollout.Split{Weights: map[string]int{"blue": 75, "green": 25}},
-		Expires: noon.Add(4 * time.Hour), Quorum: 1, State: rollout.QuestionOpen}
+	shown := split.Split{Weights: map[string]int{"blue": 95, "green": 5}}
+	q := approval.Question{Gate: "owner", Nonce: "n1", Step: "quarter", From: shown, To: split.Split{Weights: map[string]int{"blue": 75, "green": 25}},
+		Expires: noon.Add(4 * time.Hour), Quorum: 1, State: approval.Open}
 	s := rollout.State{
 		SchemaVersion: 1, ID: "r1", Created: noon.Add(-2 * time.Hour), Phase: rollout.PhaseWaiting, Reason: rollout.ReasonApproval,
-		Sentence: "Waits for owner.", Stable: "blue", Manual: "put 100 on blue", Step: 0, StepSince: noon.Add(-30 * time.Minute), Confirmed: &split,
-		Gates:    map[string]rollout.Question{"owner": q},
+		Sentence: "Waits for owner.", Stable: "blue", Manual: "put 100 on blue", Step: 0, StepSince: noon.Add(-30 * time.Minute), Confirmed: &shown,
+		Gates:    map[string]approval.Question{"owner": q},
 		Evidence: analysis.Evidence{Cursors: map[string]time.Time{"errors": noon.Add(-10 * time.Second)}},
 		Verdicts: []analysis.Verdict{
 			{Guardrail: "failures", Outcome: analysis.OutcomePass, Unit: "share", Limit: "<= 1%", Sentence: "failures is 0.31% on green.",
@@ -62,11 +66,11 @@ func TestNotice(t *testing.T) {
 		},
 	}
 	answered := q
-	answered.State = rollout.QuestionApproved
-	answered.Answers = []rollout.GateAnswer{{By: rollout.Person{ID: "u1", Name: "Owner"}, At: noon, Approve: true, Reason: "fine"}}
+	answered.State = approval.Approved
+	answered.Answers = []approval.Vote{{By: person.Person{ID: "u1", Name: "Owner"}, At: noon, Approve: true, Reason: "fine"}}
 	rolling := s
 	rolling.Phase, rolling.Reason, rolling.Sentence, rolling.Gates = rollout.PhaseRollingBack, rollout.ReasonBreach, "failures broke its limit.", nil
-	rolling.Page, rolling.Acked = &rollout.OpenPage{Since: noon.Add(-time.Minute)}, &rollout.Acknowledgement{By: rollout.Person{ID: "ann", Name: "Ann"}, At: noon, Reason: "on it"}
+	rolling.Page, rolling.Acked = &rollout.OpenPage{Since: noon.Add(-time.Minute)}, &rollout.Acknowledgement{By: person.Person{ID: "ann", Name: "Ann"}, At: noon, Reason: "on it"}
 	cold := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseRefused, Reason: rollout.ReasonCooldown, Step: -1, Reached: -1,
 		Sentence: "Version v2 is in its cooldown until 2026-11-25T10:00:00Z; wait, or clear it with `belay cooldown clear edge/recs`."}
 	queued := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseQueued, Step: -1, Reached: -1, BlockedBy: "r0"}
@@ -76,14 +80,14 @@ func TestNotice(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		state  rollout.State
-		notice rollout.Notice
+		notice mailbox.Notice
 	}{
-		{"ask", s, rollout.Notice{Key: "r1/ask/owner/n1", Topic: rollout.TopicAsk, Severity: "info", Summary: "may green have 25%?", Question: &q}},
-		{"approved", s, rollout.Notice{Key: "r1/ask/owner/n1", Topic: rollout.TopicAsk, Severity: "info", Summary: "approved", Ref: "C1/17", ThreadRef: "C1/16", Question: &answered}},
-		{"page", rolling, rollout.Notice{Key: "rollout/recs/r1", Topic: rollout.TopicPage, Severity: "critical", Summary: "recs is rolled back"}},
-		{"refused", refused, rollout.Notice{Key: "r1/status", Topic: rollout.TopicStatus, Severity: "warning", Summary: "refused"}},
-		{"cooldown", cold, rollout.Notice{Key: "r1/status", Topic: rollout.TopicStatus, Severity: "warning", Summary: cold.Sentence}},
-		{"queued", queued, rollout.Notice{Key: "r1/status", Topic: rollout.TopicStatus, Severity: "info", Summary: "waits"}},
+		{"ask", s, mailbox.Notice{Key: "r1/ask/owner/n1", Topic: mailbox.TopicAsk, Severity: "info", Summary: "may green have 25%?", Question: &q}},
+		{"approved", s, mailbox.Notice{Key: "r1/ask/owner/n1", Topic: mailbox.TopicAsk, Severity: "info", Summary: "approved", Ref: "C1/17", ThreadRef: "C1/16", Question: &answered}},
+		{"page", rolling, mailbox.Notice{Key: "rollout/recs/r1", Topic: mailbox.TopicPage, Severity: "critical", Summary: "recs is rolled back"}},
+		{"refused", refused, mailbox.Notice{Key: "r1/status", Topic: mailbox.TopicStatus, Severity: "warning", Summary: "refused"}},
+		{"cooldown", cold, mailbox.Notice{Key: "r1/status", Topic: mailbox.TopicStatus, Severity: "warning", Summary: cold.Sentence}},
+		{"queued", queued, mailbox.Notice{Key: "r1/status", Topic: mailbox.TopicStatus, Severity: "info", Summary: "waits"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := json.MarshalIndent(Of(p, &c.state, rollout.Effect{ID: "r1/7/1", Notice: &c.notice}, "https://belay.example/", noon), "", "  ")
@@ -98,9 +102,9 @@ func TestNotice(t *testing.T) {
 // An approval before a step that mirrors asks for the copy.
 func TestNoticeMirror(t *testing.T) {
 	p := gated()
-	q := rollout.Question{Gate: "owner", From: rollout.Split{Weights: map[string]int{"blue": 100}},
-		To: rollout.Split{Weights: map[string]int{"blue": 100}, Mirror: map[string]int{"green": 10}}}
-	n := Of(p, &rollout.State{}, rollout.Effect{Notice: &rollout.Notice{Question: &q}}, "", time.Time{})
+	q := approval.Question{Gate: "owner", From: split.Split{Weights: map[string]int{"blue": 100}},
+		To: split.Split{Weights: map[string]int{"blue": 100}, Mirror: map[string]int{"green": 10}}}
+	n := Of(p, &rollout.State{}, rollout.Effect{Notice: &mailbox.Notice{Question: &q}}, "", time.Time{})
 	if got := n.Question.Before() + " to " + n.Question.After(); got != "0% to a copy of 10%" {
 		t.Errorf("got %s, want 0%% to a copy of 10%%", got)
 	}

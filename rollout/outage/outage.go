@@ -25,6 +25,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/notice"
 	"github.com/belayd/belay/rollout/paging"
 	"github.com/belayd/belay/rollout/record"
@@ -258,7 +259,7 @@ func (w *Watch) notice(ctx context.Context, name string) notifier.Notice {
 	w.mu.Lock()
 	p, summary := w.page, w.words()
 	w.mu.Unlock()
-	n := &rollout.Notice{Key: "store/" + w.Owner, Topic: rollout.TopicPage, Severity: "critical",
+	n := &mailbox.Notice{Key: "store/" + w.Owner, Topic: mailbox.TopicPage, Severity: "critical",
 		Summary: summary, Ref: p.Refs[name]}
 	id := p.Outage
 	if !p.Open {

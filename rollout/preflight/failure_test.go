@@ -16,6 +16,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/preflight"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 )
@@ -65,7 +66,7 @@ func steps(weights ...int) change {
 	return func(r *preflight.Request) {
 		r.Plan.Steps = nil
 		for _, w := range weights {
-			r.Plan.Steps = append(r.Plan.Steps, rollout.Step{Share: rollout.Share{Weight: w}})
+			r.Plan.Steps = append(r.Plan.Steps, rollout.Step{Share: split.Share{Weight: w}})
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // launch is the checklist that every rollout must meet: who answers for it, who
@@ -15,7 +16,7 @@ func (r Request) launch() []rollout.CheckResult {
 		list[i].Check = name
 	}
 	for _, s := range r.Plan.Steps {
-		if s.Kind() == rollout.ShareMirror {
+		if s.Kind() == split.ShareMirror {
 			c := r.mirror(s)
 			c.Check = CheckMirror
 			return append(list, c)

@@ -11,7 +11,9 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/preflight"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 )
@@ -45,12 +47,12 @@ func request() preflight.Request {
 		Policy:   rollout.PolicyRef{Name: "recommendations", Owner: "team-recommendations"},
 		Release:  rollout.Release{Candidate: "green", Version: "v2"},
 		Endpoint: rollout.EndpointRef{Router: "fake", Name: "recs"},
-		Steps:    []rollout.Step{{Name: "shadow", Share: rollout.Share{Mirror: 10}}, {Name: "canary", Share: rollout.Share{Weight: 5}}, {Name: "majority", Share: rollout.Share{Weight: 60}, Requires: []string{"product-owner"}}},
+		Steps:    []rollout.Step{{Name: "shadow", Share: split.Share{Mirror: 10}}, {Name: "canary", Share: split.Share{Weight: 5}}, {Name: "majority", Share: split.Share{Weight: 60}, Requires: []string{"product-owner"}}},
 		Panel: analysis.Panel{
 			Metrics:    []analysis.Metric{{Name: "failures", Source: "prom"}},
 			Guardrails: []analysis.Guardrail{{Name: "failures", Metric: "failures"}},
 		},
-		Approvals: []rollout.Approval{{Name: "product-owner", Groups: []string{"product-owners"}, Channel: "#recs-release"}},
+		Approvals: []approval.Approval{{Name: "product-owner", Groups: []string{"product-owners"}, Channel: "#recs-release"}},
 		Page:      []string{"oncall"},
 		Preflight: []rollout.Check{
 			{Kind: "ready"},

@@ -8,6 +8,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/sim"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // A chaos is a world in which everything may go wrong until it calms down; then
@@ -94,7 +95,7 @@ func newChaos(s uint64, mutant func(*rollout.Plan, rollout.State, rollout.Event)
 	if s%3 == 0 {
 		c.traffic.Scrape = 5 * time.Second // and suspicion is followed up before the interval is over
 	}
-	c.world = sim.New(sim.Config{Start: c.start, Split: rollout.Split{Weights: map[string]int{"blue": 100}},
+	c.world = sim.New(sim.Config{Start: c.start, Split: split.Split{Weights: map[string]int{"blue": 100}},
 		Source: source{c}, Faults: c, Next: mutant, Alarm: time.Minute, Most: eventsMost})
 	c.inv.Watch(c.world)
 	for i := range 1 + r.IntN(2) {

@@ -5,11 +5,12 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // An Endpoint is what serves: its split, and every write it ever saw.
 type Endpoint struct {
-	Split rollout.Split
+	Split split.Split
 	// History are the splits with the instants since which they held.
 	History []Held
 	// Writes are all the writes that Belay sent and that reached the endpoint.
@@ -19,7 +20,7 @@ type Endpoint struct {
 // Held is a split and since when it held.
 type Held struct {
 	Since time.Time
-	Split rollout.Split
+	Split split.Split
 	// Foreign: it was not Belay that made it.
 	Foreign bool
 }
@@ -29,8 +30,8 @@ type Write struct {
 	At      time.Time
 	Run     *Run
 	Effect  string
-	From    rollout.Split
-	To      rollout.Split
+	From    split.Split
+	To      split.Split
 	Applied bool
 	// Sent is when it was sent; it may land later.
 	Sent time.Time
@@ -38,14 +39,14 @@ type Write struct {
 	Over Held
 }
 
-func newEndpoint(s rollout.Split, at time.Time) Endpoint {
+func newEndpoint(s split.Split, at time.Time) Endpoint {
 	s = s.Clone()
 	s.Version = "1"
 	return Endpoint{Split: s, History: []Held{{Since: at, Split: s}}}
 }
 
 // set makes the split what it is told, as anybody could.
-func (e *Endpoint) set(at time.Time, s rollout.Split, foreign bool) {
+func (e *Endpoint) set(at time.Time, s split.Split, foreign bool) {
 	s = s.Clone()
 	n, err := strconv.Atoi(e.Split.Version)
 	if err != nil {
@@ -83,7 +84,7 @@ func (e *Endpoint) refuses(w Write) *rollout.Failure {
 }
 
 // At is the split that held at an instant.
-func (e *Endpoint) At(t time.Time) rollout.Split {
+func (e *Endpoint) At(t time.Time) split.Split {
 	for i := len(e.History) - 1; i > 0; i-- {
 		if !e.History[i].Since.After(t) {
 			return e.History[i].Split
@@ -93,4 +94,4 @@ func (e *Endpoint) At(t time.Time) rollout.Split {
 }
 
 // Write changes the split from outside, as an operator would.
-func (w *World) Write(s rollout.Split) { w.Endpoint.set(w.Now, s, true) }
+func (w *World) Write(s split.Split) { w.Endpoint.set(w.Now, s, true) }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
 )
 
@@ -28,7 +29,7 @@ func (c *chaos) Restart(w *sim.World) time.Duration {
 	d := time.Duration(1+c.random.IntN(300)) * time.Second
 	if c.hit(w, "promote after a crash", 0.3) {
 		w.At(w.Now.Add(d+time.Second), func(w *sim.World) {
-			w.Fold(w.Runs[0], rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandPromote, By: &rollout.Person{ID: "ann"}, Reason: "at once"})
+			w.Fold(w.Runs[0], rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandPromote, By: &person.Person{ID: "ann"}, Reason: "at once"})
 		})
 	}
 	return d
@@ -74,7 +75,7 @@ func (c *chaos) impatient(w *sim.World, r *sim.Run) {
 		w.At(soon, func(w *sim.World) { w.Write(c.foreign(w)) })
 	}
 	w.At(soon.Add(time.Duration(c.random.IntN(10))*time.Second), func(w *sim.World) {
-		w.Fold(r, rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "ann"}, Reason: "it hangs"})
+		w.Fold(r, rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &person.Person{ID: "ann"}, Reason: "it hangs"})
 	})
 }
 

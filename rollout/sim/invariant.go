@@ -9,6 +9,9 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/mailbox"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // The names of the invariants, after what breaks them.
@@ -134,7 +137,7 @@ type account struct {
 	raises []string
 	// step is the step that was reached, had the splits that were confirmed.
 	step int
-	had  []rollout.Split
+	had  []split.Split
 }
 
 // Watch makes the invariants look at every event of the world.
@@ -161,7 +164,7 @@ func (i *Invariants) of(r *Run) *account {
 	a := i.runs[r]
 	if a == nil {
 		a = &account{yes: map[string]map[string]bool{}, asked: map[string]string{}, passed: map[string]bool{}, sent: map[string]string{}, step: -1,
-			pager: pager{shown: map[string]string{}, asked: map[string]rollout.QuestionState{}, breached: map[string]bool{}}}
+			pager: pager{shown: map[string]string{}, asked: map[string]approval.QuestionState{}, breached: map[string]bool{}}}
 		i.runs[r] = a
 	}
 	return a
@@ -209,7 +212,7 @@ func (i *Invariants) check(w *World, r *Run, l Line) {
 // answers keeps account of who said yes to which question.
 func (i *Invariants) answers(w *World, r *Run, a *account, l Line) {
 	for name, q := range r.State.Gates {
-		if q.State == rollout.QuestionOpen && a.asked[name] != q.Nonce {
+		if q.State == approval.Open && a.asked[name] != q.Nonce {
 			a.asked[name] = q.Nonce
 			a.passed[name] = false
 		}
@@ -301,7 +304,7 @@ func (i *Invariants) checkForward(w *World, r *Run, a *account, l Line, d rollou
 	if d.Kind == rollout.DecisionStep {
 		i.checkFresh(w, r, a, d)
 		for _, gate := range r.Plan.Steps[r.State.Step].Requires {
-			j := slices.IndexFunc(r.Plan.Approvals, func(ap rollout.Approval) bool { return ap.Name == gate })
+			j := slices.IndexFunc(r.Plan.Approvals, func(ap approval.Approval) bool { return ap.Name == gate })
 			if n := w.people(r, a.yes[a.asked[gate]]); !a.passed[gate] || n < r.Plan.Approvals[j].Quorum {
 				i.fail(w, r, ClosedGate, "step %s begins and gate %s was not opened: %d people said yes", d.Step, gate, n)
 			}
@@ -363,7 +366,7 @@ func (i *Invariants) Finish(w *World) {
 	}
 	for _, d := range w.Notices {
 		n := d.Effect.Notice
-		if n.Topic != rollout.TopicThread {
+		if n.Topic != mailbox.TopicThread {
 			continue
 		}
 		a := i.of(d.Run)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // checkStep: a step is reached at its own split only, what breaks a limit has its
@@ -68,14 +69,14 @@ func (i *Invariants) checkBreaches(w *World, r *Run) {
 }
 
 // target is the split of a step.
-func target(r *Run, step int) rollout.Split {
+func target(r *Run, step int) split.Split {
 	st, cand, stable := r.Plan.Steps[step], r.Plan.Release.Candidate, r.State.Stable
 	switch st.Kind() {
-	case rollout.ShareMirror:
-		return rollout.Split{Weights: map[string]int{stable: 100}, Mirror: map[string]int{cand: st.Mirror}}
-	case rollout.ShareLive:
+	case split.ShareMirror:
+		return split.Split{Weights: map[string]int{stable: 100}, Mirror: map[string]int{cand: st.Mirror}}
+	case split.ShareLive:
 	}
-	return rollout.Split{Weights: map[string]int{stable: 100 - st.Weight, cand: st.Weight}}
+	return split.Split{Weights: map[string]int{stable: 100 - st.Weight, cand: st.Weight}}
 }
 
 // checkRaise: what gives the candidate traffic is a step's split, or one that was

@@ -8,7 +8,11 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/mailbox"
+	"github.com/belayd/belay/rollout/shift"
 	"github.com/belayd/belay/rollout/sim"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // A mutant is Next with one protection removed, and the invariant that must notice it.
@@ -34,7 +38,7 @@ var mutants = map[string]mutant{
 	// The requester's own yes counts.
 	"the requester may approve": {sim.ClosedGate, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		q := *p
-		q.Approvals = append([]rollout.Approval(nil), p.Approvals...)
+		q.Approvals = append([]approval.Approval(nil), p.Approvals...)
 		for i := range q.Approvals {
 			q.Approvals[i].NotByRequester = false
 		}
@@ -183,12 +187,12 @@ var mutants = map[string]mutant{
 			return n
 		}
 		for i := range n.Messages {
-			if n.Messages[i].Notice.Topic == rollout.TopicThread && n.Messages[i].Attempt == 0 {
+			if n.Messages[i].Notice.Topic == mailbox.TopicThread && n.Messages[i].Attempt == 0 {
 				n.Messages[i].ID = fmt.Sprintf("%s/%d/x%d", p.ID, n.Seq, i)
 			}
 		}
 		for i := range n.Outbox {
-			if e := &n.Outbox[i]; e.Notice != nil && e.Notice.Topic == rollout.TopicThread {
+			if e := &n.Outbox[i]; e.Notice != nil && e.Notice.Topic == mailbox.TopicThread {
 				for _, m := range n.Messages {
 					if m.Key == e.Key {
 						e.ID = m.ID
@@ -204,7 +208,7 @@ var mutants = map[string]mutant{
 	}},
 	// A split that gives nobody else's share to the candidate is believed to be a step's.
 	"a step is reached at any split": {sim.OwnSplit, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
-		if sh := s.Shift; ev.Kind == rollout.EventTraffic && ev.Split != nil && sh != nil && sh.Why == rollout.ShiftForward && ev.Effect != "" {
+		if sh := s.Shift; ev.Kind == rollout.EventTraffic && ev.Split != nil && sh != nil && sh.Why == shift.Forward && ev.Effect != "" {
 			to := sh.To
 			ev.Split, ev.Failure = &to, nil
 		}
@@ -294,9 +298,9 @@ var mutants = map[string]mutant{
 	"a question stays open": {sim.StaleQuestion, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		n := rollout.Next(p, s, ev)
 		for i := range n.Outbox {
-			if e := &n.Outbox[i]; e.Kind == rollout.EffectAsk && e.Notice.Question.State == rollout.QuestionVoid {
+			if e := &n.Outbox[i]; e.Kind == rollout.EffectAsk && e.Notice.Question.State == approval.Void {
 				notice, question := *e.Notice, *e.Notice.Question
-				question.State = rollout.QuestionOpen
+				question.State = approval.Open
 				notice.Question = &question
 				e.Notice = &notice
 			}
@@ -308,7 +312,7 @@ var mutants = map[string]mutant{
 		n := rollout.Next(p, s, ev)
 		if ev.Kind == rollout.EventTraffic && n.Reached >= 0 {
 			n.Messages = append(n.Messages, rollout.Effect{ID: fmt.Sprintf("%s/%d/z", p.ID, n.Seq), Kind: rollout.EffectTell, Key: fmt.Sprintf("z/%d", n.Seq),
-				Notifiers: []string{"void"}, Notice: &rollout.Notice{Key: "z", Topic: rollout.TopicThread}})
+				Notifiers: []string{"void"}, Notice: &mailbox.Notice{Key: "z", Topic: mailbox.TopicThread}})
 		}
 		return n
 	}},
@@ -345,14 +349,14 @@ var mutants = map[string]mutant{
 		if n.Phase != rollout.PhasePaused || ev.Kind != rollout.EventMeasured || n.Confirmed == nil || n.Reached < 0 || n.Reached+1 >= len(p.Steps) {
 			return n
 		}
-		to := rollout.Split{Weights: map[string]int{n.Stable: 100 - p.Steps[n.Reached+1].Weight, p.Release.Candidate: p.Steps[n.Reached+1].Weight}}
+		to := split.Split{Weights: map[string]int{n.Stable: 100 - p.Steps[n.Reached+1].Weight, p.Release.Candidate: p.Steps[n.Reached+1].Weight}}
 		n.Outbox = append(slices.Clip(n.Outbox), rollout.Effect{ID: fmt.Sprintf("%s/%d/up", p.ID, n.Seq), Key: "up", Kind: rollout.EffectSetTraffic,
 			From: n.Confirmed, To: &to, Forward: true})
 		return n
 	}},
 	// The machine is made to believe that a step is reached at another step's split.
 	"the machine breaks itself": {sim.Internal, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
-		if sh := s.Shift; sh != nil && sh.Why == rollout.ShiftForward && ev.Split != nil && ev.Split.Equal(sh.To) {
+		if sh := s.Shift; sh != nil && sh.Why == shift.Forward && ev.Split != nil && ev.Split.Equal(sh.To) {
 			q := *p
 			q.Steps = slices.Clone(p.Steps)
 			q.Steps[s.Step].Weight++
@@ -390,7 +394,7 @@ var mutants = map[string]mutant{
 		if ev.Kind != rollout.EventMeasured || was == nil || was.Weights[s.Stable] > 0 || s.Reached < 0 {
 			return rollout.Next(p, s, ev)
 		}
-		s.Confirmed = &rollout.Split{Weights: map[string]int{s.Stable: 1, p.Release.Candidate: 99}}
+		s.Confirmed = &split.Split{Weights: map[string]int{s.Stable: 1, p.Release.Candidate: 99}}
 		ev.Readings = slices.Clone(ev.Readings)
 		for i := range ev.Readings { // as if there were enough of its requests to compare with, and all went well
 			ev.Readings[i].Stable.N *= 1000

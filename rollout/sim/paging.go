@@ -8,6 +8,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
 )
 
 // A pager keeps account of what people see: what each notifier shows of the rollout's
@@ -16,7 +17,7 @@ type pager struct {
 	// shown is the text of the page by the notifier that shows it as open.
 	shown map[string]string
 	// asked are the questions by notifier and key, as they were last shown.
-	asked map[string]rollout.QuestionState
+	asked map[string]approval.QuestionState
 	// breached are the guardrails with onBreach: page that broke their limit since a
 	// person last went on.
 	breached map[string]bool
@@ -213,11 +214,11 @@ func (i *Invariants) checkText(w *World, r *Run, a *account) {
 func (i *Invariants) checkQuestions(w *World, r *Run) {
 	s := r.State
 	for _, e := range s.Outbox {
-		if e.Kind != rollout.EffectAsk || e.Notice.Question.State != rollout.QuestionOpen {
+		if e.Kind != rollout.EffectAsk || e.Notice.Question.State != approval.Open {
 			continue
 		}
 		over := s.Phase.Terminal() || s.Phase == rollout.PhaseRollingBack
-		if q := s.Gates[e.Notice.Question.Gate]; over || q.State != rollout.QuestionOpen || q.Nonce != e.Notice.Question.Nonce {
+		if q := s.Gates[e.Notice.Question.Gate]; over || q.State != approval.Open || q.Nonce != e.Notice.Question.Nonce {
 			i.fail(w, r, StaleQuestion, "%s is asked while %s", e.Notice.Question.Gate, s.Phase)
 		}
 	}
@@ -234,7 +235,7 @@ func (i *Invariants) checkRelieved(w *World, r *Run) {
 		i.fail(w, r, IdlePage, "closed, and people are called: %v", g.shown)
 	}
 	for key, state := range g.asked {
-		if state == rollout.QuestionOpen {
+		if state == approval.Open {
 			i.fail(w, r, StaleQuestion, "closed, and %s can be answered", key)
 		}
 	}

@@ -4,7 +4,9 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // people act at random: they approve, reject, command, and write the traffic
@@ -13,7 +15,7 @@ func (c *chaos) people() {
 	r := c.random
 	for range 4 + r.IntN(41) {
 		at := c.start.Add(time.Duration(r.IntN(int(calmAfter/time.Second))) * time.Second)
-		who := &rollout.Person{ID: pick(r, "ann", "bob", "cid", "dan", "ci")}
+		who := &person.Person{ID: pick(r, "ann", "bob", "cid", "dan", "ci")}
 		act, n := r.IntN(40), r.IntN(2)
 		c.world.At(at, func(w *sim.World) {
 			if n >= len(w.Runs) {
@@ -47,7 +49,7 @@ func (c *chaos) people() {
 }
 
 // answer says yes or no to one of the questions that are open.
-func (c *chaos) answer(w *sim.World, run *sim.Run, who *rollout.Person, yes bool) {
+func (c *chaos) answer(w *sim.World, run *sim.Run, who *person.Person, yes bool) {
 	for _, ap := range run.Plan.Approvals {
 		q, asked := run.State.Gates[ap.Name]
 		if !asked || c.random.Chance(0.3) {
@@ -61,7 +63,7 @@ func (c *chaos) answer(w *sim.World, run *sim.Run, who *rollout.Person, yes bool
 
 // command gives one of the commands; a resume may be bound to the hold that the person
 // saw.
-func (c *chaos) command(w *sim.World, run *sim.Run, who *rollout.Person) {
+func (c *chaos) command(w *sim.World, run *sim.Run, who *person.Person) {
 	c.injected["command"]++
 	cmd := rollout.CommandRollback
 	if !c.random.Chance(0.04) {
@@ -76,21 +78,21 @@ func (c *chaos) command(w *sim.World, run *sim.Run, who *rollout.Person) {
 }
 
 // foreign is a split as somebody else may make it.
-func (c *chaos) foreign(w *sim.World) rollout.Split {
+func (c *chaos) foreign(w *sim.World) split.Split {
 	x := c.random.IntN(101)
 	now := w.Endpoint.Split.Clone()
 	blue, green := now.Weights["blue"], now.Weights["green"]
 	switch c.random.IntN(8) {
 	case 0: // another share
-		return rollout.Split{Weights: map[string]int{"blue": 100 - x, "green": x}}
+		return split.Split{Weights: map[string]int{"blue": 100 - x, "green": x}}
 	case 1: // everything back
-		return rollout.Split{Weights: map[string]int{"blue": 100}}
+		return split.Split{Weights: map[string]int{"blue": 100}}
 	case 2: // everything to the candidate
-		return rollout.Split{Weights: map[string]int{"green": 100}}
+		return split.Split{Weights: map[string]int{"green": 100}}
 	case 3: // a third deployment takes stable's share
-		return rollout.Split{Weights: map[string]int{"red": 100 - green, "green": green}}
+		return split.Split{Weights: map[string]int{"red": 100 - green, "green": green}}
 	case 4: // a third one takes the candidate's
-		return rollout.Split{Weights: map[string]int{"blue": blue, "red": 100 - blue}}
+		return split.Split{Weights: map[string]int{"blue": blue, "red": 100 - blue}}
 	case 5: // the candidate is mirrored to
 		now.Mirror = map[string]int{"green": 1 + x}
 		return now
@@ -98,7 +100,7 @@ func (c *chaos) foreign(w *sim.World) rollout.Split {
 		now.Mirror = map[string]int{"red": 1 + x}
 		return now
 	default: // the traffic is off
-		return rollout.Split{Weights: map[string]int{}}
+		return split.Split{Weights: map[string]int{}}
 	}
 }
 
@@ -115,14 +117,14 @@ func (c *chaos) suspect(w *sim.World, run *sim.Run) {
 // attend does what a person would do for each rollout that waits.
 func (c *chaos) attend(w *sim.World) {
 	for _, run := range w.Runs {
-		by := &rollout.Person{ID: "dora"}
+		by := &person.Person{ID: "dora"}
 		for _, ap := range run.Plan.Approvals {
 			q, asked := run.State.Gates[ap.Name]
 			if !asked {
 				continue
 			}
 			w.Fold(run, rollout.Event{Kind: rollout.EventAnswered, Gate: ap.Name, Nonce: q.Nonce, Approve: true, By: by})
-			w.Fold(run, rollout.Event{Kind: rollout.EventAnswered, Gate: ap.Name, Nonce: q.Nonce, Approve: true, By: &rollout.Person{ID: "emil"}})
+			w.Fold(run, rollout.Event{Kind: rollout.EventAnswered, Gate: ap.Name, Nonce: q.Nonce, Approve: true, By: &person.Person{ID: "emil"}})
 		}
 		waits := run.State.Phase == rollout.PhasePaused || run.State.Phase == rollout.PhaseSuspect
 		if waits || run.State.Page != nil && !run.State.Phase.Terminal() {

@@ -6,8 +6,11 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/calendar"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // model is how a deployment behaves.
@@ -35,7 +38,7 @@ func model(r *sim.Random, bad bool) sim.Model {
 func plan(r *sim.Random, n int) *rollout.Plan {
 	bake := time.Duration(1+r.IntN(8)) * time.Minute
 	p := &rollout.Plan{SchemaVersion: 1, ID: fmt.Sprintf("r%d", n), Policy: rollout.PolicyRef{Name: "p", Owner: "o"},
-		Release:  rollout.Release{Candidate: "green", Version: fmt.Sprintf("v%d", n), Requester: rollout.Person{ID: "ci"}},
+		Release:  rollout.Release{Candidate: "green", Version: fmt.Sprintf("v%d", n), Requester: person.Person{ID: "ci"}},
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "auto",
 		OnForeignChange: pick(r, rollout.ForeignHold, rollout.ForeignAdopt, rollout.ForeignRestore, rollout.ForeignRollback),
 		Concurrency:     pick(r, rollout.ConcurrencyQueue, rollout.ConcurrencyRefuse, rollout.ConcurrencySupersede),
@@ -49,10 +52,10 @@ func plan(r *sim.Random, n int) *rollout.Plan {
 	}
 	weights := pick(r, []int{5, 25, 60, 100}, []int{10, 50, 100}, []int{1, 5, 10, 20, 50}, []int{100})
 	if r.Chance(0.2) {
-		p.Steps = append(p.Steps, rollout.Step{Name: "shadow", Share: rollout.Share{Mirror: 10}, Bake: bake})
+		p.Steps = append(p.Steps, rollout.Step{Name: "shadow", Share: split.Share{Mirror: 10}, Bake: bake})
 	}
 	for _, w := range weights {
-		p.Steps = append(p.Steps, rollout.Step{Name: fmt.Sprint(w), Share: rollout.Share{Weight: w}, Bake: bake})
+		p.Steps = append(p.Steps, rollout.Step{Name: fmt.Sprint(w), Share: split.Share{Weight: w}, Bake: bake})
 	}
 	for _, gate := range []string{"owner", "operator"} {
 		if !r.Chance(0.35) {
@@ -60,8 +63,8 @@ func plan(r *sim.Random, n int) *rollout.Plan {
 		}
 		st := &p.Steps[r.IntN(len(p.Steps))]
 		st.Requires = append(st.Requires, gate)
-		p.Approvals = append(p.Approvals, rollout.Approval{Name: gate, Notifier: "slack", Quorum: 1 + r.IntN(2), NotByRequester: true,
-			Expires: time.Duration(5+r.IntN(60)) * time.Minute, OnExpiry: pick(r, rollout.ExpiryHold, rollout.ExpiryRollback)})
+		p.Approvals = append(p.Approvals, approval.Approval{Name: gate, Notifier: "slack", Quorum: 1 + r.IntN(2), NotByRequester: true,
+			Expires: time.Duration(5+r.IntN(60)) * time.Minute, OnExpiry: pick(r, approval.ExpiryHold, approval.ExpiryRollback)})
 	}
 	if r.Chance(0.1) {
 		p.Schedule = &calendar.Schedule{Cron: "*/7 * * * *"}

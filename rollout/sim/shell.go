@@ -8,6 +8,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/claim"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // start begins every wanted effect that is not under way and forgets those that
@@ -226,7 +227,7 @@ func (w *World) mayRaise(r *Run, e rollout.Effect, token int) bool {
 }
 
 // read is what a read of the endpoint answers now.
-func (w *World) read() (*rollout.Split, *rollout.Failure) {
+func (w *World) read() (*split.Split, *rollout.Failure) {
 	if f := w.faults.Split(w); f != nil {
 		return nil, f
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/claim"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // A Source answers what the rollouts measure. Asked again for the same interval
@@ -34,7 +35,7 @@ type Source interface {
 type Config struct {
 	Start time.Time
 	// Split is the endpoint's split at the start.
-	Split  rollout.Split
+	Split  split.Split
 	Source Source
 	// Faults decide what goes wrong; nil is nothing.
 	Faults Faults

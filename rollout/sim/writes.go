@@ -6,13 +6,15 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/shift"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // checkSent: the write of a rollback is wanted at once, first of all,
 // unless it is withheld or nothing was moved.
 func (i *Invariants) checkSent(w *World, r *Run) {
 	s := r.State
-	if s.Phase != rollout.PhaseRollingBack || s.Shift == nil || s.Shift.Stage == rollout.StageWithheld {
+	if s.Phase != rollout.PhaseRollingBack || s.Shift == nil || s.Shift.Stage == shift.Withheld {
 		return
 	}
 	if len(s.Outbox) == 0 || s.Outbox[0].Kind != rollout.EffectSetTraffic || s.Outbox[0].NotBefore.After(s.At) {
@@ -104,7 +106,7 @@ func (i *Invariants) checkEnd(w *World, r *Run, a *account) {
 		return
 	}
 	cand := r.Plan.Release.Candidate
-	if s.Phase != rollout.PhasePromoted && !w.showed(func(x rollout.Split) bool {
+	if s.Phase != rollout.PhasePromoted && !w.showed(func(x split.Split) bool {
 		return x.Weights[s.Stable] == 100 && x.Share(cand).None()
 	}) {
 		i.fail(w, r, WrongEnd, "%s while the endpoint shows %s", s.Phase, w.Endpoint.Split)
@@ -115,7 +117,7 @@ func (i *Invariants) checkEnd(w *World, r *Run, a *account) {
 }
 
 // showed reports whether the endpoint showed such a split within the last second.
-func (w *World) showed(ok func(rollout.Split) bool) bool {
+func (w *World) showed(ok func(split.Split) bool) bool {
 	for _, h := range slices.Backward(w.Endpoint.History) {
 		if ok(h.Split) {
 			return true

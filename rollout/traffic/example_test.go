@@ -6,12 +6,12 @@ import (
 	"iter"
 	"net/http"
 
-	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
 )
 
 // table is a router of endpoints that stand in a map: all that a Router must do.
-type table map[string]rollout.Split
+type table map[string]split.Split
 
 func (t table) Split(_ context.Context, endpoint string) (traffic.Split, error) {
 	s, ok := t[endpoint]

@@ -7,7 +7,7 @@ import (
 	"github.com/belayd/belay/rollout/traffic"
 )
 
-func split(weights map[string]int, mirror map[string]int, version string) traffic.Split {
+func splitOf(weights map[string]int, mirror map[string]int, version string) traffic.Split {
 	return traffic.Split{Weights: weights, Mirror: mirror, Version: version}
 }
 
@@ -18,18 +18,18 @@ func TestValidate(t *testing.T) {
 		to   traffic.Split
 		ok   bool
 	}{
-		{"all to one", split(map[string]int{"blue": 100}, nil, ""), true},
-		{"shared, with a zero", split(map[string]int{"blue": 40, "green": 60, "old": 0}, nil, ""), true},
-		{"mirror", split(map[string]int{"blue": 100}, map[string]int{"green": 10}, ""), true},
-		{"nothing", split(nil, nil, ""), false},
-		{"all zero", split(map[string]int{"blue": 0, "green": 0}, nil, ""), false},
-		{"99", split(map[string]int{"blue": 99}, nil, ""), false},
-		{"101", split(map[string]int{"blue": 96, "green": 5}, nil, ""), false},
-		{"negative", split(map[string]int{"blue": 105, "green": -5}, nil, ""), false},
-		{"no name", split(map[string]int{"": 100}, nil, ""), false},
-		{"overflow", split(map[string]int{"a": 1 << 62, "b": 1 << 62, "c": 1 << 62, "d": 1<<62 + 100}, nil, ""), false},
-		{"live and mirrored", split(map[string]int{"blue": 95, "green": 5}, map[string]int{"green": 10}, ""), false},
-		{"negative mirror", split(map[string]int{"blue": 100}, map[string]int{"green": -1}, ""), false},
+		{"all to one", splitOf(map[string]int{"blue": 100}, nil, ""), true},
+		{"shared, with a zero", splitOf(map[string]int{"blue": 40, "green": 60, "old": 0}, nil, ""), true},
+		{"mirror", splitOf(map[string]int{"blue": 100}, map[string]int{"green": 10}, ""), true},
+		{"nothing", splitOf(nil, nil, ""), false},
+		{"all zero", splitOf(map[string]int{"blue": 0, "green": 0}, nil, ""), false},
+		{"99", splitOf(map[string]int{"blue": 99}, nil, ""), false},
+		{"101", splitOf(map[string]int{"blue": 96, "green": 5}, nil, ""), false},
+		{"negative", splitOf(map[string]int{"blue": 105, "green": -5}, nil, ""), false},
+		{"no name", splitOf(map[string]int{"": 100}, nil, ""), false},
+		{"overflow", splitOf(map[string]int{"a": 1 << 62, "b": 1 << 62, "c": 1 << 62, "d": 1<<62 + 100}, nil, ""), false},
+		{"live and mirrored", splitOf(map[string]int{"blue": 95, "green": 5}, map[string]int{"green": 10}, ""), false},
+		{"negative mirror", splitOf(map[string]int{"blue": 100}, map[string]int{"green": -1}, ""), false},
 	}
 	for _, tt := range tests {
 		err := traffic.Validate(tt.to)
@@ -51,15 +51,15 @@ func TestNeedsWrite(t *testing.T) {
 		want          bool
 		foreign       bool
 	}{
-		{"shows from", split(all, nil, ""), split(all, nil, ""), split(five, nil, ""), true, false},
-		{"shows to", split(five, nil, ""), split(all, nil, ""), split(five, nil, ""), false, false},
-		{"shows to, at another version", split(five, nil, "9"), split(all, nil, "1"), split(five, nil, ""), false, false},
-		{"shows neither", split(nil, nil, ""), split(all, nil, ""), split(five, nil, ""), false, true},
-		{"zeroes do not count", split(all, nil, ""), split(map[string]int{"blue": 100, "green": 0}, nil, ""), split(five, nil, ""), true, false},
-		{"same version", split(all, nil, "7"), split(all, nil, "7"), split(five, nil, ""), true, false},
-		{"another version", split(all, nil, "8"), split(all, nil, "7"), split(five, nil, ""), false, true},
-		{"no version required", split(all, nil, "8"), split(all, nil, ""), split(five, nil, ""), true, false},
-		{"mirror differs", split(all, map[string]int{"green": 10}, ""), split(all, nil, ""), split(five, nil, ""), false, true},
+		{"shows from", splitOf(all, nil, ""), splitOf(all, nil, ""), splitOf(five, nil, ""), true, false},
+		{"shows to", splitOf(five, nil, ""), splitOf(all, nil, ""), splitOf(five, nil, ""), false, false},
+		{"shows to, at another version", splitOf(five, nil, "9"), splitOf(all, nil, "1"), splitOf(five, nil, ""), false, false},
+		{"shows neither", splitOf(nil, nil, ""), splitOf(all, nil, ""), splitOf(five, nil, ""), false, true},
+		{"zeroes do not count", splitOf(all, nil, ""), splitOf(map[string]int{"blue": 100, "green": 0}, nil, ""), splitOf(five, nil, ""), true, false},
+		{"same version", splitOf(all, nil, "7"), splitOf(all, nil, "7"), splitOf(five, nil, ""), true, false},
+		{"another version", splitOf(all, nil, "8"), splitOf(all, nil, "7"), splitOf(five, nil, ""), false, true},
+		{"no version required", splitOf(all, nil, "8"), splitOf(all, nil, ""), splitOf(five, nil, ""), true, false},
+		{"mirror differs", splitOf(all, map[string]int{"green": 10}, ""), splitOf(all, nil, ""), splitOf(five, nil, ""), false, true},
 	}
 	for _, tt := range tests {
 		got, err := traffic.NeedsWrite(tt.now, tt.from, tt.to)

@@ -20,11 +20,11 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // Split is how an endpoint divides its traffic.
-type Split = rollout.Split
+type Split = split.Split
 
 // The errors that adapters wrap. Any other error is transient: whether a write
 // took effect is unknown.

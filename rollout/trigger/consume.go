@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // The waits of a trigger.
@@ -223,7 +224,7 @@ func (t *Trigger) take(ctx context.Context, m message) (*Refusal, error) {
 	if err != nil {
 		return new(t.refusal(m, e, err.Error())), nil
 	}
-	r.Requester = rollout.Person{ID: t.c.Name, Name: t.c.Name, Via: "nats"}
+	r.Requester = person.Person{ID: t.c.Name, Name: t.c.Name, Via: "nats"}
 	r.Source = t.c.Name + " " + e.source + " " + e.id
 	id, err := t.c.Start(ctx, r, e.source, e.id)
 	switch {

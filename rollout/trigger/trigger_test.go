@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
@@ -225,7 +226,7 @@ func TestEncodings(t *testing.T) {
 	first := r.start.rollouts[rollout.NewID("/pipeline", "e1")]
 	want := rollout.Release{
 		Policy: "recs", Candidate: "green", Version: "7", OnBehalfOf: "/pipeline", Labels: map[string]string{"team": "a"},
-		Requester: rollout.Person{ID: "nats:RELEASES", Name: "nats:RELEASES", Via: "nats"}, Source: "nats:RELEASES /pipeline e1",
+		Requester: person.Person{ID: "nats:RELEASES", Name: "nats:RELEASES", Via: "nats"}, Source: "nats:RELEASES /pipeline e1",
 	}
 	if !maps.Equal(first.Labels, want.Labels) || first.OnBehalfOf != want.OnBehalfOf || first.Source != want.Source || first.Requester.ID != want.Requester.ID {
 		t.Errorf("release: got %+v, want %+v", first, want)

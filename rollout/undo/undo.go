@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // Plan is the plan of the rollout id that puts the deployment back which was stable
@@ -46,7 +47,7 @@ func AtOnce(p *rollout.Plan) *rollout.Plan {
 
 // Refused says why the promoted rollout cannot be undone as its endpoint shows itself
 // now; "" when it can. A deployment of which the router tells nothing may be there.
-func Refused(p *rollout.Plan, s *rollout.State, live rollout.Split, told map[string]rollout.DeploymentFact) string {
+func Refused(p *rollout.Plan, s *rollout.State, live split.Split, told map[string]rollout.DeploymentFact) string {
 	switch {
 	case !s.Phase.Terminal():
 		return "it has not ended: `belay rollback " + p.ID + " --reason '…'` puts " + s.Stable + " back"

@@ -8,8 +8,11 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/calendar"
 	"github.com/belayd/belay/rollout/claim"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // promotedPlan is a plan with all that a ladder may have, and the state of its end.
@@ -19,8 +22,8 @@ func promotedPlan() (*rollout.Plan, *rollout.State) {
 		Policy:    rollout.PolicyRef{Name: "recs"},
 		Release:   rollout.Release{Policy: "recs", Candidate: "green", Version: "v7"},
 		Settle:    time.Minute,
-		Steps:     []rollout.Step{{Name: "canary", Share: rollout.Share{Weight: 5}, Bake: time.Hour}, {Name: "full", Share: rollout.Share{Weight: 100}, Bake: time.Hour, Requires: []string{"owner"}}},
-		Approvals: []rollout.Approval{{Name: "owner"}},
+		Steps:     []rollout.Step{{Name: "canary", Share: split.Share{Weight: 5}, Bake: time.Hour}, {Name: "full", Share: split.Share{Weight: 100}, Bake: time.Hour, Requires: []string{"owner"}}},
+		Approvals: []approval.Approval{{Name: "owner"}},
 		Windows:   &calendar.Windows{}, Schedule: &calendar.Schedule{},
 		Panel:     analysis.Panel{Guardrails: []analysis.Guardrail{{Name: "failures"}}, Budget: &analysis.Budget{}, Steps: 2},
 		Preflight: []rollout.Check{{Kind: "ready"}, {Kind: "invoke"}},
@@ -33,7 +36,7 @@ func promotedPlan() (*rollout.Plan, *rollout.State) {
 // and waits for nobody.
 func TestUndo(t *testing.T) {
 	p, s := promotedPlan()
-	u := Plan(p, s, "r2", "", rollout.Release{Reason: "orders are missing", Requester: rollout.Person{ID: "sre"}})
+	u := Plan(p, s, "r2", "", rollout.Release{Reason: "orders are missing", Requester: person.Person{ID: "sre"}})
 	if u.ID != "r2" || u.Release.Candidate != "blue" || u.Release.Version != "v6" || u.Stable != "green" || u.Concurrency != rollout.ConcurrencyRefuse || u.Schedule != nil {
 		t.Errorf("got %+v, want blue v6 against green, refused where the endpoint is busy", u)
 	}
@@ -64,11 +67,11 @@ func TestUndo(t *testing.T) {
 // and the version that was undone is refused afterwards.
 func TestUndoAtOnce(t *testing.T) {
 	p, s := promotedPlan()
-	u := AtOnce(Plan(p, s, "r2", "", rollout.Release{Reason: "orders are missing", Requester: rollout.Person{ID: "sre"}}))
+	u := AtOnce(Plan(p, s, "r2", "", rollout.Release{Reason: "orders are missing", Requester: person.Person{ID: "sre"}}))
 	at := time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
 	st := rollout.Start(u, at)
 	record := claim.Record{}
-	split := rollout.Split{Weights: map[string]int{"green": 100}}
+	split := split.Split{Weights: map[string]int{"green": 100}}
 	st = rollout.Next(u, st, rollout.Event{Kind: rollout.EventStarted, At: at})
 	if why := st.Last.Decisions[0].Sentence; !strings.HasSuffix(why, ", to undo r1 (version v7): orders are missing.") {
 		t.Errorf("why it was started: got %q", why)
@@ -116,11 +119,11 @@ func TestUndoAtOnce(t *testing.T) {
 
 // Nothing is undone over somebody's head, or to what cannot serve.
 func TestUndoable(t *testing.T) {
-	full := rollout.Split{Weights: map[string]int{"green": 100}}
+	full := split.Split{Weights: map[string]int{"green": 100}}
 	none := 0
 	for name, c := range map[string]struct {
 		change func(*rollout.State)
-		live   rollout.Split
+		live   split.Split
 		told   map[string]rollout.DeploymentFact
 		want   string
 	}{
@@ -128,7 +131,7 @@ func TestUndoable(t *testing.T) {
 		"a router that is mute": {live: full},
 		"still under way":       {change: func(s *rollout.State) { s.Phase = rollout.PhaseBaking }, live: full, want: "belay rollback r1"},
 		"rolled back":           {change: func(s *rollout.State) { s.Phase = rollout.PhaseRolledBack }, live: full, want: "it ended rolled-back"},
-		"changed since":         {live: rollout.Split{Weights: map[string]int{"green": 50, "red": 50}}, want: "shows green 50, red 50"},
+		"changed since":         {live: split.Split{Weights: map[string]int{"green": 50, "red": 50}}, want: "shows green 50, red 50"},
 		"gone":                  {live: full, told: map[string]rollout.DeploymentFact{"green": {}}, want: "blue is gone"},
 		"not ready":             {live: full, told: map[string]rollout.DeploymentFact{"blue": {Ready: rollout.FactNotReady, Reason: "it crashes"}}, want: "blue is not ready: it crashes"},
 		"no instances":          {live: full, told: map[string]rollout.DeploymentFact{"blue": {Instances: &none}}, want: "blue has no instances"},

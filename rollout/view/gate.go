@@ -4,19 +4,20 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
 )
 
 // A Gate is an approval request and how it stands.
 type Gate struct {
-	Name    string                `json:"name"`
-	State   rollout.QuestionState `json:"state"`
-	Step    string                `json:"step"`
-	Nonce   string                `json:"nonce"`
-	Quorum  int                   `json:"quorum"`
-	Expires time.Time             `json:"expires"`
-	Users   []string              `json:"users,omitempty"`
-	Groups  []string              `json:"groups,omitempty"`
-	Answers []Answer              `json:"answers,omitempty"`
+	Name    string                 `json:"name"`
+	State   approval.QuestionState `json:"state"`
+	Step    string                 `json:"step"`
+	Nonce   string                 `json:"nonce"`
+	Quorum  int                    `json:"quorum"`
+	Expires time.Time              `json:"expires"`
+	Users   []string               `json:"users,omitempty"`
+	Groups  []string               `json:"groups,omitempty"`
+	Answers []Answer               `json:"answers,omitempty"`
 }
 
 // An Answer is a person's recorded yes or no.

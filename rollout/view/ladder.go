@@ -4,12 +4,13 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // A Step is where on the ladder a rollout stands.
 type Step struct {
 	Name string `json:"name"`
-	rollout.Share
+	split.Share
 	// Since is when the step's weight was read back; zero while it was not.
 	Since time.Time `json:"since,omitzero"`
 	// BakeLeft is the watched time that is still needed, as in "12m30s".
@@ -19,7 +20,7 @@ type Step struct {
 // A LadderStep is one step of the plan.
 type LadderStep struct {
 	Name string `json:"name"`
-	rollout.Share
+	split.Share
 	Bake     string   `json:"bake"`
 	Requires []string `json:"requires,omitempty"`
 	// State is done, current or ahead.

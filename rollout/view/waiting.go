@@ -7,6 +7,8 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/shift"
 )
 
 // waitingFor says for people what the rollout waits for; "" when it does not
@@ -23,7 +25,7 @@ func waitingFor(p *rollout.Plan, s rollout.State) string {
 	case rollout.PhaseWaiting:
 		var open []string
 		for _, g := range gatesOf(p, s) {
-			if g.State == rollout.QuestionOpen {
+			if g.State == approval.Open {
 				open = append(open, "approval "+g.Name+" until "+g.Expires.Format(time.RFC3339))
 			}
 		}
@@ -36,7 +38,7 @@ func waitingFor(p *rollout.Plan, s rollout.State) string {
 	case rollout.PhaseShifting:
 		return "the endpoint to show the new weights"
 	case rollout.PhaseRollingBack:
-		if s.Shift != nil && s.Shift.Stage == rollout.StageWithheld {
+		if s.Shift != nil && s.Shift.Stage == shift.Withheld {
 			return "stable to have 100%, or a person who repeats the rollback"
 		}
 		return "the endpoint to show stable at 100%"

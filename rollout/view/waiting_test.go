@@ -13,6 +13,8 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/shift"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -21,8 +23,8 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // What a rollout waits for, in every phase: the words that the API, messages and the
 // command line show. Read testdata/waiting.txt as somebody would who waits.
 func TestWaitingFor(t *testing.T) {
-	p := &rollout.Plan{ID: "r2", Approvals: []rollout.Approval{{Name: "owner"}, {Name: "sre"}}}
-	open := rollout.Question{State: rollout.QuestionOpen, Expires: noon.Add(4 * time.Hour)}
+	p := &rollout.Plan{ID: "r2", Approvals: []approval.Approval{{Name: "owner"}, {Name: "sre"}}}
+	open := approval.Question{State: approval.Open, Expires: noon.Add(4 * time.Hour)}
 	phase := func(ph rollout.Phase, with func(*rollout.State)) rollout.State {
 		s := rollout.State{Phase: ph, Step: -1, Reached: -1, Hold: &rollout.Hold{}}
 		if with != nil {
@@ -49,9 +51,9 @@ func TestWaitingFor(t *testing.T) {
 		{"baked, and undecided", phase(rollout.PhaseBaking, func(s *rollout.State) { s.Verdicts = lacks })},
 		{"baked, and passed", phase(rollout.PhaseBaking, func(s *rollout.State) { s.Verdicts = lacks[:1] })},
 		{"waiting for a window", phase(rollout.PhaseWaiting, nil)},
-		{"waiting for one", phase(rollout.PhaseWaiting, func(s *rollout.State) { s.Gates = map[string]rollout.Question{"owner": open} })},
+		{"waiting for one", phase(rollout.PhaseWaiting, func(s *rollout.State) { s.Gates = map[string]approval.Question{"owner": open} })},
 		{"waiting for two", phase(rollout.PhaseWaiting, func(s *rollout.State) {
-			s.Gates = map[string]rollout.Question{"owner": open, "sre": open}
+			s.Gates = map[string]approval.Question{"owner": open, "sre": open}
 		})},
 		{"held", phase(rollout.PhaseHeld, nil)},
 		{"held by itself", phase(rollout.PhaseHeld, func(s *rollout.State) {
@@ -61,7 +63,7 @@ func TestWaitingFor(t *testing.T) {
 		{"suspect", phase(rollout.PhaseSuspect, nil)},
 		{"rolling back", phase(rollout.PhaseRollingBack, nil)},
 		{"rolling back, withheld", phase(rollout.PhaseRollingBack, func(s *rollout.State) {
-			s.Shift = &rollout.Shift{Stage: rollout.StageWithheld}
+			s.Shift = &shift.Shift{Stage: shift.Withheld}
 		})},
 		{"promoted", phase(rollout.PhasePromoted, nil)},
 	} {

@@ -19,7 +19,9 @@ import (
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/bolt"
 )
@@ -164,11 +166,11 @@ func storedRollout(b testing.TB, id string, finished bool, most int) (plan, stat
 	if policy == nil {
 		b.Fatal(ps.Text())
 	}
-	p, err := policy.Compile(rollout.Release{Policy: "recommendations", Candidate: "green", Version: "2026.11.24-1", Requester: rollout.Person{ID: "ann"}}, id)
+	p, err := policy.Compile(rollout.Release{Policy: "recommendations", Candidate: "green", Version: "2026.11.24-1", Requester: person.Person{ID: "ann"}}, id)
 	if err != nil {
 		b.Fatal(err)
 	}
-	w := sim.New(sim.Config{Start: now, Split: rollout.Split{Weights: map[string]int{"blue": 100}}, Source: &sim.Traffic{
+	w := sim.New(sim.Config{Start: now, Split: split.Split{Weights: map[string]int{"blue": 100}}, Source: &sim.Traffic{
 		Seed: 7, RPS: sim.Steady(800), Bounds: []float64{.01, .016, .026, .041, .066, .1, .17, .27, .43, .69}, Cell: 15 * time.Second,
 		Model: func(string, time.Time, int) sim.Model {
 			return sim.Model{Rates: map[string]float64{"failures": .001, "watched": .9}, P95: .2, Sigma: .5}

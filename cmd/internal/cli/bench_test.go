@@ -12,6 +12,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
@@ -90,6 +91,6 @@ func benchPlan() *rollout.Plan {
 	return &rollout.Plan{
 		SchemaVersion: 1, Release: rollout.Release{Policy: "recs", Candidate: "green", Version: "7"}, Policy: rollout.PolicyRef{Name: "recs", Owner: "a", Hash: "0"},
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "auto", Interval: time.Second,
-		Steps: []rollout.Step{{Name: "5%", Share: rollout.Share{Weight: 5}, Bake: time.Minute}, {Name: "100%", Share: rollout.Share{Weight: 100}, Bake: time.Minute}},
+		Steps: []rollout.Step{{Name: "5%", Share: split.Share{Weight: 5}, Bake: time.Minute}, {Name: "100%", Share: split.Share{Weight: 100}, Bake: time.Minute}},
 	}
 }

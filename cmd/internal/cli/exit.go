@@ -95,7 +95,7 @@ func (e *env) exit(path string, err error) int {
 	case code == exitUsage:
 		return e.usage(path, err.Error())
 	default:
-		fmt.Fprintf(e.stderr, "%s: %s\n", path, rollout.Told(sentence(err), e.reach, e.when))
+		fmt.Fprintf(e.stderr, "%s: %s\n", path, view.Told(sentence(err), e.reach, e.when))
 	}
 	return code
 }

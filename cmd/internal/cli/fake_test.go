@@ -24,6 +24,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -93,13 +94,13 @@ func baking() view.Rollout {
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "blue", Candidate: "green", Version: "2026.11.2",
 		Requester: "nats:RELEASES", OnBehalfOf: "/pipelines/recommendations", Phase: rollout.PhaseBaking, Since: now.Add(-12 * time.Second),
 		Reason: rollout.ReasonPassed, Sentence: "Step quarter serves at blue 75, green 25 and is watched.",
-		Step: &view.Step{Name: "quarter", Share: rollout.Share{Weight: 25}, Since: now.Add(-12 * time.Second), BakeLeft: "18s"},
+		Step: &view.Step{Name: "quarter", Share: split.Share{Weight: 25}, Since: now.Add(-12 * time.Second), BakeLeft: "18s"},
 		Steps: []view.LadderStep{
-			{Name: "shadow", Share: rollout.Share{Mirror: 10}, Bake: "20s", State: view.StepDone},
-			{Name: "canary", Share: rollout.Share{Weight: 5}, Bake: "20s", State: view.StepDone},
-			{Name: "quarter", Share: rollout.Share{Weight: 25}, Bake: "30s", State: view.StepCurrent},
-			{Name: "majority", Share: rollout.Share{Weight: 60}, Bake: "30s", Requires: []string{"product-owner"}, State: view.StepAhead},
-			{Name: "full", Share: rollout.Share{Weight: 100}, Bake: "2h0m0s", State: view.StepAhead},
+			{Name: "shadow", Share: split.Share{Mirror: 10}, Bake: "20s", State: view.StepDone},
+			{Name: "canary", Share: split.Share{Weight: 5}, Bake: "20s", State: view.StepDone},
+			{Name: "quarter", Share: split.Share{Weight: 25}, Bake: "30s", State: view.StepCurrent},
+			{Name: "majority", Share: split.Share{Weight: 60}, Bake: "30s", Requires: []string{"product-owner"}, State: view.StepAhead},
+			{Name: "full", Share: split.Share{Weight: 100}, Bake: "2h0m0s", State: view.StepAhead},
 		},
 		Weights: view.Weights{Asked: map[string]int{"blue": 75, "green": 25}, Confirmed: map[string]int{"blue": 75, "green": 25}, ConfirmedAt: now},
 		Guardrails: []view.Guardrail{
@@ -130,7 +131,7 @@ func rollingBack() view.Rollout {
 func promoted() view.Rollout {
 	r := baking()
 	r.Phase, r.Sentence, r.WaitingFor, r.RollbackCommand, r.Closed = rollout.PhasePromoted, "All steps are done.", "", "", true
-	r.Step = &view.Step{Name: "full", Share: rollout.Share{Weight: 100}, Since: now}
+	r.Step = &view.Step{Name: "full", Share: split.Share{Weight: 100}, Since: now}
 	for i := range r.Steps {
 		r.Steps[i].State = view.StepDone
 	}

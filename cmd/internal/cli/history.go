@@ -9,6 +9,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/person"
 )
 
 func historyCommand() *command {
@@ -98,7 +99,7 @@ func eventText(ev rollout.Event) string {
 	return s
 }
 
-func personText(p *rollout.Person) string {
+func personText(p *person.Person) string {
 	if p == nil {
 		return "nobody"
 	}

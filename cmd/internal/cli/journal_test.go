@@ -14,6 +14,8 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/view"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/bolt"
@@ -47,7 +49,7 @@ spec:
 	if p == nil {
 		t.Fatal(ps.Text())
 	}
-	plan, err := p.Compile(rollout.Release{Policy: "recs", Candidate: "green", Version: "7", Requester: rollout.Person{ID: "ann"}}, "r1")
+	plan, err := p.Compile(rollout.Release{Policy: "recs", Candidate: "green", Version: "7", Requester: person.Person{ID: "ann"}}, "r1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +90,7 @@ func journalled(t *testing.T, plan *rollout.Plan) *fakeReader {
 		t.Fatalf("no %s in the outbox of phase %s: %+v", kind, f.state.Phase, f.state.Outbox)
 		return ev
 	}
-	blue, split := &rollout.Split{Weights: map[string]int{"blue": 100}}, &rollout.Split{Weights: map[string]int{"blue": 95, "green": 5}}
+	blue, split := &split.Split{Weights: map[string]int{"blue": 100}}, &split.Split{Weights: map[string]int{"blue": 95, "green": 5}}
 	hash, err := journal.PlanHash(plan)
 	if err != nil {
 		t.Fatal(err)
@@ -98,8 +100,8 @@ func journalled(t *testing.T, plan *rollout.Plan) *fakeReader {
 	commit(answer(now, rollout.EffectPreflight, rollout.Event{Kind: rollout.EventPreflighted, Split: blue, Checks: []rollout.CheckResult{{Check: "ready", OK: true}}}))
 	at := now.Add(time.Second)
 	commit(answer(at, rollout.EffectSetTraffic, rollout.Event{Kind: rollout.EventTraffic, Split: split}))
-	commit(rollout.Event{Kind: rollout.EventCommanded, At: at.Add(2 * time.Second), Command: rollout.CommandPause, By: &rollout.Person{ID: "ann"}, Reason: "lunch", Key: "k1"})
-	commit(rollout.Event{Kind: rollout.EventCommanded, At: at.Add(5 * time.Second), Command: rollout.CommandResume, By: &rollout.Person{ID: "ann"}, Reason: "back", Key: "k2"})
+	commit(rollout.Event{Kind: rollout.EventCommanded, At: at.Add(2 * time.Second), Command: rollout.CommandPause, By: &person.Person{ID: "ann"}, Reason: "lunch", Key: "k1"})
+	commit(rollout.Event{Kind: rollout.EventCommanded, At: at.Add(5 * time.Second), Command: rollout.CommandResume, By: &person.Person{ID: "ann"}, Reason: "back", Key: "k2"})
 	return f
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/sim"
+	"github.com/belayd/belay/rollout/split"
 )
 
 const examples = "../../../policies/examples/"
@@ -187,7 +188,7 @@ func TestFromRollout(t *testing.T) {
 	}
 	r := &fakeReader{plan: plan}
 	w := sim.New(sim.Config{
-		Start: time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC), Split: rollout.Split{Weights: map[string]int{"v1": 100}},
+		Start: time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC), Split: split.Split{Weights: map[string]int{"v1": 100}},
 		Source: &sim.Traffic{Seed: 3, RPS: sim.Steady(300), Bounds: []float64{0.1, 0.2, 0.4, 0.8}, Cell: plan.Interval, Model: func(d string, _ time.Time, weight int) sim.Model {
 			rate := 0.002
 			if d == "v2" && weight >= 25 {

@@ -12,6 +12,7 @@ import (
 	"github.com/belayd/belay/policies/policytest"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/split"
 )
 
 func policyTestCommand() *command {
@@ -150,7 +151,7 @@ func (e *env) writeRegression(ctx context.Context, r reader, id, policy string) 
 		policy = plan.Policy.Name + ".yaml"
 	}
 	last := rollout.State{Phase: now.Phase, Stable: now.Stable,
-		Confirmed: &rollout.Split{Weights: now.Weights.Confirmed}}
+		Confirmed: &split.Split{Weights: now.Weights.Confirmed}}
 	text, err := policytest.Regression(plan, entries, last, policy)
 	if err != nil {
 		return err

@@ -70,7 +70,7 @@ func (e *env) when(t time.Time) string {
 
 // told is a sentence of belayd's as it is printed here: its instants by the local
 // clock, its commands with what reaches the same belayd.
-func (e *env) told(sentence string) string { return safe(rollout.Told(sentence, e.reach, e.when)) }
+func (e *env) told(sentence string) string { return safe(view.Told(sentence, e.reach, e.when)) }
 
 // belay is a command line that reaches the belayd that this one reached.
 func (e *env) belay(words ...string) string {

@@ -11,9 +11,9 @@ import (
 
 	"github.com/belayd/belay/cmd/internal/secret"
 	"github.com/belayd/belay/policies/document"
-	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // AuthConfig says who may do what.
@@ -222,7 +222,7 @@ func (c *Config) oidc(o *OIDCConfig) (*api.OIDC, error) {
 	}
 	out := api.OIDCConfig{
 		Issuer: o.Issuer, Audience: o.Audience, Algorithms: o.Algorithms, JWKS: o.JWKS, GroupsClaim: o.GroupsClaim, Client: client,
-		Person: func(subject string) (rollout.Person, []string) {
+		Person: func(subject string) (person.Person, []string) {
 			who := "oidc:" + subject
 			p := c.person(who)
 			if p.Via == "" {
@@ -248,11 +248,11 @@ func (c *Config) certificates(m *MTLSConfig) api.ClientCertificates {
 
 // named is the person of a credential that the config names; without an entry in
 // people the name is the person's.
-func (c *Config) named(kind, name string) rollout.Person {
+func (c *Config) named(kind, name string) person.Person {
 	if p := c.person(kind + ":" + name); p.ID != kind+":"+name {
 		return p
 	}
-	return rollout.Person{ID: name, As: kind + ":" + name, Name: name, Via: kind}
+	return person.Person{ID: name, As: kind + ":" + name, Name: name, Via: kind}
 }
 
 func grant(roles []string, labels map[string]string) api.Grant {

@@ -4,8 +4,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // known is the entry of people that claims a notifier's or an authenticator's
@@ -23,11 +23,11 @@ func (c *Config) known(who string) *PersonConfig {
 
 // person is who a notifier's or an authenticator's name is. A name that no entry
 // of people claims is the person's id itself.
-func (c *Config) person(who string) rollout.Person {
+func (c *Config) person(who string) person.Person {
 	if p := c.known(who); p != nil {
-		return rollout.Person{ID: p.ID, As: who, Name: p.ID, Via: who, Groups: p.Groups}
+		return person.Person{ID: p.ID, As: who, Name: p.ID, Via: who, Groups: p.Groups}
 	}
-	return rollout.Person{ID: who}
+	return person.Person{ID: who}
 }
 
 // Heard is whom a notifier vouches for and what they may do: what everybody there

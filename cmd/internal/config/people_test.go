@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/approval"
 )
 
 // A token's, a subject's and a certificate's owner may be one person.
@@ -66,7 +66,7 @@ func TestHeard(t *testing.T) {
 			t.Errorf("%s by %s with labels %v: may %q, want %q", x.who, x.via, x.labels, got, x.may)
 		}
 	}
-	gate := rollout.Approval{Users: []string{"oidc:sub-1"}}
+	gate := approval.Approval{Users: []string{"oidc:sub-1"}}
 	if a := c.Heard("slack", "slack:T1/U1"); !a.AskedBy(gate) || a.Person.ID != "ann" {
 		t.Errorf("a gate that names %v: %+v is not asked", gate.Users, a)
 	}

@@ -21,6 +21,8 @@ import (
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/bolt"
 )
@@ -122,13 +124,13 @@ func put(ctx context.Context, s *bolt.Store, i int) error {
 	p := &rollout.Plan{
 		SchemaVersion: 1, ID: rollout.NewID("bench", strconv.Itoa(i)), Policy: rollout.PolicyRef{Name: "recommendations", Owner: "team", Text: policyText},
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: fmt.Sprintf("recs%d", i%100)}, Stable: "auto",
-		Release:  rollout.Release{Policy: "recommendations", Candidate: "green", Version: strconv.Itoa(i), Requester: rollout.Person{ID: "ci"}},
+		Release:  rollout.Release{Policy: "recommendations", Candidate: "green", Version: strconv.Itoa(i), Requester: person.Person{ID: "ci"}},
 		Interval: 15 * time.Second,
-		Steps:    []rollout.Step{{Name: "5%", Share: rollout.Share{Weight: 5}, Bake: time.Hour}, {Name: "25%", Share: rollout.Share{Weight: 25}, Bake: time.Hour}, {Name: "60%", Share: rollout.Share{Weight: 60}, Bake: time.Hour}, {Name: "100%", Share: rollout.Share{Weight: 100}, Bake: time.Hour}},
+		Steps:    []rollout.Step{{Name: "5%", Share: split.Share{Weight: 5}, Bake: time.Hour}, {Name: "25%", Share: split.Share{Weight: 25}, Bake: time.Hour}, {Name: "60%", Share: split.Share{Weight: 60}, Bake: time.Hour}, {Name: "100%", Share: split.Share{Weight: 100}, Bake: time.Hour}},
 	}
 	ev := rollout.Event{Kind: rollout.EventStarted, At: at}
 	st := rollout.Next(p, rollout.Start(p, at), ev)
-	split := rollout.Split{Weights: map[string]int{"green": 100}}
+	split := split.Split{Weights: map[string]int{"green": 100}}
 	st.Phase, st.Reason, st.Sentence, st.Outbox, st.Messages = rollout.PhasePromoted, rollout.ReasonPassed, "green is promoted.", nil, nil
 	st.Step, st.Reached, st.Stable, st.Confirmed, st.Asked, st.Allowed = 3, 3, "blue", &split, &split, 100
 	plan, err := json.Marshal(p)

@@ -13,6 +13,7 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/slack/slacktest"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/store"
 )
 
@@ -75,7 +76,7 @@ func (w *town) decided(r *replica, by, owner string) {
 	}) {
 		return
 	}
-	if _, err := r.Deliver(ctx, "r1", "end", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &rollout.Person{ID: "sre"}, Reason: "the test is over"}); err != nil {
+	if _, err := r.Deliver(ctx, "r1", "end", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &person.Person{ID: "sre"}, Reason: "the test is over"}); err != nil {
 		w.t.Fatal(err)
 	}
 	if !w.until("the end of the rollout", func() bool {

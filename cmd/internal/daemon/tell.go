@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/claim"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/traffic"
 )
 
@@ -23,7 +24,7 @@ const tellTimeout = 20 * time.Second
 
 // testNotifiers sends a marked test through every notifier, all at once, as a page
 // would go there. It says where to look for each and when it ends by itself.
-func (d *daemon) testNotifiers(ctx context.Context, by rollout.Person) []api.NotifierTest {
+func (d *daemon) testNotifiers(ctx context.Context, by person.Person) []api.NotifierTest {
 	now := d.now()
 	names := slices.Sorted(maps.Keys(now.notifiers))
 	out := make([]api.NotifierTest, len(names))

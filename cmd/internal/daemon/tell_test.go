@@ -18,8 +18,8 @@ import (
 	"github.com/belayd/belay/cmd/internal/succession"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/webhook"
-	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/engine"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/trigger"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
@@ -58,7 +58,7 @@ func TestTell(t *testing.T) {
 	}
 	d := &daemon{engines: succession.New(e), log: slog.New(slog.DiscardHandler)}
 	d.current.Store(&generation{config: &config.Config{Tell: []string{"hook"}, Notifiers: map[string]config.NotifierConfig{"hook": {Webhook: &config.WebhookNotifier{}}}}, notifiers: outlets})
-	tests := d.testNotifiers(t.Context(), rollout.Person{ID: "ann"})
+	tests := d.testNotifiers(t.Context(), person.Person{ID: "ann"})
 	if len(tests) != 2 || tests[0].Name != "away" || tests[0].OK || tests[0].Error == "" || !tests[1].OK {
 		t.Fatalf("tests: got %+v, want away to fail and hook to be reached", tests)
 	}

@@ -22,7 +22,10 @@ import (
 	"github.com/belayd/belay/notifier/slack"
 	"github.com/belayd/belay/notifier/slack/slacktest"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/engine"
+	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 	"github.com/belayd/belay/store"
@@ -223,14 +226,14 @@ func (h *token) Release(context.Context) error {
 func gated() *rollout.Plan {
 	return &rollout.Plan{
 		SchemaVersion: 1, ID: "r1", Policy: rollout.PolicyRef{Name: "recommendations", Owner: "team-recommendations", Text: "…", Hash: "abc"},
-		Release:  rollout.Release{Policy: "recommendations", Candidate: "green", Version: "v2", Requester: rollout.Person{ID: "ci"}, Source: "test"},
+		Release:  rollout.Release{Policy: "recommendations", Candidate: "green", Version: "v2", Requester: person.Person{ID: "ci"}, Source: "test"},
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "auto",
 		OnForeignChange: rollout.ForeignHold, Concurrency: rollout.ConcurrencyQueue,
 		Interval: time.Second, MaxExtend: 10 * time.Minute, OnUndecided: rollout.UndecidedHold,
 		OnNoData:      rollout.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
 		OnSourceError: rollout.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
 		Steps: []rollout.Step{
-			{Name: "canary", Share: rollout.Share{Weight: 5}, Bake: 2 * time.Second}, {Name: "full", Share: rollout.Share{Weight: 100}, Bake: time.Hour, Requires: []string{"owner"}},
+			{Name: "canary", Share: split.Share{Weight: 5}, Bake: 2 * time.Second}, {Name: "full", Share: split.Share{Weight: 100}, Bake: time.Hour, Requires: []string{"owner"}},
 		},
 		Panel: analysis.Panel{
 			Metrics: []analysis.Metric{{Name: "failures", Source: "prom", Counts: &analysis.Counts{Total: "requests", Bad: "errors", Deployment: "deployment"}}},
@@ -238,7 +241,7 @@ func gated() *rollout.Plan {
 				OnBreach: analysis.ActionRollback, Evidence: analysis.EvidenceRequired, Test: analysis.TestSequential, Steps: []int{0, 1}}},
 			Alpha: 0.01, Beta: 0.05, Steps: 2, Interval: time.Second, OnSharedBreach: analysis.ActionHold,
 		},
-		Approvals: []rollout.Approval{{Name: "owner", Notifier: "slack", Users: []string{"U0APPROVER"}, Groups: []string{"product-owners"}, Quorum: 1, Expires: time.Hour, OnExpiry: rollout.ExpiryHold}},
+		Approvals: []approval.Approval{{Name: "owner", Notifier: "slack", Users: []string{"U0APPROVER"}, Groups: []string{"product-owners"}, Quorum: 1, Expires: time.Hour, OnExpiry: approval.ExpiryHold}},
 		Rollback:  rollout.RollbackPolicy{VerifyWithin: time.Minute, Cooldown: time.Hour},
 		Notify:    []string{"slack"},
 	}

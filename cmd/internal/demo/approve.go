@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -83,7 +83,7 @@ func readLines(ctx context.Context, from io.Reader, lines chan<- string) {
 // does.
 func openGate(r view.Rollout) view.Gate {
 	for _, g := range r.Gates {
-		if g.State == rollout.QuestionOpen {
+		if g.State == approval.Open {
 			return g
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -29,7 +29,7 @@ func (a *asker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost {
 		body, _ := io.ReadAll(r.Body)
 		a.acts = append(a.acts, r.URL.Path+" "+string(body))
-		a.r.Gates[0].State, a.r.Closed = rollout.QuestionApproved, true
+		a.r.Gates[0].State, a.r.Closed = approval.Approved, true
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(a.r)
@@ -43,7 +43,7 @@ func TestAnswer(t *testing.T) {
 		"what?\ny\n": `/v1/rollouts/r1/approve {"gate":"product-owner","nonce":"n1"}`,
 		"what?\n N ": `/v1/rollouts/r1/reject {"reason":"answered no at the demo's terminal","gate":"product-owner","nonce":"n1"}`,
 	} {
-		a := &asker{r: view.Rollout{SchemaVersion: 1, ID: "r1", Gates: []view.Gate{{Name: "product-owner", Step: "majority", Nonce: "n1", State: rollout.QuestionOpen}}}}
+		a := &asker{r: view.Rollout{SchemaVersion: 1, ID: "r1", Gates: []view.Gate{{Name: "product-owner", Step: "majority", Nonce: "n1", State: approval.Open}}}}
 		server := httptest.NewServer(a)
 		client, err := api.NewClient(server.URL, server.Client(), "")
 		if err != nil {

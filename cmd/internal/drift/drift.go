@@ -24,6 +24,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 )
 
 const (
@@ -43,7 +44,7 @@ const (
 type Endpoint struct {
 	Ref rollout.EndpointRef
 	// Last is the split on record; nil where there is none.
-	Last *rollout.Split
+	Last *split.Split
 	// Policy and Owner are of the policy that names it; "" when none does.
 	Policy, Owner string
 	// Page are the notifiers to call, in order.
@@ -56,8 +57,8 @@ type Watch struct {
 	// Endpoints lists those that no rollout moves.
 	Endpoints func(ctx context.Context) ([]Endpoint, error)
 	// Split reads what one shows, and Observe puts it on record.
-	Split   func(ctx context.Context, ref rollout.EndpointRef) (rollout.Split, error)
-	Observe func(ctx context.Context, ref rollout.EndpointRef, split rollout.Split) error
+	Split   func(ctx context.Context, ref rollout.EndpointRef) (split.Split, error)
+	Observe func(ctx context.Context, ref rollout.EndpointRef, split split.Split) error
 	// Notify hands a message to the notifier of that name.
 	Notify func(ctx context.Context, name string, n notifier.Notice) error
 
@@ -71,7 +72,7 @@ type Watch struct {
 type page struct {
 	Endpoint
 
-	seen  rollout.Split
+	seen  split.Split
 	since time.Time
 	// taken is when by took it; zero while nobody has.
 	taken time.Time
@@ -170,7 +171,7 @@ func (w *Watch) compare(ctx context.Context, e Endpoint) {
 
 // unexplained reports whether the record does not say why an endpoint shows what it
 // does. One that has no record may have all its traffic at any deployment.
-func (e Endpoint) unexplained(seen rollout.Split) bool {
+func (e Endpoint) unexplained(seen split.Split) bool {
 	if e.Last != nil {
 		return !seen.Equal(*e.Last)
 	}
@@ -186,7 +187,7 @@ func (e Endpoint) unexplained(seen rollout.Split) bool {
 }
 
 // sentence says what is wrong and what may be why.
-func (w *Watch) sentence(e Endpoint, seen rollout.Split) string {
+func (w *Watch) sentence(e Endpoint, seen split.Split) string {
 	last := "no record of it"
 	if e.Last != nil {
 		last = fmt.Sprintf("%s on record", e.Last)

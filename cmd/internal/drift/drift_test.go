@@ -14,6 +14,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 )
 
 // A world is some endpoints, their records, and pagers of which the first may be
@@ -21,14 +22,14 @@ import (
 type world struct {
 	mu      sync.Mutex
 	list    []Endpoint
-	shows   map[string]rollout.Split
+	shows   map[string]split.Split
 	away    map[string]bool
 	said    []string
 	records map[string]string
 }
 
-func split(blue, green int) rollout.Split {
-	return rollout.Split{Weights: map[string]int{"blue": blue, "green": green}}
+func shares(blue, green int) split.Split {
+	return split.Split{Weights: map[string]int{"blue": blue, "green": green}}
 }
 
 func (w *world) watch() *Watch {
@@ -39,7 +40,7 @@ func (w *world) watch() *Watch {
 			defer w.mu.Unlock()
 			return slices.Clone(w.list), nil
 		},
-		Split: func(_ context.Context, ref rollout.EndpointRef) (rollout.Split, error) {
+		Split: func(_ context.Context, ref rollout.EndpointRef) (split.Split, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			s, ok := w.shows[ref.Name]
@@ -48,7 +49,7 @@ func (w *world) watch() *Watch {
 			}
 			return s, nil
 		},
-		Observe: func(_ context.Context, ref rollout.EndpointRef, s rollout.Split) error {
+		Observe: func(_ context.Context, ref rollout.EndpointRef, s split.Split) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.records[ref.Name] = s.String()
@@ -78,13 +79,13 @@ func (w *world) watch() *Watch {
 // nothing.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		blue := split(100, 0)
-		at := func(name string, last *rollout.Split) Endpoint {
+		blue := shares(100, 0)
+		at := func(name string, last *split.Split) Endpoint {
 			return Endpoint{Ref: rollout.EndpointRef{Router: "edge", Name: name}, Last: last, Page: []string{"first", "second"}}
 		}
 		w := &world{
 			list: []Endpoint{at("same", &blue), at("forgotten", &blue), at("split", nil), at("new", nil), at("late", &blue), at("quiet", &blue)},
-			shows: map[string]rollout.Split{"same": blue, "forgotten": split(0, 100), "split": split(95, 5), "new": split(0, 100),
+			shows: map[string]split.Split{"same": blue, "forgotten": shares(0, 100), "split": shares(95, 5), "new": shares(0, 100),
 				"quiet": blue},
 			away: map[string]bool{"first": true}, records: map[string]string{},
 		}
@@ -110,8 +111,8 @@ func TestWatch(t *testing.T) {
 		}
 		expect("the start", 2, "second: forgotten shows green 100, with blue 100 on record and no rollout", "second: split shows blue 95, green 5, with no record")
 		w.mu.Lock()
-		w.shows["late"] = split(50, 50) // it could not be read before
-		w.shows["quiet"] = split(0, 100)
+		w.shows["late"] = shares(50, 50) // it could not be read before
+		w.shows["quiet"] = shares(0, 100)
 		w.mu.Unlock()
 		time.Sleep(time.Minute)
 		expect("when the last one can be read", 3, "second: late shows blue 50, green 50, with blue 100 on record")
@@ -145,9 +146,9 @@ func TestWatch(t *testing.T) {
 // While no pager takes it, it is tried again, and named all the while.
 func TestWatchPagersAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		blue := split(100, 0)
+		blue := shares(100, 0)
 		w := &world{list: []Endpoint{{Ref: rollout.EndpointRef{Router: "edge", Name: "recs"}, Last: &blue, Page: []string{"only"}}},
-			shows: map[string]rollout.Split{"recs": split(0, 100)}, away: map[string]bool{"only": true}, records: map[string]string{}}
+			shows: map[string]split.Split{"recs": shares(0, 100)}, away: map[string]bool{"only": true}, records: map[string]string{}}
 		watch := w.watch()
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

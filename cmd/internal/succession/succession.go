@@ -27,6 +27,7 @@ import (
 	"github.com/belayd/belay/rollout/claim"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/person"
 )
 
 // whole is all of the right to start rollouts, more than anybody will share.
@@ -178,7 +179,7 @@ func (x *Engines) Answer(ctx context.Context, via string, a notifier.Answer) (no
 }
 
 // ClearCooldown ends the cooldown of a version; see engine.Engine.
-func (x *Engines) ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string, by rollout.Person) error {
+func (x *Engines) ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string, by person.Person) error {
 	return x.Now().ClearCooldown(ctx, ref, version, by)
 }
 

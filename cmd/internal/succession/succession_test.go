@@ -17,7 +17,9 @@ import (
 	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
 	"github.com/belayd/belay/store"
@@ -88,7 +90,7 @@ func (h *house) end() {
 func (h *house) release(id, endpoint string) error { return h.start(h.t.Context(), id, endpoint) }
 
 func (h *house) start(ctx context.Context, id, endpoint string) error {
-	r := rollout.Release{Policy: "recs", Candidate: "green", Version: "v2", Requester: rollout.Person{ID: "ci"}, Source: "test"}
+	r := rollout.Release{Policy: "recs", Candidate: "green", Version: "v2", Requester: person.Person{ID: "ci"}, Source: "test"}
 	_, _, err := h.Release(ctx, id, r, func(context.Context) (*rollout.Plan, error) {
 		return &rollout.Plan{
 			SchemaVersion: 1, ID: id, Policy: rollout.PolicyRef{Name: "recs", Owner: "team", Text: "…", Hash: "abc"}, Release: r,
@@ -98,7 +100,7 @@ func (h *house) start(ctx context.Context, id, endpoint string) error {
 			OnNoData:      rollout.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
 			OnSourceError: rollout.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
 			Steps: []rollout.Step{
-				{Name: "canary", Share: rollout.Share{Weight: 5}, Bake: time.Hour}, {Name: "full", Share: rollout.Share{Weight: 100}, Bake: time.Hour},
+				{Name: "canary", Share: split.Share{Weight: 5}, Bake: time.Hour}, {Name: "full", Share: split.Share{Weight: 100}, Bake: time.Hour},
 			},
 			Panel: analysis.Panel{
 				Metrics: []analysis.Metric{{Name: "failures", Source: "prom", Counts: &analysis.Counts{Total: "requests", Bad: "errors", Deployment: "deployment"}}},
@@ -127,7 +129,7 @@ func (h *house) phase(id string, want rollout.Phase) {
 
 // rollback orders a rollback, under a key.
 func (h *house) rollback(id, key string) error {
-	operate := access.Actor{Person: rollout.Person{ID: "sre"}, Grants: []access.Grant{{Roles: []access.Role{access.RoleOperate}}}}
+	operate := access.Actor{Person: person.Person{ID: "sre"}, Grants: []access.Grant{{Roles: []access.Role{access.RoleOperate}}}}
 	_, err := h.Act(h.t.Context(), id, key, operate, func(rollout.Snapshot, *rollout.Event) (rollout.Event, error) {
 		return rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &operate.Person, At: time.Now()}, nil
 	})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/azureml"
 	"github.com/belayd/belay/rollout/traffic/azureml/armtest"
@@ -103,7 +104,7 @@ func newShell(t *testing.T, foreign rollout.ForeignPolicy) *shell {
 		},
 	}
 	for i, w := range []int{5, 25, 100} {
-		s.plan.Steps = append(s.plan.Steps, rollout.Step{Name: []string{"canary", "quarter", "full"}[i], Share: rollout.Share{Weight: w}, Bake: 5 * time.Minute})
+		s.plan.Steps = append(s.plan.Steps, rollout.Step{Name: []string{"canary", "quarter", "full"}[i], Share: split.Share{Weight: w}, Bake: 5 * time.Minute})
 	}
 	s.state = rollout.Start(s.plan, time.Now())
 	return s

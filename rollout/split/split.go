@@ -1,4 +1,6 @@
-package rollout
+// Package split says how an endpoint divides its traffic: the whole of it, a Split, and
+// the Share of one deployment. Both are values; nothing here knows who moves traffic.
+package split
 
 import (
 	"fmt"
@@ -77,9 +79,9 @@ func (s Share) Split(stable, candidate string) Split {
 	case ShareMirror:
 		return Split{Weights: map[string]int{stable: 100}, Mirror: map[string]int{candidate: s.Mirror}}
 	case ShareLive:
-		return Split{Weights: positive(map[string]int{stable: 100 - s.Weight, candidate: s.Weight})}
+		return Split{Weights: Positive(map[string]int{stable: 100 - s.Weight, candidate: s.Weight})}
 	}
-	return allOn(stable)
+	return AllOn(stable)
 }
 
 // A Split is how an endpoint divides its traffic, in percent by deployment.
@@ -94,7 +96,7 @@ type Split struct {
 
 // Equal reports whether both splits send the same traffic to everyone.
 func (s Split) Equal(t Split) bool {
-	return maps.Equal(positive(s.Weights), positive(t.Weights)) && maps.Equal(positive(s.Mirror), positive(t.Mirror))
+	return maps.Equal(Positive(s.Weights), Positive(t.Weights)) && maps.Equal(Positive(s.Mirror), Positive(t.Mirror))
 }
 
 // Clone returns a copy that shares nothing with s.
@@ -103,7 +105,8 @@ func (s Split) Clone() Split {
 	return s
 }
 
-func positive(m map[string]int) map[string]int {
+// Positive is m without the names that have 0.
+func Positive(m map[string]int) map[string]int {
 	out := make(map[string]int, len(m))
 	for k, v := range m {
 		if v != 0 {
@@ -122,24 +125,46 @@ func (s Split) Share(deployment string) Share {
 // "blue 100, mirror green 10".
 func (s Split) String() string {
 	var parts []string
-	weights := positive(s.Weights)
+	weights := Positive(s.Weights)
 	for _, name := range slices.Sorted(maps.Keys(weights)) {
 		parts = append(parts, fmt.Sprintf("%s %d", name, weights[name]))
 	}
 	if len(parts) == 0 {
 		parts = append(parts, "traffic off")
 	}
-	mirror := positive(s.Mirror)
+	mirror := Positive(s.Mirror)
 	for _, name := range slices.Sorted(maps.Keys(mirror)) {
 		parts = append(parts, fmt.Sprintf("mirror %s %d", name, mirror[name]))
 	}
 	return strings.Join(parts, ", ")
 }
 
-// allOn sends everything to one deployment.
-func allOn(name string) Split { return Split{Weights: map[string]int{name: 100}} }
-
-// target is the split of step i.
-func (p *Plan) target(i int, stable string) Split {
-	return p.Steps[i].Split(stable, p.Release.Candidate)
+// Stable resolves which deployment is stable: the one named, or with "auto" the
+// one that has all of the traffic. Either must have 100% and not be the
+// candidate: Belay starts only from a state to which it can return. The error is
+// for people and names the remedy.
+func (s Split) Stable(named, candidate string) (string, error) {
+	full := ""
+	for name, w := range Positive(s.Weights) {
+		if w == 100 {
+			full = name
+		}
+	}
+	switch {
+	case full == "" && named != "" && named != "auto":
+		return "", fmt.Errorf("stable %q does not have 100%% of the traffic (%s); give it all of the traffic first", named, s)
+	case full == "":
+		return "", fmt.Errorf("no deployment has 100%% of the traffic (%s); give it all to the one that serves now", s)
+	case full == candidate:
+		return "", fmt.Errorf("the candidate %q already has 100%% of the traffic; there is nothing to roll out", candidate)
+	case named != "" && named != "auto" && named != full:
+		return "", fmt.Errorf("the policy says that stable is %q, but %q has 100%% of the traffic; correct endpoint.stable or the traffic", named, full)
+	}
+	if n := s.Share(candidate).Mirror; n > 0 {
+		return "", fmt.Errorf("the candidate %q already gets %d%% of mirrored traffic; end the mirroring first", candidate, n)
+	}
+	return full, nil
 }
+
+// AllOn sends everything to one deployment.
+func AllOn(name string) Split { return Split{Weights: map[string]int{name: 100}} }

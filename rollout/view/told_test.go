@@ -1,8 +1,10 @@
-package rollout
+package view_test
 
 import (
 	"testing"
 	"time"
+
+	"github.com/belayd/belay/rollout/view"
 )
 
 // Sentences of the core as somebody reads them who reaches the daemon at another
@@ -19,11 +21,11 @@ func TestTold(t *testing.T) {
 		"by hand: `curl -X PUT`":                                                                                            "by hand: `curl -X PUT`",
 		"":                                                                                                                  "",
 	} {
-		if got := Told(sentence, " --server https://b", clock); got != want {
+		if got := view.Told(sentence, " --server https://b", clock); got != want {
 			t.Errorf("Told(%q): got %q, want %q", sentence, got, want)
 		}
 	}
-	if got := Told("`belay status r1`", "", clock); got != "`belay status r1`" {
+	if got := view.Told("`belay status r1`", "", clock); got != "`belay status r1`" {
 		t.Errorf("without flags: got %q, want it as it was", got)
 	}
 }
