@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -146,4 +147,60 @@ func (g *Guardrail) Broken(m *Metric, x *Sample) string {
 	}
 	unit := map[Kind]string{KindCounts: "share", KindHistogram: "s", KindMean: "mean", KindValue: "value"}[m.Kind()]
 	return fmt.Sprintf("%s, beyond %s", figure(unit, f), g.Limit.Text)
+}
+
+// NeverPasses says why no release that is as good as the sample could pass the guardrail,
+// and what would help, where that is so although the sample keeps the limit: by the layout
+// of its buckets, or by the level of its mean. Both are "" where it could pass, and where
+// the sample tells too little. Of stable it is worth refusing a release for: every one
+// would end undecided.
+func (g *Guardrail) NeverPasses(m *Metric, x *Sample) (why, cure string) {
+	switch how := g.method(m); {
+	case !x.Fresh || how == methodThreshold:
+	case how == methodMean && g.Limit.Relative && x.N >= meanEvents && x.Sum <= 0:
+		return fmt.Sprintf("stable's mean is %s, and a share of that is no limit", number(x.Sum/x.N)),
+			"Write an absolute limit."
+	case how == methodQuantile && len(x.Buckets) > 0 && g.Limit.Relative:
+		return g.coarse(x)
+	case how == methodQuantile && len(x.Buckets) > 0:
+		return g.between(x)
+	}
+	return "", ""
+}
+
+// coarse is NeverPasses of a quantile relative to stable's.
+func (g *Guardrail) coarse(x *Sample) (why, cure string) {
+	t := &Tail{}
+	t.learn(g, x)
+	switch t.Aim = t.aim(g); {
+	case t.Aim == nil && !t.known(g), t.Aim != nil && t.Aim.Healthy < t.Aim.PassLimit:
+		return "", ""
+	case t.Aim != nil, x.slower(x.last()) <= (1-g.Quantile)*x.N:
+		return fmt.Sprintf("stable's buckets are too coarse around its %s", quantileName(g.Quantile)),
+			"Add bucket bounds there, or write an absolute limit on one."
+	}
+	return fmt.Sprintf("the histogram's last bucket ends at %s, below stable's %s", latency(x.last()),
+		quantileName(g.Quantile)), "Add higher buckets, or take a lower quantile."
+}
+
+// between is NeverPasses of an absolute quantile, which a pass judges at the bucket bound
+// inside the limit.
+func (g *Guardrail) between(x *Sample) (why, cure string) {
+	b, ok := g.Effective(x)
+	if !ok {
+		return fmt.Sprintf("the histogram's last bucket ends at %s, below the limit", latency(x.last())),
+			fmt.Sprintf("Put the limit at %s or lower, or add buckets beyond it.", latency(x.last()))
+	}
+	test := g.quantileTest()
+	most := test.PassLimit * x.N
+	if b.Pass == b.Breach || g.beyond(x, b.Pass) < most+2*math.Sqrt(most) || g.beyond(x, b.Breach) > test.Limit*x.N {
+		return "", ""
+	}
+	side := "slower"
+	if g.Limit.AtLeast {
+		side = "faster"
+	}
+	return fmt.Sprintf("%s of stable's are %s than %s, the bucket bound at which a pass is judged",
+			figure("share", g.beyond(x, b.Pass)/x.N), side, latency(b.Pass)),
+		fmt.Sprintf("Put the limit on a bucket bound, like %s, or add one.", latency(b.Breach))
 }

@@ -293,3 +293,54 @@ func TestRelativeQuantileSparse(t *testing.T) {
 		roundTrip(t, e)
 	}
 }
+
+// What is said before a rollout of whether a release as good as stable can pass is what the
+// judge then does of one.
+func TestNeverPasses(t *testing.T) {
+	absolute := func(limit float64) Limit { return Limit{Value: limit, Text: latency(limit)} }
+	twice := Limit{Relative: true, Value: 2, Text: "<= 2x stable"}
+	for _, c := range []struct {
+		name    string
+		limit   Limit
+		detect  float64
+		median  float64
+		bounds  []float64
+		why     string
+		cure    string
+		latency bool
+	}{
+		{name: "between bounds", limit: absolute(0.2), detect: 0.1, median: 0.0835, bounds: classicBounds,
+			why: "of stable's are slower than 100 ms", cure: "like 250 ms"},
+		{name: "on a bound", limit: absolute(0.25), detect: 0.1, median: 0.0835, bounds: classicBounds},
+		{name: "between bounds, far below", limit: absolute(0.2), detect: 0.1, median: 0.03, bounds: classicBounds},
+		{name: "a latency to detect", limit: absolute(0.25), detect: 0.45, latency: true, median: 0.1, bounds: classicBounds},
+		{name: "one between bounds", limit: absolute(0.25), detect: 0.3, latency: true, median: 0.1, bounds: []float64{0.1, 0.15, 0.25, 0.29, 1}},
+		{name: "above the last bound", limit: absolute(2), detect: 0.1, median: 0.5, bounds: []float64{0.1, 0.5, 1},
+			why: "last bucket ends at 1 s, below the limit", cure: "1 s or lower"},
+		{name: "stable's above the last bound", limit: twice, detect: 2, median: 1, bounds: []float64{0.1, 0.5, 1},
+			why: "last bucket ends at 1 s, below stable's p95", cure: "higher buckets"},
+		{name: "relative", limit: twice, detect: 2, median: 0.0835, bounds: nativeBounds(3)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := latencyPanel(c.limit, c.detect)
+			g := &p.Guardrails[0]
+			g.DetectLatency = c.latency
+			x := lognormal(seeded(1), 20_000, c.median, c.bounds)
+			why, cure := g.NeverPasses(&p.Metrics[0], &x)
+			if (why == "") != (c.why == "") || !strings.Contains(why, c.why) || !strings.Contains(cure, c.cure) {
+				t.Errorf("got %q and %q, want %q and %q", why, cure, c.why, c.cure)
+			}
+			w := latencyWorld{bounds: always(c.bounds), median: always(c.median), factor: 1, weight: 50, events: 2000}
+			if _, _, pass := w.run(1, p, 200); (pass > 0) != (c.why == "") {
+				t.Errorf("got a pass after %d intervals, want one: %t", pass, c.why == "")
+			}
+		})
+	}
+	p := meanPanel(Limit{Relative: true, AtLeast: true, Value: 0.98, Text: ">= 0.98x stable"}, 0.95)
+	for sum, want := range map[float64]bool{-5000: true, 0: true, 5000: false} {
+		why, cure := p.Guardrails[0].NeverPasses(&p.Metrics[0], &Sample{Fresh: true, N: 500, Sum: sum, SumSq: 51000})
+		if (why != "") != want || want && !strings.Contains(cure, "absolute") {
+			t.Errorf("a sum of %v: got %q and %q, want a reason: %t", sum, why, cure, want)
+		}
+	}
+}

@@ -1,6 +1,8 @@
 package policies
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/belayd/belay/analysis"
@@ -50,6 +52,30 @@ func TestDefaultDetect(t *testing.T) {
 	}
 	if got, ok := defaultDetect(l, analysis.KindMean, 0); ok {
 		t.Errorf("got %q for a mean at most 0, want none", got.Text)
+	}
+}
+
+// A regression that a release as good as stable is beyond can be ruled out by none: it is
+// refused, with the side on which it has to be.
+func TestDetectThatNothingPasses(t *testing.T) {
+	for _, tt := range []struct{ limit, detect, want string }{
+		{"<= 0.5x stable", "0.8x stable", "above 1x stable"},
+		{"<= 0.5x stable", "1x stable", "above 1x stable"},
+		{"<= 0.5x stable", "1.2x stable", ""},
+		{">= 1.05x stable", "1.01x stable", "below 1x stable"},
+		{">= 1.05x stable", "1x stable", "below 1x stable"},
+		{">= 1.05x stable", "0.99x stable", ""},
+	} {
+		var l LimitText
+		var q Quantity
+		if err := errors.Join(l.UnmarshalText([]byte(tt.limit)), q.UnmarshalText([]byte(tt.detect))); err != nil {
+			t.Fatal(err)
+		}
+		for _, kind := range []analysis.Kind{analysis.KindCounts, analysis.KindMean} {
+			if why := q.suits(l, kind, 0); !strings.Contains(why, tt.want) || (why == "") != (tt.want == "") {
+				t.Errorf("%s with detect %s of a %s: got %q, want %q", tt.limit, tt.detect, kind, why, tt.want)
+			}
+		}
 	}
 }
 

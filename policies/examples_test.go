@@ -163,6 +163,17 @@ func TestSchemaAcceptsExamples(t *testing.T) {
 	}
 }
 
+// The schema takes every form of a limit.
+func TestSchemaAcceptsLimits(t *testing.T) {
+	s := compileSchema(t, policies.JSONSchema())
+	for limit, good := range map[string]bool{"<= 1%": true, "<=1.2x stable or 1 %": true, ">= 0.98x stable": true, "<= 1% or": false, "1%": false} {
+		text := strings.Replace(policiestest.Smallest, `"<= 1%"`, fmt.Sprintf("%q", limit), 1)
+		if err := s.Validate(asJSON(t, []byte(text))); (err == nil) != good {
+			t.Errorf("%s: got %v, want it taken: %t", limit, err, good)
+		}
+	}
+}
+
 // The schema of tests accepts those of the examples, and refuses bad ones.
 func TestSchemaOfTests(t *testing.T) {
 	s := compileSchema(t, policytest.JSONSchema())

@@ -219,6 +219,10 @@ func (q Quantity) suits(l LimitText, kind analysis.Kind, quantile float64) strin
 		return "the limit is a multiple of stable, and so must detect be: 2x stable"
 	case q.Unit != lim.Unit:
 		return "must have the unit of the limit, " + lim.Text
+	case lim.Unit == UnitStable && !l.AtLeast && q.Value <= 1:
+		return "a release as good as stable is beyond it, so none could pass: above 1x stable"
+	case lim.Unit == UnitStable && l.AtLeast && q.Value >= 1:
+		return "a release as good as stable is beyond it, so none could pass: below 1x stable"
 	case l.AtLeast && q.Value >= lim.Value:
 		return "must be beyond the limit: below " + lim.Text
 	case !l.AtLeast && q.Value <= lim.Value:

@@ -195,7 +195,8 @@ const quantityPattern = `([0-9.]+ ?x stable|` + document.NumberPattern + ` *%|` 
 	document.NumberPattern + `)`
 
 func (LimitText) JSONSchema() map[string]any {
-	return document.TextSchema("^ *(<=|>=) *"+quantityPattern+" *$", "<= 1%", "<= 450ms", ">= 0.98x stable")
+	return document.TextSchema("^ *(<=|>=) *"+quantityPattern+"( or "+document.NumberPattern+" *%)? *$", "<= 1%",
+		"<= 450ms", ">= 0.98x stable", "<= 1.2x stable or 1%")
 }
 
 func (Quantity) JSONSchema() map[string]any {

@@ -167,6 +167,9 @@ func (c *checker) lintGuardrails(s *Spec) {
 					"let it hold or page, or use builtin/azureml/latency"))
 			}
 		}
+		if why := c.wrongSide(g); why != "" {
+			c.warn(at+".limit", WarnDirection, g.Limit.Text, why)
+		}
 		if len(s.stepsOf(g)) == 0 {
 			c.warn(at, WarnNotJudged, "", "")
 		}
@@ -178,6 +181,23 @@ func (c *checker) lintGuardrails(s *Spec) {
 			c.warn(at+".detect", WarnNearDetect, g.Detect.Text+" beside "+g.Limit.Text, "")
 		}
 	}
+}
+
+// wrongSide says why a limit may be meant the other way round; "" where it may not.
+func (c *checker) wrongSide(g Guardrail) string {
+	l, m := g.Limit, c.policy.metrics[g.Metric]
+	other := pick(l.AtLeast, "<=", ">=")
+	switch counts := m.def.Counts; {
+	case m.known && counts != nil && counts.Good != "" && !l.AtLeast:
+		return "the metric counts what is good, of which there should be enough: " + other
+	case m.known && counts != nil && counts.Bad != "" && counts.Total != "" && l.AtLeast:
+		return "the metric counts what is bad, of which there should be little: " + other
+	case l.Quantity.Unit == UnitStable && !l.AtLeast && l.Quantity.Value < 1:
+		return "a release has to do better than stable; at most as much is <= 1x stable or more"
+	case l.Quantity.Unit == UnitStable && l.AtLeast && l.Quantity.Value > 1:
+		return "a release has to do better than stable; at least as much is >= 1x stable or less"
+	}
+	return ""
 }
 
 // fromAzureMonitor reports whether a metric is Azure Monitor's: as the config

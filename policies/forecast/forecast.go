@@ -76,7 +76,7 @@ func New(p *policies.Policy, plan *rollout.Plan, facts Facts) Forecast {
 	return o
 }
 
-// broken warns of limits that stable itself breaks, by what was read of it.
+// broken warns of limits that stable itself breaks, or that nothing as good can pass, by what was read of it.
 func (o *Forecast) broken(plan *rollout.Plan, facts Facts) {
 	for i := range plan.Panel.Guardrails {
 		g := &plan.Panel.Guardrails[i]
@@ -88,6 +88,10 @@ func (o *Forecast) broken(plan *rollout.Plan, facts Facts) {
 		x := b.Sample
 		if plan.Panel.Metrics[k].Kind() == analysis.KindCounts {
 			x = analysis.Sample{Fresh: true, N: assumedPast, K: assumedPast * b.Share}
+		}
+		if why, cure := g.NeverPasses(&plan.Panel.Metrics[k], &x); why != "" {
+			o.Advice = append(o.Advice, fmt.Sprintf("No release as good as stable can pass %s (%s): %s. %s", g.Name,
+				g.Limit.Text, why, cure))
 		}
 		if how := g.Broken(&plan.Panel.Metrics[k], &x); how != "" {
 			o.Advice = append(o.Advice, fmt.Sprintf("Stable itself breaks %s: %s. A release as good as stable breaks "+

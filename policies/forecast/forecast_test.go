@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -202,8 +203,27 @@ func TestForecastTellsWhatStableBreaks(t *testing.T) {
 		if strings.Contains(advice, says) != test.want {
 			t.Errorf("stable at %g (known: %t): got %q, want %q in it: %t", test.share, test.known, advice, says, test.want)
 		}
+		if strings.Contains(advice, "No release as good") {
+			t.Errorf("stable at %g: got %q, want no word of what nothing can pass", test.share, advice)
+		}
 		if strings.Contains(advice, "turn requests away") {
 			t.Errorf("got %q, want no word of a capacity that nobody told", advice)
 		}
+	}
+}
+
+// A limit between the bounds of stable's own buckets that no release as good as it could pass
+// is said, with the cure.
+func TestForecastTellsWhatNothingPasses(t *testing.T) {
+	p := policiestest.MustParse(t, strings.Replace(policiestest.Smallest, "<= 450ms", "<= 200ms", 1))
+	plan, err := p.Compile(rollout.Release{Policy: "recommendations", Candidate: "green", Version: "17"}, "r1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := analysis.Sample{Fresh: true, N: 1000, Buckets: []analysis.Bucket{{Upper: 0.1, Count: 700}, {Upper: 0.25, Count: 290}, {Upper: 0.5, Count: 10}}}
+	facts := Facts{PerSecond: 200, Baselines: map[string]analysis.Baseline{"latency": {PerSecond: 200, Sample: x}}}
+	const want = "No release as good as stable can pass p95 (<= 200ms): 30.0% of stable's are slower than 100 ms, the bucket bound at which a pass is judged. Put the limit on a bucket bound, like 250 ms, or add one."
+	if advice := New(p, plan, facts).Advice; !slices.Contains(advice, want) {
+		t.Errorf("got %q, want %q among it", advice, want)
 	}
 }

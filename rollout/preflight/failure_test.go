@@ -132,6 +132,21 @@ var failures = []struct {
 	}), map[string]string{"fresh-metrics": "failures could not be read: Bad query"}, false},
 	{"source just started", reading(func(rd *analysis.Reading) { rd.To = rd.From }),
 		map[string]string{"fresh-metrics": "failures has not been seen for long enough yet"}, true},
+	{"buckets that no release passes", func(r *preflight.Request) {
+		m, g := &r.Plan.Panel.Metrics[0], &r.Plan.Panel.Guardrails[0]
+		m.Histogram = &analysis.Histogram{Series: "s", Unit: "s"}
+		g.Quantile, g.Limit, g.Detect = 0.95, analysis.Limit{Value: 0.2, Text: "<= 200ms"}, 0.1
+		g.Evidence, g.Test = analysis.EvidenceRequired, analysis.TestSequential
+		reading(func(rd *analysis.Reading) {
+			rd.Stable = analysis.Sample{Fresh: true, N: 1000, Buckets: []analysis.Bucket{{Upper: 0.1, Count: 700}, {Upper: 0.25, Count: 290}, {Upper: 0.5, Count: 10}}}
+		})(r)
+	}, map[string]string{"fresh-metrics": "no release as good as stable can pass failures (<= 200ms): 30.0% of stable's are slower than 100 ms"}, false},
+	{"a share of a loss", func(r *preflight.Request) {
+		m, g := &r.Plan.Panel.Metrics[0], &r.Plan.Panel.Guardrails[0]
+		m.Mean, g.Evidence, g.Test = &analysis.Mean{Count: "c", Sum: "s"}, analysis.EvidenceRequired, analysis.TestSequential
+		g.Limit, g.Detect = analysis.Limit{AtLeast: true, Relative: true, Value: 0.98, Text: ">= 0.98x stable"}, 0.95
+		reading(func(rd *analysis.Reading) { rd.Stable = analysis.Sample{Fresh: true, N: 1000, Sum: -3000} })(r)
+	}, map[string]string{"fresh-metrics": "stable's mean is -3, and a share of that is no limit"}, false},
 	{"metric not answered", func(r *preflight.Request) {
 		r.Metrics = func(context.Context, time.Time, time.Time) []analysis.Reading { return nil }
 	}, map[string]string{"fresh-metrics": "failures was not read"}, false},

@@ -27,7 +27,7 @@ func (r Request) freshMetrics(ctx context.Context, c rollout.Check) rollout.Chec
 	}
 	to := time.Now()
 	readings := r.Metrics(ctx, to.Add(-c.Within), to)
-	var wrong, there []string
+	var wrong, there, cures []string
 	transient := true
 	for _, name := range judged {
 		i := slices.IndexFunc(readings, func(rd analysis.Reading) bool { return rd.Metric == name })
@@ -36,6 +36,7 @@ func (r Request) freshMetrics(ctx context.Context, c rollout.Check) rollout.Chec
 			continue
 		}
 		rd := readings[i]
+		never, cure := r.neverPasses(rd)
 		switch {
 		case rd.Status != analysis.StatusOK:
 			wrong = append(wrong, fmt.Sprintf("%s could not be read: %s", name, trimStop(rd.Reason)))
@@ -48,16 +49,39 @@ func (r Request) freshMetrics(ctx context.Context, c rollout.Check) rollout.Chec
 				text += ": " + trimStop(rd.Reason)
 			}
 			wrong, transient = append(wrong, text), false
+		case never != "":
+			wrong, cures, transient = append(wrong, never), append(cures, cure), false
 		default:
 			there = append(there, fmt.Sprintf("%s up to %s ago", name, to.Sub(rd.To).Round(time.Second))+r.broken(rd))
 		}
 	}
 	if len(wrong) > 0 {
-		out := failed(strings.Join(wrong, "; "), expected, remedy)
+		if len(cures) < len(wrong) {
+			cures = append(cures, remedy)
+		}
+		out := failed(strings.Join(wrong, "; "), expected, strings.Join(cures, " "))
 		out.Transient = transient
 		return out
 	}
 	return passed(strings.Join(there, ", "), expected)
+}
+
+// neverPasses says which guardrails no release as good as stable could pass, by the reading,
+// and what would help. What a step does not need to end is let be.
+func (r Request) neverPasses(rd analysis.Reading) (never, cure string) {
+	var whys, cures []string
+	for k := range r.Plan.Panel.Guardrails {
+		g := &r.Plan.Panel.Guardrails[k]
+		i := slices.IndexFunc(r.Plan.Panel.Metrics, func(m analysis.Metric) bool { return m.Name == rd.Metric })
+		if g.Metric != rd.Metric || i < 0 || g.Evidence != analysis.EvidenceRequired {
+			continue
+		}
+		if why, cure := g.NeverPasses(&r.Plan.Panel.Metrics[i], &rd.Stable); why != "" {
+			whys = append(whys, fmt.Sprintf("no release as good as stable can pass %s (%s): %s", g.Name, g.Limit.Text, why))
+			cures = append(cures, cure)
+		}
+	}
+	return strings.Join(whys, "; "), strings.Join(slices.Compact(cures), " ")
 }
 
 // broken says which guardrails stable itself breaks, by the reading. It refuses nothing: a

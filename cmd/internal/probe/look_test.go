@@ -204,7 +204,7 @@ func TestJudgeable(t *testing.T) {
 		{"blue had no events in the last 5m", false, relative, counts, 5, analysis.Sample{Fresh: true}},
 		{"blue had 10 events in 5m; a candidate", true, relative, counts, 5, analysis.Sample{Fresh: true, N: 10}},
 		{"no buckets", false, p95, histogram, 5, analysis.Sample{Fresh: true, N: 10}},
-		{"last bucket ends at 200ms, below the limit", false, p95, histogram, 5, short},
+		{"no release as good as blue can pass it: the histogram's last bucket ends at 200 ms, below the limit. Put the limit at 200 ms", false, p95, histogram, 5, short},
 		{"blue itself breaks it: 30.0%, beyond <= 1%", true, analysis.Guardrail{Limit: analysis.Limit{Value: 0.01, Text: "<= 1%"}}, counts, 5, analysis.Sample{Fresh: true, N: 10, K: 3}},
 		{"blue shows 0.731", true, analysis.Guardrail{Test: analysis.TestThreshold}, analysis.Metric{Value: &analysis.Value{}}, 5, analysis.Sample{Fresh: true, Value: 0.7311}},
 	} {

@@ -101,10 +101,9 @@ func judgeable(g *analysis.Guardrail, s *probeTarget) (bool, string) {
 		return false, fmt.Sprintf("it cannot be judged: %s had no events in the last %s", stable, span)
 	case kind == analysis.KindHistogram && len(r.Stable.Buckets) == 0:
 		return false, "it cannot be judged: " + stable + " shows no buckets"
-	case kind == analysis.KindHistogram && !g.Limit.Relative && g.Test != analysis.TestThreshold:
-		if _, ok := g.Effective(&r.Stable); !ok {
-			return false, "it cannot be judged: the histogram's last bucket ends at " + seconds(r.Stable.Buckets[len(r.Stable.Buckets)-1].Upper) + ", below the limit"
-		}
+	}
+	if why, cure := g.NeverPasses(&s.metric, &r.Stable); why != "" {
+		return false, "no release as good as " + stable + " can pass it: " + why + ". " + cure
 	}
 	text := fmt.Sprintf("it can be judged: %s had %s events in %s", stable, figure(r.Stable.N), span)
 	if how := g.Broken(&s.metric, &r.Stable); how != "" {
