@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/calendar"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/split"
 )
 
@@ -140,10 +141,10 @@ func (s *Spec) planSchedule() *calendar.Schedule {
 	return out
 }
 
-func (p *Policy) checks() []rollout.Check {
-	var out []rollout.Check
+func (p *Policy) checks() []check.Check {
+	var out []check.Check
 	for _, ch := range p.Document.Spec.Preflight {
-		r := rollout.Check{Kind: ch.Check, Within: ch.Within, Required: slices.Clone(ch.Required)}
+		r := check.Check{Kind: ch.Check, Within: ch.Within, Required: slices.Clone(ch.Required)}
 		if ch.Headroom != nil {
 			r.Headroom = int(*ch.Headroom)
 		}

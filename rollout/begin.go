@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/split"
 )
 
@@ -89,8 +90,8 @@ func (m *machine) preflighted() {
 	if m.ev.Manual != "" {
 		m.s.Manual = m.ev.Manual
 	}
-	failed, by := failures(m.ev.Checks)
-	if m.ev.Split == nil || (len(failed) > 0 && by == remedyRetry) {
+	failed, by := check.Failures(m.ev.Checks)
+	if m.ev.Split == nil || (len(failed) > 0 && by == check.RemedyRetry) {
 		m.unchecked(failed)
 		return
 	}
@@ -167,10 +168,10 @@ func (m *machine) unchecked(failed []string) {
 
 // failed refuses a release whose checks failed, unless they pass once the candidate is
 // ready: that is waited for, for as long as the policy says, from when it was first seen.
-func (m *machine) failed(sentences []string, by remedy) {
+func (m *machine) failed(sentences []string, by check.Remedy) {
 	within, why := m.p.Patience(), strings.Join(sentences, " ")
 	switch a := m.s.Await; {
-	case by != remedyReady || within <= 0:
+	case by != check.RemedyReady || within <= 0:
 		m.refuse(ReasonPreflight, why)
 		return
 	case a != nil && !m.now().Before(a.Until):
@@ -182,7 +183,7 @@ func (m *machine) failed(sentences []string, by remedy) {
 		m.s.Await = &Await{Until: m.now().Add(within)}
 	}
 	m.s.Await.Looks, m.s.Tries = m.s.Await.Looks+m.s.Tries+1, 0
-	i := slices.IndexFunc(m.s.Checks, func(c CheckResult) bool { return c.Awaited && !c.OK })
+	i := slices.IndexFunc(m.s.Checks, func(c check.Result) bool { return c.Awaited && !c.OK })
 	m.s.Sentence = m.awaits(m.s.Checks[i].Found + ".")
 	if first {
 		m.decide(Decision{Kind: DecisionQueue, Reason: ReasonPreflight, Sentence: m.s.Sentence,
@@ -194,45 +195,6 @@ func (m *machine) failed(sentences []string, by remedy) {
 func (m *machine) awaits(seen string) string {
 	return fmt.Sprintf("Waits for %s to be ready until %s: %s",
 		m.p.Release.Candidate, m.s.Await.Until.UTC().Format(time.RFC3339), seen)
-}
-
-// A remedy is what makes failed checks pass.
-type remedy int
-
-const (
-	remedyPerson remedy = iota // somebody has to do something
-	remedyReady                // the candidate becomes ready
-	remedyRetry                // none of them could be made: the next try
-)
-
-// failures are the failed checks' sentences, and what makes all of them pass. Those
-// that could not be made are left out where others failed.
-func failures(checks []CheckResult) (sentences []string, by remedy) {
-	var unmade []string
-	by = remedyRetry
-	for _, c := range checks {
-		if c.OK {
-			continue
-		}
-		text := fmt.Sprintf("Check %s: found %s, expected %s.", c.Check, c.Found, c.Expected)
-		if c.Remedy != "" {
-			text += " Remedy: " + c.Remedy
-		}
-		switch {
-		case c.Transient:
-			unmade = append(unmade, text)
-			continue
-		case c.Awaited:
-			by = min(by, remedyReady)
-		default:
-			by = remedyPerson
-		}
-		sentences = append(sentences, text)
-	}
-	if len(sentences) == 0 {
-		return unmade, by
-	}
-	return sentences, by
 }
 
 // sentenceOf makes a sentence of an error.

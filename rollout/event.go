@@ -7,6 +7,8 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/deployment"
 	"github.com/belayd/belay/rollout/paging"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/split"
@@ -76,9 +78,9 @@ type Event struct {
 	Failure *Failure     `json:"failure,omitempty"`
 	// Deployments are what the router tells of them, in the answers to Preflight and to
 	// a ReadTraffic that describes; nil when it did not answer.
-	Deployments map[string]DeploymentFact `json:"deployments,omitempty"`
-	Checks      []CheckResult             `json:"checks,omitempty"`
-	Manual      string                    `json:"manual,omitempty"`
+	Deployments map[string]deployment.Fact `json:"deployments,omitempty"`
+	Checks      []check.Result             `json:"checks,omitempty"`
+	Manual      string                     `json:"manual,omitempty"`
 	// Versions are those that the router tells of the deployments, by their names.
 	Versions map[string]string  `json:"versions,omitempty"`
 	Readings []analysis.Reading `json:"readings,omitempty"`

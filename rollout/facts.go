@@ -7,60 +7,11 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
-)
-
-// A DeploymentFact is what the router tells of one deployment. What it does not tell is
-// unknown, and nothing is concluded from it.
-type DeploymentFact struct {
-	// Ready is "ready", "not ready", or "" where it is not told; Reason says why it is
-	// not.
-	Ready  string `json:"ready,omitempty"`
-	Reason string `json:"reason,omitempty"`
-	// Instances is how many there are; nil where that is not told.
-	Instances *int `json:"instances,omitempty"`
-	// Version is "" where it is not told.
-	Version string `json:"version,omitempty"`
-}
-
-// The words of DeploymentFact.Ready.
-const (
-	FactReady    = "ready"
-	FactNotReady = "not ready"
+	"github.com/belayd/belay/rollout/deployment"
 )
 
 // factsEvery is how often the deployments are described while a rollout is carried.
 const factsEvery = 30 * time.Second
-
-// Unfit says why a deployment cannot serve; "" when it can, as far as is known.
-func (f DeploymentFact) Unfit() string {
-	switch {
-	case f.Ready == FactNotReady && f.Reason != "":
-		return "is not ready: " + f.Reason
-	case f.Ready == FactNotReady:
-		return "is not ready"
-	case f.Instances != nil && *f.Instances < 1:
-		return "has no instances"
-	}
-	return ""
-}
-
-// String is the fact for the record.
-func (f DeploymentFact) String() string {
-	var parts []string
-	if f.Ready != "" {
-		parts = append(parts, f.Ready)
-	}
-	if f.Instances != nil {
-		parts = append(parts, fmt.Sprintf("%d instances", *f.Instances))
-	}
-	if f.Version != "" {
-		parts = append(parts, "version "+f.Version)
-	}
-	if len(parts) == 0 {
-		return "not told by the router"
-	}
-	return strings.Join(parts, ", ")
-}
 
 // described takes what the router tells of stable and the candidate. What is asked of a
 // deployment from now on is asked of the version that it has.
@@ -69,7 +20,7 @@ func (m *machine) described() {
 		return
 	}
 	was := m.s.Facts
-	m.s.Facts, m.s.FactsAt = map[string]DeploymentFact{}, m.now()
+	m.s.Facts, m.s.FactsAt = map[string]deployment.Fact{}, m.now()
 	for _, name := range []string{m.s.Stable, m.p.Release.Candidate} {
 		fact, told := m.ev.Deployments[name]
 		if !told {
@@ -98,18 +49,11 @@ func (m *machine) anotherVersion() string {
 	if told == "" {
 		told = m.ev.Versions[r.Candidate]
 	}
-	if told == "" || r.Version == "" || sameVersion(told, r.Version) {
+	if told == "" || r.Version == "" || deployment.SameVersion(told, r.Version) {
 		return ""
 	}
 	return fmt.Sprintf("%s runs version %s, and the release is of version %s. Deploy %s to %s and start the release again, or start one of %s.",
 		r.Candidate, told, r.Version, r.Version, r.Candidate, told)
-}
-
-// sameVersion reports whether a router and a release mean one version: the router may say
-// of what it is one, as in "ranker:17", and either may lead with a v.
-func sameVersion(told, released string) bool {
-	plain := func(v string) string { return strings.TrimPrefix(strings.ToLower(strings.TrimSpace(v)), "v") }
-	return plain(told) == plain(released) || plain(told[strings.LastIndex(told, ":")+1:]) == plain(released)
 }
 
 // becameAnother voids what was measured of a deployment that is another one now, or that

@@ -6,22 +6,23 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/deployment"
 	"github.com/belayd/belay/rollout/person"
 )
 
 // facts are those of two deployments that serve.
-func facts(change func(map[string]rollout.DeploymentFact)) map[string]rollout.DeploymentFact {
+func facts(change func(map[string]deployment.Fact)) map[string]deployment.Fact {
 	two := 2
-	f := map[string]rollout.DeploymentFact{
-		"blue":  {Ready: rollout.FactReady, Instances: &two, Version: "v1"},
-		"green": {Ready: rollout.FactReady, Instances: &two, Version: "v2"},
+	f := map[string]deployment.Fact{
+		"blue":  {Ready: deployment.Ready, Instances: &two, Version: "v1"},
+		"green": {Ready: deployment.Ready, Instances: &two, Version: "v2"},
 	}
 	change(f)
 	return f
 }
 
 // describe answers the read of the split that is wanted, at its time, with facts.
-func describe(t *testing.T, sc *scenario, s rollout.State, f map[string]rollout.DeploymentFact) rollout.State {
+func describe(t *testing.T, sc *scenario, s rollout.State, f map[string]deployment.Fact) rollout.State {
 	t.Helper()
 	e, ok := kind(s, rollout.EffectReadTraffic)
 	if !ok {
@@ -41,24 +42,24 @@ func describe(t *testing.T, sc *scenario, s rollout.State, f map[string]rollout.
 func TestStableGoesDown(t *testing.T) {
 	sc := newScenario(t)
 	s := stateAt(t, sc, func(s rollout.State) bool { return s.Phase == rollout.PhaseBaking && s.Reached == 0 })
-	s = describe(t, sc, s, facts(func(map[string]rollout.DeploymentFact) {}))
+	s = describe(t, sc, s, facts(func(map[string]deployment.Fact) {}))
 	if s.Phase != rollout.PhaseBaking {
 		t.Fatalf("while both are ready: got %s: %s", s.Phase, s.Sentence)
 	}
-	for _, down := range []func(map[string]rollout.DeploymentFact){
-		func(f map[string]rollout.DeploymentFact) {
-			f["blue"] = rollout.DeploymentFact{Ready: rollout.FactNotReady, Reason: "DOWN"}
+	for _, down := range []func(map[string]deployment.Fact){
+		func(f map[string]deployment.Fact) {
+			f["blue"] = deployment.Fact{Ready: deployment.NotReady, Reason: "DOWN"}
 		},
-		func(f map[string]rollout.DeploymentFact) {
+		func(f map[string]deployment.Fact) {
 			none := 0
-			f["blue"] = rollout.DeploymentFact{Ready: rollout.FactReady, Instances: &none}
+			f["blue"] = deployment.Fact{Ready: deployment.Ready, Instances: &none}
 		},
 	} {
 		held := describe(t, sc, s, facts(down))
 		if held.Phase != rollout.PhaseHeld || held.Hold.Reason != rollout.ReasonNotReady || held.Page == nil || !strings.Contains(held.Page.Summary, "the way back is gone") {
 			t.Errorf("stable down: got %s, page %+v, want held and paged", held.Phase, held.Page)
 		}
-		if back := describe(t, sc, held, facts(func(map[string]rollout.DeploymentFact) {})); back.Phase != rollout.PhaseBaking || back.Page != nil {
+		if back := describe(t, sc, held, facts(func(map[string]deployment.Fact) {})); back.Phase != rollout.PhaseBaking || back.Page != nil {
 			t.Errorf("stable back: got %s, page %+v, want it to go on", back.Phase, back.Page)
 		}
 	}
@@ -69,8 +70,8 @@ func TestStableGoesDown(t *testing.T) {
 func TestVersionChanges(t *testing.T) {
 	sc := newScenario(t)
 	s := stateAt(t, sc, func(s rollout.State) bool { return s.Phase == rollout.PhaseBaking && s.Reached == 0 && s.MayEnd })
-	s = describe(t, sc, s, facts(func(map[string]rollout.DeploymentFact) {}))
-	s = describe(t, sc, s, facts(func(f map[string]rollout.DeploymentFact) {
+	s = describe(t, sc, s, facts(func(map[string]deployment.Fact) {}))
+	s = describe(t, sc, s, facts(func(f map[string]deployment.Fact) {
 		g := f["green"]
 		g.Version = "v3"
 		f["green"] = g
@@ -93,7 +94,7 @@ func TestVersionsToldLate(t *testing.T) {
 		sc := newScenario(t)
 		s := stateAt(t, sc, func(s rollout.State) bool { return s.Phase == rollout.PhaseBaking && s.Reached == 0 && s.MayEnd })
 		s.Versions, s.Facts = nil, nil
-		return describe(t, sc, s, facts(func(f map[string]rollout.DeploymentFact) {
+		return describe(t, sc, s, facts(func(f map[string]deployment.Fact) {
 			g := f["green"]
 			g.Version = version
 			f["green"] = g
@@ -116,8 +117,8 @@ func TestUnreadyCandidateGetsNoMore(t *testing.T) {
 	sc := newScenario(t)
 	s := stateAt(t, sc, func(s rollout.State) bool { return s.Phase == rollout.PhaseBaking && s.Reached == 0 && s.MayEnd })
 	none := 0
-	s = describe(t, sc, s, facts(func(f map[string]rollout.DeploymentFact) {
-		f["green"] = rollout.DeploymentFact{Ready: rollout.FactReady, Instances: &none, Version: "v2"}
+	s = describe(t, sc, s, facts(func(f map[string]deployment.Fact) {
+		f["green"] = deployment.Fact{Ready: deployment.Ready, Instances: &none, Version: "v2"}
 	}))
 	s = rollout.Next(sc.plan, s, rollout.Event{Kind: rollout.EventCommanded, At: s.At.Add(time.Second), Command: rollout.CommandPromote, By: &person.Person{ID: "ann"}, Reason: "now"})
 	if s.Phase != rollout.PhaseHeld || s.Step != 0 || !strings.Contains(s.Sentence, "green has no instances") {

@@ -8,6 +8,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/calendar"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/split"
 )
@@ -28,7 +29,7 @@ type Plan struct {
 	OnForeignChange ForeignPolicy `json:"onForeignChange"`
 	Concurrency     Concurrency   `json:"concurrency"`
 
-	Preflight []Check `json:"preflight,omitempty"`
+	Preflight []check.Check `json:"preflight,omitempty"`
 
 	Interval      time.Duration   `json:"interval"`
 	Settle        time.Duration   `json:"settle"`
@@ -150,25 +151,6 @@ type RollbackPolicy struct {
 	Cooldown     time.Duration `json:"cooldown"`
 }
 
-// A Check is one preflight check. Kind is the policy's word: ready,
-// rollback-ready, capacity, fresh-metrics, tags, invoke, refuses-anonymous.
-type Check struct {
-	Kind string `json:"check"`
-	// Headroom, of capacity: percent on top of the largest step.
-	Headroom int `json:"headroom,omitempty"`
-	// Within, of ready: how long the candidate is waited for, 0 not at all; of
-	// fresh-metrics: the age allowed; of invoke: the latency allowed.
-	Within time.Duration `json:"within,omitempty"`
-	// Required, of tags.
-	Required []string `json:"required,omitempty"`
-	// Method, Body, Status and Schema (a JSON Schema), of invoke.
-	Method string `json:"method,omitempty"`
-	Path   string `json:"path,omitempty"`
-	Body   []byte `json:"body,omitempty"`
-	Status int    `json:"status,omitempty"`
-	Schema []byte `json:"schema,omitempty"`
-}
-
 // Patience is how long the policy waits for a candidate to be ready.
 func (p *Plan) Patience() time.Duration {
 	for _, c := range p.Preflight {
@@ -177,20 +159,6 @@ func (p *Plan) Patience() time.Duration {
 		}
 	}
 	return 0
-}
-
-// A CheckResult is what a preflight check found.
-type CheckResult struct {
-	Check    string `json:"check"`
-	OK       bool   `json:"ok"`
-	Found    string `json:"found"`
-	Expected string `json:"expected"`
-	Remedy   string `json:"remedy,omitempty"`
-	// Transient: the check could not be made; trying again may help.
-	Transient bool `json:"transient,omitempty"`
-	// Awaited: the candidate is not ready yet; it may become so. The policy's check
-	// ready says how long it is waited for.
-	Awaited bool `json:"awaited,omitempty"`
 }
 
 // MissingPolicy says what happens when readings are missing: after After,

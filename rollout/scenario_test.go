@@ -17,6 +17,8 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/calendar"
+	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/deployment"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
 	"github.com/belayd/belay/rollout/split"
@@ -230,7 +232,7 @@ func (s *scenario) policy(text string) {
 			cron, d, _ := strings.Cut(v, " for ")
 			p.Windows = &calendar.Windows{Timezone: "UTC", Open: []calendar.Window{{Cron: cron, For: s.duration(d)}}}
 		case "patience":
-			p.Preflight = []rollout.Check{{Kind: "ready", Within: s.duration(v)}}
+			p.Preflight = []check.Check{{Kind: "ready", Within: s.duration(v)}}
 		case "schedule":
 			p.Schedule = &calendar.Schedule{Cron: v}
 		case "mirror":
@@ -325,7 +327,7 @@ func (s *scenario) fact(text string) {
 			n, _ := strconv.Atoi(v)
 			told.fact.Instances = &n
 		case "ready":
-			told.fact.Ready = map[string]string{"yes": rollout.FactReady, "no": rollout.FactNotReady}[v]
+			told.fact.Ready = map[string]string{"yes": deployment.Ready, "no": deployment.NotReady}[v]
 		default:
 			s.t.Fatalf("unknown fact %q", k)
 		}
@@ -473,18 +475,18 @@ type scriptedFaults struct {
 type telling struct {
 	name string
 	from time.Duration
-	fact rollout.DeploymentFact
+	fact deployment.Fact
 }
 
 // Describe tells what the story says.
-func (f *scriptedFaults) Describe(w *sim.World, _ *sim.Run) map[string]rollout.DeploymentFact {
-	var out map[string]rollout.DeploymentFact
+func (f *scriptedFaults) Describe(w *sim.World, _ *sim.Run) map[string]deployment.Fact {
+	var out map[string]deployment.Fact
 	for _, t := range f.facts {
 		if w.Now.Sub(storyStart) < t.from {
 			continue
 		}
 		if out == nil {
-			out = map[string]rollout.DeploymentFact{}
+			out = map[string]deployment.Fact{}
 		}
 		out[t.name] = t.fact
 	}
@@ -584,10 +586,10 @@ func (f *scriptedFaults) Split(w *sim.World) *rollout.Failure {
 }
 
 // Checks find the candidate unready for a while.
-func (f *scriptedFaults) Checks(w *sim.World, _ *sim.Run) []rollout.CheckResult {
+func (f *scriptedFaults) Checks(w *sim.World, _ *sim.Run) []check.Result {
 	ok := !f.on(w, "unready")
 	found := map[bool]string{true: "2 instances, ready", false: "0 of 2 instances ready"}[ok]
-	return []rollout.CheckResult{{Check: "ready", OK: ok, Found: found, Expected: "green ready", Remedy: "look at its deployment log", Awaited: !ok}}
+	return []check.Result{{Check: "ready", OK: ok, Found: found, Expected: "green ready", Remedy: "look at its deployment log", Awaited: !ok}}
 }
 
 // Notify fails while the notifier is down.

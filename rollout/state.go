@@ -5,6 +5,8 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/deployment"
 	"github.com/belayd/belay/rollout/paging"
 	"github.com/belayd/belay/rollout/shift"
 	"github.com/belayd/belay/rollout/split"
@@ -38,7 +40,7 @@ type State struct {
 	// Versions are what the preflight learnt of the deployments' versions.
 	Versions  map[string]string `json:"versions,omitempty"`
 	BlockedBy string            `json:"ahead,omitempty"`
-	Checks    []CheckResult     `json:"checks,omitempty"`
+	Checks    []check.Result    `json:"checks,omitempty"`
 	// Tries counts failed tries of the preflight.
 	Tries int `json:"tries,omitempty"`
 	// Await is the wait for the candidate to be ready; nil when there is none.
@@ -72,8 +74,8 @@ type State struct {
 	// Foreign is the last foreign split that was reported and is still there.
 	Foreign *split.Split `json:"foreign,omitempty"`
 	// Facts are what the router told of stable and the candidate at FactsAt.
-	Facts   map[string]DeploymentFact `json:"facts,omitempty"`
-	FactsAt time.Time                 `json:"factsAt,omitzero"`
+	Facts   map[string]deployment.Fact `json:"facts,omitempty"`
+	FactsAt time.Time                  `json:"factsAt,omitzero"`
 	// Served is with how many instances stable served everything, right before the first
 	// step; nil where the router does not tell.
 	Served *int `json:"served,omitempty"`

@@ -12,6 +12,7 @@ import (
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
 )
 
 // Facts are what is known before a rollout. Everything is optional; what is not
@@ -34,7 +35,7 @@ type Facts struct {
 	Known []string
 	// Checks are the preflight checks that were made ahead, without moving or
 	// sending anything.
-	Checks []rollout.CheckResult
+	Checks []check.Result
 }
 
 // A Forecast says what a rollout by a plan would be, before anything moves.

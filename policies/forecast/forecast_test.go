@@ -14,6 +14,7 @@ import (
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/policies/policiestest"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
 )
 
 // The forecast of the full example says when each step starts, what can be
@@ -129,7 +130,7 @@ func TestForecastChecks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := New(p, plan, Facts{Start: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), PerSecond: 2000, Checks: []rollout.CheckResult{
+	o := New(p, plan, Facts{Start: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), PerSecond: 2000, Checks: []check.Result{
 		{Check: "ready", OK: true, Found: "green is ready"},
 		{Check: "capacity", Found: "green takes 8", Expected: "at least 16", Remedy: "Scale green out."},
 		{Check: "fresh-metrics", Found: "prom did not answer", Expected: "samples", Remedy: "See that it answers.", Transient: true},

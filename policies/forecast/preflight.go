@@ -7,6 +7,7 @@ import (
 
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/split"
 )
 
@@ -17,7 +18,7 @@ type Check struct {
 	// than the name.
 	Wants string `json:"wants,omitempty"`
 	// Result is what the check finds now; nil when it was not made.
-	Result *rollout.CheckResult `json:"result,omitempty"`
+	Result *check.Result `json:"result,omitempty"`
 }
 
 // launchList are the checks that are made whatever a policy lists.
@@ -25,11 +26,11 @@ var launchList = []string{"owner", "approval-contact", "rollback-command"}
 
 // preflight lists the checks of the plan and the launch checklist, with what they
 // find now as far as they were made. Results are in the order of the checks.
-func (o *Forecast) preflight(plan *rollout.Plan, made []rollout.CheckResult) {
+func (o *Forecast) preflight(plan *rollout.Plan, made []check.Result) {
 	made = slices.Clone(made)
 	add := func(name, wants string) {
 		c := Check{Check: name, Wants: wants}
-		if i := slices.IndexFunc(made, func(r rollout.CheckResult) bool { return r.Check == name }); i >= 0 {
+		if i := slices.IndexFunc(made, func(r check.Result) bool { return r.Check == name }); i >= 0 {
 			r := made[i]
 			c.Result, made = &r, slices.Delete(made, i, i+1)
 		}
@@ -60,7 +61,7 @@ func (o *Forecast) preflight(plan *rollout.Plan, made []rollout.CheckResult) {
 }
 
 // wantsOf says what a check of the policy asks for.
-func wantsOf(c rollout.Check) string {
+func wantsOf(c check.Check) string {
 	switch c.Kind {
 	case "capacity":
 		return fmt.Sprintf("%d%% headroom", c.Headroom)

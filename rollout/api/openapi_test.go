@@ -25,6 +25,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/view"
@@ -373,6 +374,6 @@ func fullState(s *rollout.State) {
 		Answers: []approval.Vote{{By: person.Person{ID: "ann"}, At: begun, Approve: true, Reason: "ok"}},
 	}}
 	s.Page = &rollout.OpenPage{Since: begun, Summary: "look", Reason: rollout.ReasonBreach}
-	s.Checks = []rollout.CheckResult{{Check: "ready", OK: true, Found: "ready", Expected: "ready"}}
+	s.Checks = []check.Result{{Check: "ready", OK: true, Found: "ready", Expected: "ready"}}
 	s.Bake.Needs = 60e9
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
@@ -37,7 +38,7 @@ func TestChecksAgain(t *testing.T) {
 				defer w.endAll()
 				p := plan("r1", "recs", true)
 				p.Steps[0].Requires, p.Steps[1].Requires = []string{"owner"}, nil
-				p.Preflight = []rollout.Check{{Kind: "ready"}}
+				p.Preflight = []check.Check{{Kind: "ready"}}
 				w.begin(e, p)
 				s := w.await("r1", time.Minute, func(s *rollout.State) bool { return s.Gates["owner"].State == approval.Open })
 				time.Sleep(50 * time.Minute)

@@ -10,12 +10,14 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/deployment"
 	"github.com/belayd/belay/rollout/preflight"
 	"github.com/belayd/belay/rollout/traffic"
 )
 
 // A Preflight makes the checks of a plan; preflight.Run is the real one.
-type Preflight func(ctx context.Context, r preflight.Request) []rollout.CheckResult
+type Preflight func(ctx context.Context, r preflight.Request) []check.Result
 
 // preflight reads the split and makes the checks of the plan.
 func (l *live) preflight(ctx context.Context) (rollout.Event, bool) {
@@ -85,17 +87,17 @@ func (l *live) names(stable string, versions map[string]string) analysis.Names {
 }
 
 // factsOf is what a description tells of the deployments, without what it does not.
-func factsOf(d traffic.Description) map[string]rollout.DeploymentFact {
-	facts := make(map[string]rollout.DeploymentFact, len(d.Deployments))
+func factsOf(d traffic.Description) map[string]deployment.Fact {
+	facts := make(map[string]deployment.Fact, len(d.Deployments))
 	told := func(name, field string) bool {
 		return !slices.Contains(d.Unknown, "deployments") && !slices.Contains(d.Unknown, "deployments."+name) &&
 			!slices.Contains(d.Unknown, "deployments."+name+"."+field)
 	}
 	for name, x := range d.Deployments {
-		f := rollout.DeploymentFact{}
+		f := deployment.Fact{}
 		if told(name, "ready") {
-			if f.Ready = rollout.FactReady; !x.Ready {
-				f.Ready, f.Reason = rollout.FactNotReady, notifier.Truncate(x.Reason, 200)
+			if f.Ready = deployment.Ready; !x.Ready {
+				f.Ready, f.Reason = deployment.NotReady, notifier.Truncate(x.Reason, 200)
 			}
 		}
 		if told(name, "instances") {

@@ -13,6 +13,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/split"
@@ -75,7 +76,7 @@ func TestNotice(t *testing.T) {
 		Sentence: "Version v2 is in its cooldown until 2026-11-25T10:00:00Z; wait, or clear it with `belay cooldown clear edge/recs`."}
 	queued := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseQueued, Step: -1, Reached: -1, BlockedBy: "r0"}
 	refused := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseRefused, Reason: rollout.ReasonPreflight, Step: -1, Reached: -1,
-		Sentence: "Check capacity: found 1 instance, expected 3.", Checks: []rollout.CheckResult{{Check: "ready", OK: true, Found: "ready", Expected: "ready"},
+		Sentence: "Check capacity: found 1 instance, expected 3.", Checks: []check.Result{{Check: "ready", OK: true, Found: "ready", Expected: "ready"},
 			{Check: "capacity", Found: "1 instance", Expected: "3", Remedy: "Scale green out."}}}
 	for _, c := range []struct {
 		name   string

@@ -6,13 +6,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/traffic"
 )
 
 // ready: the candidate is provisioned and healthy. One that is not there, not healthy or
 // without instances may become so: that is awaited.
-func (r Request) ready() rollout.CheckResult {
+func (r Request) ready() check.Result {
 	name := r.Plan.Release.Candidate
 	c := r.healthy(name, fmt.Sprintf("the candidate %s provisioned and healthy", name),
 		"Deploy it and wait until it is ready, then start the release again.")
@@ -20,7 +20,7 @@ func (r Request) ready() rollout.CheckResult {
 }
 
 // rollbackReady: stable exists, is healthy and could take 100% back.
-func (r Request) rollbackReady() rollout.CheckResult {
+func (r Request) rollbackReady() check.Result {
 	const expected = "a stable deployment that is healthy and could take 100% back"
 	if r.Stable == "" {
 		return failed("no deployment that is stable", expected,
@@ -31,7 +31,7 @@ func (r Request) rollbackReady() rollout.CheckResult {
 }
 
 // staffed is the check c of a deployment that is healthy, unless it has no instances.
-func (r Request) staffed(c rollout.CheckResult, name, remedy string) rollout.CheckResult {
+func (r Request) staffed(c check.Result, name, remedy string) check.Result {
 	n := r.Description.Deployments[name].Instances
 	if !c.OK || r.untold("deployments."+name+".instances") || n > 0 {
 		return c
@@ -40,7 +40,7 @@ func (r Request) staffed(c rollout.CheckResult, name, remedy string) rollout.Che
 }
 
 // healthy says whether a deployment is there and ready.
-func (r Request) healthy(name, expected, remedy string) rollout.CheckResult {
+func (r Request) healthy(name, expected, remedy string) check.Result {
 	field := "deployments." + name
 	if c, ok := r.undescribed(expected, field, field+".ready"); !ok {
 		return c
@@ -65,7 +65,7 @@ func (r Request) healthy(name, expected, remedy string) rollout.CheckResult {
 
 // missing is the result where a deployment does not exist; one that differs in
 // case alone is named.
-func (r Request) missing(name, expected string) rollout.CheckResult {
+func (r Request) missing(name, expected string) check.Result {
 	names := slices.Sorted(maps.Keys(r.Description.Deployments))
 	for _, other := range names {
 		if strings.EqualFold(name, other) {
@@ -84,7 +84,7 @@ func (r Request) missing(name, expected string) rollout.CheckResult {
 // whole of the traffic needs is not known; that stable carries it is. So the
 // candidate needs stable's places (instances × concurrency) times its largest
 // share plus headroom, and never more than stable has.
-func (r Request) capacity(c rollout.Check) rollout.CheckResult {
+func (r Request) capacity(c check.Check) check.Result {
 	candidate := r.Plan.Release.Candidate
 	share := 0
 	for _, s := range r.Plan.Steps {
@@ -126,7 +126,7 @@ func sized(d traffic.Deployment) string {
 }
 
 // tags: the endpoint carries the tags that the policy requires.
-func (r Request) tags(c rollout.Check) rollout.CheckResult {
+func (r Request) tags(c check.Check) check.Result {
 	expected := "the endpoint's tags " + strings.Join(c.Required, ", ")
 	if c, ok := r.undescribed(expected, "tags"); !ok {
 		return c

@@ -15,6 +15,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/preflight"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
@@ -209,7 +210,7 @@ var failures = []struct {
 	{"cannot mirror", func(r *preflight.Request) { r.Description.CanMirror = false },
 		map[string]string{"mirror": "cannot mirror"}, false},
 	{"mirror untold", untold("canMirror"), map[string]string{"mirror": "does not tell canMirror"}, false},
-	{"check of unknown kind", func(r *preflight.Request) { r.Plan.Preflight = []rollout.Check{{Kind: "vibes"}} },
+	{"check of unknown kind", func(r *preflight.Request) { r.Plan.Preflight = []check.Check{{Kind: "vibes"}} },
 		map[string]string{"vibes": "unknown kind"}, false},
 }
 

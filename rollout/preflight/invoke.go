@@ -9,7 +9,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/traffic"
 )
 
@@ -25,7 +25,7 @@ const (
 
 // invoke: a sample request, routed to the candidate while it has none of the
 // traffic, is answered as it should be.
-func (r Request) invoke(ctx context.Context, c rollout.Check) rollout.CheckResult {
+func (r Request) invoke(ctx context.Context, c check.Check) check.Result {
 	candidate, want := r.Plan.Release.Candidate, c.Status
 	if want == 0 {
 		want = http.StatusOK
@@ -71,7 +71,7 @@ func (r Request) invoke(ctx context.Context, c rollout.Check) rollout.CheckResul
 }
 
 // refusesAnonymous: the scoring address asks who is there.
-func (r Request) refusesAnonymous(ctx context.Context) rollout.CheckResult {
+func (r Request) refusesAnonymous(ctx context.Context) check.Result {
 	const expected = "status 401 or 403 without credentials"
 	if c, ok := r.undescribed(expected, "scoringURI"); !ok {
 		return c
@@ -96,13 +96,13 @@ func (r Request) refusesAnonymous(ctx context.Context) rollout.CheckResult {
 
 // sample is the request to send as an anonymous client: that of the first
 // invoke check, or a small JSON document.
-func (r Request) sample() rollout.Check {
+func (r Request) sample() check.Check {
 	for _, c := range r.Plan.Preflight {
 		if c.Kind == "invoke" {
-			return rollout.Check{Method: c.Method, Path: c.Path, Body: c.Body}
+			return check.Check{Method: c.Method, Path: c.Path, Body: c.Body}
 		}
 	}
-	return rollout.Check{Method: http.MethodPost, Body: []byte("{}")}
+	return check.Check{Method: http.MethodPost, Body: []byte("{}")}
 }
 
 // An answer is what came of a sample request.
@@ -113,7 +113,7 @@ type answer struct {
 }
 
 // send probes a deployment and reads the whole answer.
-func (r Request) send(ctx context.Context, deployment string, c rollout.Check) (answer, error) {
+func (r Request) send(ctx context.Context, deployment string, c check.Check) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, max(probeTimeout, 2*c.Within))
 	defer cancel()
 	method := c.Method

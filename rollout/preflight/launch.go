@@ -5,13 +5,14 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/split"
 )
 
 // launch is the checklist that every rollout must meet: who answers for it, who
 // is asked, how to get back without Belay.
-func (r Request) launch() []rollout.CheckResult {
-	list := []rollout.CheckResult{r.owner(), r.approvalContact(), r.rollbackCommand()}
+func (r Request) launch() []check.Result {
+	list := []check.Result{r.owner(), r.approvalContact(), r.rollbackCommand()}
 	for i, name := range []string{CheckOwner, CheckApprovalContact, CheckRollbackCommand} {
 		list[i].Check = name
 	}
@@ -25,7 +26,7 @@ func (r Request) launch() []rollout.CheckResult {
 	return list
 }
 
-func (r Request) owner() rollout.CheckResult {
+func (r Request) owner() check.Result {
 	const expected = "an owner who answers for the rollout"
 	if owner := strings.TrimSpace(r.Plan.Policy.Owner); owner != "" {
 		return passed(owner, expected)
@@ -36,7 +37,7 @@ func (r Request) owner() rollout.CheckResult {
 // approvalContact: somebody can be asked. Where steps require approvals, each of
 // them says whom; otherwise it is the endpoint's approvalContact, the policy's
 // annotation of that name, or whoever is paged.
-func (r Request) approvalContact() rollout.CheckResult {
+func (r Request) approvalContact() check.Result {
 	const expected = "somebody who can be asked about the release"
 	var who []string
 	for _, a := range r.Plan.Approvals {
@@ -74,7 +75,7 @@ func (r Request) required(approval string) bool {
 }
 
 // rollbackCommand: people can roll back without Belay.
-func (r Request) rollbackCommand() rollout.CheckResult {
+func (r Request) rollbackCommand() check.Result {
 	const expected = "the command by which a person rolls back without Belay"
 	if c, ok := r.undescribed(expected); !ok {
 		return c
@@ -91,7 +92,7 @@ func (r Request) rollbackCommand() rollout.CheckResult {
 }
 
 // mirror: the endpoint can do what a mirroring step wants.
-func (r Request) mirror(s rollout.Step) rollout.CheckResult {
+func (r Request) mirror(s rollout.Step) check.Result {
 	expected := "an endpoint that can mirror, for step " + s.Name
 	if c, ok := r.undescribed(expected, "canMirror"); !ok {
 		return c

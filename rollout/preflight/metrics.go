@@ -8,12 +8,12 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
-	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
 )
 
 // freshMetrics: every metric that a guardrail judges was seen of stable in the
 // last while.
-func (r Request) freshMetrics(ctx context.Context, c rollout.Check) rollout.CheckResult {
+func (r Request) freshMetrics(ctx context.Context, c check.Check) check.Result {
 	expected := fmt.Sprintf("samples of %s within %s for every guardrail's metric", r.Stable, c.Within)
 	const remedy = "See that the metrics are collected, that their queries name the right series and labels, and that the source answers."
 	judged := r.judged()

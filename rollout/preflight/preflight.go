@@ -17,7 +17,7 @@
 //   - No result repeats what the candidate answered.
 //
 // Which deployment is stable, and whether the split is one that a rollout may
-// start from, is rollout's to say: see rollout.Stable.
+// start from, is rollout's to say: see split.Split.Stable.
 package preflight
 
 import (
@@ -30,6 +30,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/traffic"
 )
 
@@ -63,11 +64,11 @@ type Request struct {
 
 // Run makes the checks of the plan, in their order, and then the launch
 // checklist. When ctx ends, the checks that are left are Transient.
-func Run(ctx context.Context, r Request) []rollout.CheckResult {
-	var out []rollout.CheckResult
+func Run(ctx context.Context, r Request) []check.Result {
+	var out []check.Result
 	awaited := r.Plan.Patience() > 0 && r.ready().Awaited
 	for _, c := range r.Plan.Preflight {
-		result := rollout.CheckResult{Transient: true, Found: "that it is too early", Expected: r.Plan.Release.Candidate + " ready first",
+		result := check.Result{Transient: true, Found: "that it is too early", Expected: r.Plan.Release.Candidate + " ready first",
 			Remedy: "Wait for it: the check is made then."}
 		if !awaited || (c.Kind != "capacity" && c.Kind != "invoke") {
 			result = r.check(ctx, c)
@@ -81,7 +82,7 @@ func Run(ctx context.Context, r Request) []rollout.CheckResult {
 }
 
 // check makes one check of the plan.
-func (r Request) check(ctx context.Context, c rollout.Check) rollout.CheckResult {
+func (r Request) check(ctx context.Context, c check.Check) check.Result {
 	switch c.Kind {
 	case "ready":
 		return r.ready()
@@ -104,7 +105,7 @@ func (r Request) check(ctx context.Context, c rollout.Check) rollout.CheckResult
 
 // finish names a result and bounds its texts. A failed check of a context that
 // has ended could not be made.
-func finish(ctx context.Context, name string, c rollout.CheckResult) rollout.CheckResult {
+func finish(ctx context.Context, name string, c check.Result) check.Result {
 	c.Check, c.Awaited = name, c.Awaited && name == "ready"
 	c.Found, c.Expected, c.Remedy = shorten(c.Found), shorten(c.Expected), shorten(c.Remedy)
 	if c.OK {
@@ -126,23 +127,23 @@ func shorten(s string) string {
 	return s + "…"
 }
 
-func passed(found, expected string) rollout.CheckResult {
-	return rollout.CheckResult{OK: true, Found: found, Expected: expected}
+func passed(found, expected string) check.Result {
+	return check.Result{OK: true, Found: found, Expected: expected}
 }
 
-func failed(found, expected, remedy string) rollout.CheckResult {
-	return rollout.CheckResult{Found: found, Expected: expected, Remedy: remedy}
+func failed(found, expected, remedy string) check.Result {
+	return check.Result{Found: found, Expected: expected, Remedy: remedy}
 }
 
 // early is a check that failed of a deployment that may still become what it asks for.
-func early(found, expected, remedy string) rollout.CheckResult {
+func early(found, expected, remedy string) check.Result {
 	c := failed(found, expected, remedy)
 	c.Awaited = true
 	return c
 }
 
 // unmade is a check that an error kept from being made.
-func unmade(err error, expected, remedy string) rollout.CheckResult {
+func unmade(err error, expected, remedy string) check.Result {
 	c := failed(err.Error(), expected, remedy)
 	c.Transient = !errors.Is(err, traffic.ErrPermanent) && !errors.Is(err, traffic.ErrNotFound)
 	return c
@@ -150,7 +151,7 @@ func unmade(err error, expected, remedy string) rollout.CheckResult {
 
 // undescribed is the result of a check that needs the description when there is
 // none, or when these fields of it are untold; ok when nothing is missing.
-func (r Request) undescribed(expected string, fields ...string) (c rollout.CheckResult, ok bool) {
+func (r Request) undescribed(expected string, fields ...string) (c check.Result, ok bool) {
 	if r.DescribeErr != nil {
 		return unmade(r.DescribeErr, expected, "See that the router reaches the endpoint and may read it."), false
 	}
@@ -160,7 +161,7 @@ func (r Request) undescribed(expected string, fields ...string) (c rollout.Check
 				fmt.Sprintf("Make the endpoint tell %s, or take the check out of the policy.", field)), false
 		}
 	}
-	return rollout.CheckResult{}, true
+	return check.Result{}, true
 }
 
 // untold reports whether a field, or a field that it is part of, is not told.

@@ -12,6 +12,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/preflight"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
@@ -54,7 +55,7 @@ func request() preflight.Request {
 		},
 		Approvals: []approval.Approval{{Name: "product-owner", Groups: []string{"product-owners"}, Channel: "#recs-release"}},
 		Page:      []string{"oncall"},
-		Preflight: []rollout.Check{
+		Preflight: []check.Check{
 			{Kind: "ready"},
 			{Kind: "rollback-ready"},
 			{Kind: "capacity", Headroom: 30},
@@ -100,7 +101,7 @@ func TestStableBreaksTheLimit(t *testing.T) {
 	r := request()
 	r.Plan.Panel.Metrics[0].Counts = &analysis.Counts{Total: "t", Bad: "b"}
 	r.Plan.Panel.Guardrails[0].Limit = analysis.Limit{Value: 0.01, Text: "<= 1%"}
-	r.Plan.Preflight = []rollout.Check{{Kind: "fresh-metrics", Within: 5 * time.Minute}}
+	r.Plan.Preflight = []check.Check{{Kind: "fresh-metrics", Within: 5 * time.Minute}}
 	r.Metrics = func(ctx context.Context, from, to time.Time) []analysis.Reading {
 		rs := fresh(ctx, from, to)
 		rs[0].Stable.K = 5

@@ -5,6 +5,8 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/deployment"
 )
 
 // Faults decide what goes wrong in a world.
@@ -24,9 +26,9 @@ type Faults interface {
 	// Notify is asked at every message.
 	Notify(w *World, notifier string) *rollout.Failure
 	// Checks are the preflight's results.
-	Checks(w *World, r *Run) []rollout.CheckResult
+	Checks(w *World, r *Run) []check.Result
 	// Describe is what the router tells of the deployments; nil is nothing.
-	Describe(w *World, r *Run) map[string]rollout.DeploymentFact
+	Describe(w *World, r *Run) map[string]deployment.Fact
 	// Clock is what the daemon's wall clock shows.
 	Clock(w *World) time.Time
 }
@@ -82,10 +84,10 @@ func (Fine) Hangs(*World, *Run) bool { return false }
 func (Fine) Notify(*World, string) *rollout.Failure { return nil }
 
 // Checks find nothing to complain of.
-func (Fine) Checks(*World, *Run) []rollout.CheckResult { return nil }
+func (Fine) Checks(*World, *Run) []check.Result { return nil }
 
 // Describe tells nothing.
-func (Fine) Describe(*World, *Run) map[string]rollout.DeploymentFact { return nil }
+func (Fine) Describe(*World, *Run) map[string]deployment.Fact { return nil }
 
 // Clock shows the world's time.
 func (Fine) Clock(w *World) time.Time { return w.Now }

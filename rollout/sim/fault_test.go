@@ -5,6 +5,8 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/deployment"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
 )
@@ -116,38 +118,38 @@ func (c *chaos) Hangs(w *sim.World, _ *sim.Run) bool { return c.is(w, "hang") }
 // Describe tells what the deployments are, unless the router does not tell: stable may be
 // down or have fewer instances for a while, green unready, or another version from an
 // instant on.
-func (c *chaos) Describe(w *sim.World, r *sim.Run) map[string]rollout.DeploymentFact {
+func (c *chaos) Describe(w *sim.World, r *sim.Run) map[string]deployment.Fact {
 	if !c.tells || c.hit(w, "not described", c.router) {
 		return nil
 	}
 	three, one := 3, 1
-	blue := rollout.DeploymentFact{Ready: rollout.FactReady, Instances: &three, Version: "v0"}
-	green := rollout.DeploymentFact{Ready: rollout.FactReady, Instances: &three, Version: r.Plan.Release.Version}
+	blue := deployment.Fact{Ready: deployment.Ready, Instances: &three, Version: "v0"}
+	green := deployment.Fact{Ready: deployment.Ready, Instances: &three, Version: r.Plan.Release.Version}
 	if c.is(w, "blue") {
-		blue.Ready, blue.Reason = rollout.FactNotReady, "DOWN"
+		blue.Ready, blue.Reason = deployment.NotReady, "DOWN"
 	}
 	if c.is(w, "instances") {
 		blue.Instances = &one
 	}
 	if c.is(w, "green") {
-		green.Ready = rollout.FactNotReady
+		green.Ready = deployment.NotReady
 	}
 	if !c.becomes.IsZero() && !w.Now.Before(c.becomes) {
 		c.injected["another version"]++
 		green.Version = "other"
 	}
-	return map[string]rollout.DeploymentFact{"blue": blue, "green": green}
+	return map[string]deployment.Fact{"blue": blue, "green": green}
 }
 
 // Checks cannot be made, or find something to complain of.
-func (c *chaos) Checks(w *sim.World, _ *sim.Run) []rollout.CheckResult {
+func (c *chaos) Checks(w *sim.World, _ *sim.Run) []check.Result {
 	switch {
 	case c.hit(w, "check not made", c.router):
-		return []rollout.CheckResult{{Check: "ready", Found: "504", Expected: "an answer", Transient: true}}
+		return []check.Result{{Check: "ready", Found: "504", Expected: "an answer", Transient: true}}
 	case c.hit(w, "check failed", c.lost/4):
-		return []rollout.CheckResult{{Check: "ready", Found: "0 instances", Expected: "2 instances"}}
+		return []check.Result{{Check: "ready", Found: "0 instances", Expected: "2 instances"}}
 	}
-	return []rollout.CheckResult{{Check: "ready", OK: true}}
+	return []check.Result{{Check: "ready", OK: true}}
 }
 
 // Notify fails.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
 )
 
 // checksHold is for how long what the checks found may be acted on.
@@ -33,7 +34,7 @@ func (a *account) checks(l Line) {
 	if l.Event.At.After(a.clock) {
 		a.clock = l.Event.At
 	}
-	failed := slices.ContainsFunc(l.Event.Checks, func(c rollout.CheckResult) bool { return !c.OK })
+	failed := slices.ContainsFunc(l.Event.Checks, func(c check.Result) bool { return !c.OK })
 	if l.Event.Kind == rollout.EventPreflighted && l.Ignored == "" && l.Event.Split != nil && !failed {
 		a.checked = a.clock
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/deployment"
 	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/shift"
 	"github.com/belayd/belay/rollout/sim"
@@ -425,7 +426,7 @@ var mutants = map[string]mutant{
 func sturdy(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 	ev.Deployments = maps.Clone(ev.Deployments)
 	for name, d := range ev.Deployments {
-		ev.Deployments[name] = rollout.DeploymentFact{Version: d.Version}
+		ev.Deployments[name] = deployment.Fact{Version: d.Version}
 	}
 	return rollout.Next(p, s, ev)
 }

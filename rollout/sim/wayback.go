@@ -5,11 +5,12 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/deployment"
 )
 
 // A told keeps account of what the router told of the deployments.
 type told struct {
-	facts map[string]rollout.DeploymentFact
+	facts map[string]deployment.Fact
 	// served is with how many instances stable served everything.
 	served *int
 	// changed is since when a deployment is another version than the one that was
@@ -24,7 +25,7 @@ type told struct {
 // unfit reports whether the deployment cannot serve, by what was told of it.
 func (t *told) unfit(name string) bool {
 	f := t.facts[name]
-	return f.Ready == rollout.FactNotReady || f.Instances != nil && *f.Instances < 1
+	return f.Ready == deployment.NotReady || f.Instances != nil && *f.Instances < 1
 }
 
 // short reports whether stable has fewer instances than it served everything with.

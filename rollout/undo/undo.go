@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/deployment"
 	"github.com/belayd/belay/rollout/split"
 )
 
@@ -41,13 +43,13 @@ func AtOnce(p *rollout.Plan) *rollout.Plan {
 	out.Settle, out.Windows, out.Schedule = 0, nil, nil
 	out.Approvals = nil
 	out.Panel.Guardrails, out.Panel.Budget, out.Panel.Steps = nil, nil, 1
-	out.Preflight = slices.DeleteFunc(slices.Clone(p.Preflight), func(c rollout.Check) bool { return c.Kind != "ready" })
+	out.Preflight = slices.DeleteFunc(slices.Clone(p.Preflight), func(c check.Check) bool { return c.Kind != "ready" })
 	return &out
 }
 
 // Refused says why the promoted rollout cannot be undone as its endpoint shows itself
 // now; "" when it can. A deployment of which the router tells nothing may be there.
-func Refused(p *rollout.Plan, s *rollout.State, live split.Split, told map[string]rollout.DeploymentFact) string {
+func Refused(p *rollout.Plan, s *rollout.State, live split.Split, told map[string]deployment.Fact) string {
 	switch {
 	case !s.Phase.Terminal():
 		return "it has not ended: `belay rollback " + p.ID + " --reason '…'` puts " + s.Stable + " back"

@@ -10,7 +10,9 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/calendar"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/claim"
+	"github.com/belayd/belay/rollout/deployment"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/split"
 )
@@ -26,7 +28,7 @@ func promotedPlan() (*rollout.Plan, *rollout.State) {
 		Approvals: []approval.Approval{{Name: "owner"}},
 		Windows:   &calendar.Windows{}, Schedule: &calendar.Schedule{},
 		Panel:     analysis.Panel{Guardrails: []analysis.Guardrail{{Name: "failures"}}, Budget: &analysis.Budget{}, Steps: 2},
-		Preflight: []rollout.Check{{Kind: "ready"}, {Kind: "invoke"}},
+		Preflight: []check.Check{{Kind: "ready"}, {Kind: "invoke"}},
 		Rollback:  rollout.RollbackPolicy{Cooldown: 24 * time.Hour},
 	}
 	return p, &rollout.State{Phase: rollout.PhasePromoted, Stable: "blue", Versions: map[string]string{"blue": "v6", "green": "v7"}}
@@ -87,7 +89,7 @@ func TestUndoAtOnce(t *testing.T) {
 				ev.Kind, ev.Code, ev.Reason = answer.Kind, answer.Code, answer.Reason
 			case rollout.EffectPreflight:
 				c := split.Clone()
-				ev.Kind, ev.Split, ev.Checks = rollout.EventPreflighted, &c, []rollout.CheckResult{{Check: "ready", OK: true}}
+				ev.Kind, ev.Split, ev.Checks = rollout.EventPreflighted, &c, []check.Result{{Check: "ready", OK: true}}
 			case rollout.EffectSetTraffic, rollout.EffectReadTraffic:
 				if e.Kind == rollout.EffectSetTraffic {
 					split = e.To.Clone()
@@ -124,17 +126,17 @@ func TestUndoable(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*rollout.State)
 		live   split.Split
-		told   map[string]rollout.DeploymentFact
+		told   map[string]deployment.Fact
 		want   string
 	}{
-		"as it was left":        {live: full, told: map[string]rollout.DeploymentFact{"blue": {Ready: rollout.FactReady}}},
+		"as it was left":        {live: full, told: map[string]deployment.Fact{"blue": {Ready: deployment.Ready}}},
 		"a router that is mute": {live: full},
 		"still under way":       {change: func(s *rollout.State) { s.Phase = rollout.PhaseBaking }, live: full, want: "belay rollback r1"},
 		"rolled back":           {change: func(s *rollout.State) { s.Phase = rollout.PhaseRolledBack }, live: full, want: "it ended rolled-back"},
 		"changed since":         {live: split.Split{Weights: map[string]int{"green": 50, "red": 50}}, want: "shows green 50, red 50"},
-		"gone":                  {live: full, told: map[string]rollout.DeploymentFact{"green": {}}, want: "blue is gone"},
-		"not ready":             {live: full, told: map[string]rollout.DeploymentFact{"blue": {Ready: rollout.FactNotReady, Reason: "it crashes"}}, want: "blue is not ready: it crashes"},
-		"no instances":          {live: full, told: map[string]rollout.DeploymentFact{"blue": {Instances: &none}}, want: "blue has no instances"},
+		"gone":                  {live: full, told: map[string]deployment.Fact{"green": {}}, want: "blue is gone"},
+		"not ready":             {live: full, told: map[string]deployment.Fact{"blue": {Ready: deployment.NotReady, Reason: "it crashes"}}, want: "blue is not ready: it crashes"},
+		"no instances":          {live: full, told: map[string]deployment.Fact{"blue": {Instances: &none}}, want: "blue has no instances"},
 	} {
 		p, s := promotedPlan()
 		if c.change != nil {

@@ -3,7 +3,7 @@ package view
 import (
 	"slices"
 
-	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/deployment"
 )
 
 // Facts are what a router tells of an endpoint: what checks, plans and people
@@ -39,15 +39,15 @@ type Deployment struct {
 
 // Known are the facts of the deployments as the core knows them; nil where there are
 // none.
-func (f *Facts) Known() map[string]rollout.DeploymentFact {
+func (f *Facts) Known() map[string]deployment.Fact {
 	if f == nil {
 		return nil
 	}
-	out := map[string]rollout.DeploymentFact{}
+	out := map[string]deployment.Fact{}
 	for name, d := range f.Deployments {
-		known := rollout.DeploymentFact{Reason: d.Reason, Version: d.Version}
+		known := deployment.Fact{Reason: d.Reason, Version: d.Version}
 		if f.tells(name, "ready") {
-			known.Ready = map[bool]string{true: rollout.FactReady, false: rollout.FactNotReady}[d.Ready]
+			known.Ready = map[bool]string{true: deployment.Ready, false: deployment.NotReady}[d.Ready]
 		}
 		if f.tells(name, "instances") {
 			known.Instances = &d.Instances

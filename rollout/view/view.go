@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
 )
 
 // SchemaVersion is that of a picture as JSON, and of all that the API answers with.
@@ -51,8 +52,8 @@ type Rollout struct {
 	WaitingFor string `json:"waitingFor,omitempty"`
 	Gates      []Gate `json:"gates,omitempty"`
 	// Page is the open page; null when no human is called.
-	Page   *Page                 `json:"page,omitempty"`
-	Checks []rollout.CheckResult `json:"checks,omitempty"`
+	Page   *Page          `json:"page,omitempty"`
+	Checks []check.Result `json:"checks,omitempty"`
 	// Unconfirmed: verifyWithin has passed and the rollback is not confirmed.
 	Unconfirmed bool `json:"unconfirmed,omitempty"`
 	// RollbackCommand rolls back with Belay, ManualRollback without it.

@@ -11,6 +11,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -177,7 +178,7 @@ func explainText(e *env, w io.Writer, x explanation) error {
 
 // checksText names what preflight found to be right; what it did not is said with
 // where the rollout stands.
-func checksText(checks []rollout.CheckResult) string {
+func checksText(checks []check.Result) string {
 	var passed, failed []string
 	for _, c := range checks {
 		if c.OK {

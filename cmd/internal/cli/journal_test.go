@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/person"
@@ -97,7 +98,7 @@ func journalled(t *testing.T, plan *rollout.Plan) *fakeReader {
 	}
 	commit(rollout.Event{Kind: rollout.EventStarted, At: now, Plan: hash})
 	commit(answer(now, rollout.EffectClaim, rollout.Event{Kind: rollout.EventClaimed}))
-	commit(answer(now, rollout.EffectPreflight, rollout.Event{Kind: rollout.EventPreflighted, Split: blue, Checks: []rollout.CheckResult{{Check: "ready", OK: true}}}))
+	commit(answer(now, rollout.EffectPreflight, rollout.Event{Kind: rollout.EventPreflighted, Split: blue, Checks: []check.Result{{Check: "ready", OK: true}}}))
 	at := now.Add(time.Second)
 	commit(answer(at, rollout.EffectSetTraffic, rollout.Event{Kind: rollout.EventTraffic, Split: split}))
 	commit(rollout.Event{Kind: rollout.EventCommanded, At: at.Add(2 * time.Second), Command: rollout.CommandPause, By: &person.Person{ID: "ann"}, Reason: "lunch", Key: "k1"})

@@ -7,7 +7,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/cmd/internal/probe"
-	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/preflight"
 	"github.com/belayd/belay/rollout/traffic"
 )
@@ -16,7 +16,7 @@ import (
 // that send the candidate a request are left to the rollout.
 func (p *planner) checkAhead(ctx context.Context, d traffic.Description) {
 	plan := *p.plan
-	plan.Preflight = slices.DeleteFunc(slices.Clone(plan.Preflight), func(c rollout.Check) bool {
+	plan.Preflight = slices.DeleteFunc(slices.Clone(plan.Preflight), func(c check.Check) bool {
 		return c.Kind == "invoke" || c.Kind == "refuses-anonymous"
 	})
 	p.facts.Checks = preflight.Run(ctx, preflight.Request{

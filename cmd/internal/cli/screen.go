@@ -11,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
@@ -423,7 +424,7 @@ func (s *screen) state(r view.Rollout) []string {
 	if r.Unconfirmed {
 		out = append(out, e.paint(red, "late       the rollback is not confirmed; Belay keeps trying"))
 	}
-	failed := slices.DeleteFunc(slices.Clone(r.Checks), func(c rollout.CheckResult) bool { return c.OK })
+	failed := slices.DeleteFunc(slices.Clone(r.Checks), func(c check.Result) bool { return c.OK })
 	switch {
 	case len(failed) > 1 && r.Reason == rollout.ReasonPreflight: // each has a line below
 		labelled(e.paint(faint, "because    "), fmt.Sprintf("%d of %d checks failed.", len(failed), len(r.Checks)), 1)

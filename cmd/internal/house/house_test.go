@@ -65,7 +65,8 @@ var (
 
 // core is what is pure beside the machine: whoever may know rollouts may know it.
 var core = []string{
-	"rollout/access", "rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/claim", "rollout/journal", "rollout/mailbox",
+	"rollout/access", "rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/claim", "rollout/deployment",
+	"rollout/journal", "rollout/mailbox",
 	"rollout/paging", "rollout/person", "rollout/shift", "rollout/split", "rollout/undo",
 }
 
@@ -84,23 +85,25 @@ var allowed = map[string][]string{
 	"notifier":          {"rollout", "rollout/view", "analysis"}, // a message shows the one picture, with its verdicts and phases
 	"notifier/inboxes":  {"notifier"},                            // how people are heard has nothing to do with what they say
 	"store":             {},
-	"rollout": {"rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/mailbox", "rollout/paging", "rollout/person", "rollout/shift", "rollout/split",
+	"rollout": {"rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/deployment", "rollout/mailbox", "rollout/paging", "rollout/person", "rollout/shift", "rollout/split",
 		"analysis"},
 	// What the machine's values are made of knows no rollout.
-	"rollout/person":   {},
-	"rollout/split":    {},
-	"rollout/shift":    {"rollout/split"},
-	"rollout/approval": {"rollout/person", "rollout/split"},
-	"rollout/mailbox":  {"rollout/approval", "rollout/backoff", "rollout/paging"}, // a notice may ask, and what closes is tried as a page's end is
-	"rollout/backoff":  {},
-	"rollout/calendar": cronLib,
-	"rollout/paging":   {"rollout/backoff"},     // a rollout has a page, and so has the store
-	"rollout/access":   {"rollout"},             // one rule of who may do what, whichever way people speak
-	"rollout/claim":    {"rollout"},             // who has an endpoint is decided beside the machine, and never by it
-	"rollout/journal":  {"rollout"},             // what is kept of a rollout, and how it chains
-	"rollout/undo":     {"rollout", "analysis"}, // plans made of plans
-	"rollout/sim":      {"rollout", "analysis"},
-	"policies":         join([]string{"policies/document", "rollout", "analysis", "analysis/promql", "analysis/jsonpath"}, schemaLib, cronLib),
+	"rollout/check":      {},
+	"rollout/deployment": {},
+	"rollout/person":     {},
+	"rollout/split":      {},
+	"rollout/shift":      {"rollout/split"},
+	"rollout/approval":   {"rollout/person", "rollout/split"},
+	"rollout/mailbox":    {"rollout/approval", "rollout/backoff", "rollout/paging"}, // a notice may ask, and what closes is tried as a page's end is
+	"rollout/backoff":    {},
+	"rollout/calendar":   cronLib,
+	"rollout/paging":     {"rollout/backoff"},     // a rollout has a page, and so has the store
+	"rollout/access":     {"rollout"},             // one rule of who may do what, whichever way people speak
+	"rollout/claim":      {"rollout"},             // who has an endpoint is decided beside the machine, and never by it
+	"rollout/journal":    {"rollout"},             // what is kept of a rollout, and how it chains
+	"rollout/undo":       {"rollout", "analysis"}, // plans made of plans
+	"rollout/sim":        {"rollout", "analysis"},
+	"policies":           join([]string{"policies/document", "rollout", "analysis", "analysis/promql", "analysis/jsonpath"}, schemaLib, cronLib),
 	// Strict YAML with its places serves the config as well: it knows nothing of policies.
 	"policies/document": yamlLib,
 	// What plays policies and what looks ahead stand on the language, which knows neither.
@@ -208,7 +211,8 @@ func matches(rules []string, name string) bool {
 
 // pure are the packages without clock, I/O, goroutine and randomness.
 var pure = []string{"analysis", "analysis/sequential", "analysis/promql", "analysis/jsonpath", "rollout",
-	"rollout/access", "rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/claim", "rollout/journal", "rollout/mailbox", "rollout/paging",
+	"rollout/access", "rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/claim", "rollout/deployment",
+	"rollout/check", "rollout/deployment", "rollout/journal", "rollout/mailbox", "rollout/paging",
 	"rollout/person", "rollout/shift", "rollout/split", "rollout/undo", "rollout/sim", "rollout/notice", "rollout/view",
 	"policies", "policies/document", "policies/policytest", "policies/forecast"}
 

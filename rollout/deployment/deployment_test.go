@@ -1,6 +1,10 @@
-package rollout
+package deployment_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/belayd/belay/rollout/deployment"
+)
 
 // TestSameVersion: a router and a release mean one version in whatever common spelling.
 func TestSameVersion(t *testing.T) {
@@ -12,7 +16,7 @@ func TestSameVersion(t *testing.T) {
 		{"ranker:17", "17", true}, {"ranker:17", "v17", true}, {"ranker:17", "ranker:17", true}, {"registry:5000/ranker:17", "17", true},
 		{"v4", "v3", false}, {"ranker:17", "7", false}, {"ranker:17", "ranker:18", false}, {"17", "ranker:18", false}, {"2026.11.2", "2026.11.20", false},
 	} {
-		if got := sameVersion(c.told, c.released); got != c.same {
+		if got := deployment.SameVersion(c.told, c.released); got != c.same {
 			t.Errorf("told %q, released %q: got %v, want %v", c.told, c.released, got, c.same)
 		}
 	}
