@@ -70,6 +70,11 @@ type Trial struct {
 	Passed bool                 `json:"passed,omitempty"`
 	// Floor is the evidence for a pass by the absolute part of a relative limit.
 	Floor sequential.Promotion `json:"floor,omitzero"`
+	// Due is what a release as good as stable was to be expected to show in Pass; 0 where
+	// that cannot be said.
+	Due float64 `json:"due,omitempty"`
+	// Credit is what the step's end adds to Pass.
+	Credit float64 `json:"credit,omitempty"`
 	// PassN and PassSeconds are how many of the candidate's events, in how long,
 	// made up Pass.
 	PassN       float64 `json:"passN,omitempty"`
@@ -168,6 +173,7 @@ func (e *Evidence) begin(p *Panel, at Moment) {
 		s.flush(p, g, p.metric(g.Metric), 0)
 		s.Floor = sequential.Promotion{}
 		s.Restarts, s.Pass, s.Passed, s.PassN, s.PassSeconds = 0, sequential.Promotion{}, false, 0, 0
+		s.Due, s.Credit = 0, 0
 		s.Step, s.Shape = sequential.Tally{}, nil
 		s.Trouble, s.Reason = "", ""
 		s.Apart.beginStep()

@@ -120,6 +120,9 @@ type Moment struct {
 	// read back from the endpoint.
 	Step      int       `json:"step"`
 	StepStart time.Time `json:"stepStart"`
+	// Until is when the step ends at the latest if nothing delays it, extended as far as
+	// the policy lets it; zero where it has no end.
+	Until time.Time `json:"until,omitzero"`
 	// Settling: counts may breach but never pass; quantiles and means rest.
 	Settling bool `json:"settling,omitempty"`
 	// StableWeight and CandidateWeight are the confirmed split in percent;

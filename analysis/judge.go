@@ -3,6 +3,7 @@ package analysis
 import (
 	"math"
 	"slices"
+	"time"
 
 	"github.com/belayd/belay/analysis/sequential"
 )
@@ -123,6 +124,7 @@ func (s *Standing) absorb(p *Panel, g *Guardrail, m *Metric, at Moment, r *Readi
 		panel: p, guardrail: g, metric: m, reading: r,
 		late: !r.To.After(at.StepStart), weight: float64(at.CandidateWeight), step: at.Step,
 	}
+	v.ends, v.left = !at.Until.Before(r.To), at.Until.Sub(r.To)
 	if v.passes = !at.Settling && !r.From.Before(at.StepStart); v.passes && how != methodThreshold {
 		s.PassN += r.Candidate.N
 		s.PassSeconds += r.To.Sub(r.From).Seconds()
@@ -151,6 +153,9 @@ type visit struct {
 	// weight is the candidate's, in percent.
 	weight float64
 	step   int
+	// ends: the step has an end that is still to come; left is the time until then.
+	ends bool
+	left time.Duration
 }
 
 // count adds an interval to the step's tally.
@@ -206,8 +211,8 @@ func (s *Standing) binary(v *visit, c tallied) {
 			s.flush(v.panel, v.guardrail, v.metric, v.weight)
 		}
 	}
-	if v.passes && s.passes(v.guardrail) >= math.Log(1/v.panel.beta(v.guardrail, v.step)) {
-		s.Passed = true
+	if v.passes {
+		s.pass(v)
 	}
 }
 
@@ -255,6 +260,7 @@ func (s *Standing) flush(p *Panel, g *Guardrail, m *Metric, weight float64) {
 		s.Apart.add(s.Breach, func(x *Without) sequential.Increments { return inc(x.countLess(w.Breach)) }, w.Phi, limit)
 		passing, _ := s.test(g.passing(weight), m)
 		s.Pass.Add(passing.Pass(w.Pass, pilot), w.Phi)
+		s.Due += passing.Due(w.Pass, pilot) / w.Phi
 	} else {
 		s.Worse.Add(worse.Breach(w.Breach, pilot), w.Phi, limit)
 	}

@@ -213,7 +213,11 @@ func (s *Standing) meanBatch(v *visit, m *Moments) {
 		inc[j] = sequential.MeanIncrement(-g.worse()*d, vd, f*math.Abs(healthy-excluded)*scale)
 	}
 	s.Pass.Add(inc, phi)
-	s.Passed = s.Passed || s.Pass.LogE() >= math.Log(1/p.beta(g, v.step))
+	if g.Limit.Relative {
+		off := (healthy - excluded) * scale
+		s.Due += off * off / (2 * vd * phi)
+	}
+	s.pass(v)
 }
 
 // meanBeside takes in, for an absolute limit, how the candidate did beside stable, and

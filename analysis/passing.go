@@ -89,6 +89,20 @@ func (s *Standing) floors(v *visit, t tallied, phi float64) {
 	}
 }
 
+// pass takes note of whether what an interval brought suffices for a pass. A step that
+// ends soon can show little, and need not prove what it could only prove in a longer one.
+func (s *Standing) pass(v *visit) {
+	beta := v.panel.beta(v.guardrail, v.step)
+	s.Credit = 0
+	if v.ends && s.PassSeconds > 0 && s.Due > 0 && v.guardrail.PassFloor <= 0 {
+		planned := s.Due * (1 + v.left.Seconds()/s.PassSeconds)
+		if need, ok := sequential.Closing(s.Due, planned, beta); ok {
+			s.Credit = math.Log(1/beta) - need + s.Pass[0] - s.Pass.LogE()
+		}
+	}
+	s.Passed = s.Passed || s.passes(v.guardrail)+s.Credit >= math.Log(1/beta)
+}
+
 // passes is the logarithm of the evidence for a pass: of a relative limit with an absolute
 // part, the average of both.
 func (s *Standing) passes(g *Guardrail) float64 {

@@ -94,3 +94,32 @@ func TestAllOfTheTraffic(t *testing.T) {
 		}
 	}
 }
+
+// Evidence that the whole step could never bring is not asked for where the step has an
+// end; a regression as bad as detect does not pass by it.
+func TestPassBeforeTheEnd(t *testing.T) {
+	atLeast := Limit{Relative: true, AtLeast: true, Value: 0.98, Text: ">= 0.98x stable"}
+	for _, c := range []struct {
+		watched float64
+		ends    bool
+		want    bool
+	}{{0.6, true, true}, {0.6, false, false}, {0.57, true, false}} {
+		p := errorsPanel(atLeast, 0.95)
+		var e Evidence
+		var v Verdicts
+		n := 0
+		for n < 360 && !v.MayEnd {
+			n++
+			at := moment(n)
+			at.CandidateWeight, at.StableWeight = 95, 5
+			if c.ends {
+				at.Until = moment(360).At
+			}
+			e, v = Judge(p, e, at, []Reading{counted(n, 114, 114*c.watched, 6, 3.6)})
+		}
+		if v.MayEnd != c.want {
+			t.Errorf("%v watched, ends %v: got mayEnd %v after %d intervals, want %v: %s", c.watched, c.ends, v.MayEnd, n, c.want, v.Each[0].Sentence)
+		}
+		roundTrip(t, e)
+	}
+}

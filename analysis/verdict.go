@@ -247,7 +247,7 @@ func (e *Evidence) verdict(p *Panel, at Moment, i int, read bool) Verdict {
 	v.Unit, v.Candidate, v.Stable = s.estimates(g, m)
 	if how != methodThreshold {
 		v.LogE, v.LogEThreshold = s.evidence(p, g, at).shown(), math.Log(1/p.share())
-		v.LogEPass, v.LogEPassNeeds = s.passes(g), math.Log(1/p.beta(g, at.Step))
+		v.LogEPass, v.LogEPassNeeds = s.passes(g)+s.Credit, math.Log(1/p.beta(g, at.Step))
 	}
 	v.Effective = s.effective(g, m)
 	switch {

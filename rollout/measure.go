@@ -107,10 +107,22 @@ func (m *machine) moment() analysis.Moment {
 	stable, candidate := m.s.Confirmed.Share(m.s.Stable), m.s.Confirmed.Share(m.p.Release.Candidate)
 	return analysis.Moment{
 		At: m.now(), Step: m.s.Reached, StepStart: m.s.StepSince,
+		Until:        m.stepUntil(),
 		Settling:     m.now().Sub(m.s.StepSince) < m.p.Settle,
 		StableWeight: stable.Weight, CandidateWeight: candidate.Weight, Mirror: candidate.Mirror,
 		Serving: m.serving(stable.Weight),
 	}
+}
+
+// stepUntil is when the step ends at the latest, extended as far as it may be, if every
+// interval from now on is watched.
+func (m *machine) stepUntil() time.Time {
+	b := &m.s.Bake
+	left := max(0, b.Needs-b.Watched) + m.p.MaxExtend
+	if !b.FullSince.IsZero() {
+		left -= b.Counted.Sub(b.FullSince)
+	}
+	return b.Counted.Add(max(0, left))
 }
 
 // serving reports whether the endpoint served requests, as far as the readings

@@ -96,6 +96,21 @@ func projection(nc, nb, kappa, r, pilot float64) (x, q float64) {
 	return x, q
 }
 
+// nearest is how far, as a logarithm, what is excluded may be from what is expected for
+// their evidence to be near normal: small effects take many events to tell.
+const nearest = 0.25
+
+// Due is what an interval is to be expected to add to the evidence of the first effect for
+// a pass when the candidate does as expected; 0 where the evidence is not near normal.
+func (t Test) Due(y Tally, p Pilot) float64 {
+	rate, ok := p.Rate()
+	if !t.Relative || !ok || math.Abs(math.Log(t.PassGrid[0])) > nearest {
+		return 0
+	}
+	y.KB, y.KC = rate*y.NB, math.Min(1, rate*t.PassGrid[0]*t.PassLimit)*y.NC
+	return TwoSample(y, t.PassLimit, t.PassGrid[0], rate)
+}
+
 // MeanIncrement is the increment of the Gaussian test on a difference of means:
 // d is the difference in the direction that keeps the limit, v its predictable
 // variance, drift the size of the effect it is made for. It is asymptotic.

@@ -185,5 +185,27 @@ func (p *Promotion) LogE() float64 {
 	return sum
 }
 
+// closingSlope is by which part of what a good release was to be expected to show the
+// evidence that a pass needs falls. It trades little power at the end of a step for a pass
+// that comes early where it can.
+const closingSlope = 0.75
+
+// Closing is the evidence of the first effect that suffices for a pass in a step that
+// ends. due is what a good release was to be expected to show so far, and planned what it
+// is to be expected to show by the end, as logarithms. A bound that holds for ever costs
+// power where little can be seen; this one falls along a line that a regression of the
+// excluded size crosses before the end with chance beta, by the normal approximation. ok
+// is false where so much will be seen that nothing is gained, or hardly anything.
+func Closing(due, planned, beta float64) (need float64, ok bool) {
+	forever := math.Log(1 / beta)
+	if planned < forever/2 || planned > 3*forever {
+		return 0, false
+	}
+	crossed := func(a float64) bool {
+		return Walk{Distance: a, Mean: (closingSlope - 1) * planned, Variance: 2 * planned}.Crossed(1) > beta
+	}
+	return bisect(0, forever+planned, func(a float64) bool { return a <= 0 || crossed(a) }) - closingSlope*math.Min(due, planned), true
+}
+
 // PassLogPrior is the logarithm of the weight of the j-th effect.
 func PassLogPrior(j int) float64 { return passLogPrior[j] }
