@@ -234,7 +234,7 @@ func (p *process) restart(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, "the first step bakes", func() bool {
-		for r, err := range client.Rollouts(t.Context(), api.Filter{}) {
+		for r, err := range client.Rollouts(t.Context(), view.Filter{}) {
 			return err == nil && r.Phase == rollout.PhaseBaking
 		}
 		return false

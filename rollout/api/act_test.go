@@ -278,10 +278,13 @@ func TestCommands(t *testing.T) {
 	if _, err := op.Act(t.Context(), "nobody", "pause", "", Act{Reason: "r"}); !errors.Is(err, rollout.ErrNotFound) {
 		t.Errorf("pause of no rollout: got %v, want ErrNotFound", err)
 	}
-	if err := op.ClearCooldown(t.Context(), rollout.EndpointRef{Router: "edge", Name: "none"}, "6"); err == nil || !strings.Contains(err.Error(), "no such cooldown is under way at edge/none") {
+	if err := op.ClearCooldown(t.Context(), rollout.EndpointRef{Router: "edge", Name: "recs"}, "6", " "); err == nil || !strings.Contains(err.Error(), "say why") {
+		t.Errorf("ClearCooldown without a reason: got %v", err)
+	}
+	if err := op.ClearCooldown(t.Context(), rollout.EndpointRef{Router: "edge", Name: "none"}, "6", "why not"); err == nil || !strings.Contains(err.Error(), "no such cooldown is under way at edge/none") {
 		t.Errorf("clear a cooldown that there is none of: got %v, want that said", err)
 	}
-	if err := op.ClearCooldown(t.Context(), rollout.EndpointRef{Router: "edge", Name: "recs"}, "6"); err != nil || r.engine.cooldown["endpoint/edge/recs 6"] != "of-operate" {
+	if err := op.ClearCooldown(t.Context(), rollout.EndpointRef{Router: "edge", Name: "recs"}, "6", "it was the database"); err != nil || r.engine.cooldown["endpoint/edge/recs 6"] != "of-operate: it was the database" {
 		t.Errorf("clear cooldown: got %v %v", err, r.engine.cooldown)
 	}
 }

@@ -55,7 +55,7 @@ type Engine interface {
 	// it may miss some, and those that other processes delete.
 	Erased(ctx context.Context) iter.Seq[string]
 	Endpoint(ctx context.Context, ref rollout.EndpointRef) (claim.Record, error)
-	ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string, by person.Person) error
+	ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string, by person.Person, reason string) error
 }
 
 // ErrNoPolicy: the catalog has no policy of that name.
@@ -70,6 +70,9 @@ type Catalog interface {
 	PlanText(ctx context.Context, id string, r rollout.Release, text []byte) (*rollout.Plan, document.Problems)
 	// Policies lists the policies in force, by name.
 	Policies(ctx context.Context) []Policy
+	// PolicyText is a policy in force as it runs: every default filled in, each value with
+	// its origin. False when there is none.
+	PolicyText(ctx context.Context, name string) (string, bool)
 	// Check says what is wrong with a policy's text, as read from a file so called.
 	Check(ctx context.Context, file string, text []byte) document.Problems
 	// Endpoints lists the endpoints that routers show, by router and name. One that
@@ -244,6 +247,7 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/rollouts/{id}/undo", "undoRollout", operate, s.undo},
 		{"POST", "/v1/rollouts/{id}/retry", "retryRollout", []Role{RoleStart}, s.retry},
 		{"GET", "/v1/policies", "listPolicies", look, s.policies},
+		{"GET", "/v1/policies/{name}", "getPolicy", look, s.policy},
 		{"POST", "/v1/policies/check", "checkPolicy", look, s.check},
 		{"GET", "/v1/endpoints", "listEndpoints", look, s.endpoints},
 		{"GET", "/v1/endpoints/{router}/{name}", "getEndpoint", look, s.endpoint},

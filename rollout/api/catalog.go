@@ -4,9 +4,11 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
@@ -30,6 +32,25 @@ func (s *Server) policies(w http.ResponseWriter, r *http.Request, a Actor) error
 		}
 	}
 	return send(w, http.StatusOK, out)
+}
+
+// policy answers with a policy in force as it runs.
+func (s *Server) policy(w http.ResponseWriter, r *http.Request, a Actor) error {
+	if _, err := query(r); err != nil {
+		return err
+	}
+	name := r.PathValue("name")
+	all := s.c.Catalog.Policies(r.Context())
+	i := slices.IndexFunc(all, func(p Policy) bool { return p.Name == name && a.May(p.Labels, RoleView) })
+	if i < 0 {
+		return problem(http.StatusNotFound, TypeNotFound, "No such policy", fmt.Sprintf("there is no policy %q in force",
+			clip(name, nameMax)))
+	}
+	text, ok := s.c.Catalog.PolicyText(r.Context(), name)
+	if !ok { // a reload has come between
+		return unavailable("the policies are being replaced", time.Second)
+	}
+	return send(w, http.StatusOK, PolicyDetail{SchemaVersion: SchemaVersion, Policy: all[i], Text: text})
 }
 
 // check says what is wrong with a policy. All that is made of what has come is made
@@ -94,15 +115,18 @@ func (s *Server) endpoints(w http.ResponseWriter, r *http.Request, a Actor) erro
 
 // clearCooldown ends the cooldown of one version, or of all.
 func (s *Server) clearCooldown(w http.ResponseWriter, r *http.Request, a Actor) error {
-	q, err := query(r, "version")
+	q, err := query(r, "version", "reason")
 	if err != nil {
 		return err
 	}
 	if !a.May(nil, RoleOperate) {
 		return forbidden(a, []Role{RoleOperate})
 	}
+	if reason := q["reason"]; strings.TrimSpace(reason) == "" || len(reason) > reasonMax {
+		return badRequest(fmt.Sprintf("reason: say why, in at most %d bytes; it is on record", reasonMax))
+	}
 	ref := rollout.EndpointRef{Router: r.PathValue("router"), Name: r.PathValue("name")}
-	err = s.c.Engine.ClearCooldown(r.Context(), ref, q["version"], a.Person)
+	err = s.c.Engine.ClearCooldown(r.Context(), ref, q["version"], a.Person, q["reason"])
 	if errors.Is(err, rollout.ErrNotFound) {
 		return problem(http.StatusNotFound, TypeNotFound, "Not found", "no such cooldown is under way at "+clip(ref.Router+"/"+ref.Name, 100))
 	}

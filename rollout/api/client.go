@@ -86,25 +86,16 @@ func (c *Client) Plan(ctx context.Context, id string) (*rollout.Plan, error) {
 	return &p, nil
 }
 
-// A Filter chooses rollouts; empty fields choose all.
-type Filter struct {
-	Endpoint string   // a name, or router/name
-	Phases   []string // "open" is all that are not terminal
-	Owners   []string
-	// Limit ends the list after so many; 0 is all.
-	Limit int
-}
-
 // Rollouts yields the rollouts that the filter chooses, the newest first. An
 // error ends it.
-func (c *Client) Rollouts(ctx context.Context, f Filter) iter.Seq2[view.Rollout, error] {
+func (c *Client) Rollouts(ctx context.Context, f view.Filter) iter.Seq2[view.Rollout, error] {
 	return func(yield func(view.Rollout, error) bool) {
 		left, size := f.Limit, pageMax
 		if left > 0 {
 			size = min(left, pageMax)
 		}
 		q := url.Values{"limit": {strconv.Itoa(size)}}
-		for name, v := range map[string]string{"endpoint": f.Endpoint, "phase": strings.Join(f.Phases, ","), "owner": strings.Join(f.Owners, ",")} {
+		for name, v := range written(f) {
 			if v != "" {
 				q.Set(name, v)
 			}
@@ -125,6 +116,25 @@ func (c *Client) Rollouts(ctx context.Context, f Filter) iter.Seq2[view.Rollout,
 			}
 			q.Set("cursor", page.Next)
 		}
+	}
+}
+
+// written is a filter as the query's parameters; those that say nothing are empty.
+func written(f view.Filter) map[string]string {
+	var labels []string
+	for k, v := range f.Labels {
+		labels = append(labels, k+"="+v)
+	}
+	at := func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return t.UTC().Format(time.RFC3339Nano)
+	}
+	return map[string]string{
+		"id": f.ID, "endpoint": f.Endpoint, "phase": strings.Join(f.Phases, ","), "owner": strings.Join(f.Owners, ","),
+		"version": f.Version, "label": strings.Join(labels, ","), "since": at(f.Since), "until": at(f.Until),
+		"cursor": f.After,
 	}
 }
 
@@ -178,6 +188,12 @@ func (c *Client) Policies(ctx context.Context) (l PolicyList, err error) {
 	return l, err
 }
 
+// Policy is a policy in force, as it runs.
+func (c *Client) Policy(ctx context.Context, name string) (p PolicyDetail, err error) {
+	_, err = c.call(ctx, call{method: "GET", path: "/v1/policies/" + url.PathEscape(name), out: &p})
+	return p, err
+}
+
 // CheckPolicy says what is wrong with a policy, given belayd's config.
 func (c *Client) CheckPolicy(ctx context.Context, in CheckRequest) (r CheckResult, err error) {
 	_, err = c.call(ctx, call{method: "POST", path: "/v1/policies/check", in: in, out: &r})
@@ -190,9 +206,9 @@ func (c *Client) Endpoints(ctx context.Context) (l EndpointList, err error) {
 	return l, err
 }
 
-// ClearCooldown ends the cooldown of a version at an endpoint; "" ends all.
-func (c *Client) ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string) error {
-	q := url.Values{}
+// ClearCooldown ends the cooldown of a version at an endpoint, and says why; "" ends all.
+func (c *Client) ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version, reason string) error {
+	q := url.Values{"reason": {reason}}
 	if version != "" {
 		q.Set("version", version)
 	}

@@ -262,13 +262,13 @@ func (e *fakeEngine) Endpoint(_ context.Context, ref rollout.EndpointRef) (claim
 	}, nil
 }
 
-func (e *fakeEngine) ClearCooldown(_ context.Context, ref rollout.EndpointRef, version string, by person.Person) error {
+func (e *fakeEngine) ClearCooldown(_ context.Context, ref rollout.EndpointRef, version string, by person.Person, reason string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if ref.Name == "none" {
 		return rollout.ErrNotFound
 	}
-	e.cooldown[ref.Key()+" "+version] = by.ID
+	e.cooldown[ref.Key()+" "+version] = by.ID + ": " + reason
 	return nil
 }
 
@@ -297,6 +297,10 @@ func (fakeCatalog) Policies(context.Context) []Policy {
 		{Name: "ads", Owner: "team-b", Labels: map[string]string{"team": "b"}, Endpoint: rollout.EndpointRef{Router: "edge", Name: "ads"}, File: "ads.yaml", Hash: "1"},
 		{Name: "recs", Owner: "team-a", Labels: map[string]string{"team": "a"}, Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, File: "recs.yaml", Hash: "2"},
 	}
+}
+
+func (fakeCatalog) PolicyText(_ context.Context, name string) (string, bool) {
+	return "kind: RolloutPolicy\nmetadata: {name: " + name + "}\n", name != "gone"
 }
 
 func (fakeCatalog) Check(_ context.Context, file string, text []byte) document.Problems {

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,20 +16,15 @@ import (
 
 // An entry is a rollout in the index, ready to be sent.
 type entry struct {
-	id      string
-	created time.Time
-	router  string
-	name    string
-	phase   rollout.Phase
-	owner   string
-	labels  map[string]string
-	body    json.RawMessage // the Rollout as JSON
+	view.Card
+	body json.RawMessage // the Rollout as JSON
 }
 
-// before orders entries: the newest first, then by id.
-func before(a, b entry) int {
-	return cmp.Or(b.created.Compare(a.created), cmp.Compare(a.id, b.id))
-}
+// before orders entries as lists show them.
+func before(a, b entry) int { return a.Before(&b.Card) }
+
+// placed orders entries against a card.
+func placed(a entry, at view.Card) int { return a.Before(&at) }
 
 // An index is the list of all rollouts as of their last journal entry. It
 // answers without reading the store.
@@ -113,7 +107,7 @@ func (x *index) load(ctx context.Context, e Engine) error {
 			return err
 		}
 		entries = append(entries, c)
-		at[c.id] = c.created
+		at[c.ID] = c.CreatedAt
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -219,19 +213,16 @@ func entryOf(snap rollout.Snapshot) (entry, error) {
 	if err != nil {
 		return entry{}, err // unreachable: no NaN or Inf is in a state
 	}
-	return entry{
-		id: r.ID, created: r.CreatedAt, router: r.Endpoint.Router, name: r.Endpoint.Name,
-		phase: r.Phase, owner: r.Owner, labels: r.Labels, body: body,
-	}, nil
+	return entry{Card: r.Card(), body: body}, nil
 }
 
 // put adds or replaces an entry.
 func (x *index) put(c entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if created, ok := x.at[c.id]; ok {
-		i, found := slices.BinarySearchFunc(x.entries, entry{id: c.id, created: created}, before)
-		if found && created.Equal(c.created) {
+	if created, ok := x.at[c.ID]; ok {
+		i, found := slices.BinarySearchFunc(x.entries, view.Card{ID: c.ID, CreatedAt: created}, placed)
+		if found && created.Equal(c.CreatedAt) {
 			x.entries[i] = c
 			return
 		}
@@ -241,7 +232,7 @@ func (x *index) put(c entry) {
 	}
 	i, _ := slices.BinarySearchFunc(x.entries, c, before)
 	x.entries = slices.Insert(x.entries, i, c)
-	x.at[c.id] = c.created
+	x.at[c.ID] = c.CreatedAt
 }
 
 // remove forgets a rollout.
@@ -252,7 +243,7 @@ func (x *index) remove(id string) {
 	if !ok {
 		return
 	}
-	if i, found := slices.BinarySearchFunc(x.entries, entry{id: id, created: created}, before); found {
+	if i, found := slices.BinarySearchFunc(x.entries, view.Card{ID: id, CreatedAt: created}, placed); found {
 		x.entries = slices.Delete(x.entries, i, i+1)
 	}
 	delete(x.at, id)
@@ -266,7 +257,7 @@ func (x *index) entry(id string) (entry, bool) {
 	if !ok {
 		return entry{}, false
 	}
-	i, found := slices.BinarySearchFunc(x.entries, entry{id: id, created: created}, before)
+	i, found := slices.BinarySearchFunc(x.entries, view.Card{ID: id, CreatedAt: created}, placed)
 	if !found {
 		return entry{}, false // unreachable: what is in at is in entries
 	}
@@ -275,13 +266,13 @@ func (x *index) entry(id string) (entry, bool) {
 
 // page returns up to n entries that match, from the first that is after from, and
 // whether there are more.
-func (x *index) page(from *entry, n int, match func(*entry) bool) (page []entry, more bool) {
+func (x *index) page(from *view.Card, n int, match func(*entry) bool) (page []entry, more bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	i := 0
 	if from != nil {
 		var found bool
-		if i, found = slices.BinarySearchFunc(x.entries, *from, before); found {
+		if i, found = slices.BinarySearchFunc(x.entries, *from, placed); found {
 			i++
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // A rollout ends, and whoever carries it knows so a moment after its journal: the
@@ -15,7 +16,7 @@ func TestIndexIsNotBehind(t *testing.T) {
 	id := r.started(t, "k", "recs", "7")
 	c := r.client(t, tokenOf(RoleOperate))
 	phase := func() rollout.Phase {
-		for x, err := range c.Rollouts(t.Context(), Filter{}) {
+		for x, err := range c.Rollouts(t.Context(), view.Filter{}) {
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // Whatever comes and goes, the index is what a sort of everything would be.
@@ -22,16 +23,16 @@ func TestIndexKeepsOrder(t *testing.T) {
 	b := newIndex()
 	model := map[string]entry{}
 	for range 5000 {
-		c := entry{id: "r" + strconv.Itoa(rng.IntN(200)), phase: rollout.Phases[rng.IntN(len(rollout.Phases))]}
-		c.created = begun.Add(time.Duration(rng.IntN(50)) * time.Second)
-		if there, ok := model[c.id]; ok && rng.IntN(10) > 0 {
-			c.created = there.created
+		c := entry{Card: view.Card{ID: "r" + strconv.Itoa(rng.IntN(200)), Phase: rollout.Phases[rng.IntN(len(rollout.Phases))]}}
+		c.CreatedAt = begun.Add(time.Duration(rng.IntN(50)) * time.Second)
+		if there, ok := model[c.ID]; ok && rng.IntN(10) > 0 {
+			c.CreatedAt = there.CreatedAt
 		}
 		if rng.IntN(5) == 0 {
-			delete(model, c.id)
-			b.remove(c.id)
+			delete(model, c.ID)
+			b.remove(c.ID)
 		} else {
-			model[c.id] = c
+			model[c.ID] = c
 			b.put(c)
 		}
 	}
@@ -41,7 +42,7 @@ func TestIndexKeepsOrder(t *testing.T) {
 	}
 	slices.SortFunc(want, before)
 	got, more := b.page(nil, 1000, func(*entry) bool { return true })
-	same := slices.EqualFunc(got, want, func(a, b entry) bool { return a.id == b.id && a.phase == b.phase && a.created.Equal(b.created) })
+	same := slices.EqualFunc(got, want, func(a, b entry) bool { return a.ID == b.ID && a.Phase == b.Phase && a.CreatedAt.Equal(b.CreatedAt) })
 	if !same || more {
 		t.Errorf("index: got %d entries (more: %v), want %d in order", len(got), more, len(want))
 	}
@@ -70,7 +71,7 @@ func TestIndexMissesNothing(t *testing.T) {
 	go func() { done <- s.Run(ctx) }()
 	<-started
 	eventually(t, "300 promoted rollouts in the index", func() bool {
-		page, _ := s.index.page(nil, 1000, func(c *entry) bool { return c.phase == rollout.PhasePromoted })
+		page, _ := s.index.page(nil, 1000, func(c *entry) bool { return c.Phase == rollout.PhasePromoted })
 		return len(page) == 300
 	})
 	cancel()

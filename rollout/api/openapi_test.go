@@ -106,10 +106,14 @@ func TestOpenAPIMatchesRoutes(t *testing.T) {
 	}
 }
 
-// fill replaces the parameters of a path; name is an endpoint's.
+// fill replaces the parameters of a path; name is an endpoint's. What is cleared is cleared
+// for a reason.
 func fill(path, id, name string) string {
 	if strings.HasPrefix(path, "/v1/triggers") {
 		name = "nats:RELEASES"
+	}
+	if strings.HasSuffix(path, "/cooldown") {
+		path += "?reason=it+was+the+database"
 	}
 	return strings.NewReplacer("{id}", id, "{router}", "edge", "{name}", name).Replace(path)
 }
@@ -292,6 +296,9 @@ func TestAnswersFitSchemas(t *testing.T) {
 		{"GET", "/v1/rollouts/" + id + "/plan", "", "Plan"},
 		{"GET", "/v1/rollouts/" + id + "/history", "", "History"},
 		{"GET", "/v1/policies", "", "PolicyList"},
+		{"GET", "/v1/policies/recs", "", "PolicyDetail"},
+		{"GET", "/v1/policies/nobody", "", "Problem"},
+		{"GET", "/v1/policies/recs?x=1", "", "Problem"},
 		{"GET", "/v1/endpoints", "", "EndpointList"},
 		{"GET", "/v1/endpoints/edge/recs", "", "EndpointDetail"},
 		{"GET", "/v1/endpoints/edge/ads", "", "EndpointDetail"},

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,7 +26,7 @@ const (
 
 // list answers with a page of rollouts, the newest first.
 func (s *Server) list(w http.ResponseWriter, r *http.Request, a Actor) error {
-	q, err := query(r, "endpoint", "phase", "owner", "limit", "cursor")
+	q, err := query(r, "id", "endpoint", "phase", "owner", "version", "label", "since", "until", "limit", "cursor")
 	if err != nil {
 		return err
 	}
@@ -35,21 +34,21 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, a Actor) error {
 	if err != nil {
 		return err
 	}
-	match, err := filter(q, a)
+	f, err := filter(q)
 	if err != nil {
-		return err
+		return badRequest(err.Error())
 	}
-	from, err := parseCursor(q["cursor"])
+	from, err := view.ParseCursor(q["cursor"])
 	if err != nil {
-		return err
+		return badRequest("cursor: " + err.Error())
 	}
 	if err := s.index.ready(r.Context()); err != nil {
 		return err
 	}
-	page, more := s.index.page(from, n, match)
+	page, more := s.index.page(from, n, func(c *entry) bool { return f.Chooses(&c.Card) && a.May(c.Labels, RoleView) })
 	next := ""
 	if more {
-		next = cursorOf(page[len(page)-1])
+		next = page[len(page)-1].Cursor()
 	}
 	writeList(w, page, next)
 	return nil
@@ -78,31 +77,23 @@ func writeList(w http.ResponseWriter, page []entry, next string) {
 	_, _ = w.Write(append(b, "}\n"...)) // the client has gone; there is nobody to tell
 }
 
-// filter makes the condition of a list: the endpoint is a name or router/name;
-// phase and owner may be repeated by commas.
-func filter(q map[string]string, a Actor) (func(*entry) bool, error) {
-	phases := listed(q["phase"])
-	for _, p := range phases {
-		if !slices.Contains(rollout.Phases, rollout.Phase(p)) && p != "open" {
-			return nil, badRequest(fmt.Sprintf("phase: there is no phase %q", clip(p, 40)))
+// filter reads which rollouts are wanted.
+func filter(q map[string]string) (f view.Filter, err error) {
+	f = view.Filter{
+		ID: q["id"], Endpoint: q["endpoint"], Phases: listed(q["phase"]), Owners: listed(q["owner"]), Version: q["version"],
+	}
+	if f.Labels, err = view.ParseLabels(q["label"]); err != nil {
+		return f, err
+	}
+	for name, at := range map[string]*time.Time{"since": &f.Since, "until": &f.Until} {
+		if q[name] == "" {
+			continue
+		}
+		if *at, err = time.Parse(time.RFC3339, q[name]); err != nil {
+			return f, fmt.Errorf("%s: want a time like 2026-11-30T03:00:00Z (got %.40q)", name, q[name])
 		}
 	}
-	owners := listed(q["owner"])
-	router, name, both := strings.Cut(q["endpoint"], "/")
-	if !both {
-		router, name = "", q["endpoint"]
-	}
-	return func(c *entry) bool {
-		switch {
-		case name != "" && c.name != name, router != "" && c.router != router:
-			return false
-		case len(owners) > 0 && !slices.Contains(owners, c.owner):
-			return false
-		case len(phases) > 0 && !slices.ContainsFunc(phases, func(p string) bool { return p == string(c.phase) || p == "open" && !c.phase.Terminal() }):
-			return false
-		}
-		return a.May(c.labels, RoleView)
-	}, nil
+	return f, f.Check()
 }
 
 func listed(s string) []string {
@@ -110,25 +101,6 @@ func listed(s string) []string {
 		return nil
 	}
 	return strings.Split(s, ",")
-}
-
-// cursorOf names a entry's place in the list; parseCursor finds it again, also
-// when the entry is gone.
-func cursorOf(c entry) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(c.created.UTC().Format(time.RFC3339Nano) + " " + c.id))
-}
-
-func parseCursor(s string) (*entry, error) {
-	if s == "" {
-		return nil, nil
-	}
-	b, err := base64.RawURLEncoding.DecodeString(s)
-	at, id, ok := strings.Cut(string(b), " ")
-	created, timeErr := time.Parse(time.RFC3339Nano, at)
-	if err != nil || !ok || timeErr != nil {
-		return nil, badRequest("cursor: want the `next` of a page before")
-	}
-	return &entry{id: id, created: created}, nil
 }
 
 // find returns a rollout that the actor may see. One that it may not is not

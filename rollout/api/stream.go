@@ -149,7 +149,7 @@ func (s *Server) feedAll(ctx context.Context, out *stream, changes <-chan change
 // id any more.
 func (s *Server) labelsOf(ctx context.Context, id string) (map[string]string, bool) {
 	if c, ok := s.index.entry(id); ok {
-		return c.labels, true
+		return c.Labels, true
 	}
 	snap, err := s.c.Engine.Rollout(ctx, id) // it may be newer than the index
 	if err != nil {

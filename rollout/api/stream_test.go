@@ -254,7 +254,7 @@ func TestListPages(t *testing.T) {
 		t.Errorf("pages: got %v, want %v", got, want)
 	}
 	r.engine.set(want[0], func(s *rollout.State) { s.Phase = rollout.PhasePromoted })
-	count := func(f Filter) int {
+	count := func(f view.Filter) int {
 		n := 0
 		for _, err := range r.client(t, "").Rollouts(t.Context(), f) {
 			if err != nil {
@@ -264,19 +264,23 @@ func TestListPages(t *testing.T) {
 		}
 		return n
 	}
-	eventually(t, "the promoted one", func() bool { return count(Filter{Phases: []string{"promoted"}}) == 1 })
+	eventually(t, "the promoted one", func() bool { return count(view.Filter{Phases: []string{"promoted"}}) == 1 })
 	for _, c := range []struct {
-		f    Filter
+		f    view.Filter
 		want int
 	}{
-		{Filter{Limit: 3}, 3}, {Filter{Endpoint: "ads"}, 12}, {Filter{Endpoint: "edge/ads"}, 12}, {Filter{Endpoint: "other/ads"}, 0},
-		{Filter{Owners: []string{"team-b"}}, 12}, {Filter{Phases: []string{"open"}}, 27}, {Filter{Phases: []string{"open", "promoted"}}, 28},
+		{view.Filter{Limit: 3}, 3}, {view.Filter{Endpoint: "ads"}, 12}, {view.Filter{Endpoint: "edge/ads"}, 12}, {view.Filter{Endpoint: "other/ads"}, 0},
+		{view.Filter{Owners: []string{"team-b"}}, 12}, {view.Filter{Phases: []string{"open"}}, 27}, {view.Filter{Phases: []string{"open", "promoted"}}, 28},
+		{view.Filter{ID: want[1]}, 1}, {view.Filter{ID: "none-has-this"}, 0}, {view.Filter{Version: "no such"}, 0},
+		{view.Filter{Labels: map[string]string{"team": "b"}}, 12}, {view.Filter{Labels: map[string]string{"team": "b", "tier": "1"}}, 0},
+		{view.Filter{Since: begun.Add(-time.Hour)}, 28}, {view.Filter{Until: begun.Add(-time.Hour)}, 0},
 	} {
 		if got := count(c.f); got != c.want {
 			t.Errorf("%+v: got %d rollouts, want %d", c.f, got, c.want)
 		}
 	}
-	for _, q := range []string{"phase=done", "limit=0", "limit=1001", "cursor=%21", "endpiont=x", "limit=1&limit=2", "phase=%zz", "phase=open;owner=x", "%zz"} {
+	for _, q := range []string{"phase=done", "limit=0", "limit=1001", "cursor=%21", "endpiont=x", "limit=1&limit=2", "phase=%zz", "phase=open;owner=x", "%zz",
+		"label=team", "label=a=1,a=2", "since=yesterday", "since=2026-11-30T00:00:00Z&until=2026-11-29T00:00:00Z"} {
 		if resp, b := r.ask(t, "GET", "/v1/rollouts?"+q, "", ""); resp.StatusCode != 400 {
 			t.Errorf("?%s: got %d %s, want 400", q, resp.StatusCode, b)
 		}

@@ -86,6 +86,14 @@ type PolicyList struct {
 	Policies      []Policy `json:"policies"`
 }
 
+// PolicyDetail is a policy in force and its text as it runs.
+type PolicyDetail struct {
+	SchemaVersion int    `json:"schemaVersion"`
+	Policy        Policy `json:"policy"`
+	// Text is YAML with every default filled in, each value with its origin behind a #.
+	Text string `json:"text"`
+}
+
 // A CheckRequest is a policy to check.
 type CheckRequest struct {
 	// File is the name that problems show.

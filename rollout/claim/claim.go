@@ -68,8 +68,9 @@ type Event struct {
 	Until time.Time `json:"until,omitzero"`
 	// Confirmed is the split at release, or the one observed.
 	Confirmed *split.Split `json:"confirmed,omitempty"`
-	// By is who cleared a cooldown.
-	By *person.Person `json:"by,omitempty"`
+	// By is who cleared a cooldown, Reason why.
+	By     *person.Person `json:"by,omitempty"`
+	Reason string         `json:"reason,omitempty"`
 }
 
 // Kind is the kind of an Event.
@@ -163,7 +164,7 @@ func (r *Record) claim(ev Event) {
 	}
 	if until, cooling := r.Cooldowns[ev.Version]; cooling && until.After(r.At) {
 		r.Refused = rollout.ReasonCooldown
-		r.Sentence = fmt.Sprintf("Version %s is in its cooldown until %s; wait, or clear it with `belay cooldown clear %s/%s`.",
+		r.Sentence = fmt.Sprintf("Version %s is in its cooldown until %s; wait, or clear it with `belay cooldown clear %s/%s --reason '…'`.",
 			ev.Version, until.UTC().Format(time.RFC3339), r.Endpoint.Router, r.Endpoint.Name)
 		return
 	}

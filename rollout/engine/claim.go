@@ -84,9 +84,10 @@ func (e *Engine) Observe(ctx context.Context, ref rollout.EndpointRef, split spl
 }
 
 // ClearCooldown ends the cooldown of a version at an endpoint, or all of them
-// when version is empty, and records who did it. ErrNotFound says that there is
+// when version is empty, and records who did it and why. ErrNotFound says that there is
 // none.
-func (e *Engine) ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string, by person.Person) error {
+func (e *Engine) ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string, by person.Person,
+	reason string) error {
 	rec, err := e.admission.Read(ctx, ref)
 	if err != nil {
 		return err
@@ -94,11 +95,11 @@ func (e *Engine) ClearCooldown(ctx context.Context, ref rollout.EndpointRef, ver
 	if _, ok := rec.Cooldowns[version]; !ok && version != "" || len(rec.Cooldowns) == 0 {
 		return fmt.Errorf("clear cooldown of %s/%s: %w", ref.Router, ref.Name, ErrNotFound)
 	}
-	ev := claim.Event{Kind: claim.KindClear, At: e.now(), Version: version, By: &by}
+	ev := claim.Event{Kind: claim.KindClear, At: e.now(), Version: version, By: &by, Reason: reason}
 	_, err = e.admission.Admit(ctx, ref, ev)
 	if err != nil {
 		return fmt.Errorf("clear cooldown of %s/%s: %w", ref.Router, ref.Name, err)
 	}
-	e.log.Info("cooldown cleared", "endpoint", ref.Router+"/"+ref.Name, "by", by.ID, "outcome", version)
+	e.log.Info("cooldown cleared", "endpoint", ref.Router+"/"+ref.Name, "by", by.ID, "outcome", version, "reason", reason)
 	return nil
 }

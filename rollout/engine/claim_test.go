@@ -72,10 +72,10 @@ func TestCooldown(t *testing.T) {
 		}
 		w.clean("r1", "r2")
 		ref := rollout.EndpointRef{Router: "edge", Name: "recs"}
-		if err := e.ClearCooldown(t.Context(), ref, "v9", person.Person{ID: "sre"}); !errors.Is(err, ErrNotFound) {
+		if err := e.ClearCooldown(t.Context(), ref, "v9", person.Person{ID: "sre"}, "it was not it"); !errors.Is(err, ErrNotFound) {
 			t.Errorf("clear v9: got %v, want ErrNotFound", err)
 		}
-		if err := e.ClearCooldown(t.Context(), ref, "v2", person.Person{ID: "sre"}); err != nil {
+		if err := e.ClearCooldown(t.Context(), ref, "v2", person.Person{ID: "sre"}, "it was the database"); err != nil {
 			t.Errorf("clear v2: got %v, want nil", err)
 		}
 		w.source.set(func() { w.source.bad = func(string, time.Time) float64 { return 0.001 } })

@@ -73,7 +73,7 @@ func TestNotice(t *testing.T) {
 	rolling.Phase, rolling.Reason, rolling.Sentence, rolling.Gates = rollout.PhaseRollingBack, rollout.ReasonBreach, "failures broke its limit.", nil
 	rolling.Page, rolling.Acked = &rollout.OpenPage{Since: noon.Add(-time.Minute)}, &rollout.Acknowledgement{By: person.Person{ID: "ann", Name: "Ann"}, At: noon, Reason: "on it"}
 	cold := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseRefused, Reason: rollout.ReasonCooldown, Step: -1, Reached: -1,
-		Sentence: "Version v2 is in its cooldown until 2026-11-25T10:00:00Z; wait, or clear it with `belay cooldown clear edge/recs`."}
+		Sentence: "Version v2 is in its cooldown until 2026-11-25T10:00:00Z; wait, or clear it with `belay cooldown clear edge/recs --reason '…'`."}
 	queued := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseQueued, Step: -1, Reached: -1, BlockedBy: "r0"}
 	refused := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseRefused, Reason: rollout.ReasonPreflight, Step: -1, Reached: -1,
 		Sentence: "Check capacity: found 1 instance, expected 3.", Checks: []check.Result{{Check: "ready", OK: true, Found: "ready", Expected: "ready"},

@@ -13,6 +13,7 @@ import (
 	"github.com/belayd/belay/rollout/api"
 	heads "github.com/belayd/belay/rollout/audit"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/view"
 )
 
 func auditCommand() *command {
@@ -116,7 +117,7 @@ func compare(ctx context.Context, r reader, kept string) (*comparison, error) {
 func auditVerify(ctx context.Context, e *env, r reader, ids []string, against, output string) error {
 	all := len(ids) == 0
 	if all {
-		for x, err := range r.Rollouts(ctx, api.Filter{}) {
+		for x, err := range r.Rollouts(ctx, view.Filter{}) {
 			if err != nil {
 				return err
 			}

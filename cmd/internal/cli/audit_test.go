@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/rollout"
-	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
@@ -58,7 +57,7 @@ type vanishing struct {
 	reads int // of the journal of "half"
 }
 
-func (v *vanishing) Rollouts(context.Context, api.Filter) iter.Seq2[view.Rollout, error] {
+func (v *vanishing) Rollouts(context.Context, view.Filter) iter.Seq2[view.Rollout, error] {
 	return func(yield func(view.Rollout, error) bool) {
 		for _, id := range []string{"r1", "gone", "half"} {
 			if !yield(view.Rollout{ID: id}, nil) {

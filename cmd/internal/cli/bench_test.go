@@ -28,6 +28,7 @@ func (noCatalog) PlanText(context.Context, string, rollout.Release, []byte) (*ro
 	return nil, nil
 }
 func (noCatalog) Policies(context.Context) []api.Policy                   { return nil }
+func (noCatalog) PolicyText(context.Context, string) (string, bool)       { return "", false }
 func (noCatalog) Check(context.Context, string, []byte) document.Problems { return nil }
 func (noCatalog) Endpoints(context.Context) []api.Endpoint                { return nil }
 func (noCatalog) Sources(context.Context) []api.SourceLook                { return nil }

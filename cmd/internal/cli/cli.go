@@ -161,7 +161,16 @@ func (e *env) command(c *command) *cobra.Command {
 		}
 		return f.check()
 	}
-	out.RunE = func(x *cobra.Command, args []string) error { return do(x.Context(), e, args) }
+	out.RunE = func(x *cobra.Command, args []string) error {
+		if strings.Trim(c.args, "[]") == "ID" && len(args) == 1 {
+			id, err := f.wholeID(x.Context(), e, args[0])
+			if err != nil {
+				return err
+			}
+			args = []string{id}
+		}
+		return do(x.Context(), e, args)
+	}
 	e.complete(out, c, f)
 	return out
 }

@@ -220,8 +220,8 @@ func TestActs(t *testing.T) {
 	if got := d.last("POST").key; got != "mine" {
 		t.Errorf("key: got %q, want mine", got)
 	}
-	s.want(exitOK, "cooldown", "clear", "edge/recs", "--version", "6", "--server", d.URL)
-	if got := d.last("DELETE").path; got != "/v1/endpoints/edge/recs/cooldown?version=6" {
+	s.want(exitOK, "cooldown", "clear", "edge/recs", "--version", "6", "--reason", "x", "--server", d.URL)
+	if got := d.last("DELETE").path; got != "/v1/endpoints/edge/recs/cooldown?reason=x&version=6" {
 		t.Errorf("cooldown clear: got %s", got)
 	}
 }

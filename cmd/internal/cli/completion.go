@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // completeWithin is how long a shell waits for what belayd knows, and completeMost how
@@ -123,14 +124,11 @@ func (e *env) offer(ctx context.Context, kind string, f *flags, word string) ([]
 
 // completeIDs are the newest rollouts: for an order those that have not ended.
 func completeIDs(ctx context.Context, e *env, f *flags) ([]string, error) {
-	filter, from := api.Filter{Limit: completeMost}, &source{connection: f.conn, store: new("")}
-	switch {
-	case f.reads != nil:
-		from = f.reads
-	case !f.ended:
-		filter.Phases = []string{"open"}
+	filter := view.Filter{Limit: completeMost}
+	if f.reads == nil && !f.ended {
+		filter.Phases = []string{view.PhaseOpen}
 	}
-	r, done, err := from.open(e)
+	r, done, err := f.reader().open(e)
 	if err != nil {
 		return nil, err
 	}

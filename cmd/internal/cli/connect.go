@@ -32,11 +32,56 @@ const tokenMax = 64 << 10
 // A reader is where rollouts are read from: a belayd, or a store's file.
 type reader interface {
 	Rollout(ctx context.Context, id string) (view.Rollout, error)
-	Rollouts(ctx context.Context, f api.Filter) iter.Seq2[view.Rollout, error]
+	Rollouts(ctx context.Context, f view.Filter) iter.Seq2[view.Rollout, error]
 	Journal(ctx context.Context, id string) iter.Seq2[journal.Entry, error]
 	Plan(ctx context.Context, id string) (*rollout.Plan, error)
 	// AuditHead is the head of all journals at a revision; 0 is now.
 	AuditHead(ctx context.Context, at uint64) (api.AuditHead, error)
+}
+
+// idLength is how long the ids are that belayd gives, in letters; idShortest is the
+// shortest beginning of one that is taken for it.
+const (
+	idLength   = 20
+	idShortest = 3
+)
+
+// wholeID is the id of the one rollout whose id begins as is written; an id that no
+// rollout has is left to whoever looks for it.
+func (f *flags) wholeID(ctx context.Context, e *env, id string) (string, error) {
+	if len(id) < idShortest || len(id) >= idLength {
+		return id, nil
+	}
+	r, done, err := f.reader().open(e)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = done() }() // a store that was only read
+	var found []view.Rollout
+	for x, err := range r.Rollouts(ctx, view.Filter{ID: id, Limit: 4}) {
+		if err != nil {
+			return "", err
+		}
+		if x.ID == id { // one that began with an id of its own
+			return id, nil
+		}
+		found = append(found, x)
+	}
+	switch len(found) {
+	case 0:
+		return id, nil
+	case 1:
+		return found[0].ID, nil
+	}
+	var names []string
+	for _, x := range found[:min(len(found), 3)] {
+		names = append(names, safe(fmt.Sprintf("%s (%s %s, %s)", x.ID, x.Endpoint.Name, x.Version, x.Phase)))
+	}
+	more := ""
+	if len(found) > 3 {
+		more = ", …"
+	}
+	return "", usageError("%q begins more than one id: %s%s", id, strings.Join(names, ", "), more)
 }
 
 // connection is how a command reaches belayd.
@@ -190,6 +235,14 @@ func (f *flags) source() *source {
 	f.reads = &source{connection: f.connection(), store: f.file("store",
 		"`FILE` of a store to read instead, without a daemon")}
 	return f.reads
+}
+
+// reader is where a command that names rollouts finds them.
+func (f *flags) reader() *source {
+	if f.reads != nil {
+		return f.reads
+	}
+	return &source{connection: f.conn, store: new("")}
 }
 
 // open returns the reader; close gives it back.

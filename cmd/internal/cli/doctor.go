@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/view"
 )
 
 func doctorCommand() *command {
@@ -176,7 +177,7 @@ func lookEndpoints(ctx context.Context, c *api.Client) []finding {
 func (e *env) lookRollouts(ctx context.Context, c *api.Client) []finding {
 	var out []finding
 	n := 0
-	for r, err := range c.Rollouts(ctx, api.Filter{Phases: []string{"open"}}) {
+	for r, err := range c.Rollouts(ctx, view.Filter{Phases: []string{"open"}}) {
 		if err != nil {
 			return []finding{{What: "rollouts", Found: sentence(err)}}
 		}

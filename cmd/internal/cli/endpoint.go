@@ -112,12 +112,16 @@ func cooldownCommand() *command {
 		sub: []*command{{
 			name: "clear", args: "ENDPOINT", short: "Let a version that was rolled back be released again.", min: 1,
 			max:      1,
-			long:     "Without --version the cooldowns of all versions end. Who did it is on record.",
-			examples: []string{"belay cooldown clear edge/recs --version 2026.11.2"},
+			long:     "Without --version the cooldowns of all versions end. Who did it, and why, is on record.",
+			examples: []string{"belay cooldown clear edge/recs --version 2026.11.2 --reason 'it was the database'"},
 			setup: func(f *flags) run {
 				conn := f.connection()
 				v := f.String("version", "", "only of this `VERSION`")
+				why := f.String("reason", "", "`WHY`; it is on record")
 				return func(ctx context.Context, e *env, args []string) error {
+					if *why == "" {
+						return usageError("--reason: say why; it is on record")
+					}
 					c, err := conn.client(e)
 					if err != nil {
 						return err
@@ -133,7 +137,7 @@ func cooldownCommand() *command {
 							return err
 						}
 					}
-					if err := c.ClearCooldown(ctx, ref, *v); err != nil {
+					if err := c.ClearCooldown(ctx, ref, *v, *why); err != nil {
 						return err
 					}
 					fmt.Fprintf(e.stderr, "%s/%s has no cooldown%s any more\n", ref.Router, ref.Name,

@@ -91,8 +91,31 @@ func (e *env) instant(s string, start time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(strings.TrimPrefix(s, "+")); err == nil && strings.HasPrefix(s, "+") {
 		return start.Add(d), nil
 	}
-	if t, err := time.Parse(time.RFC3339, s); err == nil {
+	if t, ok := e.parseClock(s); ok {
 		return t, nil
+	}
+	return time.Time{}, usageError("--at: want a time like 15:04:05, 2026-11-24T15:04:05Z or +2m30s (got %q)", s)
+}
+
+// past is an instant as people write it, or a duration for how long ago; zero where
+// nothing is written.
+func (e *env) past(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil && d > 0 {
+		return e.now().Add(-d), nil
+	}
+	if t, ok := e.parseClock(s); ok {
+		return t, nil
+	}
+	return time.Time{}, fmt.Errorf("want a time like 15:04, 2026-11-24T15:04:05Z, or 24h for a day ago (got %q)", s)
+}
+
+// parseClock reads a time in RFC 3339, or one of here, today's where no day is written.
+func (e *env) parseClock(s string) (time.Time, bool) {
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t, true
 	}
 	now := e.now().In(e.zone)
 	for _, layout := range []string{"15:04:05", "15:04", "2006-01-02 15:04:05", "2006-01-02 15:04"} {
@@ -103,9 +126,9 @@ func (e *env) instant(s string, start time.Time) (time.Time, error) {
 		if t.Year() == 0 {
 			t = time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), t.Second(), 0, e.zone)
 		}
-		return t, nil
+		return t, true
 	}
-	return time.Time{}, usageError("--at: want a time like 15:04:05, 2026-11-24T15:04:05Z or +2m30s (got %q)", s)
+	return time.Time{}, false
 }
 
 // asOf folds the journal up to an instant.

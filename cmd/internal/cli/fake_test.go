@@ -154,6 +154,8 @@ type fakeDaemon struct {
 	// hang keeps the stream open after that.
 	hang bool
 	fail *api.Problem
+	// onList runs once a list has been answered.
+	onList func()
 }
 
 func newFakeDaemon(t *testing.T, rs ...view.Rollout) *fakeDaemon {
@@ -181,7 +183,13 @@ func (d *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusCreated)
 		answer(d.rollouts[0])
 	case r.URL.Path == "/v1/rollouts":
-		answer(api.List{SchemaVersion: 1, Rollouts: d.rollouts})
+		begins := r.URL.Query().Get("id")
+		answer(api.List{SchemaVersion: 1, Rollouts: slices.DeleteFunc(slices.Clone(d.rollouts), func(x view.Rollout) bool {
+			return !strings.HasPrefix(x.ID, begins)
+		})})
+		if d.onList != nil {
+			d.onList()
+		}
 	case r.URL.Path == "/v1/endpoints":
 		answer(api.EndpointList{SchemaVersion: 1, Endpoints: []api.Endpoint{
 			{Router: "edge", Name: "recs", Weights: map[string]int{"blue": 95, "green": 5}, Active: "kq3x7m2p5j4dhz6wvnra", Cooldowns: map[string]time.Time{"6": now.Add(90 * time.Minute)}},
@@ -191,6 +199,8 @@ func (d *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.endpoint(w, strings.TrimPrefix(r.URL.Path, "/v1/endpoints/"))
 	case r.URL.Path == "/v1/policies":
 		answer(api.PolicyList{SchemaVersion: 1, Policies: []api.Policy{{Name: "recommendations", Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}}, {Name: "lost", Endpoint: rollout.EndpointRef{Router: "edge", Name: "gone"}}}})
+	case r.URL.Path == "/v1/policies/recommendations":
+		answer(api.PolicyDetail{SchemaVersion: 1, Policy: api.Policy{Name: "recommendations"}, Text: "kind: RolloutPolicy # default\n"})
 	case r.URL.Path == "/v1/triggers":
 		answer(api.TriggerList{SchemaVersion: 1, Triggers: []api.Trigger{
 			{Name: "nats:RELEASES", Kind: "nats", Stream: "RELEASES", Subjects: []string{"models.approved.>"}, Durable: "belay", Error: "disconnected", Refused: 3},
@@ -281,7 +291,7 @@ func (f *fakeReader) Rollout(context.Context, string) (view.Rollout, error) {
 	return view.Of(f.plan, f.state), nil
 }
 
-func (f *fakeReader) Rollouts(context.Context, api.Filter) iter.Seq2[view.Rollout, error] {
+func (f *fakeReader) Rollouts(context.Context, view.Filter) iter.Seq2[view.Rollout, error] {
 	return func(yield func(view.Rollout, error) bool) { yield(view.Of(f.plan, f.state), nil) }
 }
 

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 
 	"github.com/belayd/belay/cmd/internal/config"
@@ -14,8 +16,8 @@ import (
 
 func policyCommand() *command {
 	return &command{
-		name: "policy", short: "Check, render, test and compare policies. Needs no belayd.",
-		sub: []*command{policyCheckCommand(), policyRenderCommand(), policyTestCommand(), policyDiffCommand(),
+		name: "policy", short: "Check, render, test and compare policies; list and show those in force.",
+		sub: []*command{policyListCommand(), policyShowCommand(), policyCheckCommand(), policyRenderCommand(), policyTestCommand(), policyDiffCommand(),
 			policySchemaCommand()},
 	}
 }
@@ -84,4 +86,68 @@ func (e *env) compiled(file, config, candidate string) (*policies.Policy, *rollo
 		return nil, nil, &codeError{exitInvalid, err}
 	}
 	return p, plan, nil
+}
+
+func policyListCommand() *command {
+	return &command{
+		name: "list", short: "List the policies in force.",
+		examples: []string{"belay policy list", "belay policy list --output name"},
+		setup: func(f *flags) run {
+			conn := f.connection()
+			output := f.choice("output", "how to print", "table", "json", "yaml", "name")
+			return func(ctx context.Context, e *env, _ []string) error {
+				c, err := conn.client(e)
+				if err != nil {
+					return err
+				}
+				l, err := c.Policies(ctx)
+				if err != nil {
+					return err
+				}
+				return e.print(*output, l, func(w io.Writer) error {
+					t := &table{}
+					t.add("POLICY", "ENDPOINT", "OWNER", "FILE", "HASH")
+					for _, p := range l.Policies {
+						t.add(safe(p.Name), safe(p.Endpoint.Router+"/"+p.Endpoint.Name), safe(p.Owner), safe(p.File),
+							p.Hash[:min(len(p.Hash), 12)])
+					}
+					return t.print(w)
+				}, func(w io.Writer) error {
+					for _, p := range l.Policies {
+						fmt.Fprintln(w, safe(p.Name))
+					}
+					return nil
+				})
+			}
+		},
+	}
+}
+
+func policyShowCommand() *command {
+	return &command{
+		name: "show", args: "POLICY", short: "Show a policy in force as it runs, each value with its origin.", min: 1,
+		max:      1,
+		examples: []string{"belay policy show recs", "belay policy show recs > in-force.yaml   # and belay policy diff"},
+		setup: func(f *flags) run {
+			conn := f.connection()
+			output := f.choice("output", "how to print", "table", "json", "yaml", "name")
+			return func(ctx context.Context, e *env, args []string) error {
+				c, err := conn.client(e)
+				if err != nil {
+					return err
+				}
+				p, err := c.Policy(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return e.print(*output, p, func(w io.Writer) error {
+					_, err := fmt.Fprint(w, p.Text)
+					return err
+				}, func(w io.Writer) error {
+					_, err := fmt.Fprintln(w, safe(p.Policy.Name))
+					return err
+				})
+			}
+		},
+	}
 }

@@ -178,7 +178,11 @@ func (s *screen) draw() {
 	if !s.live || !s.shown {
 		return
 	}
-	rows := s.rows(s.now, s.notes)
+	s.redraw(s.rows(s.now, s.notes))
+}
+
+// redraw puts rows in the place of what was drawn before. With the lock held.
+func (s *screen) redraw(rows []row) {
 	var b strings.Builder
 	if s.drawn > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA\r", s.drawn)

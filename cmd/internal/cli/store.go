@@ -57,23 +57,29 @@ func (s *storeReader) Rollout(ctx context.Context, id string) (view.Rollout, err
 // Rollouts implements reader. A plan is written just before its rollout's first
 // record, so the revisions of the plans are the order in which rollouts were
 // made: only what is yielded needs to be decoded.
-func (s *storeReader) Rollouts(ctx context.Context, f api.Filter) iter.Seq2[view.Rollout, error] {
+func (s *storeReader) Rollouts(ctx context.Context, f view.Filter) iter.Seq2[view.Rollout, error] {
 	return func(yield func(view.Rollout, error) bool) {
 		ids, err := s.newestFirst(ctx)
 		if err == nil && len(f.Phases) > 0 {
-			ids, err = s.inPhases(ctx, ids, f.Phases)
+			ids, err = s.inPhases(ctx, ids, f)
 		}
 		if err != nil {
 			yield(view.Rollout{}, fmt.Errorf("list rollouts: %w", err))
 			return
 		}
+		after, err := view.ParseCursor(f.After)
+		if err != nil {
+			yield(view.Rollout{}, fmt.Errorf("list rollouts: after: %w", err))
+			return
+		}
+		ids = slices.DeleteFunc(ids, func(id string) bool { return !strings.HasPrefix(id, f.ID) })
 		n := 0
 		for id := range s.planned(ctx, ids, f) {
 			r, err := s.Rollout(ctx, id)
 			if errors.Is(err, rollout.ErrNotFound) {
 				continue // a crash between the two records: there is no rollout
 			}
-			if err == nil && !chosen(r, f) {
+			if c := r.Card(); err == nil && (!f.Chooses(&c) || after != nil && after.Before(&c) >= 0) {
 				continue
 			}
 			if n++; !yield(r, err) || err != nil || n == f.Limit {
@@ -107,13 +113,13 @@ func (s *storeReader) newestFirst(ctx context.Context) ([]string, error) {
 // inPhases leaves out the rollouts that are certainly in another phase; of their
 // states it reads only that. One whose phase it cannot read stays: who decodes it
 // will say what is wrong.
-func (s *storeReader) inPhases(ctx context.Context, ids, phases []string) ([]string, error) {
+func (s *storeReader) inPhases(ctx context.Context, ids []string, f view.Filter) ([]string, error) {
 	others := make(map[string]bool)
 	for rec, err := range s.store.Heads(ctx, "rollout/") {
 		if err != nil {
 			return nil, err
 		}
-		if p := phaseOf(rec.State); p != "" && !isIn(p, phases) {
+		if p := phaseOf(rec.State); p != "" && !f.ChoosesPhase(p) {
 			others[strings.TrimPrefix(rec.Key, "rollout/")] = true
 		}
 	}
@@ -137,11 +143,11 @@ func phaseOf(state []byte) rollout.Phase {
 // planned leaves out the rollouts whose plan is certainly for another endpoint or
 // of another owner; of the plans it reads only that. It looks at more and more of
 // them at a time, because the first may be all that is asked for.
-func (s *storeReader) planned(ctx context.Context, ids []string, f api.Filter) iter.Seq[string] {
+func (s *storeReader) planned(ctx context.Context, ids []string, f view.Filter) iter.Seq[string] {
 	if f.Endpoint == "" && len(f.Owners) == 0 {
 		return slices.Values(ids)
 	}
-	f.Phases = nil
+	f = view.Filter{Endpoint: f.Endpoint, Owners: f.Owners}
 	return func(yield func(string) bool) {
 		for size := 128; len(ids) > 0; size = min(2*size, 2048) {
 			some := ids[:min(size, len(ids))]
@@ -168,13 +174,17 @@ func (s *storeReader) planned(ctx context.Context, ids []string, f api.Filter) i
 
 // plannedOtherwise reports whether a rollout's plan says that the filter does not
 // choose it. One that cannot be read is left to who decodes it.
-func (s *storeReader) plannedOtherwise(ctx context.Context, id string, f api.Filter) bool {
+func (s *storeReader) plannedOtherwise(ctx context.Context, id string, f view.Filter) bool {
 	rec, err := s.store.Head(ctx, "plan/"+id)
 	if err != nil {
 		return false
 	}
 	var r view.Rollout
-	return named(rec.Entry, `"endpoint":`, &r.Endpoint) && named(rec.Entry, `"owner":`, &r.Owner) && !chosen(r, f)
+	if !named(rec.Entry, `"endpoint":`, &r.Endpoint) || !named(rec.Entry, `"owner":`, &r.Owner) {
+		return false
+	}
+	c := r.Card()
+	return !f.Chooses(&c)
 }
 
 // named decodes the value of the first member so named in a plan's JSON, whatever
@@ -184,26 +194,6 @@ func (s *storeReader) plannedOtherwise(ctx context.Context, id string, f api.Fil
 func named(plan []byte, name string, v any) bool {
 	_, rest, found := bytes.Cut(plan, []byte(name))
 	return found && json.NewDecoder(bytes.NewReader(rest)).Decode(v) == nil
-}
-
-// isIn reports whether a phase is one of those asked for.
-func isIn(p rollout.Phase, phases []string) bool {
-	return slices.Contains(phases, string(p)) || slices.Contains(phases, "open") && !p.Terminal()
-}
-
-// chosen reports whether a filter chooses a rollout, as the daemon's list does.
-func chosen(r view.Rollout, f api.Filter) bool {
-	router, name, both := strings.Cut(f.Endpoint, "/")
-	if !both {
-		router, name = "", f.Endpoint
-	}
-	switch {
-	case name != "" && name != r.Endpoint.Name, router != "" && router != r.Endpoint.Router:
-		return false
-	case len(f.Owners) > 0 && !slices.Contains(f.Owners, r.Owner):
-		return false
-	}
-	return len(f.Phases) == 0 || isIn(r.Phase, f.Phases)
 }
 
 // Journal implements reader.

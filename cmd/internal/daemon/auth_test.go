@@ -158,7 +158,7 @@ people:
 		}
 		return resp.StatusCode, string(b)
 	}
-	const cooldown = "/v1/endpoints/edge/recs/cooldown"
+	const cooldown = "/v1/endpoints/edge/recs/cooldown?reason=test"
 	for _, c := range []struct {
 		name, method, path, bearer string
 		signer                     *certtest.Authority

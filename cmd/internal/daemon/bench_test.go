@@ -30,7 +30,8 @@ import (
 // bareCatalog is a catalog of nothing: the benchmark only reads.
 type bareCatalog struct{ api.Catalog }
 
-func (bareCatalog) Policies(context.Context) []api.Policy { return nil }
+func (bareCatalog) Policies(context.Context) []api.Policy             { return nil }
+func (bareCatalog) PolicyText(context.Context, string) (string, bool) { return "", false }
 
 // BenchmarkList is GET /v1/rollouts over HTTP with 10,000 rollouts in a store on
 // disk, by eight clients at a time. (A daemon lets one actor ask 100 times a

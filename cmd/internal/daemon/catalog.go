@@ -78,6 +78,15 @@ func (c *Catalog) Policies(context.Context) []api.Policy {
 	return out
 }
 
+// PolicyText is a policy in force as it runs.
+func (c *Catalog) PolicyText(_ context.Context, name string) (string, bool) {
+	p, ok := c.now().policies.ByName[name]
+	if !ok {
+		return "", false
+	}
+	return p.Render(true), true
+}
+
 // Check says what is wrong with a policy's text.
 func (c *Catalog) Check(_ context.Context, file string, text []byte) document.Problems {
 	file = filepath.Base(file)

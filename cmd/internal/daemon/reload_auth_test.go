@@ -25,7 +25,7 @@ func TestReloadKeepsIssuerKeys(t *testing.T) {
 		return s
 	}
 	b := run(t, with(is, "view", ""))
-	const cooldown = "/v1/endpoints/edge/recs/cooldown"
+	const cooldown = "/v1/endpoints/edge/recs/cooldown?reason=test"
 	ask := func(method, path string, issuer *issuer) (int, string) {
 		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+b.address+path, http.NoBody)
 		if err != nil {

@@ -138,7 +138,7 @@ func (w *World) follow(ctx context.Context, server string, screen io.Writer, sho
 // appears waits until the daemon has made the message a rollout.
 func (w *World) appears(ctx context.Context, client *api.Client) (view.Rollout, error) {
 	for {
-		for r, err := range client.Rollouts(ctx, api.Filter{}) {
+		for r, err := range client.Rollouts(ctx, view.Filter{}) {
 			if err == nil {
 				return r, nil
 			}
