@@ -12,6 +12,8 @@ type Placebo struct {
 	// which the evidence reached the level of a rollback.
 	Trials int
 	Broken []string
+	// Phi is by how much events cluster, at most: 1 is not at all. 0: too little was seen.
+	Phi float64
 }
 
 // Rate is the share of trials in which a guardrail was broken; it should not be
@@ -43,7 +45,27 @@ func (p Panel) Placebo(rs []Reading) Placebo {
 			out.Broken = append(out.Broken, name)
 		}
 	}
+	out.Phi = p.clusters(rs)
 	return out
+}
+
+// clusters is the greatest dispersion of stable's events, of all guardrails.
+func (p *Panel) clusters(rs []Reading) float64 {
+	e := Evidence{}.clone(len(p.Guardrails))
+	greatest := 0.0
+	for j := range p.Guardrails {
+		g, s := &p.Guardrails[j], &e.Standings[j]
+		m := p.metric(g.Metric)
+		for i := range rs {
+			if m != nil && rs[i].Metric == m.Name && rs[i].Status == StatusOK {
+				s.learn(g, m, &rs[i].Stable)
+			}
+		}
+		if s.Dispersion.Freedom >= 5 {
+			greatest = math.Max(greatest, s.Dispersion.Phi())
+		}
+	}
+	return greatest
 }
 
 // broken reports whether the instance, in the candidate's part, would have been

@@ -36,6 +36,9 @@ func TestPlacebo(t *testing.T) {
 			if got.Trials != 6 || fmt.Sprint(got.Broken) != fmt.Sprint(c.want) {
 				t.Errorf("got %+v, want %v broken in 6 trials", got, c.want)
 			}
+			if clusters := got.Phi > 2; clusters != (c.want != nil) || got.Phi < 1 {
+				t.Errorf("got a dispersion of %v, want it far above 1: %t", got.Phi, c.want != nil)
+			}
 			if want := float64(len(c.want)) / 6; got.Rate() != want {
 				t.Errorf("got a rate of %v, want %v", got.Rate(), want)
 			}

@@ -45,6 +45,7 @@ const (
 	WarnNoWayBack      = "W132"
 	WarnCountsFrom     = "W133"
 	WarnLastCompared   = "W134"
+	WarnNoInstance     = "W136"
 	WarnDirection      = "W135"
 )
 
@@ -101,6 +102,8 @@ var descriptions = map[string]string{
 	WarnNoRunbook:    "There is no annotation runbook for whoever is called.",
 	WarnLastCompared: "At 100% nothing is left to be compared with, so what a release does under nearly all of the " +
 		"traffic is to be seen just before, and the longest bake belongs there.",
+	WarnNoInstance: "No label tells instances apart, so that events that cluster (one bad node, clients that stick to a " +
+		"deployment) look like many independent ones.",
 	WarnDirection: "A release as good as stable, or a better one, breaks the limit: it may be on the wrong side.",
 	WarnNoWayBack: "Nothing checks before the first step that stable could take all traffic back.",
 }

@@ -113,7 +113,7 @@ type Counts struct {
 	Bad        string        `yaml:"bad" oneof:"part" doc:"The counter of the bad ones."`
 	Good       string        `yaml:"good" oneof:"part" doc:"The counter of the good ones."`
 	Deployment string        `yaml:"deployment" required:"true" doc:"The label that names the deployment. Empty quotes where each expression names its deployment by ${deployment}, ${role} or ${version}; an expression that names none then counts both deployments as one."`
-	Instance   string        `yaml:"instance" doc:"The label that tells instances apart, for dispersion and single bad nodes."`
+	Instance   string        `yaml:"instance" doc:"The label that tells instances apart, for dispersion and single bad nodes; where clients stick to a deployment, rather the one by which the router splits them, like the bucket of a cookie."`
 }
 
 // Histogram is a classic or native histogram of latencies.
@@ -121,7 +121,7 @@ type Histogram struct {
 	Series     string `yaml:"series" required:"true" doc:"The histogram's name with its matchers, without _bucket."`
 	Unit       string `yaml:"unit" required:"true" enum:"s,ms" doc:"The unit of the bucket bounds."`
 	Deployment string `yaml:"deployment" required:"true" doc:"The label that names the deployment. Empty quotes where each expression names its deployment by ${deployment}, ${role} or ${version}; an expression that names none then counts both deployments as one."`
-	Instance   string `yaml:"instance" doc:"The label that tells instances apart."`
+	Instance   string `yaml:"instance" doc:"The label that tells instances apart, or by which the router splits clients."`
 }
 
 // Mean is a mean by its three sums.
@@ -130,7 +130,7 @@ type Mean struct {
 	Sum          string `yaml:"sum" required:"true" doc:"The counter of their sum."`
 	SumOfSquares string `yaml:"sumOfSquares" doc:"The counter of the sum of their squares; without it their spread is estimated from how instances and scrapes differ."`
 	Deployment   string `yaml:"deployment" required:"true" doc:"The label that names the deployment. Empty quotes where each expression names its deployment by ${deployment}, ${role} or ${version}; an expression that names none then counts both deployments as one."`
-	Instance     string `yaml:"instance" doc:"The label that tells instances apart."`
+	Instance     string `yaml:"instance" doc:"The label that tells instances apart, or by which the router splits clients."`
 }
 
 // Value is a plain number for one deployment.

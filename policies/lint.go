@@ -239,6 +239,10 @@ func (c *checker) lintMetrics(s *Spec) {
 		}
 		m := s.Metrics[name]
 		c.lintQueries(at, m)
+		if used[name] && m.unlabelled() {
+			c.warn(at, WarnNoInstance, "", "add instance: the label of pods, or, where clients stick, the one by which the "+
+				"router splits them; belay doctor tries it")
+		}
 		switch {
 		case m.Value != nil && !mentions(m.Value.Query, "deployment", "candidate", "role", "version") &&
 			!c.ofDeployment(m):
@@ -249,6 +253,20 @@ func (c *checker) lintMetrics(s *Spec) {
 			c.warn(at+".histogram.series", WarnEveryEndpoint, "", `add a matcher like {endpoint="${endpoint}"}`)
 		}
 	}
+}
+
+// unlabelled reports whether evidence is drawn from the metric, and it names no label that
+// tells instances apart.
+func (m *Metric) unlabelled() bool {
+	switch {
+	case m.Counts != nil:
+		return m.Counts.Per == 0 && m.Counts.Instance == ""
+	case m.Histogram != nil:
+		return m.Histogram.Instance == ""
+	case m.Mean != nil:
+		return m.Mean.Instance == ""
+	}
+	return false
 }
 
 // ofDeployment reports whether a value is asked of each deployment by itself: the

@@ -40,6 +40,7 @@ func TestWarnings(t *testing.T) {
 		{policies.WarnDirection, `"<= 1%"`, `">= 1%"`},
 		{policies.WarnDirection, `"<= 1%"`, `"<= 0.5x stable"`},
 		{policies.WarnDirection, `">= 0.98x stable"`, `">= 1.05x stable"`},
+		{policies.WarnNoInstance, "    cpu: {source: prom", "    failures: {source: prom, counts: {total: 'a{e=\"${endpoint}\"}', bad: b, deployment: d}}\n    cpu: {source: prom"},
 		{policies.WarnUndecided, "  bake:", "  onUndecided: promote\n  bake:"},
 		{policies.WarnMissing, "  bake:", "  onNoData: {then: page, rollbackAfter: never}\n  bake:"},
 		{policies.WarnFlaps, "  bake:", "  onSourceError: {after: 30s, then: hold, rollbackAfter: never}\n  bake:"},

@@ -341,7 +341,8 @@ func (fakeCatalog) Sources(context.Context) []SourceLook {
 		{Name: "prom", Kind: "prometheus", Took: "20ms", Metrics: []MetricLook{
 			{Policy: "recs", Metric: "latency", Kind: analysis.KindHistogram, Endpoint: recs, From: begun, To: begun.Add(time.Minute), Behind: "20s", ScrapeInterval: "15s",
 				Stable:     &DeploymentLook{Name: "blue", Fresh: true, N: 600, PerSecond: 10, Instances: 2, Buckets: 8},
-				Guardrails: []GuardrailLook{{Name: "p95", Limit: "<= 450ms", Effective: "500ms", Judgeable: true, Sentence: "it can be judged"}}},
+				Guardrails: []GuardrailLook{{Name: "p95", Limit: "<= 450ms", Effective: "500ms", Judgeable: true, Sentence: "it can be judged"}},
+				AATest:     &AATest{Instances: 2, Alarms: []string{"a"}, Dispersion: 3, Sentence: "1 of 2", Remedy: "look"}},
 			{Policy: "recs", Metric: "failures", Kind: analysis.KindCounts, Endpoint: recs, Error: "no such series", Remedy: "correct the metric", Guardrails: []GuardrailLook{}},
 		}},
 	}

@@ -56,6 +56,22 @@ type MetricLook struct {
 	Stable     *DeploymentLook `json:"stable"`
 	Candidate  *DeploymentLook `json:"candidate"`
 	Guardrails []GuardrailLook `json:"guardrails"`
+	// AATest is what became of stable's own instances in the candidate's part; absent
+	// where the source cannot look back.
+	AATest *AATest `json:"aaTest,omitempty"`
+}
+
+// An AATest is what the guardrails on a metric would have said of a release that is none:
+// each of stable's instances in turn, compared with the others.
+type AATest struct {
+	// Instances is how many were tried; 0 where there was nothing to try, as Sentence says.
+	Instances int `json:"instances"`
+	// Alarms names those that would have been rolled back.
+	Alarms []string `json:"alarms,omitempty"`
+	// Dispersion is by how much events cluster, at most; 1 is not at all, 0 not known.
+	Dispersion float64 `json:"dispersion,omitempty"`
+	Sentence   string  `json:"sentence"`
+	Remedy     string  `json:"remedy,omitempty"`
 }
 
 // A DeploymentLook is what a source told of a metric of one deployment.

@@ -17,7 +17,9 @@ func doctorCommand() *command {
 		long: "Each line says what was looked at and what to do about it. The exit code is 1 when anything is wrong.\n" +
 			"Every source is read once: what it shows of each policy's metrics, how far behind it is, and which " +
 			"guardrails\n" +
-			"could be judged now. With --config that is done from here, without a daemon; nothing is changed.",
+			"could be judged now. An A/A test lets each of stable's instances play the candidate: who would be rolled " +
+			"back\n" +
+			"shows that clients stick, or instances differ. With --config that is done from here, without a daemon; nothing is changed.",
 		examples: []string{"belay doctor", "belay doctor --config belayd.yaml        # before belayd runs",
 			"belay doctor --notify                   # people get a marked test message",
 			"belay doctor --context prod --output json"},

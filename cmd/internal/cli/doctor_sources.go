@@ -84,6 +84,10 @@ func metricFindings(m api.MetricLook, said bool) []finding {
 	case m.Error == "":
 		out = append(out, finding{OK: m.Stable.Fresh, What: "metric", Found: name + ": " + seen(m), Remedy: m.Remedy})
 	}
+	if a := m.AATest; a != nil {
+		out = append(out, finding{OK: len(a.Alarms) == 0, What: "A/A test", Found: name + ": " + a.Sentence,
+			Remedy: a.Remedy})
+	}
 	for _, g := range m.Guardrails {
 		limit := g.Limit
 		if g.Effective != "" {

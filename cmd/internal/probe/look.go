@@ -98,6 +98,10 @@ type probeTarget struct {
 	metric  analysis.Metric
 	serving *servingSeen
 	reading analysis.Reading
+	// from is since when it was asked.
+	from time.Time
+	// aaTest is what came of stable's own instances; nil where nothing did.
+	aaTest *api.AATest
 }
 
 // servingSeen is who serves an endpoint, or why that is not known.
@@ -184,6 +188,7 @@ func (l *SourceProbe) one(ctx context.Context, out *api.SourceLook, targets []*p
 		qs := make([]analysis.Query, len(ask))
 		for i, s := range ask {
 			qs[i] = s.query(began.Truncate(time.Millisecond))
+			s.from = qs[i].From
 		}
 		rs, err := read(ctx, l.Sources[out.Name], qs)
 		out.Took = time.Since(began).Round(time.Millisecond).String()
@@ -192,6 +197,9 @@ func (l *SourceProbe) one(ctx context.Context, out *api.SourceLook, targets []*p
 		}
 		for i := range rs {
 			ask[i].reading = rs[i]
+		}
+		if err == nil {
+			l.aaTests(ctx, l.Sources[out.Name], ask)
 		}
 	}
 	now, failed := time.Now(), out.Error

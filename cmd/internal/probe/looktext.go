@@ -52,6 +52,9 @@ func (l *SourceProbe) metric(s *probeTarget, now time.Time, failed string) api.M
 			m.Remedy = "correct " + s.metric.Name + " in policy " + s.policy + ": its labels must name endpoint and deployment as the series do"
 		}
 	}
+	if s.aaTest != nil && s.aaTest.Sentence != "" {
+		m.AATest = s.aaTest
+	}
 	for i := range s.plan.Panel.Guardrails {
 		g := &s.plan.Panel.Guardrails[i]
 		if g.Metric != s.metric.Name {
