@@ -131,8 +131,17 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		e.backends[name].ServeHTTP(out, r)
 	}
-	e.log.add(request{at: began, deployment: name, status: out.status, took: time.Since(began),
+	e.log.add(request{at: began, deployment: name, status: out.status, took: took(out.Header(), time.Since(began)),
 		play: out.Header().Get(playHeader)})
+}
+
+// took is how long a model says that it took; what was measured where none says so.
+func took(h http.Header, measured time.Duration) time.Duration {
+	seconds, err := strconv.ParseFloat(h.Get(tookHeader), 64)
+	if err != nil {
+		return measured
+	}
+	return time.Duration(seconds * float64(time.Second))
 }
 
 // direct sends a request straight to one deployment, outside the traffic and
@@ -166,7 +175,7 @@ type request struct {
 	at         time.Time // when it arrived
 	deployment string    // "" when none had traffic
 	status     int
-	took       time.Duration
+	took       time.Duration // as the model says
 	play       string // completed, abandoned, none
 }
 

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"context"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -17,6 +18,10 @@ import (
 // playHeader is the response header in which a model server says how the play
 // that it started ended; the endpoint copies it into its request log.
 const playHeader = "X-Play"
+
+// tookHeader is the response header in which a model server says how long its model
+// took, in seconds; the endpoint copies that too.
+const tookHeader = "X-Took"
 
 // bucketBounds are the histogram's bounds at speed 1. The policy's limit is one
 // of them, so that the share of slower requests is known exactly.
@@ -54,11 +59,14 @@ func (f Fault) under() condition {
 }
 
 // A modelServer is one deployment's server: it answers /score after a while and tells
-// on /metrics how it did.
+// on /metrics how it did. What it tells is what was drawn, however much longer a busy
+// machine made the request wait: a demo is about the candidate, not about the machine.
 type modelServer struct {
 	name   string
 	median time.Duration
 	now    atomic.Pointer[condition]
+	// wait lets the time of a request pass.
+	wait func(ctx context.Context, d time.Duration) error
 
 	// scrape is held for reading while one request's counters move together and
 	// for writing while they are gathered: a scrape never sees half a request.
@@ -74,6 +82,7 @@ type modelServer struct {
 func newModelServer(name, version string, speed Speed) *modelServer {
 	m := &modelServer{
 		name:     name,
+		wait:     pause,
 		median:   time.Duration(float64(speed.scale(latencyP95)) / math.Exp(1.6449*latencySigma)),
 		registry: prometheus.NewRegistry(),
 	}
@@ -121,13 +130,9 @@ func (m *modelServer) handler() http.Handler {
 // score answers one request as the server's condition has it.
 func (m *modelServer) score(w http.ResponseWriter, r *http.Request) {
 	c := *m.now.Load()
-	began := time.Now()
-	pause := time.NewTimer(m.draw(c.slowdown))
-	defer pause.Stop()
-	select {
-	case <-pause.C:
-	case <-r.Context().Done():
-		return
+	took := m.draw(c.slowdown)
+	if err := m.wait(r.Context(), took); err != nil {
+		return // whoever asked has gone
 	}
 	code, play := http.StatusOK, "abandoned"
 	if rand.Float64() < c.failures {
@@ -135,8 +140,9 @@ func (m *modelServer) score(w http.ResponseWriter, r *http.Request) {
 	} else if rand.Float64() < c.watched {
 		play = "completed"
 	}
-	m.count(code, play, time.Since(began))
+	m.count(code, play, took)
 	w.Header().Set(playHeader, play)
+	w.Header().Set(tookHeader, strconv.FormatFloat(took.Seconds(), 'f', -1, 64))
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	if code == http.StatusOK {

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/belayd/belay/notifier"
@@ -140,6 +142,36 @@ func TestModelMetricsAgree(t *testing.T) {
 	if _, ok := got[fmt.Sprintf("http_request_duration_seconds{%v}", limit)]; !ok {
 		t.Fatalf("no bucket at the policy's limit %v: %v", limit, got)
 	}
+}
+
+// A machine that lets every request wait for a minute changes neither a model server's
+// figures nor the endpoint's own log: both tell what the model took.
+func TestBusyMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModelServer(Candidate, CandidateVersion, 1)
+		var drawn time.Duration
+		m.wait = func(ctx context.Context, d time.Duration) error {
+			drawn = d
+			return pause(ctx, d+time.Minute)
+		}
+		answered := httptest.NewRecorder()
+		m.score(answered, httptest.NewRequest(http.MethodPost, "/score", nil))
+		families, err := m.gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() != "http_request_duration_seconds" {
+				continue
+			}
+			if got, want := f.GetMetric()[0].GetHistogram().GetSampleSum(), drawn.Seconds(); got != want {
+				t.Errorf("latency: got %v s, want the %v s that the model took", got, want)
+			}
+		}
+		if got := took(answered.Header(), time.Hour); (got - drawn).Abs() > time.Microsecond {
+			t.Errorf("the endpoint's log: got %s, want %s", got, drawn)
+		}
+	})
 }
 
 // Latencies are drawn as promised: 5% above 180 ms, about 0.025% above the limit,
