@@ -14,56 +14,17 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/belayd/belay/rollout/realtest"
 )
 
-// programs are belayd and belay, built once as the image builds them.
+// programs are belayd and belay, built as the image builds them.
 func programs(t *testing.T) (belayd, belay string) {
 	t.Helper()
-	if err := built(); err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(bin, "belayd"), filepath.Join(bin, "belay")
-}
-
-// bin is where the programs are built.
-var bin string
-
-var built = sync.OnceValue(func() error {
-	cmd := exec.Command("go", "build", "-trimpath", "-o", bin, "../cmd/belayd", "../cmd/belay")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return nil
-})
-
-func TestMain(m *testing.M) {
-	var err error
-	if bin, err = os.MkdirTemp("", "belay-deploy-"); err != nil {
-		panic(err)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(bin)
-	os.Exit(code)
-}
-
-// real finds a program that this test cannot do without, and skips loudly where
-// it is missing (or fails, where everything must be there).
-func real(t *testing.T, program string) string {
-	t.Helper()
-	path, err := exec.LookPath(program)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("BELAY_REQUIRE_REAL") == "1" {
-		t.Fatalf("the real %s is missing and BELAY_REQUIRE_REAL=1", program)
-	}
-	t.Skipf("the real %s is missing: install Debian's package prometheus", program)
-	return ""
+	return realtest.Build(t, "belayd"), realtest.Build(t, "belay")
 }
 
 // read is a file of this folder, or beside it.
@@ -223,7 +184,7 @@ func TestDashboard(t *testing.T) {
 
 // The alert rules are Prometheus', and fire for what they are about.
 func TestRules(t *testing.T) {
-	promtool := real(t, "promtool")
+	promtool := realtest.Program(t, "promtool")
 	for _, args := range [][]string{{"check", "rules", "prometheus/belay.rules.yaml"}, {"test", "rules", "prometheus/belay.test.yaml"}} {
 		if out, err := exec.CommandContext(t.Context(), promtool, args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %v: %v\n%s", args, err, out)

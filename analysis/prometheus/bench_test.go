@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // benchBounds are the buckets of every histogram, with +Inf twelve.
@@ -25,13 +26,7 @@ var benchBounds = []string{"0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5
 // with 2 counters and 12 buckets an endpoint, and returns its folder and its end.
 func load(b *testing.B, endpoints int) (dir string, end time.Time) {
 	b.Helper()
-	bin, err := exec.LookPath("promtool")
-	if err != nil {
-		if os.Getenv("BELAY_REQUIRE_REAL") == "1" {
-			b.Fatal("no real promtool is installed")
-		}
-		b.Skip("no real promtool is installed")
-	}
+	bin := realtest.Program(b, "promtool")
 	dir = b.TempDir()
 	end = time.Now().Truncate(2 * time.Hour).Add(-time.Hour)
 	file := filepath.Join(dir, "samples.om")
@@ -102,9 +97,9 @@ func (x *metered) Read(p []byte) (int, error) {
 }
 
 // cpu is the processor time that a process has used, in seconds.
-func cpu(b *testing.B, p *os.Process) float64 {
+func cpu(b *testing.B, p *realtest.Server) float64 {
 	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid()))
 	if err != nil {
 		b.Fatalf("no processor time to be had: %v", err)
 	}
@@ -121,9 +116,9 @@ func BenchmarkRealEvaluation(b *testing.B) {
 	for _, n := range []int{1000, 5000} {
 		b.Run(fmt.Sprintf("endpoints=%d", n), func(b *testing.B) {
 			data, end := load(b, n)
-			url, server := realPrometheus(b, "scrape_configs: []\n", data, "--storage.tsdb.retention.time=10y")
+			server := realtest.Prometheus(b, "scrape_configs: []\n", "--storage.tsdb.path="+data, "--storage.tsdb.retention.time=10y")
 			m := &meter{}
-			s, err := New(Config{URL: url, Client: &http.Client{Transport: m}})
+			s, err := New(Config{URL: server.URL, Client: &http.Client{Transport: m}})
 			if err != nil {
 				b.Fatal(err)
 			}

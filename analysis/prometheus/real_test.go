@@ -1,14 +1,11 @@
 package prometheus
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,56 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/realtest"
 )
-
-// realPrometheus starts the real thing on loopback and returns its address and
-// its process; data is the folder of its blocks, beside which data.yml is its
-// config. Without one the test is skipped, unless it is required.
-func realPrometheus(t testing.TB, config, data string, args ...string) (string, *os.Process) {
-	t.Helper()
-	bin, err := exec.LookPath("prometheus")
-	if err != nil {
-		if os.Getenv("BELAY_REQUIRE_REAL") == "1" {
-			t.Fatal("no real prometheus is installed")
-		}
-		t.Skip("no real prometheus is installed")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close()
-	file := data + ".yml"
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	log := &bytes.Buffer{}
-	cmd := exec.Command(bin, append([]string{"--config.file=" + file, "--storage.tsdb.path=" + data, "--web.listen-address=" + addr}, args...)...)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("prometheus said:\n%s", log)
-		}
-	})
-	for range 300 {
-		resp, err := http.Get("http://" + addr + "/-/ready")
-		if err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return "http://" + addr, cmd.Process
-			}
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatal("prometheus is not ready after 15s")
-	return "", nil
-}
 
 // A process is one exporter, whose counters move when it is scraped and only
 // then: what was handed over is known exactly.
@@ -202,6 +151,7 @@ func TestRealExactness(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a real prometheus is scraped for half a minute")
 	}
+	t.Parallel() // it mostly waits for scrapes
 	steady := startProcess(t, "blue", 1)
 	late := startProcess(t, "blue", 12) // its first failure comes in the middle
 	restarted := startProcess(t, "green", 1)
@@ -211,10 +161,10 @@ func TestRealExactness(t *testing.T) {
 	sd := filepath.Join(t.TempDir(), "targets.json")
 	targets := func(ps ...*process) { writeTargets(t, sd, ps...) }
 	targets(steady, late, restarted, vanished)
-	url, _ := realPrometheus(t, fmt.Sprintf(`
+	url := realtest.Prometheus(t, fmt.Sprintf(`
 global: {scrape_interval: 1s, scrape_timeout: 1s}
 scrape_configs: [{job_name: demo, file_sd_configs: [{files: [%q], refresh_interval: 1s}]}]
-`, sd), t.TempDir(), "--enable-feature=native-histograms")
+`, sd), "--enable-feature=native-histograms").URL
 
 	s, err := New(Config{URL: url, Client: &http.Client{}})
 	if err != nil {
@@ -343,7 +293,8 @@ func increase(t *testing.T, s *Source, expr string, at time.Time) string {
 // Prometheus 2 takes no quoted names; the error says what to write instead.
 // Prometheus 3 takes them, and finds nothing here.
 func TestRealQuotedName(t *testing.T) {
-	url, _ := realPrometheus(t, "scrape_configs: []\n", t.TempDir())
+	t.Parallel()
+	url := realtest.Prometheus(t, "scrape_configs: []\n").URL
 	s, err := New(Config{URL: url, Client: &http.Client{}})
 	if err != nil {
 		t.Fatal(err)

@@ -6,14 +6,13 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // A relay stands between a Prometheus that writes to another and that other: it
@@ -120,12 +119,13 @@ func TestRealLate(t *testing.T) {
 	if testing.Short() {
 		t.Skip("four real servers run for most of a minute")
 	}
-	url, _ := realPrometheus(t, "scrape_configs: []\n", t.TempDir(), "--web.enable-remote-write-receiver")
+	t.Parallel()
+	url := realtest.Prometheus(t, "scrape_configs: []\n", "--web.enable-remote-write-receiver").URL
 	stable, near, far := startProcess(t, "blue", 1), startProcess(t, "green", 3), startProcess(t, "green", 2)
 	first, second := startRelay(t, url), startRelay(t, url)
-	begin, data := time.Now().Truncate(time.Second).UTC(), t.TempDir()
-	_, one := realPrometheus(t, writer(first, "", "", stable, near), data)
-	realPrometheus(t, writer(second, "", "", far), t.TempDir())
+	begin := time.Now().Truncate(time.Second).UTC()
+	one := realtest.Prometheus(t, writer(first, "", "", stable, near))
+	realtest.Prometheus(t, writer(second, "", "", far))
 
 	s, err := New(Config{URL: url, Client: &http.Client{}})
 	if err != nil {
@@ -187,13 +187,8 @@ func TestRealLate(t *testing.T) {
 		p.resume()
 	}
 	relabel := `{target_label: cluster, replacement: x}`
-	if err := os.WriteFile(data+".yml", []byte(writer(first, "", relabel, stable, near)), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	clear(sums)
-	if err := one.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
+	one.Reload(writer(first, "", relabel, stable, near))
 	for range 8 {
 		look()
 	}
@@ -207,7 +202,7 @@ func TestRealLate(t *testing.T) {
 		}
 	}
 
-	realPrometheus(t, writer(first, "replica: b", relabel, stable, near), t.TempDir())
+	realtest.Prometheus(t, writer(first, "replica: b", relabel, stable, near))
 	reason := ""
 	for range 15 {
 		if r := look(); r.Status == analysis.StatusError {

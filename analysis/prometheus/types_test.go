@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/analysistest"
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // asMetadata answers questions about types with the text, and counts them.
@@ -75,6 +76,7 @@ func TestDeclaredGauge(t *testing.T) {
 
 // TestRealDeclaredGauge: the real Prometheus says what its targets declare.
 func TestRealDeclaredGauge(t *testing.T) {
+	t.Parallel()
 	var n atomic.Int64
 	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		x := n.Add(1) * 10
@@ -84,8 +86,8 @@ func TestRealDeclaredGauge(t *testing.T) {
 		}
 	}))
 	defer target.Close()
-	url, _ := realPrometheus(t, fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs: [{job_name: x, static_configs: [{targets: [%q]}]}]\n",
-		strings.TrimPrefix(target.URL, "http://")), t.TempDir())
+	url := realtest.Prometheus(t, fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs: [{job_name: x, static_configs: [{targets: [%q]}]}]\n",
+		strings.TrimPrefix(target.URL, "http://"))).URL
 	s, err := New(Config{URL: url, Client: &http.Client{}})
 	if err != nil {
 		t.Fatal(err)

@@ -2,61 +2,30 @@ package prometheus
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // realVictoria starts the real VictoriaMetrics, which scrapes the targets of the
 // file every second, and returns its address.
 func realVictoria(t *testing.T, sd string) string {
 	t.Helper()
-	bin, err := exec.LookPath("victoria-metrics")
-	if err != nil {
-		if os.Getenv("BELAY_REQUIRE_REAL") == "1" {
-			t.Fatal("no real victoria-metrics is installed")
-		}
-		t.Skip("no real victoria-metrics is installed")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "scrape.yml")
 	config := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs: [{job_name: demo, file_sd_configs: [{files: [%q]}]}]\n", sd)
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(bin, "-httpListenAddr="+addr, "-storageDataPath="+filepath.Join(dir, "data"), "-promscrape.config="+file,
-		"-promscrape.fileSDCheckInterval=1s", "-search.latencyOffset=0s", "-memory.allowedBytes=64MB", "-loggerLevel=ERROR")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	for range 300 {
-		resp, err := http.Get("http://" + addr + "/health")
-		if err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return "http://" + addr
-			}
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatal("victoria-metrics is not ready after 15s")
-	return ""
+	return realtest.Serve(t, "victoria-metrics", "/health", func(address string) []string {
+		return []string{"-httpListenAddr=" + address, "-storageDataPath=" + filepath.Join(dir, "data"), "-promscrape.config=" + file,
+			"-promscrape.fileSDCheckInterval=1s", "-search.latencyOffset=0s", "-memory.allowedBytes=64MB", "-loggerLevel=ERROR"}
+	}).URL
 }
 
 // Against the real VictoriaMetrics, which shows the markers of a target that has
@@ -66,6 +35,7 @@ func TestRealVictoria(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a real victoria-metrics is scraped for half a minute")
 	}
+	t.Parallel()
 	steady, candidate, vanished := startProcess(t, "blue", 1), startProcess(t, "green", 4), startProcess(t, "blue", 1)
 	sd := filepath.Join(t.TempDir(), "targets.json")
 	writeTargets(t, sd, steady, candidate, vanished)

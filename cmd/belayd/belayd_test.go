@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,33 +17,16 @@ import (
 	"github.com/belayd/belay/cmd/internal/demo"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/rollout/view"
 )
-
-// real finds a program that this test cannot do without, and skips loudly where
-// it is missing (or fails, where everything must be there).
-func real(t *testing.T, program string) string {
-	t.Helper()
-	path, err := exec.LookPath(program)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("BELAY_REQUIRE_REAL") == "1" {
-		t.Fatalf("the real %s is missing and BELAY_REQUIRE_REAL=1", program)
-	}
-	t.Skipf("the real %s is missing: install Debian's package", program)
-	return ""
-}
 
 // TestRollouts runs belayd as a process of its own beside a real Prometheus that
 // scrapes the demo's model servers, starts a rollout over HTTP, and sees it
 // promoted, or rolled back when the candidate begins to fail at 25%.
 func TestRollouts(t *testing.T) {
-	prometheus := real(t, "prometheus")
-	binary := filepath.Join(t.TempDir(), "belayd")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build belayd: %v\n%s", err, out)
-	}
+	realtest.Program(t, "prometheus")
+	binary := realtest.Build(t, "belayd")
 	for _, c := range []struct {
 		name  string
 		fault demo.Fault
@@ -54,8 +36,9 @@ func TestRollouts(t *testing.T) {
 		{"rollback", demo.FaultFailures, rollout.PhaseRolledBack},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // it mostly waits for bakes
 			w := openWorld(t, c.fault)
-			url := startPrometheus(t, prometheus, w)
+			url := startPrometheus(t, w)
 			config := usePrometheus(t, w, url)
 			p := startBelayd(t, binary, config)
 			client, err := api.NewClient("http://"+p.address, &http.Client{}, "")
@@ -124,7 +107,7 @@ var target = regexp.MustCompile(`"http://([0-9.:]+)/metrics"`)
 
 // startPrometheus starts a real Prometheus that scrapes both model servers every
 // second, and returns its address.
-func startPrometheus(t *testing.T, program string, w *demo.World) string {
+func startPrometheus(t *testing.T, w *demo.World) string {
 	t.Helper()
 	config, err := os.ReadFile(w.Config)
 	if err != nil {
@@ -134,25 +117,7 @@ func startPrometheus(t *testing.T, program string, w *demo.World) string {
 	for _, m := range target.FindAllStringSubmatch(string(config), -1) {
 		targets = append(targets, m[1])
 	}
-	dir := t.TempDir()
-	file := filepath.Join(dir, "prometheus.yml")
-	text := fmt.Sprintf("scrape_configs:\n- job_name: models\n  scrape_interval: 1s\n  scrape_timeout: 900ms\n  static_configs: [{targets: [%s]}]\n", strings.Join(targets, ", "))
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	addr := freePort(t)
-	cmd := exec.Command(program, "--config.file="+file, "--storage.tsdb.path="+dir, "--web.listen-address="+addr, "--log.level=error")
-	cmd.Stderr = os.Stderr
-	start(t, cmd)
-	waitFor(t, "prometheus is ready", func() bool {
-		resp, err := http.Get("http://" + addr + "/-/ready")
-		if err != nil {
-			return false
-		}
-		_ = resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
-	return "http://" + addr
+	return realtest.Prometheus(t, fmt.Sprintf("scrape_configs:\n- job_name: models\n  scrape_interval: 1s\n  scrape_timeout: 900ms\n  static_configs: [{targets: [%s]}]\n", strings.Join(targets, ", "))).URL
 }
 
 // usePrometheus writes the world's config with the real Prometheus as the source,
@@ -233,7 +198,7 @@ func (p *process) restart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the first step bakes", func() bool {
+	realtest.Eventually(t, "the first step bakes", func() bool {
 		for r, err := range client.Rollouts(t.Context(), view.Filter{}) {
 			return err == nil && r.Phase == rollout.PhaseBaking
 		}
@@ -259,7 +224,7 @@ func start(t *testing.T, cmd *exec.Cmd) {
 func waitClosed(t *testing.T, client *api.Client, id string) view.Rollout {
 	t.Helper()
 	var last view.Rollout
-	waitFor(t, "the rollout ends", func() bool {
+	realtest.Eventually(t, "the rollout ends", func() bool {
 		r, err := client.Rollout(t.Context(), id)
 		if err == nil {
 			last = r
@@ -267,25 +232,4 @@ func waitClosed(t *testing.T, client *api.Client, id string) view.Rollout {
 		return err == nil && r.Closed
 	})
 	return last
-}
-
-// waitFor waits generously: the machine may be busy.
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("waited 5 minutes until %s", what)
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }

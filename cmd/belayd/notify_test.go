@@ -10,16 +10,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // systemd, played by the test, hears that belayd is ready, that it lives as long
 // as it does, and that it stops; a signal ends it with 0.
 func TestNotify(t *testing.T) {
 	dir := t.TempDir()
-	binary := filepath.Join(dir, "belayd")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build belayd: %v\n%s", err, out)
-	}
+	binary := realtest.Build(t, "belayd")
 	config := filepath.Join(dir, "belayd.yaml")
 	text := "listen: 127.0.0.1:0\nstore: {bolt: {path: belay.db}}\npolicies: [p.yaml]\nsources: {pods: {scrape: {targets: {recs: {blue: [\"http://127.0.0.1:1/\"]}}}}}\n" +
 		"routers: {edge: {webhook: {url: \"http://127.0.0.1:1\"}}}\nnotifiers: {hook: {alertmanager: {url: \"http://127.0.0.1:1\"}}}\n"

@@ -5,14 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,15 +18,13 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/alertmanager"
 	"github.com/belayd/belay/notifier/notifiertest"
+	"github.com/belayd/belay/rollout/realtest"
 )
 
-// A real Alertmanager on loopback, whose receiver is the test.
+// A real Alertmanager, whose receiver is the test.
 type real struct {
-	t       *testing.T
-	url     string
-	addr    string
-	dir     string
-	process *exec.Cmd
+	*realtest.Server
+	t *testing.T
 
 	mu       sync.Mutex
 	received []string // "<status> <severity annotation> <summary>" of each alert in each notification
@@ -40,59 +34,15 @@ type real struct {
 // must not depend on it shows quickly.
 func startReal(t *testing.T) *real {
 	t.Helper()
-	if _, err := exec.LookPath("prometheus-alertmanager"); err != nil {
-		if os.Getenv("BELAY_REQUIRE_REAL") == "1" {
-			t.Fatalf("find prometheus-alertmanager: %v", err)
-		}
-		t.Skip("needs a real Alertmanager (prometheus-alertmanager)")
-	}
-	r := &real{t: t, dir: t.TempDir()}
+	r := &real{t: t}
 	receiver := httptest.NewServer(http.HandlerFunc(r.receive))
 	t.Cleanup(receiver.Close)
-	config := fmt.Sprintf(`
+	r.Server = realtest.Alertmanager(t, fmt.Sprintf(`
 global: {resolve_timeout: 2s}
 route: {receiver: test, group_by: [belay_key], group_wait: 100ms, group_interval: 1s, repeat_interval: 1h}
 receivers: [{name: test, webhook_configs: [{url: %q}]}]
-`, receiver.URL)
-	if err := os.WriteFile(filepath.Join(r.dir, "am.yml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.addr = l.Addr().String()
-	r.url = "http://" + r.addr
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	r.start()
-	t.Cleanup(func() { r.kill() })
+`, receiver.URL))
 	return r
-}
-
-func (r *real) start() {
-	r.t.Helper()
-	r.process = exec.Command("prometheus-alertmanager",
-		"--config.file="+filepath.Join(r.dir, "am.yml"), "--storage.path="+filepath.Join(r.dir, "data"),
-		"--web.listen-address="+r.addr, "--cluster.listen-address=", "--log.level=error")
-	r.process.Stderr = r.t.Output()
-	if err := r.process.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	r.eventually("Alertmanager is ready", func() bool {
-		resp, err := http.Get(r.url + "/-/ready")
-		if err != nil {
-			return false
-		}
-		_ = resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
-}
-
-func (r *real) kill() {
-	_ = r.process.Process.Kill()
-	_ = r.process.Wait()
 }
 
 func (r *real) receive(_ http.ResponseWriter, req *http.Request) {
@@ -122,7 +72,7 @@ func (r *real) notified(what string) bool {
 // open gives "<severity annotation> <summary>" of the alerts that are open under a key.
 func (r *real) open(key string) []string {
 	r.t.Helper()
-	resp, err := http.Get(r.url + "/api/v2/alerts?filter=" + url.QueryEscape(fmt.Sprintf("belay_key=%q", key)))
+	resp, err := http.Get(r.URL + "/api/v2/alerts?filter=" + url.QueryEscape(fmt.Sprintf("belay_key=%q", key)))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -138,23 +88,11 @@ func (r *real) open(key string) []string {
 	return out
 }
 
-// eventually waits for what Alertmanager does in its own time, at most 20 s.
-func (r *real) eventually(what string, ok func() bool) {
-	r.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			r.t.Fatalf("%s: got nothing in 20s (open %v, received %v), want it", what, r.open("page/r-7f3a"), r.received)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
-
 // TestRealExercise runs the contract of every notifier with a real Alertmanager as
 // the other side: hostile labels and all, it takes what is posted.
 func TestRealExercise(t *testing.T) {
 	r := startReal(t)
-	target, err := url.Parse(r.url)
+	target, err := url.Parse(r.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +105,7 @@ func TestRealExercise(t *testing.T) {
 // outliving the resolve timeout and a restart of Alertmanager, and resolved.
 func TestRealPage(t *testing.T) {
 	r := startReal(t)
-	c, err := alertmanager.New(alertmanager.Config{URL: r.url, Client: notifiertest.Client(), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	c, err := alertmanager.New(alertmanager.Config{URL: r.URL, Client: notifiertest.Client(), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatalf("New: got %v, want no error", err)
 	}
@@ -183,7 +121,7 @@ func TestRealPage(t *testing.T) {
 		}
 	}
 	tell("error", "breach", false, "error breach")
-	r.eventually("the breach is notified", func() bool { return r.notified("firing error breach") })
+	realtest.Eventually(t, "the breach is notified", func() bool { return r.notified("firing error breach") })
 	tell("error", "breach, rolling back", false, "error breach, rolling back")
 	tell("critical", "not confirmed", false, "critical not confirmed")
 	time.Sleep(3 * time.Second) // longer than the resolve timeout
@@ -191,8 +129,8 @@ func TestRealPage(t *testing.T) {
 		t.Fatalf("open alerts after the resolve timeout: got %v, want one", got)
 	}
 
-	r.kill()
-	r.start()
+	r.Kill()
+	r.Start()
 	if got := r.open(n.Key); len(got) != 0 {
 		t.Fatalf("open alerts after a restart: got %v, want none, or this test proves nothing", got)
 	}
@@ -201,7 +139,7 @@ func TestRealPage(t *testing.T) {
 	go func() {
 		ended <- c.Run(ctx, func(context.Context) ([]notifier.Notice, error) { return []notifier.Notice{n}, nil })
 	}()
-	r.eventually("the page is back", func() bool { return len(r.open(n.Key)) == 1 })
+	realtest.Eventually(t, "the page is back", func() bool { return len(r.open(n.Key)) == 1 })
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("Run: got %v, want nil", err)
@@ -209,7 +147,7 @@ func TestRealPage(t *testing.T) {
 
 	// The end comes with another severity than the page had.
 	tell("info", "stable has 100% again", true)
-	r.eventually("the end is notified", func() bool { return r.notified("resolved info stable has 100% again") })
+	realtest.Eventually(t, "the end is notified", func() bool { return r.notified("resolved info stable has 100% again") })
 	tell("critical", "breach again", false, "critical breach again")
 	for _, what := range r.received {
 		if !slices.Contains([]string{"firing error breach", "firing critical not confirmed", "resolved info stable has 100% again"}, what) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/view"
 )
@@ -125,7 +126,7 @@ func TestLabelsLimitActors(t *testing.T) {
 	if strings.Contains(string(b), "ads") || !strings.Contains(string(b), "recs") {
 		t.Errorf("policies: got %s, want recs only", b)
 	}
-	eventually(t, "both rollouts in the index", func() bool {
+	realtest.Eventually(t, "both rollouts in the index", func() bool {
 		_, all := r.ask(t, "GET", "/v1/rollouts", tokenOf(RoleView), "")
 		return strings.Contains(string(all), recs) && strings.Contains(string(all), ads)
 	})

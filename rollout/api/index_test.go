@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -70,7 +71,7 @@ func TestIndexMissesNothing(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	<-started
-	eventually(t, "300 promoted rollouts in the index", func() bool {
+	realtest.Eventually(t, "300 promoted rollouts in the index", func() bool {
 		page, _ := s.index.page(nil, 1000, func(c *entry) bool { return c.Phase == rollout.PhasePromoted })
 		return len(page) == 300
 	})
@@ -145,7 +146,7 @@ func TestIndexForgetsTheDeleted(t *testing.T) {
 		e.erase("r0", true)
 		e.erase("r1", true)
 		start("r1")
-		eventually(t, "the news of two deletions", func() bool { return len(e.erased) == 0 })
+		realtest.Eventually(t, "the news of two deletions", func() bool { return len(e.erased) == 0 })
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -166,7 +167,7 @@ func TestIndexForgetsTheDeleted(t *testing.T) {
 	}
 	want := func(ids string) {
 		t.Helper()
-		eventually(t, "the list "+ids, func() bool { return listed() == ids })
+		realtest.Eventually(t, "the list "+ids, func() bool { return listed() == ids })
 	}
 	want("r1 r2 r3 r4 r5")
 	e.erase("r2", true)

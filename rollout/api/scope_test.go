@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // Somebody who has every role, but for team a only, asks every operation of the
@@ -24,7 +25,7 @@ func TestScopeTellsNothingOfOthers(t *testing.T) {
 		Grants: []Grant{{Roles: access.Roles, Labels: map[string]string{"team": "a"}}}}})
 	r := serve(t, Config{Auth: auth, Rate: 1e6, Burst: 1e6, Triggers: fakeTriggers{}, AuditHead: fakeHead})
 	own, other := r.started(t, "k1", "recs", "7"), r.started(t, "k2", "ads", "secret-version")
-	eventually(t, "both rollouts in the index", func() bool {
+	realtest.Eventually(t, "both rollouts in the index", func() bool {
 		_, all := r.ask(t, "GET", "/v1/rollouts", tokenOf(RoleView), "")
 		return strings.Contains(string(all), own) && strings.Contains(string(all), other)
 	})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -168,7 +169,7 @@ func TestFollowSurvivesBrokenConnections(t *testing.T) {
 func TestStreamAll(t *testing.T) {
 	r := serve(t, Config{Auth: actors()})
 	recs, ads := r.started(t, "k1", "recs", "7"), r.started(t, "k2", "ads", "7")
-	eventually(t, "the index to know both", func() bool { return r.index.last() >= 2 })
+	realtest.Eventually(t, "the index to know both", func() bool { return r.index.last() >= 2 })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, "GET", r.url+"/v1/events", nil)
@@ -216,7 +217,7 @@ func TestStreamsAreBounded(t *testing.T) {
 	if err := resp.Body.Close(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the place to be free again", func() bool {
+	realtest.Eventually(t, "the place to be free again", func() bool {
 		r.streams.mu.Lock()
 		defer r.streams.mu.Unlock()
 		return r.streams.all == 0
@@ -233,7 +234,7 @@ func TestListPages(t *testing.T) {
 		want = append(want, r.started(t, "k"+strconv.Itoa(i), policy, strconv.Itoa(i)))
 	}
 	slices.Reverse(want)
-	eventually(t, "the index to know all", func() bool { return r.index.last() >= 25 })
+	realtest.Eventually(t, "the index to know all", func() bool { return r.index.last() >= 25 })
 	var got []string
 	path := "/v1/rollouts?limit=7"
 	for path != "" {
@@ -264,7 +265,7 @@ func TestListPages(t *testing.T) {
 		}
 		return n
 	}
-	eventually(t, "the promoted one", func() bool { return count(view.Filter{Phases: []string{"promoted"}}) == 1 })
+	realtest.Eventually(t, "the promoted one", func() bool { return count(view.Filter{Phases: []string{"promoted"}}) == 1 })
 	for _, c := range []struct {
 		f    view.Filter
 		want int
@@ -376,7 +377,7 @@ func TestStreamsShareTheReadingOfHistory(t *testing.T) {
 	for range entries - 1 {
 		r.engine.set(id, func(*rollout.State) {})
 	}
-	eventually(t, "the index to know them", func() bool { return r.index.last() >= entries })
+	realtest.Eventually(t, "the index to know them", func() bool { return r.index.last() >= entries })
 	open := func() *http.Response {
 		req, err := http.NewRequestWithContext(t.Context(), "GET", r.url+"/v1/events", nil)
 		if err != nil {

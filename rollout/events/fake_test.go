@@ -10,13 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/realtest/natstest"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/store"
 )
@@ -124,47 +123,11 @@ func reached(step string, weight int) journal.PhaseChange {
 	return c
 }
 
-// startServer starts a nats-server with JetStream; port -1 is any free one.
-func startServer(t testing.TB, dir string, port int) *server.Server {
-	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoLog: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("nats-server is not ready")
-	}
-	t.Cleanup(func() { stopServer(s) })
-	return s
-}
-
-func stopServer(s *server.Server) {
-	s.Shutdown()
-	s.WaitForShutdown()
-}
-
 // open returns a client with the stream EVENTS, which forgets ids after window.
-func open(t testing.TB, url string, window time.Duration) jetstream.JetStream {
-	t.Helper()
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if window > 0 {
-		_, err = js.CreateOrUpdateStream(t.Context(), jetstream.StreamConfig{
-			Name: "EVENTS", Subjects: []string{"belay.events.>"}, Storage: jetstream.FileStorage, Duplicates: window,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return js
+func open(s *natstest.Server, window time.Duration) jetstream.JetStream {
+	return s.Open(jetstream.StreamConfig{
+		Name: "EVENTS", Subjects: []string{"belay.events.>"}, Storage: jetstream.FileStorage, Duplicates: window,
+	})
 }
 
 // messages are all that the stream holds, in its order.
@@ -208,15 +171,4 @@ func ids(ms []*jetstream.RawStreamMsg) []string {
 		out = append(out, m.Header.Get("ce-id"))
 	}
 	return out
-}
-
-// eventually waits until ok, at most a generous while.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("waited 30 s for: %s", what)
 }

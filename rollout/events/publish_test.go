@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +21,8 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/realtest"
+	"github.com/belayd/belay/rollout/realtest/natstest"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
@@ -88,16 +89,16 @@ func of(ids []string, rollout string) (out []string) {
 // the order of the commits, as CloudEvents in binary mode whose id is the
 // Nats-Msg-Id.
 func TestPublish(t *testing.T) {
-	s := startServer(t, t.TempDir(), -1)
-	js := open(t, s.ClientURL(), time.Minute)
+	s := natstest.Serve(t)
+	js := open(s, time.Minute)
 	j := newJournals(mem.New())
 	begin(t, j)
 	want := life(t, j, "r1", 3)
 	reg := prometheus.NewRegistry()
 	p, _ := run(t, s.ClientURL(), j, func(c *Config) { c.Registerer = reg })
-	eventually(t, "the first events", func() bool { return count(t, js) == uint64(len(want)) })
+	realtest.Eventually(t, "the first events", func() bool { return count(t, js) == uint64(len(want)) })
 	want = append(want, life(t, j, "r2", 5)...)
-	eventually(t, "all events", func() bool { return count(t, js) == uint64(len(want)) })
+	realtest.Eventually(t, "all events", func() bool { return count(t, js) == uint64(len(want)) })
 	got := messages(t, js)
 	if diff := cmp.Diff(want, ids(got)); diff != "" {
 		t.Errorf("ids (-want +got):\n%s", diff)
@@ -132,8 +133,8 @@ belay_events_waiting_seconds{sink="nats"} 0
 // An event of no rollout goes beside the others, once however often it is sent, and
 // the cursor knows nothing of it.
 func TestAnnounce(t *testing.T) {
-	s := startServer(t, t.TempDir(), -1)
-	js := open(t, s.ClientURL(), time.Minute)
+	s := natstest.Serve(t)
+	js := open(s, time.Minute)
 	j := newJournals(mem.New())
 	p, _ := run(t, s.ClientURL(), j)
 	before := p.position()
@@ -149,7 +150,7 @@ func TestAnnounce(t *testing.T) {
 	if p.position() != before {
 		t.Errorf("the cursor went from %d to %d", before, p.position())
 	}
-	stopServer(s)
+	s.Stop()
 	if err := p.Announce(t.Context(), "audit/2026-12-01", "belay.audit.head", "audit.head", time.Unix(1764547200, 0), nil); err == nil {
 		t.Error("without a server: got no error")
 	}
@@ -157,13 +158,13 @@ func TestAnnounce(t *testing.T) {
 
 // A sink that is new hears nothing of the past.
 func TestNewSink(t *testing.T) {
-	s := startServer(t, t.TempDir(), -1)
-	js := open(t, s.ClientURL(), time.Minute)
+	s := natstest.Serve(t)
+	js := open(s, time.Minute)
 	j := newJournals(mem.New())
 	life(t, j, "past", 3)
 	p, _ := run(t, s.ClientURL(), j)
 	want := life(t, j, "present", 3)
-	eventually(t, "all is read", func() bool { return p.position() >= j.last() })
+	realtest.Eventually(t, "all is read", func() bool { return p.position() >= j.last() })
 	if diff := cmp.Diff(want, ids(messages(t, js))); diff != "" {
 		t.Errorf("ids (-want +got):\n%s", diff)
 	}
@@ -172,43 +173,37 @@ func TestNewSink(t *testing.T) {
 // NATS is away at the start, comes, goes away in the middle and comes back.
 // Rollouts go on; nothing is lost, nothing is out of order, nothing is twice.
 func TestOutage(t *testing.T) {
-	dir := t.TempDir()
-	s := startServer(t, dir, -1)
-	url := s.ClientURL()
-	port, err := strconv.Atoi(url[strings.LastIndex(url, ":")+1:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	open(t, url, time.Hour)
-	stopServer(s)
+	s := natstest.Serve(t)
+	open(s, time.Hour)
+	s.Stop()
 	j := newJournals(mem.New())
 	begin(t, j)
 	want := map[string][]string{"r1": life(t, j, "r1", 4)}
-	p, _ := run(t, url, j)
-	eventually(t, "an error", func() bool { return p.Err() != nil && !strings.Contains(p.Err().Error(), "not connected yet") })
+	p, _ := run(t, s.ClientURL(), j)
+	realtest.Eventually(t, "an error", func() bool { return p.Err() != nil && !strings.Contains(p.Err().Error(), "not connected yet") })
 	total := len(want["r1"])
 	for round := range 3 {
-		s = startServer(t, dir, port)
-		js := open(t, url, 0)
-		eventually(t, "what happened meanwhile", func() bool { return count(t, js) >= uint64(total) })
+		s.Start()
+		js := s.Open()
+		realtest.Eventually(t, "what happened meanwhile", func() bool { return count(t, js) >= uint64(total) })
 		id := fmt.Sprintf("up%d", round)
 		want[id] = life(t, j, id, 20)
 		total += len(want[id])
-		stopServer(s) // in the middle of publishing
+		s.Stop() // in the middle of publishing
 		id = fmt.Sprintf("down%d", round)
 		want[id] = life(t, j, id, 20)
 		total += len(want[id])
 	}
-	startServer(t, dir, port)
-	js := open(t, url, 0)
-	eventually(t, "everything", func() bool { return count(t, js) >= uint64(total) })
+	s.Start()
+	js := s.Open()
+	realtest.Eventually(t, "everything", func() bool { return count(t, js) >= uint64(total) })
 	got := ids(messages(t, js))
 	for id, w := range want {
 		if diff := cmp.Diff(w, of(got, id)); diff != "" {
 			t.Errorf("events of %s (-want +got):\n%s", id, diff)
 		}
 	}
-	eventually(t, "health", func() bool { return p.Err() == nil })
+	realtest.Eventually(t, "health", func() bool { return p.Err() == nil })
 }
 
 // belayd is killed again and again before it can write the cursor: what comes
@@ -217,8 +212,8 @@ func TestOutage(t *testing.T) {
 func TestRestart(t *testing.T) {
 	for name, window := range map[string]time.Duration{"the stream remembers": time.Hour, "the stream forgets": 100 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
-			s := startServer(t, t.TempDir(), -1)
-			js := open(t, s.ClientURL(), window)
+			s := natstest.Serve(t)
+			js := open(s, window)
 			records := mem.New()
 			j := newJournals(records)
 			begin(t, j)
@@ -239,9 +234,9 @@ func TestRestart(t *testing.T) {
 				mu.Unlock()
 				want = append(want, life(t, j, fmt.Sprintf("r%d", round), 6)...)
 				p, stop := run(t, s.ClientURL(), j)
-				eventually(t, "published", func() bool { return p.position() >= j.last() })
+				realtest.Eventually(t, "published", func() bool { return p.position() >= j.last() })
 				stop()
-				eventually(t, "only the test is connected", func() bool { return s.NumClients() == 1 })
+				realtest.Eventually(t, "only the test is connected", func() bool { return s.NumClients() == 1 })
 				time.Sleep(2 * min(window, 200*time.Millisecond))
 			}
 			got := ids(messages(t, js))
@@ -278,33 +273,33 @@ func (j *journals) last() store.Revision {
 // Without a stream for its subjects the publisher says what to do and goes on as
 // soon as there is one.
 func TestNoStream(t *testing.T) {
-	s := startServer(t, t.TempDir(), -1)
+	s := natstest.Serve(t)
 	j := newJournals(mem.New())
 	begin(t, j)
 	want := life(t, j, "r1", 3)
 	p, _ := run(t, s.ClientURL(), j)
-	eventually(t, "the error", func() bool {
+	realtest.Eventually(t, "the error", func() bool {
 		return p.Err() != nil && strings.Contains(p.Err().Error(), "no stream takes belay.events.>: create one")
 	})
-	js := open(t, s.ClientURL(), time.Minute)
-	eventually(t, "all events", func() bool { return count(t, js) == uint64(len(want)) })
-	eventually(t, "health", func() bool { return p.Err() == nil })
+	js := open(s, time.Minute)
+	realtest.Eventually(t, "all events", func() bool { return count(t, js) == uint64(len(want)) })
+	realtest.Eventually(t, "health", func() bool { return p.Err() == nil })
 }
 
 // Two replicas publish side by side: the stream has every event once.
 func TestReplicas(t *testing.T) {
-	s := startServer(t, t.TempDir(), -1)
-	js := open(t, s.ClientURL(), time.Minute)
+	s := natstest.Serve(t)
+	js := open(s, time.Minute)
 	j := newJournals(mem.New())
 	begin(t, j)
 	a, _ := run(t, s.ClientURL(), j)
 	b, _ := run(t, s.ClientURL(), j)
 	want := life(t, j, "r1", 30)
-	eventually(t, "both are through", func() bool { return a.position() >= j.last() && b.position() >= j.last() })
+	realtest.Eventually(t, "both are through", func() bool { return a.position() >= j.last() && b.position() >= j.last() })
 	if diff := cmp.Diff(want, ids(messages(t, js))); diff != "" {
 		t.Errorf("ids (-want +got):\n%s", diff)
 	}
-	eventually(t, "the cursor", func() bool {
+	realtest.Eventually(t, "the cursor", func() bool {
 		c := &cursor{store: j.store, sink: "nats"}
 		return c.read(t.Context()) == nil && c.position() >= j.last()
 	})
@@ -312,28 +307,20 @@ func TestReplicas(t *testing.T) {
 
 // The password in the server's address stays out of errors and logs.
 func TestSecrets(t *testing.T) {
-	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, Username: "belay", Password: "right"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv.Start()
-	t.Cleanup(func() { stopServer(srv) })
-	if !srv.ReadyForConnections(10 * time.Second) {
-		t.Fatal("nats-server is not ready")
-	}
+	srv := natstest.Serve(t, func(o *server.Options) { o.JetStream, o.Username, o.Password = false, "belay", "right" })
 	j := newJournals(mem.New())
 	begin(t, j)
 	life(t, j, "r1", 1)
 	var log lockedBuffer
 	for _, url := range []string{strings.Replace(srv.ClientURL(), "nats://", "nats://belay:hunter2@", 1), "nats://belay:hunter2@127.0.0.1:1"} {
 		p, stop := run(t, url, j, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
-		eventually(t, "an error", func() bool { return p.Err() != nil && !strings.Contains(p.Err().Error(), "not connected yet") })
+		realtest.Eventually(t, "an error", func() bool { return p.Err() != nil && !strings.Contains(p.Err().Error(), "not connected yet") })
 		if msg := p.Err().Error(); strings.Contains(msg, "hunter2") {
 			t.Errorf("the error holds the password: %s", msg)
 		}
 		stop()
 	}
-	_, err = Open(t.Context(), Config{Sink: "nats", URL: "nats://belay:hunter2@[::bad", SubjectPrefix: "a", Rollouts: j, Store: j.store, Log: slog.New(slog.DiscardHandler)})
+	_, err := Open(t.Context(), Config{Sink: "nats", URL: "nats://belay:hunter2@[::bad", SubjectPrefix: "a", Rollouts: j, Store: j.store, Log: slog.New(slog.DiscardHandler)})
 	if err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("an address that is none: got %v, want an error without the password", err)
 	}
@@ -377,8 +364,8 @@ func TestConfig(t *testing.T) {
 
 // BenchmarkPublish is the way of one event from the journal to the stream's disk.
 func BenchmarkPublish(b *testing.B) {
-	s := startServer(b, b.TempDir(), -1)
-	js := open(b, s.ClientURL(), time.Minute)
+	s := natstest.Serve(b)
+	js := open(s, time.Minute)
 	j := newJournals(mem.New())
 	begin(b, j)
 	for b.Loop() {
@@ -386,7 +373,7 @@ func BenchmarkPublish(b *testing.B) {
 	}
 	p, _ := run(b, s.ClientURL(), j)
 	began := time.Now()
-	eventually(b, "all events", func() bool { return p.position() >= j.last() })
+	realtest.Eventually(b, "all events", func() bool { return p.position() >= j.last() })
 	b.ReportMetric(float64(count(b, js))/time.Since(began).Seconds(), "events/s")
 }
 
@@ -394,8 +381,8 @@ func BenchmarkPublish(b *testing.B) {
 // once; those of all others are published, and the cursor moves on, so that nothing
 // old is kept for it.
 func TestUnreadableRollout(t *testing.T) {
-	s := startServer(t, t.TempDir(), -1)
-	js := open(t, s.ClientURL(), time.Minute)
+	s := natstest.Serve(t)
+	js := open(s, time.Minute)
 	j := newJournals(mem.New())
 	begin(t, j)
 	life(t, j, "r1", 3)
@@ -405,7 +392,7 @@ func TestUnreadableRollout(t *testing.T) {
 	want := life(t, j, "r2", 5)
 	reg := prometheus.NewRegistry()
 	p, _ := run(t, s.ClientURL(), j, func(c *Config) { c.Registerer = reg })
-	eventually(t, "the other's events", func() bool { return count(t, js) == uint64(len(want)) })
+	realtest.Eventually(t, "the other's events", func() bool { return count(t, js) == uint64(len(want)) })
 	if diff := cmp.Diff(want, ids(messages(t, js))); diff != "" {
 		t.Errorf("ids (-want +got):\n%s", diff)
 	}
@@ -415,5 +402,5 @@ func TestUnreadableRollout(t *testing.T) {
 	j.mu.Lock()
 	last := j.head["r2"]
 	j.mu.Unlock()
-	eventually(t, "the cursor", func() bool { return p.position() == last })
+	realtest.Eventually(t, "the cursor", func() bool { return p.position() == last })
 }

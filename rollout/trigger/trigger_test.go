@@ -14,66 +14,23 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/realtest"
+	"github.com/belayd/belay/rollout/realtest/natstest"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
 
-// startServer starts a nats-server with JetStream; port -1 is any free one.
-func startServer(t *testing.T, dir string, port int) *server.Server {
-	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoLog: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("nats-server is not ready")
-	}
-	t.Cleanup(func() { stopServer(s) })
-	return s
-}
-
-func stopServer(s *server.Server) {
-	s.Shutdown()
-	s.WaitForShutdown()
-}
-
-// portOf is the port a server listens on.
-func portOf(t *testing.T, s *server.Server) int {
-	t.Helper()
-	_, port, ok := strings.Cut(strings.TrimPrefix(s.ClientURL(), "nats://"), ":")
-	n, err := strconv.Atoi(port)
-	if !ok || err != nil {
-		t.Fatalf("port of %s: %v", s.ClientURL(), err)
-	}
-	return n
-}
-
 // open returns a JetStream client with the test's stream RELEASES.
-func open(t *testing.T, url string) jetstream.JetStream {
+func open(t *testing.T, s *natstest.Server) jetstream.JetStream {
 	t.Helper()
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = js.CreateOrUpdateStream(t.Context(), jetstream.StreamConfig{
+	return s.Open(jetstream.StreamConfig{
 		Name: "RELEASES", Subjects: []string{"models.>"}, Storage: jetstream.FileStorage, Duplicates: time.Second,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
 }
 
 // publish puts one message on the stream.
@@ -179,21 +136,10 @@ func run(t *testing.T, c Config, st *mem.Store, s *starter) *rig {
 	return r
 }
 
-// eventually waits until ok, at most a generous while.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("waited 30 s for: %s", what)
-}
-
 // settled waits until every message of the stream was answered.
 func settled(t *testing.T, js jetstream.JetStream, messages uint64) {
 	t.Helper()
-	eventually(t, "all messages answered", func() bool {
+	realtest.Eventually(t, "all messages answered", func() bool {
 		c, err := js.Consumer(t.Context(), "RELEASES", "belay")
 		if err != nil {
 			return false
@@ -210,8 +156,8 @@ func plain(id, version string) string {
 // The three encodings of one release are one rollout: a CloudEvent in binary and
 // in structured mode share their key; plain JSON has one of its own.
 func TestEncodings(t *testing.T) {
-	s := startServer(t, t.TempDir(), -1)
-	js := open(t, s.ClientURL())
+	s := natstest.Serve(t)
+	js := open(t, s)
 	r := run(t, Config{URL: s.ClientURL(), Deliver: DeliverAll}, mem.New(), &starter{})
 	data := `{"policy":"recs","candidate":"green","version":"7","labels":{"team":"a"}}`
 	publish(t, js, data, "ce-specversion", "1.0", "ce-id", "e1", "ce-source", "/pipeline", "ce-type", "approved", "Content-Type", "application/json")
@@ -236,8 +182,8 @@ func TestEncodings(t *testing.T) {
 // What cannot be understood is kept with its reason, told once, terminated, and
 // does not stop what comes after it.
 func TestPoison(t *testing.T) {
-	s := startServer(t, t.TempDir(), -1)
-	js := open(t, s.ClientURL())
+	s := natstest.Serve(t)
+	js := open(t, s)
 	unknown := &starter{fail: func(_ int, r rollout.Release) error {
 		if r.Policy == "nobody" {
 			return fmt.Errorf("policy %q: %w: no such policy", r.Policy, ErrRefused)
@@ -376,8 +322,8 @@ func TestRefusalsAreBounded(t *testing.T) {
 // The same key with another body is refused; with the same one it is nothing
 // new, also after the stream has forgotten the first.
 func TestSameKey(t *testing.T) {
-	s := startServer(t, t.TempDir(), -1)
-	js := open(t, s.ClientURL())
+	s := natstest.Serve(t)
+	js := open(t, s)
 	r := run(t, Config{URL: s.ClientURL(), Deliver: DeliverAll}, mem.New(), &starter{})
 	publish(t, js, plain("k", "1"))
 	publish(t, js, `{"version":"1","candidate":"green","policy":"recs","id":"k"}`) // the same in another order
@@ -403,8 +349,8 @@ func TestSameKey(t *testing.T) {
 // Passing failures of whoever starts rollouts, and of the store, before and
 // after they took effect: each event becomes one rollout, in order.
 func TestPassingFailures(t *testing.T) {
-	s := startServer(t, t.TempDir(), -1)
-	js := open(t, s.ClientURL())
+	s := natstest.Serve(t)
+	js := open(t, s)
 	st := mem.New()
 	var mu sync.Mutex
 	appends := 0
@@ -449,33 +395,30 @@ func TestPassingFailures(t *testing.T) {
 // NATS is away when the trigger starts, comes, goes away in the middle and comes
 // back: nothing is lost and nothing starts twice.
 func TestNATSComesAndGoes(t *testing.T) {
-	dir := t.TempDir()
-	first := startServer(t, dir, -1)
-	port := portOf(t, first)
-	url := first.ClientURL()
-	js := open(t, url)
+	s := natstest.Serve(t)
+	js := open(t, s)
 	publish(t, js, plain("a", "1"))
-	stopServer(first)
+	s.Stop()
 
-	r := run(t, Config{URL: url, Deliver: DeliverAll}, mem.New(), &starter{})
-	eventually(t, "the trigger to say that NATS is away", func() bool {
+	r := run(t, Config{URL: s.ClientURL(), Deliver: DeliverAll}, mem.New(), &starter{})
+	realtest.Eventually(t, "the trigger to say that NATS is away", func() bool {
 		return r.Err() != nil && strings.HasSuffix(r.Err().Error(), ": not connected to nats")
 	})
 	if got := r.start.versions(); len(got) != 0 {
 		t.Fatalf("rollouts without NATS: got %v", got)
 	}
 
-	second := startServer(t, dir, port)
-	eventually(t, "the event of before", func() bool { return slices.Equal(r.start.versions(), []string{"1"}) })
-	eventually(t, "the trigger to be well", func() bool { return r.Err() == nil })
-	js = open(t, url)
+	s.Start()
+	realtest.Eventually(t, "the event of before", func() bool { return slices.Equal(r.start.versions(), []string{"1"}) })
+	realtest.Eventually(t, "the trigger to be well", func() bool { return r.Err() == nil })
+	js = open(t, s)
 	publish(t, js, plain("b", "2"))
-	eventually(t, "the event of while it runs", func() bool { return slices.Equal(r.start.versions(), []string{"1", "2"}) })
+	realtest.Eventually(t, "the event of while it runs", func() bool { return slices.Equal(r.start.versions(), []string{"1", "2"}) })
 
-	stopServer(second)
-	eventually(t, "the trigger to notice", func() bool { return r.Err() != nil })
-	startServer(t, dir, port)
-	js = open(t, url)
+	s.Stop()
+	realtest.Eventually(t, "the trigger to notice", func() bool { return r.Err() != nil })
+	s.Start()
+	js = open(t, s)
 	publish(t, js, plain("c", "3"))
 	publish(t, js, plain("b", "2"))
 	settled(t, js, 4)
@@ -487,26 +430,26 @@ func TestNATSComesAndGoes(t *testing.T) {
 // A stream that is made only after the trigger started, and a consumer that
 // somebody deletes, are waited for and made again.
 func TestStreamAndConsumerAppear(t *testing.T) {
-	s := startServer(t, t.TempDir(), -1)
+	s := natstest.Serve(t)
 	r := run(t, Config{URL: s.ClientURL()}, mem.New(), &starter{})
-	eventually(t, "the trigger to name the missing stream", func() bool {
+	realtest.Eventually(t, "the trigger to name the missing stream", func() bool {
 		return r.Err() != nil && strings.Contains(r.Err().Error(), "stream RELEASES")
 	})
-	js := open(t, s.ClientURL())
+	js := open(t, s)
 	publish(t, js, plain("a", "1"))
-	eventually(t, "the first event", func() bool { return len(r.start.versions()) == 1 })
+	realtest.Eventually(t, "the first event", func() bool { return len(r.start.versions()) == 1 })
 	if err := js.DeleteConsumer(t.Context(), "RELEASES", "belay"); err != nil {
 		t.Fatal(err)
 	}
 	publish(t, js, plain("b", "2"))
-	eventually(t, "the second event", func() bool { return slices.Equal(r.start.versions(), []string{"1", "2"}) })
+	realtest.Eventually(t, "the second event", func() bool { return slices.Equal(r.start.versions(), []string{"1", "2"}) })
 }
 
 // Several replicas on one durable, each event published three times, and one of
 // the replicas stopped in the middle: one rollout each, in order.
 func TestReplicas(t *testing.T) {
-	s := startServer(t, t.TempDir(), -1)
-	js := open(t, s.ClientURL())
+	s := natstest.Serve(t)
+	js := open(t, s)
 	st, all := mem.New(), &starter{}
 	first := run(t, Config{URL: s.ClientURL(), Deliver: DeliverAll}, st, all)
 	run(t, Config{URL: s.ClientURL(), Deliver: DeliverAll}, st, all)
@@ -531,12 +474,12 @@ func TestReplicas(t *testing.T) {
 // that is deleted while the trigger runs, loses nothing either way.
 func TestDeliver(t *testing.T) {
 	for deliver, want := range map[Deliver][]string{"": {"2", "3", "4"}, DeliverNew: {"2", "3", "4"}, DeliverAll: {"1", "2", "3", "4"}} {
-		s := startServer(t, t.TempDir(), -1)
-		js := open(t, s.ClientURL())
+		s := natstest.Serve(t)
+		js := open(t, s)
 		publish(t, js, plain("old", "1"))
 		st, start := mem.New(), &starter{}
 		first := run(t, Config{URL: s.ClientURL(), Deliver: deliver}, st, start)
-		eventually(t, "the trigger to be well", func() bool { return first.Err() == nil })
+		realtest.Eventually(t, "the trigger to be well", func() bool { return first.Err() == nil })
 		publish(t, js, plain("new", "2"))
 		settled(t, js, 2)
 		first.stop()
@@ -557,8 +500,8 @@ func TestDeliver(t *testing.T) {
 // An event that is older than may be is refused and kept with the reason, what follows
 // it is not; one that became a rollout in time is known however late it comes again.
 func TestMaxAge(t *testing.T) {
-	s := startServer(t, t.TempDir(), -1)
-	js := open(t, s.ClientURL())
+	s := natstest.Serve(t)
+	js := open(t, s)
 	publish(t, js, plain("a", "1"))
 	st, start := mem.New(), &starter{}
 	inTime := run(t, Config{URL: s.ClientURL(), Deliver: DeliverAll, MaxAge: time.Hour}, st, start)
@@ -591,9 +534,9 @@ func TestMaxAge(t *testing.T) {
 func TestNoSecretInErrors(t *testing.T) {
 	var log bytes.Buffer
 	var mu sync.Mutex
-	s := startServer(t, t.TempDir(), -1)
+	s := natstest.Serve(t)
 	url := strings.Replace(s.ClientURL(), "nats://", "nats://belay:hunter2-secret@", 1)
-	stopServer(s)
+	s.Stop()
 	tr, err := New(Config{URL: url, Stream: "S", Durable: "d", Start: (&starter{}).start, Store: mem.New(),
 		Log: slog.New(slog.NewTextHandler(writer(func(p []byte) (int, error) { mu.Lock(); defer mu.Unlock(); return log.Write(p) }), nil))})
 	if err != nil {

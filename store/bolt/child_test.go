@@ -183,25 +183,6 @@ func openAndClose(path string) error {
 	return s.Close()
 }
 
-// realProgram looks a program up that the test needs, or skips the test.
-func realProgram(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		skipReal(t, fmt.Sprintf("no real %s: %v", name, err))
-	}
-	return path
-}
-
-// skipReal skips the test for want of something real, unless that is required.
-func skipReal(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("BELAY_REQUIRE_REAL") == "1" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
 // acknowledged is what a child that appends for ever printed: of each key the
 // number of appends that it knows of.
 func acknowledged(t *testing.T, line string, counts map[string]int) {

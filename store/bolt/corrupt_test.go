@@ -14,6 +14,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/store"
 )
 
@@ -250,7 +251,7 @@ func TestDamageText(t *testing.T) {
 // The first repair that the error of each damage gives does what it says, with
 // the real bbolt.
 func TestRecoveryCommands(t *testing.T) {
-	tool := realProgram(t, "bbolt") // go install go.etcd.io/bbolt/cmd/bbolt@v1.5.0
+	tool := realtest.Program(t, "bbolt") // go install go.etcd.io/bbolt/cmd/bbolt@v1.5.0
 	filled := filled(t)
 	sound, metas := soundFile(t, filled.path)
 	last := newest(metas)

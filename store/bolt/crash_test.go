@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/store"
 )
 
@@ -142,7 +143,7 @@ func TestKillWhileOpening(t *testing.T) {
 // Everything acknowledged must be in the copy. A store that does not sync is
 // caught.
 func TestPowerCut(t *testing.T) {
-	mkfs, mount, umount := realProgram(t, "mkfs.ext4"), realProgram(t, "mount"), realProgram(t, "umount")
+	mkfs, mount, umount := realtest.Program(t, "mkfs.ext4"), realtest.Program(t, "mount"), realtest.Program(t, "umount")
 	for _, test := range []struct {
 		story, child string
 		lost         bool
@@ -155,7 +156,7 @@ func TestPowerCut(t *testing.T) {
 			}
 			run(t, mkfs, "-q", "-F", image)
 			if out, err := exec.CommandContext(t.Context(), mount, "-o", "loop", image, mnt).CombinedOutput(); err != nil {
-				skipReal(t, fmt.Sprintf("no real disk to cut off: mount: %v: %s (it takes root)", err, out))
+				realtest.Missing(t, "no real disk to cut off: mount: %v: %s (it takes root)", err, out)
 			}
 			defer run(t, umount, mnt)
 			// The store itself is older than the last sync of the file system.
@@ -242,7 +243,7 @@ func run(t *testing.T, name string, args ...string) {
 // its place. The first of a commit's two leaves the old value, the second the
 // new one; nobody can tell before a new process has read the file.
 func TestSyncFails(t *testing.T) {
-	strace := realProgram(t, "strace")
+	strace := realtest.Program(t, "strace")
 	for _, test := range []struct {
 		sync int
 		want string // the last entry, to a new process
@@ -258,7 +259,7 @@ func TestSyncFails(t *testing.T) {
 				if strings.Contains(string(out), "append") {
 					t.Fatalf("the child: %v\n%s", err, out)
 				}
-				skipReal(t, fmt.Sprintf("the real strace may not trace here: %v", err))
+				realtest.Missing(t, "the real strace may not trace here: %v", err)
 			}
 			for _, want := range []string{
 				"append 0: unknown false broken false", "head 0: broken false",

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/store"
 )
 
@@ -17,7 +18,7 @@ func smallDisk(t *testing.T, size string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=0700,size="+size); err != nil {
-		skipReal(t, fmt.Sprintf("no real small disk: mount tmpfs: %v (it takes root)", err))
+		realtest.Missing(t, "no real small disk: mount tmpfs: %v (it takes root)", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, 0); err != nil {

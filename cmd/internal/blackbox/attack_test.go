@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 const (
@@ -193,7 +194,7 @@ func (b *besieged) begin() {
 		b.ids = append(b.ids, r.ID)
 	}
 	for _, name := range b.names {
-		eventually(b.t, "the candidates to have 5%", func() bool { return b.e.green(name) == 5 })
+		realtest.Eventually(b.t, "the candidates to have 5%", func() bool { return b.e.green(name) == 5 })
 	}
 }
 
@@ -255,7 +256,7 @@ func (b *besieged) rollBack(what string) measured {
 		if _, err := b.client("ann", from).Act(b.t.Context(), id, "rollback", "rb"+id, api.Act{Reason: what}); err != nil {
 			b.t.Fatalf("rollback %d from %q: after %s: %v", i, from, time.Since(ordered), err)
 		}
-		eventually(b.t, "stable to have 100% again", func() bool { return b.e.green(b.names[i]) == 0 })
+		realtest.Eventually(b.t, "stable to have 100% again", func() bool { return b.e.green(b.names[i]) == 0 })
 		m.took = append(m.took, b.e.at(b.names[i]).Sub(ordered))
 	}
 	b.ids = b.ids[:0]

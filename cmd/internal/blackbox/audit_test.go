@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/bolt"
 )
@@ -22,14 +23,14 @@ func TestAuditAgainstHead(t *testing.T) {
 	w := newWorld(t, newEndpoints(t, "recs"), "", policy("recs", "recs", "", "[{weight: 5%, bake: 1h}, {weight: 100%, bake: 1h}]"))
 	w.write("token-viewer", tokenOf("viewer"))
 	first := w.release("v1")
-	eventually(t, "the first rollout to have begun", func() bool { return w.rollout(first).Phase == "baking" })
+	realtest.Eventually(t, "the first rollout to have begun", func() bool { return w.rollout(first).Phase == "baking" })
 	w.want(0, "", "rollback", first, "--reason", "as a person says")
-	eventually(t, "the first rollout to have ended", func() bool { return w.rollout(first).Phase.Terminal() })
+	realtest.Eventually(t, "the first rollout to have ended", func() bool { return w.rollout(first).Phase.Terminal() })
 	w.kill(syscall.SIGTERM)
 	older := w.read("belay.db")
 	w.start()
 	second := w.release("v2")
-	eventually(t, "the second rollout to have begun", func() bool { return w.rollout(second).Phase == "baking" })
+	realtest.Eventually(t, "the second rollout to have begun", func() bool { return w.rollout(second).Phase == "baking" })
 	head := strings.TrimSpace(w.want(0, "", "audit", "head"))
 	w.want(0, "", "audit", "verify", "--against", head) // as it runs
 	w.kill(syscall.SIGTERM)

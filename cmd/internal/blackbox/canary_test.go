@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // canaries are secrets, each of another place. Whatever belayd writes, answers or
@@ -142,10 +144,10 @@ func TestCanaries(t *testing.T) {
 	for _, name := range []string{"recs", "blind", "shut"} {
 		ids[name] = strings.TrimSpace(w.want(0, "admin", "start", "--policy", name, "--candidate", "green", "--version", "1", "--output", "name"))
 	}
-	eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
+	realtest.Eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
 	e.broken.Store(requests())
-	eventually(t, "the broken candidate to be rolled back", func() bool { return e.green("recs") == 0 })
-	eventually(t, "the figures to be missed", func() bool { return w.rollout(ids["blind"]).Phase == "held" })
+	realtest.Eventually(t, "the broken candidate to be rolled back", func() bool { return e.green("recs") == 0 })
+	realtest.Eventually(t, "the figures to be missed", func() bool { return w.rollout(ids["blind"]).Phase == "held" })
 	strange(t, c, w)
 	w.mistaken(found)
 	w.asked(found, ids)
@@ -153,7 +155,7 @@ func TestCanaries(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = w.cmd.Wait() // a crash
-	eventually(t, "the stacks", func() bool { return strings.Contains(w.logs.String(), "net/http.(*") })
+	realtest.Eventually(t, "the stacks", func() bool { return strings.Contains(w.logs.String(), "net/http.(*") })
 	found.look("the log", w.logs.String())
 	found.look("the store", w.read("belay.db"))
 	heard := c.in(other.heard())
@@ -248,7 +250,7 @@ tell: [hook, chat]
 auth:
   tokens:
 %s`,
-		freePort(t), e.URL+"/metrics/blue", e.URL+"/metrics/green", e.URL+"/metrics/blue", e.URL+"/metrics/green", file("scrape bearer", ""),
+		realtest.Address(t), e.URL+"/metrics/blue", e.URL+"/metrics/green", e.URL+"/metrics/blue", e.URL+"/metrics/green", file("scrape bearer", ""),
 		env("prometheus address", "%s/%s", other.URL), file("prometheus password", ""), file("prometheus header", ""),
 		other.URL, azure, file("azure prometheus token", ""), azure, file("log analytics token", ""), azure, file("azure monitor token", ""),
 		env("httpjson address", "%s/q?key=%s", other.URL), file("warehouse oauth secret", ""), env("token address", "%s/token?key=%s", other.URL),
@@ -314,11 +316,11 @@ func (w *world) mistaken(f *findings) {
 	} {
 		w.write("belayd.yaml", strings.Replace(good, "routers:\n", "routers:\n"+strings.ReplaceAll(line, "SECRET", f.c.at(place))+"\n", 1))
 		w.hup()
-		eventually(w.t, "/readyz to name the mistake: "+place, func() bool { return strings.Contains(w.get("admin", "/readyz"), "belayd.yaml") })
+		realtest.Eventually(w.t, "/readyz to name the mistake: "+place, func() bool { return strings.Contains(w.get("admin", "/readyz"), "belayd.yaml") })
 		f.look("/readyz of "+place, w.get("admin", "/readyz")+w.get("", "/readyz"))
 		w.write("belayd.yaml", good)
 		w.hup()
-		eventually(w.t, "/readyz to be rid of it", func() bool { return !strings.Contains(w.get("admin", "/readyz"), "belayd.yaml:") })
+		realtest.Eventually(w.t, "/readyz to be rid of it", func() bool { return !strings.Contains(w.get("admin", "/readyz"), "belayd.yaml:") })
 	}
 }
 

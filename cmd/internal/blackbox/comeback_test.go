@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // belayd is killed in the middle of a rollout, and somebody has broken something in
@@ -50,7 +52,7 @@ func comesBack(t *testing.T, file, old, with string, says []string, refused stri
 	w.write("secret", "a secret of the hook alone")
 	w.start()
 	id := w.release("v1")
-	eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
+	realtest.Eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
 	w.kill(syscall.SIGKILL)
 
 	good := w.read(file)
@@ -79,21 +81,21 @@ func comesBack(t *testing.T, file, old, with string, says []string, refused stri
 		w.want(0, "", "list", "--server", "unix:"+filepath.Join(w.dir, "belay.db.ctl"))
 	}
 	e.broken.Store(requests())
-	eventually(t, "the rollback", func() bool { return e.green("recs") == 0 })
-	eventually(t, "the page", func() bool { return strings.Contains(pages.String(), "page") && strings.Contains(pages.String(), id) })
+	realtest.Eventually(t, "the rollback", func() bool { return e.green("recs") == 0 })
+	realtest.Eventually(t, "the page", func() bool { return strings.Contains(pages.String(), "page") && strings.Contains(pages.String(), id) })
 
 	w.write(file, good)
 	w.hup()
 	// What a notifier did not take while it was missing may still be told of.
-	eventually(t, "the config to be whole", func() bool {
+	realtest.Eventually(t, "the config to be whole", func() bool {
 		got := w.problems()
 		return !strings.Contains(got, "config: ") && !strings.Contains(got, "policies: ")
 	})
-	eventually(t, "everybody to be let in again", func() bool {
+	realtest.Eventually(t, "everybody to be let in again", func() bool {
 		code, _ := w.run("", "list")
 		return code == 0
 	})
-	eventually(t, "the metric to say so", func() bool { return strings.Contains(w.metrics(), "\nbelay_config_last_reload_successful 1\n") })
+	realtest.Eventually(t, "the metric to say so", func() bool { return strings.Contains(w.metrics(), "\nbelay_config_last_reload_successful 1\n") })
 	if r := status(w, id); r.Phase != "rolled-back" {
 		t.Errorf("the rollout: got %s, want rolled-back: %s", r.Phase, r.Reason)
 	}
@@ -105,7 +107,7 @@ func TestUnusableConfig(t *testing.T) {
 	e := newEndpoints(t, "recs")
 	w := newWorld(t, e, "", policy("recs", "recs", "", "[{weight: 5%, bake: 3s}, {weight: 100%, bake: 2s}]"))
 	id := w.release("v1")
-	eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
+	realtest.Eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
 	w.kill(syscall.SIGKILL)
 	good := w.read("belayd.yaml")
 	for _, bad := range []string{"{", "", strings.Replace(good, "store:", "stoer:", 1)} {
@@ -117,7 +119,7 @@ func TestUnusableConfig(t *testing.T) {
 	}
 	w.write("belayd.yaml", good)
 	w.start()
-	eventually(t, "the promotion", func() bool { return status(w, id).Phase == "promoted" })
+	realtest.Eventually(t, "the promotion", func() bool { return status(w, id).Phase == "promoted" })
 }
 
 // Every adapter panics now and then: belayd goes on, the rollout too, each panic is
@@ -131,15 +133,15 @@ func TestAdaptersPanic(t *testing.T) {
 	points := []string{"describe.before:1", "split.after:3", "split.before:6", "read.before:3", "read.after:5", "shift.after:2", "notify.before:1", "notify.after:2"}
 	w := prepare(t, e, fmt.Sprintf("notifiers: {hook: {webhook: {url: %q, secretFile: secret}}}\n", hook.URL),
 		policy("recs", "recs", "  page: [hook]\n  notify: [hook]\n", "[{weight: 5%, bake: 10m}, {weight: 100%, bake: 2s}]"))
-	w.belayd, w.env = build(t, "belayd", "crashpoints"), []string{"BELAY_PANIC=" + strings.Join(points, ",")}
+	w.belayd, w.env = realtest.Build(t, "belayd", "crashpoints"), []string{"BELAY_PANIC=" + strings.Join(points, ",")}
 	w.write("secret", "a secret of the hook alone")
 	w.start()
 	id := w.release("v1")
-	eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
-	eventually(t, "the source to panic twice", func() bool { return strings.Count(w.logs.String(), "kind=source name=pods call=read") == 2 })
+	realtest.Eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
+	realtest.Eventually(t, "the source to panic twice", func() bool { return strings.Count(w.logs.String(), "kind=source name=pods call=read") == 2 })
 	e.broken.Store(requests())
-	eventually(t, "the rollback", func() bool { return e.green("recs") == 0 && status(w, id).Phase == "rolled-back" })
-	eventually(t, "the page", func() bool { return strings.Contains(pages.String(), "rolled") })
+	realtest.Eventually(t, "the rollback", func() bool { return e.green("recs") == 0 && status(w, id).Phase == "rolled-back" })
+	realtest.Eventually(t, "the page", func() bool { return strings.Contains(pages.String(), "rolled") })
 	if w.cmd.ProcessState != nil {
 		t.Errorf("belayd ended: %s", w.logs)
 	}
@@ -165,20 +167,20 @@ func TestOlderCopy(t *testing.T) {
 	w.write("secret", "a secret of the hook alone")
 	w.start()
 	first := w.release("v1")
-	eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
+	realtest.Eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
 	w.want(0, "", "rollback", first, "--reason", "to have a record")
-	eventually(t, "the first to end", func() bool { return status(w, first).Phase == "stopped" })
+	realtest.Eventually(t, "the first to end", func() bool { return status(w, first).Phase == "stopped" })
 	if out, err := exec.Command(w.belayd, "backup", filepath.Join(w.dir, "copy.db"), "--config", filepath.Join(w.dir, "belayd.yaml")).CombinedOutput(); err != nil {
 		t.Fatalf("backup: %v: %s", err, out)
 	}
 	second := w.release("v2")
-	eventually(t, "green to have 100%", func() bool { return e.green("recs") == 100 })
+	realtest.Eventually(t, "green to have 100%", func() bool { return e.green("recs") == 100 })
 	w.kill(syscall.SIGKILL)
 	w.rename("copy.db", "belay.db")
 	writes := e.written("recs")
 	w.start()
 	const both = "recs shows green 100, with blue 100 on record"
-	eventually(t, "the page", func() bool { return strings.Contains(pages.String(), both) })
+	realtest.Eventually(t, "the page", func() bool { return strings.Contains(pages.String(), both) })
 	if got := w.problems(); !strings.Contains(got, "endpoint edge/recs is suspect: "+both) {
 		t.Errorf("/readyz: got %q", got)
 	}
@@ -205,21 +207,21 @@ func TestOlderCopyOfOpenRollout(t *testing.T) {
 	w.write("secret", "a secret of the hook alone")
 	w.start()
 	id := w.release("v1")
-	eventually(t, "the first step to bake", func() bool { return status(w, id).Phase == "baking" })
+	realtest.Eventually(t, "the first step to bake", func() bool { return status(w, id).Phase == "baking" })
 	if out, err := exec.Command(w.belayd, "backup", filepath.Join(w.dir, "copy.db"), "--config", filepath.Join(w.dir, "belayd.yaml")).CombinedOutput(); err != nil {
 		t.Fatalf("backup: %v: %s", err, out)
 	}
 	w.want(0, "", "promote", id, "--reason", "to be ahead of the copy")
-	eventually(t, "green to have 100%", func() bool { return e.green("recs") == 100 })
+	realtest.Eventually(t, "green to have 100%", func() bool { return e.green("recs") == 100 })
 	w.kill(syscall.SIGKILL)
 	w.rename("copy.db", "belay.db")
 	writes := e.written("recs")
 	w.start()
-	eventually(t, "the rollout to be suspect", func() bool { return status(w, id).Phase == "suspect" })
-	eventually(t, "the page", func() bool { return strings.Contains(pages.String(), "The store and the endpoint disagree") })
+	realtest.Eventually(t, "the rollout to be suspect", func() bool { return status(w, id).Phase == "suspect" })
+	realtest.Eventually(t, "the page", func() bool { return strings.Contains(pages.String(), "The store and the endpoint disagree") })
 	if got := e.written("recs"); got != writes {
 		t.Errorf("writes since: got %d, want none", got-writes)
 	}
 	w.want(0, "", "rollback", id, "--reason", "the copy is old")
-	eventually(t, "green to have nothing", func() bool { return e.green("recs") == 0 })
+	realtest.Eventually(t, "green to have nothing", func() bool { return e.green("recs") == 0 })
 }

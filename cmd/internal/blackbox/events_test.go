@@ -8,9 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/belayd/belay/rollout/realtest"
+	"github.com/belayd/belay/rollout/realtest/natstest"
 )
 
 // A thousand release events for ten endpoints, each published one to three times
@@ -26,8 +27,7 @@ func TestThousandEvents(t *testing.T) {
 		policies = append(policies, policy(name, name, "  concurrency: refuse\n", "[{weight: 5%, bake: 10m}, {weight: 100%, bake: 10m}]"))
 	}
 	e := newEndpoints(t, names...)
-	dir, port := t.TempDir(), -1
-	ns := startNATS(t, dir, &port)
+	ns := natstest.Serve(t)
 	url := ns.ClientURL()
 	publisher := publish(t, url)
 	w := newWorld(t, e, fmt.Sprintf(`triggers:
@@ -52,9 +52,8 @@ func TestThousandEvents(t *testing.T) {
 			w.kill(syscall.SIGKILL)
 			w.start()
 		case 2 * len(bodies) / 3:
-			ns.Shutdown()
-			ns.WaitForShutdown()
-			ns = startNATS(t, dir, &port)
+			ns.Stop()
+			ns.Start()
 			publisher = publish(t, url)
 		}
 	}
@@ -67,9 +66,9 @@ func TestThousandEvents(t *testing.T) {
 		}
 		return seen
 	}
-	eventually(t, "a thousand rollouts", func() bool { return len(versions()) == events })
+	realtest.Eventually(t, "a thousand rollouts", func() bool { return len(versions()) == events })
 	t.Logf("%d messages for %d events became rollouts in %s, with two kill -9 and a restart of NATS", len(bodies), events, time.Since(began).Round(time.Millisecond))
-	eventually(t, "every message to be answered", func() bool { return pending(t, url) == 0 })
+	realtest.Eventually(t, "every message to be answered", func() bool { return pending(t, url) == 0 })
 	seen := versions()
 	for i := range events {
 		if n := seen[fmt.Sprint(i)]; n != 1 {
@@ -82,7 +81,7 @@ func TestThousandEvents(t *testing.T) {
 	// What cannot become a rollout is told and can be read, with its reason and body.
 	publisher("no release at all")
 	publisher(`{"specversion":"1.0","id":"e7","source":"/ci","type":"approved","data":{"policy":"recs7","deployment":"red","version":"7"}}`)
-	eventually(t, "two events to be refused", func() bool { return strings.Count(w.want(0, "", "trigger", "refused"), "nats:RELEASES") == 2 })
+	realtest.Eventually(t, "two events to be refused", func() bool { return strings.Count(w.want(0, "", "trigger", "refused"), "nats:RELEASES") == 2 })
 	refused := w.want(0, "", "trigger", "refused", "nats:RELEASES", "--output", "json")
 	for _, want := range []string{"not JSON", "no release at all", "the same key came before with another body", `"id": "e7"`} {
 		if !strings.Contains(refused, want) {
@@ -99,34 +98,10 @@ func TestThousandEvents(t *testing.T) {
 	}
 }
 
-// startNATS starts a nats-server; the port stays the same over restarts.
-func startNATS(t testing.TB, dir string, port *int) *server.Server {
-	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: *port, JetStream: true, StoreDir: dir, NoLog: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(20 * time.Second) {
-		t.Fatal("nats-server is not ready")
-	}
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if _, err := fmt.Sscanf(strings.TrimPrefix(s.ClientURL(), "nats://127.0.0.1:"), "%d", port); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
 // publish makes sure of the stream and returns what publishes on it.
 func publish(t testing.TB, url string) func(body string) {
 	t.Helper()
-	js := connect(t, url)
-	if _, err := js.CreateOrUpdateStream(t.Context(), jetstream.StreamConfig{Name: "RELEASES", Subjects: []string{"models.approved.>"}, Storage: jetstream.FileStorage}); err != nil {
-		t.Fatal(err)
-	}
+	js := natstest.Open(t, url, jetstream.StreamConfig{Name: "RELEASES", Subjects: []string{"models.approved.>"}, Storage: jetstream.FileStorage})
 	return func(body string) {
 		if _, err := js.Publish(t.Context(), "models.approved.x", []byte(body)); err != nil {
 			t.Fatal(err)
@@ -134,24 +109,10 @@ func publish(t testing.TB, url string) func(body string) {
 	}
 }
 
-func connect(t testing.TB, url string) jetstream.JetStream {
-	t.Helper()
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
-}
-
 // pending is how many messages belayd has not answered yet.
 func pending(t testing.TB, url string) uint64 {
 	t.Helper()
-	c, err := connect(t, url).Consumer(t.Context(), "RELEASES", "belay")
+	c, err := natstest.Open(t, url).Consumer(t.Context(), "RELEASES", "belay")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -57,9 +58,9 @@ func TestRollbackOnFullDisk(t *testing.T) {
 	w.start()
 
 	w.want(0, "", "start", "--policy", "recs", "--candidate", "green", "--version", "v1")
-	eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
+	realtest.Eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
 	id := ids(w)[0]
-	eventually(t, "a watched second", func() bool { r := status(w, id); return r.Phase == "baking" && len(r.Guardrails) == 1 })
+	realtest.Eventually(t, "a watched second", func() bool { r := status(w, id); return r.Phase == "baking" && len(r.Guardrails) == 1 })
 
 	// What is free within the store's file is used up by releases that are refused, and
 	// what it gives up of its reserve by the ballast.
@@ -83,9 +84,9 @@ func TestRollbackOnFullDisk(t *testing.T) {
 
 	began := time.Now()
 	broken.Store(began.UnixMilli() / 2)
-	eventually(t, "green to have nothing", func() bool { return e.green("recs") == 0 })
+	realtest.Eventually(t, "green to have nothing", func() bool { return e.green("recs") == 0 })
 	t.Logf("rolled back %s after green broke", time.Since(began).Round(100*time.Millisecond))
-	eventually(t, "a call to a human", func() bool { return strings.Contains(pages.String(), "rolled back") })
+	realtest.Eventually(t, "a call to a human", func() bool { return strings.Contains(pages.String(), "rolled back") })
 	if took := w.decision(); took < 1.5 || took > 3 {
 		t.Errorf("seconds from the reading to the traffic call: got %.2f, want about 2: the time that the store is waited for", took)
 	}
@@ -96,7 +97,7 @@ func TestRollbackOnFullDisk(t *testing.T) {
 	if err := os.Remove(filepath.Join(disk, "ballast")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the journal to hold the end", func() bool { return status(w, id).Phase == "rolled-back" })
+	realtest.Eventually(t, "the journal to hold the end", func() bool { return status(w, id).Phase == "rolled-back" })
 	w.kill(syscall.SIGKILL)
 	w.start()
 	if r := status(w, id); r.Phase != "rolled-back" || e.green("recs") != 0 {
@@ -123,11 +124,7 @@ func smallDisk(t *testing.T, size int64) string {
 	}
 	for _, args := range [][]string{{"mkfs.ext4", "-q", "-F", "-m", "0", image}, {"mount", "-o", "loop", image, mnt}} {
 		if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
-			why := fmt.Sprintf("no real disk to fill: %s: %v: %s (it takes root and e2fsprogs)", args[0], err, out)
-			if os.Getenv("BELAY_REQUIRE_REAL") == "1" {
-				t.Fatal(why)
-			}
-			t.Skip(why)
+			realtest.Missing(t, "no real disk to fill: %s: %v: %s (it takes root and e2fsprogs)", args[0], err, out)
 		}
 	}
 	t.Cleanup(func() {
@@ -236,7 +233,7 @@ func TestNoReserveAtStart(t *testing.T) {
 		t.Errorf("the log does not say that there is no reserve: %s", w.logs)
 	}
 	id := w.release("v1")
-	eventually(t, "the first step to be wanted", func() bool { return status(w, id).Phase == "shifting" })
+	realtest.Eventually(t, "the first step to be wanted", func() bool { return status(w, id).Phase == "shifting" })
 	time.Sleep(3 * time.Second)
 	if got := e.written("recs"); got != 0 {
 		t.Errorf("without a reserve: got %d writes, want none", got)
@@ -255,11 +252,11 @@ func TestNoReserveAtStart(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "green to have 5%", func() bool {
+	realtest.Eventually(t, "green to have 5%", func() bool {
 		if status(w, id).Phase == "paused" { // orders that the store took
 			_, _ = w.run("", "resume", id, "--reason", "there is room")
 		}
 		return e.green("recs") == 5
 	})
-	eventually(t, "/readyz to say no more of it", func() bool { return !strings.Contains(w.problems(), missing) })
+	realtest.Eventually(t, "/readyz to say no more of it", func() bool { return !strings.Contains(w.problems(), missing) })
 }

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -24,49 +23,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/rollout/view"
 )
-
-// programs are those that were built, once for all tests of one run.
-var programs struct {
-	sync.Mutex
-	dir   string
-	built map[string]bool
-}
 
 func TestMain(m *testing.M) {
 	if name := os.Getenv(attackEnv); name != "" {
 		os.Exit(runAttack(name))
 	}
-	code := m.Run()
-	if programs.dir != "" {
-		_ = os.RemoveAll(programs.dir)
-	}
-	os.Exit(code)
-}
-
-// build builds a program of the house, with build tags where there are some.
-func build(t testing.TB, name string, tags ...string) string {
-	t.Helper()
-	programs.Lock()
-	defer programs.Unlock()
-	if programs.dir == "" {
-		dir, err := os.MkdirTemp("", "belay-blackbox-") //nolint:usetesting // the programs outlive the test that builds them; TestMain removes them
-		if err != nil {
-			t.Fatal(err)
-		}
-		programs.dir, programs.built = dir, map[string]bool{}
-	}
-	binary := filepath.Join(programs.dir, strings.Join(append([]string{name}, tags...), "-"))
-	if programs.built[binary] {
-		return binary
-	}
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", strings.Join(tags, ","), "-o", binary, "github.com/belayd/belay/cmd/"+name).CombinedOutput()
-	if err != nil {
-		t.Fatalf("build %s: %v\n%s", name, err, out)
-	}
-	programs.built[binary] = true
-	return binary
+	os.Exit(m.Run())
 }
 
 // endpoints keeps the webhook router's contract for any number of endpoints, and
@@ -245,7 +210,7 @@ func newWorld(t testing.TB, e *endpoints, extra string, policies ...string) *wor
 // config.
 func prepare(t testing.TB, e *endpoints, extra string, policies ...string) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), belayd: build(t, "belayd"), belay: build(t, "belay"), logs: &logs{}}
+	w := &world{t: t, dir: t.TempDir(), belayd: realtest.Build(t, "belayd"), belay: realtest.Build(t, "belay"), logs: &logs{}}
 	targets := &strings.Builder{}
 	for name := range e.weights {
 		fmt.Fprintf(targets, "        %s: {blue: [%q], green: [%q]}\n", name, e.URL+"/metrics/blue", e.URL+"/metrics/green")
@@ -262,7 +227,7 @@ sources:
       targets:
 %s
 routers: {edge: {webhook: {url: %q}}}
-%s`, freePort(t), targets, e.URL, extra))
+%s`, realtest.Address(t), targets, e.URL, extra))
 	t.Cleanup(func() { w.kill(syscall.SIGKILL) })
 	return w
 }
@@ -394,17 +359,6 @@ func (w *world) rollout(id string) view.Rollout {
 	return r
 }
 
-// eventually waits until ok, at most a generous while.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("waited a minute for: %s", what)
-}
-
 // tokenOf is an actor's token.
 func tokenOf(actor string) string { return "token-of-" + actor + "-5f0c" }
 
@@ -417,14 +371,4 @@ func tokens(roles map[string]string) string {
 		fmt.Fprintf(&b, "    - {name: %s, roles: [%s], sha256: %s}\n", actor, r, hex.EncodeToString(sum[:]))
 	}
 	return b.String()
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/belayd/belay/rollout/realtest/natstest"
 )
 
 // BenchmarkEventToTraffic is the time from the moment at which a release event
@@ -21,8 +23,7 @@ func BenchmarkEventToTraffic(b *testing.B) {
 	}
 	e := newEndpoints(b, names...)
 	e.wrote = make(chan time.Time, 1)
-	port := -1
-	url := startNATS(b, b.TempDir(), &port).ClientURL()
+	url := natstest.Serve(b).ClientURL()
 	send := publish(b, url)
 	newWorld(b, e, fmt.Sprintf(`triggers:
   - nats: {url: %q, stream: RELEASES, subject: "models.approved.>", durable: belay}

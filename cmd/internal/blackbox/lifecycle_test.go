@@ -14,6 +14,8 @@ import (
 
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/realtest"
+	"github.com/belayd/belay/rollout/realtest/natstest"
 )
 
 // What a release pipeline hears: one release is promoted while NATS is away and
@@ -22,14 +24,10 @@ import (
 // both journals, once and in order, as CDEvents where those have a word for it.
 func TestLifecycleEvents(t *testing.T) {
 	e := newEndpoints(t, "recs")
-	dir, port := t.TempDir(), -1
-	ns := startNATS(t, dir, &port)
+	ns := natstest.Serve(t)
 	url := ns.ClientURL()
 	publishRelease := publish(t, url)
-	js := connect(t, url)
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"belay.events.>"}, Storage: jetstream.FileStorage}); err != nil {
-		t.Fatal(err)
-	}
+	ns.Open(jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"belay.events.>"}, Storage: jetstream.FileStorage})
 	w := newWorld(t, e, fmt.Sprintf(`triggers:
   - nats: {url: %[1]q, stream: RELEASES, subject: "models.approved.>", durable: belay}
     map: {policy: data.policy, candidate: data.deployment, version: data.version, artifact: data.artifact, environment: data.environment}
@@ -37,17 +35,16 @@ events: {nats: {url: %[1]q}}
 `, url), policy("recs", "recs", "", "[{weight: 5%, bake: 3s}, {weight: 100%, bake: 2s}]"))
 
 	publishRelease(release("one", "green", "1"))
-	eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
-	ns.Shutdown()
-	ns.WaitForShutdown()
+	realtest.Eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
+	ns.Stop()
 	first := ids(w)[0]
 	w.want(0, "", "watch", first)
 	w.kill(syscall.SIGKILL)
-	startNATS(t, dir, &port)
+	ns.Start()
 	w.start()
 
 	publish(t, url)(release("two", "blue", "2"))
-	eventually(t, "blue to have 5%", func() bool { return e.green("recs") == 95 })
+	realtest.Eventually(t, "blue to have 5%", func() bool { return e.green("recs") == 95 })
 	second := ids(w)[0]
 	if second == first {
 		second = ids(w)[1]
@@ -63,7 +60,7 @@ events: {nats: {url: %[1]q}}
 			journal = append(journal, string(change.To))
 		}
 		var got, services []string
-		eventually(t, "all events of "+id, func() bool {
+		realtest.Eventually(t, "all events of "+id, func() bool {
 			got, services = heard(t, url, id)
 			return len(got) >= len(journal)
 		})
@@ -109,7 +106,7 @@ func phases(w *world, id string) []journal.PhaseChange {
 // its events. No event is there twice.
 func heard(t *testing.T, url, id string) (phases, services []string) {
 	t.Helper()
-	s, err := connect(t, url).Stream(t.Context(), "EVENTS")
+	s, err := natstest.Open(t, url).Stream(t.Context(), "EVENTS")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // What an SRE's fleet page shows: one version was rolled back, and its pipeline asks
@@ -17,7 +18,7 @@ func TestListsAreTrue(t *testing.T) {
 	e := newEndpoints(t, "recs")
 	w := newWorld(t, e, "", policy("recs", "recs", "", "[{weight: 5%, bake: 1h}, {weight: 100%, bake: 1h}]"))
 	first := strings.TrimSpace(w.want(0, "", "start", "--policy", "recs", "--candidate", "green", "--version", "9", "--output", "name"))
-	eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
+	realtest.Eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
 	w.want(0, "", "rollback", first, "--reason", "a hunch")
 	w.want(6, "", "watch", first)
 
@@ -32,7 +33,7 @@ func TestListsAreTrue(t *testing.T) {
 		})
 	}
 	crowd.Wait()
-	eventually(t, "the list to show nothing open", func() bool { return w.want(0, "", "list", "--phase", "open", "--limit", "0", "--output", "name") == "" })
+	realtest.Eventually(t, "the list to show nothing open", func() bool { return w.want(0, "", "list", "--phase", "open", "--limit", "0", "--output", "name") == "" })
 	var l api.List
 	if out := w.want(0, "", "list", "--limit", "0", "--output", "json"); json.Unmarshal([]byte(out), &l) != nil || len(l.Rollouts) != 81 {
 		t.Fatalf("list: got %d rollouts, want 81", len(l.Rollouts))

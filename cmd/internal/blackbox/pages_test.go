@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // What makes people get up: two releases break at once and are rolled back by rule.
@@ -53,10 +54,10 @@ people: [{id: ann, pagerduty: PXPGF42}]
 	rolledBack := time.Since(begun)
 
 	recs, ads := "rollout/recs/"+ids["recs"], "rollout/ads/"+ids["ads"]
-	eventually(t, "PagerDuty to be told of the rollback of ads", func() bool { return pd.state(ads) == "trigger" })
-	eventually(t, "the receiver to be told of the rollback of recs", func() bool { return am.told("firing", recs) })
+	realtest.Eventually(t, "PagerDuty to be told of the rollback of ads", func() bool { return pd.state(ads) == "trigger" })
+	realtest.Eventually(t, "the receiver to be told of the rollback of recs", func() bool { return am.told("firing", recs) })
 	t.Logf("rolled back after %s, notified through Alertmanager after %s", rolledBack.Round(time.Millisecond), time.Since(begun).Round(time.Millisecond))
-	eventually(t, "the receiver to be told of the test", func() bool { return am.told("firing", "test/am/") })
+	realtest.Eventually(t, "the receiver to be told of the test", func() bool { return am.told("firing", "test/am/") })
 	if got := pd.state("test/oncall/"); got != "trigger" {
 		t.Errorf("the test at PagerDuty: got its last event %q, want trigger", got)
 	}
@@ -68,8 +69,8 @@ people: [{id: ann, pagerduty: PXPGF42}]
 	if got := pd.acknowledge(t, "http://"+w.address, ads); got != http.StatusOK {
 		t.Errorf("PagerDuty's webhook: got %d, want 200", got)
 	}
-	eventually(t, "the page of recs to end at the receiver", func() bool { return am.told("resolved", recs) })
-	eventually(t, "the page of ads to end at PagerDuty", func() bool { return pd.state(ads) == "resolve" })
+	realtest.Eventually(t, "the page of recs to end at the receiver", func() bool { return am.told("resolved", recs) })
+	realtest.Eventually(t, "the page of ads to end at PagerDuty", func() bool { return pd.state(ads) == "resolve" })
 	for name, who := range map[string]string{"recs": "local", "ads": "ann"} {
 		if out := w.want(0, "", "history", ids[name], "--output", "json"); !strings.Contains(out, `"command": "ack"`) || !strings.Contains(out, fmt.Sprintf(`"by": %q`, who)) {
 			t.Errorf("history of %s: got %s, want that %s acknowledged its page", name, out, who)
@@ -107,38 +108,11 @@ type alertmanager struct {
 
 func newAlertmanager(t *testing.T, groupWait string) *alertmanager {
 	t.Helper()
-	const program = "prometheus-alertmanager"
-	if _, err := exec.LookPath(program); err != nil {
-		if os.Getenv("BELAY_REQUIRE_REAL") == "1" {
-			t.Fatalf("find %s: %v", program, err)
-		}
-		t.Skip("needs a real Alertmanager (prometheus-alertmanager)")
-	}
 	am := &alertmanager{heard: map[string]map[string]bool{}}
 	receiver := httptest.NewServer(http.HandlerFunc(am.receive))
 	t.Cleanup(receiver.Close)
-	dir, address := t.TempDir(), freePort(t)
-	am.url = "http://" + address
-	config := fmt.Sprintf("route: {receiver: people, group_by: [belay_key], group_wait: %s, group_interval: 2s, repeat_interval: 4h}\nreceivers: [{name: people, webhook_configs: [{url: %q}]}]\n",
-		groupWait, receiver.URL)
-	if err := os.WriteFile(filepath.Join(dir, "am.yml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, "--config.file="+filepath.Join(dir, "am.yml"), "--storage.path="+filepath.Join(dir, "data"),
-		"--web.listen-address="+address, "--cluster.listen-address=", "--log.level=error")
-	cmd.Stderr = t.Output()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
-	eventually(t, "Alertmanager to be ready", func() bool {
-		resp, err := http.Get(am.url + "/-/ready")
-		if err != nil {
-			return false
-		}
-		_ = resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
+	am.url = realtest.Alertmanager(t, fmt.Sprintf("route: {receiver: people, group_by: [belay_key], group_wait: %s, group_interval: 2s, repeat_interval: 4h}\nreceivers: [{name: people, webhook_configs: [{url: %q}]}]\n",
+		groupWait, receiver.URL)).URL
 	return am
 }
 

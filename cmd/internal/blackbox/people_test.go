@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // A day of a rollout as people and scripts live it, with nothing but the two
@@ -29,7 +30,7 @@ func TestPeople(t *testing.T) {
 	if again := strings.TrimSpace(w.want(0, "ci", start...)); again != id {
 		t.Errorf("start again with the same key: got %s, want %s", again, id)
 	}
-	eventually(t, "the candidate to have 5%", func() bool { return e.green("recs") == 5 })
+	realtest.Eventually(t, "the candidate to have 5%", func() bool { return e.green("recs") == 5 })
 	w.want(4, "viewer", "pause", id, "--reason", "lunch")
 	w.want(0, "sre", "pause", id, "--reason", "lunch")
 	if got := w.rollout(id); got.Phase != rollout.PhasePaused {
@@ -42,7 +43,7 @@ func TestPeople(t *testing.T) {
 		t.Errorf("after kill -9: got %s with %d%%, want paused with 5%%", got.Phase, e.green("recs"))
 	}
 	w.want(0, "sre", "resume", id, "--reason", "back")
-	eventually(t, "the gate to be asked", func() bool { return w.rollout(id).Phase == rollout.PhaseWaiting })
+	realtest.Eventually(t, "the gate to be asked", func() bool { return w.rollout(id).Phase == rollout.PhaseWaiting })
 	w.want(4, "bob", "approve", id)
 	w.want(4, "sre", "approve", id)
 	if e.green("recs") != 5 {
@@ -62,7 +63,7 @@ func TestPeople(t *testing.T) {
 	}
 
 	next := strings.TrimSpace(w.want(0, "ci", "start", "--policy", "recs", "--candidate", "blue", "--version", "2", "--output", "name"))
-	eventually(t, "the next candidate to have 5%", func() bool { return e.green("recs") == 95 })
+	realtest.Eventually(t, "the next candidate to have 5%", func() bool { return e.green("recs") == 95 })
 	w.want(0, "ci", "rollback", next, "--reason", "wrong build")
 	w.want(6, "viewer", "watch", next)
 	if e.green("recs") != 100 {

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -67,7 +68,7 @@ func TestPipelines(t *testing.T) {
 			if err := bad.Start(); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the candidate to have 50%", func() bool { return e.green("recs") == 50 })
+			realtest.Eventually(t, "the candidate to have 50%", func() bool { return e.green("recs") == 50 })
 			id := openID(t, w)
 			w.want(0, "sre", "rollback", id, "--reason", "a hunch")
 			err = bad.Wait()

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // belayd is killed in the middle of a rollout, and somebody else has its port when
@@ -18,7 +20,7 @@ func TestPortTaken(t *testing.T) {
 	e := newEndpoints(t, "recs")
 	w := newWorld(t, e, "", policy("recs", "recs", "", "[{weight: 5%, bake: 1h}, {weight: 100%, bake: 1h}]"))
 	w.release("v1")
-	eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
+	realtest.Eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
 	w.kill(syscall.SIGKILL)
 	thief, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", w.address)
 	if err != nil {
@@ -27,7 +29,7 @@ func TestPortTaken(t *testing.T) {
 	defer thief.Close()
 	e.broken.Store(requests())
 	w.spawn()
-	eventually(t, "the broken candidate to be rolled back", func() bool { return e.green("recs") == 0 })
+	realtest.Eventually(t, "the broken candidate to be rolled back", func() bool { return e.green("recs") == 0 })
 	socket := "unix:" + w.dir + "/belay.db.ctl"
 	if code, out := w.run("", "list", "--server", socket); code != 0 || !strings.Contains(out, "recs") {
 		t.Errorf("list over the socket: got exit code %d: %s", code, out)
@@ -38,7 +40,7 @@ func TestPortTaken(t *testing.T) {
 	if err := thief.Close(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "belayd to listen", func() bool {
+	realtest.Eventually(t, "belayd to listen", func() bool {
 		code, _ := w.run("", "list")
 		return code == 0
 	})

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // An operator changes the config under a rollout, with SIGHUP and the program as
@@ -28,7 +30,7 @@ func TestReload(t *testing.T) {
 	process := w.cmd.Process.Pid
 	out := w.want(0, "sre", "start", "--policy", "recs", "--candidate", "green", "--version", "2", "--output", "name")
 	id := strings.TrimSpace(out)
-	eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
+	realtest.Eventually(t, "green to have 5%", func() bool { return e.green("recs") == 5 })
 
 	good, err := os.ReadFile(filepath.Join(w.dir, "belayd.yaml"))
 	if err != nil {
@@ -36,7 +38,7 @@ func TestReload(t *testing.T) {
 	}
 	w.write("belayd.yaml", strings.Replace(string(good), "policies:", "polices:", 1))
 	w.hup()
-	eventually(t, "/readyz to name the bad key", func() bool { return strings.Contains(w.problems(), "did you mean policies") })
+	realtest.Eventually(t, "/readyz to name the bad key", func() bool { return strings.Contains(w.problems(), "did you mean policies") })
 	w.want(0, "viewer", "list")
 
 	// The same endpoint at another address, which is a proxy of its own.
@@ -46,7 +48,7 @@ func TestReload(t *testing.T) {
 	w.write("belayd.yaml", next)
 	w.write("policies/other.yaml", policy("other", "recs", "", "[{weight: 100%, bake: 3s}]"))
 	w.hup()
-	eventually(t, "/readyz to be ready", func() bool { return w.problems() == "" })
+	realtest.Eventually(t, "/readyz to be ready", func() bool { return w.problems() == "" })
 	w.want(4, "sre", "pause", id, "--reason", "who am I")
 	w.want(0, "late", "list")
 	w.want(0, "viewer", "watch", id)

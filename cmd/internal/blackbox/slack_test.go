@@ -10,6 +10,7 @@ import (
 
 	"github.com/belayd/belay/notifier/slack/slacktest"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // A morning in Slack, with the program as it is shipped and a workspace over Socket
@@ -35,7 +36,7 @@ func TestSlack(t *testing.T) {
 	id := strings.TrimSpace(w.want(0, "ci", "start", "--policy", "recs", "--candidate", "green", "--version", "2", "--output", "name"))
 
 	var m slacktest.Message
-	eventually(t, "the approval request", func() (asked bool) {
+	realtest.Eventually(t, "the approval request", func() (asked bool) {
 		chat.Set(func() {
 			for _, x := range chat.Messages {
 				if key, _ := x.Metadata.EventPayload["key"].(string); strings.HasPrefix(key, id+"/ask/owner/") {
@@ -72,7 +73,7 @@ func TestSlack(t *testing.T) {
 
 	click("U0MEMBER", "belay_hold", "1.2")
 	var dialog map[string]any
-	eventually(t, "the dialog", func() (opened bool) {
+	realtest.Eventually(t, "the dialog", func() (opened bool) {
 		chat.Set(func() {
 			if opened = len(chat.Views) == 1; opened {
 				dialog = map[string]any{"id": "V1", "type": "modal", "callback_id": chat.Views[0].CallbackID, "private_metadata": chat.Views[0].PrivateMetadata, "hash": "h",
@@ -93,7 +94,7 @@ func TestSlack(t *testing.T) {
 	w.want(0, "viewer", "watch", id)
 
 	var heard []string
-	eventually(t, "what people were told", func() bool { heard = chat.Heard(); return len(heard) >= 4 })
+	realtest.Eventually(t, "what people were told", func() bool { heard = chat.Heard(); return len(heard) >= 4 })
 	slices.Sort(heard)
 	for i, want := range []string{"U0MEMBER: Recorded.", "U0MEMBER: Recorded.", "U0MEMBER: Recorded.", "U0OTHER: Not accepted: "} {
 		if !strings.HasPrefix(heard[i], want) {

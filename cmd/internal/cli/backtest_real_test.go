@@ -3,8 +3,6 @@ package cli
 import (
 	"bytes"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,23 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/rollout/sim"
 )
-
-// real finds a program, or skips the test where it need not be there.
-func realProgram(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	switch {
-	case err == nil:
-		return path
-	case os.Getenv("BELAY_REQUIRE_REAL") == "1":
-		t.Fatalf("a real %s is required: %v", name, err)
-	default:
-		t.Skipf("needs a real %s", name)
-	}
-	return ""
-}
 
 // history writes six hours of three healthy instances of blue and one bad one of
 // green, as their /metrics would have shown them every 15 s.
@@ -70,48 +54,15 @@ func history(from time.Time) []byte {
 // startPrometheus serves the history on loopback and returns its address.
 func startPrometheus(t *testing.T, text []byte) string {
 	t.Helper()
-	prometheus, promtool := realProgram(t, "prometheus"), realProgram(t, "promtool")
-	dir := t.TempDir()
-	in, config, data := filepath.Join(dir, "in.om"), filepath.Join(dir, "prometheus.yml"), filepath.Join(dir, "data")
-	for file, b := range map[string][]byte{in: text, config: []byte("global: {}\n")} {
-		if err := os.WriteFile(file, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	in, data := filepath.Join(t.TempDir(), "in.om"), filepath.Join(t.TempDir(), "data")
+	if err := os.WriteFile(in, text, 0o600); err != nil {
+		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), promtool, "tsdb", "create-blocks-from", "openmetrics", in, data).CombinedOutput(); err != nil {
+	promtool := exec.CommandContext(t.Context(), realtest.Program(t, "promtool"), "tsdb", "create-blocks-from", "openmetrics", in, data)
+	if out, err := promtool.CombinedOutput(); err != nil {
 		t.Fatalf("promtool: %v\n%s", err, out)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), prometheus, "--config.file", config, "--storage.tsdb.path", data,
-		"--storage.tsdb.retention.time", "10y", "--web.listen-address", address)
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
-		_ = cmd.Wait()
-	})
-	for range 300 {
-		resp, err := http.Get("http://" + address + "/-/ready") //nolint:noctx // a test's own loopback server
-		if err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return "http://" + address
-			}
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Fatalf("prometheus did not get ready:\n%s", log.String())
-	return ""
+	return realtest.Prometheus(t, "global: {}\n", "--storage.tsdb.path="+data, "--storage.tsdb.retention.time=10y").URL
 }
 
 // A real Prometheus remembers a day: stable's own instances are never rolled

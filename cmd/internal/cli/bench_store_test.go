@@ -20,6 +20,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/rollout/sim"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/store"
@@ -56,10 +57,7 @@ spec:
 // file would be larger than most disks. The metrics are the median and the
 // slowest run in milliseconds, and the size of the file in MB.
 func BenchmarkStoreFile(b *testing.B) {
-	binary := filepath.Join(b.TempDir(), "belay")
-	if out, err := exec.CommandContext(b.Context(), "go", "build", "-o", binary, "../../belay").CombinedOutput(); err != nil {
-		b.Fatalf("build belay: %v: %s", err, out)
-	}
+	binary := realtest.Build(b, "belay")
 	entries := 4
 	if n, err := strconv.Atoi(os.Getenv("BELAY_BENCH_ENTRIES")); err == nil {
 		entries = n

@@ -149,8 +149,7 @@ func TestExitCodes(t *testing.T) {
 		d.fail = &api.Problem{Type: api.TypeInvalidPolicy, Title: "The policy is not valid", Status: 422}
 	})
 	s.want(exitInvalid, "start", "--policy", "p", "--candidate", "c", "--version", "v", "--server", d.URL)
-	d.Close()
-	s.want(exitError, "status", "x", "--server", d.URL)
+	s.want(exitError, "status", "x", "--server", "http://127.0.0.1:1")
 	if !strings.Contains(s.err.String(), "is it running?") {
 		t.Errorf("no daemon: got %q, want a remedy", s.err.String())
 	}

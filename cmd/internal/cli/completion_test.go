@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // actAsBelay, set, makes this test program the command line: shells ask it.
@@ -18,19 +20,6 @@ func TestMain(m *testing.M) {
 		os.Exit(Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
-}
-
-// real finds a program that a test needs, or skips.
-func real(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("BELAY_REQUIRE_REAL") == "1" {
-			t.Fatalf("the real %s is required and not there", name)
-		}
-		t.Skipf("needs a real %s", name)
-	}
-	return path
 }
 
 // offered is what completes a command line whose last word is being typed.
@@ -137,7 +126,7 @@ func TestShellsComplete(t *testing.T) {
 	}
 	for name, run := range shells {
 		t.Run(name, func(t *testing.T) {
-			program := real(t, name)
+			program := realtest.Program(t, name)
 			script := filepath.Join(t.TempDir(), "belay."+name)
 			if err := os.WriteFile(script, []byte(s.want(exitOK, "completion", name)), 0o600); err != nil {
 				t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // The demo behind Azure's control plane: an operator zeroes the traffic from
@@ -41,10 +43,9 @@ func TestDemoAsksTerminalsOnly(t *testing.T) {
 
 // In a real terminal the demo asks before the 60% step, and a no rolls back.
 func TestDemoAsks(t *testing.T) {
-	tmux := real(t, "tmux")
+	tmux := realtest.Program(t, "tmux")
 	dir := t.TempDir()
-	binary := filepath.Join(dir, "belay")
-	execute(t, real(t, "go"), "build", "-o", binary, "github.com/belayd/belay/cmd/belay")
+	binary := realtest.Build(t, "belay")
 	session := []string{"-S", filepath.Join(dir, "tmux.sock"), "-f", "/dev/null"}
 	script := binary + " demo --approve ask --speed 5 --keep " + filepath.Join(dir, "demo") + "; echo code $?; sleep 600"
 	execute(t, tmux, append(session, "new-session", "-d", "-x", "80", "-y", "40", "sh", "-c", script)...)

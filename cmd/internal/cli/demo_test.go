@@ -10,6 +10,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // execute runs a program that must succeed and returns what it prints.
@@ -66,10 +67,9 @@ func TestDemoRollsBack(t *testing.T) {
 // In a real terminal of 80×24 watch is one screen that is redrawn in place, and
 // what the shell prints next stands below it.
 func TestWatchInTerminal(t *testing.T) {
-	tmux := real(t, "tmux")
+	tmux := realtest.Program(t, "tmux")
 	dir := t.TempDir()
-	binary := filepath.Join(dir, "belay")
-	execute(t, real(t, "go"), "build", "-o", binary, "github.com/belayd/belay/cmd/belay")
+	binary := realtest.Build(t, "belay")
 	d := newFakeDaemon(t, baking())
 	d.set(func() {
 		d.entries = append(d.entries, decidedEntry(1, rollout.DecisionStart, "It starts."))

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/cmd/internal/daemon"
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/rollout/traffic/azureml/armtest"
 )
 
@@ -229,7 +230,7 @@ func TestInitHAProxy(t *testing.T) {
 // startHAProxy runs a real HAProxy over a socket in the folder that is returned.
 func startHAProxy(t *testing.T) string {
 	t.Helper()
-	bin := real(t, "haproxy")
+	bin := realtest.Program(t, "haproxy")
 	dir, err := os.MkdirTemp("", "belay") //nolint:usetesting // Paths of t.TempDir are too long for unix sockets.
 	if err != nil {
 		t.Fatal(err)

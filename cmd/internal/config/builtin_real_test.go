@@ -1,12 +1,7 @@
 package config
 
 import (
-	"bytes"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -14,59 +9,13 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/prometheus"
 	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/rollout/realtest"
 )
-
-// realPrometheus starts an empty Prometheus on loopback and returns its address.
-func realPrometheus(t *testing.T) string {
-	t.Helper()
-	program, err := exec.LookPath("prometheus")
-	if err != nil {
-		if os.Getenv("BELAY_REQUIRE_REAL") == "1" {
-			t.Fatalf("a real prometheus is required: %v", err)
-		}
-		t.Skip("needs a real prometheus")
-	}
-	dir := t.TempDir()
-	config := filepath.Join(dir, "prometheus.yml")
-	if err := os.WriteFile(config, []byte("global: {}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), program, "--config.file", config, "--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", address)
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
-		_ = cmd.Wait()
-	})
-	for range 300 {
-		resp, err := http.Get("http://" + address + "/-/ready") //nolint:noctx // a test's own loopback server
-		if err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return "http://" + address
-			}
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Fatalf("prometheus did not get ready:\n%s", log.String())
-	return ""
-}
 
 // A real Prometheus understands every ready-made metric that is for one: it
 // answers that there is no such series, which is no error.
 func TestBuiltinsOnRealPrometheus(t *testing.T) {
-	source, err := prometheus.New(prometheus.Config{URL: realPrometheus(t), Client: &http.Client{Timeout: 10 * time.Second}})
+	source, err := prometheus.New(prometheus.Config{URL: realtest.Prometheus(t, "global: {}\n").URL, Client: &http.Client{Timeout: 10 * time.Second}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/belayd/belay/cmd/internal/certtest"
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // An issuer is an OpenID Connect issuer on loopback.
@@ -39,7 +40,7 @@ func newIssuer(t *testing.T) *issuer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	is.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	is.Server = realtest.HTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var doc any = map[string]string{"issuer": is.URL, "jwks_uri": is.URL + "/keys"}
 		if r.URL.Path == "/keys" {
 			enc := base64.RawURLEncoding
@@ -49,7 +50,6 @@ func newIssuer(t *testing.T) *issuer {
 			t.Error(err)
 		}
 	}))
-	t.Cleanup(is.Close)
 	return is
 }
 

@@ -11,41 +11,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/events"
+	"github.com/belayd/belay/rollout/realtest/natstest"
 	"github.com/belayd/belay/store/bolt"
 )
 
 // natsServer is a nats-server with the stream EVENTS.
 func natsServer(t *testing.T) (url string, js jetstream.JetStream) {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("nats-server is not ready")
-	}
-	nc, err := nats.Connect(s.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	if js, err = jetstream.New(nc); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"belay.events.>"}}); err != nil {
-		t.Fatal(err)
-	}
+	s := natstest.Serve(t)
+	js = s.Open(jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"belay.events.>"}})
 	return s.ClientURL(), js
 }
 

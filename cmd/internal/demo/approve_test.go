@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -58,8 +59,8 @@ func TestAnswer(t *testing.T) {
 		}
 		done := make(chan struct{})
 		go func() { defer close(done); w.answer(t.Context(), client, server.URL, "r1", shown) }()
-		eventually(t, "the question", said("product-owner, before step majority: y, or n (rolls back)"))
-		eventually(t, "the command", said("belay approve r1 \\\n           --gate product-owner --server "+server.URL+"\n"))
+		realtest.Eventually(t, "the question", said("product-owner, before step majority: y, or n (rolls back)"))
+		realtest.Eventually(t, "the command", said("belay approve r1 \\\n           --gate product-owner --server "+server.URL+"\n"))
 		if _, err := io.WriteString(keyboard, typed); err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/cmd/internal/daemon"
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/azureml"
 	"github.com/belayd/belay/rollout/traffic/azureml/armtest"
@@ -41,7 +42,7 @@ func shift(t *testing.T, r *azureml.Router, from, to map[string]int) {
 	if err := r.Shift(t.Context(), Endpoint, traffic.Split{Weights: from}, traffic.Split{Weights: to}); err != nil {
 		t.Fatalf("Shift to %v: %v", to, err)
 	}
-	eventually(t, "the split to be read back", func() bool {
+	realtest.Eventually(t, "the split to be read back", func() bool {
 		s, err := r.Split(t.Context(), Endpoint)
 		return err == nil && maps.Equal(s.Weights, to)
 	})
@@ -58,11 +59,11 @@ func TestARMMovesTheEndpoint(t *testing.T) {
 	if took, least := time.Since(began), Speed(4).scale(armDelay); took < least {
 		t.Errorf("the write took effect after %v, want at least %v", took, least)
 	}
-	eventually(t, "the endpoint to follow", func() bool { return maps.Equal(w.Weights(), map[string]int{Stable: 95, Candidate: 5}) })
+	realtest.Eventually(t, "the endpoint to follow", func() bool { return maps.Equal(w.Weights(), map[string]int{Stable: 95, Candidate: 5}) })
 	shift(t, r, map[string]int{Stable: 95, Candidate: 5}, map[string]int{Stable: 100})
 
 	var writes []Write
-	eventually(t, "both writes to be kept", func() bool { writes = readWrites(t, w); return len(writes) == 2 })
+	realtest.Eventually(t, "both writes to be kept", func() bool { writes = readWrites(t, w); return len(writes) == 2 })
 	for i, x := range writes {
 		if x.Status != http.StatusOK || !slices.Equal(x.Changed, []string{"properties.traffic"}) || slices.Contains(x.LeftOut, "properties.laterVersion") {
 			t.Errorf("write %d: got status %d, changed %v, left out %v; want 200 and the traffic alone", i, x.Status, x.Changed, x.LeftOut)
@@ -127,8 +128,8 @@ func TestARMForeignChange(t *testing.T) {
 	w := live(t, Options{Speed: 4, Fault: FaultForeignChange, Router: RouterAzureML})
 	r := armRouter(t, w)
 	shift(t, r, map[string]int{Stable: 100}, map[string]int{Stable: 75, Candidate: 25})
-	eventually(t, "traffic off", func() bool { return len(w.Weights()) == 0 })
-	eventually(t, "refused requests", func() bool { return facts(t, w, time.Time{}, time.Now()).Bad > 20 })
+	realtest.Eventually(t, "traffic off", func() bool { return len(w.Weights()) == 0 })
+	realtest.Eventually(t, "refused requests", func() bool { return facts(t, w, time.Time{}, time.Now()).Bad > 20 })
 	if s, err := r.Split(t.Context(), Endpoint); err != nil || len(s.Weights) != 0 {
 		t.Errorf("the resource manager: got %v, %v, want no traffic", s, err)
 	}

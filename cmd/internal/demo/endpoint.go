@@ -176,7 +176,7 @@ type request struct {
 	deployment string    // "" when none had traffic
 	status     int
 	took       time.Duration // as the model says
-	play       string // completed, abandoned, none
+	play       string        // completed, abandoned, none
 }
 
 // requestLog is the endpoint's own record of what it served, apart from

@@ -15,6 +15,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/webhook"
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/common/expfmt"
@@ -46,17 +47,6 @@ func live(t *testing.T, o Options) *World {
 
 // base is the endpoint's address.
 func (w *World) base() string { return strings.TrimSuffix(w.load.url, "/score") }
-
-// eventually waits until ok, at most a generous while.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("waited 20 s for: %s", what)
-}
 
 // put writes weights over the contract.
 func put(t *testing.T, w *World, match, weights string) (int, stateJSON) {
@@ -124,7 +114,7 @@ func TestModelMetricsAgree(t *testing.T) {
 	w := live(t, Options{Speed: 4, Fault: FaultNone})
 	url := "http://" + w.servers[0].listener.Addr().String()
 	var got map[string]float64
-	eventually(t, "1500 requests", func() bool { got = scrape(t, url); return got["http_requests_total"] >= 1500 })
+	realtest.Eventually(t, "1500 requests", func() bool { got = scrape(t, url); return got["http_requests_total"] >= 1500 })
 	n := got["http_requests_total"]
 	if got["http_request_duration_seconds"] != n {
 		t.Errorf("histogram: got %v observations, want %v", got["http_request_duration_seconds"], n)
@@ -246,7 +236,7 @@ func TestTrafficFollowsWeights(t *testing.T) {
 		t.Fatalf("put: got %d", code)
 	}
 	var got Facts
-	eventually(t, "1500 requests in the log", func() bool {
+	realtest.Eventually(t, "1500 requests in the log", func() bool {
 		got = facts(t, w, from, time.Now())
 		return got.Served > 1500
 	})
@@ -293,10 +283,10 @@ func TestFaultsBeginAt25Percent(t *testing.T) {
 					t.Errorf("metrics of a silent candidate: got %v, want none of its series", got)
 				}
 			case FaultForeignChange:
-				eventually(t, "traffic off", func() bool { return len(w.Weights()) == 0 })
-				eventually(t, "refused requests", func() bool { return facts(t, w, time.Time{}, time.Now()).Bad > 20 })
+				realtest.Eventually(t, "traffic off", func() bool { return len(w.Weights()) == 0 })
+				realtest.Eventually(t, "refused requests", func() bool { return facts(t, w, time.Time{}, time.Now()).Bad > 20 })
 			case FaultNone, FaultFailures, FaultLatency, FaultBusiness:
-				eventually(t, "bad requests well above the usual", func() bool {
+				realtest.Eventually(t, "bad requests well above the usual", func() bool {
 					got := facts(t, w, time.Time{}, time.Now())
 					return got.Candidate > 100 && float64(got.Bad) > 20+2*got.Expected
 				})

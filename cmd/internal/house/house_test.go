@@ -126,7 +126,10 @@ var allowed = map[string][]string{
 	"rollout/view":       {"rollout", "analysis"},      // what is shown of a rollout is made once, whoever shows it
 	"rollout/view/chart": {"rollout/view", "analysis"}, // a picture and a page show one scene
 	"rollout/api":        join([]string{"rollout", "rollout/view", "analysis/unique", "analysis", "policies", "policies/document"}, authLib, metricLib),
-	"rollout/web":        join([]string{"rollout", "rollout/view", "rollout/view/chart", "analysis", "policies", "rollout/api"}, authLib, metricLib),
+	// What runs real programs beside tests serves the tests of every package.
+	"rollout/realtest":          {},
+	"rollout/realtest/natstest": join([]string{"rollout/realtest", "github.com/nats-io/nats-server/"}, natsLib),
+	"rollout/web":               join([]string{"rollout", "rollout/view", "rollout/view/chart", "analysis", "policies", "rollout/api"}, authLib, metricLib),
 }
 
 // adapters are the parents whose children are adapters, and what those may

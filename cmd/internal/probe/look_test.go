@@ -19,6 +19,7 @@ import (
 	"github.com/belayd/belay/cmd/internal/bulkhead"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // Who asks while a look is under way gets its answer; when the one who began it
@@ -82,14 +83,13 @@ func modelServer(t *testing.T) string {
 // and without the secret; an endpoint whose router does not answer; a source
 // that nobody asks.
 func TestLook(t *testing.T) {
-	router := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	router := realtest.HTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasSuffix(strings.TrimSuffix(r.URL.Path, "/description"), "/recs") {
 			http.Error(w, "no", http.StatusInternalServerError)
 			return
 		}
 		fmt.Fprint(w, `{"weights":{"blue":100},"deployments":{"blue":{"ready":true}}}`)
 	}))
-	defer router.Close()
 	locked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusUnauthorized) }))
 	defer locked.Close()
 	dir := t.TempDir()

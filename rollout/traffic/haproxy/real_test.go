@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/rollout/traffic"
 )
 
@@ -69,13 +70,7 @@ type proxy struct {
 // start runs HAProxy; global and defaults are more lines of its configuration.
 func start(t *testing.T, global, defaults string) *proxy {
 	t.Helper()
-	bin, err := exec.LookPath("haproxy")
-	if err != nil {
-		if os.Getenv("BELAY_REQUIRE_REAL") == "1" {
-			t.Fatalf("a real haproxy is required: %v", err)
-		}
-		t.Skipf("no real haproxy: %v", err)
-	}
+	bin := realtest.Program(t, "haproxy")
 	dir, err := os.MkdirTemp("", "belay") //nolint:usetesting // Paths of t.TempDir are too long for unix sockets.
 	if err != nil {
 		t.Fatal(err)

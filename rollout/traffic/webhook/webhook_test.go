@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/webhook"
 )
@@ -319,12 +320,7 @@ func TestProbe(t *testing.T) {
 // The command for a rollback by hand is run as it stands, by a shell.
 func TestManualRollbackRuns(t *testing.T) {
 	for _, tool := range []string{"sh", "curl", "jq"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("BELAY_REQUIRE_REAL") == "1" {
-				t.Fatalf("real %s is required: %v", tool, err)
-			}
-			t.Skipf("no real %s: %v", tool, err)
-		}
+		realtest.Program(t, tool)
 	}
 	h := newHost()
 	server := httptest.NewServer(&rig{host: h, inner: webhook.NewHandler(h, nil)})
