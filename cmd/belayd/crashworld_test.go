@@ -10,14 +10,14 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"sync"
-	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/webhook"
+	"github.com/belayd/belay/rollout/realtest"
 )
 
 // A write is one split that the endpoint took, when, and how many approvals had
@@ -77,7 +77,7 @@ spec:
 
 // openCrashWorld writes a config into the folder and serves what it names, until
 // Close.
-func openCrashWorld(dir string, breach bool) (*crashWorld, error) {
+func openCrashWorld(t testing.TB, dir string, breach bool) (*crashWorld, error) {
 	w := &crashWorld{dir: dir, secret: "crash-test-of-belayd", breach: breach, weights: map[string]int{"blue": 100}, version: 1}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /endpoints/recs", w.show)
@@ -92,14 +92,14 @@ func openCrashWorld(dir string, breach bool) (*crashWorld, error) {
 	url := w.server.URL
 	for name, text := range map[string]string{
 		"secret": w.secret, "policies/recs.yaml": crashPolicy, "policies/request.json": "{}",
-		"belayd.yaml": fmt.Sprintf(`listen: `+loopback()+`:0
+		"belayd.yaml": fmt.Sprintf(`listen: %[4]s
 store: {bolt: {path: belay.db}}
 policies: [policies/recs.yaml]
 sources: {pods: {scrape: {targets: {recs: {blue: ["%[1]s/metrics/blue"], green: ["%[1]s/metrics/green"]}}}}}
 routers: {edge: {webhook: {url: "%[1]s", probe: {header: x-deployment}}}}
 notifiers: {hook: {webhook: {url: "%[1]s/notices", secretFile: secret}}}
 auth: {tokens: [{name: ci, roles: [view, start], sha256: %[2]x}, {name: ann, roles: [approve], sha256: %[3]x}]}
-`, url, sha256.Sum256([]byte("ci")), sha256.Sum256([]byte("ann"))),
+`, url, sha256.Sum256([]byte("ci")), sha256.Sum256([]byte("ann")), realtest.Address(t)),
 	} {
 		path := filepath.Join(w.dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
@@ -188,18 +188,4 @@ func (w *crashWorld) approved() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.approvals++
-}
-
-// worlds counts the crash worlds of this process.
-var worlds atomic.Int64
-
-// loopback is an address of this machine that no other world has: the port of a belayd
-// that has just died may be another's at once, and that one would be asked about a rollout
-// that it does not know.
-func loopback() string {
-	if runtime.GOOS != "linux" { // elsewhere loopback is one address
-		return "127.0.0.1"
-	}
-	n := worlds.Add(1)
-	return fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()%200, n/250, 1+n%250)
 }
