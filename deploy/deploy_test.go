@@ -21,7 +21,7 @@ import (
 	"github.com/belayd/belay/rollout/realtest"
 )
 
-// programs are belayd and belay, built as the image builds them.
+// programs are belayd and belay.
 func programs(t *testing.T) (belayd, belay string) {
 	t.Helper()
 	return realtest.Build(t, "belayd"), realtest.Build(t, "belay")
