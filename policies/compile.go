@@ -16,6 +16,7 @@ import (
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/calendar"
 	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/sight"
 	"github.com/belayd/belay/rollout/split"
 )
 
@@ -78,8 +79,8 @@ func (p *Policy) Compile(release rollout.Release, id string) (*rollout.Plan, err
 	}, nil
 }
 
-func (m Missing) policy() rollout.MissingPolicy {
-	return rollout.MissingPolicy{After: m.After, Then: m.Then, RollbackAfter: time.Duration(m.RollbackAfter)}
+func (m Missing) policy() sight.MissingPolicy {
+	return sight.MissingPolicy{After: m.After, Then: m.Then, RollbackAfter: time.Duration(m.RollbackAfter)}
 }
 
 func (s *Spec) planSteps() []rollout.Step {

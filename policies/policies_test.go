@@ -16,6 +16,7 @@ import (
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/policies/policiestest"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/sight"
 	"github.com/belayd/belay/rollout/split"
 )
 
@@ -33,7 +34,7 @@ func TestSmallestPolicy(t *testing.T) {
 	type facts struct {
 		Stable                      string
 		Interval, Settle, MaxExtend time.Duration
-		NoData, SourceError         rollout.MissingPolicy
+		NoData, SourceError         sight.MissingPolicy
 		Steps                       []rollout.Step
 		Rollback                    rollout.RollbackPolicy
 		Alpha, Beta                 float64
@@ -43,8 +44,8 @@ func TestSmallestPolicy(t *testing.T) {
 		plan.Rollback, plan.Panel.Alpha, plan.Panel.Beta, plan.OnForeignChange}
 	want := facts{
 		"auto", 15 * time.Second, time.Minute, time.Hour,
-		rollout.MissingPolicy{After: 2 * time.Minute, Then: analysis.ActionHold, RollbackAfter: 10 * time.Minute},
-		rollout.MissingPolicy{After: 2 * time.Minute, Then: analysis.ActionHold},
+		sight.MissingPolicy{After: 2 * time.Minute, Then: analysis.ActionHold, RollbackAfter: 10 * time.Minute},
+		sight.MissingPolicy{After: 2 * time.Minute, Then: analysis.ActionHold},
 		[]rollout.Step{{Name: "5%", Share: split.Share{Weight: 5}, Bake: 30 * time.Minute}, {Name: "25%", Share: split.Share{Weight: 25}, Bake: 30 * time.Minute},
 			{Name: "60%", Share: split.Share{Weight: 60}, Bake: 30 * time.Minute},
 			{Name: "95%", Share: split.Share{Weight: 95}, Bake: 30 * time.Minute}, {Name: "100%", Share: split.Share{Weight: 100}, Bake: 30 * time.Minute}},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/paging"
 	"github.com/belayd/belay/rollout/shift"
 )
@@ -94,7 +95,7 @@ func (was stateV1) upgrade(s *State) {
 	}
 	kept := s.Messages[:0]
 	for _, e := range s.Messages {
-		if e.Kind != EffectPage {
+		if e.Kind != mailbox.Kind(EffectPage) { // pages waited among the messages
 			kept = append(kept, e)
 		} else if e.Notice != nil && e.Notice.Resolve && len(e.Notifiers) == 1 {
 			s.Paging.Of(e.Notifiers[0]).Shows = paging.Unknown

@@ -2,13 +2,13 @@ package rollout
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/deployment"
+	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/paging"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/split"
@@ -150,7 +150,7 @@ type Failure struct {
 
 // Refusal is the failure as a page's account keeps it.
 func (f Failure) Refusal() paging.Refusal {
-	return paging.Refusal{Permanent: f.Kind == FailurePermanent, Unsure: f.Kind == FailureTransient, RetryAfter: f.RetryAfter, Why: clip(f.Message)}
+	return paging.Refusal{Permanent: f.Kind == FailurePermanent, Unsure: f.Kind == FailureTransient, RetryAfter: f.RetryAfter, Why: mailbox.Clip(f.Message)}
 }
 
 // FailureKind is what can be done about a failure.
@@ -195,59 +195,32 @@ func (m *machine) repeated() bool {
 	return false
 }
 
-// names are all the names under which a person is on record, and the id that each of
-// them has at present.
-func (m *machine) names(p person.Person) []string {
-	names := []string{p.ID, p.As, m.ev.Known[p.ID], m.ev.Known[p.As]}
-	return slices.DeleteFunc(names, func(n string) bool { return n == "" })
-}
-
-// share reports whether two lists have a name in common.
-func share(a, b []string) bool {
-	return slices.ContainsFunc(a, func(n string) bool { return slices.Contains(b, n) })
-}
+// known is who is who at present.
+func (m *machine) known() person.Directory { return m.ev.Known }
 
 // isRequester reports whether the person asked for the release, or is the one
 // it was asked for, by any of their names.
 func (m *machine) isRequester(by person.Person) bool {
-	mine := m.names(by)
-	if share(mine, m.names(m.p.Release.Requester)) {
-		return true
-	}
-	mine = slices.Concat(mine, []string{by.Name}, person.ShortNames(by.ID), person.ShortNames(by.As))
-	return slices.ContainsFunc(m.names(person.Person{ID: m.p.Release.OnBehalfOf}), func(n string) bool {
-		return slices.ContainsFunc(mine, func(x string) bool { return strings.EqualFold(x, n) })
-	})
+	r := m.p.Release
+	return m.known().Same(by, r.Requester) || m.known().Called(by, r.OnBehalfOf)
 }
 
-// voices counts the people who said yes and may, each once whichever names they used:
-// two answers that share a name are one person's, and so are two that each share one
-// with a third.
+// voices counts the people who said yes and may.
 func (m *machine) voices(q approval.Question) int {
 	byRequester := !m.p.Approval(q.Gate).NotByRequester
-	var people [][]string
-	for _, a := range q.Answers {
-		if !a.Approve || !byRequester && m.isRequester(a.By) {
-			continue
+	var yes []person.Person
+	for _, v := range q.Answers {
+		if v.Approve && (byRequester || !m.isRequester(v.By)) {
+			yes = append(yes, v.By)
 		}
-		one := m.names(a.By)
-		people = slices.DeleteFunc(people, func(other []string) bool {
-			same := share(other, one)
-			if same {
-				one = append(one, other...)
-			}
-			return same
-		})
-		people = append(people, one)
 	}
-	return len(people)
+	return m.known().Count(yes)
 }
 
 // hasAnswered reports whether the person has answered the question, under whichever
 // name.
 func (m *machine) hasAnswered(q approval.Question, by person.Person) bool {
-	mine := m.names(by)
-	return slices.ContainsFunc(q.Answers, func(a approval.Vote) bool { return share(mine, m.names(a.By)) })
+	return slices.ContainsFunc(q.Answers, func(v approval.Vote) bool { return m.known().Same(by, v.By) })
 }
 
 // Speakers are the names under which the people are on record on whom it depends which

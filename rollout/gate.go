@@ -3,7 +3,6 @@ package rollout
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout/approval"
@@ -12,10 +11,10 @@ import (
 // ask puts the approval for step i before people, with the present evidence.
 func (m *machine) ask(i int, name string) approval.Question {
 	ap := m.p.Approval(name)
-	m.forgetQuestion(ap, m.s.Gates[name])
+	m.s.Mailbox.Forget(ap.Notifier, m.p.askKey(m.s.Gates[name]))
 	q := approval.Question{
 		Gate: name, Step: m.p.Steps[i].Name, AskedAt: m.now(), Expires: m.now().Add(ap.Expires), Quorum: max(ap.Quorum, 1), State: approval.Open,
-		To: m.p.target(i, m.s.Stable), Evidence: evidenceHash(m.s.Verdicts), Passed: passing(m.s.Verdicts),
+		To: m.p.target(i, m.s.Stable), Evidence: approval.Digest(m.s.Verdicts), Passed: approval.Passing(m.s.Verdicts),
 	}
 	if m.s.Confirmed != nil {
 		q.From = m.s.Confirmed.Clone()
@@ -26,15 +25,6 @@ func (m *machine) ask(i int, name string) approval.Question {
 		Rule: fmt.Sprintf("requires: [%s], quorum: %d", name, q.Quorum), Sentence: fmt.Sprintf("Approval %s is asked for step %s (%s).", name, q.Step, q.To)})
 	m.sayAsk(ap, q)
 	return q
-}
-
-// forgetQuestion drops where a question stands that another one replaces: its message
-// changes no more, unless it still waits to be told how it ended.
-func (m *machine) forgetQuestion(ap approval.Approval, old approval.Question) {
-	key := m.p.askKey(old)
-	if !slices.ContainsFunc(m.s.Messages, func(e Effect) bool { return e.Kind == EffectAsk && e.Notice.Key == key }) {
-		delete(m.s.Refs, ap.Notifier+"|"+key)
-	}
 }
 
 // askKey is the key of the message that asks a question.
@@ -147,7 +137,8 @@ func (m *machine) voidGates() {
 	}
 	turned := map[string]analysis.Outcome{}
 	for _, v := range m.s.Verdicts {
-		blind := slices.ContainsFunc(m.s.Sights, func(x Sight) bool { return x.Name == v.Guardrail && !x.NotifiedAt.IsZero() })
+		seen := m.s.Sights.Of(v.Guardrail)
+		blind := seen != nil && !seen.NotifiedAt.IsZero()
 		if v.Outcome == analysis.OutcomeBreach || v.Outcome == analysis.OutcomeNoData && blind {
 			turned[v.Guardrail] = v.Outcome
 		}
@@ -203,25 +194,6 @@ func (m *machine) expireGates() {
 		}
 		m.hold(Hold{Reason: ReasonExpired, Sentence: sentence}, rule)
 	}
-}
-
-// evidenceHash identifies the verdicts that people were shown.
-func evidenceHash(vs []analysis.Verdict) string {
-	var b strings.Builder
-	for _, v := range vs {
-		fmt.Fprintf(&b, "%s=%s n=%g/%g\n", v.Guardrail, v.Outcome, v.Candidate.N, v.Stable.N)
-	}
-	return hashOf([]byte(b.String()))
-}
-
-func passing(vs []analysis.Verdict) []string {
-	var names []string
-	for _, v := range vs {
-		if v.Outcome == analysis.OutcomePass {
-			names = append(names, v.Guardrail)
-		}
-	}
-	return names
 }
 
 func because(reason string) string {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/mailbox"
 )
 
 // measured folds readings: evidence first, then breaches, then what is missing,
@@ -209,7 +210,7 @@ func (m *machine) breach(b analysis.Breach) {
 			return
 		}
 		m.decide(d)
-		m.s.Breached = append(slices.Clone(m.s.Breached), PagedBreach{Guardrail: b.Guardrail, Reason: reason, Sentence: clip(b.Sentence)})
+		m.s.Breached = append(slices.Clone(m.s.Breached), PagedBreach{Guardrail: b.Guardrail, Reason: reason, Sentence: mailbox.Clip(b.Sentence)})
 	}
 }
 

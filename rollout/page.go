@@ -93,7 +93,7 @@ func (s *State) Causes(p *Plan) []PageCause {
 	var cs []PageCause
 	where := s.where(p)
 	add := func(id string, reason Reason, sentence string) {
-		c := PageCause{ID: id, Reason: reason, Sentence: fmt.Sprintf("%s is %s: %s", brief(p.Endpoint.Name), where, sentence)}
+		c := PageCause{ID: id, Reason: reason, Sentence: fmt.Sprintf("%s is %s: %s", mailbox.Brief(p.Endpoint.Name), where, sentence)}
 		if s.stopped() {
 			c.Stage = where
 		}
@@ -104,8 +104,8 @@ func (s *State) Causes(p *Plan) []PageCause {
 			add("breach/"+b.Guardrail, b.Reason, b.Sentence)
 		}
 	}
-	if bs := s.blind(p, time.Time{}); len(bs) > 0 {
-		add("blind", bs[0].reason, bs[0].sentence())
+	if bs := s.unseen(p, time.Time{}); len(bs) > 0 {
+		add("blind", Reason(bs[0].Cause), bs[0].Sentence())
 	}
 	if s.Foreign != nil && s.Confirmed != nil && s.Phase != PhaseSuspect {
 		add("foreign/"+s.Foreign.String(), ReasonForeignChange, s.foreignSentence()+s.byHand())
@@ -137,7 +137,7 @@ func (s *State) Causes(p *Plan) []PageCause {
 // when it does not succeed; over when it is confirmed and somebody has seen the page.
 func (s *State) rollbackCause(p *Plan) (PageCause, bool) {
 	c := PageCause{ID: "rollback", Reason: s.Reason}
-	name := brief(p.Endpoint.Name)
+	name := mailbox.Brief(p.Endpoint.Name)
 	if sh := s.Shift; s.Phase == PhaseRollingBack && sh != nil {
 		why := ""
 		if sh.Failure != "" {
@@ -240,7 +240,7 @@ func (m *machine) showPage(c PageCause) {
 	if page.Stage != c.Stage && c.Stage == stageConfirmed {
 		page.DeliveredAt = time.Time{} // that it is confirmed is news of its own
 	}
-	page.Cause, page.Stage, page.Reason, page.Summary = c.ID, c.Stage, c.Reason, clip(c.Sentence)
+	page.Cause, page.Stage, page.Reason, page.Summary = c.ID, c.Stage, c.Reason, mailbox.Clip(c.Sentence)
 	m.s.Page = &page
 	if c.Stage != stageConfirmed {
 		m.decide(Decision{Kind: DecisionPage, Reason: c.Reason, Guardrail: m.toBlame(), Sentence: c.Sentence})
@@ -285,7 +285,7 @@ func (m *machine) wantPages() []Effect {
 		}
 		n := mailbox.Notice{Key: m.p.PageKey(), Topic: mailbox.TopicPage, Severity: "critical", Resolve: v.Owed == paging.End}
 		if n.Resolve {
-			n.Severity, n.Summary = "info", clip("Resolved: "+m.s.Sentence)
+			n.Severity, n.Summary = "info", mailbox.Clip("Resolved: "+m.s.Sentence)
 		} else {
 			n.Summary = m.s.PageLine()
 		}
@@ -301,7 +301,7 @@ func (s *State) PageLine() string {
 		return ""
 	}
 	if a := s.Acknowledged(); a != nil {
-		return clip(fmt.Sprintf("Acknowledged by %s. %s", a.By, s.Page.Summary))
+		return mailbox.Clip(fmt.Sprintf("Acknowledged by %s. %s", a.By, s.Page.Summary))
 	}
 	return s.Page.Summary
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/belayd/belay/rollout/calendar"
 	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/sight"
 	"github.com/belayd/belay/rollout/split"
 )
 
@@ -31,14 +32,14 @@ type Plan struct {
 
 	Preflight []check.Check `json:"preflight,omitempty"`
 
-	Interval      time.Duration   `json:"interval"`
-	Settle        time.Duration   `json:"settle"`
-	MaxExtend     time.Duration   `json:"maxExtend"`
-	OnUndecided   UndecidedPolicy `json:"onUndecided"`
-	OnNoData      MissingPolicy   `json:"onNoData"`
-	OnSourceError MissingPolicy   `json:"onSourceError"`
-	Steps         []Step          `json:"steps"`
-	Panel         analysis.Panel  `json:"panel"`
+	Interval      time.Duration       `json:"interval"`
+	Settle        time.Duration       `json:"settle"`
+	MaxExtend     time.Duration       `json:"maxExtend"`
+	OnUndecided   UndecidedPolicy     `json:"onUndecided"`
+	OnNoData      sight.MissingPolicy `json:"onNoData"`
+	OnSourceError sight.MissingPolicy `json:"onSourceError"`
+	Steps         []Step              `json:"steps"`
+	Panel         analysis.Panel      `json:"panel"`
 
 	Approvals []approval.Approval `json:"approvals,omitempty"`
 	Windows   *calendar.Windows   `json:"windows,omitempty"`
@@ -159,14 +160,6 @@ func (p *Plan) Patience() time.Duration {
 		}
 	}
 	return 0
-}
-
-// MissingPolicy says what happens when readings are missing: after After,
-// Then; and RollbackAfter later (0 is never).
-type MissingPolicy struct {
-	After         time.Duration   `json:"after"`
-	Then          analysis.Action `json:"then"`
-	RollbackAfter time.Duration   `json:"rollbackAfter,omitempty"`
 }
 
 // ForeignPolicy says what a change of the traffic that Belay did not make

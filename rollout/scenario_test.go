@@ -20,6 +20,7 @@ import (
 	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/deployment"
 	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/sight"
 	"github.com/belayd/belay/rollout/sim"
 	"github.com/belayd/belay/rollout/split"
 )
@@ -103,8 +104,8 @@ func demoPlan() *rollout.Plan {
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "auto",
 		OnForeignChange: rollout.ForeignHold, Concurrency: rollout.ConcurrencyQueue,
 		Interval: 10 * time.Second, Settle: 30 * time.Second, MaxExtend: 10 * time.Minute, OnUndecided: rollout.UndecidedHold,
-		OnNoData:      rollout.MissingPolicy{After: time.Minute, Then: analysis.ActionHold, RollbackAfter: 5 * time.Minute},
-		OnSourceError: rollout.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
+		OnNoData:      sight.MissingPolicy{After: time.Minute, Then: analysis.ActionHold, RollbackAfter: 5 * time.Minute},
+		OnSourceError: sight.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
 		Rollback:      rollout.RollbackPolicy{VerifyWithin: 2 * time.Minute, Cooldown: 24 * time.Hour},
 		Page:          []string{"oncall"}, Notify: []string{"slack"},
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout/backoff"
+	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/shift"
 	"github.com/belayd/belay/rollout/split"
 )
@@ -112,11 +113,11 @@ func (m *machine) sent(sh *shift.Shift) {
 	}
 	sh.NotBefore = m.now().Add(max(wait, min(f.RetryAfter, time.Minute)))
 	if sh.Why == shift.Rollback {
-		if f.Kind == FailureForeign && m.ev.Split == nil && sh.Failure != clip(f.Message) {
+		if f.Kind == FailureForeign && m.ev.Split == nil && sh.Failure != mailbox.Clip(f.Message) {
 			m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Rule: "a rollback shifts from what it reads",
 				Sentence: fmt.Sprintf("The router says that somebody else changed the split, which could not be read: %s.", f.Message)})
 		}
-		sh.Failure = clip(f.Message)
+		sh.Failure = mailbox.Clip(f.Message)
 		return
 	}
 	switch {

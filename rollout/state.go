@@ -7,8 +7,10 @@ import (
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/deployment"
+	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/paging"
 	"github.com/belayd/belay/rollout/shift"
+	"github.com/belayd/belay/rollout/sight"
 	"github.com/belayd/belay/rollout/split"
 )
 
@@ -90,7 +92,7 @@ type State struct {
 	Suspicion Suspicion `json:"suspicion,omitzero"`
 	// Sights say, for each thing that is judged now, when it was last seen. Excused is when a
 	// person last went on although something was missing: the rules count from there.
-	Sights  []Sight                      `json:"sights,omitempty"`
+	Sights  sight.List                   `json:"sights,omitempty"`
 	Excused time.Time                    `json:"excused,omitzero"`
 	Gates   map[string]approval.Question `json:"gates,omitempty"`
 	// Overridden: a person ended this step's wait with a reason. Waived: the rule
@@ -110,11 +112,10 @@ type State struct {
 	Breached []PagedBreach `json:"breached,omitempty"`
 	// Acked is the last acknowledgement of a page: see Acknowledged.
 	Acked *Acknowledgement `json:"acked,omitempty"`
-	// Paging is what each notifier shows of the page. Messages wait to be told.
-	Paging   paging.Ledger `json:"paging,omitzero"`
-	Messages []Effect      `json:"messages,omitempty"`
-	// Refs hold what notifiers returned, by notifier and notice key.
-	Refs map[string]string `json:"refs,omitempty"`
+	// Paging is what each notifier shows of the page; the Mailbox is what else waits to be
+	// told.
+	Paging paging.Ledger `json:"paging,omitzero"`
+	mailbox.Mailbox
 
 	Outbox []Effect `json:"outbox,omitempty"`
 	// Last is what the last event led to.

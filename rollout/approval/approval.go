@@ -4,8 +4,12 @@
 package approval
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"time"
 
+	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/split"
 )
@@ -76,4 +80,24 @@ type Vote struct {
 	At      time.Time     `json:"at"`
 	Approve bool          `json:"approve"`
 	Reason  string        `json:"reason,omitempty"`
+}
+
+// Digest identifies the verdicts that people are shown, as a question's Evidence.
+func Digest(vs []analysis.Verdict) string {
+	h := sha256.New()
+	for _, v := range vs {
+		_, _ = fmt.Fprintf(h, "%s=%s n=%g/%g\n", v.Guardrail, v.Outcome, v.Candidate.N, v.Stable.N) // a hash takes everything
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Passing are the guardrails that read pass.
+func Passing(vs []analysis.Verdict) []string {
+	var names []string
+	for _, v := range vs {
+		if v.Outcome == analysis.OutcomePass {
+			names = append(names, v.Guardrail)
+		}
+	}
+	return names
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
+	"github.com/belayd/belay/rollout/sight"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
@@ -39,7 +40,7 @@ func (p *people) down(why string) {
 // pagingPlan pages, and goes on, while the readings are gone.
 func pagingPlan(id, endpoint string, page ...string) *rollout.Plan {
 	p := plan(id, endpoint, false)
-	p.OnNoData = rollout.MissingPolicy{After: 30 * time.Second, Then: analysis.ActionPage}
+	p.OnNoData = sight.MissingPolicy{After: 30 * time.Second, Then: analysis.ActionPage}
 	p.Page = page
 	return p
 }
@@ -241,7 +242,7 @@ func TestPageOpenTwice(t *testing.T) {
 		defer w.endAll()
 		e := w.start("one")
 		p := pagingPlan("r1", "recs", "pager", "chat")
-		p.OnSourceError = rollout.MissingPolicy{After: 30 * time.Second, Then: analysis.ActionPage}
+		p.OnSourceError = sight.MissingPolicy{After: 30 * time.Second, Then: analysis.ActionPage}
 		w.begin(e, p)
 		w.await("r1", time.Hour, func(s *rollout.State) bool { return s.Reached == 0 })
 		w.vanish(true)

@@ -19,6 +19,7 @@ import (
 	"github.com/belayd/belay/rollout/claim"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
+	"github.com/belayd/belay/rollout/sight"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
@@ -335,8 +336,8 @@ func plan(id, endpoint string, gate bool) *rollout.Plan {
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: endpoint}, Stable: "auto",
 		OnForeignChange: rollout.ForeignHold, Concurrency: rollout.ConcurrencyQueue,
 		Interval: 5 * time.Second, Settle: 5 * time.Second, MaxExtend: 10 * time.Minute, OnUndecided: rollout.UndecidedHold,
-		OnNoData:      rollout.MissingPolicy{After: 30 * time.Second, Then: analysis.ActionHold, RollbackAfter: time.Minute},
-		OnSourceError: rollout.MissingPolicy{After: 30 * time.Second, Then: analysis.ActionHold},
+		OnNoData:      sight.MissingPolicy{After: 30 * time.Second, Then: analysis.ActionHold, RollbackAfter: time.Minute},
+		OnSourceError: sight.MissingPolicy{After: 30 * time.Second, Then: analysis.ActionHold},
 		Steps: []rollout.Step{
 			{Name: "canary", Share: split.Share{Weight: 5}, Bake: time.Minute}, {Name: "quarter", Share: split.Share{Weight: 25}, Bake: time.Minute}, {Name: "full", Share: split.Share{Weight: 100}, Bake: time.Minute},
 		},

@@ -312,7 +312,7 @@ var mutants = map[string]mutant{
 	"messages are kept for ever": {sim.Unbounded, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		n := rollout.Next(p, s, ev)
 		if ev.Kind == rollout.EventTraffic && n.Reached >= 0 {
-			n.Messages = append(n.Messages, rollout.Effect{ID: fmt.Sprintf("%s/%d/z", p.ID, n.Seq), Kind: rollout.EffectTell, Key: fmt.Sprintf("z/%d", n.Seq),
+			n.Messages = append(n.Messages, mailbox.Message{ID: fmt.Sprintf("%s/%d/z", p.ID, n.Seq), Kind: mailbox.KindTell, Key: fmt.Sprintf("z/%d", n.Seq),
 				Notifiers: []string{"void"}, Notice: &mailbox.Notice{Key: "z", Topic: mailbox.TopicThread}})
 		}
 		return n

@@ -9,6 +9,7 @@ import (
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/calendar"
 	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/sight"
 	"github.com/belayd/belay/rollout/sim"
 	"github.com/belayd/belay/rollout/split"
 )
@@ -77,8 +78,8 @@ func plan(r *sim.Random, n int) *rollout.Plan {
 }
 
 // missingPolicy is what happens when readings are missing.
-func missingPolicy(r *sim.Random) rollout.MissingPolicy {
-	return rollout.MissingPolicy{After: time.Duration(30+30*r.IntN(4)) * time.Second, RollbackAfter: pick(r, 0, 3*time.Minute),
+func missingPolicy(r *sim.Random) sight.MissingPolicy {
+	return sight.MissingPolicy{After: time.Duration(30+30*r.IntN(4)) * time.Second, RollbackAfter: pick(r, 0, 3*time.Minute),
 		Then: pick(r, analysis.ActionHold, analysis.ActionHold, analysis.ActionPage, analysis.ActionRollback)}
 }
 

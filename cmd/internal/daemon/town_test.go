@@ -25,6 +25,7 @@ import (
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/sight"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
@@ -230,8 +231,8 @@ func gated() *rollout.Plan {
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "auto",
 		OnForeignChange: rollout.ForeignHold, Concurrency: rollout.ConcurrencyQueue,
 		Interval: time.Second, MaxExtend: 10 * time.Minute, OnUndecided: rollout.UndecidedHold,
-		OnNoData:      rollout.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
-		OnSourceError: rollout.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
+		OnNoData:      sight.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
+		OnSourceError: sight.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
 		Steps: []rollout.Step{
 			{Name: "canary", Share: split.Share{Weight: 5}, Bake: 2 * time.Second}, {Name: "full", Share: split.Share{Weight: 100}, Bake: time.Hour, Requires: []string{"owner"}},
 		},

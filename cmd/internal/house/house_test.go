@@ -67,7 +67,7 @@ var (
 var core = []string{
 	"rollout/access", "rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/claim", "rollout/deployment",
 	"rollout/journal", "rollout/mailbox",
-	"rollout/paging", "rollout/person", "rollout/shift", "rollout/split", "rollout/undo",
+	"rollout/paging", "rollout/person", "rollout/shift", "rollout/sight", "rollout/split", "rollout/undo",
 }
 
 // allowed is the table of who may import whom: packages of the house by their
@@ -85,13 +85,15 @@ var allowed = map[string][]string{
 	"notifier":          {"rollout", "rollout/view", "analysis"}, // a message shows the one picture, with its verdicts and phases
 	"notifier/inboxes":  {"notifier"},                            // how people are heard has nothing to do with what they say
 	"store":             {},
-	"rollout": {"rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/deployment", "rollout/mailbox", "rollout/paging", "rollout/person", "rollout/shift", "rollout/split",
+	"rollout": {"rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/deployment", "rollout/mailbox", "rollout/paging", "rollout/person", "rollout/shift",
+		"rollout/sight", "rollout/split",
 		"analysis"},
 	// What the machine's values are made of knows no rollout.
 	"rollout/check":      {},
 	"rollout/deployment": {},
 	"rollout/person":     {},
 	"rollout/split":      {},
+	"rollout/sight":      {"analysis"},
 	"rollout/shift":      {"rollout/split"},
 	"rollout/approval":   {"rollout/person", "rollout/split"},
 	"rollout/mailbox":    {"rollout/approval", "rollout/backoff", "rollout/paging"}, // a notice may ask, and what closes is tried as a page's end is
@@ -216,7 +218,7 @@ func matches(rules []string, name string) bool {
 var pure = []string{"analysis", "analysis/sequential", "analysis/promql", "analysis/jsonpath", "rollout",
 	"rollout/access", "rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/claim", "rollout/deployment",
 	"rollout/check", "rollout/deployment", "rollout/journal", "rollout/mailbox", "rollout/paging",
-	"rollout/person", "rollout/shift", "rollout/split", "rollout/undo", "rollout/sim", "rollout/notice", "rollout/view",
+	"rollout/person", "rollout/shift", "rollout/sight", "rollout/split", "rollout/undo", "rollout/sim", "rollout/notice", "rollout/view",
 	"policies", "policies/document", "policies/policytest", "policies/forecast"}
 
 // impure are the imports and calls that no pure package has.

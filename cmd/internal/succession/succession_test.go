@@ -19,6 +19,7 @@ import (
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
+	"github.com/belayd/belay/rollout/sight"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/traffictest"
@@ -97,8 +98,8 @@ func (h *house) start(ctx context.Context, id, endpoint string) error {
 			Endpoint: rollout.EndpointRef{Router: "edge", Name: endpoint}, Stable: "auto",
 			OnForeignChange: rollout.ForeignHold, Concurrency: rollout.ConcurrencyQueue,
 			Interval: time.Second, MaxExtend: 10 * time.Minute, OnUndecided: rollout.UndecidedHold,
-			OnNoData:      rollout.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
-			OnSourceError: rollout.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
+			OnNoData:      sight.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
+			OnSourceError: sight.MissingPolicy{After: time.Minute, Then: analysis.ActionHold},
 			Steps: []rollout.Step{
 				{Name: "canary", Share: split.Share{Weight: 5}, Bake: time.Hour}, {Name: "full", Share: split.Share{Weight: 100}, Bake: time.Hour},
 			},

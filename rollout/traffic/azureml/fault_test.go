@@ -15,6 +15,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/sight"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
 	"github.com/belayd/belay/rollout/traffic/azureml"
@@ -91,8 +92,8 @@ func newShell(t *testing.T, foreign rollout.ForeignPolicy) *shell {
 		Endpoint: rollout.EndpointRef{Router: "azureml", Name: "recs"},
 		Release:  rollout.Release{Candidate: "green", Version: "17"},
 		Interval: 15 * time.Second, MaxExtend: 10 * time.Minute, OnUndecided: rollout.UndecidedHold,
-		OnNoData:      rollout.MissingPolicy{After: 2 * time.Minute, Then: analysis.ActionHold},
-		OnSourceError: rollout.MissingPolicy{After: 2 * time.Minute, Then: analysis.ActionHold},
+		OnNoData:      sight.MissingPolicy{After: 2 * time.Minute, Then: analysis.ActionHold},
+		OnSourceError: sight.MissingPolicy{After: 2 * time.Minute, Then: analysis.ActionHold},
 		Rollback:      rollout.RollbackPolicy{VerifyWithin: 2 * time.Minute}, Page: []string{"oncall"},
 		Panel: analysis.Panel{
 			Metrics: []analysis.Metric{{Name: "cpu", Source: "prom", Value: &analysis.Value{Query: "cpu"}}},
