@@ -8,8 +8,7 @@ import (
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/deployment"
-	"github.com/belayd/belay/rollout/mailbox"
-	"github.com/belayd/belay/rollout/paging"
+	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/split"
 )
@@ -74,8 +73,8 @@ type Event struct {
 	// is the same act.
 	Key string `json:"key,omitempty"`
 
-	Split   *split.Split `json:"split,omitempty"`
-	Failure *Failure     `json:"failure,omitempty"`
+	Split   *split.Split     `json:"split,omitempty"`
+	Failure *failure.Failure `json:"failure,omitempty"`
 	// Deployments are what the router tells of them, in the answers to Preflight and to
 	// a ReadTraffic that describes; nil when it did not answer.
 	Deployments map[string]deployment.Fact `json:"deployments,omitempty"`
@@ -138,34 +137,6 @@ const (
 	// CommandAck acknowledges the open page; it is the one command that an ended
 	// rollout takes, as long as its page is open.
 	CommandAck Command = "ack"
-)
-
-// A Failure is why a call did not do what it should.
-type Failure struct {
-	Kind    FailureKind `json:"kind"`
-	Message string      `json:"message"`
-	// RetryAfter is what the other side asked for; 0 when it said nothing.
-	RetryAfter time.Duration `json:"retryAfter,omitempty"`
-}
-
-// Refusal is the failure as a page's account keeps it.
-func (f Failure) Refusal() paging.Refusal {
-	return paging.Refusal{Permanent: f.Kind == FailurePermanent, Unsure: f.Kind == FailureTransient, RetryAfter: f.RetryAfter, Why: mailbox.Clip(f.Message)}
-}
-
-// FailureKind is what can be done about a failure.
-type FailureKind string
-
-// The kinds of failures.
-const (
-	// FailureTransient: trying again may help; whether it took effect is unknown.
-	FailureTransient FailureKind = "transient"
-	// FailureBusy: the other side is occupied or throttles; nothing took effect.
-	FailureBusy FailureKind = "busy"
-	// FailureForeign: the split was not what the call required; nothing was written.
-	FailureForeign FailureKind = "foreign"
-	// FailurePermanent: no retry will mend it.
-	FailurePermanent FailureKind = "permanent"
 )
 
 // HeardMax is how many acts a state remembers by their keys. Whoever hands acts to

@@ -19,7 +19,7 @@ func (m *machine) ask(i int, name string) approval.Question {
 	if m.s.Confirmed != nil {
 		q.From = m.s.Confirmed.Clone()
 	}
-	q.Nonce = hashOf(fmt.Appendf(nil, "%s/%s/%d/%s", m.p.ID, name, m.s.Seq, q.Evidence))[:24]
+	q.Nonce = q.NewNonce(m.p.ID, m.s.Seq)
 	m.setGate(q)
 	m.decide(Decision{Kind: DecisionAsk, Gate: name, Reason: ReasonApproval, Verdicts: m.s.Verdicts,
 		Rule: fmt.Sprintf("requires: [%s], quorum: %d", name, q.Quorum), Sentence: fmt.Sprintf("Approval %s is asked for step %s (%s).", name, q.Step, q.To)})

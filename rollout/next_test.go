@@ -12,6 +12,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/calendar"
+	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
 	"github.com/belayd/belay/rollout/split"
@@ -89,7 +90,7 @@ func fuzzEvent(b byte, s rollout.State, r *sim.Random, at time.Time) rollout.Eve
 		ev.Split = &split
 	}
 	if r.Chance(0.2) {
-		ev.Failure = &rollout.Failure{Kind: []rollout.FailureKind{rollout.FailureForeign, rollout.FailurePermanent, rollout.FailureTransient, rollout.FailureBusy}[r.IntN(4)], Message: "no"}
+		ev.Failure = &failure.Failure{Kind: []failure.Kind{failure.Foreign, failure.Permanent, failure.Transient, failure.Busy}[r.IntN(4)], Message: "no"}
 	}
 	if r.Chance(0.9) {
 		ev.By = &person.Person{ID: []string{"ann", "ci", ""}[r.IntN(3)]}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/mailbox"
 )
 
@@ -140,7 +141,7 @@ func (m *machine) onDelivered(e Effect) {
 
 // undelivered tries again later; a page tries the next notifier at once.
 func (m *machine) undelivered() {
-	f := Failure{Kind: FailureTransient}
+	f := failure.Failure{Kind: failure.Transient}
 	if m.ev.Failure != nil {
 		f = *m.ev.Failure
 	}

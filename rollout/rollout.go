@@ -26,7 +26,6 @@ package rollout
 import (
 	"crypto/sha256"
 	"encoding/base32"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -38,12 +37,6 @@ import (
 func NewID(source, key string) string {
 	h := sha256.Sum256([]byte(source + "\x00" + key))
 	return strings.ToLower(base32.StdEncoding.EncodeToString(h[:])[:20])
-}
-
-// hashOf is the SHA-256 of b in hex.
-func hashOf(b []byte) string {
-	h := sha256.Sum256(b)
-	return hex.EncodeToString(h[:])
 }
 
 // The errors of whoever runs rollouts (rollout/engine), for whoever asks it.

@@ -19,6 +19,7 @@ import (
 	"github.com/belayd/belay/rollout/calendar"
 	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/deployment"
+	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sight"
 	"github.com/belayd/belay/rollout/sim"
@@ -564,7 +565,7 @@ func (f *scriptedFaults) Hangs(w *sim.World, _ *sim.Run) bool { return f.on(w, "
 
 // Shift fails while the router is down, and loses answers while it is lossy.
 func (f *scriptedFaults) Shift(w *sim.World, _ sim.Write) sim.ShiftFault {
-	gone := &rollout.Failure{Kind: rollout.FailureTransient, Message: "connection reset"}
+	gone := &failure.Failure{Kind: failure.Transient, Message: "connection reset"}
 	switch {
 	case f.on(w, "router"):
 		return sim.ShiftFault{Failure: gone}
@@ -579,9 +580,9 @@ func (f *scriptedFaults) Shift(w *sim.World, _ sim.Write) sim.ShiftFault {
 }
 
 // Split fails while the router is down.
-func (f *scriptedFaults) Split(w *sim.World) *rollout.Failure {
+func (f *scriptedFaults) Split(w *sim.World) *failure.Failure {
 	if f.on(w, "router") {
-		return &rollout.Failure{Kind: rollout.FailureTransient, Message: "connection reset"}
+		return &failure.Failure{Kind: failure.Transient, Message: "connection reset"}
 	}
 	return nil
 }
@@ -594,9 +595,9 @@ func (f *scriptedFaults) Checks(w *sim.World, _ *sim.Run) []check.Result {
 }
 
 // Notify fails while the notifier is down.
-func (f *scriptedFaults) Notify(w *sim.World, name string) *rollout.Failure {
+func (f *scriptedFaults) Notify(w *sim.World, name string) *failure.Failure {
 	if f.on(w, name) {
-		return &rollout.Failure{Kind: rollout.FailureBusy, Message: "503"}
+		return &failure.Failure{Kind: failure.Busy, Message: "503"}
 	}
 	return nil
 }

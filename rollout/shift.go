@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout/backoff"
+	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/shift"
 	"github.com/belayd/belay/rollout/split"
@@ -49,7 +50,7 @@ func (m *machine) traffic() {
 	e := m.effect()
 	read := m.ev.Split != nil
 	// An endpoint that is busy with our own write is no outage.
-	waiting := m.s.Shift != nil && m.s.Shift.Settles() && m.ev.Failure != nil && m.ev.Failure.Kind == FailureBusy
+	waiting := m.s.Shift != nil && m.s.Shift.Settles() && m.ev.Failure != nil && m.ev.Failure.Kind == failure.Busy
 	m.sawSplit(read || waiting)
 	m.described()
 	if m.s.Shift == nil {
@@ -113,7 +114,7 @@ func (m *machine) sent(sh *shift.Shift) {
 	}
 	sh.NotBefore = m.now().Add(max(wait, min(f.RetryAfter, time.Minute)))
 	if sh.Why == shift.Rollback {
-		if f.Kind == FailureForeign && m.ev.Split == nil && sh.Failure != mailbox.Clip(f.Message) {
+		if f.Kind == failure.Foreign && m.ev.Split == nil && sh.Failure != mailbox.Clip(f.Message) {
 			m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Rule: "a rollback shifts from what it reads",
 				Sentence: fmt.Sprintf("The router says that somebody else changed the split, which could not be read: %s.", f.Message)})
 		}
@@ -121,9 +122,9 @@ func (m *machine) sent(sh *shift.Shift) {
 		return
 	}
 	switch {
-	case f.Kind == FailurePermanent:
+	case f.Kind == failure.Permanent:
 		m.holdShift(fmt.Sprintf("The router refused the change to %s: %s.", sh.To, f.Message))
-	case f.Kind == FailureTransient && sh.Attempt >= forwardTries:
+	case f.Kind == failure.Transient && sh.Attempt >= forwardTries:
 		m.holdShift(fmt.Sprintf("The change to %s failed %d times: %s.", sh.To, sh.Attempt, f.Message))
 	}
 }
@@ -158,7 +159,7 @@ func (m *machine) again(sh *shift.Shift, seen split.Split) {
 
 // seenShift judges a read-back during a forward or restoring shift.
 func (m *machine) seenShift(sh *shift.Shift, seen split.Split) {
-	settled := m.ev.Failure != nil && m.ev.Failure.Kind == FailureForeign
+	settled := m.ev.Failure != nil && m.ev.Failure.Kind == failure.Foreign
 	switch {
 	case seen.Equal(sh.To):
 		m.confirm(sh, seen)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/shift"
 	"github.com/belayd/belay/rollout/sim"
@@ -131,7 +132,7 @@ func TestResumeAmidSuspicion(t *testing.T) {
 		t.Fatalf("the story is another one: %+v", s.Outbox)
 	}
 	s = rollout.Next(sc.plan, s, rollout.Event{Kind: rollout.EventTraffic, At: s.At.Add(time.Second), Effect: e.ID, Attempt: e.Attempt, Split: &foreign,
-		Failure: &rollout.Failure{Kind: rollout.FailureForeign, Message: "another split"}})
+		Failure: &failure.Failure{Kind: failure.Foreign, Message: "another split"}})
 	if s.Phase != rollout.PhaseHeld || s.Page == nil {
 		t.Errorf("got %s with page %+v, want held with a page: %s", s.Phase, s.Page, s.Sentence)
 	}

@@ -57,29 +57,20 @@ var (
 	backward = []Phase{PhaseRollingBack, PhaseStopped}         // at its end at once where no traffic had been moved
 )
 
-// join makes one list of several.
-func join(lists ...[]Phase) []Phase {
-	var all []Phase
-	for _, l := range lists {
-		all = append(all, l...)
-	}
-	return all
-}
-
 // transitions is the map: each event in each phase stands in one line of it. EventCarried
 // is not on it: it brings the state that other events have led to.
 var transitions = []transition{
 	// Before any traffic moves.
 	{on: on(EventStarted), in: unborn, do: (*machine).started, to: []Phase{PhaseScheduled, PhaseQueued, PhaseRefused}},
-	{on: on(EventStarted), in: join(unmoved, climbing, halted, returning), ignored: "it has begun"},
+	{on: on(EventStarted), in: slices.Concat(unmoved, climbing, halted, returning), ignored: "it has begun"},
 	{on: on(EventClaimed), in: []Phase{PhaseQueued}, do: (*machine).claimed, to: []Phase{PhasePreflight}},
 	{on: on(EventQueued), in: []Phase{PhaseQueued}, do: (*machine).queued},
 	{on: on(EventQueued), in: []Phase{PhaseScheduled}, do: (*machine).nothing}, // it is on record for its schedule
 	{on: on(EventRefused), in: []Phase{PhaseQueued, PhaseScheduled}, do: (*machine).refused, to: []Phase{PhaseRefused}},
-	{on: on(EventClaimed), in: join([]Phase{PhaseScheduled, PhasePreflight}, climbing, halted, returning), ignored: "the rollout does not wait for its endpoint"},
-	{on: on(EventQueued, EventRefused), in: join([]Phase{PhasePreflight}, climbing, halted, returning), ignored: "the rollout does not wait for its endpoint"},
+	{on: on(EventClaimed), in: slices.Concat([]Phase{PhaseScheduled, PhasePreflight}, climbing, halted, returning), ignored: "the rollout does not wait for its endpoint"},
+	{on: on(EventQueued, EventRefused), in: slices.Concat([]Phase{PhasePreflight}, climbing, halted, returning), ignored: "the rollout does not wait for its endpoint"},
 	{on: on(EventPreflighted), in: []Phase{PhasePreflight}, do: (*machine).preflighted, to: []Phase{PhaseRefused, PhaseWaiting, PhaseShifting}},
-	{on: on(EventPreflighted), in: join([]Phase{PhaseScheduled, PhaseQueued}, climbing, halted, returning), ignored: "no checks are under way"},
+	{on: on(EventPreflighted), in: slices.Concat([]Phase{PhaseScheduled, PhaseQueued}, climbing, halted, returning), ignored: "no checks are under way"},
 
 	// Up the ladder, and back.
 	{on: on(EventTraffic), in: climbing, do: (*machine).traffic, to: []Phase{PhaseBaking, PhaseShifting, PhaseHeld, PhaseRollingBack}},
@@ -89,44 +80,44 @@ var transitions = []transition{
 	{on: on(EventTraffic), in: returning, do: (*machine).traffic, to: []Phase{PhaseRolledBack, PhaseStopped}},
 	{on: on(EventTraffic), in: unmoved, ignored: "no traffic is moved or watched"},
 	{on: on(EventMeasured), in: []Phase{PhaseBaking, PhaseWaiting}, do: (*machine).measured,
-		to: join([]Phase{PhaseBaking}, onward, []Phase{PhasePromoted, PhaseRollingBack})},
-	{on: on(EventMeasured), in: []Phase{PhaseHeld}, do: (*machine).measured, to: join([]Phase{PhaseBaking}, onward, []Phase{PhasePromoted, PhaseRollingBack})},
+		to: slices.Concat([]Phase{PhaseBaking}, onward, []Phase{PhasePromoted, PhaseRollingBack})},
+	{on: on(EventMeasured), in: []Phase{PhaseHeld}, do: (*machine).measured, to: slices.Concat([]Phase{PhaseBaking}, onward, []Phase{PhasePromoted, PhaseRollingBack})},
 	{on: on(EventMeasured), in: []Phase{PhaseShifting, PhasePaused}, do: (*machine).measured, to: []Phase{PhaseHeld, PhaseRollingBack}},
 	{on: on(EventMeasured), in: []Phase{PhaseSuspect}, do: (*machine).measured, to: []Phase{PhaseRollingBack}},
-	{on: on(EventMeasured), in: join(unmoved, returning), ignored: "nothing is judged now"},
-	{on: on(EventWoken), in: join(unmoved, climbing, halted, returning, ended), do: (*machine).nothing},
+	{on: on(EventMeasured), in: slices.Concat(unmoved, returning), ignored: "nothing is judged now"},
+	{on: on(EventWoken), in: slices.Concat(unmoved, climbing, halted, returning, ended), do: (*machine).nothing},
 
 	// What people want.
 	{on: on(EventAnswered), in: []Phase{PhaseWaiting}, do: (*machine).answered,
-		to: join([]Phase{PhaseBaking, PhasePreflight}, onward, backward)},
-	{on: on(EventAnswered), in: join(unmoved, []Phase{PhaseShifting, PhaseBaking}, halted, returning), do: (*machine).answered, to: backward},
-	{on: ordered(CommandPause), in: join(climbing, []Phase{PhaseHeld}), do: (*machine).pause, to: []Phase{PhasePaused}},
-	{on: ordered(CommandPause), in: join(unmoved, []Phase{PhasePaused, PhaseSuspect}, returning), ignored: "a rollout that is {phase} cannot be paused"},
-	{on: ordered(CommandResume), in: halted, do: (*machine).resume, to: join(unmoved, []Phase{PhaseBaking}, onward)},
-	{on: ordered(CommandResume), in: join(unmoved, climbing, returning), ignored: "a rollout that is {phase} cannot be resumed"},
+		to: slices.Concat([]Phase{PhaseBaking, PhasePreflight}, onward, backward)},
+	{on: on(EventAnswered), in: slices.Concat(unmoved, []Phase{PhaseShifting, PhaseBaking}, halted, returning), do: (*machine).answered, to: backward},
+	{on: ordered(CommandPause), in: slices.Concat(climbing, []Phase{PhaseHeld}), do: (*machine).pause, to: []Phase{PhasePaused}},
+	{on: ordered(CommandPause), in: slices.Concat(unmoved, []Phase{PhasePaused, PhaseSuspect}, returning), ignored: "a rollout that is {phase} cannot be paused"},
+	{on: ordered(CommandResume), in: halted, do: (*machine).resume, to: slices.Concat(unmoved, []Phase{PhaseBaking}, onward)},
+	{on: ordered(CommandResume), in: slices.Concat(unmoved, climbing, returning), ignored: "a rollout that is {phase} cannot be resumed"},
 	{on: ordered(CommandPromote), in: []Phase{PhaseBaking, PhaseWaiting, PhaseHeld, PhasePaused}, do: (*machine).override,
-		to: join([]Phase{PhaseBaking, PhasePreflight}, onward, []Phase{PhasePromoted})},
+		to: slices.Concat([]Phase{PhaseBaking, PhasePreflight}, onward, []Phase{PhasePromoted})},
 	{on: ordered(CommandSkip), in: []Phase{PhaseBaking, PhaseWaiting, PhaseHeld, PhasePaused}, do: (*machine).skip,
-		to: join([]Phase{PhaseBaking, PhasePreflight}, onward)},
-	{on: ordered(CommandSkip), in: join(unmoved, []Phase{PhaseShifting, PhaseSuspect}, returning), ignored: "a rollout that is {phase} skips nothing"},
-	{on: ordered(CommandPromote), in: join(unmoved, []Phase{PhaseShifting, PhaseSuspect}, returning), ignored: "a rollout that is {phase} cannot be promoted"},
-	{on: ordered(CommandExtend), in: join(climbing, halted), do: (*machine).extend, to: []Phase{PhaseBaking}},
-	{on: ordered(CommandExtend), in: join(unmoved, returning), ignored: "no step bakes now"},
-	{on: ordered(CommandRollback), in: join(unmoved, climbing, halted), do: (*machine).orderRollback, to: backward},
+		to: slices.Concat([]Phase{PhaseBaking, PhasePreflight}, onward)},
+	{on: ordered(CommandSkip), in: slices.Concat(unmoved, []Phase{PhaseShifting, PhaseSuspect}, returning), ignored: "a rollout that is {phase} skips nothing"},
+	{on: ordered(CommandPromote), in: slices.Concat(unmoved, []Phase{PhaseShifting, PhaseSuspect}, returning), ignored: "a rollout that is {phase} cannot be promoted"},
+	{on: ordered(CommandExtend), in: slices.Concat(climbing, halted), do: (*machine).extend, to: []Phase{PhaseBaking}},
+	{on: ordered(CommandExtend), in: slices.Concat(unmoved, returning), ignored: "no step bakes now"},
+	{on: ordered(CommandRollback), in: slices.Concat(unmoved, climbing, halted), do: (*machine).orderRollback, to: backward},
 	{on: ordered(CommandRollback), in: returning, do: (*machine).repeatRollback},
-	{on: ordered(CommandAck), in: join(unmoved, climbing, halted, returning, ended), do: (*machine).acknowledge},
+	{on: ordered(CommandAck), in: slices.Concat(unmoved, climbing, halted, returning, ended), do: (*machine).acknowledge},
 
 	// What others want.
-	{on: on(EventSuperseded), in: join(unmoved, climbing, halted), do: (*machine).superseded, to: backward},
+	{on: on(EventSuperseded), in: slices.Concat(unmoved, climbing, halted), do: (*machine).superseded, to: backward},
 	{on: on(EventSuperseded), in: returning, ignored: "the rollout is rolling back already"},
-	{on: on(EventSuspected), in: join(unmoved, climbing, halted), do: (*machine).suspected, to: []Phase{PhaseSuspect}},
+	{on: on(EventSuspected), in: slices.Concat(unmoved, climbing, halted), do: (*machine).suspected, to: []Phase{PhaseSuspect}},
 	{on: on(EventSuspected), in: returning, ignored: "a rollback goes on whatever the store lost"},
 
 	// What is told, and what is given back.
-	{on: on(EventDelivered), in: join(unmoved, climbing, halted, returning, ended), do: (*machine).delivered},
-	{on: on(EventUndelivered), in: join(unmoved, climbing, halted, returning, ended), do: (*machine).undelivered},
+	{on: on(EventDelivered), in: slices.Concat(unmoved, climbing, halted, returning, ended), do: (*machine).delivered},
+	{on: on(EventUndelivered), in: slices.Concat(unmoved, climbing, halted, returning, ended), do: (*machine).undelivered},
 	{on: on(EventReleased), in: ended, do: (*machine).released},
-	{on: on(EventReleased), in: join(unmoved, climbing, halted, returning), ignored: "the endpoint was not given back"},
+	{on: on(EventReleased), in: slices.Concat(unmoved, climbing, halted, returning), ignored: "the endpoint was not given back"},
 
 	// Too early, and too late.
 	{on: on(EventClaimed, EventQueued, EventRefused, EventReleased, EventPreflighted, EventTraffic, EventMeasured, EventDelivered, EventUndelivered,

@@ -62,6 +62,12 @@ type Question struct {
 	AskedAt time.Time `json:"askedAt"`
 }
 
+// NewNonce is the question's for the rollout's event seq, of what people are shown.
+func (q Question) NewNonce(rollout string, seq int) string {
+	h := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d/%s", rollout, q.Gate, seq, q.Evidence))
+	return hex.EncodeToString(h[:])[:24]
+}
+
 // QuestionState is how an approval request stands.
 type QuestionState string
 

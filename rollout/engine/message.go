@@ -11,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/notice"
 )
 
@@ -28,12 +29,12 @@ type outlet struct {
 // deliver hands one message to one notifier.
 func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (rollout.Event, bool) {
 	if len(e.Notifiers) == 0 || e.Notice == nil {
-		return undelivered("", rollout.FailurePermanent, "the message has no notifier"), true
+		return undelivered("", failure.Permanent, "the message has no notifier"), true
 	}
 	name := e.Notifiers[0]
 	o := l.e.outlets[name]
 	if o == nil {
-		return undelivered(name, rollout.FailurePermanent, fmt.Sprintf("notifier %q is not configured", name)), true
+		return undelivered(name, failure.Permanent, fmt.Sprintf("notifier %q is not configured", name)), true
 	}
 	lane := o.slots
 	if e.Kind == rollout.EffectPage {
@@ -62,16 +63,16 @@ func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (
 }
 
 // failureOfMessage says what can be done about a notifier's error.
-func failureOfMessage(err error) rollout.Failure {
-	f := rollout.Failure{Kind: rollout.FailureBusy, Message: err.Error()}
+func failureOfMessage(err error) failure.Failure {
+	f := failure.Failure{Kind: failure.Busy, Message: err.Error()}
 	var later *notifier.RetryError
 	switch {
 	case errors.Is(err, notifier.ErrPermanent):
-		f.Kind = rollout.FailurePermanent
+		f.Kind = failure.Permanent
 	case errors.As(err, &later):
 		f.RetryAfter = later.After
 	case mayHaveArrived(err):
-		f.Kind = rollout.FailureTransient
+		f.Kind = failure.Transient
 	}
 	return f
 }
@@ -127,7 +128,7 @@ func (l *live) referred(e rollout.Effect) rollout.Effect {
 	return e
 }
 
-func undelivered(name string, kind rollout.FailureKind, why string) rollout.Event {
-	failure := &rollout.Failure{Kind: kind, Message: why}
+func undelivered(name string, kind failure.Kind, why string) rollout.Event {
+	failure := &failure.Failure{Kind: kind, Message: why}
 	return rollout.Event{Kind: rollout.EventUndelivered, Notifier: name, Failure: failure}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
@@ -45,7 +46,7 @@ func (l *live) setTraffic(ctx context.Context, e rollout.Effect) (rollout.Event,
 		return noRouter(l.plan.Endpoint), true
 	}
 	if e.From == nil || e.To == nil {
-		return notSent(rollout.FailurePermanent, "the effect names no split"), true
+		return notSent(failure.Permanent, "the effect names no split"), true
 	}
 	if e.Forward {
 		return l.raise(ctx, r, e)
@@ -92,14 +93,14 @@ func (l *live) raise(ctx context.Context, r *router, e rollout.Effect) (rollout.
 		}
 	}
 	if l.stopping() {
-		return notSent(rollout.FailureTransient, "not sent: the rollout was paused or held meanwhile"), true
+		return notSent(failure.Transient, "not sent: the rollout was paused or held meanwhile"), true
 	}
 	rec, err := l.e.admission.Read(ctx, l.plan.Endpoint)
 	if err != nil {
 		return rollout.Event{}, false
 	}
 	if rec.Active != l.id {
-		return notSent(rollout.FailurePermanent, "the endpoint's record names %q, not this rollout", rec.Active), true
+		return notSent(failure.Permanent, "the endpoint's record names %q, not this rollout", rec.Active), true
 	}
 	trusted := l.at.trusted()
 	if trusted < minTrust {
@@ -204,7 +205,7 @@ func (l *live) readTraffic(ctx context.Context, s rollout.State, describe bool) 
 		case ctx.Err() != nil:
 			return rollout.Event{}, false
 		default:
-			return notSent(rollout.FailureTransient, "router %s was busy for %s", r.name, l.e.cfg.RouterTimeout), true
+			return notSent(failure.Transient, "router %s was busy for %s", r.name, l.e.cfg.RouterTimeout), true
 		}
 	}
 	split, err := l.split(call, r)
@@ -271,25 +272,25 @@ func (l *live) compare(shown split.Split) (lost bool) {
 
 // noRouter answers for a router that the configuration does not name.
 func noRouter(ref rollout.EndpointRef) rollout.Event {
-	return notSent(rollout.FailurePermanent, "router %q is not configured", ref.Router)
+	return notSent(failure.Permanent, "router %q is not configured", ref.Router)
 }
 
 // notSent answers for a call of the router that was not made.
-func notSent(kind rollout.FailureKind, format string, args ...any) rollout.Event {
+func notSent(kind failure.Kind, format string, args ...any) rollout.Event {
 	return rollout.Event{Kind: rollout.EventTraffic,
-		Failure: &rollout.Failure{Kind: kind, Message: fmt.Sprintf(format, args...)}}
+		Failure: &failure.Failure{Kind: kind, Message: fmt.Sprintf(format, args...)}}
 }
 
 // failureOf says what can be done about a router's error.
-func failureOf(err error) *rollout.Failure {
+func failureOf(err error) *failure.Failure {
 	var busy *traffic.BusyError
 	switch {
 	case errors.As(err, &busy):
-		return &rollout.Failure{Kind: rollout.FailureBusy, Message: err.Error(), RetryAfter: busy.RetryAfter}
+		return &failure.Failure{Kind: failure.Busy, Message: err.Error(), RetryAfter: busy.RetryAfter}
 	case errors.Is(err, traffic.ErrForeignChange):
-		return &rollout.Failure{Kind: rollout.FailureForeign, Message: err.Error()}
+		return &failure.Failure{Kind: failure.Foreign, Message: err.Error()}
 	case errors.Is(err, traffic.ErrPermanent), errors.Is(err, traffic.ErrNotFound):
-		return &rollout.Failure{Kind: rollout.FailurePermanent, Message: err.Error()}
+		return &failure.Failure{Kind: failure.Permanent, Message: err.Error()}
 	}
-	return &rollout.Failure{Kind: rollout.FailureTransient, Message: err.Error()}
+	return &failure.Failure{Kind: failure.Transient, Message: err.Error()}
 }

@@ -25,6 +25,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/notice"
 	"github.com/belayd/belay/rollout/paging"
@@ -57,7 +58,7 @@ type Shell struct {
 	// Failure what can be done about an error of Send.
 	Send    func(ctx context.Context, name string, n notifier.Notice) (ref string, err error)
 	Has     func(name string) bool
-	Failure func(err error) rollout.Failure
+	Failure func(err error) failure.Failure
 	// External is where people can look at rollouts; "" when there is none.
 	External func() string
 	Now      func() time.Time

@@ -4,7 +4,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/split"
 )
 
@@ -60,7 +60,7 @@ func (e *Endpoint) set(at time.Time, s split.Split, foreign bool) {
 
 // shift is Router.Shift: idempotent, and refused where the split is not what it
 // must replace. Unfenced writes land whatever the split is.
-func (e *Endpoint) shift(at time.Time, w Write, fenced bool) *rollout.Failure {
+func (e *Endpoint) shift(at time.Time, w Write, fenced bool) *failure.Failure {
 	w.At = at
 	if e.Split.Equal(w.To) {
 		return nil
@@ -76,11 +76,11 @@ func (e *Endpoint) shift(at time.Time, w Write, fenced bool) *rollout.Failure {
 }
 
 // refuses says that the split is not what the write must replace; nil when it is.
-func (e *Endpoint) refuses(w Write) *rollout.Failure {
+func (e *Endpoint) refuses(w Write) *failure.Failure {
 	if stale := w.From.Version != "" && w.From.Version != e.Split.Version; !stale && e.Split.Equal(w.From) {
 		return nil
 	}
-	return &rollout.Failure{Kind: rollout.FailureForeign, Message: "the split is " + e.Split.String() + ", not " + w.From.String()}
+	return &failure.Failure{Kind: failure.Foreign, Message: "the split is " + e.Split.String() + ", not " + w.From.String()}
 }
 
 // At is the split that held at an instant.

@@ -4,9 +4,9 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
-	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/deployment"
+	"github.com/belayd/belay/rollout/failure"
 )
 
 // Faults decide what goes wrong in a world.
@@ -18,13 +18,13 @@ type Faults interface {
 	Restart(w *World) time.Duration
 	// Shift is asked at every write of traffic, Split at every read.
 	Shift(w *World, wr Write) ShiftFault
-	Split(w *World) *rollout.Failure
+	Split(w *World) *failure.Failure
 	// Read replaces a reading; nil leaves it.
 	Read(w *World, r *Run, q analysis.Query) *analysis.Reading
 	// Hangs is asked at every reading of the metrics: whether it is never answered.
 	Hangs(w *World, r *Run) bool
 	// Notify is asked at every message.
-	Notify(w *World, notifier string) *rollout.Failure
+	Notify(w *World, notifier string) *failure.Failure
 	// Checks are the preflight's results.
 	Checks(w *World, r *Run) []check.Result
 	// Describe is what the router tells of the deployments; nil is nothing.
@@ -56,7 +56,7 @@ type ShiftFault struct {
 	// without versions lets it.
 	Unfenced bool
 	// Failure is what the caller hears; nil is success.
-	Failure *rollout.Failure
+	Failure *failure.Failure
 }
 
 // Fine is a world in which nothing goes wrong; embed it to override.
@@ -72,7 +72,7 @@ func (Fine) Restart(*World) time.Duration { return 5 * time.Second }
 func (Fine) Shift(*World, Write) ShiftFault { return ShiftFault{Apply: true} }
 
 // Split can always be read.
-func (Fine) Split(*World) *rollout.Failure { return nil }
+func (Fine) Split(*World) *failure.Failure { return nil }
 
 // Read leaves every reading as it is.
 func (Fine) Read(*World, *Run, analysis.Query) *analysis.Reading { return nil }
@@ -81,7 +81,7 @@ func (Fine) Read(*World, *Run, analysis.Query) *analysis.Reading { return nil }
 func (Fine) Hangs(*World, *Run) bool { return false }
 
 // Notify delivers every message.
-func (Fine) Notify(*World, string) *rollout.Failure { return nil }
+func (Fine) Notify(*World, string) *failure.Failure { return nil }
 
 // Checks find nothing to complain of.
 func (Fine) Checks(*World, *Run) []check.Result { return nil }

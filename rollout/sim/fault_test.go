@@ -7,6 +7,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/check"
 	"github.com/belayd/belay/rollout/deployment"
+	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
 )
@@ -40,7 +41,7 @@ func (c *chaos) Restart(w *sim.World) time.Duration {
 // Shift refuses, loses answers, is late, or never applies. An API without versions
 // lets a late write land whatever the split is by then.
 func (c *chaos) Shift(w *sim.World, wr sim.Write) sim.ShiftFault {
-	gone := &rollout.Failure{Kind: rollout.FailureTransient, Message: "connection reset"}
+	gone := &failure.Failure{Kind: failure.Transient, Message: "connection reset"}
 	late := time.Duration(1+c.random.IntN(25)) * time.Second // one that is later than 30 s is nobody's to know of
 	switch {
 	case c.is(w, "writes"):
@@ -48,10 +49,10 @@ func (c *chaos) Shift(w *sim.World, wr sim.Write) sim.ShiftFault {
 	case c.hit(w, "write lost", c.router/3):
 		return sim.ShiftFault{Failure: gone}
 	case c.hit(w, "write busy", c.router/3):
-		busy := &rollout.Failure{Kind: rollout.FailureBusy, Message: "429", RetryAfter: time.Second}
+		busy := &failure.Failure{Kind: failure.Busy, Message: "429", RetryAfter: time.Second}
 		return sim.ShiftFault{Failure: busy}
 	case c.hit(w, "write refused", c.refused):
-		return sim.ShiftFault{Failure: &rollout.Failure{Kind: rollout.FailurePermanent, Message: "403"}}
+		return sim.ShiftFault{Failure: &failure.Failure{Kind: failure.Permanent, Message: "403"}}
 	case c.hit(w, "write accepted, never applied", c.router/3):
 		return sim.ShiftFault{}
 	case c.hit(w, "answer lost", c.lost):
@@ -82,9 +83,9 @@ func (c *chaos) impatient(w *sim.World, r *sim.Run) {
 }
 
 // Split fails now and then, or for a while.
-func (c *chaos) Split(w *sim.World) *rollout.Failure {
+func (c *chaos) Split(w *sim.World) *failure.Failure {
 	if c.is(w, "split") || c.hit(w, "read of the split failed", c.router/2) {
-		return &rollout.Failure{Kind: rollout.FailureTransient, Message: "504"}
+		return &failure.Failure{Kind: failure.Transient, Message: "504"}
 	}
 	return nil
 }
@@ -153,9 +154,9 @@ func (c *chaos) Checks(w *sim.World, _ *sim.Run) []check.Result {
 }
 
 // Notify fails.
-func (c *chaos) Notify(w *sim.World, notifier string) *rollout.Failure {
+func (c *chaos) Notify(w *sim.World, notifier string) *failure.Failure {
 	if c.is(w, notifier) || c.hit(w, "message lost", c.notify) {
-		return &rollout.Failure{Kind: rollout.FailureTransient, Message: "503"}
+		return &failure.Failure{Kind: failure.Transient, Message: "503"}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/failure"
 )
 
 // budget is the budget's name among the things that are judged.
@@ -132,7 +133,7 @@ func (i *Invariants) see(w *World, r *Run, a *account, l Line) {
 		i.readings(w, r, a, l, things)
 	}
 	if ev := l.Event; ev.Kind == rollout.EventTraffic && l.Ignored == "" {
-		busy := ev.Failure != nil && ev.Failure.Kind == rollout.FailureBusy
+		busy := ev.Failure != nil && ev.Failure.Kind == failure.Busy
 		if g.unread = ev.Split == nil; !g.unread || busy {
 			g.split = a.clock
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/claim"
+	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/split"
 )
 
@@ -179,14 +180,14 @@ func (w *World) setTraffic(r *Run, e rollout.Effect, token int) {
 	}
 	wr := Write{At: w.Now, Sent: w.Now, Run: r, From: *e.From, To: *e.To, Effect: e.ID}
 	f := w.faults.Shift(w, wr)
-	var failure *rollout.Failure
+	var failed *failure.Failure
 	if f.Failure != nil {
-		failure = f.Failure
+		failed = f.Failure
 	}
 	switch {
 	case !f.Apply:
 	case f.Delay > 0:
-		if failure = cmp.Or(failure, w.Endpoint.refuses(wr)); failure != nil && failure.Kind == rollout.FailureForeign {
+		if failed = cmp.Or(failed, w.Endpoint.refuses(wr)); failed != nil && failed.Kind == failure.Foreign {
 			break // it is looked at when it is accepted, and again when it lands
 		}
 		w.landing++
@@ -195,13 +196,13 @@ func (w *World) setTraffic(r *Run, e rollout.Effect, token int) {
 			_ = w.Endpoint.shift(w.Now, wr, !f.Unfenced)
 		})
 	default:
-		if refused := w.Endpoint.shift(w.Now, wr, true); refused != nil && failure == nil {
-			failure = refused
+		if refused := w.Endpoint.shift(w.Now, wr, true); refused != nil && failed == nil {
+			failed = refused
 		}
 	}
 	w.answer(r, e, token, w.latency, func(w *World) rollout.Event {
 		s, _ := w.read()
-		return rollout.Event{Kind: rollout.EventTraffic, Split: s, Failure: failure}
+		return rollout.Event{Kind: rollout.EventTraffic, Split: s, Failure: failed}
 	})
 }
 
@@ -217,7 +218,7 @@ func (w *World) mayRaise(r *Run, e rollout.Effect, token int) bool {
 	switch r.State.Phase {
 	case rollout.PhaseHeld, rollout.PhasePaused, rollout.PhaseSuspect:
 		w.answer(r, e, token, 0, func(*World) rollout.Event {
-			return rollout.Event{Kind: rollout.EventTraffic, Failure: &rollout.Failure{Kind: rollout.FailureTransient,
+			return rollout.Event{Kind: rollout.EventTraffic, Failure: &failure.Failure{Kind: failure.Transient,
 				Message: "not sent: the rollout was stopped meanwhile"}}
 		})
 		return false
@@ -227,7 +228,7 @@ func (w *World) mayRaise(r *Run, e rollout.Effect, token int) bool {
 }
 
 // read is what a read of the endpoint answers now.
-func (w *World) read() (*split.Split, *rollout.Failure) {
+func (w *World) read() (*split.Split, *failure.Failure) {
 	if f := w.faults.Split(w); f != nil {
 		return nil, f
 	}

@@ -65,7 +65,7 @@ var (
 
 // core is what is pure beside the machine: whoever may know rollouts may know it.
 var core = []string{
-	"rollout/access", "rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/claim", "rollout/deployment",
+	"rollout/access", "rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/claim", "rollout/deployment", "rollout/failure",
 	"rollout/journal", "rollout/mailbox",
 	"rollout/paging", "rollout/person", "rollout/shift", "rollout/sight", "rollout/split", "rollout/undo",
 }
@@ -85,7 +85,7 @@ var allowed = map[string][]string{
 	"notifier":          {"rollout", "rollout/view", "analysis"}, // a message shows the one picture, with its verdicts and phases
 	"notifier/inboxes":  {"notifier"},                            // how people are heard has nothing to do with what they say
 	"store":             {},
-	"rollout": {"rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/deployment", "rollout/mailbox", "rollout/paging", "rollout/person", "rollout/shift",
+	"rollout": {"rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/deployment", "rollout/failure", "rollout/mailbox", "rollout/paging", "rollout/person", "rollout/shift",
 		"rollout/sight", "rollout/split",
 		"analysis"},
 	// What the machine's values are made of knows no rollout.
@@ -93,9 +93,10 @@ var allowed = map[string][]string{
 	"rollout/deployment": {},
 	"rollout/person":     {},
 	"rollout/split":      {},
+	"rollout/failure":    {"rollout/mailbox", "rollout/paging"}, // a page keeps why it was not taken
 	"rollout/sight":      {"analysis"},
 	"rollout/shift":      {"rollout/split"},
-	"rollout/approval":   {"rollout/person", "rollout/split"},
+	"rollout/approval":   {"rollout/person", "rollout/split", "analysis"},           // a question is bound to the verdicts that were shown
 	"rollout/mailbox":    {"rollout/approval", "rollout/backoff", "rollout/paging"}, // a notice may ask, and what closes is tried as a page's end is
 	"rollout/backoff":    {},
 	"rollout/calendar":   cronLib,
@@ -216,8 +217,8 @@ func matches(rules []string, name string) bool {
 
 // pure are the packages without clock, I/O, goroutine and randomness.
 var pure = []string{"analysis", "analysis/sequential", "analysis/promql", "analysis/jsonpath", "rollout",
-	"rollout/access", "rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/claim", "rollout/deployment",
-	"rollout/check", "rollout/deployment", "rollout/journal", "rollout/mailbox", "rollout/paging",
+	"rollout/access", "rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/claim", "rollout/deployment", "rollout/failure",
+	"rollout/check", "rollout/deployment", "rollout/failure", "rollout/journal", "rollout/mailbox", "rollout/paging",
 	"rollout/person", "rollout/shift", "rollout/sight", "rollout/split", "rollout/undo", "rollout/sim", "rollout/notice", "rollout/view",
 	"policies", "policies/document", "policies/policytest", "policies/forecast"}
 

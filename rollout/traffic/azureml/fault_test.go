@@ -15,6 +15,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/sight"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/traffic"
@@ -172,7 +173,7 @@ func (s *shell) do(e rollout.Effect) {
 		ev.Kind = rollout.EventTraffic
 		err := s.router.Shift(s.t.Context(), "recs", *e.From, *e.To)
 		ev.Split, _ = s.read()
-		ev.Failure = failure(err)
+		ev.Failure = failed(err)
 	case rollout.EffectMeasure:
 		ev.Kind = rollout.EventMeasured
 		for metric, since := range e.Since {
@@ -196,27 +197,27 @@ func (s *shell) do(e rollout.Effect) {
 	s.fold(ev)
 }
 
-func (s *shell) read() (*traffic.Split, *rollout.Failure) {
+func (s *shell) read() (*traffic.Split, *failure.Failure) {
 	split, err := s.router.Split(s.t.Context(), "recs")
 	if err != nil {
-		return nil, failure(err)
+		return nil, failed(err)
 	}
 	return &split, nil
 }
 
-func failure(err error) *rollout.Failure {
+func failed(err error) *failure.Failure {
 	if err == nil {
 		return nil
 	}
-	f := &rollout.Failure{Kind: rollout.FailureTransient, Message: err.Error()}
+	f := &failure.Failure{Kind: failure.Transient, Message: err.Error()}
 	if busy, ok := errors.AsType[*traffic.BusyError](err); ok {
-		f.Kind, f.RetryAfter = rollout.FailureBusy, busy.RetryAfter
+		f.Kind, f.RetryAfter = failure.Busy, busy.RetryAfter
 	}
 	switch {
 	case errors.Is(err, traffic.ErrForeignChange):
-		f.Kind = rollout.FailureForeign
+		f.Kind = failure.Foreign
 	case errors.Is(err, traffic.ErrPermanent), errors.Is(err, traffic.ErrNotFound):
-		f.Kind = rollout.FailurePermanent
+		f.Kind = failure.Permanent
 	}
 	return f
 }
