@@ -13,6 +13,7 @@ import (
 // programs: started, paused, killed in the middle, approved by the right person,
 // promoted; the next one rolled back by hand, its version cooling down.
 func TestPeople(t *testing.T) {
+	t.Parallel()
 	e := newEndpoints(t, "recs")
 	steps := `[{weight: 5%, bake: 3s}, {weight: 50%, bake: 2s, requires: [owner]}, {weight: 100%, bake: 2s}]`
 	approvals := "  approvals:\n    - {name: owner, from: {users: [ann]}, quorum: 1, notBy: [requester], expires: 10m, onExpiry: hold}\n"
@@ -76,8 +77,8 @@ func TestPeople(t *testing.T) {
 	if out := w.want(9, "ci", again...); !strings.Contains(out, "cool") {
 		t.Errorf("a version that cools down: got %s", out)
 	}
-	w.want(4, "ci", "cooldown", "clear", "edge/recs", "--version", "2")
-	w.want(0, "sre", "cooldown", "clear", "edge/recs", "--version", "2")
+	w.want(4, "ci", "cooldown", "clear", "edge/recs", "--version", "2", "--reason", "its cause is mended")
+	w.want(0, "sre", "cooldown", "clear", "edge/recs", "--version", "2", "--reason", "its cause is mended")
 	w.want(7, "ci", append(again, "--timeout", "3s")...)
 	for _, x := range []string{id, next} {
 		w.want(0, "viewer", "replay", x)

@@ -10,6 +10,7 @@ import (
 // The Monday after: a release was promoted and is wrong all the same. An operator takes
 // it back at once, nobody else can, and it does not come again unasked.
 func TestUndo(t *testing.T) {
+	t.Parallel()
 	e := newEndpoints(t, "recs")
 	roles := map[string]string{"viewer": "view", "ci": "start", "sre": "operate"}
 	w := newWorld(t, e, tokens(roles), policy("recs", "recs", "", `[{weight: 50%, bake: 1s}, {weight: 100%, bake: 1s}]`))
@@ -47,7 +48,7 @@ func TestUndo(t *testing.T) {
 	if out := w.want(9, "ci", "retry", first, "--wait"); !strings.Contains(out, "cooldown") {
 		t.Errorf("retry of what was undone: got %s, want its cooldown", out)
 	}
-	w.want(0, "sre", "cooldown", "clear", "recs")
+	w.want(0, "sre", "cooldown", "clear", "recs", "--reason", "its cause is mended")
 	if out := w.want(0, "ci", "retry", first, "--wait"); !strings.Contains(out, "again after "+first) || e.green("recs") != 100 {
 		t.Errorf("retry: got %s with %d%% for green", out, e.green("recs"))
 	}
