@@ -19,6 +19,8 @@ import (
 	"github.com/belayd/belay/rollout/realtest"
 )
 
+func TestMain(m *testing.M) { os.Exit(realtest.Main(m)) }
+
 // A process is one exporter, whose counters move when it is scraped and only
 // then: what was handed over is known exactly.
 type process struct {

@@ -4,11 +4,13 @@
 package realtest
 
 import (
+	"flag"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -29,6 +31,21 @@ func Missing(t testing.TB, format string, args ...any) {
 		t.Fatalf(format+" ("+requireEnv+"=1)", args...)
 	}
 	t.Skipf(format, args...)
+}
+
+// atOnce is how many tests that wait for programs run beside each other.
+const atOnce = 6
+
+// Main runs the tests of a package that mostly wait for real programs: those that are
+// parallel are more at a time than there are processors, unless -parallel says how many.
+func Main(m *testing.M) int {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given && runtime.GOMAXPROCS(0) < atOnce {
+		_ = flag.Set("test.parallel", strconv.Itoa(atOnce)) // a number, as it takes
+	}
+	return m.Run()
 }
 
 // Program is the path of a program that a test cannot do without.

@@ -20,6 +20,7 @@ import (
 // back. Held against the head that belayd told while it ran, each is noticed; what
 // nobody touched is as it was.
 func TestAuditAgainstHead(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, newEndpoints(t, "recs"), "", policy("recs", "recs", "", "[{weight: 5%, bake: 1h}, {weight: 100%, bake: 1h}]"))
 	w.write("token-viewer", tokenOf("viewer"))
 	first := w.release("v1")

@@ -136,6 +136,7 @@ func (e *echo) heard() string {
 // in the config at reload, strangers with secrets of their own, and in the end a
 // crash with all stacks. No secret is in anything that belayd or belay writes.
 func TestCanaries(t *testing.T) {
+	t.Parallel()
 	c, other, e := canaries{}, newEcho(t), newEndpoints(t, "recs", "blind", "shut")
 	w := burdened(t, c, other, e)
 	w.start()

@@ -23,6 +23,7 @@ import (
 // without one nobody is known; one of another authority, one that has ended, and
 // a server of an authority that is not known here, are refused with what to do.
 func TestClientCertificate(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	server := certificate(t, dir)
 	clients, strangers := newAuthority(t, "clients of belayd"), newAuthority(t, "clients of somebody else")

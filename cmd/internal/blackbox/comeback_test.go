@@ -20,6 +20,7 @@ import (
 // rollout, and rolls it back and calls when the candidate breaks. Put right, all of
 // it is there again.
 func TestComesBack(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		// file is broken by putting new in old's place, or at its end; says is what
@@ -38,7 +39,10 @@ func TestComesBack(t *testing.T) {
 		{name: "an issuer that is away", file: "belayd.yaml", new: "auth: {oidc: {issuer: \"https://127.0.0.1:1\", audience: belay, grants: [{everyone: true, roles: [admin]}]}}\n", shut: true},
 		{name: "auth", file: "belayd.yaml", new: "auth: {tokens: [{name: ann, roles: [admin], sha256: x}]}\n", says: []string{"want a SHA-256"}, shut: true},
 	} {
-		t.Run(c.name, func(t *testing.T) { comesBack(t, c.file, c.old, c.new, c.says, c.refused, c.shut) })
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			comesBack(t, c.file, c.old, c.new, c.says, c.refused, c.shut)
+		})
 	}
 }
 
@@ -104,6 +108,7 @@ func comesBack(t *testing.T, file, old, with string, says []string, refused stri
 // What is no YAML at all ends belayd with a code of its own; what is right again is
 // taken by the next try, rollout and all.
 func TestUnusableConfig(t *testing.T) {
+	t.Parallel()
 	e := newEndpoints(t, "recs")
 	w := newWorld(t, e, "", policy("recs", "recs", "", "[{weight: 5%, bake: 3s}, {weight: 100%, bake: 2s}]"))
 	id := w.release("v1")
@@ -126,6 +131,7 @@ func TestUnusableConfig(t *testing.T) {
 // in the log with its stack and in the metric, and the candidate that breaks is
 // rolled back for all that.
 func TestAdaptersPanic(t *testing.T) {
+	t.Parallel()
 	e := newEndpoints(t, "recs")
 	var pages calls
 	hook := httptest.NewServer(&pages)
@@ -158,6 +164,7 @@ func TestAdaptersPanic(t *testing.T) {
 // has all the traffic. belayd calls somebody, with what the endpoint shows and what
 // the copy says, names the endpoint in /readyz and in the log, and touches nothing.
 func TestOlderCopy(t *testing.T) {
+	t.Parallel()
 	e := newEndpoints(t, "recs")
 	var pages calls
 	hook := httptest.NewServer(&pages)
@@ -198,6 +205,7 @@ func TestOlderCopy(t *testing.T) {
 // The copy is of the time when the release had 5%, and by now it has all the traffic: the
 // rollout is suspect, somebody is called, and nothing is written until a person decides.
 func TestOlderCopyOfOpenRollout(t *testing.T) {
+	t.Parallel()
 	e := newEndpoints(t, "recs")
 	var pages calls
 	hook := httptest.NewServer(&pages)

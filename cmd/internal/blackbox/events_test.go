@@ -18,6 +18,7 @@ import (
 // and out of order, with belayd killed in the middle and NATS restarted: exactly
 // one rollout for each, and no other.
 func TestThousandEvents(t *testing.T) {
+	t.Parallel()
 	const events, of = 1000, 10
 	var names []string
 	var policies []string

@@ -29,6 +29,7 @@ import (
 // of it stands in the journal, which still verifies, and belayd killed at that
 // point comes back to the same end.
 func TestRollbackOnFullDisk(t *testing.T) {
+	t.Parallel()
 	disk := smallDisk(t, 64<<20) // no step goes forward without the reserve, which asks for 32 MiB free
 	e := newEndpoints(t, "recs")
 	var broken atomic.Int64 // the count of requests from which on every other one fails
@@ -216,6 +217,7 @@ func (w *world) decision() float64 {
 // so with the remedy, a release moves no traffic, and an order that the full disk cannot
 // take is answered with the command by hand. With room again the release goes on.
 func TestNoReserveAtStart(t *testing.T) {
+	t.Parallel()
 	disk := smallDisk(t, 64<<20)
 	ballast := filepath.Join(disk, "ballast")
 	e := newEndpoints(t, "recs")

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(attackEnv); name != "" {
 		os.Exit(runAttack(name))
 	}
-	os.Exit(m.Run())
+	os.Exit(realtest.Main(m))
 }
 
 // endpoints keeps the webhook router's contract for any number of endpoints, and

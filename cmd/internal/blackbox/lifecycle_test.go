@@ -23,6 +23,7 @@ import (
 // belayd is killed again. Afterwards the stream holds every change of phase of
 // both journals, once and in order, as CDEvents where those have a word for it.
 func TestLifecycleEvents(t *testing.T) {
+	t.Parallel()
 	e := newEndpoints(t, "recs")
 	ns := natstest.Serve(t)
 	url := ns.ClientURL()

@@ -15,6 +15,7 @@ import (
 // for it again and again, in a crowd, within the cooldown. The list says of every
 // rollout what its journal says, and shows none as open that has ended.
 func TestListsAreTrue(t *testing.T) {
+	t.Parallel()
 	e := newEndpoints(t, "recs")
 	w := newWorld(t, e, "", policy("recs", "recs", "", "[{weight: 5%, bake: 1h}, {weight: 100%, bake: 1h}]"))
 	first := strings.TrimSpace(w.want(0, "", "start", "--policy", "recs", "--candidate", "green", "--version", "9", "--output", "name"))

@@ -28,6 +28,7 @@ import (
 // page is acknowledged by the command line, the other in PagerDuty: both end there,
 // and the journals say who it was.
 func TestPagesReachPeople(t *testing.T) {
+	t.Parallel()
 	am := newAlertmanager(t, "30s")
 	pd := newPagerDuty(t)
 	e := newEndpoints(t, "recs", "ads")

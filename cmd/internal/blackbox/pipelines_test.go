@@ -21,6 +21,7 @@ import (
 // that is promoted ends well, one that is not fails the job, each leaves the id and the
 // way back in the log and the outcome where the pipeline finds it.
 func TestPipelines(t *testing.T) {
+	t.Parallel()
 	e := newEndpoints(t, "recs")
 	w := newWorld(t, e, tokens(map[string]string{"ci": "start", "sre": "operate", "viewer": "view"}),
 		policy("recs", "recs", "", "[{weight: 50%, bake: 1s}, {weight: 100%, bake: 1s}]"),

@@ -17,6 +17,7 @@ import (
 // it comes back. It carries the rollout all the same, is ordered about over its
 // socket, says there what is wrong, and listens as soon as the port is free.
 func TestPortTaken(t *testing.T) {
+	t.Parallel()
 	e := newEndpoints(t, "recs")
 	w := newWorld(t, e, "", policy("recs", "recs", "", "[{weight: 5%, bake: 1h}, {weight: 100%, bake: 1h}]"))
 	w.release("v1")

@@ -21,6 +21,7 @@ import (
 // and the rollout goes on through all of it to its end. belayd is never started
 // again.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	e := newEndpoints(t, "recs")
 	w := newWorld(t, e, tokens(map[string]string{"viewer": "view", "sre": "start, operate"}),
 		policy("recs", "recs", "", "[{weight: 5%, bake: 6s}, {weight: 50%, bake: 6s}, {weight: 100%, bake: 3s}]"))

@@ -18,6 +18,7 @@ import (
 // reason, goes on and approves, and the same click, heard again, is the same
 // answer. Who said what is in the journal, and no token is in the log.
 func TestSlack(t *testing.T) {
+	t.Parallel()
 	e := newEndpoints(t, "recs")
 	chat := slacktest.New(t).Listen()
 	secrets := t.TempDir()

@@ -22,6 +22,7 @@ import (
 // authority and token: a release is started and watched to its end. Who does not
 // know the authority gets nowhere, and neither token nor plain HTTP gets through.
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	authority := certificate(t, dir)
 	e := newEndpoints(t, "recs")

@@ -15,6 +15,7 @@ import (
 // Figures that cannot be told apart, or that are no counts, refuse a release before any
 // traffic moves, and say which series it is and what helps.
 func TestRefusesWhatCannotBeCounted(t *testing.T) {
+	t.Parallel()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /proxy", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "# TYPE requests_total counter\nrequests_total %d\n# TYPE failed_total counter\nfailed_total 0\n", requests())
