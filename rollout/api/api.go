@@ -131,11 +131,9 @@ type Server struct {
 	limits    *limits
 	checks    *slots
 	bulks     *slots
-	heavy     heavy
+	turns     *turns // of whatever takes the processor for long
 	strangers *strangers
 	streams   places
-	replays   chan struct{} // who has its one element reads history for a stream
-	news      chan struct{} // and who has this one's, what is new
 	mux       *http.ServeMux
 	// reckoning is held by who reckons a head.
 	reckoning chan struct{}
@@ -162,9 +160,8 @@ func New(c Config) (*Server, error) {
 		c: c, index: newIndex(), limits: newLimits(c.Rate, c.Burst),
 		strangers: newStrangers(c.Log),
 		checks:    newSlots(checksMax, checksEach), bulks: newSlots(bulksMax, bulksEach),
-		heavy: newHeavy(), streams: places{most: c.Streams, of: map[string]int{}},
-		replays: make(chan struct{}, 1), news: make(chan struct{}, 1), readmitEvery: readmitEvery,
-		mux: http.NewServeMux(), reckoning: make(chan struct{}, 1), stopping: make(chan struct{}),
+		turns: newTurns(), streams: places{most: c.Streams, of: map[string]int{}},
+		readmitEvery: readmitEvery, mux: http.NewServeMux(), reckoning: make(chan struct{}, 1), stopping: make(chan struct{}),
 	}
 	if c.Registerer != nil {
 		if err := s.strangers.register(c.Registerer); err != nil {

@@ -54,18 +54,17 @@ func (s *Server) policy(w http.ResponseWriter, r *http.Request, a Actor) error {
 }
 
 // check says what is wrong with a policy. All that is made of what has come is made
-// while nobody else has the right to do so.
-func (s *Server) check(w http.ResponseWriter, r *http.Request, _ Actor) error {
+// in the actor's turn.
+func (s *Server) check(w http.ResponseWriter, r *http.Request, a Actor) error {
 	body, err := receive(r, policyBodyMax)
 	if err != nil {
 		return err
 	}
-	done, err := s.heavy.enter(r.Context())
-	if err != nil {
+	var out CheckResult
+	err = s.inTurn(r.Context(), a, func(*turn) error {
+		out, err = s.checked(r.Context(), body)
 		return err
-	}
-	out, err := s.checked(r.Context(), body)
-	done()
+	})
 	if err != nil {
 		return err
 	}

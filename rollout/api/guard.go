@@ -53,7 +53,7 @@ func (s *Server) serve(rt route, w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if slots := s.slotsOf(rt.id); slots != nil {
-		leave, err := slots.enter(r.Context(), actor.Person.ID)
+		leave, err := s.turns.after(func() (func(), error) { return slots.enter(r.Context(), actor.Person.ID) })
 		if err != nil {
 			return err
 		}

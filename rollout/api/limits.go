@@ -180,30 +180,6 @@ func crowded() error {
 	return p
 }
 
-// A heavy is the right to do what takes the processor for long: one request at a
-// time has it, and then nobody for as long as that took, so that whatever is done
-// for a rollout finds a processor. It is safe for concurrent use.
-type heavy chan struct{}
-
-// restMax bounds the rest.
-const restMax = time.Second
-
-func newHeavy() heavy { return make(heavy, 1) }
-
-// enter waits for the right; done gives it back. It is an error when it cannot be
-// had within slotWait.
-func (h heavy) enter(ctx context.Context) (done func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, slotWait)
-	defer cancel()
-	select {
-	case h <- struct{}{}:
-	case <-ctx.Done():
-		return nil, crowded()
-	}
-	began := time.Now()
-	return func() { time.AfterFunc(min(time.Since(began), restMax), func() { <-h }) }, nil
-}
-
 // addressOf is where a request comes from; the zero value for a local socket.
 func addressOf(r *http.Request) netip.Addr {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -211,4 +187,38 @@ func addressOf(r *http.Request) netip.Addr {
 		return netip.Addr{}
 	}
 	return at.Addr().Unmap().WithZone("")
+}
+
+// places bounds the streams that are open, and those of one actor.
+type places struct {
+	most int
+
+	mu  sync.Mutex
+	all int
+	of  map[string]int
+}
+
+// enter takes a place, or says that there is none.
+func (p *places) enter(actor string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch each := max(p.most/4, 1); {
+	case p.all >= p.most:
+		return unavailable(fmt.Sprintf("there are %d streams already", p.most), 10*time.Second)
+	case p.of[actor] >= each:
+		return unavailable(fmt.Sprintf("%s has %d streams already", actor, each), 10*time.Second)
+	}
+	p.all++
+	p.of[actor]++
+	return nil
+}
+
+// leave gives the place back.
+func (p *places) leave(actor string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.all--
+	if p.of[actor]--; p.of[actor] == 0 {
+		delete(p.of, actor)
+	}
 }

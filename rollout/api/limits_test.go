@@ -7,29 +7,6 @@ import (
 	"time"
 )
 
-// What takes the processor for long is done by one request at a time, and rests for
-// as long as it took; whoever waits too long is told to ask later.
-func TestHeavyRests(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h, began := newHeavy(), time.Now()
-		done, err := h.enter(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(300 * time.Millisecond)
-		done()
-		done, err = h.enter(t.Context())
-		if took := time.Since(began); err != nil || took != 600*time.Millisecond {
-			t.Errorf("the next: got it after %s, %v, want after 300 ms of work and 300 ms of rest", took, err)
-		}
-		if _, err := h.enter(t.Context()); err == nil || time.Since(began) != 600*time.Millisecond+slotWait {
-			t.Errorf("while one goes on: got %v after %s, want a refusal after %s", err, time.Since(began)-600*time.Millisecond, slotWait)
-		}
-		done()
-		time.Sleep(restMax)
-	})
-}
-
 // A stream that has told everything waits until the index knows more, and ends
 // with its reader.
 func TestBeyond(t *testing.T) {
@@ -63,7 +40,7 @@ func TestBeyond(t *testing.T) {
 // until then, whatever is in it.
 func TestCheckParsesInItsTurn(t *testing.T) {
 	r := serve(t, Config{})
-	done, err := r.heavy.enter(t.Context())
+	other, err := r.turns.enter(t.Context(), "ann")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +54,7 @@ func TestCheckParsesInItsTurn(t *testing.T) {
 		t.Errorf("while another has the turn: got %d, want no answer yet", code)
 	case <-time.After(200 * time.Millisecond):
 	}
-	done()
+	other.end()
 	if code := <-answered; code != 400 {
 		t.Errorf("afterwards: got %d, want 400", code)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/belayd/belay/rollout"
@@ -38,64 +39,78 @@ func (s *Server) streamOne(w http.ResponseWriter, r *http.Request, a Actor) erro
 	if !resumed {
 		after = snap.Revision
 	}
-	return s.stream(w, r, a, after, func(ctx context.Context, out *stream, changes <-chan changed) error {
-		if err := out.rollout(snap); err != nil || closed(snap) && !resumed {
-			return finish(out, err)
-		}
-		return s.feedOne(ctx, out, snap.Plan.ID, changes)
+	id := snap.Plan.ID
+	wants := func(_ Actor, rollout string) bool { return rollout == id }
+	return s.stream(w, r, a, after, wants, func(ctx context.Context, out *stream, news <-chan batch) error {
+		return s.feedOne(ctx, out, id, news)
 	})
 }
 
 // feedOne feeds the stream of one rollout until it has ended and everything of it was told.
-func (s *Server) feedOne(ctx context.Context, out *stream, id string, changes <-chan changed) error {
+func (s *Server) feedOne(ctx context.Context, out *stream, id string, news <-chan batch) error {
 	tick := time.NewTicker(refreshEvery)
 	defer tick.Stop()
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case c, open := <-changes:
-			switch {
-			case !open:
-				return nil
-			case c.err != nil:
-				return c.err
-			case c.Rollout != id:
-				continue
-			}
-			if err := out.entry(c.Change); err != nil {
-				return err
-			}
-			if len(changes) > 0 {
-				continue // the state after the last of them is enough
-			}
-		case <-tick.C:
-		}
-		now, err := s.c.Engine.Rollout(ctx, id)
+		now, body, err := s.present(ctx, out, id)
 		if err != nil {
 			return err
 		}
 		if err := out.readmitted(now.Plan.Policy.Labels); err != nil {
 			return err
 		}
-		if err := out.rollout(now); err != nil {
+		if err := out.rollout(body); err != nil {
 			return err
 		}
 		if closed(now) && out.last >= now.Revision {
-			return finish(out, nil)
+			return out.send("end", []byte(`{"schemaVersion":1}`))
+		}
+		if err := s.await(ctx, out, tick.C, news); err != nil {
+			return err
+		}
+	}
+}
+
+// present is a rollout as it is now, and how it is shown: rendered in the reader's
+// turn, as all readers of it want that at the same time.
+func (s *Server) present(ctx context.Context, out *stream, id string) (rollout.Snapshot, []byte, error) {
+	t, err := s.turns.enter(ctx, out.actor.Load().Person.ID)
+	if err != nil {
+		return rollout.Snapshot{}, nil, err
+	}
+	defer t.end()
+	now, err := s.c.Engine.Rollout(ctx, id)
+	if err != nil {
+		return rollout.Snapshot{}, nil, err
+	}
+	body, err := json.Marshal(view.OfSnapshot(now))
+	return now, body, err
+}
+
+// await sends the entries that come until the rollout's state is to be looked at
+// again: after the last of them, or for its figures.
+func (s *Server) await(ctx context.Context, out *stream, tick <-chan time.Time, news <-chan batch) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick:
+			return nil
+		case b, open := <-news:
+			if !open {
+				return ctx.Err()
+			}
+			if err := out.entries(b); err != nil {
+				return err
+			}
+			if len(b.text) > 0 && b.last >= s.index.last() {
+				return nil
+			}
 		}
 	}
 }
 
 // closed: the rollout has ended and everything of it was told.
 func closed(snap rollout.Snapshot) bool { return snap.State.Settled() }
-
-func finish(out *stream, err error) error {
-	if err != nil {
-		return err
-	}
-	return out.send("end", "", []byte(`{"schemaVersion":1}`))
-}
 
 // streamAll streams the journal entries of all rollouts that the actor may view.
 func (s *Server) streamAll(w http.ResponseWriter, r *http.Request, a Actor) error {
@@ -109,11 +124,15 @@ func (s *Server) streamAll(w http.ResponseWriter, r *http.Request, a Actor) erro
 	if !resumed {
 		after = s.index.last()
 	}
-	return s.stream(w, r, a, after, s.feedAll)
+	wants := func(reader Actor, rollout string) bool {
+		labels, known := s.labelsOf(r.Context(), rollout)
+		return known && reader.May(labels, RoleView) // else: deleted meanwhile, or not for this reader
+	}
+	return s.stream(w, r, a, after, wants, feedAll)
 }
 
 // feedAll feeds a stream of all rollouts until ctx ends.
-func (s *Server) feedAll(ctx context.Context, out *stream, changes <-chan changed) error {
+func feedAll(ctx context.Context, out *stream, news <-chan batch) error {
 	tick := time.NewTicker(refreshEvery)
 	defer tick.Stop()
 	for {
@@ -127,18 +146,11 @@ func (s *Server) feedAll(ctx context.Context, out *stream, changes <-chan change
 			if err := out.beat(); err != nil {
 				return err
 			}
-		case c, open := <-changes:
-			switch {
-			case !open:
+		case b, open := <-news:
+			if !open {
 				return nil
-			case c.err != nil:
-				return c.err
 			}
-			labels, known := s.labelsOf(ctx, c.Rollout)
-			if !known || !out.actor.May(labels, RoleView) {
-				continue // deleted meanwhile, or not for this actor
-			}
-			if err := out.entry(c.Change); err != nil {
+			if err := out.entries(b); err != nil {
 				return err
 			}
 		}
@@ -158,24 +170,28 @@ func (s *Server) labelsOf(ctx context.Context, id string) (map[string]string, bo
 	return snap.Plan.Policy.Labels, true
 }
 
-// stream opens a stream, feeds serve with the changes after a revision and ends
-// with the request, the server, serve, or the reader's right. Once it has begun
-// there is no way to say an error but to end.
-func (s *Server) stream(w http.ResponseWriter, r *http.Request, a Actor, after uint64, serve func(context.Context, *stream, <-chan changed) error) error {
+// stream opens a stream, feeds serve with the entries after a revision that the
+// reader wants and ends with the request, the server, serve, or the reader's right.
+// Once it has begun there is no way to say an error but to end.
+func (s *Server) stream(
+	w http.ResponseWriter, r *http.Request, a Actor, after uint64,
+	wants func(reader Actor, rollout string) bool, serve func(context.Context, *stream, <-chan batch) error,
+) error {
 	if err := s.streams.enter(a.Person.ID); err != nil {
 		return err
 	}
 	defer s.streams.leave(a.Person.ID)
 	ctx, cancel := context.WithCancel(r.Context())
-	out := &stream{w: w, c: http.NewResponseController(w), last: after, actor: a, admitted: time.Now(), readmit: s.readmitEvery,
+	out := &stream{w: w, c: http.NewResponseController(w), last: after, admitted: time.Now(), readmit: s.readmitEvery,
 		again: func() (Actor, error) { return s.authenticate(r) }}
+	out.actor.Store(&a)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
-	changes := make(chan changed, 64)
+	news := make(chan batch, 1)
 	var feeding sync.WaitGroup
 	defer feeding.Wait()
 	defer cancel()
-	feeding.Go(func() { s.follow(ctx, after, changes) })
+	feeding.Go(func() { s.follow(ctx, out, after, wants, news) })
 	feeding.Go(func() {
 		select {
 		case <-s.stopping:
@@ -186,7 +202,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, a Actor, after u
 	if err := out.comment(); err != nil {
 		return nil
 	}
-	if err := serve(ctx, out, changes); err != nil && ctx.Err() == nil {
+	if err := serve(ctx, out, news); err != nil && ctx.Err() == nil {
 		s.c.Log.Info("stream ended", "request", w.Header().Get("X-Request-Id"), "path", r.URL.Path, "err", err)
 	}
 	return nil
@@ -216,7 +232,7 @@ type stream struct {
 
 	// actor is who reads, as of the time at which they were last let in; again asks
 	// who it is now, whenever readmit has passed.
-	actor    Actor
+	actor    atomic.Pointer[Actor]
 	admitted time.Time
 	readmit  time.Duration
 	again    func() (Actor, error)
@@ -235,32 +251,39 @@ func (o *stream) readmitted(labels map[string]string) error {
 	case !actor.MayAnywhere(RoleView), labels != nil && !actor.May(labels, RoleView):
 		return forbidden(actor, []Role{RoleView})
 	}
-	o.actor, o.admitted = actor, time.Now()
+	o.actor.Store(&actor)
+	o.admitted = time.Now()
 	return nil
 }
 
 // rollout sends a rollout's present state when it is not what was sent last, and
 // otherwise now and then a comment, so that a dead connection is noticed.
-func (o *stream) rollout(snap rollout.Snapshot) error {
-	body, err := json.Marshal(view.OfSnapshot(snap))
-	if err != nil {
-		return fmt.Errorf("encode rollout: %w", err)
-	}
+func (o *stream) rollout(body []byte) error {
 	if bytes.Equal(body, o.body) {
 		return o.beat()
 	}
 	o.body = body
-	return o.send("rollout", "", body)
+	return o.send("rollout", body)
 }
 
-// entry sends a journal entry; its revision is the event's id.
-func (o *stream) entry(c journal.Change) error {
+// entries sends what the journal holds.
+func (o *stream) entries(b batch) error {
+	o.last = b.last
+	if len(b.text) > 0 {
+		if err := o.write(b.text); err != nil {
+			return err
+		}
+	}
+	return b.err
+}
+
+// appendEntry appends a journal entry as it is sent; its revision is the event's id.
+func appendEntry(to []byte, c journal.Change) ([]byte, error) {
 	body, err := json.Marshal(StreamEntry{SchemaVersion: SchemaVersion, Rollout: c.Rollout, Revision: c.Revision, Entry: c.Entry})
 	if err != nil {
-		return fmt.Errorf("encode entry: %w", err)
+		return to, fmt.Errorf("encode entry: %w", err)
 	}
-	o.last = c.Revision
-	return o.send("entry", strconv.FormatUint(c.Revision, 10), body)
+	return appendEvent(to, "entry", strconv.FormatUint(c.Revision, 10), body), nil
 }
 
 // beat sends a comment when nothing was sent for a while.
@@ -273,17 +296,19 @@ func (o *stream) beat() error {
 
 func (o *stream) comment() error { return o.write([]byte(":\n\n")) }
 
-// send writes one event; the body is JSON on one line.
-func (o *stream) send(kind, id string, body []byte) error {
-	var b bytes.Buffer
-	b.WriteString("event: " + kind + "\n")
+// send writes one event.
+func (o *stream) send(kind string, body []byte) error {
+	return o.write(appendEvent(nil, kind, "", body))
+}
+
+// appendEvent appends one event; the body is JSON on one line.
+func appendEvent(to []byte, kind, id string, body []byte) []byte {
+	to = append(append(to, "event: "...), kind...)
 	if id != "" {
-		b.WriteString("id: " + id + "\n")
+		to = append(append(to, "\nid: "...), id...)
 	}
-	b.WriteString("data: ")
-	b.Write(body)
-	b.WriteString("\n\n")
-	return o.write(b.Bytes())
+	to = append(append(to, "\ndata: "...), body...)
+	return append(to, "\n\n"...)
 }
 
 func (o *stream) write(b []byte) error {

@@ -37,6 +37,7 @@ const (
 type attack struct {
 	name string
 	do   func(ctx context.Context, a *attacker)
+	most float64 // processors of belayd's; 0: processorsMax
 }
 
 // An attacker knows where belayd listens and how to trust it.
@@ -82,8 +83,8 @@ func attacks() []attack {
 		{name: "requests over HTTP/2 that are reset at once", do: func(ctx context.Context, a *attacker) {
 			a.parallel(ctx, 4, func(c net.Conn) error { return reset(ctx, c, a.trust, 2000) })
 		}},
-		{name: "readers of all history", do: func(ctx context.Context, a *attacker) { a.readHistory(ctx, 256) }},
-		{name: "checks of a policy that is all wrong", do: func(ctx context.Context, a *attacker) { a.checkPolicies(ctx, 40) }},
+		{name: "readers of all history", most: readersMax, do: func(ctx context.Context, a *attacker) { a.readHistory(ctx, 256) }},
+		{name: "checks of a policy that is all wrong", most: readersMax, do: func(ctx context.Context, a *attacker) { a.checkPolicies(ctx, 40) }},
 		{name: "reading with the operator's own token", do: func(ctx context.Context, a *attacker) { a.readMuch(ctx, "ann", 8) }},
 	}
 }

@@ -1,0 +1,181 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// turnMax is how long a turn lasts of what is done in pieces while others wait, and
+// aloneMax while nobody does; restTimes how many times as long nobody has one then
+// while others wait, and restMax how long at most.
+const (
+	turnMax   = 2 * time.Millisecond
+	aloneMax  = 20 * time.Millisecond
+	restTimes = 7
+	restMax   = time.Second
+)
+
+// turns let one at a time do what takes the processor for long and is done for
+// those who look (history, news of it, a policy that is checked), and then nobody:
+// for as long as it took, or restTimes as long while others wait. So however many
+// look, a small part of one processor is theirs, and whatever is done for a rollout
+// finds another. Actors come in turns, so that one who asks for much keeps nobody
+// else waiting. It is safe for concurrent use.
+type turns struct {
+	mu      sync.Mutex
+	busy    bool      // somebody has a turn, or the rest after one
+	waiting []*waiter // by round
+	crowd   int       // of those that wait for something else before
+	round   uint64    // of the turn that was given last
+	rounds  map[string]uint64
+}
+
+// A waiter waits for its turn.
+type waiter struct {
+	round uint64
+	given chan struct{}
+}
+
+func newTurns() *turns { return &turns{rounds: map[string]uint64{}} }
+
+// A turn is what one of them has. It is safe for concurrent use.
+type turn struct {
+	of    *turns
+	actor string
+
+	mu    sync.Mutex
+	began time.Time // zero: it has ended
+}
+
+// enter waits for an actor's turn, or until ctx ends.
+func (s *turns) enter(ctx context.Context, actor string) (*turn, error) {
+	t := &turn{of: s, actor: actor}
+	return t, t.begin(ctx)
+}
+
+// inTurn does what an actor has asked for in their turn, which is over when it
+// returns. It is an error when that does not come within slotWait.
+func (s *Server) inTurn(ctx context.Context, a Actor, do func(*turn) error) error {
+	waits, cancel := context.WithTimeout(ctx, slotWait)
+	defer cancel()
+	t, err := s.turns.enter(waits, a.Person.ID)
+	if err != nil {
+		return crowded()
+	}
+	defer t.end()
+	return do(t)
+}
+
+// begin waits for the turn, or until ctx ends.
+func (t *turn) begin(ctx context.Context) error {
+	if err := t.of.wait(ctx, t.actor); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	t.began = time.Now()
+	t.mu.Unlock()
+	return nil
+}
+
+// goOn ends a turn that has lasted long enough and waits for the next; it is to be
+// called between the pieces of what is done.
+func (t *turn) goOn(ctx context.Context) error {
+	if !t.over() {
+		return nil
+	}
+	t.end()
+	return t.begin(ctx)
+}
+
+// over reports whether it has ended, or has lasted long enough.
+func (t *turn) over() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	took := time.Since(t.began)
+	return took >= aloneMax || took >= turnMax && t.of.crowded()
+}
+
+// end ends a turn, unless it has ended.
+func (t *turn) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.began.IsZero() {
+		return
+	}
+	rest := time.Since(t.began)
+	t.began = time.Time{}
+	if t.of.crowded() {
+		rest *= restTimes
+	}
+	time.AfterFunc(min(rest, restMax), t.of.next)
+}
+
+// crowded reports whether somebody waits.
+func (s *turns) crowded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.waiting)+s.crowd > 0
+}
+
+// after waits for what somebody who wants a turn needs before.
+func (s *turns) after(enter func() (leave func(), err error)) (leave func(), err error) {
+	s.add(1)
+	defer s.add(-1)
+	return enter()
+}
+
+func (s *turns) add(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.crowd += n
+}
+
+// wait waits until the turn is an actor's, or until ctx ends.
+func (s *turns) wait(ctx context.Context, actor string) error {
+	s.mu.Lock()
+	w := &waiter{round: max(s.round, s.rounds[actor]) + 1, given: make(chan struct{})}
+	s.rounds[actor] = w.round
+	at, _ := slices.BinarySearchFunc(s.waiting, w.round+1, func(o *waiter, round uint64) int {
+		return cmp.Compare(o.round, round)
+	})
+	s.waiting = slices.Insert(s.waiting, at, w)
+	idle := !s.busy
+	s.busy = true
+	s.mu.Unlock()
+	if idle {
+		s.next()
+	}
+	select {
+	case <-w.given:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	at = slices.Index(s.waiting, w)
+	if at >= 0 {
+		s.waiting = slices.Delete(s.waiting, at, at+1)
+	}
+	s.mu.Unlock()
+	if at < 0 { // it was given in the same moment
+		s.next()
+	}
+	return ctx.Err()
+}
+
+// next gives the turn to whoever is next.
+func (s *turns) next() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.waiting) == 0 {
+		s.busy = false
+		clear(s.rounds)
+		return
+	}
+	w := s.waiting[0]
+	s.waiting = slices.Delete(s.waiting, 0, 1)
+	s.round = w.round
+	close(w.given)
+}
