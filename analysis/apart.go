@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"cmp"
 	"hash/fnv"
 	"math"
 	"slices"
@@ -10,8 +11,15 @@ import (
 
 // Apart is the evidence for a breach without each of the candidate's instances: a bad
 // node for a minute is no bad release. It is kept for up to apartSlots of them; where
-// there are more, several share one and are left out together.
+// there are more, several share one and are left out together. Bad minutes of one instance
+// after another would add up to what no single one carries: so each stretch of evidence is
+// without the instance that was worst in it, and a new one begins after stretch events.
 type Apart struct {
+	// All is the evidence with everybody in this stretch, and what those before came to
+	// without the worst of each; nil while none is over. Seen are the stretch's events.
+	All  *sequential.Increments `json:"all,omitempty"`
+	Seen float64                `json:"seen,omitempty"`
+
 	// Most is the greatest number of instances in one interval of the step.
 	Most int `json:"most"`
 	// Names are the instances that came first, one for each slot.
@@ -21,7 +29,8 @@ type Apart struct {
 
 // A Without is the evidence without the instances of one slot.
 type Without struct {
-	// Log is as that of the evidence with everybody, of which it has the segments.
+	// Log is as Apart's All, without the slot's part in this stretch; it has the segments
+	// of the evidence with everybody.
 	Log sequential.Increments `json:"log"`
 	// Left is what was left out since the evidence last grew, and Sums the same of a mean.
 	Left sequential.Tally `json:"left,omitzero"`
@@ -38,6 +47,9 @@ const (
 	apartNeeded = 3
 	// leastShare is which part of the evidence has to be there without any one instance.
 	leastShare = 4
+	// stretch is after how many counted events, as many as are independent, a stretch is
+	// over: enough that the worst of a few equal instances does not stand out by chance.
+	stretch = 120
 	// apartName is the most of an instance's name that is kept.
 	apartName = 64
 )
@@ -47,6 +59,7 @@ func (a *Apart) clone() *Apart {
 		return nil
 	}
 	c := *a
+	c.All = cloned(a.All)
 	c.Without = slices.Clone(a.Without)
 	return &c // the names are only ever appended
 }
@@ -67,11 +80,26 @@ func (a *Apart) start(all sequential.Process, weight float64) {
 	if a == nil {
 		return
 	}
-	for i := range a.Without {
-		e := a.Without[i].process(all)
+	begun := func(log sequential.Increments) sequential.Increments {
+		all.Log = log
+		e := all
 		e.Start(weight)
-		a.Without[i].Log = e.Log
+		return e.Log
 	}
+	if a.All != nil {
+		*a.All = begun(*a.All)
+	}
+	for i := range a.Without {
+		a.Without[i].Log = begun(a.Without[i].Log)
+	}
+}
+
+// everybody is the evidence of all in this stretch.
+func (a *Apart) everybody(all sequential.Process) sequential.Process {
+	if a.All != nil {
+		all.Log = *a.All
+	}
+	return all
 }
 
 // process is the slot's evidence, which began with that of everybody.
@@ -88,7 +116,7 @@ func (a *Apart) slot(name string, so sequential.Process) *Without {
 	if i < 0 && len(a.Names) < apartSlots {
 		i = len(a.Names)
 		a.Names = append(slices.Clip(a.Names), name)
-		a.Without = append(slices.Clip(a.Without), Without{Log: so.Log, Worst: name})
+		a.Without = append(slices.Clip(a.Without), Without{Log: a.everybody(so).Log, Worst: name})
 	}
 	if i < 0 {
 		h := fnv.New32a()
@@ -115,7 +143,7 @@ func (s *Standing) tellApart(v *visit, note func(w *Without, x *Sample) (excess 
 		in := &instances[i]
 		w := s.Apart.slot(in.Name, s.Breach)
 		if excess := note(w, &in.Sample); excess > w.Peak {
-			w.Worst, w.Peak = in.Name[:min(len(in.Name), apartName)], excess
+			w.Worst, w.Peak = in.Name[:min(len(in.Name), apartName)], brief(excess)
 		}
 	}
 }
@@ -133,16 +161,33 @@ func (s *Standing) countApart(v *visit, t sequential.Tally, events func(*Sample)
 	})
 }
 
-// add adds what all is without each slot's part, which rest says.
-func (a *Apart) add(all sequential.Process, rest func(w *Without) sequential.Increments, phi, limit float64) {
+// add adds an interval's increments and what they are without each slot's part, which
+// rest says; events is how many were counted in it.
+func (a *Apart) add(all sequential.Process, d sequential.Increments, rest func(w *Without) sequential.Increments, phi, limit, events float64) {
 	if a == nil {
 		return
+	}
+	if a.All != nil {
+		e := a.everybody(all)
+		e.Add(d, phi, limit)
+		*a.All = e.Log
 	}
 	for i := range a.Without {
 		w := &a.Without[i]
 		e := w.process(all)
 		e.Add(rest(w), phi, limit)
 		w.Log, w.Left, w.Sums = e.Log, sequential.Tally{}, Sums{}
+	}
+	if a.Seen = brief(a.Seen + events/phi); a.Seen >= stretch && len(a.Without) > 0 {
+		a.Seen = 0
+		worst := slices.MinFunc(a.Without, func(x, y Without) int {
+			e, f := x.process(all), y.process(all)
+			return cmp.Compare(e.LogE(), f.LogE())
+		})
+		for i := range a.Without {
+			a.Without[i].Log = worst.Log
+		}
+		a.All = &worst.Log
 	}
 }
 
@@ -171,7 +216,8 @@ func (a *Apart) spread(all sequential.Process) (worst string, logE float64, ok b
 			next = l
 		}
 	}
-	if two := least + next - all.LogE(); two < 0 {
+	everybody := a.everybody(all)
+	if two := least + next - everybody.LogE(); two < 0 {
 		return worst, two, true
 	}
 	return worst, leastShare * least, true

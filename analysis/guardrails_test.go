@@ -227,3 +227,45 @@ func TestNothingToCompare(t *testing.T) {
 		}
 	}
 }
+
+// Bad minutes of one instance after another are no bad release, though they add up to what
+// no single one carries. Mutant: evidence in which the whole time is one stretch leaves
+// out only one of them.
+func TestBadMinutesOfOneAfterAnother(t *testing.T) {
+	run := func(mutant bool) string {
+		p := errorsPanel(atMost12x, 2)
+		var e Evidence
+		var v Verdicts
+		for n := 1; n <= 240; n++ {
+			x := counted(n, 0, 0, 0, 0)
+			for i := range 6 {
+				x.Stable.Instances = append(x.Stable.Instances, Instance{Name: fmt.Sprint(i), Sample: Sample{Fresh: true, N: 200, K: float64(3 + (i+n)%3)}})
+				x.Stable.N, x.Stable.K = x.Stable.N+200, x.Stable.K+x.Stable.Instances[i].K
+			}
+			for i := range 3 {
+				k := float64(3 + (i+n)%3)
+				if from := 20 + 24*i; n >= from && n < from+8 { // two minutes, four after the one before
+					k *= 6
+				}
+				x.Candidate.Instances = append(x.Candidate.Instances, Instance{Name: fmt.Sprint("c", i), Sample: Sample{Fresh: true, N: 200, K: k}})
+				x.Candidate.N, x.Candidate.K = x.Candidate.N+200, x.Candidate.K+k
+			}
+			at := moment(n)
+			at.StableWeight, at.CandidateWeight = 67, 33
+			if e, v = Judge(p, e, at, []Reading{x}); len(v.Breaches) > 0 {
+				return string(v.Breaches[0].Cause)
+			}
+			if mutant && e.Standings[0].Apart != nil {
+				e.Standings[0].Apart.Seen = 0
+			}
+			roundTrip(t, e)
+		}
+		return ""
+	}
+	if got := run(false); got == string(CauseCandidate) {
+		t.Errorf("got the release blamed, want it kept")
+	}
+	if got := run(true); got != string(CauseCandidate) {
+		t.Errorf("the mutant was not caught: got %q", got)
+	}
+}

@@ -237,8 +237,9 @@ func (s *Standing) phi(candidate *Sample) float64 {
 func (s *Standing) absolute(p *Panel, c tallied, phi float64) {
 	limit := sequential.Cap(p.share(), s.Breach.Newest)
 	inc := func(t sequential.Tally) sequential.Increments { return c.test.Breach(t, s.Pilot) }
-	s.Breach.Add(inc(c.breach), phi, limit)
-	s.Apart.add(s.Breach, func(w *Without) sequential.Increments { return inc(w.countLess(c.breach)) }, phi, limit)
+	d := inc(c.breach)
+	s.Breach.Add(d, phi, limit)
+	s.Apart.add(s.Breach, d, func(w *Without) sequential.Increments { return inc(w.countLess(c.breach)) }, phi, limit, c.breach.KC)
 	s.Pass.Add(c.test.Pass(c.pass, s.Pilot), phi)
 	if c.breach.NB > 0 {
 		s.Shared.Add(inc(sequential.Tally{NC: c.breach.NB, KC: c.breach.KB}), s.Dispersion.Phi(), limit)
@@ -256,8 +257,9 @@ func (s *Standing) flush(p *Panel, g *Guardrail, m *Metric, weight float64) {
 	limit := sequential.Cap(p.share(), s.Breach.Newest)
 	if test.Relative {
 		inc := func(t sequential.Tally) sequential.Increments { return test.Breach(t, pilot) }
-		s.Breach.Add(inc(w.Breach), w.Phi, limit)
-		s.Apart.add(s.Breach, func(x *Without) sequential.Increments { return inc(x.countLess(w.Breach)) }, w.Phi, limit)
+		d := inc(w.Breach)
+		s.Breach.Add(d, w.Phi, limit)
+		s.Apart.add(s.Breach, d, func(x *Without) sequential.Increments { return inc(x.countLess(w.Breach)) }, w.Phi, limit, w.Breach.KC)
 		passing, _ := s.test(g.passing(weight), m)
 		s.Pass.Add(passing.Pass(w.Pass, pilot), w.Phi)
 		s.Due += passing.Due(w.Pass, pilot) / w.Phi

@@ -173,7 +173,8 @@ func (s *Standing) meanBatch(v *visit, m *Moments) {
 	g, p := v.guardrail, v.panel
 	past, ok := m.spread(g)
 	if !ok {
-		s.Apart.add(s.Breach, func(*Without) (none sequential.Increments) { return none }, 1, 0)
+		none := sequential.Increments{}
+		s.Apart.add(s.Breach, none, func(*Without) sequential.Increments { return none }, 1, 0, 0)
 		return
 	}
 	limit, detect, scale, healthy := g.Limit.Value, g.Detect, 1.0, g.Limit.Value
@@ -202,17 +203,18 @@ func (s *Standing) meanBatch(v *visit, m *Moments) {
 		d, v := against(c, limit)
 		return meanIncrements(g.worse()*d, v, drift)
 	}
-	s.Breach.Add(breach(m.WaitCandidate), phi, most)
-	s.Apart.add(s.Breach, func(w *Without) sequential.Increments { return breach(m.WaitCandidate.without(w.Sums)) }, phi, most)
+	inc := breach(m.WaitCandidate)
+	s.Breach.Add(inc, phi, most)
+	s.Apart.add(s.Breach, inc, func(w *Without) sequential.Increments { return breach(m.WaitCandidate.without(w.Sums)) }, phi, most, 0)
 	if !m.Passes {
 		return
 	}
 	d, vd := against(m.WaitCandidate, excluded)
-	var inc [sequential.PassPoints]float64
+	var good [sequential.PassPoints]float64
 	for j, f := range meanPassGrid {
-		inc[j] = sequential.MeanIncrement(-g.worse()*d, vd, f*math.Abs(healthy-excluded)*scale)
+		good[j] = sequential.MeanIncrement(-g.worse()*d, vd, f*math.Abs(healthy-excluded)*scale)
 	}
-	s.Pass.Add(inc, phi)
+	s.Pass.Add(good, phi)
 	if g.Limit.Relative {
 		off := (healthy - excluded) * scale
 		s.Due += off * off / (2 * vd * phi)

@@ -97,11 +97,14 @@ func (s *Standing) pass(v *visit) {
 	if v.ends && s.PassSeconds > 0 && s.Due > 0 && v.guardrail.PassFloor <= 0 {
 		planned := s.Due * (1 + v.left.Seconds()/s.PassSeconds)
 		if need, ok := sequential.Closing(s.Due, planned, beta); ok {
-			s.Credit = math.Log(1/beta) - need + s.Pass[0] - s.Pass.LogE()
+			s.Credit = brief(math.Log(1/beta) - need + s.Pass[0] - s.Pass.LogE())
 		}
 	}
 	s.Passed = s.Passed || s.passes(v.guardrail)+s.Credit >= math.Log(1/beta)
 }
+
+// brief is a figure with as many digits as evidence that is stored needs of it.
+func brief(f float64) float64 { return math.Floor(f*1000) / 1000 }
 
 // passes is the logarithm of the evidence for a pass: of a relative limit with an absolute
 // part, the average of both.
