@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/jsonpath"
 	"github.com/belayd/belay/analysis/promql"
+	"github.com/belayd/belay/analysis/template"
 	"github.com/belayd/belay/policies/document"
 )
 
@@ -56,7 +56,7 @@ type QueryFault struct {
 	Field string
 	// Warning: the source's dialect is not read here, so it may be right after all.
 	Warning bool
-	Err     *analysis.QueryError
+	Err     *template.QueryError
 }
 
 // QueryFaults says which expressions of a metric a source of the kind would refuse. The
@@ -75,7 +75,7 @@ func (m Metric) QueryFaults(kind, dialect string) []QueryFault {
 }
 
 // fault is why a source of the kind would refuse the expression.
-func (q query) fault(kind string) *analysis.QueryError {
+func (q query) fault(kind string) *template.QueryError {
 	var err error
 	switch kind {
 	case "prometheus":
@@ -99,11 +99,11 @@ func (q query) fault(kind string) *analysis.QueryError {
 		// What reads as an expression of PromQL and selects no series is wrong in
 		// every language that there is.
 		_, err = promql.ParseSelector(q.text)
-		if e, ok := errors.AsType[*analysis.QueryError](err); ok && e.Syntax {
+		if e, ok := errors.AsType[*template.QueryError](err); ok && e.Syntax {
 			return nil
 		}
 	}
-	if e, ok := errors.AsType[*analysis.QueryError](err); ok {
+	if e, ok := errors.AsType[*template.QueryError](err); ok {
 		return e
 	}
 	return nil
@@ -163,18 +163,18 @@ func (c *checker) expressions(at, kind string) {
 		if !strings.HasPrefix(path, at+".") || n.Shape != document.Scalar || !strings.Contains(n.Value, "$") {
 			continue
 		}
-		names, err := analysis.Variables(n.Value)
+		names, err := template.Variables(n.Value)
 		if err != nil {
 			c.reportGot(path, document.CodeValue, err.Error())
 			continue
 		}
 		for _, name := range names {
-			if slices.Contains(analysis.VariableNames, name) || (kind == "" || kind == "httpjson") &&
+			if slices.Contains(template.VariableNames, name) || (kind == "" || kind == "httpjson") &&
 				slices.Contains(jsonpath.IntervalNames, name) {
 				continue
 			}
 			p := c.report(path, document.CodeName, "there is no such substitution")
-			p.Got, p.Hint = "${"+document.Shorten(name)+"}", document.SuggestOrList(name, analysis.VariableNames)
+			p.Got, p.Hint = "${"+document.Shorten(name)+"}", document.SuggestOrList(name, template.VariableNames)
 		}
 	}
 }

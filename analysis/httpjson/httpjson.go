@@ -49,6 +49,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/internal/fetch"
 	"github.com/belayd/belay/analysis/jsonpath"
+	"github.com/belayd/belay/analysis/template"
 )
 
 // DefaultLag is how long data may take to arrive, where the configuration does not say.
@@ -113,7 +114,7 @@ func New(cfg Config) (*Source, error) {
 		s.partial = append(s.partial, p)
 	}
 	vars := map[string]string{"query": "q"}
-	for _, n := range analysis.VariableNames {
+	for _, n := range template.VariableNames {
 		vars[n] = "x"
 	}
 	interval(vars, time.Unix(0, 0), time.Unix(1, 0))

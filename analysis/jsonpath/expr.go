@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/template"
 )
 
 // An Expr is an expression of a metric: what to ask, and what to take of the answer.
@@ -48,9 +48,9 @@ func ParseExpr(text, fallback string, vars map[string]string) (Expr, error) {
 
 // Check says what is wrong with an expression, whatever names are put into it;
 // nil when nothing is.
-func Check(text string) *analysis.QueryError {
+func Check(text string) *template.QueryError {
 	vars := map[string]string{}
-	for _, name := range slices.Concat(analysis.VariableNames, IntervalNames) {
+	for _, name := range slices.Concat(template.VariableNames, IntervalNames) {
 		vars[name] = "x"
 		if isNumber(name) {
 			vars[name] = "0"
@@ -60,12 +60,12 @@ func Check(text string) *analysis.QueryError {
 	if err == nil {
 		return nil
 	}
-	e, ok := errors.AsType[*analysis.QueryError](err)
+	e, ok := errors.AsType[*template.QueryError](err)
 	if !ok {
-		return &analysis.QueryError{Text: text, Why: err.Error(), Syntax: true}
+		return &template.QueryError{Text: text, Why: err.Error(), Syntax: true}
 	}
 	at := strings.LastIndex(text, e.Text) // the path ends what was written
-	return &analysis.QueryError{Text: text, Start: max(at, 0) + e.Start, Why: e.Why, Hint: e.Hint, Syntax: true}
+	return &template.QueryError{Text: text, Start: max(at, 0) + e.Start, Why: e.Why, Hint: e.Hint, Syntax: true}
 }
 
 // IntervalNames are the names that say what is asked about: from exclusive, to
@@ -100,7 +100,7 @@ var unsafe = regexp.MustCompile(`[^A-Za-z0-9_.:/-]`)
 
 func harmless(name, v string) (string, error) {
 	if v == "" || unsafe.MatchString(v) || strings.Contains(v, "--") || strings.Contains(v, "/*") {
-		return "", fmt.Errorf("${%s} holds characters that may not stand in a query: %w", name, analysis.ErrUnsafe)
+		return "", fmt.Errorf("${%s} holds characters that may not stand in a query: %w", name, template.ErrUnsafe)
 	}
 	return v, nil
 }

@@ -22,7 +22,7 @@ import (
 
 	"github.com/theory/jsonpath"
 
-	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/template"
 )
 
 // A Path selects values in a JSON document. A member that is not there selects
@@ -42,7 +42,7 @@ const (
 func ParsePath(text string, vars map[string]string) (Path, error) {
 	text = strings.TrimSpace(text)
 	fault := func(start int, why, hint string) (Path, error) {
-		return Path{}, &analysis.QueryError{Text: text, Start: start, Why: why, Hint: hint, Syntax: true}
+		return Path{}, &template.QueryError{Text: text, Start: start, Why: why, Hint: hint, Syntax: true}
 	}
 	if len(text) > maxPath {
 		return fault(0, fmt.Sprintf("the path is longer than %d bytes", maxPath), "")
@@ -93,7 +93,7 @@ func put(text string, vars map[string]string) (string, error) {
 				why = "names stand inside quotes"
 			}
 			if why != "" {
-				return "", &analysis.QueryError{Text: text, Start: i, Why: why, Syntax: true}
+				return "", &template.QueryError{Text: text, Start: i, Why: why, Syntax: true}
 			}
 			if quote != 0 {
 				value = escape(value)

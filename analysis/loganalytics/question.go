@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/template"
 )
 
 // A question is a query taken apart.
@@ -134,7 +135,7 @@ func (x *question) scalar(text string) (string, error) {
 	if err := balanced(text); err != nil {
 		return "", err
 	}
-	return analysis.Expand(text, analysis.LangKQL, x.vars(""))
+	return template.Expand(text, template.LangKQL, x.vars(""))
 }
 
 // tabular takes the condition on the endpoint out, or puts the names in.
@@ -154,16 +155,16 @@ func (x *question) tabular(text string) error {
 		x.rows = rows{before: text}
 	}
 	var err error
-	if x.rows.before, err = analysis.Expand(x.rows.before, analysis.LangKQL, x.vars("")); err != nil {
+	if x.rows.before, err = template.Expand(x.rows.before, template.LangKQL, x.vars("")); err != nil {
 		return err
 	}
-	x.rows.after, err = analysis.Expand(x.rows.after, analysis.LangKQL, x.vars(""))
+	x.rows.after, err = template.Expand(x.rows.after, template.LangKQL, x.vars(""))
 	return err
 }
 
 func (x *question) value() error {
 	for i, d := range []string{x.Names.Stable, x.Names.Candidate} {
-		text, err := analysis.Expand(x.Metric.Value.Query, analysis.LangKQL, x.vars(d))
+		text, err := template.Expand(x.Metric.Value.Query, template.LangKQL, x.vars(d))
 		if err != nil {
 			return err
 		}

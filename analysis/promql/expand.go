@@ -7,7 +7,7 @@ import (
 
 	"github.com/prometheus/prometheus/promql/parser"
 
-	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/template"
 )
 
 // window matches what ${window} may be.
@@ -37,7 +37,7 @@ func withWindow(text, value string) (string, error) {
 		return text, nil
 	}
 	if !window.MatchString(value) {
-		return "", fmt.Errorf("expand expression: %w: the window is not a duration", analysis.ErrUnsafe)
+		return "", fmt.Errorf("expand expression: %w: the window is not a duration", template.ErrUnsafe)
 	}
 	return strings.ReplaceAll(text, windowName, value), nil
 }
@@ -53,7 +53,7 @@ func put(node parser.Node, vars map[string]string) (err error) {
 		}
 		return nil
 	case *parser.StringLiteral:
-		n.Val, err = analysis.Expand(n.Val, analysis.LangText, vars)
+		n.Val, err = template.Expand(n.Val, template.LangText, vars)
 		return err
 	case *parser.Call:
 		if n.Func.Name == "label_replace" {
@@ -81,9 +81,9 @@ func putLabelReplace(n *parser.Call, vars map[string]string) (err error) {
 			for name, value := range vars {
 				groups[name] = strings.ReplaceAll(value, "$", "$$")
 			}
-			s.Val, err = analysis.Expand(s.Val, analysis.LangText, groups)
+			s.Val, err = template.Expand(s.Val, template.LangText, groups)
 		case i == 4:
-			s.Val, err = analysis.Expand(s.Val, analysis.LangRegexp, vars)
+			s.Val, err = template.Expand(s.Val, template.LangRegexp, vars)
 		default:
 			err = put(arg, vars)
 		}
@@ -105,17 +105,17 @@ func ExpandUnread(text string, vars map[string]string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	names, err := analysis.Variables(text)
+	names, err := template.Variables(text)
 	if err != nil {
 		return "", fmt.Errorf("expand expression: %w", err)
 	}
 	for _, name := range names {
 		if v := vars[name]; v != "" && !harmless.MatchString(v) {
 			return "", fmt.Errorf("expand ${%s}: %w: the expression is not Prometheus' and takes plain names only",
-				name, analysis.ErrUnsafe)
+				name, template.ErrUnsafe)
 		}
 	}
-	return analysis.Expand(text, analysis.LangText, vars)
+	return template.Expand(text, template.LangText, vars)
 }
 
 // selectors are those of an expression, in their order.

@@ -22,7 +22,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/promql/parser/posrange"
 
-	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/template"
 )
 
 // The library's switches are the process's: they are set before anything is
@@ -36,7 +36,7 @@ var _ = func() bool {
 const maxText = 16 << 10
 
 // An Error says what is wrong with a text, where, and what would be right.
-type Error = analysis.QueryError
+type Error = template.QueryError
 
 // windowName stands outside of strings; sampleWindow is a duration of the same
 // length, so that places stay where they are.
@@ -79,7 +79,7 @@ func foreign(text, why string) string {
 	return ""
 }
 
-func variables() string { return "${" + strings.Join(analysis.VariableNames, "} ${") + "}" }
+func variables() string { return "${" + strings.Join(template.VariableNames, "} ${") + "}" }
 
 // at is a mistake at a part of what was parsed.
 func at(text string, r posrange.PositionRange, why, hint string) *Error {

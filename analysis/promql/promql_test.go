@@ -7,7 +7,7 @@ import (
 
 	"github.com/prometheus/prometheus/promql/parser"
 
-	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/template"
 )
 
 // What Prometheus takes for a selector is read, and written in one way.
@@ -120,7 +120,7 @@ func TestExpand(t *testing.T) {
 			t.Errorf("%s: got %s, want an error", in, got)
 		}
 	}
-	if got, err := Expand(`x[${window}]`, map[string]string{"window": "1 or x"}); !errors.Is(err, analysis.ErrUnsafe) {
+	if got, err := Expand(`x[${window}]`, map[string]string{"window": "1 or x"}); !errors.Is(err, template.ErrUnsafe) {
 		t.Errorf("got %s, %v, want ErrUnsafe", got, err)
 	}
 }
@@ -132,7 +132,7 @@ func TestExpandUnread(t *testing.T) {
 		t.Errorf("got %s, %v", got, err)
 	}
 	for _, evil := range []string{`a"}`, "a.b", "a b", ""} {
-		if got, err := ExpandUnread(text, map[string]string{"endpoint": evil}); !errors.Is(err, analysis.ErrUnsafe) {
+		if got, err := ExpandUnread(text, map[string]string{"endpoint": evil}); !errors.Is(err, template.ErrUnsafe) {
 			t.Errorf("%q: got %s, %v, want ErrUnsafe", evil, got, err)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 
-	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/analysis/template"
 )
 
 // A Selector is what selects series: name{label="x",code=~"5..|424"}. Values in
@@ -91,11 +91,11 @@ func expandMatcher(m *labels.Matcher, vars map[string]string) (*labels.Matcher, 
 			return labels.NewMatcher(labels.MatchEqual, m.Name, v)
 		}
 	}
-	lang := analysis.LangText
+	lang := template.LangText
 	if m.Type == labels.MatchRegexp || m.Type == labels.MatchNotRegexp {
-		lang = analysis.LangRegexp
+		lang = template.LangRegexp
 	}
-	value, err := analysis.Expand(m.Value, lang, vars)
+	value, err := template.Expand(m.Value, lang, vars)
 	if err != nil {
 		return nil, fmt.Errorf("matcher of %s: %w", m.Name, err)
 	}

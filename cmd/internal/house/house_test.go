@@ -76,10 +76,11 @@ var core = []string{
 var allowed = map[string][]string{
 	"analysis":            {"analysis/sequential"},
 	"analysis/sequential": {},
+	"analysis/template":   {}, // how a name is put into an expression has nothing to do with what numbers mean
 	// The grammar of queries is Prometheus' own, and policies are checked by it before
 	// any source is asked: what reads it is a package of its own, without I/O.
-	"analysis/promql":   join([]string{"analysis"}, promLib),
-	"analysis/jsonpath": {"analysis", "github.com/theory/jsonpath"},
+	"analysis/promql":   join([]string{"analysis", "analysis/template"}, promLib),
+	"analysis/jsonpath": {"analysis/template", "github.com/theory/jsonpath"},
 	"analysis/unique":   {},                                      // what others send is read by one rule, measurements too, and analysis imports nothing of rollout
 	"analysis/batch":    {"analysis"},                            // questions are merged for whoever asks, not for rollouts alone
 	"notifier":          {"rollout", "rollout/view", "analysis"}, // a message shows the one picture, with its verdicts and phases
@@ -106,7 +107,7 @@ var allowed = map[string][]string{
 	"rollout/journal":    {"rollout"},             // what is kept of a rollout, and how it chains
 	"rollout/undo":       {"rollout", "analysis"}, // plans made of plans
 	"rollout/sim":        {"rollout", "analysis"},
-	"policies":           join([]string{"policies/document", "rollout", "analysis", "analysis/promql", "analysis/jsonpath"}, schemaLib, cronLib),
+	"policies":           join([]string{"policies/document", "rollout", "analysis", "analysis/promql", "analysis/jsonpath", "analysis/template"}, schemaLib, cronLib),
 	// Strict YAML with its places serves the config as well: it knows nothing of policies.
 	"policies/document": yamlLib,
 	// What plays policies and what looks ahead stand on the language, which knows neither.
@@ -139,7 +140,7 @@ var allowed = map[string][]string{
 // import of the house: their parent and their own internals, and what the
 // parent's contract is written in.
 var adapters = map[string][]string{
-	"analysis":        {"analysis", "analysis/internal/", "analysis/promql", "analysis/jsonpath", "analysis/unique"},
+	"analysis":        {"analysis", "analysis/internal/", "analysis/promql", "analysis/jsonpath", "analysis/template", "analysis/unique"},
 	"rollout/traffic": {"rollout/traffic", "rollout", "analysis/unique"}, // what others send is read by one rule
 	"notifier":        {"notifier", "rollout/view", "rollout/view/chart", "analysis", "analysis/unique"},
 	"store":           {"store"},
@@ -216,7 +217,7 @@ func matches(rules []string, name string) bool {
 }
 
 // pure are the packages without clock, I/O, goroutine and randomness.
-var pure = []string{"analysis", "analysis/sequential", "analysis/promql", "analysis/jsonpath", "rollout",
+var pure = []string{"analysis", "analysis/sequential", "analysis/template", "analysis/promql", "analysis/jsonpath", "rollout",
 	"rollout/access", "rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/claim", "rollout/deployment", "rollout/failure",
 	"rollout/check", "rollout/deployment", "rollout/failure", "rollout/journal", "rollout/mailbox", "rollout/paging",
 	"rollout/person", "rollout/shift", "rollout/sight", "rollout/split", "rollout/undo", "rollout/sim", "rollout/notice", "rollout/view",

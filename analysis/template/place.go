@@ -1,4 +1,4 @@
-package analysis
+package template
 
 import (
 	"fmt"
@@ -106,7 +106,8 @@ var plainName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 // kqlRegexCall what stands before one that may be.
 var (
 	kqlRegex     = regexp.MustCompile(`(?i)\bregex\s*h?$`)
-	kqlRegexCall = regexp.MustCompile(`(?i)\b(extract|extract_all|replace_regex|split_regex|countof|parse_regex|parse|parse-where)\b[^|]*$`)
+	kqlRegexCall = regexp.MustCompile(
+		`(?i)\b(extract|extract_all|replace_regex|split_regex|countof|parse_regex|parse|parse-where)\b[^|]*$`)
 )
 
 // place escapes a value for the literal.
@@ -172,35 +173,4 @@ func regexPlace(body string) string {
 		return "the head of a group takes no names"
 	}
 	return ""
-}
-
-// A QueryError says what is wrong with an expression of a metric, where, and
-// what would be right.
-type QueryError struct {
-	// Text is what was read; Start is the byte of it at which the mistake is.
-	Text  string
-	Start int
-	Why   string
-	// Hint is what to write instead; it may be empty.
-	Hint string
-	// Syntax: the text is nothing that the language knows.
-	Syntax bool
-}
-
-// Error is the mistake with its place, "1:7: …", and the hint.
-func (e *QueryError) Error() string {
-	line, col := e.Place()
-	text := fmt.Sprintf("%d:%d: %s", line, col, e.Why)
-	if e.Hint != "" {
-		text += "; " + e.Hint
-	}
-	return text
-}
-
-// Place is the line and the column, in characters, of the mistake within the
-// text, from 1.
-func (e *QueryError) Place() (line, col int) {
-	before := e.Text[:min(max(e.Start, 0), len(e.Text))]
-	last := before[strings.LastIndexByte(before, '\n')+1:]
-	return strings.Count(before, "\n") + 1, len([]rune(last)) + 1
 }

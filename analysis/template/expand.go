@@ -1,4 +1,7 @@
-package analysis
+// Package template puts names into the expressions of metrics, ${…} in a URL, in JSON or in
+// KQL, so that they keep their shape whatever a name holds. PromQL has its own package,
+// which puts names into what was parsed.
+package template
 
 import (
 	"errors"
@@ -25,7 +28,7 @@ const (
 )
 
 // ErrUnsafe: a name cannot be put into an expression without changing its shape.
-var ErrUnsafe = errors.New("analysis: unsafe substitution")
+var ErrUnsafe = errors.New("unsafe substitution")
 
 // VariableNames are the only substitutions that an expression may contain.
 var VariableNames = []string{"endpoint", "deployment", "stable", "candidate", "role", "version", "window"}
@@ -53,7 +56,7 @@ func Variables(expr string) ([]string, error) {
 // shape; where that cannot be, Expand returns an error that wraps ErrUnsafe.
 //
 // In KQL names stand inside quotes; only ${window} may stand outside
-// of them, as a duration. PromQL has its own package, which puts names into what was parsed. Values are never empty and hold no control characters.
+// of them, as a duration. Values are never empty and hold no control characters.
 func Expand(expr string, lang Lang, vars map[string]string) (string, error) {
 	if !strings.Contains(expr, "${") {
 		return expr, nil
@@ -154,7 +157,8 @@ func endsInWord(s string) bool { return s != "" && wordByte(s[len(s)-1]) }
 func beginsWithWord(s string) bool { return s != "" && wordByte(s[0]) || strings.HasPrefix(s, "${") }
 
 func wordByte(c byte) bool {
-	return c == '_' || c == ':' || c == '.' || c >= 0x80 || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+	return c == '_' || c == ':' || c == '.' || c >= 0x80 ||
+		c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
 // quoted escapes a value for a string in single or double quotes with

@@ -1,4 +1,4 @@
-package analysis
+package template
 
 import (
 	"encoding/json"
