@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -60,6 +61,8 @@ type Trial struct {
 	Common bool `json:"common,omitempty"`
 	// Apart is the evidence without one of the candidate's instances each.
 	Apart *Apart `json:"apart,omitempty"`
+	// Spent is the weight of the segments of evidence that was begun anew since.
+	Spent float64 `json:"spent,omitempty"`
 	// Base is how many of the guardrail's steps were over when the evidence began
 	// anew; Restarts how many segments the present step has started.
 	Base     int `json:"base,omitempty"`
@@ -135,34 +138,84 @@ func (e Evidence) BeginStep(p Panel, at Moment) Evidence {
 	return e
 }
 
-// Restart is the evidence after a person overrode the breach of a group: its
-// guardrails start anew at 1, as in a rollout whose remaining steps are the
-// whole ladder. What was learnt of the metrics (pilot, dispersion) stays.
+// Restart is the evidence after what the group's guardrails saw counts no more: they
+// start anew at 1, as in a rollout whose remaining steps are the whole ladder. What was
+// learnt of the metrics (pilot, dispersion) stays.
 func (e Evidence) Restart(p Panel, group Action, at Moment) Evidence {
 	e = e.BeginStep(p, at).clone(len(p.Guardrails))
 	for i := range p.Guardrails {
-		g := &p.Guardrails[i]
-		if g.OnBreach != group {
-			continue
+		if g := &p.Guardrails[i]; g.OnBreach == group {
+			e.Standings[i].restartAll(g, at.Step)
 		}
-		s := &e.Standings[i]
-		done := slices.IndexFunc(g.Steps, func(n int) bool { return n >= at.Step })
-		if done < 0 {
-			done = len(g.Steps)
-		}
-		fresh := Standing{
-			Trial:   Trial{Base: done, Dispersion: s.Dispersion, Alone: s.Alone, Lately: s.Lately},
-			Counted: Counted{Pilot: s.Pilot, Step: s.Step},
-			Latency: s.Latency,
-			Trouble: s.Trouble, Reason: s.Reason,
-		}
-		if s.Moments != nil {
-			fresh.Moments = s.Moments.afresh()
-		}
-		*s = fresh
-		s.begin(g, at.Step)
 	}
 	return e
+}
+
+// Override is the evidence after a person overrode the breach of a group, of which the
+// guardrail was to blame; "" where that is not known. It starts anew, and so does, from the
+// greatest on, as much of the group's as would be a breach without it. Whatever else was
+// seen goes on to count: a new start costs that guardrail's part of α once more.
+func (e Evidence) Override(p Panel, group Action, guardrail string, at Moment) Evidence {
+	e = e.BeginStep(p, at).clone(len(p.Guardrails))
+	need := math.Log(1 / p.share())
+	blamed := slices.IndexFunc(p.Guardrails, func(g Guardrail) bool {
+		return g.Name == guardrail && g.OnBreach == group
+	})
+	for first := true; ; first = false {
+		sum, most, worst := math.Inf(-1), math.Inf(-1), -1
+		for i := range p.Guardrails {
+			if p.Guardrails[i].OnBreach != group {
+				continue
+			}
+			x := e.Standings[i].evidence(&p, &p.Guardrails[i], at).broken
+			if sum = sequential.LogSum(sum, x); worst < 0 || x > most {
+				most, worst = x, i
+			}
+		}
+		if first && blamed >= 0 {
+			worst = blamed
+		}
+		if worst < 0 || !first && sum < need {
+			return e
+		}
+		e.Standings[worst].restartAll(&p.Guardrails[worst], at.Step)
+	}
+}
+
+// restartAll starts the guardrail's evidence anew, for the steps from this one on.
+func (s *Standing) restartAll(g *Guardrail, step int) {
+	done := slices.IndexFunc(g.Steps, func(n int) bool { return n >= step })
+	if done < 0 {
+		done = len(g.Steps)
+	}
+	fresh := Standing{
+		Trial: Trial{Base: done, Spent: s.Spent + s.Breach.Started, Dispersion: s.Dispersion, Alone: s.Alone,
+			Lately: s.Lately},
+		Counted: Counted{Pilot: s.Pilot, Step: s.Step},
+		Latency: s.Latency,
+		Trouble: s.Trouble, Reason: s.Reason,
+	}
+	if s.Moments != nil {
+		fresh.Moments = s.Moments.afresh()
+	}
+	*s = fresh
+	s.begin(g, step)
+}
+
+// Spent is how much of α was spent so far: at most so large is the chance that a release
+// within all limits was found in breach by now. Without evidence that was begun anew it
+// never comes to more than α; each new start adds to that.
+func (e Evidence) Spent(p Panel) float64 {
+	weight := 0.0
+	if e.Spending != nil && p.Budget != nil {
+		weight = 1
+	}
+	for i := range min(len(p.Guardrails), len(e.Standings)) {
+		if p.sequential(&p.Guardrails[i]) {
+			weight += e.Standings[i].Spent + e.Standings[i].Breach.Started
+		}
+	}
+	return p.share() * weight
 }
 
 // begin starts the moment's step in every standing; e must be a clone.

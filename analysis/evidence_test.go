@@ -168,3 +168,68 @@ func TestRestartKeepsWhatWasLearnt(t *testing.T) {
 		t.Error("restarting another group changed this one")
 	}
 }
+
+// A person's override begins the broken guardrail's evidence anew and leaves that of the
+// others; where these together are a breach as well, as many as that takes. What it spent of
+// α is kept, and each new start adds that guardrail's part.
+func TestOverride(t *testing.T) {
+	p := errorsPanel(atMost12x, 2)
+	p.Guardrails[0].Steps = []int{0, 1, 2, 3}
+	for _, name := range []string{"plays", "stalls"} {
+		g, m := p.Guardrails[0], p.Metrics[0]
+		g.Name, g.Metric, m.Name = name, name, name
+		p.Guardrails, p.Metrics = append(p.Guardrails, g), append(p.Metrics, m)
+	}
+	judged := func(k ...float64) (e Evidence, v Verdicts) {
+		for i := 1; i <= 40 && len(v.Breaches) == 0; i++ {
+			var rs []Reading
+			for j := range p.Metrics {
+				x := counted(i, 1000, k[j], 19000, 190)
+				x.Metric = p.Metrics[j].Name
+				rs = append(rs, x)
+			}
+			e, v = Judge(p, e, moment(i), rs)
+		}
+		return e, v
+	}
+	part := chance(p.Alpha) / 3
+	e, v := judged(10, 60, 12)
+	if len(v.Breaches) != 1 || v.Breaches[0].Guardrail != "plays" {
+		t.Fatalf("got %+v, want plays in breach", v.Breaches)
+	}
+	spent := e.Spent(p)
+	if spent <= 0 || spent > p.Alpha {
+		t.Errorf("got %v spent of %v", spent, p.Alpha)
+	}
+	after := e.Override(p, ActionRollback, "plays", moment(40))
+	for i, want := range []bool{false, true, false} {
+		if got := after.Standings[i].Breach != e.Standings[i].Breach; got != want {
+			t.Errorf("%s: got begun anew %t, want %t", p.Guardrails[i].Name, got, want)
+		}
+	}
+	if more := after.Spent(p) - spent; more <= 0 || more > part {
+		t.Errorf("got %v spent by the override, want a part of %v at most", more, part)
+	}
+	if _, v := Judge(p, after, moment(40), nil); len(v.Breaches) != 0 {
+		t.Errorf("after it: got %+v, want no breach", v.Breaches)
+	}
+	// Two that are broken as much: to override the one without the other would be to
+	// be asked again at once.
+	e, v = judged(10, 60, 60)
+	after = e.Override(p, ActionRollback, v.Breaches[0].Guardrail, moment(40))
+	if after.Standings[0].Breach != e.Standings[0].Breach || after.Standings[1].Breach == e.Standings[1].Breach || after.Standings[2].Breach == e.Standings[2].Breach {
+		t.Error("two that are broken: want both begun anew, and failures not")
+	}
+	// Overridden again and again, every start is counted.
+	again := after
+	for range 10 {
+		again = again.Override(p, ActionRollback, "plays", moment(40))
+	}
+	if more := again.Spent(p) - after.Spent(p); math.Abs(more-10*part*after.Standings[1].Breach.Started) > 1e-12 {
+		t.Errorf("got %v spent by ten overrides, want ten starts of %v", more, after.Standings[1].Breach.Started)
+	}
+	// Nobody knows which it was, and nothing is a breach any more: the greatest begins anew.
+	if e, _ = judged(10, 14, 10); e.Override(p, ActionRollback, "", moment(40)).Standings[1].Breach == e.Standings[1].Breach {
+		t.Error("without a name: want the greatest begun anew")
+	}
+}

@@ -85,7 +85,7 @@ func FuzzJudge(f *testing.F) {
 			e = next
 		}
 		roundTrip(t, e)
-		if _, err := json.Marshal(e.Restart(p, ActionRollback, at)); err != nil {
+		if _, err := json.Marshal(e.Restart(p, ActionRollback, at).Override(p, ActionRollback, "", at)); err != nil {
 			t.Fatalf("marshal restarted evidence: %v", err)
 		}
 	})

@@ -39,7 +39,7 @@ func (m *machine) pause() {
 }
 
 // resume leaves paused, held and suspect. After a breach that held it restarts
-// the evidence of that group: an override.
+// the evidence of what broke: an override.
 func (m *machine) resume() {
 	by := m.by()
 	if by == "" {
@@ -64,14 +64,14 @@ func (m *machine) unhold(by string) {
 		return
 	}
 	if h.Group != "" {
-		m.s.Evidence = m.s.Evidence.Restart(m.p.Panel, h.Group, m.moment())
+		m.s.Evidence = m.s.Evidence.Override(m.p.Panel, h.Group, h.Guardrail, m.moment())
 		m.decide(Decision{Kind: DecisionResume, Reason: ReasonOverride, Guardrail: h.Guardrail, Verdicts: m.s.Verdicts,
-			Sentence: fmt.Sprintf("The breach of %s is overridden by %s; the evidence of its group starts again.", h.Guardrail, by)})
+			Sentence: fmt.Sprintf("The breach of %s is overridden by %s; its evidence starts again. %s", h.Guardrail, by, m.spent())})
 	}
 	for _, g := range h.Also {
-		m.s.Evidence = m.s.Evidence.Restart(m.p.Panel, g, m.moment())
+		m.s.Evidence = m.s.Evidence.Override(m.p.Panel, g, "", m.moment())
 		m.decide(Decision{Kind: DecisionResume, Reason: ReasonOverride, Verdicts: m.s.Verdicts,
-			Sentence: fmt.Sprintf("The breach of group %s is overridden by %s; its evidence starts again.", g, by)})
+			Sentence: fmt.Sprintf("The breach of group %s is overridden by %s; its evidence starts again. %s", g, by, m.spent())})
 	}
 	if h.Reason == ReasonUndecided {
 		m.s.Bake.FullSince, m.s.Bake.Extended = time.Time{}, false
@@ -84,6 +84,11 @@ func (m *machine) unhold(by string) {
 			delete(m.s.Gates, name)
 		}
 	}
+}
+
+// spent says how much of the plan's α was spent, where a person made it more.
+func (m *machine) spent() string {
+	return fmt.Sprintf("So far %.2g%% of falseRollback (%.2g%%) was spent.", 100*m.s.Evidence.Spent(m.p.Panel), 100*m.p.Panel.Alpha)
 }
 
 // orderRollback rolls back by a person's word.

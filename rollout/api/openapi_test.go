@@ -346,7 +346,7 @@ func TestSchemasHaveAllFields(t *testing.T) {
 	st := rollout.Start(fakePlan("r1", rollout.Release{Policy: "recs"}, ""), begun)
 	fullState(&st)
 	full := view.Of(fakePlan("r1", rollout.Release{Policy: "recs", OnBehalfOf: "x", Retries: "r0", Undoes: &rollout.Undone{Rollout: "r0"}}, ""), st)
-	full.Revision, full.Unconfirmed = 1, true
+	full.Revision, full.Unconfirmed, full.FalseRollback = 1, true, &view.FalseRollback{Limit: 0.01, Spent: 0.004}
 	b, err := json.Marshal(full)
 	if err != nil {
 		t.Fatal(err)

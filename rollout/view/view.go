@@ -47,6 +47,9 @@ type Rollout struct {
 	Steps      []LadderStep `json:"steps"`
 	Weights    Weights      `json:"weights"`
 	Guardrails []Guardrail  `json:"guardrails"`
+	// FalseRollback is how much of the policy's falseRollback was spent; absent before
+	// anything was judged.
+	FalseRollback *FalseRollback `json:"falseRollback,omitempty"`
 	// WaitingFor says for people what the rollout waits for; empty when it does
 	// not wait.
 	WaitingFor string `json:"waitingFor,omitempty"`
@@ -79,6 +82,14 @@ type Weights struct {
 	ConfirmedAt time.Time      `json:"confirmedAt,omitzero"`
 }
 
+// FalseRollback is the chance that a release within all limits is rolled back: the one
+// that the policy allows, and what of it the evidence so far has used up. Overrides, after
+// which evidence begins anew, may make it more.
+type FalseRollback struct {
+	Limit float64 `json:"limit"`
+	Spent float64 `json:"spent"`
+}
+
 // Of is the picture of a rollout as its plan and state show it.
 func Of(p *rollout.Plan, s rollout.State) Rollout {
 	r := Rollout{
@@ -94,6 +105,9 @@ func Of(p *rollout.Plan, s rollout.State) Rollout {
 	}
 	if !s.Phase.Terminal() {
 		r.RollbackCommand = RollbackCommand(p.ID)
+	}
+	if spent := s.Evidence.Spent(p.Panel); spent > 0 {
+		r.FalseRollback = &FalseRollback{Limit: p.Panel.Alpha, Spent: spent}
 	}
 	if u := p.Release.Undoes; u != nil {
 		r.Undoes = u.Rollout

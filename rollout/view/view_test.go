@@ -90,3 +90,20 @@ func TestEvidence(t *testing.T) {
 		}
 	}
 }
+
+// What of the policy's falseRollback was spent is part of the picture once something is judged.
+func TestFalseRollbackIsShown(t *testing.T) {
+	p := &rollout.Plan{Panel: analysis.Panel{
+		Metrics:    []analysis.Metric{{Name: "failures", Counts: &analysis.Counts{Total: "t", Bad: "b"}}},
+		Guardrails: []analysis.Guardrail{{Name: "failures", Metric: "failures", Limit: analysis.Limit{Value: 0.01}, Detect: 0.02, Test: analysis.TestSequential, Steps: []int{0, 1}}},
+		Alpha:      0.01, Steps: 2,
+	}}
+	var s rollout.State
+	if got := view.Of(p, s).FalseRollback; got != nil {
+		t.Errorf("before anything was judged: got %+v, want nothing", got)
+	}
+	s.Evidence = s.Evidence.BeginStep(p.Panel, analysis.Moment{})
+	if got := view.Of(p, s).FalseRollback; got == nil || got.Limit != 0.01 || got.Spent <= 0 || got.Spent >= 0.01 {
+		t.Errorf("in the first of two steps: got %+v, want a part of 1%% spent", got)
+	}
+}

@@ -38,7 +38,7 @@ func pauseCommand() *command {
 
 func resumeCommand() *command {
 	return actCommand(act{verb: "resume", short: "Let a paused, held or suspect rollout go on.", reason: true,
-		long: "After a breach that held, resume restarts that guardrail group's evidence and is journalled as an " +
+		long: "After a breach that held, resume restarts the broken guardrail's evidence and is journalled as an " +
 			"override.", example: "belay resume ID --reason 'the alert was a deploy of the exporter'"})
 }
 

@@ -240,6 +240,9 @@ func (s *screen) rows(r view.Rollout, notes []string) []row {
 	if len(r.Guardrails) > 0 {
 		add(spareBlank, "")
 		add(spareGuardrail, s.guardrails(r)...)
+		if f := r.FalseRollback; f != nil {
+			add(spareBlank, e.paint(faint, fmt.Sprintf("%.2g%% of falseRollback (%.2g%%) is spent", 100*f.Spent, 100*f.Limit)))
+		}
 	}
 	add(spareBlank, "")
 	add(0, s.state(r)...)
