@@ -76,7 +76,7 @@ func commands() []*command {
 	return []*command{
 		demoCommand(), initCommand(), importCommand(),
 		startCommand(), listCommand(), statusCommand(), watchCommand(),
-		explainCommand(), historyCommand(), replayCommand(), auditCommand(),
+		explainCommand(), historyCommand(), reportCommand(), replayCommand(), auditCommand(),
 		approveCommand(), rejectCommand(), pauseCommand(), resumeCommand(), rollbackCommand(), promoteCommand(),
 		skipCommand(), extendCommand(), ackCommand(), undoCommand(), retryCommand(),
 		policyCommand(), planCommand(), backtestCommand(),

@@ -42,7 +42,7 @@ func TestCompletion(t *testing.T) {
 	s.want(exitOK, "context", "set", "prod", "--server", "https://belay.example")
 	phases := offered(s, "list", "--phase", "")
 	for _, c := range []struct{ line, want string }{
-		{"re", "replay reject resume retry"},
+		{"re", "report replay reject resume retry"},
 		{"audit ?", "verify head"},
 		{"context d", "delete"},
 		{"context use ?", "prod"},

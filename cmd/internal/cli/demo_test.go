@@ -39,6 +39,9 @@ func TestDemoRollsBack(t *testing.T) {
 	}
 	store := filepath.Join(dir, "belay.db")
 	id := strings.TrimSpace(s.want(exitOK, "list", "--store", store, "--output", "name"))
+	if told := s.want(exitOK, "report", id, "--store", store); !strings.Contains(told, "When it could have been seen") || !strings.Contains(told, "| pager |") {
+		t.Errorf("report: got\n%s", told)
+	}
 	if explained := s.want(exitOK, "explain", id, "--store", store); !strings.Contains(explained, string(rollout.DecisionBreach)) || !strings.Contains(explained, "rule ") {
 		t.Errorf("explain: got %s", explained)
 	}

@@ -65,7 +65,7 @@ func TestHostileServer(t *testing.T) {
 	defer h.Close()
 	for _, refuses = range []bool{false, true} {
 		for _, command := range [][]string{
-			{"status", "x"}, {"list"}, {"history", "x"}, {"explain", "x"}, {"endpoint", "list"}, {"trigger", "list"},
+			{"status", "x"}, {"list"}, {"history", "x"}, {"explain", "x"}, {"report", "x"}, {"endpoint", "list"}, {"trigger", "list"},
 			{"rollback", "x", "--reason", "y"}, {"pause", "x", "--reason", "y"},
 		} {
 			for _, output := range []string{"table", "json", "yaml", "name"} {

@@ -127,8 +127,9 @@ var allowed = map[string][]string{
 	"rollout/audit":      {"store"},                                                            // what a head covers is decided once, for who deletes and who verifies
 	"rollout/trigger":    join([]string{"policies", "rollout", "analysis/unique", "store"}, natsLib, cloudLib, cronLib, metricLib),
 	"rollout/events":     join([]string{"rollout", "rollout/view", "store"}, natsLib, cloudLib, metricLib),
-	"rollout/view":       {"rollout", "analysis"},      // what is shown of a rollout is made once, whoever shows it
-	"rollout/view/chart": {"rollout/view", "analysis"}, // a picture and a page show one scene
+	"rollout/view":       {"rollout", "analysis"},                 // what is shown of a rollout is made once, whoever shows it
+	"rollout/report":     {"rollout", "rollout/view", "analysis"}, // what a rollout was is told once, for the command line and the page
+	"rollout/view/chart": {"rollout/view", "analysis"},            // a picture and a page show one scene
 	"rollout/api":        join([]string{"rollout", "rollout/view", "analysis/unique", "analysis", "policies", "policies/document"}, authLib, metricLib),
 	// What runs real programs beside tests serves the tests of every package.
 	"rollout/realtest":          {},
@@ -220,7 +221,7 @@ func matches(rules []string, name string) bool {
 var pure = []string{"analysis", "analysis/sequential", "analysis/template", "analysis/promql", "analysis/jsonpath", "rollout",
 	"rollout/access", "rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/claim", "rollout/deployment", "rollout/failure",
 	"rollout/check", "rollout/deployment", "rollout/failure", "rollout/journal", "rollout/mailbox", "rollout/paging",
-	"rollout/person", "rollout/shift", "rollout/sight", "rollout/split", "rollout/undo", "rollout/sim", "rollout/notice", "rollout/view",
+	"rollout/person", "rollout/shift", "rollout/sight", "rollout/split", "rollout/undo", "rollout/sim", "rollout/notice", "rollout/view", "rollout/report",
 	"policies", "policies/document", "policies/policytest", "policies/forecast"}
 
 // impure are the imports and calls that no pure package has.
