@@ -46,6 +46,7 @@ const (
 	WarnCountsFrom     = "W133"
 	WarnLastCompared   = "W134"
 	WarnNoInstance     = "W136"
+	WarnNobody         = "W137"
 	WarnDirection      = "W135"
 )
 
@@ -102,6 +103,7 @@ var descriptions = map[string]string{
 	WarnNoRunbook:    "There is no annotation runbook for whoever is called.",
 	WarnLastCompared: "At 100% nothing is left to be compared with, so what a release does under nearly all of the " +
 		"traffic is to be seen just before, and the longest bake belongs there.",
+	WarnNobody: "Nobody can open the gate.",
 	WarnNoInstance: "No label tells instances apart, so that events that cluster (one bad node, clients that stick to a " +
 		"deployment) look like many independent ones.",
 	WarnDirection: "A release as good as stable, or a better one, breaks the limit: it may be on the wrong side.",

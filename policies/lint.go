@@ -289,13 +289,33 @@ func (c *checker) lintGates(s *Spec) {
 		if !slices.ContainsFunc(s.Steps, func(st Step) bool { return slices.Contains(st.Requires, a.Name) }) {
 			c.warn(at, WarnUnusedGate, a.Name, "")
 		}
-		if people := len(slices.Compact(slices.Sorted(slices.Values(a.From.Users)))); len(a.From.Groups) == 0 &&
-			a.Quorum > people {
-			c.warn(at+".quorum", WarnQuorum, fmt.Sprintf("%d of %d", a.Quorum, people), "")
-		}
+		c.lintQuorum(at, a)
 		if !slices.Contains(a.NotBy, "requester") {
 			c.warn(at, WarnSelfApproval, "", "add notBy: [requester]")
 		}
+	}
+}
+
+// lintQuorum warns of a gate that nobody can open, or too few.
+func (c *checker) lintQuorum(at string, a Approval) {
+	if c.env != nil && c.env.Anonymous && !slices.Contains(a.From.Users, "local") {
+		c.warn(at+".from", WarnNobody, "", "the config has no auth and no notifier that takes answers: everybody is local")
+		return
+	}
+	people := len(slices.Compact(slices.Sorted(slices.Values(a.From.Users))))
+	for _, g := range a.From.Groups {
+		if c.env == nil || c.env.Groups == nil {
+			return // whoever knows the groups knows how many there are
+		}
+		people += c.env.Groups[g]
+	}
+	switch got := fmt.Sprintf("%d of %d", a.Quorum, people); {
+	case people == 0:
+		c.warn(at+".from", WarnNobody, "", "nobody of the config's people is in "+document.OneOf(a.From.Groups))
+	case a.Quorum > people:
+		c.warn(at+".quorum", WarnQuorum, got, "")
+	case a.Quorum == people && slices.Contains(a.NotBy, "requester"):
+		c.warn(at+".quorum", WarnQuorum, got, "when one of them asks for the release, it may not answer")
 	}
 }
 

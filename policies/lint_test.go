@@ -57,6 +57,9 @@ func TestWarnings(t *testing.T) {
 		{policies.WarnPastFreeze, "from: 2026-12-18T00:00, to: 2027-01-04T09:00", "from: 2025-12-18T00:00, to: 2026-01-04T09:00"},
 		{policies.WarnDialect, "max(cpu{", "1.5 default (cpu{"},
 		{policies.WarnQuorum, "users: [a, b]}", "users: [a, b]}, quorum: 3"},
+		{policies.WarnQuorum, "users: [a, b]}", "users: [a]}"},
+		{policies.WarnQuorum, "users: [a, b]}", "groups: [sre]}, quorum: 4"},
+		{policies.WarnNobody, "users: [a, b]}", "groups: [nobodies]}"},
 		{policies.WarnUnusedGate, ", requires: [po]", ""},
 		{policies.WarnSelfApproval, "users: [a, b]}", "users: [a, b]}, notBy: []"},
 		{policies.WarnFrozen, "to: 2027-01-04T09:00", "to: 2028-01-04T09:00"},
@@ -74,6 +77,9 @@ func TestWarnings(t *testing.T) {
 			}
 			if tt.code == policies.WarnNotJudged {
 				text = strings.Replace(text, "{name: canary, weight: 5%}", "{name: canary, weight: 5%, guardrails: [failures]}", 1)
+			}
+			if strings.Contains(tt.new, "groups: ") {
+				env.Groups = map[string]int{"sre": 3}
 			}
 			if tt.code == policies.WarnPastFreeze {
 				env.Now = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
@@ -196,6 +202,19 @@ func TestSlackUsers(t *testing.T) {
 		text := ps.Text()
 		if strings.Contains(text, "p.yaml:") != bad || bad && !strings.Contains(text, "spec.approvals[0].from.users[0]: no Slack user has this id") {
 			t.Errorf("%q: got %q, want it refused: %t", who, text, bad)
+		}
+	}
+}
+
+// Where nobody has to say who they are, and no notifier takes answers, a gate opens for the
+// one actor that there is, or for nobody.
+func TestGateWithoutAuth(t *testing.T) {
+	for users, nobody := range map[string]bool{"[a, b]": true, "[local, b]": false} {
+		env := policiestest.Config()
+		env.Anonymous = true
+		_, ps := policiestest.Parse(t, strings.Replace(policiestest.Clean, "[a, b]", users, 1), env)
+		if got := strings.Contains(ps.Text(), policies.WarnNobody+": spec.approvals[0].from"); got != nobody {
+			t.Errorf("%s: got %q, want it warned of: %t", users, ps.Text(), nobody)
 		}
 	}
 }

@@ -41,6 +41,12 @@ type Environment struct {
 	Dialects map[string]string
 	// Lags are how old the youngest reading of a source always is, where that is known.
 	Lags map[string]time.Duration
+	// Groups are how many people are in each group; nil where others than the config say
+	// who is in which: an OIDC issuer, Slack.
+	Groups map[string]int
+	// Anonymous: nobody has to say who they are, and no notifier takes answers, so that
+	// every answer is one actor's, local.
+	Anonymous bool
 	// Now is when the policy is read; zero where nothing shall depend on it.
 	Now time.Time
 	// Metrics are the definitions that all policies share.

@@ -127,3 +127,26 @@ func TestRequesterUnderEveryName(t *testing.T) {
 		}
 	}
 }
+
+// Policies are checked against who there is: the groups of people where nobody else knows
+// groups, and whether anybody has to say who they are.
+func TestEnvironmentKnowsWhoAnswers(t *testing.T) {
+	people := []PersonConfig{{ID: "ann", Groups: []string{"sre", "owners"}}, {ID: "ben", Groups: []string{"sre"}}}
+	token := AuthConfig{Tokens: []TokenConfig{{Name: "ci"}}}
+	for name, tt := range map[string]struct {
+		c         Config
+		anonymous bool
+		sre       int // -1: not known
+	}{
+		"no auth":       {Config{People: people}, true, 2},
+		"tokens":        {Config{People: people, Auth: token}, false, 2},
+		"Slack":         {Config{People: people, Notifiers: map[string]NotifierConfig{"slack": {Slack: &SlackNotifier{}}, "mail": {Email: &EmailNotifier{}}}}, false, -1},
+		"an issuer":     {Config{People: people, Auth: AuthConfig{OIDC: &OIDCConfig{}}}, false, -1},
+		"who only hear": {Config{Notifiers: map[string]NotifierConfig{"mail": {Email: &EmailNotifier{}}}}, true, 0},
+	} {
+		e := tt.c.Environment()
+		if e.Anonymous != tt.anonymous || (e.Groups == nil) != (tt.sre < 0) || tt.sre >= 0 && e.Groups["sre"] != tt.sre {
+			t.Errorf("%s: got anonymous %t and groups %v, want %t and %d in sre", name, e.Anonymous, e.Groups, tt.anonymous, tt.sre)
+		}
+	}
+}

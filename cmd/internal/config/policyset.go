@@ -28,6 +28,20 @@ func (c *Config) Environment() *policies.Environment {
 		Routers: kinds(routers, c.Routers), Sources: kinds(sources, c.Sources), Notifiers: kinds(notifiers, c.Notifiers),
 		Dialects: map[string]string{}, Lags: map[string]time.Duration{}, Metrics: c.Metrics, Now: time.Now(),
 	}
+	e.Groups, e.Anonymous = map[string]int{}, c.Auth.open()
+	for _, p := range c.People {
+		for _, g := range p.Groups {
+			e.Groups[g]++
+		}
+	}
+	for _, n := range c.Notifiers {
+		if n.Slack != nil {
+			e.Groups, e.Anonymous = nil, false
+		}
+	}
+	if c.Auth.OIDC != nil {
+		e.Groups = nil
+	}
 	for name, s := range c.Sources {
 		e.Lags[name] = s.lag()
 		if s.Prometheus != nil {
