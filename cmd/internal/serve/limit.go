@@ -71,6 +71,10 @@ type conn struct {
 	end     context.CancelFunc
 	// recognised is closed when somebody is.
 	recognised chan struct{}
+	// idle ends it when nobody has used it for idleTimeout. Over HTTP/2 net/http's own
+	// timer would keep a connection that is closed in use for as long, with all that
+	// belongs to it.
+	idle *time.Timer
 
 	// The rest is under the limiter's lock.
 	since  time.Time // it came, or has been idle, or in use without a pause
@@ -79,9 +83,12 @@ type conn struct {
 	known  bool      // whoever asks was recognised
 }
 
-func newConn(nc net.Conn) *conn {
-	c := &conn{Conn: nc, since: time.Now(), pace: rate.NewLimiter(strangerRate, strangerBurst), recognised: make(chan struct{})}
+// newConn is a connection of a limiter that has no place yet.
+func newConn(nc net.Conn, l *connLimiter) *conn {
+	c := &conn{Conn: nc, limiter: l, since: time.Now(), recognised: make(chan struct{})}
+	c.pace = rate.NewLimiter(strangerRate, strangerBurst)
 	c.ctx, c.end = context.WithCancel(context.Background())
+	c.idle = time.AfterFunc(idleTimeout, c.expire)
 	return c
 }
 
@@ -91,8 +98,8 @@ func (l *connLimiter) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := newConn(nc)
-	c.limiter, c.address = l, addressOf(nc)
+	c := newConn(nc, l)
+	c.address = addressOf(nc)
 	l.mu.Lock()
 	var victim *conn
 	if len(l.open) >= l.most {
@@ -175,6 +182,16 @@ func (c *conn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
+// expire ends a connection that nobody uses.
+func (c *conn) expire() {
+	c.limiter.mu.Lock()
+	used := c.active > 0
+	c.limiter.mu.Unlock()
+	if !used {
+		_ = c.Close() // whoever has it open learns that by reading
+	}
+}
+
 // isRecognised reports whether somebody was recognised on it.
 func (c *conn) isRecognised() bool {
 	select {
@@ -191,6 +208,7 @@ func (c *conn) Close() error {
 	c.end()
 	l := c.limiter
 	l.mu.Lock()
+	c.idle.Stop()
 	if _, open := l.open[c]; open {
 		delete(l.open, c)
 		if l.from[c.address]--; l.from[c.address] == 0 {
@@ -252,6 +270,11 @@ func (c *conn) count(n int) {
 	defer c.limiter.mu.Unlock()
 	if c.active += n; n < 0 {
 		c.served = true
+	}
+	if _, open := c.limiter.open[c]; c.active > 0 {
+		c.idle.Stop()
+	} else if open {
+		c.idle.Reset(idleTimeout)
 	}
 	if c.served && (c.active == 0 || c.active == 1 && n > 0) {
 		c.since = time.Now()

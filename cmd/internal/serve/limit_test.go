@@ -3,13 +3,17 @@ package serve
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
+	"weak"
 )
 
 // small is a server of eight places. GET /known recognises whoever asks, /long
@@ -181,4 +185,78 @@ func TestClaim(t *testing.T) {
 			t.Errorf("%s: got claim %d, want %d", x.name, got, x.want)
 		}
 	}
+}
+
+// A connection that nobody uses is ended after idleTimeout, and one that is used not.
+func TestIdleConnectionsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		l := newConnLimiter(listenerOf(ours), 8)
+		nc, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := nc.(*conn) //nolint:forcetypeassert // what a connLimiter accepts
+		open := func() bool { return c.ctx.Err() == nil }
+		time.Sleep(idleTimeout / 2)
+		c.count(1)
+		time.Sleep(3 * idleTimeout)
+		if !open() {
+			t.Fatal("a connection in use was ended")
+		}
+		c.count(-1)
+		time.Sleep(idleTimeout - time.Second)
+		if !open() {
+			t.Errorf("ended before it was idle for %s", idleTimeout)
+		}
+		time.Sleep(2 * time.Second)
+		if open() {
+			t.Errorf("idle for %s: it is still open", idleTimeout)
+		}
+	})
+}
+
+// listenerOf is a listener that accepts one connection.
+func listenerOf(c net.Conn) net.Listener { return oneListener{c} }
+
+type oneListener struct{ net.Conn }
+
+func (o oneListener) Accept() (net.Conn, error) { return o.Conn, nil }
+func (o oneListener) Addr() net.Addr            { return o.LocalAddr() }
+
+// Of a connection over HTTP/2 whose client has gone amid a request nothing is kept,
+// or whoever opens and leaves many fills the memory.
+func TestClosedConnectionsAreForgotten(t *testing.T) {
+	under := make(chan weak.Pointer[conn])
+	address, trust := tlsServer(t, func(_ http.ResponseWriter, r *http.Request) {
+		MarkAuthenticated(r.Context())
+		c, _ := r.Context().Value(connKey{}).(*conn)
+		under <- weak.Make(c)
+		_, _ = io.Copy(io.Discard, r.Body) // it does not come
+	})
+	var all []weak.Pointer[conn]
+	for range 20 {
+		c, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", address, trust("h2"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		play(c, []byte{2}, request(t))
+		all = append(all, <-under)
+		_ = c.Close() // amid the request
+	}
+	var kept int
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		runtime.GC()
+		kept = 0
+		for _, one := range all {
+			if one.Value() != nil {
+				kept++
+			}
+		}
+		if kept <= 1 { // the last one's handler may be on a stack yet
+			return
+		}
+	}
+	t.Errorf("of %d connections that were closed %d are kept", len(all), kept)
 }

@@ -27,20 +27,14 @@ func FuzzResets(f *testing.F) {
 	f.Add([]byte{4, 0, 0, 1, 3, 5, 1, 2, 0, 6, 7, 0})
 	f.Add(bytes.Repeat([]byte{2, 5, 1}, 50))
 	address, trust, busy := overHTTP2(f)
-	var block bytes.Buffer
-	e := hpack.NewEncoder(&block)
-	for _, h := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", "x"}, {":path", "/"}} {
-		if err := e.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
-			f.Fatal(err)
-		}
-	}
+	block := request(f)
 	f.Fuzz(func(t *testing.T, does []byte) {
 		c, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", address, trust("h2"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		go func() { _, _ = io.Copy(io.Discard, c) }() // ends when the connection does
-		play(c, does, block.Bytes())
+		play(c, does, block)
 		_ = c.Close() // the server may have done so before
 		next := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: trust("http/1.1"), DisableKeepAlives: true}}
 		resp, err := next.Get("https://" + address)
@@ -56,21 +50,40 @@ func FuzzResets(f *testing.F) {
 	})
 }
 
+// request is the header block of a request.
+func request(t testing.TB) []byte {
+	t.Helper()
+	var block bytes.Buffer
+	e := hpack.NewEncoder(&block)
+	for _, h := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", "x"}, {":path", "/"}} {
+		if err := e.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return block.Bytes()
+}
+
 // overHTTP2 is a server whose handler answers after a moment, or when its client has
 // gone; busy is how many of its calls are under way.
 func overHTTP2(f *testing.F) (address string, trust func(protocol string) *tls.Config, busy func() int64) {
 	var under atomic.Int64
-	blank := httptest.NewUnstartedServer(nil) // for its certificate
-	blank.EnableHTTP2 = true
-	blank.StartTLS()
-	f.Cleanup(blank.Close)
-	s := &Server{TLS: blank.TLS, Log: slog.New(slog.DiscardHandler), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	address, trust = tlsServer(f, func(w http.ResponseWriter, r *http.Request) {
 		under.Add(1)
 		defer under.Add(-1)
 		MarkAuthenticated(r.Context())
 		_, _ = io.Copy(w, r.Body)
 		_, _ = w.Write(make([]byte, 100<<10))
-	})}
+	})
+	return address, trust, under.Load
+}
+
+// tlsServer is a server that speaks TLS, and how to trust it.
+func tlsServer(f testing.TB, handler http.HandlerFunc) (address string, trust func(protocol string) *tls.Config) {
+	blank := httptest.NewUnstartedServer(nil) // for its certificate
+	blank.EnableHTTP2 = true
+	blank.StartTLS()
+	f.Cleanup(blank.Close)
+	s := &Server{TLS: blank.TLS, Log: slog.New(slog.DiscardHandler), Handler: handler}
 	l, err := (&net.ListenConfig{}).Listen(f.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		f.Fatal(err)
@@ -87,7 +100,7 @@ func overHTTP2(f *testing.F) (address string, trust func(protocol string) *tls.C
 	roots := blank.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:forcetypeassert // httptest's
 	return l.Addr().String(), func(protocol string) *tls.Config {
 		return &tls.Config{RootCAs: roots, ServerName: "example.com", NextProtos: []string{protocol}, MinVersion: tls.VersionTLS12}
-	}, under.Load
+	}
 }
 
 // play does one thing after another; what the server does not take any more is its

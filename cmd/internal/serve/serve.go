@@ -65,7 +65,6 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 
 		ReadHeaderTimeout: headerTimeout,
 		WriteTimeout:      answerTimeout,
-		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headersMax,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: streamsMax,

@@ -103,8 +103,7 @@ func TestStrangersTurns(t *testing.T) {
 				})))
 				var all sync.WaitGroup
 				for range 20 {
-					c := newConn(nil)
-					c.limiter = l
+					c := newConn(nil, l)
 					all.Go(func() {
 						ctx := context.WithValue(t.Context(), connKey{}, c)
 						h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/", http.NoBody))
@@ -123,8 +122,7 @@ func TestStrangersTurns(t *testing.T) {
 // few answers; whoever is recognised does not.
 func TestStrangersPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newConn(nil)
-		c.limiter = newConnLimiter(nil, 1)
+		c := newConn(nil, newConnLimiter(nil, 1))
 		asked := 0
 		go func() {
 			for asked < 100 {
