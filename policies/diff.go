@@ -42,10 +42,9 @@ type Change struct {
 
 // String is the change on one line.
 func (c Change) String() string {
-	what := c.Path
-	if i := strings.LastIndex(what, "."); i >= 0 {
-		what = what[i+1:]
-	}
+	kind, name, _ := strings.Cut(c.Subject, " ")
+	what := strings.TrimPrefix(c.Path, document.Join(sections[kind], name)+".")
+	what = strings.TrimPrefix(what, c.Subject+".")
 	switch {
 	case c.Direction == Same:
 		return fmt.Sprintf("%-9s %s", c.Direction, c.Subject)
@@ -56,6 +55,9 @@ func (c Change) String() string {
 	}
 	return fmt.Sprintf("%-9s %s: %s %s → %s%s", c.Direction, c.Subject, what, c.Old, c.New, c.why())
 }
+
+// sections are where the policy has what a subject is one of.
+var sections = map[string]string{"guardrail": "guardrails", "gate": "approvals", "step": "steps", "check": "preflight"}
 
 func (c Change) why() string {
 	if c.Why == "" {

@@ -42,11 +42,16 @@ func TestDiff(t *testing.T) {
 		{"a step is gone", `{name: half, weight: 50%, requires: [po]}, `, ``, "LOOSER    step half: removed 50% for 30m (one step less to be noticed in)"},
 		{"a larger first step", `weight: 5%`, `weight: 10%`, "LOOSER    step canary: weight 5% → 10%"},
 		{"a longer bake", `bake: 30m`, `bake: 1h`, "TIGHTER   step canary: bake 30m → 1h\nTIGHTER   step half: bake 30m → 1h\nTIGHTER   step full: bake 30m → 1h"},
+		{"a step is called otherwise, and another comes", `{name: canary, weight: 5%}`, `{name: one, weight: 1%}, {name: first, weight: 5%}`,
+			"DIFFERENT step canary: name canary → first\nTIGHTER   step one: added 1% for 30m"},
+		{"a metric of its own", "  guardrails:", "  metrics:\n    failures: {source: prom, counts: {total: 'http_requests_total{endpoint=\"${endpoint}\"}', bad: 'http_requests_total{endpoint=\"${endpoint}\",code=~\"5..|429\"}', deployment: deployment, instance: pod}}\n  guardrails:",
+			"DIFFERENT guardrail failures: metric.counts.bad http_requests_total{endpoint=\"${endpoint}\",code=~\"5..\"} → http_requests_total{endpoint=\"${endpoint}\",code=~\"5..|429\"} (it measures something else)\n" +
+				"DIFFERENT guardrail failures: metric.counts.instance none → pod (it measures something else)"},
 		{"a check is gone", `{check: ready}, `, ``, "LOOSER    check ready: removed ready"},
 		{"no budget", "  budget: {metric: failures, atMost: 500}\n", ``, "LOOSER    budget: removed at most 500 of failures"},
 		{"windows appear", "  page:", "  windows: {open: [{cron: \"0 9 * * *\", for: 7h}]}\n  page:", "TIGHTER   windows: open always → [0 9 * * * for 7h]"},
 		{"nobody is called", "  page: [oncall]\n", ``, "LOOSER    people: page [oncall] → [] (who is called)"},
-		{"holds for ever", "  page:", "  onNoData: {rollbackAfter: never}\n  page:", "LOOSER    policy: rollbackAfter 10m → never"},
+		{"holds for ever", "  page:", "  onNoData: {rollbackAfter: never}\n  page:", "LOOSER    policy: onNoData.rollbackAfter 10m → never"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			changed := strings.Replace(diffed, tt.old, tt.new, 1)

@@ -3,6 +3,7 @@ package policies
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -22,9 +23,8 @@ func (d *differ) guardrails(p, q *Policy) {
 		before := len(d.changes)
 		d.guardrail(subject, path, g, b.Guardrails[i])
 		d.judgedIn(subject, path, a, b, g, b.Guardrails[i])
-		if old, now := p.definition(g.Metric), q.definition(g.Metric); g.Metric == b.Guardrails[i].Metric &&
-			old != "" && now != "" {
-			d.other(subject, path+".metric", old, now, "it measures something else")
+		if g.Metric == b.Guardrails[i].Metric {
+			d.definitions(subject, path+".metric", p.definition(g.Metric), q.definition(g.Metric))
 		}
 		d.same(before, subject, path)
 	}
@@ -104,17 +104,45 @@ func (d *differ) judgedIn(subject, path string, a, b *Spec, g, h Guardrail) {
 	d.set(subject, path+".steps", common(old, b), common(now, a), true, "the steps that it watches")
 }
 
-// definition is a metric's definition as text, to compare.
-func (p *Policy) definition(name string) string {
+// definitions compares what a metric is made of, field by field as policies write them.
+func (d *differ) definitions(subject, path string, old, now map[string]string) {
+	if old == nil || now == nil {
+		return
+	}
+	all := maps.Clone(old)
+	maps.Copy(all, now)
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		d.other(subject, path+"."+key, old[key], now[key], "it measures something else")
+	}
+}
+
+// definition is what a metric is made of: the values by where they stand in a definition,
+// like counts.bad. It is nil where only a config could define the metric.
+func (p *Policy) definition(name string) map[string]string {
 	m, ok := p.metrics[name]
 	if !ok || !m.known {
-		return ""
+		return nil
 	}
 	b, err := json.Marshal(m.def)
-	if err != nil {
-		return "" // unreachable: a definition is strings
+	var tree map[string]any
+	if err != nil || json.Unmarshal(b, &tree) != nil {
+		return nil // unreachable: a definition is strings
 	}
-	return strings.TrimPrefix(string(b), `{"name":`)
+	delete(tree, "name")
+	out := map[string]string{}
+	flatten(out, "", tree)
+	return out
+}
+
+// flatten puts the leaves of a tree into out, by their paths.
+func flatten(out map[string]string, at string, v any) {
+	if m, ok := v.(map[string]any); ok {
+		for key, x := range m {
+			flatten(out, document.Join(at, key), x)
+		}
+		return
+	}
+	out[at] = fmt.Sprint(v)
 }
 
 // gates compares approvals by name.
@@ -152,7 +180,7 @@ func (a Approval) who() []string {
 	return append(out, a.From.Users...)
 }
 
-// steps compares the ladder: by name, and what is left over in order.
+// steps compares the ladder: by name, what is left over by weight, and then in order.
 func (d *differ) steps(a, b *Spec) {
 	pairs := pairSteps(a.Steps, b.Steps)
 	used := map[int]bool{}
@@ -184,6 +212,17 @@ func pairSteps(a, b []Step) map[int]int {
 			pairs[i], taken[j] = j, true
 		}
 	}
+	for i, s := range a {
+		if _, ok := pairs[i]; ok {
+			continue
+		}
+		for j, t := range b {
+			if !taken[j] && s.share() == t.share() {
+				pairs[i], taken[j] = j, true
+				break
+			}
+		}
+	}
 	var restA, restB []int
 	for i := range a {
 		if _, ok := pairs[i]; !ok {
@@ -209,6 +248,9 @@ func (d *differ) step(subject, path string, s, t Step) {
 		ordered(d, subject, path+".weight", *s.Weight, *t.Weight, false, Percent.String, "")
 	default:
 		d.other(subject, path+".weight", s.share().Words(), t.share().Words(), "")
+	}
+	if s.share() == t.share() {
+		d.other(subject, path+".name", s.Name, t.Name, "")
 	}
 	d.duration(subject, path+".bake", s.Bake, t.Bake, true, "")
 	d.set(subject, path+".requires", s.Requires, t.Requires, true, "")
@@ -246,11 +288,15 @@ func (d *differ) check(subject, path string, a, b Check) {
 	}
 	d.duration(subject, path+".within", a.Within, b.Within, false, "")
 	d.set(subject, path+".required", a.Required, b.Required, true, "")
-	if a.Request != nil && b.Request != nil {
-		d.other(subject, path+".request", fmt.Sprint(*a.Request), fmt.Sprint(*b.Request), "")
+	if x, y := a.Request, b.Request; x != nil && y != nil {
+		d.other(subject, path+".request.method", x.Method, y.Method, "")
+		d.other(subject, path+".request.path", x.Path, y.Path, "")
+		d.other(subject, path+".request.file", x.File, y.File, "")
 	}
-	if a.Expect != nil && b.Expect != nil {
-		d.other(subject, path+".expect", fmt.Sprint(*a.Expect), fmt.Sprint(*b.Expect), "")
+	if x, y := a.Expect, b.Expect; x != nil && y != nil {
+		d.other(subject, path+".expect.status", fmt.Sprint(x.Status), fmt.Sprint(y.Status), "")
+		d.duration(subject, path+".expect.within", x.Within, y.Within, false, "")
+		d.other(subject, path+".expect.schema", x.Schema, y.Schema, "")
 	}
 }
 
