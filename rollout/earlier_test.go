@@ -66,7 +66,9 @@ func TestEarlierStates(t *testing.T) {
 				ev.Kind, ev.Split = rollout.EventTraffic, &split.Split{Weights: map[string]int{"blue": 100}}
 			case rollout.EffectRelease:
 				ev.Kind = rollout.EventReleased
-			default:
+			case rollout.EffectClaim, rollout.EffectPreflight, rollout.EffectMeasure, rollout.EffectWake:
+				t.Fatalf("%s: got the effect %s of a rollout that has ended", name, e.Kind)
+			case rollout.EffectAsk, rollout.EffectTell, rollout.EffectPage:
 				ev.Kind, ev.Notifier, ev.Ref = rollout.EventDelivered, e.Notifiers[0], "ref"
 			}
 			if e.Kind == rollout.EffectPage {

@@ -25,7 +25,7 @@ func ExampleNext() {
 	for !state.Phase.Terminal() {
 		for _, effect := range state.Outbox {
 			answer := rollout.Event{At: at, Effect: effect.ID, Attempt: effect.Attempt}
-			switch effect.Kind { //nolint:exhaustive // the others are not wanted by this plan
+			switch effect.Kind {
 			case rollout.EffectClaim:
 				answer.Kind = rollout.EventClaimed
 			case rollout.EffectPreflight:
@@ -37,8 +37,8 @@ func ExampleNext() {
 				answer.Kind, answer.Split = rollout.EventTraffic, &live
 			case rollout.EffectMeasure:
 				answer.Kind = rollout.EventMeasured // no guardrail, no readings
-			default:
-				continue
+			case rollout.EffectRelease, rollout.EffectAsk, rollout.EffectTell, rollout.EffectPage, rollout.EffectWake:
+				continue // none of them is waited for here
 			}
 			before := state.Phase
 			state = rollout.Next(plan, state, answer)

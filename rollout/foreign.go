@@ -46,6 +46,7 @@ func (m *machine) foreign(seen split.Split) {
 	switch m.p.OnForeignChange {
 	case ForeignRollback:
 		m.rollback(ReasonForeignChange, sentence, rule, PhaseRolledBack)
+		return
 	case ForeignRestore:
 		if m.s.Reached < 0 || m.s.Restored || (m.s.Hold != nil && !m.s.Hold.Self) {
 			m.holdForeign(sentence, rule)
@@ -60,13 +61,13 @@ func (m *machine) foreign(seen split.Split) {
 		m.s.Restored = true
 		m.shift(why, to)
 		m.enter(PhaseShifting, ReasonForeignChange, sentence+" The step's split is put back once.")
+		return
 	case ForeignAdopt:
 		m.adopt(seen, sentence, rule)
+		return
 	case ForeignHold:
-		m.holdForeign(sentence, rule)
-	default:
-		m.holdForeign(sentence, rule)
 	}
+	m.holdForeign(sentence, rule)
 }
 
 // adopt takes somebody else's split as the step's, never above the last gate.

@@ -293,6 +293,7 @@ func (m *machine) undecided() {
 	switch m.p.OnUndecided {
 	case UndecidedRollback:
 		m.rollback(ReasonUndecided, sentence, rule, PhaseRolledBack)
+		return
 	case UndecidedPromote:
 		if !m.readable() || m.found(analysis.OutcomeBreach) {
 			m.hold(Hold{Reason: ReasonNoData, Sentence: sentence}, rule+" (never without data)")
@@ -301,11 +302,10 @@ func (m *machine) undecided() {
 		m.s.Waived = true
 		m.decide(Decision{Kind: DecisionExtend, Reason: ReasonUndecided, Rule: rule, Sentence: sentence, Verdicts: m.s.Verdicts})
 		m.advance()
+		return
 	case UndecidedHold:
-		m.hold(Hold{Reason: ReasonUndecided, Sentence: sentence}, rule)
-	default:
-		m.hold(Hold{Reason: ReasonUndecided, Sentence: sentence}, rule)
 	}
+	m.hold(Hold{Reason: ReasonUndecided, Sentence: sentence}, rule)
 }
 
 // readable reports whether everything that the step needs is read: nothing less is

@@ -3,6 +3,7 @@ package rollout_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,9 +53,8 @@ run 1h`, "\n") {
 	var want []string
 	for _, l := range s.world.Journal {
 		for _, d := range l.Decisions {
-			switch d.Kind {
-			case rollout.DecisionStart, rollout.DecisionConfirm, rollout.DecisionAsk, rollout.DecisionPage:
-			default:
+			untold := []rollout.DecisionKind{rollout.DecisionStart, rollout.DecisionConfirm, rollout.DecisionAsk, rollout.DecisionPage}
+			if !slices.Contains(untold, d.Kind) {
 				want = append(want, d.Sentence)
 			}
 		}

@@ -124,9 +124,10 @@ func matching(k rollout.EventKind, e rollout.EffectKind) bool {
 		return e == rollout.EffectTell || e == rollout.EffectPage || e == rollout.EffectAsk
 	case rollout.EventReleased:
 		return e == rollout.EffectRelease
-	default:
-		return e == rollout.EffectWake
+	case rollout.EventWoken, rollout.EventStarted, rollout.EventAnswered, rollout.EventCommanded, rollout.EventSuperseded,
+		rollout.EventSuspected, rollout.EventCarried:
 	}
+	return e == rollout.EffectWake
 }
 
 func fuzzReading(metric string, r *sim.Random, at time.Time) analysis.Reading {

@@ -179,14 +179,13 @@ func checkReading(t *testing.T, h Harness, q analysis.Query, r analysis.Reading)
 	if r.Metric != q.Metric.Name {
 		t.Errorf("reading of %q: got the metric %q", q.Metric.Name, r.Metric)
 	}
-	switch r.Status {
-	case analysis.StatusError:
+	if r.Status == analysis.StatusError {
 		if r.Reason == "" {
 			t.Error("an error reading says no reason")
 		}
 		return
-	case analysis.StatusOK:
-	default:
+	}
+	if r.Status != analysis.StatusOK {
 		t.Errorf("reading has the status %q", r.Status)
 	}
 	if !r.Next.IsZero() && !r.Next.After(r.To) {

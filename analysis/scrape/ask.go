@@ -156,9 +156,8 @@ func (a *ask) sample(sets [][]*series.Series, snaps []snapshot, from, to time.Ti
 		return series.Mean(sets[0], sets[1], sets[2], spec)
 	case analysis.KindValue:
 		return series.Plain(sets[0], a.fold, spec)
-	default:
-		return analysis.Sample{}, fmt.Errorf("metric %s asks for nothing", a.q.Metric.Name)
 	}
+	return analysis.Sample{}, fmt.Errorf("metric %s asks for nothing", a.q.Metric.Name)
 }
 
 // counters says whether the selectors are of plain counters, whose names end in _total in

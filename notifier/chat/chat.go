@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,9 +78,7 @@ func New(c Config) (*Client, error) {
 		problems = append(problems, fmt.Errorf(string(c.Service)+": "+format, args...))
 	}
 
-	switch c.Service {
-	case Teams, Discord, SNS:
-	default:
+	if !slices.Contains([]Service{Teams, Discord, SNS}, c.Service) {
 		return nil, fmt.Errorf("chat: service: want teams, discord or sns (got %q)", c.Service)
 	}
 

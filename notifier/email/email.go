@@ -19,6 +19,7 @@
 package email
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -26,6 +27,7 @@ import (
 	"fmt"
 	"net"
 	"net/mail"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,11 +95,8 @@ func New(c Config) (*Client, error) {
 	if err != nil || host == "" || port == "" {
 		problem("server: want host:port (got %q)", c.Server)
 	}
-	switch c.Security {
-	case "":
-		c.Security = StartTLS
-	case StartTLS, TLS, Plain:
-	default:
+	c.Security = cmp.Or(c.Security, StartTLS)
+	if !slices.Contains([]Security{StartTLS, TLS, Plain}, c.Security) {
 		problem("security: want starttls, tls or plain (got %q)", c.Security)
 	}
 	from, err := mail.ParseAddress(c.From)

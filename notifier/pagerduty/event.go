@@ -218,9 +218,8 @@ func severity(s notifier.Severity) string {
 	switch s {
 	case notifier.SeverityCritical, notifier.SeverityError, notifier.SeverityWarning, notifier.SeverityInfo:
 		return string(s)
-	default:
-		return string(notifier.SeverityError)
 	}
+	return string(notifier.SeverityError)
 }
 
 func timestamp(at time.Time) string {

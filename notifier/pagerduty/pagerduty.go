@@ -146,9 +146,8 @@ func (c *Client) Notify(ctx context.Context, n notifier.Notice) (string, error) 
 		return told, nil
 	case notifier.TopicThread, notifier.TopicAsk:
 		return n.Ref, nil
-	default:
-		return "", fmt.Errorf("send event: %w: unknown topic %q", notifier.ErrPermanent, n.Topic)
 	}
+	return "", fmt.Errorf("send event: %w: unknown topic %q", notifier.ErrPermanent, n.Topic)
 }
 
 func (c *Client) send(ctx context.Context, path string, encode func() ([]byte, error)) error {

@@ -41,19 +41,16 @@ func (ps Problems) discreet() Problems {
 // caret, github makes workflow annotations. describe says what a code means, for
 // the formats that list them.
 func (ps Problems) Write(w io.Writer, f Format, describe func(code string) string) error {
-	var text string
-	var err error
+	text, err := "", fmt.Errorf("no format %q", string(f))
 	switch f {
 	case FormatText:
-		text = ps.Text()
+		text, err = ps.Text(), nil
 	case FormatJSON:
 		text, err = ps.json()
 	case FormatSARIF:
 		text, err = ps.sarif(describe)
 	case FormatGitHub:
-		text = ps.github()
-	default:
-		return fmt.Errorf("write problems: no format %q", string(f))
+		text, err = ps.github(), nil
 	}
 	if err == nil {
 		_, err = io.WriteString(w, text)

@@ -294,7 +294,9 @@ func (i *Invariants) decision(w *World, r *Run, a *account, l Line, d rollout.De
 			a.rollback = w.Now
 		}
 		i.checkSent(w, r)
-	default:
+	case rollout.DecisionStart, rollout.DecisionQueue, rollout.DecisionRefuse, rollout.DecisionAsk, rollout.DecisionAnswer,
+		rollout.DecisionHold, rollout.DecisionResume, rollout.DecisionExtend, rollout.DecisionBreach, rollout.DecisionPage,
+		rollout.DecisionNoData, rollout.DecisionSourceError, rollout.DecisionUnwritten, rollout.DecisionAck, rollout.DecisionEnd:
 	}
 }
 

@@ -23,8 +23,9 @@ func (i *Invariants) checkStep(w *World, r *Run, a *account, l Line) {
 	if s.Confirmed != nil && (len(a.had) == 0 || !a.had[len(a.had)-1].Equal(*s.Confirmed)) {
 		a.had = append(a.had, *s.Confirmed)
 	}
-	switch s.Phase {
-	case rollout.PhaseHeld, rollout.PhasePaused, rollout.PhaseSuspect:
+	if !stopped(s.Phase) {
+		a.stopped = time.Time{}
+	} else {
 		if a.stopped.IsZero() {
 			a.stopped = w.Now
 		}
@@ -33,8 +34,6 @@ func (i *Invariants) checkStep(w *World, r *Run, a *account, l Line) {
 				i.fail(w, r, StoppedWrite, "a write of %s is wanted while %s", e.To, s.Phase)
 			}
 		}
-	default:
-		a.stopped = time.Time{}
 	}
 	a.raises = nil
 	for _, e := range s.Outbox {

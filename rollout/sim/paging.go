@@ -52,7 +52,10 @@ func (i *Invariants) page(w *World, r *Run, a *account, l Line) {
 			g.foreign = true
 		case rollout.DecisionConfirm:
 			g.foreign = false
-		default:
+		case rollout.DecisionStep, rollout.DecisionVoid, rollout.DecisionRollback, rollout.DecisionPromote, rollout.DecisionBudget,
+			rollout.DecisionStart, rollout.DecisionQueue, rollout.DecisionRefuse, rollout.DecisionAsk, rollout.DecisionAnswer,
+			rollout.DecisionHold, rollout.DecisionResume, rollout.DecisionExtend, rollout.DecisionPage,
+			rollout.DecisionNoData, rollout.DecisionSourceError, rollout.DecisionUnwritten, rollout.DecisionAck, rollout.DecisionEnd:
 		}
 	}
 	if ev := l.Event; ev.Kind == rollout.EventSuspected && l.Ignored == "" && r.State.Foreign != nil { // it says what the endpoint shows

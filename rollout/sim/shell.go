@@ -215,16 +215,19 @@ func (w *World) mayRaise(r *Run, e rollout.Effect, token int) bool {
 		w.Fold(r, rollout.Event{Kind: rollout.EventWoken})
 		return false
 	}
-	switch r.State.Phase {
-	case rollout.PhaseHeld, rollout.PhasePaused, rollout.PhaseSuspect:
+	if stopped(r.State.Phase) {
 		w.answer(r, e, token, 0, func(*World) rollout.Event {
 			return rollout.Event{Kind: rollout.EventTraffic, Failure: &failure.Failure{Kind: failure.Transient,
 				Message: "not sent: the rollout was stopped meanwhile"}}
 		})
 		return false
-	default:
-		return true
 	}
+	return true
+}
+
+// stopped reports whether a rollout in the phase begins no forward write.
+func stopped(p rollout.Phase) bool {
+	return p == rollout.PhaseHeld || p == rollout.PhasePaused || p == rollout.PhaseSuspect
 }
 
 // read is what a read of the endpoint answers now.

@@ -86,7 +86,8 @@ func (i *Invariants) checkRollback(w *World, r *Run, a *account) {
 			i.fail(w, r, NoPage, "rolling back without an open page")
 		}
 	case rollout.PhaseRolledBack, rollout.PhaseStopped:
-	default:
+	case rollout.PhaseQueued, rollout.PhaseScheduled, rollout.PhasePreflight, rollout.PhaseShifting, rollout.PhaseBaking,
+		rollout.PhaseWaiting, rollout.PhaseHeld, rollout.PhasePaused, rollout.PhaseSuspect, rollout.PhasePromoted, rollout.PhaseRefused:
 		i.fail(w, r, LostRollback, "a rollback was decided and the phase is %s", s.Phase)
 	}
 }

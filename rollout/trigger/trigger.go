@@ -22,6 +22,7 @@
 package trigger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -121,13 +122,8 @@ func New(c Config) (*Trigger, error) {
 	missing(c.Stream != "" && !strings.ContainsAny(c.Stream, " .*>/\\\t\r\n"), "stream: want a stream's name")
 	missing(c.Durable != "" && !strings.ContainsAny(c.Durable, " .*>/\\\t\r\n"), "durable: want a consumer's name")
 	missing(c.Start != nil && c.Store != nil && c.Log != nil, "start, store and log: want all three")
-	switch c.Deliver {
-	case "":
-		c.Deliver = DeliverNew
-	case DeliverAll, DeliverNew:
-	default:
-		errs = append(errs, fmt.Errorf("deliver: want new or all (got %q)", c.Deliver))
-	}
+	c.Deliver = cmp.Or(c.Deliver, DeliverNew)
+	missing(c.Deliver == DeliverAll || c.Deliver == DeliverNew, fmt.Sprintf("deliver: want new or all (got %q)", c.Deliver))
 	missing(c.MaxAge >= 0, "maxAge: want a duration that is not negative")
 	for _, s := range c.Subjects {
 		missing(s != "" && !strings.ContainsAny(s, " \t\r\n"), fmt.Sprintf("subject: want a NATS subject (got %q)", s))

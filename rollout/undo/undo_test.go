@@ -100,7 +100,7 @@ func TestUndoAtOnce(t *testing.T) {
 				ev.Kind = rollout.EventMeasured
 			case rollout.EffectWake:
 				ev.Kind = rollout.EventWoken
-			default:
+			case rollout.EffectRelease, rollout.EffectAsk, rollout.EffectTell, rollout.EffectPage:
 				continue
 			}
 			st = rollout.Next(u, st, ev)

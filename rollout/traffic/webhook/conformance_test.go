@@ -143,7 +143,7 @@ func (g *rig) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (g *rig) serve(w http.ResponseWriter, r *http.Request, kind traffictest.FaultKind, to traffic.Split) {
 	switch kind {
-	case traffictest.FaultNone:
+	case traffictest.FaultNone, "":
 		g.inner.ServeHTTP(w, r)
 	case traffictest.FaultLostAnswer:
 		g.inner.ServeHTTP(httptest.NewRecorder(), r)
@@ -173,8 +173,6 @@ func (g *rig) serve(w http.ResponseWriter, r *http.Request, kind traffictest.Fau
 	case traffictest.FaultThrottled:
 		w.Header().Set("Retry-After", "60")
 		w.WriteHeader(http.StatusTooManyRequests)
-	default:
-		g.inner.ServeHTTP(w, r)
 	}
 }
 
