@@ -186,7 +186,7 @@ func (f *findings) look(where, text string) {
 func burdened(t *testing.T, c canaries, other *echo, e *endpoints) *world {
 	var ps []string
 	for _, name := range []string{"recs", "blind", "shut"} {
-		p := policy(name, name, "  page: [hook, oncall, am, mail, chat]\n  notify: [hook, chat]\n", "[{weight: 5%, bake: 1h}, {weight: 100%, bake: 1h}]")
+		p := policy(name, name, "  page: [hook, oncall, am, mail, chat, team, topic]\n  notify: [hook, chat]\n", "[{weight: 5%, bake: 1h}, {weight: 100%, bake: 1h}]")
 		switch name {
 		case "blind":
 			p = strings.Replace(p, "source: pods, counts: {total: 'requests_total', bad: 'failed_total', deployment: deployment}", "source: prom, counts: {total: 'requests_total', bad: 'failed_total', deployment: deployment}", 1)
@@ -213,6 +213,8 @@ func burdened(t *testing.T, c canaries, other *echo, e *endpoints) *world {
 		return "${env:" + key + "}"
 	}
 	w.write("secrets/nats-creds", "-----BEGIN NATS USER JWT-----\n"+c.at("NATS JWT")+"\n------END NATS USER JWT------\n-----BEGIN USER NKEY SEED-----\nSUA"+c.at("NATS seed")+"\n------END USER NKEY SEED------\n")
+	w.write("secrets/aws", fmt.Sprintf(`{"Version": 1, "AccessKeyId": "AKIDBELAY", "SecretAccessKey": %q, "SessionToken": %q}`,
+		c.at("AWS secret"), c.at("AWS session")))
 	var people strings.Builder
 	for _, actor := range []string{"viewer", "admin"} {
 		token := c.at("token of " + actor)
@@ -244,6 +246,8 @@ notifiers:
   am: {alertmanager: {url: %q, http: {basic_auth: {username: belay, password_file: %s}}}}
   mail: {email: {server: %q, security: plain, from: belay@belay.example, to: [team@belay.example], username: belay, passwordFile: %s}}
   chat: {slack: {botTokenFile: %s, signingSecretFile: %s, url: %q, channel: "#releases"}}
+  team: {teams: {urlFile: %s}}
+  topic: {sns: {topic: "arn:aws:sns:eu-west-1:123456789012:releases", credentialsFile: secrets/aws, url: %q}}
 triggers:
   - {nats: {url: %q, stream: RELEASES, subject: "models.>", credentialsFile: secrets/nats-creds}, map: {policy: policy, candidate: candidate, version: version}}
 events: {nats: {url: %q}}
@@ -263,6 +267,7 @@ auth:
 		file("routing key", ""), file("pagerduty subscription", ""), other.URL,
 		other.URL, file("alertmanager password", ""), other.mail, file("mail password", ""),
 		file("slack bot token", "xoxb-"), file("slack signing secret", ""), other.URL+"/",
+		file("teams address", other.URL+"/"), other.URL,
 		env("trigger password", "nats://belay:%[2]s@%[1]s", "127.0.0.1:1"), env("events password", "nats://belay:%[2]s@%[1]s", "127.0.0.1:1"), &people))
 	return w
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/analysis/prometheus"
 	"github.com/belayd/belay/analysis/scrape"
 	"github.com/belayd/belay/cmd/internal/aws"
+	"github.com/belayd/belay/cmd/internal/secret"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/policies/document"
 )
@@ -219,7 +220,7 @@ func (b *Builder) sign(field string, cl *http.Client, l *aws.Login) error {
 		}
 		login.CredentialsFile = b.config.Path(login.CredentialsFile)
 	}
-	cl.Transport = aws.Sign(cl.Transport, login)
+	cl.Transport = secret.Discreet(aws.Sign(cl.Transport, login)) // the signature's headers are secrets too
 	return nil
 }
 
