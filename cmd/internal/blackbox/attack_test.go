@@ -36,6 +36,9 @@ const (
 	// it does one thing at a time, and readersMax for readers, for whom it rests
 	// besides. A busy machine leaves it fewer, never more.
 	processorsMax, readersMax = 1.5, 1.0
+	// residentMax bounds belayd's memory under any attack, in bytes: half of what the
+	// manifests shipped give it.
+	residentMax = 512 << 20
 	// patience is how long a rollback, or an answer that is open to all, may take,
 	// whatever strangers do and however busy the machine is.
 	patience = 10 * time.Second
@@ -113,6 +116,9 @@ func (b *besieged) round(a attack, out io.Writer) float64 {
 	}
 	if most := cmp.Or(a.most, processorsMax); under.before > most {
 		b.t.Errorf("belayd used %.1f processors, want at most %.1f", under.before, most)
+	}
+	if under.resident > residentMax {
+		b.t.Errorf("belayd is %d MiB large, want at most %d", under.resident>>20, residentMax>>20)
 	}
 	return times
 }
