@@ -6,7 +6,7 @@ INPUTS ?= 1000
 
 VULN ?= v1.1.4
 
-.PHONY: help build release vuln test race lint fuzz cover golden verify sim attack bench-decisions bench-seasons
+.PHONY: help build release vuln test race lint fuzz cover golden verify sim attack bench-decisions bench-seasons bench-reaction
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
@@ -58,6 +58,9 @@ sim:             ## the seeded simulator; SEEDS=n
 
 attack:          ## rollbacks under attack, held to 3 x the idle p95; wants a quiet machine
 	$(GO) test ./cmd/internal/blackbox -run TestRollbackUnderAttack -strict -v -count=1 -timeout 30m
+
+bench-reaction:  ## the time from a failure in Prometheus to the traffic call; wants a real prometheus and a quiet machine
+	$(GO) test ./cmd/internal/blackbox -run xxx -bench Reaction -benchtime 1x -v -timeout 15m
 
 bench-decisions: ## the tables of analysis/README.md
 	$(GO) test ./analysis -run TestDecisions -decisions=full -update -timeout 60m -v

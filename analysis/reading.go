@@ -104,6 +104,10 @@ type Reading struct {
 	Permanent bool   `json:"permanent,omitempty"`
 	Stable    Sample `json:"stable"`
 	Candidate Sample `json:"candidate"`
+	// Ahead is what the candidate's series alone have counted after To, while the source
+	// waits for others: its sums, without instances. It is no evidence, but may be a reason
+	// to look again at Next. Sources need not tell it.
+	Ahead Sample `json:"ahead,omitzero"`
 }
 
 // A Sample holds one deployment's increments in the interval of its Reading.

@@ -83,15 +83,43 @@ type Verdict struct {
 // by about this much, and readings of a release within its limit hardly ever.
 const leap = 0.5
 
+// Open reports whether the guardrail is judged and neither broken nor without data.
+func (v Verdict) Open() bool { return v.Outcome == OutcomeUndecided || v.Outcome == OutcomePass }
+
 // Suspicious reports whether the reading after the verdict before has raised the evidence
 // for a breach to where another look is worth its cost as soon as there is more to see: by
 // a leap, or to a quarter of the way to the threshold.
 func (v Verdict) Suspicious(before Verdict) bool {
-	open := v.Outcome == OutcomeUndecided || v.Outcome == OutcomePass
-	if !open || !v.Read || v.LogEThreshold <= 0 || v.LogE <= before.LogE {
+	if !v.Open() || !v.Read || v.LogEThreshold <= 0 || v.LogE <= before.LogE {
 		return false
 	}
 	return v.LogE-before.LogE >= leap || v.LogE >= v.LogEThreshold/4
+}
+
+// aheadEvents is how many events must have been counted beyond a reading before they are
+// taken for more than chance.
+const aheadEvents = 5
+
+// Alarming reports whether what the candidate had after the end of the reading would be a
+// gross failure of the panel's i-th guardrail, which is judged by counts: the reading has
+// not come so far, and another look is worth its cost as soon as it has.
+func (e Evidence) Alarming(p Panel, i int, r *Reading) bool {
+	g, s := &p.Guardrails[i], &e.Standings[i]
+	m := p.metric(g.Metric)
+	if m == nil || g.method(m) != methodCounts || !r.Ahead.Fresh || r.Ahead.N <= 0 {
+		return false
+	}
+	test, pilot := s.test(g, m)
+	limit := test.Limit
+	if test.Relative {
+		rate, ok := pilot.Rate()
+		if !ok || g.Limit.AtLeast {
+			return false
+		}
+		limit *= rate
+	}
+	k := g.events(&r.Ahead)
+	return k >= aheadEvents && k/r.Ahead.N >= min(gross*limit, (1+limit)/2)
 }
 
 // A Breach is a group of guardrails with equal onBreach whose evidence crossed

@@ -51,18 +51,18 @@ func (m *machine) measured() {
 
 // suspect asks for another look, as soon as the sources know more, at the metrics of
 // guardrails whose evidence of a breach these readings have raised to where it is
-// suspicious. The instant is a whole second, so that rollouts share the question, and at
+// suspicious, or will when they have come as far as the candidate's own series. The instant is a whole second, so that rollouts share the question, and at
 // least one second off.
 func (m *machine) suspect(before []analysis.Verdict) {
 	m.s.Suspicion = Suspicion{}
-	for _, v := range m.s.Verdicts {
-		old := slices.IndexFunc(before, func(b analysis.Verdict) bool { return b.Guardrail == v.Guardrail })
-		if old < 0 || !v.Suspicious(before[old]) {
-			continue
-		}
+	for n, v := range m.s.Verdicts {
 		metric := m.p.Panel.MetricOf(v.Guardrail)
 		i := slices.IndexFunc(m.ev.Readings, func(r analysis.Reading) bool { return r.Metric == metric })
-		if i < 0 || m.ev.Readings[i].Next.IsZero() || m.p.Panel.Steadied(metric, m.s.Reached) {
+		old := slices.IndexFunc(before, func(b analysis.Verdict) bool { return b.Guardrail == v.Guardrail })
+		if i < 0 || old < 0 || !v.Suspicious(before[old]) && !(v.Open() && m.s.Evidence.Alarming(m.p.Panel, n, &m.ev.Readings[i])) {
+			continue
+		}
+		if m.ev.Readings[i].Next.IsZero() || m.p.Panel.Steadied(metric, m.s.Reached) {
 			continue
 		}
 		next := aligned(later(m.ev.Readings[i].Next.Add(-time.Nanosecond), m.now()), time.Second)

@@ -44,6 +44,7 @@ func (b *batch) answer(q *question) analysis.Reading {
 	}
 	from, to, step := q.from, pic.to, pic.step
 	r := analysis.Reading{Metric: q.Metric.Name, From: from, To: to, Status: analysis.StatusOK, Next: b.next(pic)}
+	r.Ahead = q.ahead(pic)
 	if !to.After(from) {
 		b.remember(q)
 		return r
@@ -79,6 +80,19 @@ func (b *batch) answer(q *question) analysis.Reading {
 	}
 	b.remember(q)
 	return r
+}
+
+// ahead is what the candidate's counters have counted beyond the end of the reading.
+func (x *question) ahead(pic *picture) analysis.Sample {
+	spec := series.Spec{From: pic.to.UnixMilli(), To: pic.reached.Head, Gap: gap(pic.step).Milliseconds(), Stale: gap(pic.step).Milliseconds()}
+	if x.Metric.Counts == nil || x.Metric.Rate() || spec.To <= spec.From {
+		return analysis.Sample{}
+	}
+	s, err := x.sample(pic.by[x.Names.Candidate], spec)
+	if err != nil {
+		return analysis.Sample{} // the reading itself will say so when its end has come so far
+	}
+	return analysis.Sample{Fresh: s.Fresh && s.N > 0, N: s.N, K: s.K}
 }
 
 // apart refuses series that count for both deployments. Where a label names the

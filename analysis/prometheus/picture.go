@@ -1,6 +1,7 @@
 package prometheus
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -119,14 +120,15 @@ func (b *batch) settle(x *question) {
 	}
 }
 
-// next is when the question's series will have a sample more than they have: a scrape
-// interval after the newest of them, or a whole number of them where they are late; zero where nothing is
-// known of them.
+// next is when all of the question's series will have come as far as the newest of them
+// has, or where all have, when they will have a sample more: a scrape interval after the
+// last of them, or a whole number where they are late; zero where nothing is known of them.
 func (b *batch) next(pic *picture) time.Time {
 	if pic.reached.Head == 0 || pic.step <= 0 {
 		return time.Time{}
 	}
-	due := time.UnixMilli(pic.reached.Head).UTC().Add(pic.step + scraping)
+	last := cmp.Or(pic.reached.Second, pic.reached.Head)
+	due := time.UnixMilli(last).UTC().Add(pic.step + scraping)
 	if late := b.now.Sub(due); late >= 0 {
 		due = due.Add(late.Truncate(pic.step) + pic.step)
 	}

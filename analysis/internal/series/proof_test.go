@@ -133,6 +133,9 @@ func TestReach(t *testing.T) {
 		"nothing":                      {nil, 0, 0, 0},
 	} {
 		r := Reach(c.all, Horizon{To: 30_000, Step: step, Patience: 5 * step})
+		if want := c.at != c.head && c.at > 0; (r.Second > 0) != want || want && (r.Second < r.At || r.Second >= r.Head) {
+			t.Errorf("%s: got a second of %d, want one between %d and %d: %v", name, r.Second, r.At, r.Head, want)
+		}
 		if r.At != c.at || r.Head != c.head || len(r.Late) != c.late {
 			t.Errorf("%s: got %d of %d, %d late, want %d of %d, %d late", name, r.At, r.Head, len(r.Late), c.at, c.head, c.late)
 		}

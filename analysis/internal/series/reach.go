@@ -15,8 +15,9 @@ type Horizon struct {
 // A Reached is how far a set of series has come.
 type Reached struct {
 	// At is the latest instant that every live series has reached; 0 where none
-	// lives. Head is that of the newest sample.
-	At, Head int64
+	// lives. Head is that of the newest sample, and Second of the newest of those series
+	// that have not come so far; 0 where all have.
+	At, Head, Second int64
 	// Late are the series that have missed a sample and have not ended, for all
 	// that is known.
 	Late []*Series
@@ -44,6 +45,9 @@ func Reach(all []*Series, h Horizon) Reached {
 		}
 		if r.At == 0 || last < r.At {
 			r.At = last
+		}
+		if last < r.Head {
+			r.Second = max(r.Second, last)
 		}
 	}
 	return r
