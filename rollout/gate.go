@@ -11,7 +11,7 @@ import (
 // ask puts the approval for step i before people, with the present evidence.
 func (m *machine) ask(i int, name string) approval.Question {
 	ap := m.p.Approval(name)
-	m.s.Mailbox.Forget(ap.Notifier, m.p.askKey(m.s.Gates[name]))
+	m.mail().Forget(ap.Notifier, m.p.askKey(m.s.Gates[name]))
 	q := approval.Question{
 		Gate: name, Step: m.p.Steps[i].Name, AskedAt: m.now(), Expires: m.now().Add(ap.Expires), Quorum: max(ap.Quorum, 1), State: approval.Open,
 		To: m.p.target(i, m.s.Stable), Evidence: approval.Digest(m.s.Verdicts), Passed: approval.Passing(m.s.Verdicts),

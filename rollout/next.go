@@ -186,7 +186,7 @@ func clonePtr[T any](p *T) *T {
 	return &v
 }
 
-// quiet reports whether the step from a to b may wait for the next append: it
+// deferrable reports whether the step from a to b may wait for the next append: it
 // changed nothing that the outside world or a person would notice.
 func deferrable(a, b *State) bool {
 	return len(b.Last.Decisions) == 0 && maps.Equal(a.Refs, b.Refs) && a.Phase == b.Phase && a.Step == b.Step && a.Reached == b.Reached &&

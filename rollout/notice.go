@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,19 +12,22 @@ import (
 	"github.com/belayd/belay/rollout/mailbox"
 )
 
+// mail is what waits to be told.
+func (m *machine) mail() *mailbox.Mailbox { return &m.s.Mailbox }
+
 // tell puts what this event decided before those whom the policy notifies.
 func (m *machine) tell() {
 	if len(m.s.Last.Decisions) == 0 {
 		return
 	}
 	for _, n := range m.p.Notify {
-		m.s.Mailbox.Tell(m.mint(), n, mailbox.Notice{Key: m.p.ID + "/status", Topic: mailbox.TopicStatus, Severity: m.severity(), Summary: m.headline()})
+		m.mail().Tell(m.mint(), n, mailbox.Notice{Key: m.p.ID + "/status", Topic: mailbox.TopicStatus, Severity: m.severity(), Summary: m.headline()})
 		for i, d := range m.s.Last.Decisions {
 			if threaded(d.Kind) && !m.retold(i) {
-				m.s.Mailbox.Tell(m.mint(), n, mailbox.Notice{Key: fmt.Sprintf("%s/thread/%d.%d", m.p.ID, m.s.Seq, i), Topic: mailbox.TopicThread, Severity: m.severity(), Summary: mailbox.Clip(d.Sentence)})
+				m.mail().Tell(m.mint(), n, mailbox.Notice{Key: fmt.Sprintf("%s/thread/%d.%d", m.p.ID, m.s.Seq, i), Topic: mailbox.TopicThread, Severity: m.severity(), Summary: mailbox.Clip(d.Sentence)})
 			}
 		}
-		m.s.Mailbox.Fold(n, m.p.ID)
+		m.mail().Fold(n, m.p.ID)
 	}
 }
 
@@ -34,7 +38,6 @@ func threaded(k DecisionKind) bool {
 		return false
 	case DecisionQueue, DecisionRefuse, DecisionStep, DecisionAnswer, DecisionVoid, DecisionHold, DecisionResume, DecisionExtend,
 		DecisionBreach, DecisionRollback, DecisionPromote, DecisionForeignChange, DecisionNoData, DecisionSourceError, DecisionBudget, DecisionAck, DecisionEnd:
-		return true
 	}
 	return true
 }
@@ -60,7 +63,6 @@ func (m *machine) severity() string {
 	case PhasePaused, PhaseStopped, PhaseRefused:
 		return "warning"
 	case PhaseQueued, PhaseScheduled, PhasePreflight, PhaseShifting, PhaseBaking, PhaseWaiting, PhasePromoted:
-		return "info"
 	}
 	return "info"
 }
@@ -73,20 +75,20 @@ func (m *machine) sayAsk(ap approval.Approval, q approval.Question) {
 	n := mailbox.Notice{Key: m.p.askKey(q), Topic: mailbox.TopicAsk, Severity: "info",
 		Summary:  mailbox.Clip(fmt.Sprintf("%s: approval %s for step %s of %s %s: %s", m.p.Endpoint.Name, q.Gate, q.Step, m.p.Release.Candidate, m.p.Release.Version, q.State)),
 		Question: &q}
-	m.s.Mailbox.Ask(m.mint(), ap.Notifier, n, m.now())
+	m.mail().Ask(m.mint(), ap.Notifier, n, m.now())
 }
 
 // wantMessages are the messages that may be sent now: the pages that may go, every
 // question, and per notifier the first one told.
 func (m *machine) wantMessages() []Effect {
 	es := m.wantPages()
-	for _, w := range m.s.Mailbox.Wanted() {
+	for _, w := range m.mail().Wanted() {
 		es = append(es, Effect{ID: w.ID, Kind: EffectKind(w.Kind), Attempt: w.Attempt, NotBefore: w.NotBefore, Key: w.Key,
 			Notifiers: w.Notifiers, Notice: w.Notice})
 	}
 	for i, e := range es {
 		n := *e.Notice
-		n.Ref, n.ThreadRef = m.s.Mailbox.Ref(e.Notifiers[0], n.Key), m.s.Mailbox.Ref(e.Notifiers[0], m.p.ID+"/status")
+		n.Ref, n.ThreadRef = m.mail().Ref(e.Notifiers[0], n.Key), m.mail().Ref(e.Notifiers[0], m.p.ID+"/status")
 		es[i].Notice = &n
 	}
 	return es
@@ -98,7 +100,7 @@ func (m *machine) delivered() {
 		m.onDelivered(e)
 		return
 	}
-	if told, ok := m.s.Mailbox.Delivered(m.ev.Effect, m.ev.Ref); ok && told.Notice.Question != nil {
+	if told, ok := m.mail().Delivered(m.ev.Effect, m.ev.Ref); ok && told.Notice.Question != nil {
 		m.unasked(*told.Notice.Question, "")
 	}
 }
@@ -120,7 +122,7 @@ func (m *machine) lateDelivered() {
 		m.ignore("answers an effect that is not wanted")
 		return
 	}
-	m.s.Mailbox.KeepRef(m.ev.Notifier, m.ev.Key, m.ev.Ref)
+	m.mail().KeepRef(m.ev.Notifier, m.ev.Key, m.ev.Ref)
 	if page {
 		m.s.Paging.Unsure(m.ev.Notifier)
 	}
@@ -129,7 +131,7 @@ func (m *machine) lateDelivered() {
 // onDelivered notes that a notifier took the page, or its end.
 func (m *machine) onDelivered(e Effect) {
 	to := e.Notifiers[0]
-	m.s.Mailbox.KeepRef(to, e.Notice.Key, m.ev.Ref)
+	m.mail().KeepRef(to, e.Notice.Key, m.ev.Ref)
 	text := e.shownBy(to)
 	m.s.Paging.Delivered(to, text)
 	if page := m.s.Page; page != nil && text == m.s.pageText() && page.DeliveredAt.IsZero() {
@@ -141,15 +143,12 @@ func (m *machine) onDelivered(e Effect) {
 
 // undelivered tries again later; a page tries the next notifier at once.
 func (m *machine) undelivered() {
-	f := failure.Failure{Kind: failure.Transient}
-	if m.ev.Failure != nil {
-		f = *m.ev.Failure
-	}
+	f := cmp.Or(m.ev.Failure, &failure.Failure{Kind: failure.Transient})
 	if e := m.effect(); e.Kind == EffectPage {
 		m.s.Paging.Refused(m.p.ID, m.p.Page, e.Notifiers[0], e.shownBy(e.Notifiers[0]), f.Refusal(), m.now())
 		return
 	}
-	if q, why := m.s.Mailbox.Undelivered(m.p.ID, m.ev.Effect, f.Refusal(), m.now()); q != nil {
+	if q, why := m.mail().Undelivered(m.p.ID, m.ev.Effect, f.Refusal(), m.now()); q != nil {
 		m.unasked(*q, why)
 	}
 }

@@ -36,7 +36,6 @@ func (p Phase) Terminal() bool {
 		return true
 	case PhaseQueued, PhaseScheduled, PhasePreflight, PhaseShifting, PhaseBaking, PhaseWaiting,
 		PhaseHeld, PhasePaused, PhaseRollingBack, PhaseSuspect:
-		return false
 	}
 	return false
 }

@@ -73,12 +73,3 @@ func (e *UnrecordedError) Error() string {
 
 // Unwrap is why the store did not take it.
 func (e *UnrecordedError) Unwrap() error { return e.Err }
-
-// A ForbiddenError is an act that somebody may not do, or that cannot be done now.
-type ForbiddenError struct {
-	// Why says so in a clause, for the person.
-	Why string
-}
-
-// Error is why.
-func (e *ForbiddenError) Error() string { return e.Why }

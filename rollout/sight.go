@@ -38,11 +38,11 @@ func (m *machine) keepSights() {
 		m.s.Sights = nil
 		return
 	}
-	if m.s.Reached < 0 {
-		m.s.Sights = m.s.Sights.Keep(nil, m.now(), time.Time{})
-		return
+	var judged []analysis.Sight
+	if m.s.Reached >= 0 {
+		judged = m.p.Panel.Judged(m.moment())
 	}
-	m.s.Sights = m.s.Sights.Keep(m.p.Panel.Judged(m.moment()), m.now(), m.s.StepSince.Add(m.p.Settle))
+	m.s.Sights = m.s.Sights.Keep(judged, m.now(), m.s.StepSince.Add(m.p.Settle))
 }
 
 // see notes what a reading brought.

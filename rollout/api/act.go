@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/undo"
 	"github.com/belayd/belay/rollout/view"
@@ -254,7 +255,7 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, a Actor, same func(
 		return ev, err
 	}
 	after, err := s.c.Engine.Act(r.Context(), id, act, a, once)
-	var forbidden *rollout.ForbiddenError
+	var forbidden *access.ForbiddenError
 	switch {
 	case errors.As(err, &forbidden):
 		return problem(http.StatusForbidden, TypeForbidden, "Not allowed", forbidden.Why)

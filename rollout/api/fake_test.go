@@ -188,7 +188,7 @@ func (e *fakeEngine) Act(
 	case err != nil:
 		return rollout.Snapshot{}, err
 	case was == nil && access.Forbids(snap.Plan, &snap.State, who, ev) != "":
-		return rollout.Snapshot{}, &rollout.ForbiddenError{Why: access.Forbids(snap.Plan, &snap.State, who, ev)}
+		return rollout.Snapshot{}, &access.ForbiddenError{Why: access.Forbids(snap.Plan, &snap.State, who, ev)}
 	case e.fail != nil:
 		return rollout.Snapshot{}, e.fail
 	case was != nil:

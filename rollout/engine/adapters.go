@@ -59,7 +59,7 @@ func perAdapter(rollouts map[AdapterName][]string, what string) []string {
 
 // reachOut makes what the engine reaches its adapters by.
 func (e *Engine) reachOut() {
-	e.routers, e.sources, e.outlets = map[string]*router{}, map[string]*source{}, map[string]*outlet{}
+	e.routers, e.sources, e.notifiers = map[string]*router{}, map[string]*source{}, map[string]*notifierHandle{}
 	for name, x := range e.cfg.Routers {
 		e.routers[name] = &router{name: name, Router: x,
 			slots: make(chan struct{}, e.cfg.RouterCalls), checks: make(chan struct{}, e.cfg.Preflights)}
@@ -68,7 +68,7 @@ func (e *Engine) reachOut() {
 		e.sources[name] = &source{Source: x, slots: make(chan struct{}, e.cfg.SourceReads)}
 	}
 	for name, x := range e.cfg.Notifiers {
-		e.outlets[name] = &outlet{name: name, Notifier: x,
+		e.notifiers[name] = &notifierHandle{name: name, Notifier: x,
 			slots: make(chan struct{}, e.cfg.Deliveries), pages: make(chan struct{}, e.cfg.Deliveries)}
 	}
 }
@@ -86,16 +86,16 @@ func (e *Engine) has(n AdapterName) bool {
 	return false
 }
 
-func (e *Engine) hasNotifier(name string) bool { return e.outlets[name] != nil }
+func (e *Engine) hasNotifier(name string) bool { return e.notifiers[name] != nil }
 
 // Forsaken names, a line each, the adapters that there are not, and that the
 // rollouts carried here need: the config was changed while nobody asked for them.
 func (e *Engine) Forsaken() []string {
 	e.mu.Lock()
-	lives := slices.Collect(maps.Values(e.lives))
+	runners := slices.Collect(maps.Values(e.runners))
 	e.mu.Unlock()
 	rollouts := map[AdapterName][]string{}
-	for _, l := range lives {
+	for _, l := range runners {
 		l.mu.Lock()
 		ended := l.gone || l.s.Phase.Terminal()
 		l.mu.Unlock()

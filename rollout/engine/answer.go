@@ -45,7 +45,7 @@ func (e *Engine) Answer(ctx context.Context, via string, a notifier.Answer) (not
 		}
 		ev, why := toEvent(s.Plan, a, onRecord(who))
 		if why != "" {
-			return ev, &rollout.ForbiddenError{Why: why}
+			return ev, &access.ForbiddenError{Why: why}
 		}
 		return ev, nil
 	}
@@ -64,7 +64,7 @@ func (e *Engine) Answer(ctx context.Context, via string, a notifier.Answer) (not
 
 // replied says what came of an act.
 func replied(a notifier.Answer, after rollout.Snapshot, err error) (notifier.Reply, error) {
-	var forbidden *rollout.ForbiddenError
+	var forbidden *access.ForbiddenError
 	var unrecorded *rollout.UnrecordedError
 	switch {
 	case errors.Is(err, ErrNotFound):

@@ -18,7 +18,7 @@ import (
 
 // Rollout returns a rollout as it is now; ErrNotFound when there is none.
 func (e *Engine) Rollout(ctx context.Context, id string) (rollout.Snapshot, error) {
-	if l := e.live(id); l != nil {
+	if l := e.runner(id); l != nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if !l.gone {
@@ -68,7 +68,7 @@ func (e *Engine) Rollouts(ctx context.Context) iter.Seq2[rollout.Snapshot, error
 // present is the rollout in memory when this replica carries it and knows of its
 // record, else the record: that of an append that has just returned is not known yet.
 func (e *Engine) present(ctx context.Context, id string, rec store.Record) (rollout.Snapshot, error) {
-	if l := e.live(id); l != nil {
+	if l := e.runner(id); l != nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if !l.gone && l.head.Revision >= rec.Revision {

@@ -12,7 +12,7 @@ import (
 )
 
 // askAgain makes a claim that was answered "queued" ask again.
-func (l *live) askAgain() {
+func (l *runner) askAgain() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.s.Outbox {
@@ -26,7 +26,7 @@ func (l *live) askAgain() {
 }
 
 // claim asks for the endpoint.
-func (l *live) claim(ctx context.Context, e rollout.Effect) (rollout.Event, bool) {
+func (l *runner) claim(ctx context.Context, e rollout.Effect) (rollout.Event, bool) {
 	rec, err := l.e.admission.Admit(ctx, l.plan.Endpoint, l.claimEvent(e))
 	if err != nil {
 		l.warn(ctx, "claim waits", err)
@@ -42,7 +42,7 @@ func (l *live) claim(ctx context.Context, e rollout.Effect) (rollout.Event, bool
 }
 
 // claimEvent is what the rollout asks of the endpoint's record.
-func (l *live) claimEvent(e rollout.Effect) claim.Event {
+func (l *runner) claimEvent(e rollout.Effect) claim.Event {
 	ev := claim.ForClaim(l.plan, e, l.e.now())
 	ev.Most = l.e.cfg.Queue
 	return ev
@@ -60,7 +60,7 @@ func (e *Engine) supersede(ctx context.Context, active, by string) error {
 }
 
 // release gives the endpoint, or the place in its queue, back.
-func (l *live) release(ctx context.Context, s rollout.State, e rollout.Effect) (rollout.Event, bool) {
+func (l *runner) release(ctx context.Context, s rollout.State, e rollout.Effect) (rollout.Event, bool) {
 	if _, err := l.e.admission.Admit(ctx, l.plan.Endpoint, claim.ForRelease(l.plan, s, e, l.e.now())); err != nil {
 		l.warn(ctx, "release waits", err)
 		return rollout.Event{}, false

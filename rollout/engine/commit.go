@@ -20,7 +20,7 @@ import (
 var errLost = errors.New("another replica carries the rollout")
 
 // loud reports whether something is folded in that must be appended at once.
-func (l *live) loud() bool {
+func (l *runner) loud() bool {
 	if l.flush && len(l.drafts) > 0 {
 		return true
 	}
@@ -37,7 +37,7 @@ func (l *live) loud() bool {
 
 // flushAt is when quiet changes must be appended. Rollouts differ, so that their
 // appends do not all fall on the instant at which everybody is read.
-func (l *live) flushAt() time.Time {
+func (l *runner) flushAt() time.Time {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(l.id))
 	after := l.e.cfg.FlushAfter
@@ -45,7 +45,7 @@ func (l *live) flushAt() time.Time {
 }
 
 // save starts the next append when there is one to make, with the lock held.
-func (l *live) save() {
+func (l *runner) save() {
 	if l.writing || len(l.drafts) == 0 || time.Now().Before(l.retryAt) {
 		return
 	}
@@ -69,7 +69,7 @@ func (l *live) save() {
 }
 
 // seal fixes the bytes of a draft: the entry that chains to the head.
-func (l *live) seal(b *draft) error {
+func (l *runner) seal(b *draft) error {
 	if b.sealed {
 		return nil
 	}
@@ -98,7 +98,7 @@ func (l *live) seal(b *draft) error {
 }
 
 // carry puts one event in the place of all that the last draft did not keep.
-func (l *live) carry(b *draft) error {
+func (l *runner) carry(b *draft) error {
 	ev, _, err := normal(rollout.Carry(b.after, b.from, l.now(), b.dropped, b.decisions))
 	if err != nil {
 		return err
@@ -112,7 +112,7 @@ func (l *live) carry(b *draft) error {
 }
 
 // wrote is what follows an append.
-func (l *live) wrote(b *draft, rev store.Revision, err error) {
+func (l *runner) wrote(b *draft, rev store.Revision, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.writing = false
@@ -140,7 +140,7 @@ func (l *live) wrote(b *draft, rev store.Revision, err error) {
 }
 
 // committed makes a draft the durable state, with the lock held.
-func (l *live) committed(b *draft, rev store.Revision) {
+func (l *runner) committed(b *draft, rev store.Revision) {
 	l.e.outage.Over(l.id, true)
 	l.drafts = l.drafts[1:]
 	if b.after.Phase.Terminal() && !l.saved.Phase.Terminal() {
@@ -154,7 +154,7 @@ func (l *live) committed(b *draft, rev store.Revision) {
 	}
 	for _, w := range b.waiters {
 		if w.key != "" {
-			l.e.spawn(func(ctx context.Context) { l.mark(ctx, w.key, b.head.Seq, w.state.Last.Ignored) })
+			l.e.spawn(func(ctx context.Context) { l.acknowledge(ctx, w.key, b.head.Seq, w.state.Last.Ignored) })
 		}
 	}
 	b.release(rev, nil)
@@ -168,7 +168,7 @@ func (l *live) committed(b *draft, rev store.Revision) {
 }
 
 // logDecision writes the one line that a person would tell another.
-func (l *live) logDecision(d rollout.Decision) {
+func (l *runner) logDecision(d rollout.Decision) {
 	attrs := []any{slog.String("step", d.Step), slog.String("outcome", string(d.Kind)), slog.String("reason", d.Sentence)}
 	if d.Split != nil {
 		attrs = append(attrs, slog.Int("weight", d.Split.Weights[l.plan.Release.Candidate]))
@@ -262,15 +262,15 @@ func (e *Engine) readBack(
 		key, rec.Revision, after, store.ErrConflict)
 }
 
-// said remembers what was logged, so that a failure that lasts is logged once and
+// logOnce remembers what was logged, so that a failure that lasts is logged once and
 // not at every try.
-type said struct {
+type logOnce struct {
 	mu   sync.Mutex
 	last map[string]string
 }
 
-// fresh reports whether the text differs from the last one about the same thing.
-func (s *said) fresh(about, text string) bool {
+// changed reports whether the text differs from the last one about the same thing.
+func (s *logOnce) changed(about, text string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.last[about] == text {
@@ -284,7 +284,7 @@ func (s *said) fresh(about, text string) bool {
 }
 
 // forget lets the same text be logged again: it went well meanwhile.
-func (s *said) forget(about string) {
+func (s *logOnce) forget(about string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.last, about)
@@ -292,8 +292,8 @@ func (s *said) forget(about string) {
 
 // warn logs why something of the rollout waits, once as long as it is the same,
 // and not when the context ended.
-func (l *live) warn(ctx context.Context, what string, err error, attrs ...any) {
-	if ctx.Err() == nil && l.said.fresh(fmt.Sprint(what, attrs), err.Error()) {
+func (l *runner) warn(ctx context.Context, what string, err error, attrs ...any) {
+	if ctx.Err() == nil && l.logged.changed(fmt.Sprint(what, attrs), err.Error()) {
 		l.log.Warn(what, append(attrs, "outcome", err.Error())...) //nolint:sloglint // every caller passes a constant
 	}
 }

@@ -68,7 +68,7 @@ const retry = 500 * time.Millisecond
 
 // reconcile makes what is under way match what is wanted, with the lock held:
 // unwanted work is cancelled, missing work is started, rollbacks first.
-func (l *live) reconcile() {
+func (l *runner) reconcile() {
 	want := make(map[jobKey]bool, len(l.s.Outbox))
 	for _, e := range l.s.Outbox {
 		want[keyOf(e)] = true
@@ -95,7 +95,7 @@ func (l *live) reconcile() {
 }
 
 // consider starts an effect that is missing and may start now.
-func (l *live) consider(e rollout.Effect) {
+func (l *runner) consider(e rollout.Effect) {
 	k := keyOf(e)
 	if e.Kind == rollout.EffectWake {
 		return
@@ -117,7 +117,7 @@ func (l *live) consider(e rollout.Effect) {
 
 // may reports whether the effect may start: its intent is durable, or it needs
 // none.
-func (l *live) may(e rollout.Effect) bool {
+func (l *runner) may(e rollout.Effect) bool {
 	saved := l.isSaved(e)
 	if l.e.isStopping() && !isRollback(e) && (e.Kind != rollout.EffectPage || !l.urgent()) {
 		return false
@@ -141,7 +141,7 @@ func (l *live) may(e rollout.Effect) bool {
 }
 
 // start begins one try of an effect.
-func (l *live) start(k jobKey, e rollout.Effect) {
+func (l *runner) start(k jobKey, e rollout.Effect) {
 	base := l.e.baseContext()
 	if base == nil {
 		return
@@ -166,7 +166,7 @@ func (l *live) start(k jobKey, e rollout.Effect) {
 
 // run makes the outside call of a job and returns its answer. ok is false when
 // there is none: the job is tried again later, unless it was cancelled.
-func (l *live) run(ctx context.Context, e rollout.Effect, s rollout.State) (ev rollout.Event, ok bool) {
+func (l *runner) run(ctx context.Context, e rollout.Effect, s rollout.State) (ev rollout.Event, ok bool) {
 	switch e.Kind {
 	case rollout.EffectClaim:
 		return l.claim(ctx, e)
@@ -187,7 +187,7 @@ func (l *live) run(ctx context.Context, e rollout.Effect, s rollout.State) (ev r
 }
 
 // finish folds a job's answer.
-func (l *live) finish(j *job, ev rollout.Event, ok bool) {
+func (l *runner) finish(j *job, ev rollout.Event, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.gone || l.jobs[j.key] != j {
@@ -224,7 +224,7 @@ func (l *live) finish(j *job, ev rollout.Event, ok bool) {
 }
 
 // running reports whether a call is under way.
-func (l *live) running() bool {
+func (l *runner) running() bool {
 	for _, j := range l.jobs {
 		if j.stage == jobRuns {
 			return true
@@ -234,14 +234,14 @@ func (l *live) running() bool {
 }
 
 // later makes a job be tried again in a while.
-func (l *live) later(j *job) {
+func (l *runner) later(j *job) {
 	j.stage, j.again = jobWaits, time.Now().Add(retry)
 	l.step()
 }
 
 // delivering reports whether an earlier message of the same key is under way to the
 // same notifier.
-func (l *live) delivering(e *rollout.Effect) bool {
+func (l *runner) delivering(e *rollout.Effect) bool {
 	for _, j := range l.jobs {
 		if j.stage != jobRuns || !isMessage(j.effect.Kind) || j.effect.Notice == nil || e.Notice == nil {
 			continue

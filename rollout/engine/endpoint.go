@@ -26,9 +26,9 @@ type endpoint struct {
 	// asking: a goroutine is after the lease; askAt is when to ask again.
 	asking bool
 	askAt  time.Time
-	// open are the ids of the rollouts to carry, lives those that are loaded.
-	open  map[string]bool
-	lives map[string]*live
+	// open are the ids of the rollouts to carry, runners those that are loaded.
+	open    map[string]bool
+	runners map[string]*runner
 	// loading are the ids that are being loaded.
 	loading map[string]bool
 }
@@ -61,7 +61,7 @@ func (e *Engine) adopt(id string, ref rollout.EndpointRef) {
 	at := e.endpoints[ref]
 	if at == nil {
 		at = &endpoint{e: e, ref: ref, writing: make(chan struct{}, 1),
-			open: map[string]bool{}, lives: map[string]*live{}, loading: map[string]bool{}}
+			open: map[string]bool{}, runners: map[string]*runner{}, loading: map[string]bool{}}
 		e.endpoints[ref] = at
 	}
 	at.open[id], e.open[id] = true, ref
@@ -84,7 +84,7 @@ func (at *endpoint) tend() {
 		return
 	}
 	for id := range at.open {
-		if at.lives[id] == nil && !at.loading[id] {
+		if at.runners[id] == nil && !at.loading[id] {
 			at.loading[id] = true
 			e.jobs.Go(func() { at.load(ctx, id) })
 		}
@@ -100,12 +100,12 @@ func (at *endpoint) ask(ctx context.Context) {
 	at.asking = false
 	if err != nil {
 		at.askAt = time.Now().Add(2 * e.cfg.Poll)
-		if !errors.Is(err, store.ErrConflict) && ctx.Err() == nil && e.said.fresh("lease/"+at.ref.Key(), err.Error()) {
+		if !errors.Is(err, store.ErrConflict) && ctx.Err() == nil && e.logged.changed("lease/"+at.ref.Key(), err.Error()) {
 			e.log.Warn("lease not acquired", "endpoint", at.ref.Router+"/"+at.ref.Name, "outcome", err.Error())
 		}
 		return
 	}
-	e.said.forget("lease/" + at.ref.Key())
+	e.logged.forget("lease/" + at.ref.Key())
 	at.lease = lease
 	at.tend()
 }
@@ -145,14 +145,14 @@ func (at *endpoint) load(ctx context.Context, id string) {
 		e.mu.Unlock()
 		return
 	}
-	e.said.forget("load/" + id)
-	at.lives[id], e.lives[id] = l, l
+	e.logged.forget("load/" + id)
+	at.runners[id], e.runners[id] = l, l
 	e.mu.Unlock()
 	l.hear(ctx)
 }
 
-// read makes a live of the rollout's head; nil when it is closed.
-func (e *Engine) read(ctx context.Context, at *endpoint, id string) (*live, error) {
+// read makes a runner of the rollout's head; nil when it is closed.
+func (e *Engine) read(ctx context.Context, at *endpoint, id string) (*runner, error) {
 	if !acquire(ctx, e.loads) {
 		return nil, context.Cause(ctx)
 	}
@@ -175,7 +175,7 @@ func (e *Engine) read(ctx context.Context, at *endpoint, id string) (*live, erro
 	if err != nil {
 		return nil, err
 	}
-	l := newLive(e, at, p, s, h)
+	l := newRunner(e, at, p, s, h)
 	l.fresh = true
 	if h.Owner != e.cfg.Owner {
 		// A claim: it moves the head, so that every later write of the owner before
@@ -196,7 +196,7 @@ func (e *Engine) unreadable(at *endpoint, id string, err error) {
 		e.mu.Unlock()
 		return
 	}
-	if e.said.fresh("load/"+id, err.Error()) {
+	if e.logged.changed("load/"+id, err.Error()) {
 		e.log.Warn("rollout not loaded", "rollout", id, "outcome", err.Error())
 	}
 }
@@ -215,7 +215,7 @@ func (e *Engine) quarantine(id, why string) {
 // leave gives the lease back when nothing is left to carry, with the engine's mu
 // held.
 func (at *endpoint) leave() {
-	if len(at.open) > 0 || len(at.lives) > 0 || at.asking {
+	if len(at.open) > 0 || len(at.runners) > 0 || at.asking {
 		return
 	}
 	delete(at.e.endpoints, at.ref)
@@ -237,24 +237,24 @@ func (e *Engine) giveBack(ctx context.Context, ref rollout.EndpointRef, lease st
 }
 
 // closed forgets a rollout that has ended and has nothing left to do.
-func (e *Engine) closed(l *live) {
+func (e *Engine) closed(l *runner) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.lives, l.id)
+	delete(e.runners, l.id)
 	delete(e.open, l.id)
-	delete(l.at.lives, l.id)
+	delete(l.at.runners, l.id)
 	delete(l.at.open, l.id)
 	l.at.leave()
 }
 
 // lost follows a lost race: whoever won carries the rollout. The lease goes back
 // and is asked for again later.
-func (e *Engine) lost(l *live) {
+func (e *Engine) lost(l *runner) {
 	e.mu.Lock()
 	at := l.at
-	if e.lives[l.id] == l {
-		delete(e.lives, l.id)
-		delete(at.lives, l.id)
+	if e.runners[l.id] == l {
+		delete(e.runners, l.id)
+		delete(at.runners, l.id)
 	}
 	e.mu.Unlock()
 	e.leaveTo(at)
@@ -267,19 +267,19 @@ func (e *Engine) leaveTo(at *endpoint) {
 	lease := at.lease
 	at.lease = nil
 	at.askAt = time.Now().Add(loseBackoff)
-	lives := slices.Collect(maps.Values(at.lives))
-	clear(at.lives)
-	for _, l := range lives {
-		delete(e.lives, l.id)
+	runners := slices.Collect(maps.Values(at.runners))
+	clear(at.runners)
+	for _, l := range runners {
+		delete(e.runners, l.id)
 	}
 	ctx := e.base
 	if lease != nil && ctx != nil {
 		e.jobs.Go(func() { e.giveBack(ctx, at.ref, lease) })
 	}
 	e.mu.Unlock()
-	// Each live has its own lock, which must not be taken here: the caller may
+	// Each runner has its own lock, which must not be taken here: the caller may
 	// hold one of them.
-	for _, l := range lives {
+	for _, l := range runners {
 		e.spawn(func(context.Context) {
 			l.mu.Lock()
 			defer l.mu.Unlock()

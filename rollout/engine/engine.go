@@ -196,21 +196,21 @@ type Engine struct {
 	// pendingRollbacks counts rollbacks that were decided and not sent yet: whoever has much
 	// to do on the processor lets them pass.
 	pendingRollbacks atomic.Int64
-	said             said
+	logged           logOnce
 	reader           *batch.Reader
 	news             *broadcaster
 
-	// routers, sources and outlets are what the engine reaches the outside world with.
-	routers map[string]*router
-	sources map[string]*source
-	outlets map[string]*outlet
+	// routers, sources and notifiers are what the engine reaches the outside world with.
+	routers   map[string]*router
+	sources   map[string]*source
+	notifiers map[string]*notifierHandle
 	// starts is held by those who start a rollout, all at once, and by whoever
 	// replaces a plan that nobody has, alone.
 	starts sync.RWMutex
 	// admission keeps the records of who may move an endpoint.
 	admission *admission.Records
 
-	// mu guards what follows; it is never held while a live's mu is taken.
+	// mu guards what follows; it is never held while a runner's mu is taken.
 	mu sync.Mutex
 	// base is the context of all outside calls while Run runs; nil otherwise.
 	base   context.Context
@@ -218,7 +218,7 @@ type Engine struct {
 	// stopping: no new effect but a rollback is started.
 	stopping  bool
 	endpoints map[rollout.EndpointRef]*endpoint
-	lives     map[string]*live
+	runners   map[string]*runner
 	// open are the endpoints of the rollouts that this engine knows to be open,
 	// whoever carries them.
 	open map[string]rollout.EndpointRef
@@ -245,7 +245,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, log: cfg.Logger, news: newBroadcaster(),
-		endpoints: map[rollout.EndpointRef]*endpoint{}, lives: map[string]*live{},
+		endpoints: map[rollout.EndpointRef]*endpoint{}, runners: map[string]*runner{},
 		open: map[string]rollout.EndpointRef{}, quarantined: map[string]string{},
 		broken: make(chan struct{}), loads: make(chan struct{}, 64),
 	}
@@ -256,7 +256,7 @@ func New(cfg Config) (*Engine, error) {
 	e.reachOut()
 	e.reader = &batch.Reader{Read: e.ask, Go: e.spawn, Busy: func() bool { return e.pendingRollbacks.Load() > 0 }}
 	e.admission = &admission.Records{Store: cfg.Store, Append: e.append, Changed: func(id string) {
-		if l := e.live(id); l != nil {
+		if l := e.runner(id); l != nil {
 			e.spawn(func(context.Context) { l.askAgain() })
 		}
 	}}
@@ -281,11 +281,11 @@ func (e *Engine) fail(err error) {
 // back from JSON as it was.
 func (e *Engine) now() time.Time { return e.cfg.wall().UTC().Round(0) }
 
-// live returns the open rollout that this engine carries, or nil.
-func (e *Engine) live(id string) *live {
+// runner returns the open rollout that this engine carries, or nil.
+func (e *Engine) runner(id string) *runner {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.lives[id]
+	return e.runners[id]
 }
 
 // baseContext returns the context of outside calls, nil when Run does not run.

@@ -27,9 +27,9 @@ const (
 // errPending: the act is recorded and will be folded in; the caller did not wait.
 var errPending = errors.New("recorded, and not yet folded in")
 
-// A mark is the second record of an act: it was folded in as entry Folded of the
+// A receipt is the second record of an act: it was folded in as entry Folded of the
 // journal, and what the core said to it.
-type mark struct {
+type receipt struct {
 	Folded  int    `json:"folded"`
 	Ignored string `json:"ignored,omitempty"`
 }
@@ -50,7 +50,7 @@ func (e *Engine) Act(ctx context.Context, id, key string, who access.Actor, ask 
 			return ev, err
 		}
 		if why := access.Forbids(s.Plan, &s.State, who, ev); why != "" {
-			return ev, &rollout.ForbiddenError{Why: why}
+			return ev, &access.ForbiddenError{Why: why}
 		}
 		return ev.For(&s.State), nil
 	})
@@ -78,7 +78,7 @@ func (e *Engine) deliver(ctx context.Context, id, key string, ask Ask) (rollout.
 	if err != nil {
 		return fail(err)
 	}
-	l := e.live(id)
+	l := e.runner(id)
 	evicted, heard := l.forgotten()
 	old, known, err := e.act(ctx, id, key)
 	if err != nil {
@@ -109,8 +109,8 @@ func (e *Engine) deliver(ctx context.Context, id, key string, ask Ask) (rollout.
 			return fail(&rollout.UnrecordedError{Manual: before.State.Manual, Err: err})
 		}
 	}
-	if old.mark.Folded > 0 {
-		before.State.Last = rollout.Last{Ignored: old.mark.Ignored}
+	if old.receipt.Folded > 0 {
+		before.State.Last = rollout.Last{Ignored: old.receipt.Ignored}
 		return before, nil
 	}
 	if heard {
@@ -179,7 +179,7 @@ func samePerson(a, b *person.Person) bool {
 // foldedIn waits a while until an act that is recorded was taken up, here or by the
 // replica that carries the rollout.
 func (e *Engine) foldedIn(ctx context.Context, id string, ev rollout.Event) (rollout.Snapshot, error) {
-	if l := e.live(id); l != nil {
+	if l := e.runner(id); l != nil {
 		e.spawn(l.hear)
 	}
 	deadline := time.Now().Add(foldPatience)
@@ -199,8 +199,8 @@ func (e *Engine) foldedIn(ctx context.Context, id string, ev rollout.Event) (rol
 		if err != nil {
 			return pending(err)
 		}
-		if old.mark.Folded > 0 {
-			snapshot.State.Last = rollout.Last{Ignored: old.mark.Ignored}
+		if old.receipt.Folded > 0 {
+			snapshot.State.Last = rollout.Last{Ignored: old.receipt.Ignored}
 			return snapshot, nil
 		}
 		left := time.Until(deadline)
@@ -218,28 +218,28 @@ func (e *Engine) foldedIn(ctx context.Context, id string, ev rollout.Event) (rol
 	}
 }
 
-// A heardAct is an act in the store.
-type heardAct struct {
-	event rollout.Event
-	mark  mark
+// A recordedAct is an act in the store.
+type recordedAct struct {
+	event   rollout.Event
+	receipt receipt
 }
 
 // act reads an act from the store.
-func (e *Engine) act(ctx context.Context, id, key string) (a heardAct, known bool, err error) {
+func (e *Engine) act(ctx context.Context, id, key string) (a recordedAct, known bool, err error) {
 	first := true
 	for rec, err := range e.cfg.Store.History(ctx, record.InboxKey(id, key)) {
 		if errors.Is(err, store.ErrNotFound) {
-			return heardAct{}, false, nil
+			return recordedAct{}, false, nil
 		}
 		if err != nil {
-			return heardAct{}, false, fmt.Errorf("read act %s: %w", key, err)
+			return recordedAct{}, false, fmt.Errorf("read act %s: %w", key, err)
 		}
-		into := any(&a.mark)
+		into := any(&a.receipt)
 		if first {
 			into = &a.event
 		}
 		if err := json.Unmarshal(rec.Entry, into); err != nil {
-			return heardAct{}, false, fmt.Errorf("decode act %s: %w", key, err)
+			return recordedAct{}, false, fmt.Errorf("decode act %s: %w", key, err)
 		}
 		first = false
 	}
@@ -252,14 +252,14 @@ const unfoldedState = "{}"
 // isUnfolded reports whether the head of an act's key is the act itself.
 func isUnfolded(rec store.Record) bool { return string(rec.State) == unfoldedState }
 
-// mark notes, in the record of an act that is in the journal, that it was taken up:
-// only then may the state forget the act's key. A mark that cannot be written is
+// acknowledge notes, in the record of an act that is in the journal, that it was taken up:
+// only then may the state forget the act's key. A receipt that cannot be written is
 // tried again when the inbox is read the next time.
-func (l *live) mark(ctx context.Context, key string, seq int, ignored string) {
+func (l *runner) acknowledge(ctx context.Context, key string, seq int, ignored string) {
 	rec, err := l.e.cfg.Store.Head(ctx, record.InboxKey(l.id, key))
 	if err == nil && isUnfolded(rec) {
 		var b []byte
-		if b, err = json.Marshal(mark{Folded: seq, Ignored: ignored}); err == nil {
+		if b, err = json.Marshal(receipt{Folded: seq, Ignored: ignored}); err == nil {
 			_, err = l.e.append(ctx, rec.Key, b, b, rec.Revision)
 		}
 	}
@@ -274,7 +274,7 @@ func (l *live) mark(ctx context.Context, key string, seq int, ignored string) {
 
 // marked notes that an act's record says that it was taken up: those that wait
 // because the state could not forget it yet are looked for again.
-func (l *live) marked(key string) {
+func (l *runner) marked(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.unmarked, key)
@@ -310,7 +310,7 @@ func (e *Engine) unfolded(ctx context.Context, id string) ([]rollout.Event, erro
 }
 
 // hear folds in what waits in the rollout's inbox, as soon as that can be read.
-func (l *live) hear(ctx context.Context) {
+func (l *runner) hear(ctx context.Context) {
 	for {
 		evicted, _ := l.forgotten()
 		acts, err := l.e.unfolded(ctx, l.id)
@@ -329,7 +329,7 @@ func (l *live) hear(ctx context.Context) {
 
 // take folds the acts of the inbox in, and marks those again that are in the journal.
 // It reports whether there is nothing left to do.
-func (l *live) take(acts []rollout.Event, read bool, evicted int) bool {
+func (l *runner) take(acts []rollout.Event, read bool, evicted int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	defer l.step()
@@ -343,7 +343,7 @@ func (l *live) take(acts []rollout.Event, read bool, evicted int) bool {
 		case l.saved.Heard(ev.Key):
 			l.unmarked[ev.Key] = true
 			seq := l.head.Seq
-			l.e.spawn(func(ctx context.Context) { l.mark(ctx, ev.Key, seq, "") })
+			l.e.spawn(func(ctx context.Context) { l.acknowledge(ctx, ev.Key, seq, "") })
 		case !l.s.Heard(ev.Key):
 			fresh = append(fresh, ev)
 		}
@@ -357,7 +357,7 @@ func (l *live) take(acts []rollout.Event, read bool, evicted int) bool {
 // forgotten counts the acts that the state has forgotten since it was loaded: what
 // was read of the inbox before it forgot one may be an act that it knew. heard is
 // false while it is not known which acts are unmarked.
-func (l *live) forgotten() (n int, heard bool) {
+func (l *runner) forgotten() (n int, heard bool) {
 	if l == nil {
 		return 0, false
 	}
@@ -371,7 +371,7 @@ func (l *live) forgotten() (n int, heard bool) {
 // it, nothing would be read until the clock here has caught up. Where the state would
 // forget an act that is not marked, and might take it up twice, only a rollback is
 // folded in: any other act waits in the inbox.
-func (l *live) act(ev rollout.Event) *waiter {
+func (l *runner) act(ev rollout.Event) *waiter {
 	if len(l.s.Acts) >= rollout.HeardMax {
 		if l.unmarked[l.s.Acts[0]] && ev.Command != rollout.CommandRollback {
 			l.waits = true
@@ -395,7 +395,7 @@ func (l *live) act(ev rollout.Event) *waiter {
 
 // actAndWait folds an act in that was just recorded and returns whom to wait for; nil
 // when it was, or is being, folded in elsewhere.
-func (l *live) actAndWait(ev rollout.Event, evicted int) *waiter {
+func (l *runner) actAndWait(ev rollout.Event, evicted int) *waiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.gone || l.s.Heard(ev.Key) || l.evicted != evicted {
@@ -408,7 +408,7 @@ func (l *live) actAndWait(ev rollout.Event, evicted int) *waiter {
 
 // known is who the people on record and in the event are at present, where people gives
 // them another id than their own name; with the lock held.
-func (l *live) known(ev rollout.Event) map[string]string {
+func (l *runner) known(ev rollout.Event) map[string]string {
 	var known map[string]string
 	for _, name := range l.s.Speakers(l.plan, ev) {
 		id := l.e.cfg.Canonical(name)
@@ -424,7 +424,7 @@ func (l *live) known(ev rollout.Event) map[string]string {
 }
 
 // waitFor waits until the act is durable.
-func (l *live) waitFor(ctx context.Context, w *waiter) (rollout.Snapshot, error) {
+func (l *runner) waitFor(ctx context.Context, w *waiter) (rollout.Snapshot, error) {
 	select {
 	case <-w.done:
 	case <-ctx.Done():

@@ -78,7 +78,7 @@ func finite(s analysis.Sample) bool {
 
 // measure asks the sources of an effect's metrics, with the lock held; the job is
 // finished when the last one has answered.
-func (l *live) measure(j *job, s rollout.State) {
+func (l *runner) measure(j *job, s rollout.State) {
 	names := slices.Sorted(maps.Keys(j.effect.Since))
 	at := j.effect.NotBefore
 	if at.IsZero() {
@@ -134,7 +134,7 @@ func (l *live) measure(j *job, s rollout.State) {
 }
 
 // measured folds what all sources answered.
-func (l *live) measured(j *job, rs []analysis.Reading, received time.Time) {
+func (l *runner) measured(j *job, rs []analysis.Reading, received time.Time) {
 	l.mu.Lock()
 	if l.gone {
 		l.mu.Unlock()
@@ -155,7 +155,7 @@ func (l *live) measured(j *job, rs []analysis.Reading, received time.Time) {
 }
 
 // metric returns the plan's metric of that name.
-func (l *live) metric(name string) (analysis.Metric, bool) {
+func (l *runner) metric(name string) (analysis.Metric, bool) {
 	for _, m := range l.plan.Panel.Metrics {
 		if m.Name == name {
 			return m, true

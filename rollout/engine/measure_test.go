@@ -115,7 +115,7 @@ func okReadings(qs []analysis.Query, n float64) []analysis.Reading {
 // What the router tells of versions is what expressions are about; of a candidate of
 // which it tells none, the release says it.
 func TestNamesTellVersions(t *testing.T) {
-	l := &live{plan: &rollout.Plan{Endpoint: rollout.EndpointRef{Name: "recs"}, Release: rollout.Release{Candidate: "green", Version: "v2"}}}
+	l := &runner{plan: &rollout.Plan{Endpoint: rollout.EndpointRef{Name: "recs"}, Release: rollout.Release{Candidate: "green", Version: "v2"}}}
 	told := versions(traffic.Description{Deployments: map[string]traffic.Deployment{"blue": {Version: "v1"}, "green": {}}})
 	want := analysis.Names{Endpoint: "recs", Stable: "blue", Candidate: "green", StableVersion: "v1", CandidateVersion: "v2"}
 	if got := l.names("blue", told); got != want {

@@ -15,9 +15,9 @@ import (
 	"github.com/belayd/belay/rollout/notice"
 )
 
-// An outlet is a notifier with its share of concurrent deliveries: pages have a lane
+// A notifierHandle is a notifier with its share of concurrent deliveries: pages have a lane
 // of their own, so that none waits for what people are only told.
-type outlet struct {
+type notifierHandle struct {
 	notifier.Notifier
 	name  string
 	slots chan struct{}
@@ -27,12 +27,12 @@ type outlet struct {
 }
 
 // deliver hands one message to one notifier.
-func (l *live) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (rollout.Event, bool) {
+func (l *runner) deliver(ctx context.Context, s rollout.State, e rollout.Effect) (rollout.Event, bool) {
 	if len(e.Notifiers) == 0 || e.Notice == nil {
 		return undelivered("", failure.Permanent, "the message has no notifier"), true
 	}
 	name := e.Notifiers[0]
-	o := l.e.outlets[name]
+	o := l.e.notifiers[name]
 	if o == nil {
 		return undelivered(name, failure.Permanent, fmt.Sprintf("notifier %q is not configured", name)), true
 	}
@@ -79,7 +79,7 @@ func failureOfMessage(err error) failure.Failure {
 
 // sendPage delivers a page that is nobody's rollout's.
 func (e *Engine) sendPage(ctx context.Context, name string, n notifier.Notice) (ref string, err error) {
-	to := e.outlets[name]
+	to := e.notifiers[name]
 	if to == nil {
 		return "", fmt.Errorf("notifier %q is not configured: %w", name, notifier.ErrPermanent)
 	}
@@ -92,12 +92,12 @@ func (e *Engine) sendPage(ctx context.Context, name string, n notifier.Notice) (
 	ref, err = to.Notify(ctx, n)
 	e.metrics.notified(name, err)
 	if err != nil {
-		if e.said.fresh("page/"+name, err.Error()) {
+		if e.logged.changed("page/"+name, err.Error()) {
 			e.log.Warn("page not delivered", "notifier", name, "outcome", err.Error())
 		}
 		return "", err
 	}
-	e.said.forget("page/" + name)
+	e.logged.forget("page/" + name)
 	e.PageTaken(name)
 	return ref, nil
 }
@@ -115,7 +115,7 @@ func mayHaveArrived(err error) bool {
 
 // referred is the message with what its notifier returned for its key. The core
 // does not know it yet when the message was replaced while it was under way.
-func (l *live) referred(e rollout.Effect) rollout.Effect {
+func (l *runner) referred(e rollout.Effect) rollout.Effect {
 	if e.Notice == nil || len(e.Notifiers) == 0 {
 		return e
 	}

@@ -101,8 +101,8 @@ func (m *metrics) follow(e *Engine) {
 			m.sourceQueries.DeletePartialMatch(prometheus.Labels{"source": name})
 		}
 	}
-	for name := range before.outlets {
-		if e.outlets[name] == nil {
+	for name := range before.notifiers {
+		if e.notifiers[name] == nil {
 			m.notifications.DeletePartialMatch(prometheus.Labels{"notifier": name})
 		}
 	}
@@ -219,9 +219,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 // collect writes the gauges.
 func (e *Engine) collect(ch chan<- prometheus.Metric) {
 	e.mu.Lock()
-	lives := make([]*live, 0, len(e.lives))
-	for _, l := range e.lives {
-		lives = append(lives, l)
+	runners := make([]*runner, 0, len(e.runners))
+	for _, l := range e.runners {
+		runners = append(runners, l)
 	}
 	trusted, leases, quarantined := time.Hour, 0, len(e.quarantined)
 	for _, at := range e.endpoints {
@@ -243,7 +243,7 @@ func (e *Engine) collect(ch chan<- prometheus.Metric) {
 		func(pages int) { gauge(untakenDesc, float64(pages)) })
 	phases := map[rollout.Phase]int{}
 	shown := map[rollout.EndpointRef]bool{}
-	for _, l := range lives {
+	for _, l := range runners {
 		l.mu.Lock()
 		s, gone := l.s, l.gone
 		l.mu.Unlock()
@@ -270,7 +270,7 @@ func (e *Engine) collect(ch chan<- prometheus.Metric) {
 }
 
 // collect writes the figures of one rollout.
-func (l *live) collect(s *rollout.State, gauge func(d *prometheus.Desc, v float64, labels ...string)) {
+func (l *runner) collect(s *rollout.State, gauge func(d *prometheus.Desc, v float64, labels ...string)) {
 	name := l.plan.Endpoint.Router + "/" + l.plan.Endpoint.Name
 	candidate := l.plan.Release.Candidate
 	gauge(weightDesc, float64(s.Confirmed.Weights[candidate]), name, candidate)

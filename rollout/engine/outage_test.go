@@ -239,7 +239,7 @@ func (w *world) storeAwayForHours(fault func(mem.Op) (bool, error)) {
 	w.mu.Unlock()
 	for range awayHours * 6 {
 		time.Sleep(10 * time.Minute)
-		most = max(most, e.live("r1").waiting())
+		most = max(most, e.runner("r1").waiting())
 	}
 	if got, want := reads()-before, awayHours*3600/5; got < want-5 {
 		w.violate("promise 3: the store was away, and the source was read %d times, want %d", got, want)
@@ -282,7 +282,7 @@ func (w *world) storeAwayForHours(fault func(mem.Op) (bool, error)) {
 }
 
 // waiting is what waits for the store, in bytes.
-func (l *live) waiting() (n int) {
+func (l *runner) waiting() (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, b := range l.drafts {

@@ -45,9 +45,9 @@ func (e *Engine) OpenPages(ctx context.Context, name string) ([]notifier.Notice,
 // problemsMost bounds the pages that are named at once.
 const problemsMost = 20
 
-// An unpaged is a page that did not reach people as it should: that of a rollout,
+// An undeliveredPage is a page that did not reach people as it should: that of a rollout,
 // or the engine's own about its store.
-type unpaged struct {
+type undeliveredPage struct {
 	// about says whose page it is, for people.
 	about string
 	paging.Undelivered
@@ -75,7 +75,7 @@ func (e *Engine) PageProblems() []string {
 // PageTaken notes that the named notifier took a page, or a test of one, just now:
 // what it did not take before and another one did is no longer held against it.
 func (e *Engine) PageTaken(name string) {
-	if o := e.outlets[name]; o != nil {
+	if o := e.notifiers[name]; o != nil {
 		o.took.Store(e.now().UnixNano())
 	}
 }
@@ -85,15 +85,15 @@ func (e *Engine) PageTaken(name string) {
 func (e *Engine) Notified(name string, err error) { e.metrics.notified(name, err) }
 
 // undeliveredPages gathers them, those that nobody took first, then by age.
-func (e *Engine) undeliveredPages() []unpaged {
+func (e *Engine) undeliveredPages() []undeliveredPage {
 	e.mu.Lock()
-	lives := make([]*live, 0, len(e.lives))
-	for _, l := range e.lives {
-		lives = append(lives, l)
+	runners := make([]*runner, 0, len(e.runners))
+	for _, l := range e.runners {
+		runners = append(runners, l)
 	}
 	e.mu.Unlock()
-	var all []unpaged
-	for _, l := range lives {
+	var all []undeliveredPage
+	for _, l := range runners {
 		l.mu.Lock()
 		s, gone := l.s, l.gone
 		l.mu.Unlock()
@@ -101,34 +101,34 @@ func (e *Engine) undeliveredPages() []unpaged {
 			continue
 		}
 		if u, ok := s.UndeliveredPage(); ok {
-			all = append(all, unpaged{fmt.Sprintf("rollout %s (%s/%s)", l.id, l.plan.Endpoint.Router, l.plan.Endpoint.Name), u})
+			all = append(all, undeliveredPage{fmt.Sprintf("rollout %s (%s/%s)", l.id, l.plan.Endpoint.Router, l.plan.Endpoint.Name), u})
 		}
 	}
 	if u, ok := e.outage.Undelivered(); ok {
-		all = append(all, unpaged{"the store's outage", u})
+		all = append(all, undeliveredPage{"the store's outage", u})
 	}
 	left := all[:0]
 	for _, u := range all {
-		if u.Failures = e.standing(u.Undelivered); len(u.Failures) > 0 {
+		if u.Failures = e.openFailures(u.Undelivered); len(u.Failures) > 0 {
 			left = append(left, u)
 		}
 	}
-	slices.SortFunc(left, func(a, b unpaged) int {
+	slices.SortFunc(left, func(a, b undeliveredPage) int {
 		return cmp.Or(cmp.Compare(a.rank(), b.rank()), a.Failures[0].Since.Compare(b.Failures[0].Since),
 			strings.Compare(a.about, b.about))
 	})
 	return left
 }
 
-// standing are the failures of a page that nothing has disproved: of a page that
+// openFailures are the failures of a page that nothing has disproved: of a page that
 // another notifier took, those after which the notifier took nothing.
-func (e *Engine) standing(u paging.Undelivered) []paging.Failure {
+func (e *Engine) openFailures(u paging.Undelivered) []paging.Failure {
 	if u.DeliveredTo == "" || u.Ended {
 		return u.Failures
 	}
 	var fs []paging.Failure
 	for _, f := range u.Failures {
-		if o := e.outlets[f.Notifier]; o == nil || o.took.Load() <= f.Last.UnixNano() {
+		if o := e.notifiers[f.Notifier]; o == nil || o.took.Load() <= f.Last.UnixNano() {
 			fs = append(fs, f)
 		}
 	}
@@ -137,10 +137,10 @@ func (e *Engine) standing(u paging.Undelivered) []paging.Failure {
 
 // untaken reports whether people have not been told: a page, or its newest text,
 // that no notifier took.
-func (u unpaged) untaken() bool { return u.DeliveredTo == "" && !u.Ended }
+func (u undeliveredPage) untaken() bool { return u.DeliveredTo == "" && !u.Ended }
 
 // rank sorts by what is most urgent.
-func (u unpaged) rank() int {
+func (u undeliveredPage) rank() int {
 	switch {
 	case u.untaken():
 		return 0
@@ -151,7 +151,7 @@ func (u unpaged) rank() int {
 }
 
 // String is the page's line for a person at night.
-func (u unpaged) String() string {
+func (u undeliveredPage) String() string {
 	var failed []string
 	for _, f := range u.Failures {
 		failed = append(failed, fmt.Sprintf("%s fails since %s (tried %s): %s",
@@ -181,7 +181,7 @@ func times(n int) string {
 // that an alert ends, and one for every other that failed.
 func (e *Engine) collectPages(gauge func(name string, pages int), untaken func(pages int)) {
 	failed := map[string]int{}
-	for name := range e.outlets {
+	for name := range e.notifiers {
 		failed[name] = 0
 	}
 	nobody := 0

@@ -20,7 +20,7 @@ import (
 type Preflight func(ctx context.Context, r preflight.Request) []check.Result
 
 // preflight reads the split and makes the checks of the plan.
-func (l *live) preflight(ctx context.Context) (rollout.Event, bool) {
+func (l *runner) preflight(ctx context.Context) (rollout.Event, bool) {
 	ev := rollout.Event{Kind: rollout.EventPreflighted}
 	r := l.e.routers[l.plan.Endpoint.Router]
 	if r == nil {
@@ -78,7 +78,7 @@ func versions(d traffic.Description) map[string]string {
 
 // names are what may stand in expressions. The release says the candidate's
 // version where the router does not.
-func (l *live) names(stable string, versions map[string]string) analysis.Names {
+func (l *runner) names(stable string, versions map[string]string) analysis.Names {
 	r := l.plan.Release
 	return analysis.Names{
 		Endpoint: l.plan.Endpoint.Name, Stable: stable, Candidate: r.Candidate,
@@ -112,7 +112,7 @@ func factsOf(d traffic.Description) map[string]deployment.Fact {
 }
 
 // describe asks the router for what the checks need.
-func (l *live) describe(ctx context.Context, r *router) (traffic.Description, error) {
+func (l *runner) describe(ctx context.Context, r *router) (traffic.Description, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.e.cfg.RouterTimeout)
 	defer cancel()
 	d, err := r.Describe(ctx, l.plan.Endpoint.Name)
@@ -121,7 +121,7 @@ func (l *live) describe(ctx context.Context, r *router) (traffic.Description, er
 }
 
 // panel reads every metric of the plan once, source by source at the same time.
-func (l *live) panel(ctx context.Context, names analysis.Names, from, to time.Time) []analysis.Reading {
+func (l *runner) panel(ctx context.Context, names analysis.Names, from, to time.Time) []analysis.Reading {
 	metrics := l.plan.Panel.Metrics
 	out := make([]analysis.Reading, len(metrics))
 	bySource := map[string][]int{}

@@ -106,13 +106,13 @@ func copyStore(b *testing.B, from *mem.Store, file string) {
 // carried is how many rollouts have a job under way.
 func (e *Engine) carried() int {
 	e.mu.Lock()
-	lives := make([]*live, 0, len(e.lives))
-	for _, l := range e.lives {
-		lives = append(lives, l)
+	runners := make([]*runner, 0, len(e.runners))
+	for _, l := range e.runners {
+		runners = append(runners, l)
 	}
 	e.mu.Unlock()
 	n := 0
-	for _, l := range lives {
+	for _, l := range runners {
 		l.mu.Lock()
 		if l.running() {
 			n++

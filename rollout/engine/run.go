@@ -65,7 +65,7 @@ func (e *Engine) recoverSoon(ctx context.Context) (store.Revision, error) {
 		if err == nil || ctx.Err() != nil || errors.Is(err, store.ErrBroken) || errors.Is(err, store.ErrClosed) {
 			return cursor, err
 		}
-		if e.said.fresh("recover", err.Error()) {
+		if e.logged.changed("recover", err.Error()) {
 			e.log.Error("store cannot be read", "outcome", err.Error())
 		}
 		if !sleep(ctx, e.cfg.Poll) {
@@ -227,7 +227,7 @@ func (e *Engine) tail(ctx context.Context, cursor store.Revision) store.Revision
 	from := cursor
 	for rec, err := range e.cfg.Store.Since(ctx, "", cursor) {
 		if err != nil {
-			if ctx.Err() == nil && e.said.fresh("news", err.Error()) {
+			if ctx.Err() == nil && e.logged.changed("news", err.Error()) {
 				e.log.Warn("news not read", "outcome", err.Error())
 			}
 			break
@@ -246,7 +246,7 @@ func (e *Engine) tail(ctx context.Context, cursor store.Revision) store.Revision
 		}
 	}
 	for id := range heard {
-		if l := e.live(id); l != nil {
+		if l := e.runner(id); l != nil {
 			e.spawn(l.hear)
 		}
 	}

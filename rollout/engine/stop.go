@@ -23,23 +23,23 @@ func (e *Engine) stop() {
 	began := time.Now()
 	e.mu.Lock()
 	e.stopping = true
-	lives := slices.Collect(maps.Values(e.lives))
+	runners := slices.Collect(maps.Values(e.runners))
 	e.mu.Unlock()
-	for _, l := range lives {
+	for _, l := range runners {
 		l.windUp()
 	}
 	settled := func() bool {
-		return !slices.ContainsFunc(lives, func(l *live) bool { return l.busy() })
+		return !slices.ContainsFunc(runners, func(l *runner) bool { return l.busy() })
 	}
 	for !settled() && time.Since(began) < e.cfg.StopTimeout*4/5 {
 		time.Sleep(min(10*time.Millisecond, e.cfg.StopTimeout/10))
 	}
-	if len(lives) > 0 {
+	if len(runners) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), (e.cfg.StopTimeout-time.Since(began))/2)
 		e.outage.Stop(ctx)
 		cancel()
 	}
-	for _, l := range lives {
+	for _, l := range runners {
 		l.mu.Lock()
 		l.drop(ErrStopped)
 		l.mu.Unlock()
@@ -53,7 +53,7 @@ func (e *Engine) stop() {
 		}
 	}
 	clear(e.endpoints)
-	clear(e.lives)
+	clear(e.runners)
 	clear(e.open)
 	e.recovered = false
 	e.mu.Unlock()
@@ -77,7 +77,7 @@ func (e *Engine) stop() {
 
 // windUp cuts off what may be asked again after a restart and appends what is
 // folded in.
-func (l *live) windUp() {
+func (l *runner) windUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for k, j := range l.jobs {
@@ -97,7 +97,7 @@ func (l *live) windUp() {
 }
 
 // busy reports whether something is under way or to be appended.
-func (l *live) busy() bool {
+func (l *runner) busy() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.gone && (l.running() || l.writing || len(l.drafts) > 0)

@@ -40,7 +40,7 @@ func acquire(ctx context.Context, slots chan struct{}) bool {
 }
 
 // setTraffic calls Router.Shift once and reads the split back once.
-func (l *live) setTraffic(ctx context.Context, e rollout.Effect) (rollout.Event, bool) {
+func (l *runner) setTraffic(ctx context.Context, e rollout.Effect) (rollout.Event, bool) {
 	r := l.e.routers[l.plan.Endpoint.Router]
 	if r == nil {
 		return noRouter(l.plan.Endpoint), true
@@ -64,7 +64,7 @@ func (l *live) setTraffic(ctx context.Context, e rollout.Effect) (rollout.Event,
 	l.mu.Lock()
 	received := l.received
 	l.received = time.Time{}
-	l.setHurry(false)
+	l.setPendingRollback(false)
 	l.mu.Unlock()
 	if !received.IsZero() {
 		l.e.metrics.decision.Observe(time.Since(received).Seconds())
@@ -74,7 +74,7 @@ func (l *live) setTraffic(ctx context.Context, e rollout.Effect) (rollout.Event,
 
 // raise sends a forward call: only while the endpoint's record names the rollout
 // and the lease is trusted for longer than the call may last.
-func (l *live) raise(ctx context.Context, r *router, e rollout.Effect) (rollout.Event, bool) {
+func (l *runner) raise(ctx context.Context, r *router, e rollout.Effect) (rollout.Event, bool) {
 	if !acquire(ctx, r.slots) {
 		return rollout.Event{}, false
 	}
@@ -113,7 +113,7 @@ func (l *live) raise(ctx context.Context, r *router, e rollout.Effect) (rollout.
 // it: only then is what it knows certainly the head. It appends when it has not. It
 // also tells the core when nobody watched for a while, which may then want the call
 // no longer.
-func (l *live) proven() bool {
+func (l *runner) proven() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.gone {
@@ -137,7 +137,7 @@ func (l *live) proven() bool {
 
 // stopping reports whether the rollout was paused or held since its forward call was
 // first wanted. A call that is under way then is waited for; none begins.
-func (l *live) stopping() bool {
+func (l *runner) stopping() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.s.Shift != nil && l.s.Shift.Stopped()
@@ -146,7 +146,7 @@ func (l *live) stopping() bool {
 // stillOurs looks at the journal's head right before a forward call: nobody else
 // has claimed the rollout meanwhile, as far as can be seen. It makes the time in
 // which a replica that was overtaken may still write as short as one read.
-func (l *live) stillOurs(ctx context.Context) bool {
+func (l *runner) stillOurs(ctx context.Context) bool {
 	rec, err := l.e.cfg.Store.Head(ctx, record.RolloutKey(l.id))
 	if err != nil {
 		return false
@@ -158,7 +158,7 @@ func (l *live) stillOurs(ctx context.Context) bool {
 }
 
 // shift makes the call and the read-back.
-func (l *live) shift(ctx context.Context, r *router, e rollout.Effect, timeout time.Duration) (rollout.Event, bool) {
+func (l *runner) shift(ctx context.Context, r *router, e rollout.Effect, timeout time.Duration) (rollout.Event, bool) {
 	call, cancel := context.WithTimeout(ctx, timeout)
 	err := r.Shift(call, l.plan.Endpoint.Name, e.From.Clone(), e.To.Clone())
 	cancel()
@@ -182,7 +182,7 @@ func (l *live) shift(ctx context.Context, r *router, e rollout.Effect, timeout t
 }
 
 // split reads the endpoint's split once.
-func (l *live) split(ctx context.Context, r *router) (traffic.Split, error) {
+func (l *runner) split(ctx context.Context, r *router) (traffic.Split, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.e.cfg.RouterTimeout)
 	defer cancel()
 	split, err := r.Split(ctx, l.plan.Endpoint.Name)
@@ -191,7 +191,7 @@ func (l *live) split(ctx context.Context, r *router) (traffic.Split, error) {
 }
 
 // readTraffic reads the split once. The reads of a rollback take no slot.
-func (l *live) readTraffic(ctx context.Context, s rollout.State, describe bool) (rollout.Event, bool) {
+func (l *runner) readTraffic(ctx context.Context, s rollout.State, describe bool) (rollout.Event, bool) {
 	r := l.e.routers[l.plan.Endpoint.Router]
 	if r == nil {
 		return noRouter(l.plan.Endpoint), true
@@ -234,7 +234,7 @@ const describeWithin = 5 * time.Second
 // compare looks, with the lock held and once after loading, whether the endpoint
 // shows a later step than the journal knows of: then the store lost records, and
 // the core is told that instead of what was read.
-func (l *live) compare(shown split.Split) (lost bool) {
+func (l *runner) compare(shown split.Split) (lost bool) {
 	if !l.fresh {
 		return false
 	}

@@ -15,10 +15,10 @@ import (
 	"github.com/belayd/belay/store"
 )
 
-// A live is one open rollout that this replica carries. It has no goroutine of
+// A runner is one open rollout that this replica carries. It has no goroutine of
 // its own: whatever happens takes mu, folds, and starts what is then wanted, so
 // that ten thousand idle rollouts cost memory and one timer each.
-type live struct {
+type runner struct {
 	e     *Engine
 	id    string
 	plan  *rollout.Plan
@@ -44,8 +44,8 @@ type live struct {
 	// retryAt is when a failed append may be tried again; failures counts in a row.
 	retryAt  time.Time
 	failures int
-	// hurry: a rollback was decided and is not sent yet.
-	hurry bool
+	// pendingRollback: a rollback was decided and is not sent yet.
+	pendingRollback bool
 	// unsaved is since when a rollback waits for its append; zero when none does.
 	unsaved time.Time
 	// flush: whatever is quiet is appended at once.
@@ -66,7 +66,7 @@ type live struct {
 	// queued is the last answer to a claim that waits.
 	queued *rollout.Event
 	timer  *time.Timer
-	said   said
+	logged logOnce
 	// received is when the reading arrived that decided on a rollback.
 	received time.Time
 }
@@ -141,9 +141,9 @@ func (b *draft) add(
 	}
 }
 
-// newLive makes a live of what the store holds.
-func newLive(e *Engine, at *endpoint, p *rollout.Plan, s rollout.State, h record.Head) *live {
-	return &live{
+// newRunner makes a runner of what the store holds.
+func newRunner(e *Engine, at *endpoint, p *rollout.Plan, s rollout.State, h record.Head) *runner {
+	return &runner{
 		e: e, id: p.ID, plan: p, at: at, clock: clock.New(e.cfg.wall, s.At), s: s, saved: s, head: h,
 		log:  e.log.With("rollout", p.ID, "endpoint", p.Endpoint.Router+"/"+p.Endpoint.Name),
 		jobs: map[jobKey]*job{}, unmarked: map[string]bool{}, refs: map[string]string{},
@@ -152,7 +152,7 @@ func newLive(e *Engine, at *endpoint, p *rollout.Plan, s rollout.State, h record
 
 // fold folds one event in, with the lock held, and reports whether it counts. An
 // answer to an effect that the core ignores leaves no trace.
-func (l *live) fold(ev rollout.Event) bool {
+func (l *runner) fold(ev rollout.Event) bool {
 	ev.Known = l.known(ev)
 	ev, size, err := normal(ev)
 	if err != nil {
@@ -175,15 +175,15 @@ func (l *live) fold(ev rollout.Event) bool {
 	l.s = s
 	if l.unsaved.IsZero() && l.rollbackUnsaved() {
 		l.unsaved = time.Now()
-		l.setHurry(true)
+		l.setPendingRollback(true)
 	}
 	return true
 }
 
-// setHurry notes, with the lock held, whether a rollback waits to be sent.
-func (l *live) setHurry(on bool) {
-	if on != l.hurry {
-		l.hurry = on
+// setPendingRollback notes, with the lock held, whether a rollback waits to be sent.
+func (l *runner) setPendingRollback(on bool) {
+	if on != l.pendingRollback {
+		l.pendingRollback = on
 		l.e.pendingRollbacks.Add(map[bool]int64{true: 1, false: -1}[on])
 	}
 }
@@ -203,7 +203,7 @@ func normal(ev rollout.Event) (rollout.Event, int, error) {
 
 // rollbackUnsaved reports whether a rollback is wanted whose intent is not
 // durable.
-func (l *live) rollbackUnsaved() bool {
+func (l *runner) rollbackUnsaved() bool {
 	return slices.ContainsFunc(l.s.Outbox, func(e rollout.Effect) bool { return isRollback(e) && !l.isSaved(e) })
 }
 
@@ -213,14 +213,14 @@ func isRollback(e rollout.Effect) bool {
 }
 
 // isSaved reports whether the durable state wants the effect.
-func (l *live) isSaved(e rollout.Effect) bool {
+func (l *runner) isSaved(e rollout.Effect) bool {
 	return slices.ContainsFunc(l.saved.Outbox, func(x rollout.Effect) bool {
 		return x.ID == e.ID && x.Attempt == e.Attempt
 	})
 }
 
 // urgent reports whether a rollback has waited for its append long enough.
-func (l *live) urgent() bool {
+func (l *runner) urgent() bool {
 	if l.unsaved.IsZero() {
 		return false
 	}
@@ -234,7 +234,7 @@ func (l *live) urgent() bool {
 
 // step does, with the lock held, whatever is to be done now: woken timers,
 // appends, effects to start and to cancel, the next alarm.
-func (l *live) step() {
+func (l *runner) step() {
 	if l.gone {
 		return
 	}
@@ -250,18 +250,18 @@ func (l *live) step() {
 }
 
 // now is the time of the rollout's events.
-func (l *live) now() time.Time { return l.clock.Now() }
+func (l *runner) now() time.Time { return l.clock.Now() }
 
 // until is how long it is until an instant of the rollout's time; not positive
 // when it has come.
-func (l *live) until(t time.Time) time.Duration { return t.Sub(l.now()) }
+func (l *runner) until(t time.Time) time.Duration { return t.Sub(l.now()) }
 
 // due reports whether an effect's time has come.
-func (l *live) due(e rollout.Effect) bool { return e.NotBefore.IsZero() || l.until(e.NotBefore) <= 0 }
+func (l *runner) due(e rollout.Effect) bool { return e.NotBefore.IsZero() || l.until(e.NotBefore) <= 0 }
 
 // wake folds the answers of the timers that are due. Its rounds are bounded: a
 // timer that is due again at once waits for the next step.
-func (l *live) wake() {
+func (l *runner) wake() {
 	for range 4 {
 		woken := false
 		for _, e := range slices.Clone(l.s.Outbox) {
@@ -279,7 +279,7 @@ func (l *live) wake() {
 }
 
 // tick is the alarm.
-func (l *live) tick() {
+func (l *runner) tick() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.step()
@@ -290,7 +290,7 @@ func (l *live) tick() {
 const alarmMax = time.Minute
 
 // arm sets the alarm for the earliest thing that only time brings about.
-func (l *live) arm() {
+func (l *runner) arm() {
 	var at time.Time
 	sooner := func(t time.Time) {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
@@ -335,12 +335,12 @@ func (l *live) arm() {
 
 // drop forgets everything in memory, with the lock held: the rollout ended here,
 // belongs to somebody else, or the engine stops. Waiters learn err.
-func (l *live) drop(err error) {
+func (l *runner) drop(err error) {
 	if l.gone {
 		return
 	}
 	l.gone = true
-	l.setHurry(false)
+	l.setPendingRollback(false)
 	l.e.outage.Over(l.id, false)
 	if l.timer != nil {
 		l.timer.Stop()
@@ -366,7 +366,7 @@ func (b *draft) release(rev store.Revision, err error) {
 
 // snapshot is what callers may see, with the lock held: the newest state, unless
 // it holds more than quiet changes that are not durable.
-func (l *live) snapshot() rollout.Snapshot {
+func (l *runner) snapshot() rollout.Snapshot {
 	s := l.s
 	if l.loud() {
 		s = l.saved
