@@ -8,17 +8,32 @@ import (
 	"github.com/belayd/belay/analysis/sequential"
 )
 
-// waldCase is one effect of the relative failures guardrail (at most 1.2 times
-// stable's 0.5%, twice must be caught).
+// A waldGuardrail is a relative guardrail whose requests to a rollback are compared with
+// Wald's bound.
+type waldGuardrail struct {
+	name                string
+	base, limit, detect float64 // stable's share, and the ratios to it
+	effects             []float64
+}
+
+// waldGuardrails are failures, a business ratio and a tail of latencies.
+var waldGuardrails = []waldGuardrail{
+	{"failures <= 1.2x stable's 0.5%, detect 2x", 0.005, 1.2, 2, []float64{1.35, 1.5, 2, 3, 5, 10}},
+	{"watched through >= 0.98x stable's 70%, detect 0.95x", 0.7, 0.98, 0.95, []float64{0.97, 0.95, 0.9, 0.8, 0.5}},
+	{"slower than stable's p95 <= 1x stable's 5%, detect 2x", 0.05, 1, 2, []float64{1.5, 2, 3}},
+}
+
+// waldCase is one effect of a guardrail.
 type waldCase struct {
+	waldGuardrail
 	weight float64 // the candidate's share of the requests
-	effect float64 // its failure rate as a multiple of stable's
+	effect float64 // its figure as a multiple of stable's
 }
 
 // bound is Wald's bound: the mean number of requests of both arms that the best
 // possible test of level 1% needs.
 func (c waldCase) bound() float64 {
-	rate, _ := sequential.Information(c.weight, 0.005*c.effect, 0.005, 1.2)
+	rate, _ := sequential.Information(c.weight, c.base*c.effect, c.base, c.limit)
 	return math.Log(100) / rate
 }
 
@@ -29,14 +44,14 @@ func (c waldCase) run(trials int, full bool) float64 {
 	if full {
 		share, segment = 0.01/3, sequential.RestartWeight(sequential.StepWeight(4, 0), 0)
 	}
-	test := sequential.Relative(1.2, 2, 1)
+	test := sequential.Relative(c.limit, c.detect, 1)
 	// Intervals of a fortieth of the bound, but large enough not to be merged.
 	per := math.Max(c.bound()/40, math.Max(5/c.weight, 20/(1-c.weight)))
 	nc, nb := math.Round(per*c.weight), math.Round(per*(1-c.weight))
 	total := 0.0
 	for i := range trials {
 		r := seeded(seed(i)*7919 + 13)
-		pilot := sequential.Pilot{K: 50, N: 10000}
+		pilot := sequential.Pilot{K: 10000 * c.base, N: 10000}
 		var e sequential.Process
 		e.Start(segment)
 		limit := math.Inf(1)
@@ -44,7 +59,7 @@ func (c waldCase) run(trials int, full bool) float64 {
 			limit = sequential.Cap(share, segment)
 		}
 		for e.LogE() < math.Log(1/share) {
-			y := sequential.Tally{NC: nc, KC: binom(r, nc, 0.005*c.effect), NB: nb, KB: binom(r, nb, 0.005)}
+			y := sequential.Tally{NC: nc, KC: binom(r, nc, c.base*c.effect), NB: nb, KB: binom(r, nb, c.base)}
 			e.Add(test.Breach(y, pilot), 1, limit)
 			pilot.Learn(y.KB, y.NB)
 			total += nc + nb
@@ -56,12 +71,14 @@ func (c waldCase) run(trials int, full bool) float64 {
 // waldTable is the table of ratios to Wald's bound.
 func waldTable(doc *strings.Builder, reached *goals, size sizes) {
 	fmt.Fprintf(doc, "\n### (3) Requests to a rollback, as a multiple of Wald's bound\n\n"+
-		"Mean of %d runs; the limit is 1.2 × stable's 0.5%%, twice stable's must be caught. One guardrail alone, and the full default: one of three guardrails on a ladder of four steps, with restarts and cap.\n\n"+
-		"| candidate's share | effect | Wald's bound | one guardrail | full default |\n|---|---|---|---|---|\n", size.wald)
+		"Mean of %d runs. One guardrail alone, and the full default: one of three guardrails on a ladder of four steps, with restarts and cap.\n\n"+
+		"| guardrail | candidate's share | effect | Wald's bound | one guardrail | full default |\n|---|---|---|---|---|---|\n", size.wald)
 	var cases []waldCase
-	for _, w := range []float64{0.05, 0.25, 0.5} {
-		for _, effect := range []float64{1.5, 2, 3, 5, 10} {
-			cases = append(cases, waldCase{w, effect})
+	for _, g := range waldGuardrails {
+		for _, w := range []float64{0.05, 0.25, 0.5} {
+			for _, effect := range g.effects {
+				cases = append(cases, waldCase{g, w, effect})
+			}
 		}
 	}
 	results := make([][2]float64, len(cases))
@@ -71,8 +88,17 @@ func waldTable(doc *strings.Builder, reached *goals, size sizes) {
 	})
 	for i, c := range cases {
 		one, full := results[i][0], results[i][1]
-		fmt.Fprintf(doc, "| %.0f%% | %v × | %s | %.2f | %.2f |\n", 100*c.weight, c.effect, grouped(c.bound()), one, full)
-		if c.effect == 2 {
+		fmt.Fprintf(doc, "| %s | %.0f%% | %v × | %s | %.2f | %.2f |\n", c.name, 100*c.weight, c.effect, grouped(c.bound()), one, full)
+		switch failures := c.base < 0.01; {
+		case failures && c.effect == 1.35:
+			reached.note("a release at 1.35 × stable under a limit of 1.2 ×, × Wald's bound", "%.2f", 2, one)
+			continue
+		case c.effect == 0.5:
+			reached.note("a halved watch-through, × Wald's bound", "%.2f", 2.6, one)
+			continue
+		case !failures:
+			continue
+		case c.effect == 2:
 			reached.note("one guardrail at the design effect, × Wald's bound", "%.2f", 1.25, one)
 			reached.note("full default at the design effect, × Wald's bound", "%.2f", 1.7, full)
 		}
