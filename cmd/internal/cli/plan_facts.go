@@ -39,6 +39,8 @@ type planner struct {
 	source func(name string) (analysis.Source, bool)
 	// past is how far back stable's figures are read.
 	past time.Duration
+	// lags are how old the sources' youngest readings always are, as the config says.
+	lags map[string]time.Duration
 	// described is what the router told of the endpoint; nil when it told nothing.
 	described *traffic.Description
 }
@@ -57,7 +59,7 @@ func (e *env) fromConfig(ctx context.Context, p *planner, config string) {
 		fmt.Fprintln(e.stderr, safe(err.Error()))
 	}
 	if p.source == nil {
-		p.source = a.Source
+		p.source, p.lags = a.Source, a.Environment.Lags
 	}
 	if p.stable == "" {
 		fmt.Fprintln(e.stderr, "stable is not known, so no source was asked; name it with --stable")
@@ -146,8 +148,8 @@ func (p *planner) askSources(ctx context.Context, e *env) error {
 	for i, m := range p.plan.Panel.Metrics {
 		of := rs[len(spans)*i : len(spans)*(i+1)]
 		long := of[0]
-		if lag := to.Sub(long.To).Round(time.Second); long.Status == analysis.StatusOK && long.To.After(long.From) &&
-			lag > 0 {
+		source, _ := p.source(m.Source)
+		if lag := max(probe.Lateness(source, m, long, to), p.lags[m.Source]); lag > 0 {
 			p.facts.Lags[m.Name] = lag
 			p.facts.Known = append(p.facts.Known, fmt.Sprintf("readings of %s are %s old when they come", m.Name, lag))
 		}

@@ -40,6 +40,35 @@ func (x *instances) Read(_ context.Context, qs []analysis.Query) ([]analysis.Rea
 	return out, nil
 }
 
+// scraped is a source that knows how far apart samples are, and how late data was lately.
+type scraped struct{ instances }
+
+func (*scraped) ScrapeInterval(analysis.Metric) time.Duration { return 30 * time.Second }
+func (*scraped) Behind(analysis.Metric) time.Duration         { return 42 * time.Second }
+
+// Readings are as late as this one was, and as the source is by itself at least.
+func TestLateness(t *testing.T) {
+	now := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
+	read := func(age time.Duration) analysis.Reading {
+		return analysis.Reading{Status: analysis.StatusOK, From: now.Add(-time.Hour), To: now.Add(-age)}
+	}
+	for _, c := range []struct {
+		name   string
+		source analysis.Source
+		r      analysis.Reading
+		want   time.Duration
+	}{
+		{"as it was", &instances{}, read(10 * time.Minute), 10 * time.Minute},
+		{"a scrape, though it was new just now", &scraped{}, read(time.Second), 42 * time.Second},
+		{"it did not answer", &scraped{}, analysis.Reading{Status: analysis.StatusError}, 42 * time.Second},
+		{"nothing is known", nil, analysis.Reading{}, 0},
+	} {
+		if got := Lateness(c.source, analysis.Metric{}, c.r, now); got != c.want {
+			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
 // Stable's own instances, each in the candidate's part, tell whether the traffic is fit for
 // the tests: those that differ are named with the share of false alarms, a metric that tells
 // none apart asks for a label, and a source that cannot look back is asked for nothing.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/cmd/internal/bulkhead"
 )
 
 // Ask puts each question to its metric's source, all sources at once. A source
@@ -47,6 +48,23 @@ func Ask(ctx context.Context, source func(name string) (analysis.Source, bool), 
 func (a *Adapters) Source(name string) (analysis.Source, bool) {
 	s, ok := a.Sources[name]
 	return s, ok
+}
+
+// Lateness is how old a metric's readings are when they come: as this one was, and as the
+// source is by itself at least. A Prometheus' data is as old as a scrape at times, however
+// new it was just now. 0 is not known.
+func Lateness(s analysis.Source, m analysis.Metric, r analysis.Reading, asked time.Time) time.Duration {
+	var late time.Duration
+	if r.Status == analysis.StatusOK && r.To.After(r.From) {
+		late = asked.Sub(r.To).Round(time.Second)
+	}
+	if i, ok := bulkhead.As[interval](s); ok {
+		late = max(late, i.ScrapeInterval(m))
+	}
+	if l, ok := bulkhead.As[lagging](s); ok {
+		late = max(late, l.Behind(m).Round(time.Second))
+	}
+	return max(late, 0)
 }
 
 // read asks one source, again where it cannot look back and so knew nothing yet.
