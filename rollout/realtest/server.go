@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -35,10 +37,15 @@ func Serve(t testing.TB, name, ready string, args func(address string) []string)
 	return s
 }
 
-// Prometheus serves with a config and more arguments.
+// Prometheus serves with a config and more arguments, out of a folder of its own unless
+// they name one.
 func Prometheus(t testing.TB, config string, args ...string) *Server {
 	t.Helper()
-	return configured(t, "prometheus", config, append([]string{"--storage.tsdb.path=" + t.TempDir()}, args...))
+	const storage = "--storage.tsdb.path="
+	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, storage) }) {
+		args = append([]string{storage + t.TempDir()}, args...)
+	}
+	return configured(t, "prometheus", config, args)
 }
 
 // Alertmanager serves with a config, out of the cluster.
