@@ -102,3 +102,30 @@ func TestColumnsBite(t *testing.T) {
 		t.Errorf("got lines %v, want 2 alone", got)
 	}
 }
+
+// The most that a package holds, so that it can be read by its table of contents.
+const (
+	mostFiles = 25
+	mostLines = 4500
+)
+
+// TestRooms: no package is a bag. The command line alone has a file for every command.
+func TestRooms(t *testing.T) {
+	for _, p := range list(t) {
+		if strings.HasSuffix(p.ImportPath, "/cmd/internal/cli") {
+			continue
+		}
+		lines := 0
+		for _, f := range p.GoFiles {
+			text, err := os.ReadFile(filepath.Join(p.Dir, f))
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines += strings.Count(string(text), "\n")
+		}
+		if len(p.GoFiles) > mostFiles || lines > mostLines {
+			t.Errorf("%s has %d files and %d lines, want at most %d and %d: give what is a subject of its own a room",
+				p.ImportPath, len(p.GoFiles), lines, mostFiles, mostLines)
+		}
+	}
+}
