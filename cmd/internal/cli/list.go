@@ -200,7 +200,7 @@ func (s *screen) fleet(rollouts []view.Rollout, more bool, failed error, seen ma
 	}
 	slices.SortStableFunc(rollouts, func(a, b view.Rollout) int { return urgency(a) - urgency(b) })
 	lines := e.listed(rollouts)
-	rows := []row{{text: fmt.Sprintf("%d rollouts, as of %s%s", len(rollouts), e.clock(e.now()), orMore(more))}}
+	rows := []row{{text: fmt.Sprintf("rollouts: %d, as of %s%s", len(rollouts), e.clock(e.now()), orMore(more))}}
 	if failed != nil {
 		rows[0].text = e.paint(red, "not as of now: ") + safe(failed.Error())
 	}

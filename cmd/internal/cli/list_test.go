@@ -93,7 +93,7 @@ func TestFleetOnAScreen(t *testing.T) {
 	s.fleet(fleet[:3], false, nil, map[string]string{})
 	s.fleet(fleet, true, nil, map[string]string{})
 	shown := vt(t, 100, out.String())
-	if len(shown) > 12 || !strings.HasPrefix(shown[0], "43 rollouts, as of") || !strings.Contains(shown[0], "there are more") {
+	if len(shown) > 12 || !strings.HasPrefix(shown[0], "rollouts: 43, as of") || !strings.Contains(shown[0], "there are more") {
 		t.Errorf("got %d rows, want at most 12 with their number on top:\n%s", len(shown), strings.Join(shown, "\n"))
 	}
 	if !strings.HasPrefix(shown[2], stuck.ID) || !strings.HasPrefix(shown[3], baking().ID) || !strings.Contains(strings.Join(shown, "\n"), "more: see --phase") {
