@@ -49,6 +49,7 @@ func (s *scriptRouter) count() int {
 // The engine that follows one with a rollback under way carries it on first, at the
 // address that the router has for it; what the old address was asked for ends there.
 func TestNextEngineMovesRollback(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		down := errors.New("connection refused")
@@ -101,6 +102,7 @@ func (w *world) next(e *running) *running {
 // rollout has ended nothing is. The figures of the engine before go on, and the series
 // of adapters that the next one does not have end.
 func TestInUse(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		reg := prometheus.NewRegistry()
@@ -221,6 +223,7 @@ func TestInUseUnknown(t *testing.T) {
 // Engines follow one another all the time while rollouts start, raise, breach and end:
 // every rollout has one end, and nothing is lost on the way.
 func TestEnginesFollowMeanwhile(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		e := w.start("one")

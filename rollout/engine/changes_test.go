@@ -141,6 +141,7 @@ func (w *world) down(fault func(mem.Op) (bool, error), d time.Duration) {
 // journal, plan and acts, and whoever listens is told; one that a sink has not
 // seen stays.
 func TestRetention(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.tune = func(c *Config) { c.Retention = 24 * time.Hour }

@@ -131,6 +131,7 @@ func (c *chaos) kill() bool {
 // messages, the process itself. Nobody's promise is broken meanwhile, and when the
 // faults stop the rollout comes to an end that its story allows.
 func TestChaos(t *testing.T) {
+	t.Parallel()
 	total := map[string]int{}
 	for seed := range *seeds {
 		if testing.Short() && seed > 5 {

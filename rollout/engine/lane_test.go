@@ -30,6 +30,7 @@ func (w *world) crowd(e *running, n int, tune func(*rollout.Plan)) {
 // One notifier is told and calls people, and takes 5 s for each message. While two
 // hundred rollouts say how they stand, one breaks: people are called within seconds.
 func TestPageLane(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		defer w.endAll()
@@ -79,6 +80,7 @@ func TestPreflightPool(t *testing.T) {
 // calls is a failed read: all are held within the two minutes of the rule, one call
 // and one interval.
 func TestHangingRouter(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		defer w.endAll()

@@ -156,6 +156,7 @@ func (u *unreadable) Heads(ctx context.Context, prefix string) iter.Seq2[store.R
 // it by hand when the store goes away again, hours later: they are called again.
 // Once the pager is well, one end closes what it shows.
 func TestStoreAwayAgain(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		defer w.endAll()
@@ -210,6 +211,7 @@ func TestStoreAwayAgain(t *testing.T) {
 // and when the store returns one entry stands for all of it, of which the journal folds
 // to the same states.
 func TestStoreAwayForHours(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]func(mem.Op) (bool, error){
 		"full": awayFaults["full"], "unknown": awayFaults["unknown"],
 	} {

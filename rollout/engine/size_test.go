@@ -91,9 +91,11 @@ func (x *busy) sample(q analysis.Query, rate float64) analysis.Sample {
 // with time that passes in a bubble. It fails where a rollout would take so much
 // that 10,000 of them do not fit on an ordinary disk.
 func TestSize(t *testing.T) {
+	t.Parallel()
 	const rollouts = 2
 	for _, instances := range []int{1, 4} {
 		t.Run(fmt.Sprintf("%d instances", instances), func(t *testing.T) {
+			t.Parallel()
 			file := filepath.Join(t.TempDir(), "belay.db")
 			synctest.Test(t, func(t *testing.T) { runSized(t, file, instances, rollouts) })
 			s, err := bolt.Open(file, bolt.Options{ReadOnly: true})

@@ -140,6 +140,7 @@ func TestApproval(t *testing.T) {
 // Every way in which a router can lose or refuse an answer, at the first raise, at
 // the second, and at the rollback: the read-back decides and the end is the same.
 func TestRouterFaults(t *testing.T) {
+	t.Parallel()
 	faults := map[string]traffictest.Hook{
 		"answer lost": traffictest.LoseAnswer, "not applied": traffictest.Fail, "never applied": traffictest.NeverApply,
 		"busy": traffictest.Busy(3 * time.Second), "late": traffictest.Late(8 * time.Second), "late and lost": traffictest.LateAndLost(4 * time.Second),
@@ -329,6 +330,7 @@ func TestStopBesideStuckRouter(t *testing.T) {
 // has nothing new to tell: that is missing data, and the policy's rule for it applies.
 // The bake is never shortened.
 func TestClockJumps(t *testing.T) {
+	t.Parallel()
 	for _, jump := range []time.Duration{-time.Hour, time.Hour, 10 * time.Minute, -5 * time.Minute} {
 		for _, restart := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s restart %v", jump, restart), func(t *testing.T) {
