@@ -228,34 +228,3 @@ func (l *locked) Write(b []byte) (int, error) {
 	defer l.mu.Unlock()
 	return l.w.Write(b)
 }
-
-// Lines is a View that prints one line per decision.
-func Lines(ctx context.Context, server, id string, out io.Writer) error {
-	client, err := api.NewClient(server, &http.Client{}, "")
-	if err != nil {
-		return err
-	}
-	seen := 0
-	for {
-		n := 0
-		for e, err := range client.Journal(ctx, id) {
-			if err != nil {
-				break
-			}
-			if n++; n <= seen {
-				continue
-			}
-			for _, d := range e.Decisions {
-				fmt.Fprintf(out, "%s %-14s %s\n", e.At.Local().Format("15:04:05"), d.Kind, d.Sentence)
-			}
-			seen = n
-		}
-		r, err := client.Rollout(ctx, id)
-		if err == nil && r.Closed {
-			return nil
-		}
-		if err := pause(ctx, 200*time.Millisecond); err != nil {
-			return nil //nolint:nilerr // the view was closed
-		}
-	}
-}
