@@ -84,7 +84,8 @@ func (b *batch) answer(q *question) analysis.Reading {
 
 // ahead is what the candidate's counters have counted beyond the end of the reading.
 func (x *question) ahead(pic *picture) analysis.Sample {
-	spec := series.Spec{From: pic.to.UnixMilli(), To: pic.reached.Head, Gap: gap(pic.step).Milliseconds(), Stale: gap(pic.step).Milliseconds()}
+	spec := series.Spec{From: pic.to.UnixMilli(), To: pic.reached.Head, Gap: gap(pic.step).Milliseconds(),
+		Stale: gap(pic.step).Milliseconds()}
 	if x.Metric.Counts == nil || x.Metric.Rate() || spec.To <= spec.From {
 		return analysis.Sample{}
 	}

@@ -113,23 +113,24 @@ func (a *api) gauge(ctx context.Context, name string) (bool, error) {
 	req.Header.Set("User-Agent", "belayd")
 
 	gauge := false
-	err = fetch.Do(a.cfg.Client, req, min(a.cfg.Timeout, typesTimeout), 1<<20, func(resp *http.Response, body io.Reader) error {
-		if resp.StatusCode != http.StatusOK {
-			return fetch.Refused(resp)
-		}
-		var said struct {
-			Data map[string][]struct {
-				Type string `json:"type"`
-			} `json:"data"`
-		}
-		if err := json.NewDecoder(body).Decode(&said); err != nil {
-			return errors.New("it answered no JSON")
-		}
-		gauge = len(said.Data[name]) > 0
-		for _, d := range said.Data[name] {
-			gauge = gauge && d.Type == "gauge"
-		}
-		return nil
-	})
+	err = fetch.Do(a.cfg.Client, req, min(a.cfg.Timeout, typesTimeout), 1<<20,
+		func(resp *http.Response, body io.Reader) error {
+			if resp.StatusCode != http.StatusOK {
+				return fetch.Refused(resp)
+			}
+			var said struct {
+				Data map[string][]struct {
+					Type string `json:"type"`
+				} `json:"data"`
+			}
+			if err := json.NewDecoder(body).Decode(&said); err != nil {
+				return errors.New("it answered no JSON")
+			}
+			gauge = len(said.Data[name]) > 0
+			for _, d := range said.Data[name] {
+				gauge = gauge && d.Type == "gauge"
+			}
+			return nil
+		})
 	return gauge, err
 }

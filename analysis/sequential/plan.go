@@ -62,7 +62,8 @@ func BreachWalk(d Drift[Increments], share, segment float64, pace Pace) Walk {
 	for j := range d.Mean {
 		step := func(phi float64) (m, v float64) { return capped(d.Mean[j]/phi, d.Variance[j]/(phi*phi), limit) }
 		m, v := step(1)
-		best = best.sooner(Walk{Distance: -math.Log(share) - math.Log(segment) - logPrior[j], Mean: m, Variance: v}.paced(pace, step))
+		best = best.sooner(Walk{Distance: -math.Log(share) - math.Log(segment) - logPrior[j], Mean: m,
+			Variance: v}.paced(pace, step))
 	}
 	return best
 }
@@ -73,7 +74,10 @@ func PassWalk(d Drift[[PassPoints]float64], beta float64, pace Pace) Walk {
 	best := Walk{Distance: math.Inf(1)}
 	for j := range d.Mean {
 		w := Walk{Distance: -math.Log(beta) - passLogPrior[j], Mean: d.Mean[j], Variance: d.Variance[j]}
-		best = best.sooner(w.paced(pace, func(phi float64) (m, v float64) { return d.Mean[j] / phi, d.Variance[j] / (phi * phi) }))
+		best = best.sooner(w.paced(pace, func(phi float64) (m, v float64) {
+			return d.Mean[j] / phi,
+				d.Variance[j] / (phi * phi)
+		}))
 	}
 	return best
 }

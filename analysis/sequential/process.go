@@ -204,7 +204,8 @@ func Closing(due, planned, beta float64) (need float64, ok bool) {
 	crossed := func(a float64) bool {
 		return Walk{Distance: a, Mean: (closingSlope - 1) * planned, Variance: 2 * planned}.Crossed(1) > beta
 	}
-	return bisect(0, forever+planned, func(a float64) bool { return a <= 0 || crossed(a) }) - closingSlope*math.Min(due, planned), true
+	return bisect(0, forever+planned, func(a float64) bool { return a <= 0 || crossed(a) }) - closingSlope*math.Min(due,
+		planned), true
 }
 
 // PassLogPrior is the logarithm of the weight of the j-th effect.

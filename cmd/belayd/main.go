@@ -115,7 +115,8 @@ func serve(file string, log *slog.Logger, stderr io.Writer) int {
 		}
 	}()
 	notify := newNotify()
-	err := daemon.Run(ctx, daemon.Options{ConfigFile: file, Version: version(), Logger: log, Reload: reload, Ready: notify.ready, Beat: notify.beat, BeatEvery: notify.every()})
+	err := daemon.Run(ctx, daemon.Options{ConfigFile: file, Version: version(), Logger: log, Reload: reload,
+		Ready: notify.ready, Beat: notify.beat, BeatEvery: notify.every()})
 	notify.stopping()
 	var unusable *config.UnusableError
 	switch {

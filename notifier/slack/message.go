@@ -117,7 +117,8 @@ func charge(n notifier.Notice) slack.Block {
 	if n.Rollout.BelayAck == "" || err != nil || len(encoded) > 2000 {
 		return nil
 	}
-	return slack.NewActionBlock("belay_buttons", slack.NewButtonBlockElement(actionAck, string(encoded), plain("Acknowledge", 75)).WithStyle(slack.StylePrimary))
+	return slack.NewActionBlock("belay_buttons",
+		slack.NewButtonBlockElement(actionAck, string(encoded), plain("Acknowledge", 75)).WithStyle(slack.StylePrimary))
 }
 
 func (c *Client) ask(n notifier.Notice) ([]slack.Block, error) {
@@ -127,7 +128,8 @@ func (c *Client) ask(n notifier.Notice) ([]slack.Block, error) {
 		if !slices.Contains([]string{"approved", "rejected", "expired", "void"}, q.State) {
 			return nil, fmt.Errorf("%w: unknown state %q of a question", notifier.ErrPermanent, q.State)
 		}
-		blocks := []slack.Block{header(fmt.Sprintf("%s: %s (%s)", r.Endpoint, change, q.State)), section(c.words.Text(q.State, n))}
+		blocks := []slack.Block{header(fmt.Sprintf("%s: %s (%s)", r.Endpoint, change, q.State)),
+			section(c.words.Text(q.State, n))}
 		if len(q.Answers) > 0 {
 			blocks = append(blocks, section(answers(q)))
 		}
@@ -150,8 +152,10 @@ func (c *Client) ask(n notifier.Notice) ([]slack.Block, error) {
 // outcomes says what each answer leads to.
 func outcomes(n notifier.Notice) string {
 	q, r := n.Question, n.Rollout
-	return fmt.Sprintf("*What happens*\n*Approve:* step %s begins, %s gets %s.\n*Reject:* all traffic goes back to %s and the rollout ends.\n*Hold:* nothing moves until somebody resumes.\n*No answer until %s:* %s.",
-		clean(q.Step), clean(r.Candidate), q.After(), clean(orElse(r.Stable, "the stable deployment")), date(q.Expires), clean(orElse(q.OnExpiry, "hold")))
+	return fmt.Sprintf("*What happens*\n*Approve:* step %s begins, %s gets %s.\n*Reject:* all traffic goes back to "+
+		"%s and the rollout ends.\n*Hold:* nothing moves until somebody resumes.\n*No answer until %s:* %s.",
+		clean(q.Step), clean(r.Candidate), q.After(), clean(orElse(r.Stable,
+			"the stable deployment")), date(q.Expires), clean(orElse(q.OnExpiry, "hold")))
 }
 
 // who says who may answer, how many must, and who has.
@@ -212,12 +216,15 @@ func buttons(n notifier.Notice) (slack.Block, error) {
 	}
 	confirm := slack.NewConfirmationBlockObject(
 		plain("Approve?", 100),
-		plain(fmt.Sprintf("%s gets %s of %s (it has %s).", n.Rollout.Candidate, n.Question.After(), n.Rollout.Endpoint, n.Question.Before()), maxConfirm),
+		plain(fmt.Sprintf("%s gets %s of %s (it has %s).", n.Rollout.Candidate, n.Question.After(), n.Rollout.Endpoint,
+			n.Question.Before()), maxConfirm),
 		plain("Approve", 30), plain("Not yet", 30),
 	)
 	return slack.NewActionBlock("belay_buttons",
-		slack.NewButtonBlockElement(actionApprove, string(encoded), plain("Approve", 75)).WithStyle(slack.StylePrimary).WithConfirm(confirm),
-		slack.NewButtonBlockElement(actionReject, string(encoded), plain("Reject and roll back", 75)).WithStyle(slack.StyleDanger),
+		slack.NewButtonBlockElement(actionApprove, string(encoded),
+			plain("Approve", 75)).WithStyle(slack.StylePrimary).WithConfirm(confirm),
+		slack.NewButtonBlockElement(actionReject, string(encoded),
+			plain("Reject and roll back", 75)).WithStyle(slack.StyleDanger),
 		slack.NewButtonBlockElement(actionHold, string(encoded), plain("Hold", 75)),
 	), nil
 }
@@ -283,7 +290,8 @@ func checks(cs []notifier.Check) []slack.Block {
 func guardrail(g notifier.Guardrail) string {
 	short := func(s string) string { return clean(notifier.Line(orElse(s, "–"), 80)) }
 	return fmt.Sprintf("%s *%s* %s: %s, stable %s, interval %s, limit %s, n %s\n      %s",
-		mark(analysis.Outcome(g.Verdict)), short(g.Name), short(g.Progress()), short(g.Candidate), short(g.Stable), short(g.Interval), code(short(g.Limit)), short(g.N),
+		mark(analysis.Outcome(g.Verdict)), short(g.Name), short(g.Progress()), short(g.Candidate), short(g.Stable),
+		short(g.Interval), code(short(g.Limit)), short(g.N),
 		clean(notifier.Line(orElse(g.Sentence, "–"), maxValue)))
 }
 
@@ -338,7 +346,8 @@ func wayBack(r notifier.Rollout) []slack.Block {
 
 func about(n notifier.Notice) slack.Block {
 	r := n.Rollout
-	text := fmt.Sprintf("Rollout %s · policy %s · owner %s · %s", code(clean(r.ID)), clean(r.Policy), clean(r.Owner), date(n.At))
+	text := fmt.Sprintf("Rollout %s · policy %s · owner %s · %s", code(clean(r.ID)), clean(r.Policy), clean(r.Owner),
+		date(n.At))
 	if notifier.WebAddress(r.URL) {
 		text += " · " + link(clean(r.URL), "open in Belay")
 	}

@@ -27,7 +27,8 @@
 // requests where it has a signing secret; it may do both. It does not retry.
 //
 // The app is made of deploy/slack/manifest.yaml. It needs the scopes chat:write,
-// commands, users:read and, for what they bring, usergroups:read (approvers by group), channels:history and groups:history
+// commands, users:read and, for what they bring, usergroups:read (approvers by group), channels:history and
+// groups:history
 // (no second message), channels:read and groups:read (channels by name), files:write
 // (charts), chat:write.public (channels it was not invited to).
 package slack

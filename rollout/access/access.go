@@ -117,7 +117,8 @@ func (who Actor) AskedBy(a approval.Approval) bool {
 		})
 	}
 	member := func(g string) bool {
-		return slices.Contains(who.Person.Groups, g) || who.Via != "" && who.Via == a.Notifier && slices.Contains(who.ViaGroups, g)
+		return slices.Contains(who.Person.Groups, g) ||
+			who.Via != "" && who.Via == a.Notifier && slices.Contains(who.ViaGroups, g)
 	}
 	return who.Person.ID != "" && (slices.ContainsFunc(a.Users, named) || slices.ContainsFunc(a.Groups, member))
 }
@@ -153,9 +154,11 @@ func Forbids(p *rollout.Plan, s *rollout.State, who Actor, ev rollout.Event) str
 	case !asked && !who.May(labels, roles...):
 		return lacks(who, roles)
 	case ev.Command == rollout.CommandResume && s.Phase != rollout.PhasePaused && !who.May(labels, RoleOperate):
-		return fmt.Sprintf("a rollout that is %s is resumed with the role operate; approve resumes only what a person paused", s.Phase)
+		return fmt.Sprintf("a rollout that is %s is resumed with the role operate; approve resumes only what a person "+
+			"paused", s.Phase)
 	case ev.Command == rollout.CommandAck && !named && !who.May(labels, RoleOperate):
-		return fmt.Sprintf("a page is acknowledged with the role operate, or by whom an approval of its policy asks; %s is neither", who.Person)
+		return fmt.Sprintf("a page is acknowledged with the role operate, or by whom an approval of its policy asks; %s "+
+			"is neither", who.Person)
 	}
 	return ""
 }

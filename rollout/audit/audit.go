@@ -44,7 +44,8 @@ var (
 	// ErrOlder: the store ends before the head's revision.
 	ErrOlder = errors.New("the store ends before the head: an older copy stands in its place")
 	// ErrDiffers: what the head covers is not what it was.
-	ErrDiffers = errors.New("what the head covers has changed: a rollout was deleted, or a journal was rewritten, by somebody else than belayd")
+	ErrDiffers = errors.New("what the head covers has changed: a rollout was deleted, or a journal was rewritten, by " +
+		"somebody else than belayd")
 	// ErrExpired: retention deleted rollouts that were under way at the head.
 	ErrExpired = errors.New("retention has deleted rollouts that were under way at this head; compare with a later one")
 )

@@ -141,7 +141,8 @@ func atWall(wall time.Time, loc *time.Location) time.Time {
 	_, before := wall.Add(-24 * time.Hour).In(loc).Zone()
 	_, after := wall.Add(24 * time.Hour).In(loc).Zone()
 	early, late := wall.Add(-time.Duration(before)*time.Second).In(loc), wall.Add(-time.Duration(after)*time.Second).In(loc)
-	if early.Hour() == wall.Hour() && early.Minute() == wall.Minute() || late.Hour() != wall.Hour() || late.Minute() != wall.Minute() {
+	if early.Hour() == wall.Hour() && early.Minute() == wall.Minute() || late.Hour() != wall.Hour() ||
+		late.Minute() != wall.Minute() {
 		return early
 	}
 	return late

@@ -164,7 +164,8 @@ func (r *Record) claim(ev Event) {
 	}
 	if until, cooling := r.Cooldowns[ev.Version]; cooling && until.After(r.At) {
 		r.Refused = rollout.ReasonCooldown
-		r.Sentence = fmt.Sprintf("Version %s is in its cooldown until %s; wait, or clear it with `belay cooldown clear %s/%s --reason '…'`.",
+		r.Sentence = fmt.Sprintf("Version %s is in its cooldown until %s; wait, or clear it with `belay cooldown clear "+
+			"%s/%s --reason '…'`.",
 			ev.Version, until.UTC().Format(time.RFC3339), r.Endpoint.Router, r.Endpoint.Name)
 		return
 	}
@@ -180,7 +181,8 @@ func (r *Record) claim(ev Event) {
 		r.Superseding = ev.Rollout
 	case ev.Most > 0 && len(r.Queue) >= ev.Most:
 		r.Refused = rollout.ReasonBusy
-		r.Sentence = fmt.Sprintf("%d releases wait for the endpoint, behind %s, and no more may (queue: %d in belayd's config); start it again when some have ended.",
+		r.Sentence = fmt.Sprintf("%d releases wait for the endpoint, behind %s, and no more may (queue: %d in belayd's "+
+			"config); start it again when some have ended.",
 			len(r.Queue), r.Active, ev.Most)
 	default:
 		r.Queue = append(slices.Clip(r.Queue), Waiting{Rollout: ev.Rollout, Version: ev.Version, Since: r.At})
@@ -216,7 +218,8 @@ func (r *Record) release(ev Event) {
 	}
 	r.Active = ""
 	// Whoever waits with a version that now cools down is refused when it asks again.
-	r.Queue = slices.DeleteFunc(slices.Clone(r.Queue), func(w Waiting) bool { return w.Version != "" && r.Cooldowns[w.Version].After(r.At) })
+	r.Queue = slices.DeleteFunc(slices.Clone(r.Queue),
+		func(w Waiting) bool { return w.Version != "" && r.Cooldowns[w.Version].After(r.At) })
 	if r.waits(r.Superseding) < 0 {
 		r.Superseding = ""
 	}
@@ -231,12 +234,15 @@ func (r *Record) release(ev Event) {
 // SameRights reports whether nobody's right to the endpoint differs in b: then b need
 // not be written.
 func (r Record) SameRights(b Record) bool {
-	return r.SchemaVersion == b.SchemaVersion && r.Endpoint == b.Endpoint && r.Active == b.Active && r.Scheduled == b.Scheduled &&
-		r.Superseding == b.Superseding && slices.Equal(r.Dropped, b.Dropped) && maps.EqualFunc(r.Cooldowns, b.Cooldowns, time.Time.Equal) &&
+	return r.SchemaVersion == b.SchemaVersion && r.Endpoint == b.Endpoint && r.Active == b.Active &&
+		r.Scheduled == b.Scheduled &&
+		r.Superseding == b.Superseding && slices.Equal(r.Dropped, b.Dropped) &&
+		maps.EqualFunc(r.Cooldowns, b.Cooldowns, time.Time.Equal) &&
 		slices.EqualFunc(r.Queue, b.Queue, func(x, y Waiting) bool {
 			return x.Rollout == y.Rollout && x.Version == y.Version && x.Since.Equal(y.Since)
 		}) &&
-		(r.Confirmed == nil) == (b.Confirmed == nil) && (r.Confirmed == nil || r.Confirmed.Equal(*b.Confirmed) && r.Confirmed.Version == b.Confirmed.Version)
+		(r.Confirmed == nil) == (b.Confirmed == nil) &&
+		(r.Confirmed == nil || r.Confirmed.Equal(*b.Confirmed) && r.Confirmed.Version == b.Confirmed.Version)
 }
 
 // Changed lists the rollouts to which b says something else than r does: those that
@@ -304,7 +310,8 @@ func (r Record) Result(p *rollout.Plan, e rollout.Effect) rollout.Event {
 	case e.Wait && r.Scheduled == p.ID:
 		return rollout.Event{Kind: rollout.EventQueued}
 	case e.Wait:
-		return rollout.Event{Kind: rollout.EventRefused, Code: rollout.ReasonSuperseded, Reason: "A newer release waits for the schedule."}
+		return rollout.Event{Kind: rollout.EventRefused, Code: rollout.ReasonSuperseded,
+			Reason: "A newer release waits for the schedule."}
 	case r.Active == p.ID:
 		return rollout.Event{Kind: rollout.EventClaimed}
 	case r.waits(p.ID) > 0:
@@ -314,5 +321,6 @@ func (r Record) Result(p *rollout.Plan, e rollout.Effect) rollout.Event {
 	case r.Refused != "":
 		return rollout.Event{Kind: rollout.EventRefused, Code: r.Refused, Reason: r.Sentence}
 	}
-	return rollout.Event{Kind: rollout.EventRefused, Code: rollout.ReasonSuperseded, Reason: "A newer release took the place in the queue."}
+	return rollout.Event{Kind: rollout.EventRefused, Code: rollout.ReasonSuperseded,
+		Reason: "A newer release took the place in the queue."}
 }

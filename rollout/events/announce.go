@@ -30,7 +30,8 @@ func (p *Publisher) Announce(ctx context.Context, id, typ, subject string, at ti
 	if err != nil {
 		return fmt.Errorf("encode event %s: %w", id, err)
 	}
-	nc, err := nats.Connect(p.c.URL, append(append([]nats.Option(nil), p.c.Options...), nats.Name("belay events "+p.c.Sink), nats.Timeout(callTimeout))...)
+	nc, err := nats.Connect(p.c.URL, append(append([]nats.Option(nil), p.c.Options...),
+		nats.Name("belay events "+p.c.Sink), nats.Timeout(callTimeout))...)
 	if err != nil {
 		return fmt.Errorf("connect to nats: %w", err)
 	}

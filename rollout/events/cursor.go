@@ -43,7 +43,8 @@ type cursor struct {
 func (c *cursor) open(ctx context.Context) (store.Revision, error) {
 	err := c.read(ctx)
 	if errors.Is(err, store.ErrNotFound) {
-		if err := c.append(ctx, cursorPrefix+c.sink, mark{New: true}, 0); err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrUnknown) {
+		if err := c.append(ctx, cursorPrefix+c.sink, mark{New: true}, 0); err != nil &&
+			!errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrUnknown) {
 			return 0, err
 		}
 		err = c.read(ctx)

@@ -112,8 +112,9 @@ func dataOf(p *rollout.Plan, c journal.PhaseChange, ds []rollout.Decision) Data 
 	d := Data{
 		SchemaVersion: 1, Rollout: p.ID, Policy: p.Policy.Name, Owner: p.Policy.Owner, Endpoint: p.Endpoint,
 		Stable: c.Stable, Candidate: p.Release.Candidate, Version: p.Release.Version, Artifact: p.Release.Artifact,
-		Environment: p.Release.Environment, Labels: p.Release.Labels, Requester: p.Release.Requester.ID, OnBehalfOf: p.Release.OnBehalfOf,
-		Phase: c.To, From: c.From, At: c.At.UTC(), Reason: c.Reason, Sentence: c.Sentence,
+		Environment: p.Release.Environment, Labels: p.Release.Labels, Requester: p.Release.Requester.ID,
+		OnBehalfOf: p.Release.OnBehalfOf,
+		Phase:      c.To, From: c.From, At: c.At.UTC(), Reason: c.Reason, Sentence: c.Sentence,
 	}
 	for _, s := range p.Steps {
 		if c.Step != "" && s.Name == c.Step {

@@ -135,8 +135,10 @@ func (c Config) Check() error {
 		}
 	}
 	want(sinkName.MatchString(c.Sink), "sink: want a name of letters, digits and hyphens")
-	want(c.URL != "" && !slices.ContainsFunc(strings.Split(c.URL, ","), unreadable), "url: want the addresses of nats servers")
-	want(subject.MatchString(c.SubjectPrefix), fmt.Sprintf("subjectPrefix: want a NATS subject without wildcards (got %q)", c.SubjectPrefix))
+	want(c.URL != "" && !slices.ContainsFunc(strings.Split(c.URL, ","), unreadable),
+		"url: want the addresses of nats servers")
+	want(subject.MatchString(c.SubjectPrefix),
+		fmt.Sprintf("subjectPrefix: want a NATS subject without wildcards (got %q)", c.SubjectPrefix))
 	want(c.Rollouts != nil && c.Store != nil && c.Log != nil, "rollouts, store and log: want all three")
 	if len(errs) > 0 {
 		return fmt.Errorf("events: %w", errors.Join(errs...))
@@ -206,10 +208,12 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer, sink string) (*metrics, error) {
 	m := &metrics{published: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: "belay", Name: "events_published_total", Help: "Lifecycle events handed to a sink, by outcome (ok, duplicate, error, unreadable).",
+		Namespace: "belay", Name: "events_published_total",
+		Help: "Lifecycle events handed to a sink, by outcome (ok, duplicate, error, unreadable).",
 	}, []string{"sink", "outcome"})}
 	m.oldest = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "belay", Name: "events_waiting_seconds", Help: "For how long the oldest lifecycle event has been waiting for its sink; 0 when none waits.",
+		Namespace: "belay", Name: "events_waiting_seconds",
+		Help:        "For how long the oldest lifecycle event has been waiting for its sink; 0 when none waits.",
 		ConstLabels: prometheus.Labels{"sink": sink},
 	}, func() float64 {
 		at := m.waits.Load()

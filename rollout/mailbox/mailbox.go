@@ -106,7 +106,8 @@ func (b *Mailbox) Fold(to, rollout string) {
 	gone := at[:over+1]
 	last := gone[len(gone)-1]
 	n := *b.Messages[last].Notice
-	n.Summary = Clip(fmt.Sprintf("%d earlier entries were not delivered; see `belay history %s`. Then: %s", over, rollout, n.Summary))
+	n.Summary = Clip(fmt.Sprintf("%d earlier entries were not delivered; see `belay history %s`. Then: %s", over,
+		rollout, n.Summary))
 	b.Messages[last].Notice = &n
 	for _, i := range slices.Backward(gone[:len(gone)-1]) {
 		b.Messages = slices.Delete(b.Messages, i, i+1)
@@ -152,7 +153,9 @@ func (b *Mailbox) Delivered(id, ref string) (m Message, ok bool) {
 // Undelivered tries the message with the id again later, or gives it up. It returns the
 // question that people are to be called about, since it could not be asked in several
 // tries, with why; nil when there is none.
-func (b *Mailbox) Undelivered(rollout, id string, f paging.Refusal, now time.Time) (unasked *approval.Question, why string) {
+func (b *Mailbox) Undelivered(
+	rollout, id string, f paging.Refusal, now time.Time,
+) (unasked *approval.Question, why string) {
 	i := slices.IndexFunc(b.Messages, func(m Message) bool { return m.ID == id })
 	if i < 0 {
 		return nil, ""

@@ -77,7 +77,8 @@ func (r Request) missing(name, expected string) check.Result {
 	if len(names) > 0 {
 		there = "there are " + strings.Join(names, ", ")
 	}
-	return early(fmt.Sprintf("no deployment %s; %s", name, there), expected, "Deploy it, or correct the name in the release.")
+	return early(fmt.Sprintf("no deployment %s; %s", name, there), expected,
+		"Deploy it, or correct the name in the release.")
 }
 
 // capacity: the candidate can carry its largest step with headroom. What the
@@ -92,7 +93,8 @@ func (r Request) capacity(c check.Check) check.Result {
 	}
 	expected := fmt.Sprintf("room in %s for %d%% of the traffic plus %d%% headroom", candidate, share, c.Headroom)
 	if r.Stable == "" {
-		return failed("no stable deployment to compare it with", expected, "Give the deployment that serves now 100% of the traffic.")
+		return failed("no stable deployment to compare it with", expected,
+			"Give the deployment that serves now 100% of the traffic.")
 	}
 	var fields []string
 	for _, name := range []string{candidate, r.Stable} {
@@ -109,7 +111,8 @@ func (r Request) capacity(c check.Check) check.Result {
 	has, stable := r.Description.Deployments[candidate], r.Description.Deployments[r.Stable]
 	whole := places(stable)
 	need := min((whole*share*(100+c.Headroom)+9999)/10000, whole)
-	expected = fmt.Sprintf("at least %d requests at a time: %d%% of the traffic plus %d%% headroom, where %s carries all of it with %s",
+	expected = fmt.Sprintf("at least %d requests at a time: %d%% of the traffic plus %d%% headroom, where %s carries "+
+		"all of it with %s",
 		need, share, c.Headroom, r.Stable, sized(stable))
 	found := candidate + " takes " + sized(has)
 	if places(has) < need || places(has) < 1 {

@@ -44,12 +44,14 @@ func (r Request) invoke(ctx context.Context, c check.Check) check.Result {
 	if c, ok := r.undescribed(expected, "scoringURI"); !ok {
 		return c
 	}
-	const remedy = "Send the sample to the deployment by hand and read its log; correct the deployment, or the sample and what it expects."
+	const remedy = "Send the sample to the deployment by hand and read its log; correct the deployment, or the " +
+		"sample and what it expects."
 	var took time.Duration
 	for try := range probeTries {
 		a, err := r.send(ctx, candidate, c)
 		if err != nil {
-			return unmade(err, expected, "See that the router may send requests to the deployment and reaches the scoring address.")
+			return unmade(err, expected,
+				"See that the router may send requests to the deployment and reaches the scoring address.")
 		}
 		if a.status != want {
 			return failed(fmt.Sprintf("status %d after %s", a.status, round(a.took)), expected, remedy)
@@ -140,7 +142,8 @@ func (r Request) send(ctx context.Context, deployment string, c check.Check) (an
 		return answer{}, fmt.Errorf("read the answer to the sample request: %w", err)
 	}
 	if len(body) > maxAnswer {
-		return answer{}, fmt.Errorf("the answer to the sample request is larger than %d bytes: %w", maxAnswer, traffic.ErrPermanent)
+		return answer{}, fmt.Errorf("the answer to the sample request is larger than %d bytes: %w", maxAnswer,
+			traffic.ErrPermanent)
 	}
 	return answer{status: resp.StatusCode, body: body, took: time.Since(start)}, nil
 }

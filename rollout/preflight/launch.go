@@ -81,7 +81,8 @@ func (r Request) rollbackCommand() check.Result {
 		return c
 	}
 	if r.Stable == "" {
-		return failed("no stable deployment to roll back to", expected, "Give the deployment that serves now 100% of the traffic.")
+		return failed("no stable deployment to roll back to", expected,
+			"Give the deployment that serves now 100% of the traffic.")
 	}
 	if r.Description.ManualRollback != nil {
 		if command := strings.TrimSpace(r.Description.ManualRollback(r.Stable)); command != "" {

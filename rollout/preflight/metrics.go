@@ -15,13 +15,15 @@ import (
 // last while.
 func (r Request) freshMetrics(ctx context.Context, c check.Check) check.Result {
 	expected := fmt.Sprintf("samples of %s within %s for every guardrail's metric", r.Stable, c.Within)
-	const remedy = "See that the metrics are collected, that their queries name the right series and labels, and that the source answers."
+	const remedy = "See that the metrics are collected, that their queries name the right series and labels, and " +
+		"that the source answers."
 	judged := r.judged()
 	switch {
 	case len(judged) == 0:
 		return failed("no guardrail", expected, "Add a guardrail, or take the check out of the policy.")
 	case r.Stable == "":
-		return failed("no stable deployment whose metrics could be read", expected, "Give the deployment that serves now 100% of the traffic.")
+		return failed("no stable deployment whose metrics could be read", expected,
+			"Give the deployment that serves now 100% of the traffic.")
 	case r.Metrics == nil:
 		return failed("no source of metrics", expected, remedy)
 	}

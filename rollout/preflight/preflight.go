@@ -68,7 +68,8 @@ func Run(ctx context.Context, r Request) []check.Result {
 	var out []check.Result
 	awaited := r.Plan.Patience() > 0 && r.ready().Awaited
 	for _, c := range r.Plan.Preflight {
-		result := check.Result{Transient: true, Found: "that it is too early", Expected: r.Plan.Release.Candidate + " ready first",
+		result := check.Result{Transient: true, Found: "that it is too early", Expected: r.Plan.Release.Candidate +
+			" ready first",
 			Remedy: "Wait for it: the check is made then."}
 		if !awaited || (c.Kind != "capacity" && c.Kind != "invoke") {
 			result = r.check(ctx, c)
@@ -99,7 +100,8 @@ func (r Request) check(ctx context.Context, c check.Check) check.Result {
 	case "refuses-anonymous":
 		return r.refusesAnonymous(ctx)
 	}
-	return failed("a check of unknown kind", "ready, rollback-ready, capacity, fresh-metrics, tags, invoke or refuses-anonymous",
+	return failed("a check of unknown kind",
+		"ready, rollback-ready, capacity, fresh-metrics, tags, invoke or refuses-anonymous",
 		"Correct spec.preflight of the policy.")
 }
 

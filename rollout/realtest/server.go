@@ -51,7 +51,8 @@ func Prometheus(t testing.TB, config string, args ...string) *Server {
 // Alertmanager serves with a config, out of the cluster.
 func Alertmanager(t testing.TB, config string) *Server {
 	t.Helper()
-	return configured(t, "prometheus-alertmanager", config, []string{"--storage.path=" + t.TempDir(), "--cluster.listen-address="})
+	return configured(t, "prometheus-alertmanager", config,
+		[]string{"--storage.path=" + t.TempDir(), "--cluster.listen-address="})
 }
 
 // configured starts one of Prometheus' programs with a file of config.
@@ -71,7 +72,8 @@ func configured(t testing.TB, name, config string, args []string) *Server {
 // Reload gives one of Prometheus' programs another config.
 func (s *Server) Reload(config string) {
 	s.t.Helper()
-	if err := errors.Join(os.WriteFile(s.config, []byte(config), 0o600), s.cmd.Process.Signal(syscall.SIGHUP)); err != nil {
+	if err := errors.Join(os.WriteFile(s.config, []byte(config), 0o600),
+		s.cmd.Process.Signal(syscall.SIGHUP)); err != nil {
 		s.t.Fatal(err)
 	}
 }

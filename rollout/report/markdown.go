@@ -15,7 +15,8 @@ import (
 func (r *Report) Markdown() string {
 	var b strings.Builder
 	x := &r.Rollout
-	fmt.Fprintf(&b, "# %s: %s %s\n\n", text(x.Endpoint.Router+"/"+x.Endpoint.Name), text(x.Candidate+" "+x.Version), x.Phase)
+	fmt.Fprintf(&b, "# %s: %s %s\n\n", text(x.Endpoint.Router+"/"+x.Endpoint.Name), text(x.Candidate+" "+x.Version),
+		x.Phase)
 	if x.Sentence != "" {
 		fmt.Fprintf(&b, "%s\n\n", text(x.Sentence))
 	}
@@ -34,7 +35,8 @@ func (r *Report) Markdown() string {
 	r.guardrails(&b)
 	r.costs(&b)
 	r.messages(&b)
-	fmt.Fprintf(&b, "Made of the %d entries of the rollout's journal alone; the last has the hash `%s`.\n", r.Entries, r.Head)
+	fmt.Fprintf(&b, "Made of the %d entries of the rollout's journal alone; the last has the hash `%s`.\n", r.Entries,
+		r.Head)
 	return b.String()
 }
 
@@ -64,7 +66,8 @@ func (r *Report) fault(b *strings.Builder) {
 	add("a human took charge", f.Acknowledged, "never")
 	table(b, []string{"", "at", "after"}, rows)
 	if f.Excess != nil {
-		fmt.Fprintf(b, "From then on the candidate had about %s bad events more than stable's share would have been, in step %s.",
+		fmt.Fprintf(b, "From then on the candidate had about %s bad events more than stable's share would have been, in "+
+			"step %s.",
 			view.Count(*f.Excess), text(f.Step))
 		if f.Next != nil {
 			fmt.Fprintf(b, " The same time at the next step would have cost about %s.", view.Count(*f.Next))
@@ -126,7 +129,8 @@ func (r *Report) guardrails(b *strings.Builder) {
 	b.WriteString("## Guardrails at the end\n\n")
 	var rows [][]string
 	for _, g := range r.Rollout.Guardrails {
-		rows = append(rows, []string{text(g.Name), string(g.Verdict), view.Figure(g.Candidate, g.Unit), view.Figure(g.Stable, g.Unit),
+		rows = append(rows, []string{text(g.Name), string(g.Verdict), view.Figure(g.Candidate, g.Unit),
+			view.Figure(g.Stable, g.Unit),
 			text(g.Limit), instant(g.AsOf), text(g.Sentence)})
 	}
 	table(b, []string{"guardrail", "verdict", "candidate", "stable", "limit", "as of", ""}, rows)

@@ -269,8 +269,9 @@ func (w *writer) add(c Cost) {
 
 // decided notes a decision, and the fault that it tells of.
 func (w *writer) decided(at time.Time, d rollout.Decision) {
-	w.out.Timeline = append(w.out.Timeline, Moment{At: at.UTC(), What: d.Kind, Step: d.Step, By: d.By, Sentence: d.Sentence,
-		Rule: d.Rule})
+	w.out.Timeline = append(w.out.Timeline, Moment{At: at.UTC(), What: d.Kind, Step: d.Step, By: d.By,
+		Sentence: d.Sentence,
+		Rule:     d.Rule})
 	if d.Kind != rollout.DecisionBreach || d.Guardrail == "" || w.out.Fault != nil && !w.out.Fault.Asked.IsZero() {
 		return
 	}

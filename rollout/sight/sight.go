@@ -224,7 +224,8 @@ func (b Blindness) Sentence() string {
 	case b.Cause == CauseRouter:
 		return fmt.Sprintf("The endpoint could not be read since %s.", since)
 	case b.Cause == CauseNoData && b.Late:
-		return fmt.Sprintf("What the source answers is %s old or older since %s (%s): it is behind, or this host's clock is ahead.",
+		return fmt.Sprintf("What the source answers is %s old or older since %s (%s): it is behind, or this host's "+
+			"clock is ahead.",
 			b.Rule.After, since, what)
 	case b.Cause == CauseNoData:
 		return fmt.Sprintf("The candidate is missing in what the source answers since %s (%s).", since, what)

@@ -158,7 +158,8 @@ func (s Split) Stable(named, candidate string) (string, error) {
 	case full == candidate:
 		return "", fmt.Errorf("the candidate %q already has 100%% of the traffic; there is nothing to roll out", candidate)
 	case named != "" && named != "auto" && named != full:
-		return "", fmt.Errorf("the policy says that stable is %q, but %q has 100%% of the traffic; correct endpoint.stable or the traffic", named, full)
+		return "", fmt.Errorf("the policy says that stable is %q, but %q has 100%% of the traffic; correct "+
+			"endpoint.stable or the traffic", named, full)
 	}
 	if n := s.Share(candidate).Mirror; n > 0 {
 		return "", fmt.Errorf("the candidate %q already gets %d%% of mirrored traffic; end the mirroring first", candidate, n)

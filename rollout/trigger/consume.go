@@ -217,8 +217,10 @@ func (t *Trigger) take(ctx context.Context, m message) (*Refusal, error) {
 		return t.repeated(m, e, there), nil
 	}
 	if age := time.Since(m.published); t.c.MaxAge > 0 && age > t.c.MaxAge {
-		return new(t.refusal(m, e, fmt.Sprintf("it was published at %s, %s ago, and at most %s (maxAge) may pass; publish it again where it is still wanted",
-			m.published.UTC().Format(time.RFC3339), age.Round(time.Second), t.c.MaxAge))), nil
+		return new(t.refusal(m, e,
+			fmt.Sprintf("it was published at %s, %s ago, and at most %s (maxAge) may pass; publish it again where it is "+
+				"still wanted",
+				m.published.UTC().Format(time.RFC3339), age.Round(time.Second), t.c.MaxAge))), nil
 	}
 	r, err := t.c.Map.release(e)
 	if err != nil {
@@ -266,7 +268,8 @@ func (t *Trigger) refuse(ctx context.Context, r Refusal) error {
 		return nil
 	}
 	t.told = told
-	t.c.Log.Error("event refused", "trigger", t.c.Name, "stream", r.Stream, "sequence", r.Sequence, "source", r.Source, "id", r.ID, "reason", r.Reason)
+	t.c.Log.Error("event refused", "trigger", t.c.Name, "stream", r.Stream, "sequence", r.Sequence, "source", r.Source,
+		"id", r.ID, "reason", r.Reason)
 	if t.c.Refused != nil {
 		t.c.Refused(ctx, r)
 	}

@@ -135,7 +135,8 @@ func decodeCloud(header nats.Header, body []byte) (event, error) {
 func isJSON(ce *cloudevent.Event) bool {
 	kind, _, _ := strings.Cut(strings.ToLower(ce.DataContentType()), ";")
 	kind = strings.TrimSpace(kind)
-	return len(ce.Data()) > 0 && (kind == "" || kind == "application/json" || strings.HasSuffix(kind, "+json") || kind == "text/json")
+	return len(ce.Data()) > 0 && (kind == "" || kind == "application/json" || strings.HasSuffix(kind, "+json") ||
+		kind == "text/json")
 }
 
 // check refuses a key that cannot name a record.

@@ -123,7 +123,8 @@ func New(c Config) (*Trigger, error) {
 	missing(c.Durable != "" && !strings.ContainsAny(c.Durable, " .*>/\\\t\r\n"), "durable: want a consumer's name")
 	missing(c.Start != nil && c.Store != nil && c.Log != nil, "start, store and log: want all three")
 	c.Deliver = cmp.Or(c.Deliver, DeliverNew)
-	missing(c.Deliver == DeliverAll || c.Deliver == DeliverNew, fmt.Sprintf("deliver: want new or all (got %q)", c.Deliver))
+	missing(c.Deliver == DeliverAll || c.Deliver == DeliverNew, fmt.Sprintf("deliver: want new or all (got %q)",
+		c.Deliver))
 	missing(c.MaxAge >= 0, "maxAge: want a duration that is not negative")
 	for _, s := range c.Subjects {
 		missing(s != "" && !strings.ContainsAny(s, " \t\r\n"), fmt.Sprintf("subject: want a NATS subject (got %q)", s))
@@ -166,7 +167,8 @@ type Status struct {
 
 // Status says what the trigger consumes and how it does.
 func (t *Trigger) Status() Status {
-	return Status{Name: t.c.Name, Stream: t.c.Stream, Durable: t.c.Durable, Subjects: slices.Clone(t.c.Subjects), Refused: t.refused.Load(), Err: t.state.Load().err}
+	return Status{Name: t.c.Name, Stream: t.c.Stream, Durable: t.c.Durable, Subjects: slices.Clone(t.c.Subjects),
+		Refused: t.refused.Load(), Err: t.state.Load().err}
 }
 
 // note keeps how the trigger does and logs a change of it.

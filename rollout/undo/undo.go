@@ -56,7 +56,8 @@ func Refused(p *rollout.Plan, s *rollout.State, live split.Split, told map[strin
 	case s.Phase != rollout.PhasePromoted:
 		return fmt.Sprintf("it ended %s: %s never lost the traffic to it, or has it back", s.Phase, s.Stable)
 	case live.Weights[p.Release.Candidate] != 100:
-		return fmt.Sprintf("%s/%s shows %s, not %s at 100%%: something else has changed it since", p.Endpoint.Router, p.Endpoint.Name, live, p.Release.Candidate)
+		return fmt.Sprintf("%s/%s shows %s, not %s at 100%%: something else has changed it since", p.Endpoint.Router,
+			p.Endpoint.Name, live, p.Release.Candidate)
 	}
 	f, there := told[s.Stable]
 	if len(told) > 0 && !there {

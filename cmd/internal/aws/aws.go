@@ -72,7 +72,8 @@ func (s *signer) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Header.Set("Content-Type", "application/x-amz-json-1.0")
 	}
 	sum := sha256.Sum256(body)
-	if err := s.signer.SignHTTP(r.Context(), credentials, r, hex.EncodeToString(sum[:]), cmp.Or(s.login.Service, "monitoring"), s.login.Region, time.Now()); err != nil {
+	if err := s.signer.SignHTTP(r.Context(), credentials, r, hex.EncodeToString(sum[:]),
+		cmp.Or(s.login.Service, "monitoring"), s.login.Region, time.Now()); err != nil {
 		return nil, fmt.Errorf("sign request: %w", err)
 	}
 	return s.next.RoundTrip(r)

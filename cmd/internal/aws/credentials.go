@@ -58,9 +58,12 @@ func (c *chain) Retrieve(ctx context.Context) (sdk.Credentials, error) {
 	case at != "":
 		return c.ask(ctx, at)
 	}
-	found := sdk.Credentials{AccessKeyID: c.getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: c.getenv("AWS_SECRET_ACCESS_KEY"), SessionToken: c.getenv("AWS_SESSION_TOKEN")}
+	found := sdk.Credentials{AccessKeyID: c.getenv("AWS_ACCESS_KEY_ID"),
+		SecretAccessKey: c.getenv("AWS_SECRET_ACCESS_KEY"), SessionToken: c.getenv("AWS_SESSION_TOKEN")}
 	if !found.HasKeys() {
-		return sdk.Credentials{}, errors.New("there are none: name a credentialsFile, give belayd's pod or task a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+		return sdk.Credentials{},
+			errors.New("there are none: name a credentialsFile, give belayd's pod or task a role, or set AWS_ACCESS_KEY_ID " +
+				"and AWS_SECRET_ACCESS_KEY")
 	}
 	return found, nil
 }
@@ -147,8 +150,10 @@ func parse(text []byte, from string) (sdk.Credentials, error) {
 		return sdk.Credentials{}, fmt.Errorf("%s: there is no AccessKeyId and SecretAccessKey in JSON", from)
 	}
 	if !in.Expiration.IsZero() && !time.Now().Before(in.Expiration) {
-		return sdk.Credentials{}, fmt.Errorf("%s: the credentials ended at %s", from, in.Expiration.UTC().Format(time.RFC3339))
+		return sdk.Credentials{}, fmt.Errorf("%s: the credentials ended at %s", from,
+			in.Expiration.UTC().Format(time.RFC3339))
 	}
-	return sdk.Credentials{AccessKeyID: in.AccessKeyID, SecretAccessKey: in.SecretAccessKey, SessionToken: in.SessionToken + in.Token,
-		CanExpire: !in.Expiration.IsZero(), Expires: in.Expiration}, nil
+	return sdk.Credentials{AccessKeyID: in.AccessKeyID, SecretAccessKey: in.SecretAccessKey,
+		SessionToken: in.SessionToken + in.Token,
+		CanExpire:    !in.Expiration.IsZero(), Expires: in.Expiration}, nil
 }

@@ -74,7 +74,9 @@ func (r router) next(step func() (string, error, bool)) (name string, err error,
 }
 
 // Probe implements traffic.Router.
-func (r router) Probe(ctx context.Context, endpoint, deployment string, req *http.Request) (resp *http.Response, err error) {
+func (r router) Probe(
+	ctx context.Context, endpoint, deployment string, req *http.Request,
+) (resp *http.Response, err error) {
 	defer r.c.closed("probe", &err)
 	return r.Router.Probe(ctx, endpoint, deployment, req)
 }
@@ -157,7 +159,9 @@ type inbox struct {
 func (i inbox) Unwrap() any { return i.Inbox }
 
 // Run implements notifier.Inbox.
-func (i inbox) Run(ctx context.Context, deliver func(context.Context, notifier.Answer) (notifier.Reply, error)) (err error) {
+func (i inbox) Run(
+	ctx context.Context, deliver func(context.Context, notifier.Answer) (notifier.Reply, error),
+) (err error) {
 	defer i.c.closed("run", &err)
 	return i.Inbox.Run(ctx, func(ctx context.Context, a notifier.Answer) (notifier.Reply, error) {
 		return Core(func() (notifier.Reply, error) { return deliver(ctx, a) })

@@ -42,8 +42,10 @@ type Bulkhead struct {
 
 // New returns a Bulkhead that counts at reg, nil for nowhere.
 func New(log *slog.Logger, reg prometheus.Registerer) (*Bulkhead, error) {
-	b := &Bulkhead{log: log, panics: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "belay", Name: "adapter_panics_total",
-		Help: "Panics inside an adapter's answer, each of which was an error of that call; the log has the stack."}, []string{"kind", "name"})}
+	b := &Bulkhead{log: log, panics: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "belay",
+		Name: "adapter_panics_total",
+		Help: "Panics inside an adapter's answer, each of which was an error of that call; the log has the stack."},
+		[]string{"kind", "name"})}
 	if reg != nil {
 		if err := reg.Register(b.panics); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
@@ -62,7 +64,8 @@ type PanicError struct {
 
 // Error says where the stack is.
 func (e *PanicError) Error() string {
-	return fmt.Sprintf("%s %s: %s: the adapter panicked (%s); the log has the stack, please report it", e.Kind, e.Name, e.Call, e.Why)
+	return fmt.Sprintf("%s %s: %s: the adapter panicked (%s); the log has the stack, please report it", e.Kind, e.Name,
+		e.Call, e.Why)
 }
 
 // A compartment is one adapter behind the bulkhead.
@@ -83,7 +86,8 @@ func (c compartment) closed(call string, err *error) {
 		e.Why = said.Error()
 	}
 	c.b.panics.WithLabelValues(c.kind, c.name).Inc()
-	c.b.log.Error("adapter panicked", "kind", c.kind, "name", c.name, "call", call, "outcome", e.Why, "stack", string(debug.Stack()))
+	c.b.log.Error("adapter panicked", "kind", c.kind, "name", c.name, "call", call, "outcome", e.Why, "stack",
+		string(debug.Stack()))
 	*err = e
 }
 

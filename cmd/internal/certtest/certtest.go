@@ -26,7 +26,8 @@ type Authority struct {
 func New(t *testing.T) *Authority {
 	t.Helper()
 	a := &Authority{}
-	a.Cert, a.key = a.Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	a.Cert, a.key = a.Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "authority"}, IsCA: true,
+		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
 	return a
 }
 
@@ -61,7 +62,8 @@ func (a *Authority) Sign(t *testing.T, template *x509.Certificate) (*x509.Certif
 // Server writes a server's certificate and key for 127.0.0.1 into a folder.
 func (a *Authority) Server(t *testing.T, dir string) *x509.Certificate {
 	t.Helper()
-	cert, key := a.Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "belayd"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
+	cert, key := a.Sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "belayd"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		t.Fatal(err)

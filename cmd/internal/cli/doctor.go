@@ -19,7 +19,8 @@ func doctorCommand() *command {
 			"guardrails\n" +
 			"could be judged now. An A/A test lets each of stable's instances play the candidate: who would be rolled " +
 			"back\n" +
-			"shows that clients stick, or instances differ. With --config that is done from here, without a daemon; nothing is changed.",
+			"shows that clients stick, or instances differ. With --config that is done from here, without a daemon; " +
+			"nothing is changed.",
 		examples: []string{"belay doctor", "belay doctor --config belayd.yaml        # before belayd runs",
 			"belay doctor --notify                   # people get a marked test message",
 			"belay doctor --context prod --output json"},

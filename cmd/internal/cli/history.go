@@ -15,7 +15,8 @@ import (
 func historyCommand() *command {
 	return &command{
 		name: "history", args: "ID", short: "Show a rollout's journal: every event and decision.", min: 1, max: 1,
-		examples: []string{"belay history ID", "belay history ID --output json | jq '.entries[].decisions[]?'", "belay history ID --store /var/lib/belay/belay.db"},
+		examples: []string{"belay history ID", "belay history ID --output json | jq '.entries[].decisions[]?'",
+			"belay history ID --store /var/lib/belay/belay.db"},
 		setup: func(f *flags) run {
 			from := f.source()
 			output := f.choice("output", "how to print", "table", "json", "yaml", "name")
@@ -32,12 +33,13 @@ func historyCommand() *command {
 					}
 					out.Entries = append(out.Entries, entry)
 				}
-				return e.print(*output, out, func(w io.Writer) error { return historyTable(e, w, out.Entries) }, func(w io.Writer) error {
-					for _, x := range out.Entries {
-						fmt.Fprintln(w, x.Seq)
-					}
-					return nil
-				})
+				return e.print(*output, out, func(w io.Writer) error { return historyTable(e, w, out.Entries) },
+					func(w io.Writer) error {
+						for _, x := range out.Entries {
+							fmt.Fprintln(w, x.Seq)
+						}
+						return nil
+					})
 			}
 		},
 	}
@@ -54,7 +56,8 @@ func historyTable(e *env, w io.Writer, entries []journal.Entry) error {
 			return err
 		}
 		for _, d := range x.Decisions {
-			if _, err := fmt.Fprintf(w, "      %s %s%s\n", e.paint(bold, string(d.Kind)), safe(d.Sentence), byText(d)); err != nil {
+			if _, err := fmt.Fprintf(w, "      %s %s%s\n", e.paint(bold, string(d.Kind)), safe(d.Sentence),
+				byText(d)); err != nil {
 				return err
 			}
 		}

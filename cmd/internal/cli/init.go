@@ -23,7 +23,8 @@ import (
 const initTimeout = time.Minute
 
 // initLong is what all kinds of init say of themselves.
-const initLong = "It reads the live endpoint and changes nothing there. The folder gets three files, commented, that pass\n" +
+const initLong = "It reads the live endpoint and changes nothing there. The folder gets three files, commented, " +
+	"that pass\n" +
 	"belay policy check, belay policy test and belayd check-config as they are. Nothing is overwritten.\n" +
 	"What the endpoint does not tell is named by field, and so is what must be filled in."
 

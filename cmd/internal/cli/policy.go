@@ -17,7 +17,8 @@ import (
 func policyCommand() *command {
 	return &command{
 		name: "policy", short: "Check, render, test and compare policies; list and show those in force.",
-		sub: []*command{policyListCommand(), policyShowCommand(), policyCheckCommand(), policyRenderCommand(), policyTestCommand(), policyDiffCommand(),
+		sub: []*command{policyListCommand(), policyShowCommand(), policyCheckCommand(), policyRenderCommand(),
+			policyTestCommand(), policyDiffCommand(),
 			policySchemaCommand()},
 	}
 }

@@ -161,13 +161,15 @@ func (c *Config) Exposure(log *slog.Logger) string {
 		return "no auth is configured: loopback only, everybody is local"
 	}
 	if c.Auth.TLS == nil && !isLoopbackAddress(c.Listen) {
-		log.Warn("plain HTTP beyond loopback", "address", c.Listen, "outcome", "credentials can be read on the way unless a proxy before belayd ends TLS")
+		log.Warn("plain HTTP beyond loopback", "address", c.Listen, "outcome",
+			"credentials can be read on the way unless a proxy before belayd ends TLS")
 	}
 	var kinds []string
 	for _, k := range []struct {
 		name string
 		on   bool
-	}{{"tokens", len(c.Auth.Tokens) > 0}, {"oidc", c.Auth.OIDC != nil}, {"mtls", c.Auth.MTLS != nil}, {"tls", c.Auth.TLS != nil}} {
+	}{{"tokens", len(c.Auth.Tokens) > 0}, {"oidc", c.Auth.OIDC != nil}, {"mtls", c.Auth.MTLS != nil}, {"tls",
+		c.Auth.TLS != nil}} {
 		if k.on {
 			kinds = append(kinds, k.name)
 		}
@@ -209,7 +211,8 @@ func (c *Config) tokens() (api.Tokens, error) {
 		if err != nil {
 			return nil, fmt.Errorf("auth.tokens[%d].sha256: %w", i, err)
 		}
-		actor := api.Actor{Person: c.named("token", t.Name), Names: c.namesOf("token:" + t.Name), Grants: []api.Grant{grant(t.Roles, t.Labels)}}
+		actor := api.Actor{Person: c.named("token", t.Name), Names: c.namesOf("token:" + t.Name),
+			Grants: []api.Grant{grant(t.Roles, t.Labels)}}
 		tokens = append(tokens, api.Token{Actor: actor, SHA256: sum})
 	}
 	return tokens, nil
@@ -241,7 +244,8 @@ func (c *Config) certificates(m *MTLSConfig) api.ClientCertificates {
 	var out api.ClientCertificates
 	for _, cl := range m.Clients {
 		out = append(out, api.ClientCertificate{URI: cl.URI, DNS: cl.DNS, CommonName: cl.CommonName,
-			Actor: api.Actor{Person: c.named("mtls", cl.Name), Names: c.namesOf("mtls:" + cl.Name), Grants: []api.Grant{grant(cl.Roles, cl.Labels)}}})
+			Actor: api.Actor{Person: c.named("mtls", cl.Name), Names: c.namesOf("mtls:" + cl.Name),
+				Grants: []api.Grant{grant(cl.Roles, cl.Labels)}}})
 	}
 	return out
 }

@@ -151,7 +151,8 @@ func (c azureCloud) options(resourceManager string) policy.ClientOptions {
 	}
 	own := c.Configuration
 	own.Services = map[cloud.ServiceName]cloud.ServiceConfiguration{
-		cloud.ResourceManager: {Endpoint: resourceManager, Audience: cmp.Or(c.Services[cloud.ResourceManager].Audience, "https://management.azure.com")},
+		cloud.ResourceManager: {Endpoint: resourceManager,
+			Audience: cmp.Or(c.Services[cloud.ResourceManager].Audience, "https://management.azure.com")},
 	}
 	return policy.ClientOptions{Cloud: own, InsecureAllowCredentialWithHTTP: isLoopbackURL(resourceManager)}
 }

@@ -56,7 +56,8 @@ func buildSNS(b *Builder, field string, c NotifierConfig) (notifier.Notifier, er
 	if parts := strings.Split(n.Topic, ":"); len(parts) == 6 {
 		region = parts[3]
 	}
-	if err := b.sign(field, cl, &aws.Login{Region: region, Service: "sns", CredentialsFile: n.CredentialsFile}); err != nil {
+	if err := b.sign(field, cl, &aws.Login{Region: region, Service: "sns",
+		CredentialsFile: n.CredentialsFile}); err != nil {
 		return nil, err
 	}
 	domain := "amazonaws.com"
@@ -64,6 +65,7 @@ func buildSNS(b *Builder, field string, c NotifierConfig) (notifier.Notifier, er
 		domain += ".cn"
 	}
 	return chat.New(chat.Config{
-		Service: chat.SNS, URL: cmp.Or(n.URL, "https://sns."+region+"."+domain+"/"), Topic: n.Topic, Templates: n.Templates, Client: cl,
+		Service: chat.SNS, URL: cmp.Or(n.URL,
+			"https://sns."+region+"."+domain+"/"), Topic: n.Topic, Templates: n.Templates, Client: cl,
 	})
 }

@@ -56,7 +56,8 @@ func (c *Config) newClient(field string, raw document.Raw, dial secret.Dial) (*h
 	if hc.OAuth2 != nil {
 		dial = secret.Impatient(dial, clientTimeout)
 	}
-	cl, err := config.NewClientFromConfig(hc, "belay", config.WithDialContextFunc(config.DialContextFunc(dial)), config.WithUserAgent("belayd"))
+	cl, err := config.NewClientFromConfig(hc, "belay", config.WithDialContextFunc(config.DialContextFunc(dial)),
+		config.WithUserAgent("belayd"))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", field, err)
 	}

@@ -138,7 +138,8 @@ func Load(file string) (*Config, Faults, error) {
 		fs.Add(c, &ProblemsError{Problems: ps})
 		if len(ps) >= document.MaxProblems {
 			// What comes after so many was not read: nobody knows who may do what.
-			fs = append(fs, Fault{Err: fmt.Errorf("%s: there are %d problems or more, and what comes after them was not read", file, document.MaxProblems)})
+			fs = append(fs, Fault{Err: fmt.Errorf("%s: there are %d problems or more, and what comes after them was not read",
+				file, document.MaxProblems)})
 		}
 	}
 	if !c.Store.given() {
@@ -200,9 +201,11 @@ func (c *Config) check() error {
 		case n.Hook() == "":
 			continue
 		case first != "" && n.Slack != nil:
-			errs = append(errs, fmt.Errorf("notifiers.%s.slack.signingSecretFile: %s hears /hooks/slack already; use Socket Mode (appTokenFile) for one of them", name, first))
+			errs = append(errs, fmt.Errorf("notifiers.%s.slack.signingSecretFile: %s hears /hooks/slack already; use "+
+				"Socket Mode (appTokenFile) for one of them", name, first))
 		case first != "":
-			errs = append(errs, fmt.Errorf("notifiers.%s.pagerduty.webhookSecretFile: %s hears /hooks/pagerduty already; one subscription can be for all services that Belay pages", name, first))
+			errs = append(errs, fmt.Errorf("notifiers.%s.pagerduty.webhookSecretFile: %s hears /hooks/pagerduty already; "+
+				"one subscription can be for all services that Belay pages", name, first))
 		}
 		hooked[n.Hook()] = name
 	}
@@ -216,7 +219,8 @@ func (c *Config) checkPeople() []error {
 	var errs []error
 	for i, p := range c.People {
 		if p.Slack != "" && !slackID.MatchString(p.Slack) {
-			errs = append(errs, fmt.Errorf("people[%d].slack: no Slack user has the id %q: it begins with U or W, has capital letters and digits only, and stands in the profile's menu under Copy member ID", i, p.Slack))
+			errs = append(errs, fmt.Errorf("people[%d].slack: no Slack user has the id %q: it begins with U or W, has "+
+				"capital letters and digits only, and stands in the profile's menu under Copy member ID", i, p.Slack))
 		}
 	}
 	return errs
@@ -252,16 +256,19 @@ func (c *Config) checkTriggers() []error {
 		}
 		errs = append(errs, checkNATSAddress(fmt.Sprintf("triggers[%d].nats.url", i), t.NATS.NATSConfig.URL))
 		if first, ok := names[t.RecordName()]; ok {
-			errs = append(errs, fmt.Errorf("triggers[%d].name: triggers[%d] is called %s already; give this one a name of its own", i, first, t.RecordName()))
+			errs = append(errs, fmt.Errorf("triggers[%d].name: triggers[%d] is called %s already; give this one a name of "+
+				"its own", i, first, t.RecordName()))
 			continue
 		}
 		names[t.RecordName()] = i
 		if t.NATS.MaxAge < 0 {
-			errs = append(errs, fmt.Errorf("triggers[%d].nats.maxAge: want a duration that is not negative (got %s)", i, t.NATS.MaxAge))
+			errs = append(errs, fmt.Errorf("triggers[%d].nats.maxAge: want a duration that is not negative (got %s)", i,
+				t.NATS.MaxAge))
 		}
 		consumer := [3]string{t.NATS.NATSConfig.URL, t.NATS.Stream, t.NATS.Durable}
 		if first, ok := consumers[consumer]; ok {
-			errs = append(errs, fmt.Errorf("triggers[%d].nats.durable: triggers[%d] consumes %s as %s already; give this one a durable name of its own", i, first, t.NATS.Stream, t.NATS.Durable))
+			errs = append(errs, fmt.Errorf("triggers[%d].nats.durable: triggers[%d] consumes %s as %s already; give this "+
+				"one a durable name of its own", i, first, t.NATS.Stream, t.NATS.Durable))
 			continue
 		}
 		consumers[consumer] = i

@@ -83,7 +83,8 @@ func (fs Faults) Err() error {
 
 // nobodysRight are the sections that decide nothing about who may do what. Any
 // other, and what is not known to be one of them, does.
-var nobodysRight = []string{"store", "policies", "sources", "routers", "notifiers", "triggers", "events", "tell", "metrics", "retention", "queue", "replica", "externalURL"}
+var nobodysRight = []string{"store", "policies", "sources", "routers", "notifiers", "triggers", "events", "tell",
+	"metrics", "retention", "queue", "replica", "externalURL"}
 
 // Doors reports whether nobody is let in who does not come over the control socket,
 // because who may do what is not known, and whether who is who is not known either,

@@ -93,7 +93,8 @@ func embedded(a netip.Addr) []netip.Addr {
 	case localNAT64.Contains(a):
 		// The network chooses the length of its prefix: 48, 56, 64 or 96 (RFC 6052,
 		// section 2.2). What is read at another length is often nothing but zeros.
-		return slices.DeleteFunc([]netip.Addr{v4(6, 7, 9, 10), v4(7, 9, 10, 11), v4(9, 10, 11, 12), last}, netip.Addr.IsUnspecified)
+		return slices.DeleteFunc([]netip.Addr{v4(6, 7, 9, 10), v4(7, 9, 10, 11), v4(9, 10, 11, 12), last},
+			netip.Addr.IsUnspecified)
 	case sixToFour.Contains(a):
 		return []netip.Addr{v4(2, 3, 4, 5)}
 	case teredo.Contains(a):

@@ -58,7 +58,8 @@ func (c NotifierConfig) TestShows() string {
 	case c.PagerDuty != nil:
 		return "an incident [TEST] of severity critical on the phone of whoever is on call"
 	case c.Alertmanager != nil:
-		return "a notification of the alert BelayPage with severity=critical and test=true, where its route sends pages; it comes after the route's group_wait"
+		return "a notification of the alert BelayPage with severity=critical and test=true, where its route sends " +
+			"pages; it comes after the route's group_wait"
 	case c.Email != nil:
 		return "a mail [Belay TEST] of high importance in every receiver's inbox"
 	case c.Webhook != nil:

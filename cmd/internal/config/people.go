@@ -13,7 +13,8 @@ import (
 // when none does.
 func (c *Config) known(who string) *PersonConfig {
 	for i, p := range c.People {
-		if (p.Slack != "" && slackUser(who) == p.Slack) || (p.Token != "" && who == "token:"+p.Token) || (p.PagerDuty != "" && who == "pagerduty:"+p.PagerDuty) ||
+		if (p.Slack != "" && slackUser(who) == p.Slack) || (p.Token != "" && who == "token:"+p.Token) ||
+			(p.PagerDuty != "" && who == "pagerduty:"+p.PagerDuty) ||
 			(p.OIDC != "" && who == "oidc:"+p.OIDC) || (p.MTLS != "" && who == "mtls:"+p.MTLS) {
 			return &c.People[i]
 		}

@@ -26,7 +26,8 @@ func (c *Config) Running(old *Config) (now *Config, waiting []string, err error)
 		waiting, next.Auth.TLS = append(waiting, "auth.tls"), old.Auth.TLS
 	}
 	if err := next.check(); err != nil {
-		return nil, nil, fmt.Errorf("%s: %s needs a restart, and the rest cannot be taken over before it: %w", c.File, strings.Join(waiting, " and "), err)
+		return nil, nil, fmt.Errorf("%s: %s needs a restart, and the rest cannot be taken over before it: %w", c.File,
+			strings.Join(waiting, " and "), err)
 	}
 	return &next, waiting, nil
 }

@@ -42,7 +42,8 @@ type storeKind struct {
 
 // stores is the list of the stores there are.
 var stores = []storeKind{
-	{"bolt", func(c StoreConfig) bool { return c.Bolt != nil && c.Bolt.Path != "" }, func(c StoreConfig) string { return c.Bolt.Path }, openBolt},
+	{"bolt", func(c StoreConfig) bool { return c.Bolt != nil && c.Bolt.Path != "" },
+		func(c StoreConfig) string { return c.Bolt.Path }, openBolt},
 }
 
 // row is the store's row; nil where no kind is given.

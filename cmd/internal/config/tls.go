@@ -58,7 +58,8 @@ func (c *Config) NewCertificates(log *slog.Logger) (*Certificates, error) {
 		if serr != nil {
 			return nil, fmt.Errorf("auth.tls: %w", serr)
 		}
-		k.config = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{standIn}}
+		k.config = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
+			Certificates: []tls.Certificate{standIn}}
 		return k, err
 	}
 	return k, nil
@@ -71,7 +72,8 @@ func strangerCertificate() (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("make key: %w", err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "belayd without its certificate"},
+	template := &x509.Certificate{SerialNumber: big.NewInt(1),
+		Subject:   pkix.Name{CommonName: "belayd without its certificate"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -170,7 +172,8 @@ func (k *Certificates) load() error {
 	if err != nil {
 		return fmt.Errorf("read certificate: %w", err)
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{pair}}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
+		Certificates: []tls.Certificate{pair}}
 	if k.clients != "" {
 		config.ClientAuth = tls.VerifyClientCertIfGiven
 		if config.ClientCAs, err = readRoots(k.clients); err != nil {
@@ -213,7 +216,8 @@ func (k *Certificates) vouches(shown []*x509.Certificate) bool {
 	for _, c := range shown[1:] {
 		between.AddCert(c)
 	}
-	_, err := shown[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	_, err := shown[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	return err == nil
 }
 

@@ -43,15 +43,19 @@ func (c *Catalog) Plan(_ context.Context, id string, r rollout.Release) (*rollou
 	p, ok := now.policies.ByName[r.Policy]
 	switch {
 	case !ok && len(now.faults) > 0:
-		return nil, fmt.Errorf("policy %q: %w: %w (there are: %s)", r.Policy, api.ErrNoPolicy, errNotWhole, strings.Join(slices.Sorted(maps.Keys(now.policies.ByName)), ", "))
+		return nil, fmt.Errorf("policy %q: %w: %w (there are: %s)", r.Policy, api.ErrNoPolicy, errNotWhole,
+			strings.Join(slices.Sorted(maps.Keys(now.policies.ByName)), ", "))
 	case !ok:
-		return nil, fmt.Errorf("policy %q: %w (there are: %s)", r.Policy, api.ErrNoPolicy, strings.Join(slices.Sorted(maps.Keys(now.policies.ByName)), ", "))
+		return nil, fmt.Errorf("policy %q: %w (there are: %s)", r.Policy, api.ErrNoPolicy,
+			strings.Join(slices.Sorted(maps.Keys(now.policies.ByName)), ", "))
 	}
 	return p.Compile(r, id)
 }
 
 // PlanText compiles a policy that came with a request. It may name no files.
-func (c *Catalog) PlanText(_ context.Context, id string, r rollout.Release, text []byte) (*rollout.Plan, document.Problems) {
+func (c *Catalog) PlanText(
+	_ context.Context, id string, r rollout.Release, text []byte,
+) (*rollout.Plan, document.Problems) {
 	const file = "policy.yaml"
 	p, ps := policies.Parse(oneFile{file, text}, file, c.now().env)
 	if p == nil {
@@ -59,7 +63,8 @@ func (c *Catalog) PlanText(_ context.Context, id string, r rollout.Release, text
 	}
 	plan, err := p.Compile(r, id)
 	if err != nil {
-		ps = append(ps, document.Problem{File: file, Line: 1, Col: 1, Severity: document.SeverityError, Code: document.CodeMeaning, Why: err.Error()})
+		ps = append(ps, document.Problem{File: file, Line: 1, Col: 1, Severity: document.SeverityError,
+			Code: document.CodeMeaning, Why: err.Error()})
 		return nil, ps
 	}
 	return plan, ps
@@ -72,7 +77,8 @@ func (c *Catalog) Policies(context.Context) []api.Policy {
 	for _, name := range slices.Sorted(maps.Keys(set.ByName)) {
 		p := set.ByName[name]
 		d := p.Document
-		out = append(out, api.Policy{Name: name, Owner: d.Metadata.Owner, Labels: d.Metadata.Labels, Hash: p.Hash(), File: set.Files[name],
+		out = append(out, api.Policy{Name: name, Owner: d.Metadata.Owner, Labels: d.Metadata.Labels, Hash: p.Hash(),
+			File:     set.Files[name],
 			Endpoint: rollout.EndpointRef{Router: d.Spec.Endpoint.Router, Name: d.Spec.Endpoint.Name}})
 	}
 	return out
@@ -169,7 +175,8 @@ func (c *Catalog) Endpoint(ctx context.Context, ref rollout.EndpointRef) (api.En
 func facts(d traffic.Description) *view.Facts {
 	f := &view.Facts{
 		Deployments: map[string]view.Deployment{}, Tags: d.Tags, ScoringURI: d.ScoringURI, AuthMode: d.AuthMode,
-		PublicNetwork: d.PublicNetwork, CanMirror: d.CanMirror, Unknown: append([]string{}, d.Unknown...), ManualRollback: map[string]string{},
+		PublicNetwork: d.PublicNetwork, CanMirror: d.CanMirror, Unknown: append([]string{},
+			d.Unknown...), ManualRollback: map[string]string{},
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Deployments)) {
 		f.Deployments[name] = view.Deployment(d.Deployments[name])

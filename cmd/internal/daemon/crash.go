@@ -131,13 +131,17 @@ type crashStore struct {
 }
 
 // Append appends between two points.
-func (s *crashStore) Append(ctx context.Context, key string, entry, state []byte, after store.Revision) (store.Revision, error) {
-	return around(s.points, "append."+kindOf(key), func() (store.Revision, error) { return s.Store.Append(ctx, key, entry, state, after) })
+func (s *crashStore) Append(
+	ctx context.Context, key string, entry, state []byte, after store.Revision,
+) (store.Revision, error) {
+	return around(s.points, "append."+kindOf(key),
+		func() (store.Revision, error) { return s.Store.Append(ctx, key, entry, state, after) })
 }
 
 // Delete deletes between two points.
 func (s *crashStore) Delete(ctx context.Context, key string, after store.Revision) error {
-	_, err := around(s.points, "delete."+kindOf(key), func() (struct{}, error) { return struct{}{}, s.Store.Delete(ctx, key, after) })
+	_, err := around(s.points, "delete."+kindOf(key),
+		func() (struct{}, error) { return struct{}{}, s.Store.Delete(ctx, key, after) })
 	return err
 }
 
@@ -157,7 +161,10 @@ func (r *crashRouter) Split(ctx context.Context, endpoint string) (traffic.Split
 
 // Shift writes between two points.
 func (r *crashRouter) Shift(ctx context.Context, endpoint string, from, to traffic.Split) error {
-	_, err := around(r.points, "shift", func() (struct{}, error) { return struct{}{}, r.Router.Shift(ctx, endpoint, from, to) })
+	_, err := around(r.points, "shift", func() (struct{}, error) {
+		return struct{}{}, r.Router.Shift(ctx, endpoint, from,
+			to)
+	})
 	return err
 }
 
@@ -167,8 +174,13 @@ func (r *crashRouter) Describe(ctx context.Context, endpoint string) (traffic.De
 }
 
 // Probe sends a sample request between two points.
-func (r *crashRouter) Probe(ctx context.Context, endpoint, deployment string, req *http.Request) (*http.Response, error) {
-	return around(r.points, "probe", func() (*http.Response, error) { return r.Router.Probe(ctx, endpoint, deployment, req) })
+func (r *crashRouter) Probe(
+	ctx context.Context, endpoint, deployment string, req *http.Request,
+) (*http.Response, error) {
+	return around(r.points, "probe", func() (*http.Response, error) {
+		return r.Router.Probe(ctx, endpoint, deployment,
+			req)
+	})
 }
 
 // crashSource has points around every read.

@@ -294,9 +294,11 @@ func (d *daemon) server() (*api.Server, error) {
 	if err := d.registry.Register(d.notary); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	s, err := api.New(api.Config{Engine: d.engines, Catalog: d.catalog, Log: d.log, Auth: authentication(d.now), Ready: d.problems, TestNotifiers: d.testNotifiers, AuditHead: d.auditHead,
+	s, err := api.New(api.Config{Engine: d.engines, Catalog: d.catalog, Log: d.log, Auth: authentication(d.now),
+		Ready: d.problems, TestNotifiers: d.testNotifiers, AuditHead: d.auditHead,
 		Triggers:  triggers,
-		Canonical: func(name string) string { return d.now().config.Canonical(name) }, Version: d.o.Version, Registerer: d.registry})
+		Canonical: func(name string) string { return d.now().config.Canonical(name) }, Version: d.o.Version,
+		Registerer: d.registry})
 	if err != nil {
 		return nil, fmt.Errorf("start api: %w", err)
 	}
@@ -323,7 +325,10 @@ func (a authentication) Authenticate(r *http.Request) (api.Actor, error) {
 // of the generation in force.
 func (d *daemon) tls() *tls.Config {
 	c := d.now().certs.Server()
-	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) { return d.now().certs.Server().GetConfigForClient(h) }
+	c.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config,
+		error) {
+		return d.now().certs.Server().GetConfigForClient(h)
+	}
 	return c
 }
 

@@ -87,7 +87,8 @@ func (d *daemon) assemble(c *config.Config, known config.Faults) (*generation, d
 	s.policies, ps, err = c.ReadPolicies(s.env)
 	s.faults.Add(c, err)
 	for _, p := range ps.Errors() {
-		s.faults = append(s.faults, config.Fault{Path: "policies", Err: &config.ProblemsError{Problems: document.Problems{p}}})
+		s.faults = append(s.faults, config.Fault{Path: "policies",
+			Err: &config.ProblemsError{Problems: document.Problems{p}}})
 	}
 	d.points.around(s)
 	s.contain(d.bulkhead)
@@ -200,7 +201,9 @@ func (s *generation) leaving(before *generation) []engine.AdapterName {
 }
 
 // leavingOf are those of a section.
-func leavingOf[A any](section string, kind engine.AdapterKind, s, before *generation, now, old map[string]A) []engine.AdapterName {
+func leavingOf[A any](
+	section string, kind engine.AdapterKind, s, before *generation, now, old map[string]A,
+) []engine.AdapterName {
 	var out []engine.AdapterName
 	for _, name := range slices.Sorted(maps.Keys(old)) {
 		_, is := now[name]

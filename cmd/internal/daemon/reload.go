@@ -245,7 +245,8 @@ func (d *daemon) await(fields []string) {
 	r.mu.Unlock()
 	r.metrics.await(fields, before)
 	if !slices.Equal(before, fields) && len(fields) > 0 {
-		d.log.Warn("config waits for a restart", "outcome", strings.Join(fields, ", ")+": the rest is in force; restart belayd to take this over")
+		d.log.Warn("config waits for a restart", "outcome",
+			strings.Join(fields, ", ")+": the rest is in force; restart belayd to take this over")
 	}
 }
 
@@ -272,7 +273,8 @@ func (d *daemon) missing(fs config.Faults) {
 		d.log.Error("missing from the config", "field", f.Path, "outcome", f.Err.Error())
 	}
 	d.reloading.mu.Lock()
-	d.reloading.problem = d.blamed(fs.Err()) + ": " + fs.Err().Error() // as a reload would refuse it, which need not say it again
+	// as a reload would refuse it, which need not say it again
+	d.reloading.problem = d.blamed(fs.Err()) + ": " + fs.Err().Error()
 	d.reloading.mu.Unlock()
 	d.reloading.metrics.judged(false)
 }

@@ -49,10 +49,12 @@ func (s *generation) addTriggers(d *daemon) {
 func (d *daemon) natsTrigger(all *config.Config, c config.TriggerConfig) (*trigger.Trigger, error) {
 	var fields trigger.Map
 	for name, path := range c.Map {
-		at, ok := map[string]*string{"policy": &fields.Policy, "candidate": &fields.Candidate, "version": &fields.Version, "requestedBy": &fields.RequestedBy,
-			"labels": &fields.Labels, "artifact": &fields.Artifact, "environment": &fields.Environment}[name]
+		at, ok := map[string]*string{"policy": &fields.Policy, "candidate": &fields.Candidate, "version": &fields.Version,
+			"requestedBy": &fields.RequestedBy,
+			"labels":      &fields.Labels, "artifact": &fields.Artifact, "environment": &fields.Environment}[name]
 		if !ok {
-			return nil, fmt.Errorf("map.%s: a release has no such field; it has policy, candidate, version, requestedBy, labels, artifact, environment", name)
+			return nil, fmt.Errorf("map.%s: a release has no such field; it has policy, candidate, version, requestedBy, "+
+				"labels, artifact, environment", name)
 		}
 		*at = path
 	}

@@ -65,7 +65,9 @@ func (d *daemon) tellRefused(ctx context.Context, name string, to notifier.Notif
 	defer cancel()
 	key := what.Key()
 	ref, err := to.Notify(ctx, notifier.Notice{
-		Key: key, Delivery: fmt.Sprintf("%s/%d", key, what.Count), Ref: what.Refs.Get(name), Topic: notifier.TopicStatus, Severity: notifier.SeverityWarning, At: what.Last.At,
+		Key: key, Delivery: fmt.Sprintf("%s/%d", key,
+			what.Count), Ref: what.Refs.Get(name), Topic: notifier.TopicStatus, Severity: notifier.SeverityWarning,
+		At:      what.Last.At,
 		Summary: notifier.Truncate(what.Text(), 250),
 	})
 	d.engines.Now().Notified(name, err)

@@ -22,7 +22,8 @@ func (l triggerList) Triggers(context.Context) []api.Trigger {
 	var out []api.Trigger
 	for _, t := range l() {
 		s := t.Status()
-		one := api.Trigger{Name: s.Name, Kind: "nats", Stream: s.Stream, Subjects: s.Subjects, Durable: s.Durable, Refused: s.Refused}
+		one := api.Trigger{Name: s.Name, Kind: "nats", Stream: s.Stream, Subjects: s.Subjects, Durable: s.Durable,
+			Refused: s.Refused}
 		if s.Err != nil {
 			one.Error = s.Err.Error()
 		}
@@ -41,7 +42,8 @@ func (l triggerList) Refused(ctx context.Context, name, cursor string, limit int
 		page, next, err := t.Refusals(ctx, cursor, limit)
 		var out []api.RefusedEvent
 		for _, r := range page {
-			e := api.RefusedEvent{Stream: r.Stream, Sequence: r.Sequence, Subject: r.Subject, Source: r.Source, ID: r.ID, Reason: r.Reason,
+			e := api.RefusedEvent{Stream: r.Stream, Sequence: r.Sequence, Subject: r.Subject, Source: r.Source, ID: r.ID,
+				Reason:    r.Reason,
 				Published: r.Published.UTC(), At: r.At.UTC(), Header: r.Header}
 			if utf8.Valid(r.Body) {
 				e.Body = string(r.Body)
@@ -57,8 +59,10 @@ func (l triggerList) Refused(ctx context.Context, name, cursor string, limit int
 
 // The metrics of triggers; the set of names is the config's.
 var (
-	triggerUpDesc      = prometheus.NewDesc("belay_trigger_consuming", "1 while the trigger consumes events, 0 while it cannot.", []string{"trigger"}, nil)
-	triggerRefusedDesc = prometheus.NewDesc("belay_trigger_refused_total", "Events that could not become rollouts and are kept with the reason.", []string{"trigger"}, nil)
+	triggerUpDesc = prometheus.NewDesc("belay_trigger_consuming",
+		"1 while the trigger consumes events, 0 while it cannot.", []string{"trigger"}, nil)
+	triggerRefusedDesc = prometheus.NewDesc("belay_trigger_refused_total",
+		"Events that could not become rollouts and are kept with the reason.", []string{"trigger"}, nil)
 )
 
 // Describe implements prometheus.Collector.

@@ -192,7 +192,8 @@ func (w *Watch) sentence(e Endpoint, seen split.Split) string {
 	if e.Last != nil {
 		last = fmt.Sprintf("%s on record", e.Last)
 	}
-	return fmt.Sprintf("%s shows %s, with %s and no rollout: the store may be an older copy, or somebody moved the traffic. Nobody watches it.", e.Ref.Name, seen, last)
+	return fmt.Sprintf("%s shows %s, with %s and no rollout: the store may be an older copy, or somebody moved the "+
+		"traffic. Nobody watches it.", e.Ref.Name, seen, last)
 }
 
 // attend sends what is to be sent, and ends what has been open long enough.
@@ -252,9 +253,11 @@ func (w *Watch) send(ctx context.Context, p *page, name, summary string, end boo
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	key := "endpoint/" + p.Ref.Router + "/" + p.Ref.Name
-	n := notifier.Notice{Key: key, Delivery: fmt.Sprintf("%s/%d", key, p.since.UnixNano()), Topic: notifier.TopicPage, Severity: notifier.SeverityCritical,
-		Resolve: end, Summary: notifier.Truncate(summary, 200), At: time.Now().UTC(), Since: p.since.UTC(),
-		Rollout: notifier.Rollout{Policy: p.Policy, Owner: p.Owner, Router: p.Ref.Router, Endpoint: p.Ref.Name, Reason: string(rollout.ReasonStoreLost),
+	n := notifier.Notice{Key: key, Delivery: fmt.Sprintf("%s/%d", key, p.since.UnixNano()), Topic: notifier.TopicPage,
+		Severity: notifier.SeverityCritical,
+		Resolve:  end, Summary: notifier.Truncate(summary, 200), At: time.Now().UTC(), Since: p.since.UTC(),
+		Rollout: notifier.Rollout{Policy: p.Policy, Owner: p.Owner, Router: p.Ref.Router, Endpoint: p.Ref.Name,
+			Reason:   string(rollout.ReasonStoreLost),
 			Sentence: summary, Weights: p.seen.Weights}}
 	if end {
 		n.Delivery, n.Severity = n.Delivery+"/end", notifier.SeverityInfo

@@ -59,7 +59,8 @@ func (d *Drill) Send(ctx context.Context, name string, to notifier.Notifier, by 
 	key := fmt.Sprintf("test/%s/%d", name, at.UnixNano())
 	n := notifier.Notice{
 		Key: key, Delivery: key + "/1", Topic: notifier.TopicTest, Severity: notifier.SeverityCritical, At: at, Since: at,
-		Summary: notifier.Truncate(fmt.Sprintf("This is a test of %s, asked for by %s. Nobody needs to act. It ends by itself at %s.",
+		Summary: notifier.Truncate(fmt.Sprintf("This is a test of %s, asked for by %s. Nobody needs to act. It ends by "+
+			"itself at %s.",
 			name, by, ends.Format("15:04 UTC")), 200),
 	}
 	if n.Ref, err = to.Notify(ctx, n); err != nil {

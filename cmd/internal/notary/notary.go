@@ -101,8 +101,11 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // The metrics: one series a day.
 var (
-	headDesc = prometheus.NewDesc("belay_audit_head_info", "1; the label is the head of all journals as it was taken last, for belay audit verify --against.", []string{"head"}, nil)
-	atDesc   = prometheus.NewDesc("belay_audit_head_timestamp_seconds", "When the head of all journals was taken last.", nil, nil)
+	headDesc = prometheus.NewDesc("belay_audit_head_info",
+		"1; the label is the head of all journals as it was taken last, for belay audit verify --against.",
+		[]string{"head"}, nil)
+	atDesc = prometheus.NewDesc("belay_audit_head_timestamp_seconds", "When the head of all journals was taken last.",
+		nil, nil)
 )
 
 // Describe implements prometheus.Collector.

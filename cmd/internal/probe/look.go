@@ -247,7 +247,8 @@ func (s *probeTarget) query(to time.Time) analysis.Query {
 	}
 	names.StableVersion = s.serving.Description.Deployments[names.Stable].Version
 	names.CandidateVersion = s.serving.Description.Deployments[names.Candidate].Version
-	return analysis.Query{Metric: s.metric, Names: names, From: to.Add(-lookPast), To: to, Cuts: s.plan.Panel.Cuts(s.metric.Name, analysis.Evidence{})}
+	return analysis.Query{Metric: s.metric, Names: names, From: to.Add(-lookPast), To: to,
+		Cuts: s.plan.Panel.Cuts(s.metric.Name, analysis.Evidence{})}
 }
 
 // remedy says what to do about a source's error.

@@ -25,7 +25,8 @@ type lagging interface {
 // metric is a target as the API shows it. failed is why the source as a whole told
 // nothing; "" when it did.
 func (l *SourceProbe) metric(s *probeTarget, now time.Time, failed string) api.MetricLook {
-	m := api.MetricLook{Policy: s.policy, Metric: s.metric.Name, Kind: s.metric.Kind(), Endpoint: s.serving.ref, Guardrails: []api.GuardrailLook{}}
+	m := api.MetricLook{Policy: s.policy, Metric: s.metric.Name, Kind: s.metric.Kind(), Endpoint: s.serving.ref,
+		Guardrails: []api.GuardrailLook{}}
 	r := s.reading
 	switch {
 	case s.serving.Stable == "":
@@ -49,7 +50,8 @@ func (l *SourceProbe) metric(s *probeTarget, now time.Time, failed string) api.M
 		}
 		m.From, m.To, m.Behind = r.From.UTC(), r.To.UTC(), shortDuration(max(now.Sub(r.To), 0).Round(time.Second))
 		if !r.Stable.Fresh && r.To.After(r.From) {
-			m.Remedy = "correct " + s.metric.Name + " in policy " + s.policy + ": its labels must name endpoint and deployment as the series do"
+			m.Remedy = "correct " + s.metric.Name + " in policy " + s.policy +
+				": its labels must name endpoint and deployment as the series do"
 		}
 	}
 	if s.aaTest != nil && s.aaTest.Sentence != "" {

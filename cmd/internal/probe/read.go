@@ -14,7 +14,9 @@ import (
 // Ask puts each question to its metric's source, all sources at once. A source
 // that cannot look back is asked up to three times, 2 s apart, until it knows of
 // an interval. A question that its source did not answer has an error reading.
-func Ask(ctx context.Context, source func(name string) (analysis.Source, bool), qs []analysis.Query) []analysis.Reading {
+func Ask(
+	ctx context.Context, source func(name string) (analysis.Source, bool), qs []analysis.Query,
+) []analysis.Reading {
 	out := make([]analysis.Reading, len(qs))
 	bySource := map[string][]int{}
 	for i, q := range qs {

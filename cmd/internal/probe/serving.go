@@ -28,7 +28,9 @@ func (a *Adapters) ServingAt(ctx context.Context, ref rollout.EndpointRef, stabl
 	return servingAt(ctx, a.Routers, ref, stable, candidate)
 }
 
-func servingAt(ctx context.Context, routers map[string]traffic.Router, ref rollout.EndpointRef, stable, candidate string) (Serving, error) {
+func servingAt(
+	ctx context.Context, routers map[string]traffic.Router, ref rollout.EndpointRef, stable, candidate string,
+) (Serving, error) {
 	if stable == "auto" {
 		stable = ""
 	}

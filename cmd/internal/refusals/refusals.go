@@ -51,7 +51,8 @@ func (d Digest) Key() string {
 
 // Text is the message.
 func (d Digest) Text() string {
-	text := fmt.Sprintf("A release event on %s (message %d) was refused: %s", d.First.Subject, d.First.Sequence, d.First.Reason)
+	text := fmt.Sprintf("A release event on %s (message %d) was refused: %s", d.First.Subject, d.First.Sequence,
+		d.First.Reason)
 	switch d.Count {
 	case 1:
 		return text

@@ -129,8 +129,10 @@ func checkMode(dir, ref string, public bool) error {
 // secret itself, written in the place of the name of its file: where the name has a
 // folder, and that is there.
 func missing(name, ref string) error {
-	if info, err := os.Stat(filepath.Dir(name)); strings.ContainsRune(ref, filepath.Separator) && err == nil && info.IsDir() {
+	if info, err := os.Stat(filepath.Dir(name)); strings.ContainsRune(ref, filepath.Separator) && err == nil &&
+		info.IsDir() {
 		return fmt.Errorf("%s: no such file", name)
 	}
-	return errors.New("no such file; its name is not shown, for it might be the secret itself; want the name of a file, or ${env:NAME}")
+	return errors.New("no such file; its name is not shown, for it might be the secret itself; want the name of a " +
+		"file, or ${env:NAME}")
 }

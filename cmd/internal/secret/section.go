@@ -19,7 +19,8 @@ func Section(field, text string) (string, error) {
 }
 
 // inline are the keys of an HTTPClientConfig whose values are secrets.
-var inline = []string{"password", "credentials", "client_secret", "client_certificate_key", "bearer_token", "key", "secrets", "proxy_connect_header"}
+var inline = []string{"password", "credentials", "client_secret", "client_certificate_key", "bearer_token", "key",
+	"secrets", "proxy_connect_header"}
 
 // telling are names of headers and parameters that hold secrets; what is under them
 // counts as one.
@@ -61,7 +62,8 @@ func (r *sectionReader) node(field, key string, n *yaml.Node, hidden bool) {
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			k := n.Content[i].Value
 			free := slices.Contains([]string{"http_headers", "endpoint_params", "claims", "proxy_connect_header"}, key)
-			r.node(join(field, k), k, n.Content[i+1], hidden && k != "files" || slices.Contains(inline, k) || free && telling.MatchString(k))
+			r.node(join(field, k), k, n.Content[i+1], hidden && k != "files" || slices.Contains(inline, k) ||
+				free && telling.MatchString(k))
 		}
 	case yaml.SequenceNode:
 		for i, item := range n.Content {
@@ -79,9 +81,11 @@ func (r *sectionReader) scalar(field, key string, n *yaml.Node, hidden bool) {
 	case IsEnv(n.Value):
 		r.put(field, n)
 	case strings.HasSuffix(key, "_file") || key == "files":
-		r.mentions = append(r.mentions, Mention{Field: field, File: n.Value, Public: slices.Contains(public, key), Section: true})
+		r.mentions = append(r.mentions, Mention{Field: field, File: n.Value, Public: slices.Contains(public, key),
+			Section: true})
 	case hidden:
-		r.errs = append(r.errs, fmt.Errorf("%s: a secret stands in the config; name a file that holds it (%s), or ${env:NAME}", field, fileKey(key)))
+		r.errs = append(r.errs,
+			fmt.Errorf("%s: a secret stands in the config; name a file that holds it (%s), or ${env:NAME}", field, fileKey(key)))
 	case passwordInAddress(n.Value):
 		r.errs = append(r.errs, fmt.Errorf("%s: an address holds a password; write the whole address as ${env:NAME}", field))
 	}

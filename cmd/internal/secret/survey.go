@@ -60,7 +60,8 @@ func Survey(config any) ([]Mention, error) {
 		case strings.HasSuffix(key, "File"):
 			mentions = append(mentions, Mention{Field: field, File: value, Public: slices.Contains(public, key)})
 		case passwordInAddress(value) || key == "url" && passwordInAddress("any://"+value):
-			errs = append(errs, fmt.Errorf("%s: an address holds a password; put it into a file that the config names, or write the whole address as ${env:NAME}", field))
+			errs = append(errs, fmt.Errorf("%s: an address holds a password; put it into a file that the config names, or "+
+				"write the whole address as ${env:NAME}", field))
 		}
 	})
 	return mentions, errors.Join(errs...)

@@ -32,7 +32,8 @@ func (p *Port) Try(ctx context.Context) net.Listener {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil && p.err == nil {
-		p.Log.Error("not listening", "address", p.Address, "outcome", "tried again in the background; rollouts are carried meanwhile: "+err.Error())
+		p.Log.Error("not listening", "address", p.Address, "outcome",
+			"tried again in the background; rollouts are carried meanwhile: "+err.Error())
 	}
 	p.err = err
 	return l

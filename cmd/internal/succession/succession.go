@@ -115,7 +115,9 @@ func (t *term) within(ctx context.Context) (context.Context, context.CancelFunc)
 // itself; between is called when the one before has ended. Where open rollouts need an
 // adapter that leaves, nothing happens and the error is the *engine.InUseError. Only one
 // caller may replace at a time, and only while Run runs.
-func (x *Engines) Replace(ctx context.Context, next *engine.Engine, leaving []engine.AdapterName, between func()) error {
+func (x *Engines) Replace(
+	ctx context.Context, next *engine.Engine, leaving []engine.AdapterName, between func(),
+) error {
 	if err := x.starts.Acquire(ctx, whole); err != nil {
 		return fmt.Errorf("replace engine: %w", err)
 	}

@@ -29,7 +29,8 @@ func Serve(t testing.TB, set ...func(*server.Options)) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{t: t, options: server.Options{Host: host, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true}}
+	s := &Server{t: t, options: server.Options{Host: host, JetStream: true, StoreDir: t.TempDir(), NoLog: true,
+		NoSigs: true}}
 	if s.options.Port, err = strconv.Atoi(port); err != nil {
 		t.Fatal(err)
 	}
