@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/failure"
 )
 
 // A Problem is an error as application/problem+json (RFC 9457). It is an error,
@@ -93,7 +94,7 @@ func unavailable(detail string, after time.Duration) *Problem {
 func problemOf(err error) *Problem {
 	var p *Problem
 	var tooLarge *http.MaxBytesError
-	var unrecorded *rollout.UnrecordedError
+	var unrecorded *failure.UnrecordedError
 	switch {
 	case errors.As(err, &p):
 		return p

@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/person"
 )
 
@@ -50,7 +51,7 @@ func (e *Engine) Answer(ctx context.Context, via string, a notifier.Answer) (not
 		return ev, nil
 	}
 	after, err := e.Act(ctx, a.Rollout, actKey(via, a.ID), who, ask)
-	var unrecorded *rollout.UnrecordedError
+	var unrecorded *failure.UnrecordedError
 	switch {
 	case errors.As(err, &unrecorded):
 		e.log.Error("order not recorded", "rollout", a.Rollout, "outcome", err.Error())
@@ -65,7 +66,7 @@ func (e *Engine) Answer(ctx context.Context, via string, a notifier.Answer) (not
 // replied says what came of an act.
 func replied(a notifier.Answer, after rollout.Snapshot, err error) (notifier.Reply, error) {
 	var forbidden *access.ForbiddenError
-	var unrecorded *rollout.UnrecordedError
+	var unrecorded *failure.UnrecordedError
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return refused("There is no rollout %s.", a.Rollout), nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/store"
@@ -58,7 +59,7 @@ func TestOrderByHand(t *testing.T) {
 		w.breakage = func(mem.Op) (bool, error) { return false, store.ErrFull }
 		w.mu.Unlock()
 		_, err := e.Deliver(t.Context(), "r1", "key", rollout.Event{Kind: rollout.EventCommanded, Command: rollout.CommandRollback, By: &person.Person{ID: "sre"}})
-		var unrecorded *rollout.UnrecordedError
+		var unrecorded *failure.UnrecordedError
 		if !errors.As(err, &unrecorded) || unrecorded.Manual != "put 100 on blue" || !errors.Is(err, rollout.ErrFull) {
 			t.Errorf("a request: got %v, want the command by hand", err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
@@ -40,7 +41,7 @@ type receipt struct {
 type Ask = func(s rollout.Snapshot, was *rollout.Event) (rollout.Event, error)
 
 // Act hands a person's answer or command to a rollout, once they may: a
-// *rollout.ForbiddenError says why not. What was taken up already is not judged by
+// *access.ForbiddenError says why not. What was taken up already is not judged by
 // what became of the rollout since. For the rest it is Deliver; the caller has
 // checked that the person is who they say.
 func (e *Engine) Act(ctx context.Context, id, key string, who access.Actor, ask Ask) (rollout.Snapshot, error) {
@@ -106,7 +107,7 @@ func (e *Engine) deliver(ctx context.Context, id, key string, ask Ask) (rollout.
 		if ev, err = e.record(ctx, id, ev); errors.Is(err, ErrDifferent) {
 			return fail(err)
 		} else if err != nil {
-			return fail(&rollout.UnrecordedError{Manual: before.State.Manual, Err: err})
+			return fail(&failure.UnrecordedError{Manual: before.State.Manual, Err: err})
 		}
 	}
 	if old.receipt.Folded > 0 {

@@ -1,4 +1,4 @@
-// Package failure says why a call to a router or a notifier did not do what it should, and
+// Package failure says why a call to a router, a notifier or the store did not do what it should, and
 // what can be done about it.
 package failure
 
