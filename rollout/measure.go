@@ -59,7 +59,7 @@ func (m *machine) suspect(before []analysis.Verdict) {
 		metric := m.p.Panel.MetricOf(v.Guardrail)
 		i := slices.IndexFunc(m.ev.Readings, func(r analysis.Reading) bool { return r.Metric == metric })
 		old := slices.IndexFunc(before, func(b analysis.Verdict) bool { return b.Guardrail == v.Guardrail })
-		if i < 0 || old < 0 || !v.Suspicious(before[old]) && !(v.Open() && m.s.Evidence.Alarming(m.p.Panel, n, &m.ev.Readings[i])) {
+		if i < 0 || old < 0 || !v.Suspicious(before[old]) && (!v.Open() || !m.s.Evidence.Alarming(m.p.Panel, n, &m.ev.Readings[i])) {
 			continue
 		}
 		if m.ev.Readings[i].Next.IsZero() || m.p.Panel.Steadied(metric, m.s.Reached) {

@@ -178,14 +178,11 @@ func (w *writer) event(ev rollout.Event) {
 	if c := w.state.Confirmed; c != nil && (before.Confirmed == nil || !c.Equal(*before.Confirmed)) {
 		w.out.Splits = append(w.out.Splits, Served{At: w.state.ConfirmedAt.UTC(), Step: w.stepName(), Weights: c.Weights})
 	}
-	switch ev.Kind {
-	case rollout.EventMeasured:
+	if ev.Kind == rollout.EventMeasured {
 		w.measured(&before, ev)
-	case rollout.EventDelivered:
-		if i, ok := w.told[ev.Effect]; ok && w.out.Told[i].Delivered.IsZero() {
-			w.out.Told[i].Delivered = ev.At.UTC()
-		}
-	default:
+	}
+	if i, ok := w.told[ev.Effect]; ok && ev.Kind == rollout.EventDelivered && w.out.Told[i].Delivered.IsZero() {
+		w.out.Told[i].Delivered = ev.At.UTC()
 	}
 	for _, d := range w.state.Last.Decisions {
 		w.decided(ev.At, d)
