@@ -13,14 +13,14 @@ import (
 func TestClosing(t *testing.T) {
 	const looks, trials = 300, 4000
 	r := rand.New(rand.NewPCG(1, 2))
-	cross := func(drift, planned float64, passes func(l, due float64) bool) float64 {
+	cross := func(drift, planned float64, need []float64) float64 {
 		n := 0
 		step := planned / looks
 		for range trials {
 			l := 0.0
 			for i := range looks {
 				l += drift*step + math.Sqrt(2*step)*r.NormFloat64()
-				if passes(l, step*float64(i+1)) {
+				if l >= need[i] {
 					n++
 					break
 				}
@@ -31,20 +31,21 @@ func TestClosing(t *testing.T) {
 	for _, beta := range []float64{0.05, 0.1, 0.3} {
 		forever := math.Log(1 / beta)
 		for _, planned := range []float64{0.6 * forever, forever, 2.5 * forever} {
-			closing := func(l, due float64) bool {
+			closing, always, mutant := make([]float64, looks), make([]float64, looks), make([]float64, looks)
+			for i := range looks { // the boundary is the same in every trial
+				due := planned / looks * float64(i+1)
 				need, ok := Closing(due, planned, beta)
-				return ok && l >= need
+				if !ok {
+					need = math.Inf(1)
+				}
+				closing[i], always[i], mutant[i] = need, forever, need-2*due
 			}
 			if got := cross(-1, planned, closing); got > 1.15*beta || got < 0.6*beta {
 				t.Errorf("beta %v, %v planned: got a false pass in %.3f, want about beta", beta, planned, got)
 			}
-			good, before := cross(1, planned, closing), cross(1, planned, func(l, _ float64) bool { return l >= forever })
+			good, before := cross(1, planned, closing), cross(1, planned, always)
 			if good < before {
 				t.Errorf("beta %v, %v planned: got a pass in %.2f, want more than %.2f", beta, planned, good, before)
-			}
-			mutant := func(l, due float64) bool {
-				need, ok := Closing(due, planned, beta)
-				return ok && l >= need-2*due
 			}
 			if got := cross(-1, planned, mutant); got <= 1.15*beta {
 				t.Errorf("beta %v, %v planned: the mutant was not caught: %.3f", beta, planned, got)
