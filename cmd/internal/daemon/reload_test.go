@@ -326,6 +326,10 @@ func TestReloadMeanwhile(t *testing.T) {
 		case b.reload <- struct{}{}:
 		case <-stop:
 		}
+		select { // an engine that never lives for an interval reads nothing
+		case <-time.After(1500 * time.Millisecond):
+		case <-stop:
+		}
 	})
 	again(func(int) {
 		select {
