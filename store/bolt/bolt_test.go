@@ -79,7 +79,7 @@ func TestExerciseReopen(t *testing.T) {
 // process.
 func TestMutants(t *testing.T) {
 	if os.Getenv(mutantEnv) != "" {
-		t.Skip("this is the child")
+		return // this is the child
 	}
 	exe, err := os.Executable()
 	if err != nil {

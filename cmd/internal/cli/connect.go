@@ -224,6 +224,26 @@ func readToken(file string) (string, error) {
 	return token, nil
 }
 
+// asking sets up a command that asks belayd one thing and prints the answer.
+func asking[A any](ask func(ctx context.Context, c *api.Client, args []string) (A, error),
+	show func(e *env, output string, answer A) error) func(*flags) run {
+	return func(f *flags) run {
+		conn := f.connection()
+		output := f.choice("output", "how to print", "table", "json", "yaml", "name")
+		return func(ctx context.Context, e *env, args []string) error {
+			c, err := conn.client(e)
+			if err != nil {
+				return err
+			}
+			answer, err := ask(ctx, c, args)
+			if err != nil {
+				return err
+			}
+			return show(e, *output, answer)
+		}
+	}
+}
+
 // source is a connection or a store's file.
 type source struct {
 	connection *connection

@@ -19,21 +19,9 @@ func endpointCommand() *command {
 		sub: []*command{
 			{
 				name: "list", short: "List the endpoints that routers show.", examples: []string{"belay endpoint list"},
-				setup: func(f *flags) run {
-					conn := f.connection()
-					output := f.choice("output", "how to print", "table", "json", "yaml", "name")
-					return func(ctx context.Context, e *env, _ []string) error {
-						c, err := conn.client(e)
-						if err != nil {
-							return err
-						}
-						l, err := c.Endpoints(ctx)
-						if err != nil {
-							return err
-						}
-						return e.printEndpoints(*output, l)
-					}
-				},
+				setup: asking(func(ctx context.Context, c *api.Client, _ []string) (api.EndpointList, error) {
+					return c.Endpoints(ctx)
+				}, (*env).printEndpoints),
 			},
 			{
 				name: "show", args: "ENDPOINT", short: "Show one endpoint: a name, or router/name.", min: 1, max: 1,

@@ -12,6 +12,7 @@ import (
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/api"
 )
 
 func policyCommand() *command {
@@ -93,34 +94,9 @@ func policyListCommand() *command {
 	return &command{
 		name: "list", short: "List the policies in force.",
 		examples: []string{"belay policy list", "belay policy list --output name"},
-		setup: func(f *flags) run {
-			conn := f.connection()
-			output := f.choice("output", "how to print", "table", "json", "yaml", "name")
-			return func(ctx context.Context, e *env, _ []string) error {
-				c, err := conn.client(e)
-				if err != nil {
-					return err
-				}
-				l, err := c.Policies(ctx)
-				if err != nil {
-					return err
-				}
-				return e.print(*output, l, func(w io.Writer) error {
-					t := &table{}
-					t.add("POLICY", "ENDPOINT", "OWNER", "FILE", "HASH")
-					for _, p := range l.Policies {
-						t.add(safe(p.Name), safe(p.Endpoint.Router+"/"+p.Endpoint.Name), safe(p.Owner), safe(p.File),
-							p.Hash[:min(len(p.Hash), 12)])
-					}
-					return t.print(w)
-				}, func(w io.Writer) error {
-					for _, p := range l.Policies {
-						fmt.Fprintln(w, safe(p.Name))
-					}
-					return nil
-				})
-			}
-		},
+		setup: asking(func(ctx context.Context, c *api.Client, _ []string) (api.PolicyList, error) {
+			return c.Policies(ctx)
+		}, (*env).printPolicies),
 	}
 }
 
@@ -129,26 +105,35 @@ func policyShowCommand() *command {
 		name: "show", args: "POLICY", short: "Show a policy in force as it runs, each value with its origin.", min: 1,
 		max:      1,
 		examples: []string{"belay policy show recs", "belay policy show recs > in-force.yaml   # and belay policy diff"},
-		setup: func(f *flags) run {
-			conn := f.connection()
-			output := f.choice("output", "how to print", "table", "json", "yaml", "name")
-			return func(ctx context.Context, e *env, args []string) error {
-				c, err := conn.client(e)
-				if err != nil {
-					return err
-				}
-				p, err := c.Policy(ctx, args[0])
-				if err != nil {
-					return err
-				}
-				return e.print(*output, p, func(w io.Writer) error {
-					_, err := fmt.Fprint(w, p.Text)
-					return err
-				}, func(w io.Writer) error {
-					_, err := fmt.Fprintln(w, safe(p.Policy.Name))
-					return err
-				})
-			}
-		},
+		setup: asking(func(ctx context.Context, c *api.Client, args []string) (api.PolicyDetail, error) {
+			return c.Policy(ctx, args[0])
+		}, (*env).printPolicy),
 	}
+}
+
+func (e *env) printPolicies(output string, l api.PolicyList) error {
+	return e.print(output, l, func(w io.Writer) error {
+		t := &table{}
+		t.add("POLICY", "ENDPOINT", "OWNER", "FILE", "HASH")
+		for _, p := range l.Policies {
+			t.add(safe(p.Name), safe(p.Endpoint.Router+"/"+p.Endpoint.Name), safe(p.Owner), safe(p.File),
+				p.Hash[:min(len(p.Hash), 12)])
+		}
+		return t.print(w)
+	}, func(w io.Writer) error {
+		for _, p := range l.Policies {
+			fmt.Fprintln(w, safe(p.Name))
+		}
+		return nil
+	})
+}
+
+func (e *env) printPolicy(output string, p api.PolicyDetail) error {
+	return e.print(output, p, func(w io.Writer) error {
+		_, err := fmt.Fprint(w, p.Text)
+		return err
+	}, func(w io.Writer) error {
+		_, err := fmt.Fprintln(w, safe(p.Policy.Name))
+		return err
+	})
 }

@@ -17,21 +17,9 @@ func triggerCommand() *command {
 			{
 				name: "list", short: "List the triggers and whether they consume events.",
 				examples: []string{"belay trigger list"},
-				setup: func(f *flags) run {
-					conn := f.connection()
-					output := f.choice("output", "how to print", "table", "json", "yaml", "name")
-					return func(ctx context.Context, e *env, _ []string) error {
-						c, err := conn.client(e)
-						if err != nil {
-							return err
-						}
-						l, err := c.Triggers(ctx)
-						if err != nil {
-							return err
-						}
-						return e.printTriggers(*output, l)
-					}
-				},
+				setup: asking(func(ctx context.Context, c *api.Client, _ []string) (api.TriggerList, error) {
+					return c.Triggers(ctx)
+				}, (*env).printTriggers),
 			},
 			{
 				name: "refused", args: "[TRIGGER]",
