@@ -46,7 +46,7 @@ func (x claim) shown() float64 {
 var nothing = claim{broken: math.Inf(-1), own: math.Inf(-1), apart: math.Inf(-1), common: math.Inf(-1)}
 
 // evidence is what the standing says about the guardrail's limit.
-func (s *Standing) evidence(p *Panel, g *Guardrail, at Moment) claim {
+func (s *Standing) evidence(p *Panel, g *Guardrail, at StepContext) claim {
 	m := p.metric(g.Metric)
 	if m == nil {
 		return nothing
@@ -91,7 +91,7 @@ func (s *Standing) limit(g *Guardrail, m *Metric) float64 {
 }
 
 // evidence of a threshold is all or nothing: what fires is as good as its threshold.
-func (k *Marks) evidence(p *Panel, g *Guardrail, at Moment) claim {
+func (k *Marks) evidence(p *Panel, g *Guardrail, at StepContext) claim {
 	x := nothing
 	if k == nil || !slices.Contains(g.Steps, at.Step) || g.rests(at) {
 		return x
@@ -112,7 +112,7 @@ const singleFor = 10 * time.Minute
 
 // attribute decides whether the guardrails of one onBreach broke their limits together,
 // and whose fault it is. Their average reaches 1/α when their sum reaches 1/share.
-func (e *Evidence) attribute(p *Panel, at Moment, group Action, v *Verdicts) {
+func (e *Evidence) attribute(p *Panel, at StepContext, group Action, v *Verdicts) {
 	all := make([]claim, len(p.Guardrails))
 	broken, own, apart, common := math.Inf(-1), math.Inf(-1), math.Inf(-1), math.Inf(-1)
 	for i := range p.Guardrails {
@@ -145,7 +145,7 @@ func (e *Evidence) attribute(p *Panel, at Moment, group Action, v *Verdicts) {
 
 // lasts reports whether one instance alone has carried the group's breach for so long
 // that it is no bad minute, and keeps since when.
-func (e *Evidence) lasts(group Action, at Moment, alone bool) bool {
+func (e *Evidence) lasts(group Action, at StepContext, alone bool) bool {
 	since, known := e.Single[group]
 	switch {
 	case !alone:
@@ -213,7 +213,7 @@ func (v *Verdicts) doubt(p *Panel, group Action, all []claim, need float64) {
 
 // over reports whether nothing of the group's is broken any more by the release, and the
 // endpoint has kept its limits for long enough again.
-func (e *Evidence) over(p *Panel, at Moment, group Action) bool {
+func (e *Evidence) over(p *Panel, at StepContext, group Action) bool {
 	own := math.Inf(-1)
 	for i := range p.Guardrails {
 		g, s := &p.Guardrails[i], &e.Standings[i]

@@ -10,7 +10,7 @@ import (
 func BenchmarkJudge(b *testing.B) {
 	r, p := seeded(1), demoPanel()
 	rs := demoReadings(r, epoch, 25, 200, healthy, healthy)
-	at := Moment{At: epoch.Add(time.Second), StepStart: epoch, StableWeight: 75, CandidateWeight: 25, Serving: true}
+	at := StepContext{At: epoch.Add(time.Second), StepStart: epoch, StableWeight: 75, CandidateWeight: 25, Serving: true}
 	e, _ := Judge(p, Evidence{}, at, rs)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -23,7 +23,7 @@ func BenchmarkJudge(b *testing.B) {
 func BenchmarkTake(b *testing.B) {
 	r, p := seeded(1), demoPanel()
 	rs := demoReadings(r, epoch, 25, 200, healthy, healthy)
-	at := Moment{At: epoch.Add(time.Second), StepStart: epoch, StableWeight: 75, CandidateWeight: 25, Serving: true}
+	at := StepContext{At: epoch.Add(time.Second), StepStart: epoch, StableWeight: 75, CandidateWeight: 25, Serving: true}
 	e, _ := Judge(p, Evidence{}, at, rs)
 	got := brought{read: make([]bool, 3), idle: make([]bool, 3)}
 	b.ReportAllocs()

@@ -26,7 +26,7 @@ type Spending struct {
 // compared with what stable did meanwhile, in portions that are large enough; while
 // stable has no traffic there is nothing to compare with, and nothing is counted.
 // Mirrored requests cost nobody anything.
-func (b *Spending) spend(m *Metric, at Moment, r *Reading) {
+func (b *Spending) spend(m *Metric, at StepContext, r *Reading) {
 	if m.Counts == nil || at.StableWeight <= 0 || at.CandidateWeight <= 0 || !r.Stable.Fresh {
 		b.Pending = sequential.Tally{}
 		return

@@ -9,7 +9,7 @@ import (
 )
 
 // countsTest is the test of a guardrail on counts.
-func (g *Guardrail) countsTest() sequential.Test {
+func (g *Guardrail) countsTest() sequential.Hypotheses {
 	switch {
 	case g.Limit.Relative:
 		return sequential.Relative(g.Limit.Value, g.Detect, 1)

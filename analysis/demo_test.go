@@ -15,7 +15,7 @@ func demoRun(seed uint64, stable, candidate arm, bake time.Duration) (steps []ti
 	for step, weight := range []int{5, 25, 60, 100} {
 		start := now
 		for {
-			at := Moment{At: now.Add(time.Second), Step: step, StepStart: start,
+			at := StepContext{At: now.Add(time.Second), Step: step, StepStart: start,
 				StableWeight: 100 - weight, CandidateWeight: weight, Serving: true}
 			var v Verdicts
 			e, v = Judge(p, e, at, demoReadings(r, now, weight, 200, stable, candidate))

@@ -88,7 +88,7 @@ func pace(m *Metric) string {
 }
 
 // needed says what a pass still takes.
-func (s *Standing) needed(p *Panel, g *Guardrail, m *Metric, at Moment) string {
+func (s *Standing) needed(p *Panel, g *Guardrail, m *Metric, at StepContext) string {
 	if g.method(m) == methodThreshold {
 		if s.Marks == nil || !s.Marks.Read {
 			return "a first reading"

@@ -35,7 +35,7 @@ type Standing struct {
 	Counted
 	Latency
 	// Moments are the sums of a mean.
-	Moments *Moments `json:"moments,omitempty"`
+	Moments *MeanStats `json:"moments,omitempty"`
 	// Marks are a threshold's last readings.
 	Marks *Marks `json:"marks,omitempty"`
 
@@ -100,7 +100,7 @@ type Counted struct {
 // Latency is what is remembered of a histogram besides.
 type Latency struct {
 	// Shape is the present step's histogram, for estimates.
-	Shape *Shape `json:"shape,omitempty"`
+	Shape *StepHistogram `json:"shape,omitempty"`
 	// Tail is where a relative quantile is cut.
 	Tail *Tail `json:"tail,omitempty"`
 	// Bounds are the bucket bounds that a quantile's limit was last judged on.
@@ -129,7 +129,7 @@ func (e Evidence) Skip(metric string, t time.Time) Evidence {
 // needs starts afresh, and the evidence for breaches gains a segment. Judge
 // does it by itself when the step changes; beginning the same step twice
 // changes nothing.
-func (e Evidence) BeginStep(p Panel, at Moment) Evidence {
+func (e Evidence) BeginStep(p Panel, at StepContext) Evidence {
 	if e.Begun && e.Step == at.Step {
 		return e
 	}
@@ -141,7 +141,7 @@ func (e Evidence) BeginStep(p Panel, at Moment) Evidence {
 // Restart is the evidence after what the group's guardrails saw counts no more: they
 // start anew at 1, as in a rollout whose remaining steps are the whole ladder. What was
 // learnt of the metrics (pilot, dispersion) stays.
-func (e Evidence) Restart(p Panel, group Action, at Moment) Evidence {
+func (e Evidence) Restart(p Panel, group Action, at StepContext) Evidence {
 	e = e.BeginStep(p, at).clone(len(p.Guardrails))
 	for i := range p.Guardrails {
 		if g := &p.Guardrails[i]; g.OnBreach == group {
@@ -155,7 +155,7 @@ func (e Evidence) Restart(p Panel, group Action, at Moment) Evidence {
 // guardrail was to blame; "" where that is not known. It starts anew, and so does, from the
 // greatest on, as much of the group's as would be a breach without it. Whatever else was
 // seen goes on to count: a new start costs that guardrail's part of α once more.
-func (e Evidence) Override(p Panel, group Action, guardrail string, at Moment) Evidence {
+func (e Evidence) Override(p Panel, group Action, guardrail string, at StepContext) Evidence {
 	e = e.BeginStep(p, at).clone(len(p.Guardrails))
 	need := math.Log(1 / p.share())
 	blamed := slices.IndexFunc(p.Guardrails, func(g Guardrail) bool {
@@ -219,7 +219,7 @@ func (e Evidence) Spent(p Panel) float64 {
 }
 
 // begin starts the moment's step in every standing; e must be a clone.
-func (e *Evidence) begin(p *Panel, at Moment) {
+func (e *Evidence) begin(p *Panel, at StepContext) {
 	e.Begun, e.Step = true, at.Step
 	for i := range p.Guardrails {
 		g, s := &p.Guardrails[i], &e.Standings[i]
@@ -279,7 +279,7 @@ const mostRestarts = 96
 
 // restart starts the segments that are due before an interval that begins at
 // from.
-func (s *Standing) restart(g *Guardrail, at Moment, from time.Time, interval time.Duration) {
+func (s *Standing) restart(g *Guardrail, at StepContext, from time.Time, interval time.Duration) {
 	i := slices.Index(g.Steps, at.Step) - s.Base
 	if i < 0 || at.StepStart.IsZero() {
 		return

@@ -22,7 +22,7 @@ func ExampleJudge() {
 	var evidence analysis.Evidence
 	for i := range 3 {
 		from := start.Add(time.Duration(i) * panel.Interval)
-		at := analysis.Moment{At: from.Add(panel.Interval), StepStart: start, StableWeight: 95, CandidateWeight: 5, Serving: true}
+		at := analysis.StepContext{At: from.Add(panel.Interval), StepStart: start, StableWeight: 95, CandidateWeight: 5, Serving: true}
 		reading := analysis.Reading{
 			Metric: "failures", From: from, To: at.At, Status: analysis.StatusOK,
 			Candidate: analysis.Sample{Fresh: true, N: 400, K: 24},

@@ -41,10 +41,10 @@ type Baseline struct {
 	Instances int
 }
 
-// A Forecast says what one guardrail can detect in one step, before anything
+// A Detection says what one guardrail can detect in one step, before anything
 // has moved. Times count from the step's start to when the reading comes, which the
 // source's lag is a part of.
-type Forecast struct {
+type Detection struct {
 	Guardrail string
 	Step      int
 	// Median and T90 are when a regression of the size that must be caught is
@@ -72,8 +72,8 @@ const never = time.Duration(-1)
 // Forecast says, for every step's load and every guardrail that is judged in
 // it, what can be detected by when. A metric without a baseline, and thresholds,
 // get a reason instead of figures. It is pure.
-func (p Panel) Forecast(loads []Load, base map[string]Baseline) []Forecast {
-	var fs []Forecast
+func (p Panel) Forecast(loads []Load, base map[string]Baseline) []Detection {
+	var fs []Detection
 	for _, l := range loads {
 		for i := range p.Guardrails {
 			if g := &p.Guardrails[i]; slices.Contains(g.Steps, l.Step) {
@@ -85,8 +85,8 @@ func (p Panel) Forecast(loads []Load, base map[string]Baseline) []Forecast {
 	return fs
 }
 
-func (p *Panel) forecast(g *Guardrail, l Load, b Baseline, known bool) Forecast {
-	f := Forecast{Guardrail: g.Name, Step: l.Step, Median: never, T90: never, Mean: never, PassT90: never, Hold: never, Grade: sequential.GradeBlind}
+func (p *Panel) forecast(g *Guardrail, l Load, b Baseline, known bool) Detection {
+	f := Detection{Guardrail: g.Name, Step: l.Step, Median: never, T90: never, Mean: never, PassT90: never, Hold: never, Grade: sequential.GradeBlind}
 	m := p.metric(g.Metric)
 	switch {
 	case m == nil:
@@ -230,7 +230,7 @@ func (b Baseline) pace(merge, events float64) sequential.Pace {
 
 // expectation is the test of a guardrail on counted events with the rates of
 // a good release: relative to stable's rate, or by itself.
-func (g *Guardrail) expectation(m *Metric, b Baseline) (test sequential.Test, healthy, stable float64, why string) {
+func (g *Guardrail) expectation(m *Metric, b Baseline) (test sequential.Hypotheses, healthy, stable float64, why string) {
 	if g.method(m) == methodCounts {
 		test, stable, healthy = g.countsTest(), b.Share, 1
 		if !test.Relative {

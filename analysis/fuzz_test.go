@@ -54,7 +54,7 @@ func FuzzJudge(f *testing.F) {
 		if json.Unmarshal(data, &rs) != nil || len(rs) > 20 {
 			return
 		}
-		at := Moment{At: epoch.Add(time.Second), StepStart: epoch, Step: int(flags & 1), Settling: flags&2 != 0,
+		at := StepContext{At: epoch.Add(time.Second), StepStart: epoch, Step: int(flags & 1), Settling: flags&2 != 0,
 			StableWeight: int(flags>>2&1) * 50, CandidateWeight: 50, Serving: true}
 		var e Evidence
 		for round := range 6 {

@@ -113,8 +113,8 @@ type Budget struct {
 	AtMost float64 `json:"atMost"`
 }
 
-// A Moment is when and under what circumstances readings are judged.
-type Moment struct {
+// A StepContext is when and under what circumstances readings are judged.
+type StepContext struct {
 	At time.Time `json:"at"`
 	// Step is the index of the current step and StepStart when its weight was
 	// read back from the endpoint.

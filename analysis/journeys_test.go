@@ -63,7 +63,7 @@ func travel(p Panel, l seasonLadder, c season, seed uint64) (j journey) {
 	b := brought{read: make([]bool, len(p.Guardrails)), idle: make([]bool, len(p.Guardrails))}
 	held := time.Duration(-1)
 	for step, w := range l.weights {
-		at := Moment{Step: step, StepStart: epoch.Add(s.now), CandidateWeight: w, StableWeight: 100 - w, Serving: true}
+		at := StepContext{Step: step, StepStart: epoch.Add(s.now), CandidateWeight: w, StableWeight: 100 - w, Serving: true}
 		e.begin(&p, at)
 		for watched := time.Duration(0); ; {
 			s.now += simTick
@@ -127,7 +127,7 @@ func breachOf(v *Verdicts) *Breach {
 }
 
 // quick is what verdicts decide, without the figures and sentences for people.
-func (e *Evidence) quick(p *Panel, at Moment) *Verdicts {
+func (e *Evidence) quick(p *Panel, at StepContext) *Verdicts {
 	v := &Verdicts{Each: make([]Verdict, len(p.Guardrails))}
 	for i := range v.Each {
 		g := &p.Guardrails[i]
@@ -145,7 +145,7 @@ func (e *Evidence) quick(p *Panel, at Moment) *Verdicts {
 }
 
 // mayEnd reports whether every guardrail passes that is judged.
-func (e *Evidence) mayEnd(p *Panel, at Moment, v *Verdicts) bool {
+func (e *Evidence) mayEnd(p *Panel, at StepContext, v *Verdicts) bool {
 	for i := range p.Guardrails {
 		g, s := &p.Guardrails[i], &e.Standings[i]
 		if v.Each[i].Outcome == OutcomeResting {

@@ -13,7 +13,7 @@ import (
 // matched to guardrails by their metric; a metric without a reading leaves its
 // guardrails as they were, not read. It is a pure function: the evidence it is
 // given is not changed, and equal arguments give equal results.
-func Judge(p Panel, e Evidence, at Moment, rs []Reading) (Evidence, Verdicts) {
+func Judge(p Panel, e Evidence, at StepContext, rs []Reading) (Evidence, Verdicts) {
 	e = e.clone(len(p.Guardrails))
 	if !e.Begun || e.Step != at.Step {
 		e.begin(&p, at)
@@ -33,7 +33,7 @@ type brought struct {
 }
 
 // take takes one reading in; e must be a clone.
-func (e *Evidence) take(p *Panel, at Moment, r *Reading, b *brought) {
+func (e *Evidence) take(p *Panel, at StepContext, r *Reading, b *brought) {
 	m := p.metric(r.Metric)
 	if m == nil {
 		return
@@ -79,7 +79,7 @@ func (e *Evidence) take(p *Panel, at Moment, r *Reading, b *brought) {
 
 // inspect decides what a reading is worth: trouble and why, or whether it can
 // be consumed. A reading that brings nothing new is neither.
-func (e *Evidence) inspect(m *Metric, at Moment, r *Reading) (trouble Outcome, why string, usable bool) {
+func (e *Evidence) inspect(m *Metric, at StepContext, r *Reading) (trouble Outcome, why string, usable bool) {
 	if r.Status != StatusOK {
 		return OutcomeError, orElse(r.Reason, "the source did not answer"), false
 	}
@@ -109,7 +109,7 @@ func (e *Evidence) inspect(m *Metric, at Moment, r *Reading) (trouble Outcome, w
 }
 
 // absorb takes a usable reading into the guardrail's standing.
-func (s *Standing) absorb(p *Panel, g *Guardrail, m *Metric, at Moment, r *Reading) {
+func (s *Standing) absorb(p *Panel, g *Guardrail, m *Metric, at StepContext, r *Reading) {
 	how := g.method(m)
 	if counted := how == methodCounts || how == methodThreshold && m.Kind() == KindCounts; at.Settling && !counted {
 		s.learn(g, m, &r.Stable) // stable has nothing to settle
@@ -179,7 +179,7 @@ type Pending struct {
 
 // tallied is one interval of counted events on its way into the evidence.
 type tallied struct {
-	test sequential.Test
+	test sequential.Hypotheses
 	// breach counts against the limit and pass for the pass: they differ where buckets
 	// are coarse.
 	breach, pass sequential.Tally
@@ -274,7 +274,7 @@ var worse = sequential.Relative(1, 2, 1)
 
 // test is the test of a guardrail on counted events, with the pilot that it is
 // made with.
-func (s *Standing) test(g *Guardrail, m *Metric) (sequential.Test, sequential.Pilot) {
+func (s *Standing) test(g *Guardrail, m *Metric) (sequential.Hypotheses, sequential.Pilot) {
 	if g.method(m) == methodQuantile {
 		if g.Limit.Relative {
 			return s.Tail.test(g)

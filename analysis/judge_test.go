@@ -26,8 +26,8 @@ var (
 )
 
 // moment is the n-th interval's end in step 0 at 5%.
-func moment(n int) Moment {
-	return Moment{At: epoch.Add(time.Duration(n) * 15 * time.Second), StepStart: epoch, StableWeight: 95, CandidateWeight: 5, Serving: true}
+func moment(n int) StepContext {
+	return StepContext{At: epoch.Add(time.Duration(n) * 15 * time.Second), StepStart: epoch, StableWeight: 95, CandidateWeight: 5, Serving: true}
 }
 
 // counted is the n-th interval's reading of failures.
@@ -53,7 +53,7 @@ func TestJudgeOutcomes(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		panel   Panel
-		at      Moment
+		at      StepContext
 		reading Reading
 		want    Outcome
 		read    bool

@@ -53,10 +53,10 @@ func (x *Sample) Deviation() float64 {
 	return math.Sqrt(sumsOf(x).variance())
 }
 
-// Moments are what a guardrail on a mean remembers: the past of both arms, by
+// MeanStats are what a guardrail on a mean remembers: the past of both arms, by
 // which intervals are judged, small intervals that wait to be merged, and the
 // step's sums for estimates.
-type Moments struct {
+type MeanStats struct {
 	PastCandidate Sums `json:"pastC,omitzero"`
 	PastStable    Sums `json:"pastB,omitzero"`
 	WaitCandidate Sums `json:"waitC,omitzero"`
@@ -91,13 +91,13 @@ var (
 	meanPassGrid = [sequential.PassPoints]float64{1, 0.5, 2}
 )
 
-func (m *Moments) beginStep() {
+func (m *MeanStats) beginStep() {
 	m.WaitCandidate, m.WaitStable, m.Beside, m.Passes = Sums{}, Sums{}, Sums{}, false
 	m.StepCandidate, m.StepStable = Sums{}, Sums{}
 }
 
 // afresh keeps what was learnt and shown, and drops what waits.
-func (m *Moments) afresh() *Moments {
+func (m *MeanStats) afresh() *MeanStats {
 	c := *m
 	c.WaitCandidate, c.WaitStable, c.Beside, c.Passes = Sums{}, Sums{}, Sums{}, false
 	return &c
@@ -107,7 +107,7 @@ func (m *Moments) afresh() *Moments {
 func (s *Standing) mean(v *visit) {
 	r, relative := v.reading, v.guardrail.Limit.Relative
 	if s.Moments == nil {
-		s.Moments = &Moments{}
+		s.Moments = &MeanStats{}
 	}
 	m := s.Moments
 	if m.WaitCandidate.N == 0 {
@@ -153,7 +153,7 @@ type spread struct{ level, candidate, stable float64 }
 // spread is what batches are judged by; ok is false while too little is known, or where
 // the values are not fit for a mean. The candidate's own values may spread more than
 // stable's, and are never taken to spread less.
-func (m *Moments) spread(g *Guardrail) (x spread, ok bool) {
+func (m *MeanStats) spread(g *Guardrail) (x spread, ok bool) {
 	past := m.PastStable
 	if !past.known() && !g.Limit.Relative {
 		past = m.PastCandidate
@@ -169,7 +169,7 @@ func (m *Moments) spread(g *Guardrail) (x spread, ok bool) {
 }
 
 // meanBatch judges what was merged, by the variance and the level of the past.
-func (s *Standing) meanBatch(v *visit, m *Moments) {
+func (s *Standing) meanBatch(v *visit, m *MeanStats) {
 	g, p := v.guardrail, v.panel
 	past, ok := m.spread(g)
 	if !ok {
@@ -224,7 +224,7 @@ func (s *Standing) meanBatch(v *visit, m *Moments) {
 
 // meanBeside takes in, for an absolute limit, how the candidate did beside stable, and
 // how stable did by itself.
-func (s *Standing) meanBeside(v *visit, m *Moments) {
+func (s *Standing) meanBeside(v *visit, m *MeanStats) {
 	g := v.guardrail
 	past, ok := m.spread(g)
 	if g.Limit.Relative || !ok {
@@ -262,7 +262,7 @@ func (s *Standing) learnMean(x *Sample) {
 		return
 	}
 	if s.Moments == nil {
-		s.Moments = &Moments{}
+		s.Moments = &MeanStats{}
 	}
 	s.Moments.PastStable = s.Moments.PastStable.add(x, meanForget)
 	now := sumsOf(x)

@@ -121,4 +121,4 @@ func (g *Guardrail) method(m *Metric) method {
 }
 
 // rests reports whether the guardrail has nothing to compare with at the moment.
-func (g *Guardrail) rests(at Moment) bool { return g.Limit.Relative && at.StableWeight <= 0 }
+func (g *Guardrail) rests(at StepContext) bool { return g.Limit.Relative && at.StableWeight <= 0 }

@@ -61,19 +61,19 @@ func (g *Guardrail) passing(weight float64) *Guardrail {
 }
 
 // with is the test with what the other one excludes for a pass.
-func with(t, pass sequential.Test) sequential.Test {
+func with(t, pass sequential.Hypotheses) sequential.Hypotheses {
 	t.PassLimit, t.PassGrid = pass.PassLimit, pass.PassGrid
 	return t
 }
 
 // floorTest is the test of a floor: a relative limit that need not be kept below it. A
 // regression that is as far beyond it as detect is beyond the limit must be caught.
-func (g *Guardrail) floorTest() sequential.Test {
+func (g *Guardrail) floorTest() sequential.Hypotheses {
 	return sequential.Absolute(g.Limit.Floor, math.Min(g.Limit.Floor*math.Max(1.5, g.Detect/g.Limit.Value), 0.9))
 }
 
 // passFloorTest is the test of the rate below which a pass need not compare.
-func (g *Guardrail) passFloorTest() sequential.Test {
+func (g *Guardrail) passFloorTest() sequential.Hypotheses {
 	return sequential.Absolute(g.PassFloor/2, g.PassFloor)
 }
 

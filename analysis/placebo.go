@@ -72,7 +72,7 @@ func (p *Panel) clusters(rs []Reading) float64 {
 // rolled back.
 func (p *Panel) broken(rs []Reading, name string) bool {
 	e := Evidence{}.clone(len(p.Guardrails))
-	at := Moment{Step: p.firstStep(), StableWeight: 50, CandidateWeight: 50, Serving: true}
+	at := StepContext{Step: p.firstStep(), StableWeight: 50, CandidateWeight: 50, Serving: true}
 	if len(rs) > 0 {
 		at.StepStart = rs[0].From
 	}

@@ -23,7 +23,7 @@ type plannerCase struct {
 // regression that must be caught is there from the step's start.
 type plannerRun struct {
 	plannerCase
-	forecast           Forecast
+	forecast           Detection
 	mean, t90, power   float64
 	undetected, trials int
 }

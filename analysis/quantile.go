@@ -16,7 +16,7 @@ type Bounds struct {
 
 // quantileTest is the test of the share of slow events against an absolute
 // limit.
-func (g *Guardrail) quantileTest() sequential.Test {
+func (g *Guardrail) quantileTest() sequential.Hypotheses {
 	share := 1 - g.Quantile
 	if g.Limit.AtLeast {
 		share = g.Quantile

@@ -25,7 +25,7 @@ func restarts(limit Limit, test Test) Panel {
 // many events an hour; it says how that ends, and after how many looks.
 func bake(p Panel, candidate, stable float64, looks int, r *rand.Rand) (Verdict, int) {
 	start := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
-	at := Moment{StepStart: start, StableWeight: 50, CandidateWeight: 50, Serving: true}
+	at := StepContext{StepStart: start, StableWeight: 50, CandidateWeight: 50, Serving: true}
 	trials := p.Metrics[0].Counts.TrialsIn(p.Interval)
 	sample := func(rate float64) Sample {
 		x := Sample{Fresh: true}

@@ -157,7 +157,7 @@ func beta(r *rand.Rand, a, b float64) float64 {
 }
 
 // readings are what the sources answer for one interval at the candidate's weight.
-func (s *seasonRun) readings(at Moment, step int, last bool) []Reading {
+func (s *seasonRun) readings(at StepContext, step int, last bool) []Reading {
 	load, level := 1.0, s.common.at(s, s.season.common)
 	if s.swing > 0 {
 		load = math.Exp(s.swing * math.Sin(2*math.Pi*s.now.Hours()/2))

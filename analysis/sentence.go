@@ -8,7 +8,7 @@ import (
 )
 
 // sentence says a verdict and why, in words that a product owner understands.
-func sentence(p *Panel, g *Guardrail, s *Standing, at Moment, v *Verdict) string {
+func sentence(p *Panel, g *Guardrail, s *Standing, at StepContext, v *Verdict) string {
 	switch v.Outcome {
 	case OutcomeBreach:
 		return breachSentence(p, g, v)

@@ -219,7 +219,7 @@ func rollOut(c climate, seed uint64, rules []rule, outs []outcome) {
 type belay struct {
 	panel Panel
 	e     Evidence
-	at    Moment
+	at    StepContext
 	now   time.Time
 	got   brought
 	rs    [2]Reading
@@ -278,7 +278,7 @@ func (e *Evidence) teach(p *Panel, r *Reading) {
 
 func (b *belay) see(x *interval) string {
 	if !b.e.Begun || b.at.Step != x.step {
-		b.at = Moment{Step: x.step, StepStart: b.now, Serving: true,
+		b.at = StepContext{Step: x.step, StepStart: b.now, Serving: true,
 			CandidateWeight: int(100 * ladder[x.step]), StableWeight: 100 - int(100*ladder[x.step])}
 		b.e.begin(&b.panel, b.at)
 	}

@@ -48,7 +48,7 @@ func (t *Tail) clone() *Tail {
 }
 
 // test is the test at the present cuts.
-func (t *Tail) test(g *Guardrail) (sequential.Test, sequential.Pilot) {
+func (t *Tail) test(g *Guardrail) (sequential.Hypotheses, sequential.Pilot) {
 	if t == nil || t.Aim == nil {
 		return sequential.Relative(1, 2, 1), sequential.Pilot{} // unreachable: nothing is judged without an aim
 	}

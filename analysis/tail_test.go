@@ -64,7 +64,7 @@ func (w latencyWorld) run(seed uint64, p Panel, n int) (v Verdicts, breach, pass
 	r := seeded(seed)
 	var e Evidence
 	for i := range n {
-		at := Moment{At: epoch.Add(time.Duration(i+1) * p.Interval), StepStart: epoch,
+		at := StepContext{At: epoch.Add(time.Duration(i+1) * p.Interval), StepStart: epoch,
 			StableWeight: 100 - w.weight, CandidateWeight: w.weight, Serving: true}
 		nc, nb := w.events*float64(w.weight)/100, w.events*float64(100-w.weight)/100
 		x := Reading{Metric: "latency", Status: StatusOK, From: at.At.Add(-p.Interval), To: at.At,

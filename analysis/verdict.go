@@ -156,15 +156,15 @@ type Verdicts struct {
 	// optional guardrail is no-data or error.
 	MayEnd bool `json:"mayEnd"`
 	// Sights say, for each thing that is judged in the step, what this moment brought.
-	Sights []Sight `json:"sights,omitempty"`
+	Sights []Sighting `json:"sights,omitempty"`
 	// Spent is the number of bad events in excess of stable's rate so far, as many as are
 	// beyond chance.
 	Spent float64 `json:"spent,omitempty"`
 }
 
-// A Sight is what one moment brought for one thing that is judged in the step: a
+// A Sighting is what one moment brought for one thing that is judged in the step: a
 // guardrail that does not rest, or the budget.
-type Sight struct {
+type Sighting struct {
 	// Name is the guardrail's, or BudgetName.
 	Name string `json:"name"`
 	// Optional: the step may end without it.
@@ -186,7 +186,7 @@ const BudgetName = "the budget"
 var actions = [...]Action{ActionRollback, ActionHold, ActionPage}
 
 // verdicts says how every guardrail stands after what this moment brought.
-func (e *Evidence) verdicts(p *Panel, at Moment, b *brought) Verdicts {
+func (e *Evidence) verdicts(p *Panel, at StepContext, b *brought) Verdicts {
 	v := Verdicts{Each: make([]Verdict, len(p.Guardrails)), Watched: true, MayEnd: true}
 	for i := range p.Guardrails {
 		v.Each[i] = e.verdict(p, at, i, b.read[i])
@@ -217,22 +217,22 @@ func (e *Evidence) verdicts(p *Panel, at Moment, b *brought) Verdicts {
 
 // Judged lists the things that are judged in a step at the moment, with what is
 // known of them before any reading.
-func (p *Panel) Judged(at Moment) []Sight {
-	var things []Sight
+func (p *Panel) Judged(at StepContext) []Sighting {
+	var things []Sighting
 	for i := range p.Guardrails {
 		if g := &p.Guardrails[i]; slices.Contains(g.Steps, at.Step) && !g.rests(at) {
-			things = append(things, Sight{Name: g.Name, Optional: g.Evidence == EvidenceOptional})
+			things = append(things, Sighting{Name: g.Name, Optional: g.Evidence == EvidenceOptional})
 		}
 	}
 	if p.Budget != nil && at.StableWeight > 0 {
-		things = append(things, Sight{Name: BudgetName})
+		things = append(things, Sighting{Name: BudgetName})
 	}
 	return things
 }
 
 // require says what this moment brought for everything that is judged, and folds it
 // into what the step needs. The order is that of Judged.
-func (v *Verdicts) require(p *Panel, e *Evidence, at Moment, b *brought) {
+func (v *Verdicts) require(p *Panel, e *Evidence, at StepContext, b *brought) {
 	v.Sights = p.Judged(at)
 	anyRead := len(v.Sights) == 0
 	for i := range v.Sights {
@@ -263,7 +263,7 @@ func (v *Verdicts) require(p *Panel, e *Evidence, at Moment, b *brought) {
 
 // verdict judges one guardrail by itself; attribute adds what it means among the
 // others.
-func (e *Evidence) verdict(p *Panel, at Moment, i int, read bool) Verdict {
+func (e *Evidence) verdict(p *Panel, at StepContext, i int, read bool) Verdict {
 	g, s := &p.Guardrails[i], &e.Standings[i]
 	m := p.metric(g.Metric)
 	v := Verdict{Guardrail: g.Name, Limit: g.Limit.Text, Read: read, Outcome: OutcomeUndecided}

@@ -219,8 +219,8 @@ type Question struct {
 	Expires         time.Time `json:"expires"`
 	OnExpiry        string    `json:"onExpiry"`
 	// State is open, approved, rejected, expired or void.
-	State   string   `json:"state"`
-	Answers []Voiced `json:"answers,omitempty"`
+	State   string      `json:"state"`
+	Answers []ShownVote `json:"answers,omitempty"`
 }
 
 // Before is the candidate's share as it is: "25%", or "a copy of 10%" where it
@@ -237,8 +237,8 @@ func share(weight, mirror int) string {
 	return fmt.Sprintf("%d%%", weight)
 }
 
-// Voiced is an answer as a message shows it.
-type Voiced struct {
+// ShownVote is an answer as a message shows it.
+type ShownVote struct {
 	Who     string    `json:"who"`
 	When    time.Time `json:"when"`
 	Approve bool      `json:"approve"`

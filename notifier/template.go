@@ -207,7 +207,7 @@ func samples() []Notice {
 	}
 	q := *bare.Question
 	q.Users, q.Groups, q.Quorum, q.RequestsPerHour = []string{"u"}, []string{"g"}, 1, 1000
-	q.Answers = []Voiced{{Who: "w", When: at, Approve: true, Reason: "r"}}
+	q.Answers = []ShownVote{{Who: "w", When: at, Approve: true, Reason: "r"}}
 	full.Question = &q
 	full.Since, full.Acknowledged, full.Rollout.BelayAck = at, &Acknowledgement{Who: "w", When: at, Reason: "r"}, "a"
 	return []Notice{bare, full}

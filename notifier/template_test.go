@@ -95,7 +95,7 @@ func TestClean(t *testing.T) {
 			},
 			Question: &notifier.Question{
 				Gate: s, Nonce: s, Channel: s, Users: []string{s}, Groups: []string{s}, Step: s, OnExpiry: s, State: s,
-				Answers: []notifier.Voiced{{Who: s, Reason: s}},
+				Answers: []notifier.ShownVote{{Who: s, Reason: s}},
 			},
 		}
 	}

@@ -25,8 +25,8 @@ const (
 	Different Direction = "DIFFERENT"
 )
 
-// A Change is one difference between two policies.
-type Change struct {
+// A Difference is one difference between two policies.
+type Difference struct {
 	Direction Direction `json:"direction"`
 	// Subject is what changed, for people: "guardrail failures".
 	Subject string `json:"subject"`
@@ -41,7 +41,7 @@ type Change struct {
 }
 
 // String is the change on one line.
-func (c Change) String() string {
+func (c Difference) String() string {
 	kind, name, _ := strings.Cut(c.Subject, " ")
 	what := strings.TrimPrefix(c.Path, document.Join(sections[kind], name)+".")
 	what = strings.TrimPrefix(what, c.Subject+".")
@@ -59,7 +59,7 @@ func (c Change) String() string {
 // sections are where the policy has what a subject is one of.
 var sections = map[string]string{"guardrail": "guardrails", "gate": "approvals", "step": "steps", "check": "preflight"}
 
-func (c Change) why() string {
+func (c Difference) why() string {
 	if c.Why == "" {
 		return ""
 	}
@@ -68,7 +68,7 @@ func (c Change) why() string {
 
 // Diff compares two policies, and names every guardrail, gate and step that
 // stayed the same as well.
-func Diff(from, to *Policy) []Change {
+func Diff(from, to *Policy) []Difference {
 	d := &differ{}
 	d.spec(from, to)
 	d.guardrails(from, to)
@@ -80,14 +80,14 @@ func Diff(from, to *Policy) []Change {
 }
 
 // Loosened reports whether any change is looser.
-func Loosened(changes []Change) bool {
-	return slices.ContainsFunc(changes, func(c Change) bool { return c.Direction == Looser })
+func Loosened(changes []Difference) bool {
+	return slices.ContainsFunc(changes, func(c Difference) bool { return c.Direction == Looser })
 }
 
-type differ struct{ changes []Change }
+type differ struct{ changes []Difference }
 
 func (d *differ) add(dir Direction, subject, path, from, to, why string) {
-	d.changes = append(d.changes, Change{dir, subject, path, from, to, why})
+	d.changes = append(d.changes, Difference{dir, subject, path, from, to, why})
 }
 
 // same adds that a subject did not change, unless changes were added since.
@@ -203,7 +203,7 @@ func (d *differ) spec(p, q *Policy) {
 	d.missing("onNoData", a.OnNoData, b.OnNoData)
 	d.missing("onSourceError", a.OnSourceError, b.OnSourceError)
 	d.ranked(subject, "onSharedBreach", string(a.OnSharedBreach), string(b.OnSharedBreach), "hold", "rollback")
-	ordered(d, subject, "falseRollback", a.FalseRollback, b.FalseRollback, true, Share.String,
+	ordered(d, subject, "falseRollback", a.FalseRollback, b.FalseRollback, true, Fraction.String,
 		"more false alarms, sooner real ones")
 	d.budget(a.Budget, b.Budget)
 	d.duration("rollback", "rollback.verifyWithin", a.Rollback.VerifyWithin, b.Rollback.VerifyWithin, false, "")

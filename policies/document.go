@@ -54,7 +54,7 @@ type Spec struct {
 	OnSharedBreach analysis.Action         `yaml:"onSharedBreach" default:"hold" enum:"hold,rollback" doc:"What a breach does that stable shows at the same time."`
 	Steps          []Step                  `yaml:"steps" required:"true" doc:"The traffic ladder: weights like 5%, or steps with more to say."`
 	Metrics        map[string]Metric       `yaml:"metrics" doc:"What guardrails measure; belayd's config may define metrics for all policies."`
-	FalseRollback  Share                   `yaml:"falseRollback" default:"1%" doc:"The chance that a release within all limits is ever rolled back, over the whole rollout."`
+	FalseRollback  Fraction                `yaml:"falseRollback" default:"1%" doc:"The chance that a release within all limits is ever rolled back, over the whole rollout."`
 	Guardrails     []Guardrail             `yaml:"guardrails" required:"true" doc:"Metrics with limits; breaking one rolls back, holds or pages."`
 	Budget         *Budget                 `yaml:"budget" doc:"Failures in excess of stable's rate that the whole rollout may cost; spent, it is rolled back."`
 	Approvals      []Approval              `yaml:"approvals" doc:"Gates that people open; steps name them in requires."`

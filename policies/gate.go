@@ -8,16 +8,16 @@ import (
 
 // Check is one preflight check.
 type Check struct {
-	Check    string        `yaml:"check" required:"true" enum:"ready,rollback-ready,capacity,fresh-metrics,tags,invoke,refuses-anonymous" doc:"What is checked."`
-	Headroom *Percent      `yaml:"headroom" doc:"capacity: what must be left on top of the largest step; 30% when not given."`
-	Within   time.Duration `yaml:"within" doc:"ready: how long a release that comes before its deployment is ready waits for it, 10m when not given, 0s not at all; fresh-metrics: the age allowed, 5m when not given."`
-	Required []string      `yaml:"required" doc:"tags: the tags that the endpoint must have."`
-	Request  *Request      `yaml:"request" doc:"invoke: the sample request that is sent to the candidate."`
-	Expect   *Expect       `yaml:"expect" doc:"invoke: what must come back."`
+	Check    string         `yaml:"check" required:"true" enum:"ready,rollback-ready,capacity,fresh-metrics,tags,invoke,refuses-anonymous" doc:"What is checked."`
+	Headroom *Percent       `yaml:"headroom" doc:"capacity: what must be left on top of the largest step; 30% when not given."`
+	Within   time.Duration  `yaml:"within" doc:"ready: how long a release that comes before its deployment is ready waits for it, 10m when not given, 0s not at all; fresh-metrics: the age allowed, 5m when not given."`
+	Required []string       `yaml:"required" doc:"tags: the tags that the endpoint must have."`
+	Request  *SampleRequest `yaml:"request" doc:"invoke: the sample request that is sent to the candidate."`
+	Expect   *Expect        `yaml:"expect" doc:"invoke: what must come back."`
 }
 
-// Request is a sample request.
-type Request struct {
+// SampleRequest is a sample request.
+type SampleRequest struct {
 	File   string `yaml:"file" doc:"The body, a file relative to the policy."`
 	Method string `yaml:"method" enum:"GET,POST,PUT" doc:"POST when there is a file, else GET."`
 	Path   string `yaml:"path" doc:"The path below the scoring address."`

@@ -17,7 +17,7 @@ func (l *loader) enforceLocks(p *Policy, env *Environment) document.Problems {
 	for _, base := range l.bases {
 		quiet := &checker{fsys: l.fsys, dir: ".", env: env}
 		b := quiet.read(base.name, base.tree.Clone(), true)
-		var changes []Change
+		var changes []Difference
 		if base.name != p.Name {
 			changes = Diff(b, p)
 		}
@@ -36,7 +36,7 @@ func (l *loader) enforceLocks(p *Policy, env *Environment) document.Problems {
 }
 
 // broken lists the changes at or below a locked path that are not tighter.
-func broken(p *Policy, base string, lock *document.Node, changes []Change) document.Problems {
+func broken(p *Policy, base string, lock *document.Node, changes []Difference) document.Problems {
 	var out document.Problems
 	for _, c := range changes {
 		if c.Direction == Same || c.Direction == Tighter || !below(c.Path, lock.Value) && !below(lock.Value, c.Path) {

@@ -36,11 +36,11 @@ func (p *Percent) UnmarshalText(b []byte) error {
 // String writes "25%".
 func (p Percent) String() string { return strconv.Itoa(int(p)) + "%" }
 
-// Share is a fraction, written as a percentage: 0.5% is 0.005.
-type Share float64
+// Fraction is a fraction, written as a percentage: 0.5% is 0.005.
+type Fraction float64
 
 // UnmarshalText reads "0.5%".
-func (s *Share) UnmarshalText(b []byte) error {
+func (s *Fraction) UnmarshalText(b []byte) error {
 	num, ok := strings.CutSuffix(string(b), "%")
 	if !ok {
 		return errors.New("a percentage needs its sign, for example 1%")
@@ -49,12 +49,12 @@ func (s *Share) UnmarshalText(b []byte) error {
 	if err != nil || x < 0 || x > 100 {
 		return errors.New("must be a percentage from 0% to 100%")
 	}
-	*s = Share(x / 100)
+	*s = Fraction(x / 100)
 	return nil
 }
 
 // String writes "0.5%".
-func (s Share) String() string { return document.FormatNumber(float64(s)*100) + "%" }
+func (s Fraction) String() string { return document.FormatNumber(float64(s)*100) + "%" }
 
 // Quantile is a share of the requests, written p95 or p99.9.
 type Quantile float64
@@ -123,7 +123,7 @@ func (Percent) JSONSchema() map[string]any {
 	return document.TextSchema(`^[0-9]+ *%$`, "5%", "25%")
 }
 
-func (Share) JSONSchema() map[string]any {
+func (Fraction) JSONSchema() map[string]any {
 	return document.TextSchema("^"+document.NumberPattern+" *%$", "1%", "0.5%")
 }
 

@@ -73,8 +73,8 @@ type stateV1 struct {
 		Notifier string   `json:"notifier"`
 		Taken    []string `json:"taken"`
 	} `json:"page"`
-	PagedTo      string           `json:"pagedTo"`
-	PageFailures []paging.Failure `json:"pageFailures"`
+	PagedTo      string                   `json:"pagedTo"`
+	PageFailures []paging.FailingNotifier `json:"pageFailures"`
 }
 
 // upgrade makes the state one of the present version: whoever showed the page, or was

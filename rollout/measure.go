@@ -100,13 +100,13 @@ func (m *machine) sharedOver(vs analysis.Verdicts) {
 
 // looked reports whether a reading brought something, or had nothing to bring.
 func looked(vs analysis.Verdicts) bool {
-	return len(vs.Sights) == 0 || slices.ContainsFunc(vs.Sights, func(s analysis.Sight) bool { return s.Read || s.Idle })
+	return len(vs.Sights) == 0 || slices.ContainsFunc(vs.Sights, func(s analysis.Sighting) bool { return s.Read || s.Idle })
 }
 
 // moment is when and under what circumstances the readings are judged.
-func (m *machine) moment() analysis.Moment {
+func (m *machine) moment() analysis.StepContext {
 	stable, candidate := m.s.Confirmed.Share(m.s.Stable), m.s.Confirmed.Share(m.p.Release.Candidate)
-	return analysis.Moment{
+	return analysis.StepContext{
 		At: m.now(), Step: m.s.Reached, StepStart: m.s.StepSince,
 		Until:        m.stepUntil(),
 		Settling:     m.now().Sub(m.s.StepSince) < m.p.Settle,

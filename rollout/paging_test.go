@@ -83,7 +83,7 @@ func TestUndeliveredPage(t *testing.T) {
 // restart shows it before anything is tried again.
 func TestUndeliveredPageSurvives(t *testing.T) {
 	s := rollout.State{Page: &rollout.OpenPage{Cause: "blind"}, Paging: paging.Ledger{Calls: "backup", Views: []paging.View{
-		{Notifier: "oncall", Failure: &paging.Failure{Notifier: "oncall", Tries: 2, Why: "HTTP status 503"}}, {Notifier: "backup", Shows: "0001-01-01T00:00:00.000Z/blind"}}}}
+		{Notifier: "oncall", Failure: &paging.FailingNotifier{Notifier: "oncall", Tries: 2, Why: "HTTP status 503"}}, {Notifier: "backup", Shows: "0001-01-01T00:00:00.000Z/blind"}}}}
 	u, ok := s.UndeliveredPage()
 	if !ok || u.DeliveredTo != "backup" || u.Failures[0].Why != "HTTP status 503" {
 		t.Errorf("got %+v, %v, want oncall's failure and that backup took it", u, ok)

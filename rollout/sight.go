@@ -38,7 +38,7 @@ func (m *machine) keepSights() {
 		m.s.Sights = nil
 		return
 	}
-	var judged []analysis.Sight
+	var judged []analysis.Sighting
 	if m.s.Reached >= 0 {
 		judged = m.p.Panel.Judged(m.moment())
 	}
@@ -106,7 +106,7 @@ func (m *machine) lookMissing() {
 // missed applies one rule to what is missing, once for each spell.
 func (m *machine) missed(b sight.Blindness) {
 	d := Decision{Kind: DecisionSourceError, Reason: Reason(b.Cause), Sentence: b.Sentence(), Rule: b.Text(), Verdicts: m.s.Verdicts}
-	if b.Cause == sight.CauseNoData {
+	if b.Cause == sight.AbsentNoData {
 		d.Kind = DecisionNoData
 	}
 	for _, v := range m.s.Verdicts {

@@ -92,7 +92,7 @@ type State struct {
 	Suspicion Suspicion `json:"suspicion,omitzero"`
 	// Sights say, for each thing that is judged now, when it was last seen. Excused is when a
 	// person last went on although something was missing: the rules count from there.
-	Sights  sight.List                   `json:"sights,omitempty"`
+	Sights  sight.Sights                 `json:"sights,omitempty"`
 	Excused time.Time                    `json:"excused,omitzero"`
 	Gates   map[string]approval.Question `json:"gates,omitempty"`
 	// Overridden: a person ended this step's wait with a reason. Waived: the rule

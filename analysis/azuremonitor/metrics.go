@@ -215,7 +215,7 @@ func (s *Source) sample(x *question, deployment string) (analysis.Sample, error)
 			return analysis.Sample{Fresh: true, Value: v}, nil
 		}
 	}
-	return series.Events([]series.Tally{{N: sums[0], K: sums[1]}}, series.Spec{})
+	return series.Events([]series.InstanceCounts{{N: sums[0], K: sums[1]}}, series.Extraction{})
 }
 
 func mean(xs []float64) float64 {

@@ -120,17 +120,17 @@ func (x *question) sample(terms []term) (analysis.Sample, error) {
 			return analysis.Sample{}, t.call.err
 		}
 	}
-	spec := series.Spec{Cuts: x.Cuts}
+	spec := series.Extraction{Cuts: x.Cuts}
 	if h := x.Metric.Histogram; h != nil {
 		bs, ok, err := histogram(terms[0].expr, terms[0].call.doc, h.Unit)
 		if err != nil || !ok {
 			return analysis.Sample{}, err
 		}
-		t := series.Tally{Buckets: bs}
+		t := series.InstanceCounts{Buckets: bs}
 		for _, b := range bs {
 			t.N += b.Count
 		}
-		return series.Events([]series.Tally{t}, spec)
+		return series.Events([]series.InstanceCounts{t}, spec)
 	}
 	var xs []float64
 	for i, t := range terms {
@@ -150,11 +150,11 @@ func (x *question) sample(terms []term) (analysis.Sample, error) {
 	case analysis.KindCounts:
 		if x.Metric.Rate() {
 			n := x.Metric.Counts.TrialsIn(x.to.Sub(x.from))
-			return series.Events([]series.Tally{{N: n, K: xs[0]}}, spec)
+			return series.Events([]series.InstanceCounts{{N: n, K: xs[0]}}, spec)
 		}
-		return series.Events([]series.Tally{{N: xs[0], K: xs[1]}}, spec)
+		return series.Events([]series.InstanceCounts{{N: xs[0], K: xs[1]}}, spec)
 	case analysis.KindMean:
-		return series.Events([]series.Tally{{N: xs[0], Sum: xs[1], SumSq: xs[2]}}, spec)
+		return series.Events([]series.InstanceCounts{{N: xs[0], Sum: xs[1], SumSq: xs[2]}}, spec)
 	case analysis.KindHistogram, analysis.KindValue: // buckets were read above
 	}
 	return analysis.Sample{Fresh: true, Value: xs[0]}, nil

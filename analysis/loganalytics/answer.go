@@ -161,14 +161,14 @@ func (x *question) sample(deployment string) (analysis.Sample, error) {
 		return analysis.Sample{}, x.part.err
 	}
 	t := x.part.table
-	by := map[string]*series.Tally{}
+	by := map[string]*series.InstanceCounts{}
 	for _, row := range t.rows {
 		if !x.mine(row, deployment) {
 			continue
 		}
 		name := t.text(row, "belay_instance")
 		if by[name] == nil {
-			by[name] = &series.Tally{Instance: name}
+			by[name] = &series.InstanceCounts{Instance: name}
 		}
 		if err := x.count(by[name], row); err != nil {
 			return analysis.Sample{}, fmt.Errorf("%s: %w", deployment, err)
@@ -177,13 +177,13 @@ func (x *question) sample(deployment string) (analysis.Sample, error) {
 	if len(by) == 0 {
 		return analysis.Sample{}, nil
 	}
-	var tallies []series.Tally
+	var tallies []series.InstanceCounts
 	for _, name := range slices.Sorted(maps.Keys(by)) {
 		b := by[name]
 		b.Buckets = disjoint(b.Buckets)
 		tallies = append(tallies, *b)
 	}
-	return series.Events(tallies, series.Spec{Instance: x.instance, Cuts: x.Cuts})
+	return series.Events(tallies, series.Extraction{Instance: x.instance, Cuts: x.Cuts})
 }
 
 // disjoint sorts buckets and adds those of one bound up: rows whose names differ
@@ -215,7 +215,7 @@ func (x *question) mine(row []any, deployment string) bool {
 }
 
 // count adds a row to an instance's tally.
-func (x *question) count(to *series.Tally, row []any) error {
+func (x *question) count(to *series.InstanceCounts, row []any) error {
 	var cells []float64
 	for _, c := range x.aggregates() {
 		v, err := x.part.table.number(row, x.part.query.names[c])
@@ -243,7 +243,7 @@ func (x *question) count(to *series.Tally, row []any) error {
 
 // buckets adds what the row says of latencies: how many were up to each cut, or
 // one bucket of the spectrum.
-func (x *question) buckets(to *series.Tally, row []any, cells []float64) error {
+func (x *question) buckets(to *series.InstanceCounts, row []any, cells []float64) error {
 	if null := cells[len(cells)-1]; null > 0 {
 		return fmt.Errorf("%v rows have no latency", null)
 	}

@@ -49,7 +49,7 @@ func (b *batch) answer(q *question) analysis.Reading {
 		b.remember(q)
 		return r
 	}
-	spec := series.Spec{
+	spec := series.Extraction{
 		From: from.UnixMilli(), To: to.UnixMilli(), Instance: q.instance, Cuts: q.Cuts,
 		Gap: gap(step).Milliseconds(), Stale: b.patience(q, step).Milliseconds(),
 	}
@@ -84,7 +84,7 @@ func (b *batch) answer(q *question) analysis.Reading {
 
 // ahead is what the candidate's counters have counted beyond the end of the reading.
 func (x *question) ahead(pic *picture) analysis.Sample {
-	spec := series.Spec{From: pic.to.UnixMilli(), To: pic.reached.Head, Gap: gap(pic.step).Milliseconds(),
+	spec := series.Extraction{From: pic.to.UnixMilli(), To: pic.reached.Head, Gap: gap(pic.step).Milliseconds(),
 		Stale: gap(pic.step).Milliseconds()}
 	if x.Metric.Counts == nil || x.Metric.Rate() || spec.To <= spec.From {
 		return analysis.Sample{}
@@ -128,7 +128,7 @@ func (x *question) forget(again map[*group]map[string]time.Duration) {
 }
 
 // sample counts what one deployment's series say.
-func (x *question) sample(by map[role][]*series.Series, spec series.Spec) (analysis.Sample, error) {
+func (x *question) sample(by map[role][]*series.Series, spec series.Extraction) (analysis.Sample, error) {
 	switch x.Metric.Kind() {
 	case analysis.KindCounts:
 		if c := x.Metric.Counts; x.Metric.Rate() {

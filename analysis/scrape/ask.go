@@ -132,7 +132,7 @@ func (a *ask) sets(deployment string, snaps []snapshot) ([][]*series.Series, err
 
 // sample counts what the targets of a deployment gave in the interval.
 func (a *ask) sample(sets [][]*series.Series, snaps []snapshot, from, to time.Time) (analysis.Sample, error) {
-	spec := series.Spec{
+	spec := series.Extraction{
 		From: from.UnixMilli(), To: to.UnixMilli(), Gap: keep.Milliseconds(),
 		Stale: 1, Instance: a.instance, Cuts: a.q.Cuts,
 	}

@@ -2,9 +2,9 @@ package sequential
 
 import "math"
 
-// A Test is a pair of hypotheses on counted events: the limit whose breach is
+// Hypotheses are a pair of hypotheses on counted events: the limit whose breach is
 // looked for, and the regression whose absence allows a pass.
-type Test struct {
+type Hypotheses struct {
 	// Relative: the limits multiply the baseline's rate; otherwise they are rates.
 	Relative bool
 	// Limit is the rate or ratio that must be kept, and Grid the effects, as
@@ -19,10 +19,10 @@ type Test struct {
 
 // Absolute is the test of a rate that must be at most limit; detect > limit is
 // the rate that must be caught.
-func Absolute(limit, detect float64) Test {
+func Absolute(limit, detect float64) Hypotheses {
 	limit = math.Min(math.Max(limit, floor), 1-floor)
 	detect = math.Min(math.Max(detect, limit*(1+1e-6)), 1-floor)
-	t := Test{Limit: limit, Grid: Grid(detect / limit), PassLimit: detect}
+	t := Hypotheses{Limit: limit, Grid: Grid(detect / limit), PassLimit: detect}
 	t.PassGrid = [PassPoints]float64{
 		math.Max(limit, floor), math.Max(math.Sqrt(limit*detect), floor), math.Max(limit*limit/detect, floor),
 	}
@@ -32,16 +32,16 @@ func Absolute(limit, detect float64) Test {
 // Relative is the test of a ratio to the baseline's rate: at most limit where
 // detect > limit, at least limit where detect < limit. healthy is the ratio
 // that a good release is expected to have.
-func Relative(limit, detect, healthy float64) Test {
+func Relative(limit, detect, healthy float64) Hypotheses {
 	h := healthy / detect
-	return Test{
+	return Hypotheses{
 		Relative: true, Limit: limit, Grid: Grid(detect / limit),
 		PassLimit: detect, PassGrid: [PassPoints]float64{h, math.Sqrt(h), h * h},
 	}
 }
 
 // Breach is what an interval adds to the evidence for a breach.
-func (t Test) Breach(y Tally, p Pilot) (d Increments) {
+func (t Hypotheses) Breach(y Tally, p Pilot) (d Increments) {
 	for j, r := range t.Grid {
 		if t.Relative {
 			d[j] = relative(y, t.Limit, r, p)
@@ -53,7 +53,7 @@ func (t Test) Breach(y Tally, p Pilot) (d Increments) {
 }
 
 // Pass is what an interval adds to the evidence for a pass.
-func (t Test) Pass(y Tally, p Pilot) (d [PassPoints]float64) {
+func (t Hypotheses) Pass(y Tally, p Pilot) (d [PassPoints]float64) {
 	for j, q := range t.PassGrid {
 		if t.Relative {
 			d[j] = relative(y, t.PassLimit, q, p)

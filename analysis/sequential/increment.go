@@ -102,7 +102,7 @@ const nearest = 0.25
 
 // Due is what an interval is to be expected to add to the evidence of the first effect for
 // a pass when the candidate does as expected; 0 where the evidence is not near normal.
-func (t Test) Due(y Tally, p Pilot) float64 {
+func (t Hypotheses) Due(y Tally, p Pilot) float64 {
 	rate, ok := p.Rate()
 	if !t.Relative || !ok || math.Abs(math.Log(t.PassGrid[0])) > nearest {
 		return 0

@@ -27,7 +27,7 @@ func (x Expected) tally() Tally {
 func (x Expected) pilot() Pilot { return Pilot{K: x.PB * 1e9, N: 1e9} }
 
 // BreachDrift is the drift of the evidence for a breach.
-func (t Test) BreachDrift(x Expected) (d Drift[Increments]) {
+func (t Hypotheses) BreachDrift(x Expected) (d Drift[Increments]) {
 	y, p := x.tally(), x.pilot()
 	mean, withC, withB := t.Breach(y, p), t.Breach(y.Add(Tally{KC: 1}), p), t.Breach(y.Add(Tally{KB: 1}), p)
 	for j := range mean {
@@ -37,7 +37,7 @@ func (t Test) BreachDrift(x Expected) (d Drift[Increments]) {
 }
 
 // PassDrift is the drift of the evidence for a pass.
-func (t Test) PassDrift(x Expected) (d Drift[[PassPoints]float64]) {
+func (t Hypotheses) PassDrift(x Expected) (d Drift[[PassPoints]float64]) {
 	y, p := x.tally(), x.pilot()
 	mean, withC, withB := t.Pass(y, p), t.Pass(y.Add(Tally{KC: 1}), p), t.Pass(y.Add(Tally{KB: 1}), p)
 	for j := range mean {

@@ -227,7 +227,7 @@ func FuzzIncrements(f *testing.F) {
 		}
 		y := Tally{NC: nc, KC: kc, NB: nb, KB: kb}
 		pilot := Pilot{K: 1000 * p, N: 1000}
-		for _, test := range []Test{Relative(limit, detect, 1), Absolute(limit, detect)} {
+		for _, test := range []Hypotheses{Relative(limit, detect, 1), Absolute(limit, detect)} {
 			for _, d := range test.Breach(y, pilot) {
 				if math.IsNaN(d) || math.IsInf(d, 0) {
 					t.Errorf("breach of %+v by %+v: got %v, want a number", y, test, d)

@@ -274,7 +274,7 @@ func step(ctx context.Context, w *crashWorld, address string) (view.Rollout, err
 // one that is gone, and for what changes nothing: a gate may have been opened by
 // an answer that was recorded before a death and repeated after it.
 func refusal(err error) error {
-	if p, ok := errors.AsType[*api.Problem](err); ok && p.Status < http.StatusInternalServerError && p.Type != api.TypeNoEffect {
+	if p, ok := errors.AsType[*api.ProblemDetails](err); ok && p.Status < http.StatusInternalServerError && p.Type != api.TypeNoEffect {
 		return err
 	}
 	return nil

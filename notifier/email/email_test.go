@@ -338,7 +338,7 @@ func TestGolden(t *testing.T) {
 	resolved.Resolve, resolved.Summary = true, "recs: blue has 100% again, confirmed"
 	decided := notifiertest.Notice(notifier.TopicAsk)
 	decided.Question.State = "rejected"
-	decided.Question.Answers = []notifier.Voiced{{Who: "slack:T1/U2", When: notifiertest.Noon, Reason: "wrong week"}}
+	decided.Question.Answers = []notifier.ShownVote{{Who: "slack:T1/U2", When: notifiertest.Noon, Reason: "wrong week"}}
 	c, s := open(t, nil)
 	for _, test := range []struct {
 		name   string

@@ -100,7 +100,7 @@ func sameKey(t *testing.T, s Subject) {
 			n.Resolve = topic == notifier.TopicPage && i == 2
 			if n.Question != nil && i == 2 {
 				q := *n.Question
-				q.State, q.Answers = "approved", []notifier.Voiced{{Who: "slack:T1/U2", When: n.At, Approve: true,
+				q.State, q.Answers = "approved", []notifier.ShownVote{{Who: "slack:T1/U2", When: n.At, Approve: true,
 					Reason: "looks good"}}
 				n.Question = &q
 			}
@@ -155,7 +155,7 @@ func hostile(t *testing.T, s Subject) {
 			n.Rollout.ManualRollback = text
 			if n.Question != nil {
 				n.Question.Step = text
-				n.Question.Answers = []notifier.Voiced{{Who: text, When: n.At, Reason: text}}
+				n.Question.Answers = []notifier.ShownVote{{Who: text, When: n.At, Reason: text}}
 			}
 			if _, err := s.Notifier.Notify(t.Context(), n); err != nil {
 				t.Errorf("Notify(%s) of %.40q: got %v, want no error", topic, text, err)

@@ -110,7 +110,7 @@ type canvas struct {
 	fonts map[chart.Font]font.Face
 }
 
-func (c canvas) paint(s chart.Shape) {
+func (c canvas) paint(s chart.Element) {
 	tone := tones[s.Class]
 	if s.Light {
 		tone = color.RGBA{tone.R/2 + 127, tone.G/2 + 127, tone.B/2 + 127, 0xff}
@@ -132,7 +132,7 @@ func (c canvas) paint(s chart.Shape) {
 }
 
 // text writes a text, cut to its width.
-func (c canvas) text(s chart.Shape, tone color.RGBA) {
+func (c canvas) text(s chart.Element, tone color.RGBA) {
 	d := font.Drawer{Dst: c.img, Src: image.NewUniform(tone), Face: c.fonts[s.Font]}
 	rs := []rune(strings.TrimSpace(notifier.Line(s.Text, 200)))
 	for cutAt := len(rs); cutAt > 0 && d.MeasureString(string(rs)).Ceil() > s.W; {

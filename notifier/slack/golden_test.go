@@ -48,7 +48,7 @@ func pretty(t *testing.T, v any) []byte {
 }
 
 // asked is an approval request in a state, with what people said.
-func asked(state string, answers ...notifier.Voiced) notifier.Notice {
+func asked(state string, answers ...notifier.ShownVote) notifier.Notice {
 	n := notifiertest.Notice(notifier.TopicAsk)
 	n.Question.State, n.Question.Answers = state, answers
 	return n
@@ -56,8 +56,8 @@ func asked(state string, answers ...notifier.Voiced) notifier.Notice {
 
 // TestGoldenMessages holds the Block Kit of every message against testdata.
 func TestGoldenMessages(t *testing.T) {
-	yes := notifier.Voiced{Who: "slack:T1/U024BE7LH", When: notifiertest.Noon.Add(9 * time.Minute), Approve: true, Reason: "numbers look good"}
-	no := notifier.Voiced{Who: "Robin", When: notifiertest.Noon.Add(12 * time.Minute), Reason: "wrong week <!channel>"}
+	yes := notifier.ShownVote{Who: "slack:T1/U024BE7LH", When: notifiertest.Noon.Add(9 * time.Minute), Approve: true, Reason: "numbers look good"}
+	no := notifier.ShownVote{Who: "Robin", When: notifiertest.Noon.Add(12 * time.Minute), Reason: "wrong week <!channel>"}
 	two := asked("open", yes)
 	two.Question.Quorum, two.Question.Groups = 2, []string{"S0PRODUCT"}
 	mirror := asked("open")

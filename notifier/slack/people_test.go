@@ -112,7 +112,7 @@ func TestMentionOfGroups(t *testing.T) {
 		}
 	}
 	w := newWorkspace(t)
-	notify(t, w.open(nil), asked("void", notifier.Voiced{}))
+	notify(t, w.open(nil), asked("void", notifier.ShownVote{}))
 	if w.Calls["usergroups.list"] != 0 {
 		t.Errorf("calls for a request that is over: got %d, want none", w.Calls["usergroups.list"])
 	}

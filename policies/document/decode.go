@@ -94,7 +94,7 @@ func (d *decoder) value(n *Node, path string, v reflect.Value) {
 	}
 }
 
-func (d *decoder) expect(n *Node, path string, want Shape) bool {
+func (d *decoder) expect(n *Node, path string, want NodeKind) bool {
 	if n.Shape == want {
 		return true
 	}

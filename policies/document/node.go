@@ -1,16 +1,16 @@
 package document
 
-// Shape is what a node is.
-type Shape int
+// NodeKind is what a node is.
+type NodeKind int
 
 const (
-	Scalar Shape = iota
+	Scalar NodeKind = iota
 	Mapping
 	Sequence
 )
 
 // String is the shape for people.
-func (s Shape) String() string {
+func (s NodeKind) String() string {
 	return [...]string{"a single value", "a mapping", "a list"}[s]
 }
 
@@ -30,7 +30,7 @@ func (s *source) line(n int) string {
 
 // A Node is a YAML value that knows where it came from.
 type Node struct {
-	Shape Shape
+	Shape NodeKind
 	// Tag is YAML's resolved tag of a scalar: !!str, !!int, !!null, …
 	Tag   string
 	Value string

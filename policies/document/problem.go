@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// Severity says whether a problem stops a policy.
-type Severity string
+// Level says whether a problem stops a policy.
+type Level string
 
 // The severities.
 const (
 	// SeverityError: the policy is refused.
-	SeverityError Severity = "error"
+	SeverityError Level = "error"
 	// SeverityWarning: legal and probably unwise; the policy runs.
-	SeverityWarning Severity = "warning"
+	SeverityWarning Level = "warning"
 )
 
 // The codes of errors. Warnings have W codes; see Warnings.
@@ -34,12 +34,12 @@ const (
 // A Problem is one thing that is wrong with a file, where it stands and what
 // would be right.
 type Problem struct {
-	File     string   `json:"file"`
-	Line     int      `json:"line"`
-	Col      int      `json:"col"`
-	Path     string   `json:"path,omitempty"`
-	Severity Severity `json:"severity"`
-	Code     string   `json:"code"`
+	File     string `json:"file"`
+	Line     int    `json:"line"`
+	Col      int    `json:"col"`
+	Path     string `json:"path,omitempty"`
+	Severity Level  `json:"severity"`
+	Code     string `json:"code"`
 	// Why says what is wrong, Got what was found there, Hint what would be right.
 	Why  string `json:"why"`
 	Got  string `json:"got,omitempty"`

@@ -153,7 +153,7 @@ func (ps Problems) Errors() Problems { return ps.with(SeverityError) }
 // Warnings are the problems that are warnings.
 func (ps Problems) Warnings() Problems { return ps.with(SeverityWarning) }
 
-func (ps Problems) with(s Severity) Problems {
+func (ps Problems) with(s Level) Problems {
 	var out Problems
 	for _, p := range ps {
 		if p.Severity == s {

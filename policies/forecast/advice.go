@@ -57,7 +57,7 @@ func (o *Forecast) help(plan *rollout.Plan, base map[string]analysis.Baseline, i
 		if plan.Steps[i].Kind() != split.ShareLive || w <= plan.Steps[i].Weight {
 			continue
 		}
-		k := slices.IndexFunc(ofStep(plan, base, i, w), func(f analysis.Forecast) bool {
+		k := slices.IndexFunc(ofStep(plan, base, i, w), func(f analysis.Detection) bool {
 			return f.Guardrail == j.Guardrail && f.Reason == "" && f.Grade == "OK"
 		})
 		if k >= 0 {

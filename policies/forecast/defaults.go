@@ -27,7 +27,7 @@ const (
 )
 
 // assume completes the baselines, and says what it assumed.
-func (o *Forecast) assume(p *policies.Policy, plan *rollout.Plan, facts Facts) map[string]analysis.Baseline {
+func (o *Forecast) assume(p *policies.Policy, plan *rollout.Plan, facts Inputs) map[string]analysis.Baseline {
 	base := map[string]analysis.Baseline{}
 	for _, m := range plan.Panel.Metrics {
 		b, known := facts.Baselines[m.Name]
@@ -51,7 +51,7 @@ func (o *Forecast) assume(p *policies.Policy, plan *rollout.Plan, facts Facts) m
 
 // lag is how old a metric's readings are when they come: as was seen, or else as the
 // only kind of source that has such a metric is by itself.
-func (o *Forecast) lag(m analysis.Metric, p *policies.Policy, facts Facts) time.Duration {
+func (o *Forecast) lag(m analysis.Metric, p *policies.Policy, facts Inputs) time.Duration {
 	if d, known := facts.Lags[m.Name]; known {
 		return d
 	}
@@ -112,7 +112,7 @@ func guess(b *analysis.Baseline, m analysis.Metric, p *policies.Policy) string {
 				b.Share = 1 - (1-limit.Quantity.Value)/5
 			}
 		}
-		return fmt.Sprintf("stable's %s: %s of the events", m.Name, policies.Share(b.Share))
+		return fmt.Sprintf("stable's %s: %s of the events", m.Name, policies.Fraction(b.Share))
 	case analysis.KindHistogram:
 		p95 := assumedP95
 		if limit != nil {

@@ -15,9 +15,9 @@ import (
 	"github.com/belayd/belay/rollout/check"
 )
 
-// Facts are what is known before a rollout. Everything is optional; what is not
+// Inputs are what is known before a rollout. Everything is optional; what is not
 // known is assumed and the forecast says so.
-type Facts struct {
+type Inputs struct {
 	// Start is when the release would come.
 	Start time.Time
 	// PerSecond is the endpoint's load in requests a second; 0 when unknown.
@@ -62,7 +62,7 @@ type Forecast struct {
 
 // New looks ahead: the steps with their times, what each guardrail can
 // detect by when, and what would help where it cannot.
-func New(p *policies.Policy, plan *rollout.Plan, facts Facts) Forecast {
+func New(p *policies.Policy, plan *rollout.Plan, facts Inputs) Forecast {
 	o := Forecast{Policy: plan.Policy.Name, Endpoint: plan.Endpoint.Router + "/" + plan.Endpoint.Name,
 		Candidate: plan.Release.Candidate, PerSecond: facts.PerSecond, Rollback: facts.Rollback, Known: facts.Known}
 	base := o.assume(p, plan, facts)
@@ -78,7 +78,7 @@ func New(p *policies.Policy, plan *rollout.Plan, facts Facts) Forecast {
 }
 
 // broken warns of limits that stable itself breaks, or that nothing as good can pass, by what was read of it.
-func (o *Forecast) broken(plan *rollout.Plan, facts Facts) {
+func (o *Forecast) broken(plan *rollout.Plan, facts Inputs) {
 	for i := range plan.Panel.Guardrails {
 		g := &plan.Panel.Guardrails[i]
 		k := slices.IndexFunc(plan.Panel.Metrics, func(m analysis.Metric) bool { return m.Name == g.Metric })

@@ -29,7 +29,7 @@ func TestForecast(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, rps := range []float64{0, 20, 2000} {
-		o := New(p, plan, Facts{
+		o := New(p, plan, Inputs{
 			Start: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), PerSecond: rps, Instances: 2, Concurrency: 8,
 			Rollback: "az ml online-endpoint update --name recs --traffic blue=100",
 		})
@@ -60,7 +60,7 @@ func TestForecastFromReadings(t *testing.T) {
 	if !ok || b.PerSecond != 100 || b.Share != 0.001 {
 		t.Fatalf("got %+v, %v, want 100 requests/s with 0.001 bad", b, ok)
 	}
-	o := New(p, plan, Facts{Start: at, PerSecond: 100, Baselines: map[string]analysis.Baseline{"failures": b}})
+	o := New(p, plan, Inputs{Start: at, PerSecond: 100, Baselines: map[string]analysis.Baseline{"failures": b}})
 	for _, a := range o.Assumed {
 		if strings.Contains(a, "failures") {
 			t.Errorf("got assumption %q, want none about failures", a)
@@ -83,7 +83,7 @@ func TestForecastCountsSettling(t *testing.T) {
 	if plan.Settle != 10*time.Minute {
 		t.Fatalf("got settle %s, want 10m", plan.Settle)
 	}
-	o := New(p, plan, Facts{Start: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), PerSecond: 2000})
+	o := New(p, plan, Inputs{Start: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), PerSecond: 2000})
 	judged := 0
 	for _, s := range o.Steps {
 		for _, j := range s.Guardrails {
@@ -130,7 +130,7 @@ func TestForecastChecks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := New(p, plan, Facts{Start: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), PerSecond: 2000, Checks: []check.Result{
+	o := New(p, plan, Inputs{Start: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), PerSecond: 2000, Checks: []check.Result{
 		{Check: "ready", OK: true, Found: "green is ready"},
 		{Check: "capacity", Found: "green takes 8", Expected: "at least 16", Remedy: "Scale green out."},
 		{Check: "fresh-metrics", Found: "prom did not answer", Expected: "samples", Remedy: "See that it answers.", Transient: true},
@@ -165,12 +165,12 @@ func TestForecastCountsLateness(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	judge := func(facts Facts) Guardrail {
+	judge := func(facts Inputs) Guardrail {
 		facts.PerSecond = 200
 		return New(p, plan, facts).Steps[0].Guardrails[0]
 	}
 	const lag = 10 * time.Minute
-	soon, late := judge(Facts{}), judge(Facts{Lags: map[string]time.Duration{"failures": lag}})
+	soon, late := judge(Inputs{}), judge(Inputs{Lags: map[string]time.Duration{"failures": lag}})
 	if late.Guardrail != "failures" || time.Duration(late.Median-soon.Median) != lag || time.Duration(late.T90-soon.T90) != lag || time.Duration(late.Pass-soon.Pass) != lag {
 		t.Errorf("got %+v and, ten minutes late, %+v, want each time ten minutes later", soon, late)
 	}
@@ -196,7 +196,7 @@ func TestForecastTellsWhatStableBreaks(t *testing.T) {
 		known bool
 		want  bool
 	}{{0.2, true, true}, {0.0001, true, false}, {0, false, false}} {
-		facts := Facts{PerSecond: 2000, Instances: 1}
+		facts := Inputs{PerSecond: 2000, Instances: 1}
 		if test.known {
 			facts.Baselines = map[string]analysis.Baseline{"failures": {PerSecond: 2000, Share: test.share}}
 		}
@@ -222,7 +222,7 @@ func TestForecastTellsWhatNothingPasses(t *testing.T) {
 		t.Fatal(err)
 	}
 	x := analysis.Sample{Fresh: true, N: 1000, Buckets: []analysis.Bucket{{Upper: 0.1, Count: 700}, {Upper: 0.25, Count: 290}, {Upper: 0.5, Count: 10}}}
-	facts := Facts{PerSecond: 200, Baselines: map[string]analysis.Baseline{"latency": {PerSecond: 200, Sample: x}}}
+	facts := Inputs{PerSecond: 200, Baselines: map[string]analysis.Baseline{"latency": {PerSecond: 200, Sample: x}}}
 	const want = "No release as good as stable can pass p95 (<= 200ms): 30.0% of stable's are slower than 100 ms, the bucket bound at which a pass is judged. Put the limit on a bucket bound, like 250 ms, or add one."
 	if advice := New(p, plan, facts).Advice; !slices.Contains(advice, want) {
 		t.Errorf("got %q, want %q among it", advice, want)

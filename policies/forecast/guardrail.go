@@ -67,7 +67,7 @@ func (o *Forecast) guardrails(p *policies.Policy, plan *rollout.Plan, base map[s
 
 // ofStep asks the judge about one step. Times count from the step's start:
 // nothing passes while the new weight settles, and only counts can breach.
-func ofStep(plan *rollout.Plan, base map[string]analysis.Baseline, i, weight int) []analysis.Forecast {
+func ofStep(plan *rollout.Plan, base map[string]analysis.Baseline, i, weight int) []analysis.Detection {
 	s := plan.Steps[i]
 	whole := plan.Panel.Forecast([]analysis.Load{load(s, i, weight, s.Bake)}, base)
 	rest := plan.Panel.Forecast([]analysis.Load{load(s, i, weight, max(s.Bake-plan.Settle, 0))}, base)
@@ -87,7 +87,7 @@ func ofStep(plan *rollout.Plan, base map[string]analysis.Baseline, i, weight int
 
 // settled is a forecast that counts from the end of settling, told from the
 // step's start; counts are judged for a breach meanwhile.
-func settled(f analysis.Forecast, settle, lag time.Duration, counts bool) analysis.Forecast {
+func settled(f analysis.Detection, settle, lag time.Duration, counts bool) analysis.Detection {
 	if f.Reason != "" {
 		return f
 	}

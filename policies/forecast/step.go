@@ -62,7 +62,7 @@ func afterWindow(w *calendar.Windows, t time.Time) (time.Time, time.Duration) {
 }
 
 // capacity compares what the step sends with what the candidate can take.
-func (o *Forecast) capacity(facts Facts, base map[string]analysis.Baseline, i int) {
+func (o *Forecast) capacity(facts Inputs, base map[string]analysis.Baseline, i int) {
 	if facts.Instances == 0 || facts.Concurrency == 0 || facts.PerSecond == 0 {
 		return // nobody told what the candidate can take
 	}

@@ -124,7 +124,7 @@ func (r BacktestReport) Text() string {
 	}
 	if r.Mode == BacktestInstances && ended > 0 {
 		fmt.Fprintf(&b, "Every one was healthy: %s of those that ended were rolled back.\n",
-			policies.Share(float64(r.RolledBack)/float64(ended)))
+			policies.Fraction(float64(r.RolledBack)/float64(ended)))
 	}
 	return b.String()
 }

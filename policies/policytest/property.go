@@ -37,7 +37,7 @@ func runProperty(f *File, pr Property, p *policies.Policy) PropertyResult {
 	}
 	share, want := float64(res.Hits)/float64(pr.Trials), float64(pr.Expect.Share)
 	if pr.Expect.AtLeast && share < want || !pr.Expect.AtLeast && share > want {
-		res.Failure = fmt.Sprintf("P(%s) was %s", pr.Expect.Event, policies.Share(share))
+		res.Failure = fmt.Sprintf("P(%s) was %s", pr.Expect.Event, policies.Fraction(share))
 	}
 	return res
 }

@@ -69,7 +69,7 @@ func (w *When) UnmarshalText(b []byte) error {
 type Probability struct {
 	Event   rollout.DecisionKind
 	AtLeast bool
-	Share   policies.Share
+	Share   policies.Fraction
 	Text    string
 }
 

@@ -257,7 +257,7 @@ func TestCommands(t *testing.T) {
 			t.Errorf("%s: got hold %v, want a resume alone to name the hold that it ends", ev.Command, ev.Hold)
 		}
 	}
-	var p *Problem
+	var p *ProblemDetails
 	if _, err := op.Act(t.Context(), r.started(t, "k2", "recs", "8"), "extend", "", Act{Reason: "r", Extend: "5m"}); !errors.As(err, &p) || p.Type != TypeNoEffect || p.Detail == "" {
 		t.Errorf("extend before there is a step: got %v, want a no-effect problem that says why", err)
 	}

@@ -51,6 +51,6 @@ func decode(body []byte, into any) error {
 }
 
 // badBody says what is wrong with a body.
-func badBody(err error) *Problem {
+func badBody(err error) *ProblemDetails {
 	return badRequest("body: " + clip(strings.TrimPrefix(err.Error(), "json: "), 200))
 }

@@ -32,7 +32,7 @@ const (
 
 // A Client asks a belayd. It repeats a request that may be repeated (a read, or
 // one with a key) when nothing answered or the daemon asked it to. Problems that
-// the daemon reports come back as *Problem. It is safe for concurrent use.
+// the daemon reports come back as *ProblemDetails. It is safe for concurrent use.
 type Client struct {
 	base  *url.URL
 	name  string // of the server, in errors
@@ -252,7 +252,7 @@ func (c *Client) call(ctx context.Context, r call) (status int, err error) {
 	again := r.method == "GET" || r.method == "DELETE" || r.key != ""
 	for try := 1; ; try++ {
 		status, err = c.once(ctx, r)
-		var p *Problem
+		var p *ProblemDetails
 		wait := 200 * time.Millisecond << try
 		switch {
 		case err == nil, ctx.Err() != nil, !again, try == tries:
@@ -340,11 +340,11 @@ func (c *Client) unreachable(err error) error {
 }
 
 // problemFrom reads a problem, also from something that is not belayd.
-func problemFrom(resp *http.Response) *Problem {
-	p := &Problem{}
+func problemFrom(resp *http.Response) *ProblemDetails {
+	p := &ProblemDetails{}
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if media != problemContentType || json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(p) != nil {
-		*p = Problem{Detail: "the answer is not belayd's"}
+		*p = ProblemDetails{Detail: "the answer is not belayd's"}
 	}
 	p.Status = resp.StatusCode
 	p.Title = cmp.Or(p.Title, http.StatusText(resp.StatusCode))

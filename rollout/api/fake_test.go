@@ -474,9 +474,9 @@ func (r *rig) ask(t testing.TB, method, path, token, body string, header ...stri
 }
 
 // problem decodes a problem and fails the test when the answer is none.
-func asProblem(t testing.TB, resp *http.Response, body []byte) Problem {
+func asProblem(t testing.TB, resp *http.Response, body []byte) ProblemDetails {
 	t.Helper()
-	var p Problem
+	var p ProblemDetails
 	if got := resp.Header.Get("Content-Type"); got != problemContentType {
 		t.Fatalf("%s: got Content-Type %q, want %s: %s", resp.Request.URL, got, problemContentType, body)
 	}

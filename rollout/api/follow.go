@@ -16,8 +16,8 @@ import (
 	"github.com/belayd/belay/rollout/view"
 )
 
-// An Event is one event of a stream: exactly one of Rollout and Entry is set.
-type Event struct {
+// A StreamEvent is one event of a stream: exactly one of Rollout and Entry is set.
+type StreamEvent struct {
 	Rollout *view.Rollout
 	Entry   *StreamEntry
 }
@@ -29,17 +29,17 @@ const eventMax = 8 << 20
 // state, whenever that changes, and each new journal entry once. A connection that
 // is lost is opened again where it broke off. An error ends it: a problem that
 // the daemon reported, or ctx.
-func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[Event, error] {
+func (c *Client) Follow(ctx context.Context, id string) iter.Seq2[StreamEvent, error] {
 	return c.follow(ctx, "/v1/rollouts/"+url.PathEscape(id)+"/events")
 }
 
 // FollowAll yields the journal entries of all rollouts from now on, like Follow.
-func (c *Client) FollowAll(ctx context.Context) iter.Seq2[Event, error] {
+func (c *Client) FollowAll(ctx context.Context) iter.Seq2[StreamEvent, error] {
 	return c.follow(ctx, "/v1/events")
 }
 
-func (c *Client) follow(ctx context.Context, path string) iter.Seq2[Event, error] {
-	return func(yield func(Event, error) bool) {
+func (c *Client) follow(ctx context.Context, path string) iter.Seq2[StreamEvent, error] {
+	return func(yield func(StreamEvent, error) bool) {
 		lastID, failures := "", 0
 		for ctx.Err() == nil {
 			began := time.Now()
@@ -47,27 +47,27 @@ func (c *Client) follow(ctx context.Context, path string) iter.Seq2[Event, error
 			if done || ctx.Err() != nil {
 				return
 			}
-			var p *Problem
+			var p *ProblemDetails
 			if errors.As(err, &p) && p.Status < http.StatusInternalServerError && p.Status != http.StatusTooManyRequests {
-				yield(Event{}, err)
+				yield(StreamEvent{}, err)
 				return
 			}
 			if failures++; time.Since(began) > 5*time.Second {
 				failures = 1
 			}
 			if failures > 8 { // about a minute without a connection that lasts
-				yield(Event{}, err)
+				yield(StreamEvent{}, err)
 				return
 			}
 			pause(ctx, min(250*time.Millisecond<<failures, 10*time.Second))
 		}
-		yield(Event{}, ctx.Err())
+		yield(StreamEvent{}, ctx.Err())
 	}
 }
 
 // read reads one connection. It is done when the stream said "end" or the reader
 // wants no more.
-func (c *Client) read(ctx context.Context, path string, lastID *string, yield func(Event, error) bool) (done bool, err error) {
+func (c *Client) read(ctx context.Context, path string, lastID *string, yield func(StreamEvent, error) bool) (done bool, err error) {
 	req, err := c.request(ctx, call{method: http.MethodGet, path: path})
 	if err != nil {
 		return false, err
@@ -140,7 +140,7 @@ func messages(r io.Reader) iter.Seq2[message, error] {
 }
 
 // decodeMessage reads the kinds of events that this version knows.
-func decodeMessage(m message) (ev Event, known bool, err error) {
+func decodeMessage(m message) (ev StreamEvent, known bool, err error) {
 	switch m.kind {
 	case "rollout":
 		ev.Rollout = &view.Rollout{}
@@ -149,10 +149,10 @@ func decodeMessage(m message) (ev Event, known bool, err error) {
 		ev.Entry = &StreamEntry{}
 		err = json.Unmarshal([]byte(m.data), ev.Entry)
 	default:
-		return Event{}, false, nil
+		return StreamEvent{}, false, nil
 	}
 	if err != nil {
-		return Event{}, false, fmt.Errorf("read stream: event %s: %w", m.kind, err)
+		return StreamEvent{}, false, fmt.Errorf("read stream: event %s: %w", m.kind, err)
 	}
 	return ev, true, nil
 }

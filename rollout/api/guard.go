@@ -82,7 +82,7 @@ func foreign(r *http.Request) bool {
 }
 
 // forbidden says which role is missing.
-func forbidden(a Actor, roles []Role) *Problem {
+func forbidden(a Actor, roles []Role) *ProblemDetails {
 	return problem(http.StatusForbidden, TypeForbidden, "Not allowed",
 		fmt.Sprintf("%s has none of the roles %v here", a.Person.ID, append(slices.Clip(roles), RoleAdmin)))
 }

@@ -365,7 +365,7 @@ func TestClient(t *testing.T) {
 		if calls++; calls < 3 {
 			w.Header().Set("Content-Type", problemContentType)
 			w.WriteHeader(http.StatusServiceUnavailable)
-			_ = json.NewEncoder(w).Encode(Problem{Type: TypeUnavailable, Title: "Not available now", Status: 503})
+			_ = json.NewEncoder(w).Encode(ProblemDetails{Type: TypeUnavailable, Title: "Not available now", Status: 503})
 			return
 		}
 		if r.Header.Get(keyHeader) != "k" {
@@ -401,7 +401,7 @@ func TestClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var p *Problem
+	var p *ProblemDetails
 	if _, err := c.Rollout(t.Context(), "r1"); !errors.As(err, &p) || p.Status != 404 || errors.Is(err, rollout.ErrNotFound) {
 		t.Errorf("something else that answers 404: got %v, want a problem that is not ErrNotFound", err)
 	}

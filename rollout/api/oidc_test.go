@@ -268,7 +268,7 @@ func TestOIDCKeyCache(t *testing.T) {
 			}
 		}
 		i.down.Store(true)
-		var p *Problem
+		var p *ProblemDetails
 		if _, err := o.Authenticate(bearer(good())); !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable {
 			t.Errorf("an issuer that is away: got %v, want 503", err)
 		}

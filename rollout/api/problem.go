@@ -15,9 +15,9 @@ import (
 	"github.com/belayd/belay/rollout/failure"
 )
 
-// A Problem is an error as application/problem+json (RFC 9457). It is an error,
+// ProblemDetails are an error as application/problem+json (RFC 9457). They are an error,
 // for the client.
-type Problem struct {
+type ProblemDetails struct {
 	// Type is a relative reference that names the kind of problem.
 	Type   string `json:"type"`
 	Title  string `json:"title"`
@@ -54,12 +54,12 @@ const (
 )
 
 // Error says what the server said.
-func (p *Problem) Error() string {
+func (p *ProblemDetails) Error() string {
 	return fmt.Sprintf("%s (%d): %s", p.Title, p.Status, cmp.Or(p.Detail, p.Type))
 }
 
 // Is lets errors.Is recognise what the server's problem means.
-func (p *Problem) Is(target error) bool {
+func (p *ProblemDetails) Is(target error) bool {
 	switch p.Type {
 	case TypeNotFound:
 		return target == rollout.ErrNotFound
@@ -71,19 +71,19 @@ func (p *Problem) Is(target error) bool {
 	return false
 }
 
-func problem(status int, kind, title, detail string) *Problem {
-	return &Problem{Type: kind, Title: title, Status: status, Detail: detail}
+func problem(status int, kind, title, detail string) *ProblemDetails {
+	return &ProblemDetails{Type: kind, Title: title, Status: status, Detail: detail}
 }
 
-func badRequest(detail string) *Problem {
+func badRequest(detail string) *ProblemDetails {
 	return problem(http.StatusBadRequest, TypeBadRequest, "The request is not valid", detail)
 }
 
-func notFound(detail string) *Problem {
+func notFound(detail string) *ProblemDetails {
 	return problem(http.StatusNotFound, TypeNotFound, "Not found", detail)
 }
 
-func unavailable(detail string, after time.Duration) *Problem {
+func unavailable(detail string, after time.Duration) *ProblemDetails {
 	p := problem(http.StatusServiceUnavailable, TypeUnavailable, "Not available now", detail)
 	p.retryAfter = after
 	return p
@@ -91,8 +91,8 @@ func unavailable(detail string, after time.Duration) *Problem {
 
 // problemOf is what an error means over HTTP. What it does not know is internal:
 // its text stays in the log.
-func problemOf(err error) *Problem {
-	var p *Problem
+func problemOf(err error) *ProblemDetails {
+	var p *ProblemDetails
 	var tooLarge *http.MaxBytesError
 	var unrecorded *failure.UnrecordedError
 	switch {

@@ -198,7 +198,7 @@ func TestInTurn(t *testing.T) {
 		}
 		began := time.Now()
 		err = s.inTurn(t.Context(), ann, func(*turn) error { return nil })
-		var p *Problem
+		var p *ProblemDetails
 		if !errors.As(err, &p) || p.Status != 429 || time.Since(began) != slotWait {
 			t.Errorf("got %v after %s, want a refusal after %s", err, time.Since(began), slotWait)
 		}

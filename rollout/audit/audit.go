@@ -50,8 +50,8 @@ var (
 	ErrExpired = errors.New("retention has deleted rollouts that were under way at this head; compare with a later one")
 )
 
-// A Head is all journals at one revision.
-type Head struct {
+// A Checkpoint is all journals at one revision.
+type Checkpoint struct {
 	Revision store.Revision
 	// Rollouts counts the rollouts there were.
 	Rollouts int
@@ -60,27 +60,27 @@ type Head struct {
 }
 
 // String is the head on one word: 4711-12-9f86….
-func (h Head) String() string { return fmt.Sprintf("%d-%d-%s", h.Revision, h.Rollouts, h.Hash) }
+func (h Checkpoint) String() string { return fmt.Sprintf("%d-%d-%s", h.Revision, h.Rollouts, h.Hash) }
 
 // Parse reads what String writes.
-func Parse(text string) (Head, error) {
+func Parse(text string) (Checkpoint, error) {
 	parts := strings.Split(strings.TrimSpace(text), "-")
 	if len(parts) == 3 && len(parts[2]) == 2*sha256.Size {
 		revision, err := strconv.ParseUint(parts[0], 10, 64)
 		rollouts, err2 := strconv.Atoi(parts[1])
 		_, err3 := hex.DecodeString(parts[2])
 		if errors.Join(err, err2, err3) == nil {
-			return Head{store.Revision(revision), rollouts, parts[2]}, nil
+			return Checkpoint{store.Revision(revision), rollouts, parts[2]}, nil
 		}
 	}
-	return Head{}, errors.New("want a head as belay audit head prints it: REVISION-ROLLOUTS-HASH")
+	return Checkpoint{}, errors.New("want a head as belay audit head prints it: REVISION-ROLLOUTS-HASH")
 }
 
 // Now is the head of all that is in the store.
-func Now(ctx context.Context, s store.Store) (Head, error) {
+func Now(ctx context.Context, s store.Store) (Checkpoint, error) {
 	last, err := end(ctx, s)
 	if err != nil {
-		return Head{}, err
+		return Checkpoint{}, err
 	}
 	return At(ctx, s, last)
 }
@@ -99,36 +99,36 @@ func end(ctx context.Context, s store.Store) (store.Revision, error) {
 
 // At is the head as it was at a revision. The error wraps ErrOlder or ErrExpired
 // where nobody can tell any more.
-func At(ctx context.Context, s store.Store, revision store.Revision) (Head, error) {
+func At(ctx context.Context, s store.Store, revision store.Revision) (Checkpoint, error) {
 	last, err := end(ctx, s)
 	if err != nil {
-		return Head{}, err
+		return Checkpoint{}, err
 	}
 	if revision > last {
-		return Head{}, fmt.Errorf("head at %d: %w (it ends at %d)", revision, ErrOlder, last)
+		return Checkpoint{}, fmt.Errorf("head at %d: %w (it ends at %d)", revision, ErrOlder, last)
 	}
 	lines, err := journals(ctx, s, revision)
 	if err != nil {
-		return Head{}, err
+		return Checkpoint{}, err
 	}
 	buried, err := deleted(ctx, s, revision, lines)
 	if err != nil {
-		return Head{}, err
+		return Checkpoint{}, err
 	}
 	h := sha256.New()
 	for _, id := range slices.Sorted(maps.Keys(lines)) {
 		fmt.Fprintln(h, rolloutPrefix+id, lines[id])
 	}
 	if err := endpoints(ctx, s, revision, h); err != nil {
-		return Head{}, err
+		return Checkpoint{}, err
 	}
 	fmt.Fprintln(h, tombstones, buried)
-	return Head{Revision: revision, Rollouts: len(lines), Hash: hex.EncodeToString(h.Sum(nil))}, nil
+	return Checkpoint{Revision: revision, Rollouts: len(lines), Hash: hex.EncodeToString(h.Sum(nil))}, nil
 }
 
 // Against compares the store with a head that was kept. The error is ErrOlder,
 // ErrDiffers or ErrExpired.
-func Against(ctx context.Context, s store.Store, kept Head) error {
+func Against(ctx context.Context, s store.Store, kept Checkpoint) error {
 	is, err := At(ctx, s, kept.Revision)
 	if err != nil {
 		return err
@@ -137,7 +137,7 @@ func Against(ctx context.Context, s store.Store, kept Head) error {
 }
 
 // Compare compares a head that was kept with what the store says of its revision.
-func Compare(kept, is Head) error {
+func Compare(kept, is Checkpoint) error {
 	switch {
 	case is.Rollouts != kept.Rollouts:
 		return fmt.Errorf("%w (there were %d rollouts, of which it has %d)", ErrDiffers, kept.Rollouts, is.Rollouts)

@@ -55,7 +55,7 @@ func (w *world) remove(id string, bury bool) {
 	}
 }
 
-func (w *world) now() Head {
+func (w *world) now() Checkpoint {
 	w.t.Helper()
 	h, err := Now(w.t.Context(), w.Store)
 	if err != nil {

@@ -122,11 +122,11 @@ func (e *Engine) undeliveredPages() []undeliveredPage {
 
 // openFailures are the failures of a page that nothing has disproved: of a page that
 // another notifier took, those after which the notifier took nothing.
-func (e *Engine) openFailures(u paging.Undelivered) []paging.Failure {
+func (e *Engine) openFailures(u paging.Undelivered) []paging.FailingNotifier {
 	if u.DeliveredTo == "" || u.Ended {
 		return u.Failures
 	}
-	var fs []paging.Failure
+	var fs []paging.FailingNotifier
 	for _, f := range u.Failures {
 		if o := e.notifiers[f.Notifier]; o == nil || o.took.Load() <= f.Last.UnixNano() {
 			fs = append(fs, f)

@@ -18,8 +18,8 @@ type Failure struct {
 }
 
 // Refusal is the failure as a page's account keeps it.
-func (f Failure) Refusal() paging.Refusal {
-	return paging.Refusal{Permanent: f.Kind == Permanent, Unsure: f.Kind == Transient, RetryAfter: f.RetryAfter,
+func (f Failure) Refusal() paging.DeliveryError {
+	return paging.DeliveryError{Permanent: f.Kind == Permanent, Unsure: f.Kind == Transient, RetryAfter: f.RetryAfter,
 		Why: mailbox.Clip(f.Message)}
 }
 

@@ -154,7 +154,7 @@ func (b *Mailbox) Delivered(id, ref string) (m Message, ok bool) {
 // question that people are to be called about, since it could not be asked in several
 // tries, with why; nil when there is none.
 func (b *Mailbox) Undelivered(
-	rollout, id string, f paging.Refusal, now time.Time,
+	rollout, id string, f paging.DeliveryError, now time.Time,
 ) (unasked *approval.Question, why string) {
 	i := slices.IndexFunc(b.Messages, func(m Message) bool { return m.ID == id })
 	if i < 0 {

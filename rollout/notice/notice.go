@@ -110,7 +110,7 @@ func question(p *rollout.Plan, s *rollout.State, q approval.Question, at time.Ti
 		}
 	}
 	for _, a := range q.Answers {
-		voiced := notifier.Voiced{Who: cmp.Or(a.By.Name, a.By.ID), When: a.At, Approve: a.Approve, Reason: a.Reason}
+		voiced := notifier.ShownVote{Who: cmp.Or(a.By.Name, a.By.ID), When: a.At, Approve: a.Approve, Reason: a.Reason}
 		out.Answers = append(out.Answers, voiced)
 	}
 	out.RequestsPerHour = requestsPerHour(s, out.FromWeight, out.ToWeight, at)

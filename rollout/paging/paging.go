@@ -38,13 +38,13 @@ type View struct {
 	Attempt   int       `json:"attempt,omitempty"`
 	NotBefore time.Time `json:"notBefore,omitzero"`
 	// Failure is what it did not take when it was last tried; nil when it took it.
-	Failure *Failure `json:"failure,omitempty"`
+	Failure *FailingNotifier `json:"failure,omitempty"`
 }
 
-// A Failure is a notifier that did not take a page, or the end of it, when it
+// A FailingNotifier is a notifier that did not take a page, or the end of it, when it
 // was last tried. It is kept until the notifier takes one, or until the page has
 // ended everywhere.
-type Failure struct {
+type FailingNotifier struct {
 	Notifier string `json:"notifier"`
 	// Since is the first failure of those in a row, Last the last; Tries counts them.
 	Since time.Time `json:"since"`
@@ -71,8 +71,8 @@ const (
 	CloseTries = CloseOften + 24*6
 )
 
-// A Refusal is what a notifier said that did not take a page.
-type Refusal struct {
+// A DeliveryError is what a notifier said that did not take a page.
+type DeliveryError struct {
 	// Permanent: no try can help. Unsure: it may have arrived all the same.
 	Permanent, Unsure bool
 	// RetryAfter is what the notifier asked for, 0 for nothing.
@@ -174,7 +174,7 @@ func (g *Ledger) Delivered(notifier, text string) {
 // Another one is called at once; an end is tried again, often at first, and given up
 // after a day or when no try can help. After a transient failure the text may have
 // arrived all the same.
-func (g *Ledger) Refused(rollout string, order []string, notifier, text string, f Refusal, now time.Time) {
+func (g *Ledger) Refused(rollout string, order []string, notifier, text string, f DeliveryError, now time.Time) {
 	g.Views = slices.Clone(g.Views)
 	v := g.Of(notifier)
 	v.Attempt++
@@ -221,8 +221,8 @@ func (g *Ledger) Unsure(notifier string) {
 }
 
 // fail counts one more failure in a row.
-func (v *View) fail(end bool, f Refusal, now time.Time) {
-	x := Failure{Notifier: v.Notifier, Since: now, End: end}
+func (v *View) fail(end bool, f DeliveryError, now time.Time) {
+	x := FailingNotifier{Notifier: v.Notifier, Since: now, End: end}
 	if v.Failure != nil && v.Failure.End == end {
 		x = *v.Failure
 	}
@@ -245,7 +245,7 @@ type Undelivered struct {
 	// Ended: the page is over, and what is missing is its end.
 	Ended bool
 	// Failures are the notifiers that did not take it, the first to fail first.
-	Failures []Failure
+	Failures []FailingNotifier
 }
 
 // Undelivered says which notifiers did not take the page, or its end, and who did
@@ -264,6 +264,6 @@ func (g *Ledger) Undelivered(text string) (u Undelivered, ok bool) {
 	if u.Ended {
 		u.DeliveredTo = g.DeliveredTo
 	}
-	slices.SortStableFunc(u.Failures, func(a, b Failure) int { return a.Since.Compare(b.Since) })
+	slices.SortStableFunc(u.Failures, func(a, b FailingNotifier) int { return a.Since.Compare(b.Since) })
 	return u, len(u.Failures) > 0
 }

@@ -51,14 +51,14 @@ type MissingPolicy struct {
 	RollbackAfter time.Duration   `json:"rollbackAfter,omitempty"`
 }
 
-// A Cause is why something is not seen.
-type Cause string
+// An Absence is why something is not seen.
+type Absence string
 
 // The causes, by the names that reasons have for them.
 const (
-	CauseNoData Cause = "no-data"
-	CauseSource Cause = "source-error"
-	CauseRouter Cause = "router"
+	AbsentNoData Absence = "no-data"
+	AbsentSource Absence = "source-error"
+	AbsentRouter Absence = "router"
 )
 
 // Rules are a policy's for what is missing.
@@ -71,14 +71,14 @@ type Rules struct {
 // Of is whose `after`, `then` and `rollbackAfter` apply to a sight, and why it is missing:
 // absent and late data and readings that bring nothing new are no data; everything else
 // that keeps a reading away is an error of the source.
-func (r Rules) Of(v Sight) (MissingPolicy, Cause) {
+func (r Rules) Of(v Sight) (MissingPolicy, Absence) {
 	switch {
 	case v.Name == Split:
-		return MissingPolicy{After: unreadAfter, Then: analysis.ActionHold}, CauseRouter
+		return MissingPolicy{After: unreadAfter, Then: analysis.ActionHold}, AbsentRouter
 	case v.Lacks == analysis.OutcomeError, v.Lacks == "" && r.Overdue:
-		return r.SourceError, CauseSource
+		return r.SourceError, AbsentSource
 	}
-	return r.NoData, CauseNoData
+	return r.NoData, AbsentNoData
 }
 
 // missing reports whether the thing has not been seen for longer than the rule allows,
@@ -91,14 +91,14 @@ func (v Sight) missing(rule MissingPolicy, at, from time.Time) bool {
 	return at.Sub(since) >= rule.After || v.NotifiedAt.After(from)
 }
 
-// A List is everything that must be seen now.
-type List []Sight
+// Sights are everything that must be seen now.
+type Sights []Sight
 
 // Keep makes the list one of the split and of what is judged. What is new in it is due from
 // now on; a deployment's series appear with its first requests, so that until settled their
 // absence does not count.
-func (l List) Keep(judged []analysis.Sight, now, settled time.Time) List {
-	kept := make(List, 0, len(judged)+1)
+func (l Sights) Keep(judged []analysis.Sighting, now, settled time.Time) Sights {
+	kept := make(Sights, 0, len(judged)+1)
 	keep := func(name string, optional bool, due time.Time) {
 		v := Sight{Name: name, Seen: now, Due: due}
 		if old := l.Of(name); old != nil {
@@ -115,7 +115,7 @@ func (l List) Keep(judged []analysis.Sight, now, settled time.Time) List {
 }
 
 // Of is the thing's, to be changed; nil when it need not be seen.
-func (l List) Of(name string) *Sight {
+func (l Sights) Of(name string) *Sight {
 	i := slices.IndexFunc(l, func(v Sight) bool { return v.Name == name })
 	if i < 0 {
 		return nil
@@ -135,7 +135,7 @@ func (v *Sight) SeenTo(to, now time.Time, most time.Duration) {
 
 // Notify notes that it was said what is missing; first is true when that was not said of
 // any of it yet.
-func (l List) Notify(names []string, now time.Time) (first bool) {
+func (l Sights) Notify(names []string, now time.Time) (first bool) {
 	first = true
 	for i := range l {
 		if v := &l[i]; slices.Contains(names, v.Name) {
@@ -148,7 +148,7 @@ func (l List) Notify(names []string, now time.Time) (first bool) {
 
 // Unread reports whether something that the step needs has not been read in it, or is
 // missing now.
-func (l List) Unread(r Rules, now time.Time) bool {
+func (l Sights) Unread(r Rules, now time.Time) bool {
 	judged, read := 0, 0
 	for _, v := range l {
 		if v.Name == Split {
@@ -169,7 +169,7 @@ func (l List) Unread(r Rules, now time.Time) bool {
 
 // Times are the instants at which time alone makes something missing too long; excused is
 // from when the rules count.
-func (l List) Times(r Rules, excused time.Time, at func(time.Time)) {
+func (l Sights) Times(r Rules, excused time.Time, at func(time.Time)) {
 	for _, v := range l {
 		rule, _ := r.Of(v)
 		due := later(v.Seen, excused).Add(rule.After)
@@ -189,13 +189,13 @@ type Blindness struct {
 	Since time.Time
 	Names []string
 	Late  bool
-	Cause Cause
+	Cause Absence
 	Rule  MissingPolicy
 }
 
 // Blind are the things that have not been seen for longer than their rules allow,
 // counted from `from` where that is later, by cause.
-func (l List) Blind(r Rules, at, from time.Time) []Blindness {
+func (l Sights) Blind(r Rules, at, from time.Time) []Blindness {
 	var bs []Blindness
 	for _, v := range l {
 		rule, cause := r.Of(v)
@@ -221,13 +221,13 @@ func (l List) Blind(r Rules, at, from time.Time) []Blindness {
 func (b Blindness) Sentence() string {
 	since, what := b.Since.UTC().Format("15:04:05 UTC"), strings.Join(b.Names, ", ")
 	switch {
-	case b.Cause == CauseRouter:
+	case b.Cause == AbsentRouter:
 		return fmt.Sprintf("The endpoint could not be read since %s.", since)
-	case b.Cause == CauseNoData && b.Late:
+	case b.Cause == AbsentNoData && b.Late:
 		return fmt.Sprintf("What the source answers is %s old or older since %s (%s): it is behind, or this host's "+
 			"clock is ahead.",
 			b.Rule.After, since, what)
-	case b.Cause == CauseNoData:
+	case b.Cause == AbsentNoData:
 		return fmt.Sprintf("The candidate is missing in what the source answers since %s (%s).", since, what)
 	}
 	return fmt.Sprintf("The source does not answer, or only partly, since %s (%s).", since, what)
@@ -237,11 +237,11 @@ func (b Blindness) Sentence() string {
 func (b Blindness) Text() string {
 	name := ""
 	switch b.Cause {
-	case CauseRouter:
+	case AbsentRouter:
 		return "the split is read at every interval"
-	case CauseNoData:
+	case AbsentNoData:
 		name = "onNoData"
-	case CauseSource:
+	case AbsentSource:
 		name = "onSourceError"
 	}
 	never := "never"

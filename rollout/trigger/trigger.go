@@ -154,8 +154,8 @@ func (t *Trigger) Err() error {
 	return nil
 }
 
-// A Status is what a trigger consumes and how it does.
-type Status struct {
+// A Consumption is what a trigger consumes and how it does.
+type Consumption struct {
 	Name, Stream, Durable string
 	Subjects              []string
 	// Refused counts the messages refused since the start.
@@ -166,8 +166,8 @@ type Status struct {
 }
 
 // Status says what the trigger consumes and how it does.
-func (t *Trigger) Status() Status {
-	return Status{Name: t.c.Name, Stream: t.c.Stream, Durable: t.c.Durable, Subjects: slices.Clone(t.c.Subjects),
+func (t *Trigger) Status() Consumption {
+	return Consumption{Name: t.c.Name, Stream: t.c.Stream, Durable: t.c.Durable, Subjects: slices.Clone(t.c.Subjects),
 		Refused: t.refused.Load(), Err: t.state.Load().err}
 }
 

@@ -17,11 +17,11 @@ type Gate struct {
 	Expires time.Time              `json:"expires"`
 	Users   []string               `json:"users,omitempty"`
 	Groups  []string               `json:"groups,omitempty"`
-	Answers []Answer               `json:"answers,omitempty"`
+	Answers []Vote                 `json:"answers,omitempty"`
 }
 
-// An Answer is a person's recorded yes or no.
-type Answer struct {
+// A Vote is a person's recorded yes or no.
+type Vote struct {
 	By      string    `json:"by"`
 	At      time.Time `json:"at"`
 	Approve bool      `json:"approve"`
@@ -57,7 +57,7 @@ func gatesOf(p *rollout.Plan, s rollout.State) []Gate {
 			Users: a.Users, Groups: a.Groups,
 		}
 		for _, v := range q.Answers {
-			g.Answers = append(g.Answers, Answer{By: v.By.ID, At: v.At.UTC(), Approve: v.Approve, Reason: v.Reason})
+			g.Answers = append(g.Answers, Vote{By: v.By.ID, At: v.At.UTC(), Approve: v.Approve, Reason: v.Reason})
 		}
 		out = append(out, g)
 	}

@@ -102,7 +102,7 @@ func TestFalseRollbackIsShown(t *testing.T) {
 	if got := view.Of(p, s).FalseRollback; got != nil {
 		t.Errorf("before anything was judged: got %+v, want nothing", got)
 	}
-	s.Evidence = s.Evidence.BeginStep(p.Panel, analysis.Moment{})
+	s.Evidence = s.Evidence.BeginStep(p.Panel, analysis.StepContext{})
 	if got := view.Of(p, s).FalseRollback; got == nil || got.Limit != 0.01 || got.Spent <= 0 || got.Spent >= 0.01 {
 		t.Errorf("in the first of two steps: got %+v, want a part of 1%% spent", got)
 	}

@@ -18,7 +18,7 @@ func BenchmarkCounts(b *testing.B) {
 		}
 	}
 	Align(total, identity)
-	spec := Spec{From: 3000, To: 5000, Gap: 300_000, Stale: 3000, Instance: "instance"}
+	spec := Extraction{From: 3000, To: 5000, Gap: 300_000, Stale: 3000, Instance: "instance"}
 	for b.Loop() {
 		if s, err := Counts(total, bad, spec); err != nil || s.N != 2400 {
 			b.Fatal(s.N, err)
@@ -42,7 +42,7 @@ func BenchmarkBucketsNative(b *testing.B) {
 		all = append(all, s)
 	}
 	Align(all, identity)
-	spec := Spec{From: 2000, To: 4000, Gap: 300_000, Stale: 3000, Instance: "instance"}
+	spec := Extraction{From: 2000, To: 4000, Gap: 300_000, Stale: 3000, Instance: "instance"}
 	for b.Loop() {
 		if s, err := Buckets(nil, all, spec); err != nil || s.N != 4*160*20 || len(s.Buckets) < 160 {
 			b.Fatal(s.N, err)

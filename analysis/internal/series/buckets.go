@@ -14,7 +14,7 @@ import (
 // Buckets is the sample of a deployment's latencies, from the series of classic
 // buckets, of native histograms, or both. Series that have a native histogram
 // in some sample and none in another are refused.
-func Buckets(classic, native []*Series, spec Spec) (analysis.Sample, error) {
+func Buckets(classic, native []*Series, spec Extraction) (analysis.Sample, error) {
 	cs, les, err := classicStreams(classic, spec)
 	if err != nil {
 		return analysis.Sample{}, err
@@ -49,7 +49,7 @@ func Buckets(classic, native []*Series, spec Spec) (analysis.Sample, error) {
 }
 
 // cut sums the parts by instance, over the bounds at which all can be cut.
-func cut(parts []part, spec Spec) analysis.Sample {
+func cut(parts []part, spec Extraction) analysis.Sample {
 	by := map[string]*analysis.Sample{}
 	for _, p := range parts {
 		at(by, p.instance).N += p.n
@@ -59,7 +59,7 @@ func cut(parts []part, spec Spec) analysis.Sample {
 }
 
 // fill puts the parts' buckets into the samples of their instances.
-func fill(by map[string]*analysis.Sample, parts []part, spec Spec) {
+func fill(by map[string]*analysis.Sample, parts []part, spec Extraction) {
 	sums := make([]cumulation, len(parts))
 	for i, p := range parts {
 		sums[i] = cumulate(p.buckets)
@@ -82,7 +82,7 @@ func fill(by map[string]*analysis.Sample, parts []part, spec Spec) {
 
 // classicStreams makes one stream of the buckets that differ in le alone, with
 // the bounds of each in seconds; the last is +Inf.
-func classicStreams(all []*Series, spec Spec) ([]*stream, [][]float64, error) {
+func classicStreams(all []*Series, spec Extraction) ([]*stream, [][]float64, error) {
 	type bucket struct {
 		le float64
 		s  *Series
@@ -149,7 +149,7 @@ func classicPart(d, les []float64, instance string) part {
 	return p
 }
 
-func nativeStreams(all []*Series, spec Spec) ([]*stream, error) {
+func nativeStreams(all []*Series, spec Extraction) ([]*stream, error) {
 	for _, s := range all {
 		for i := range s.Points {
 			h := s.Points[i].H
@@ -165,7 +165,7 @@ func nativeStreams(all []*Series, spec Spec) ([]*stream, error) {
 	return single(all, spec.Instance), nil
 }
 
-func nativeParts(native *Series, s *stream, spec Spec, r restarts) ([]part, error) {
+func nativeParts(native *Series, s *stream, spec Extraction, r restarts) ([]part, error) {
 	var out []part
 	after := s.after(spec)
 	for i, p := range native.Points {

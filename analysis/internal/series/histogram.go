@@ -209,7 +209,7 @@ func (h *Histogram) valid() bool {
 
 // commonBounds are the bounds at which every part can be cut, in seconds, and
 // of those only the ones next to the cuts, where cuts are given.
-func commonBounds(parts []part, sums []cumulation, spec Spec) []float64 {
+func commonBounds(parts []part, sums []cumulation, spec Extraction) []float64 {
 	cuts := spec.Cuts
 	lists := make([][]Bucket, 0, len(parts))
 	schema, known := maxSchema, false

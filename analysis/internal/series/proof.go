@@ -15,7 +15,7 @@ import (
 // proven refuses streams whose numbers are no single counter's: what falls again
 // and again, what falls to more than a new process can have counted, and what is
 // there twice. Only what the samples themselves show is refused.
-func proven(ss []*stream, spec Spec) error {
+func proven(ss []*stream, spec Extraction) error {
 	for _, s := range ss {
 		if err := s.isCounter(spec); err != nil {
 			return err
@@ -36,7 +36,7 @@ const (
 
 // isCounter refuses a stream that falls within the interval in a way that no
 // restart explains.
-func (s *stream) isCounter(spec Spec) error {
+func (s *stream) isCounter(spec Extraction) error {
 	falls, pairs, inside := 0, 0, false
 	var rises []float64
 	for i := 1; i < len(s.t) && s.t[i] <= spec.To; i++ {

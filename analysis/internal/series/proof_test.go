@@ -68,7 +68,7 @@ func TestProven(t *testing.T) {
 		"two clusters with equal names": {[]*Series{steady("instance=a,cluster=x"), shifted(make1("r", "instance=a,cluster=y", 5, 50, 60, 2000, 2100, 2500, 3000, 3100, 3200, 3300, 3400), 400)}, ""},
 	} {
 		Align(c.all, identity)
-		_, err := Counts(c.all, nil, Spec{From: 10_000, To: 21_000, Gap: 60_000, Stale: 20_000, Instance: "instance"})
+		_, err := Counts(c.all, nil, Extraction{From: 10_000, To: 21_000, Gap: 60_000, Stale: 20_000, Instance: "instance"})
 		switch {
 		case c.want == "" && err != nil:
 			t.Errorf("%s: got %v, want no error", name, err)
@@ -151,7 +151,7 @@ func TestCountedLate(t *testing.T) {
 	born.Counted = Uncounted
 	all := []*Series{make1("r", "instance=a", 10, 20, 30, 40, 50), late, born}
 	Align(all, identity)
-	got, err := Counts(all, nil, Spec{From: 4000, To: 5000, Gap: 60_000, Stale: 2000})
+	got, err := Counts(all, nil, Extraction{From: 4000, To: 5000, Gap: 60_000, Stale: 2000})
 	if err != nil || got.N != 10+(13-6)+6 {
 		t.Errorf("got %+v, %v, want n=%d", got, err, 10+7+6)
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/belayd/belay/analysis"
 )
 
-// A Spec says what is to be counted. Instants and lengths of time are in
+// An Extraction says what is to be counted. Instants and lengths of time are in
 // milliseconds.
-type Spec struct {
+type Extraction struct {
 	// From and To bound the interval (From, To].
 	From, To int64
 	// Gap is the longest time between two samples over which is counted. Series
@@ -32,8 +32,8 @@ type Spec struct {
 	Per, Trials float64
 }
 
-// A Tally is what one instance did, by sources that count events themselves.
-type Tally struct {
+// InstanceCounts are what one instance did, by sources that count events themselves.
+type InstanceCounts struct {
 	Instance string
 	// N is the number of events; K of them are marked.
 	N, K float64
@@ -43,7 +43,7 @@ type Tally struct {
 }
 
 // Events is the sample of tallies, buckets cut as those of counters are.
-func Events(tallies []Tally, spec Spec) (analysis.Sample, error) {
+func Events(tallies []InstanceCounts, spec Extraction) (analysis.Sample, error) {
 	var parts []part
 	by := map[string]*analysis.Sample{}
 	for _, t := range tallies {
@@ -67,7 +67,7 @@ func Events(tallies []Tally, spec Spec) (analysis.Sample, error) {
 }
 
 // Counts is the sample of a deployment's total and its bad, or good, series.
-func Counts(total, marked []*Series, spec Spec) (analysis.Sample, error) {
+func Counts(total, marked []*Series, spec Extraction) (analysis.Sample, error) {
 	ts := single(total, spec.Instance)
 	ms := single(marked, spec.Instance)
 	if !fresh(ts, spec) {
@@ -102,7 +102,7 @@ func Counts(total, marked []*Series, spec Spec) (analysis.Sample, error) {
 
 // Rate is the sample of a counter against time: the trials of an instance are those of the
 // time in which any of its series was seen to count.
-func Rate(events []*Series, spec Spec) (analysis.Sample, error) {
+func Rate(events []*Series, spec Extraction) (analysis.Sample, error) {
 	ss := single(events, spec.Instance)
 	if !fresh(ss, spec) {
 		return analysis.Sample{}, nil
@@ -130,7 +130,7 @@ func Rate(events []*Series, spec Spec) (analysis.Sample, error) {
 // Mean is the sample of a deployment's count, sum and sum of squares. The sum
 // may fall; the other two may not. Without squares it is made of batches: what one
 // series counted from one sample to the next.
-func Mean(count, sum, squares []*Series, spec Spec) (analysis.Sample, error) {
+func Mean(count, sum, squares []*Series, spec Extraction) (analysis.Sample, error) {
 	if len(count) == 0 {
 		return analysis.Sample{}, nil
 	}
@@ -180,7 +180,7 @@ func Mean(count, sum, squares []*Series, spec Spec) (analysis.Sample, error) {
 
 // Plain is the value of a selector at To: exactly one series with a fresh
 // sample, or all of them folded by max, min, sum or avg.
-func Plain(all []*Series, fold string, spec Spec) (analysis.Sample, error) {
+func Plain(all []*Series, fold string, spec Extraction) (analysis.Sample, error) {
 	var vs []float64
 	for _, s := range all {
 		for _, p := range slices.Backward(s.Points) {
@@ -233,7 +233,7 @@ func byLabels(all []*Series) map[string]*Series {
 }
 
 // fresh says whether a stream has a sample that is young enough.
-func fresh(ss []*stream, spec Spec) bool {
+func fresh(ss []*stream, spec Extraction) bool {
 	return slices.ContainsFunc(ss, func(s *stream) bool {
 		t, ok := s.last(spec.To)
 		return ok && t > spec.To-spec.Stale
@@ -248,7 +248,7 @@ func at(by map[string]*analysis.Sample, instance string) *analysis.Sample {
 }
 
 // gather sums the instances up, in the order of their names.
-func gather(by map[string]*analysis.Sample, spec Spec) analysis.Sample {
+func gather(by map[string]*analysis.Sample, spec Extraction) analysis.Sample {
 	out := analysis.Sample{Fresh: true}
 	for _, name := range slices.Sorted(maps.Keys(by)) {
 		x := *by[name]

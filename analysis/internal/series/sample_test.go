@@ -72,7 +72,7 @@ func TestCounts(t *testing.T) {
 	} {
 		all := append(append([]*Series{}, c.total...), c.bad...)
 		Align(all, identity)
-		got, err := Counts(c.total, c.bad, Spec{From: 1000, To: 4000, Gap: 60_000, Stale: 2000, Instance: "instance"})
+		got, err := Counts(c.total, c.bad, Extraction{From: 1000, To: 4000, Gap: 60_000, Stale: 2000, Instance: "instance"})
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
@@ -105,7 +105,7 @@ func TestCountsTile(t *testing.T) {
 	all := []*Series{a, b}
 	Align(all, identity)
 	count := func(from, to int64) float64 {
-		x, err := Counts(all, nil, Spec{From: from, To: to, Gap: 60_000, Stale: 1 << 40})
+		x, err := Counts(all, nil, Extraction{From: from, To: to, Gap: 60_000, Stale: 1 << 40})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +131,7 @@ func TestRate(t *testing.T) {
 		make1("r", "container=x,instance=b", 3, 3, 0, 1), make1("r", "container=z,instance=b", none, none, none, 1),
 	}
 	Align(all, identity)
-	spec := Spec{Gap: 60_000, Stale: 1 << 40, Instance: "instance", Per: 1000, Trials: 100}
+	spec := Extraction{Gap: 60_000, Stale: 1 << 40, Instance: "instance", Per: 1000, Trials: 100}
 	at := func(from, to int64) analysis.Sample {
 		spec.From, spec.To = from, to
 		x, err := Rate(all, spec)
@@ -163,7 +163,7 @@ func TestRate(t *testing.T) {
 // A deployment without a young sample is not fresh; numbers that are none are
 // errors, wherever they stand.
 func TestCountsRefuses(t *testing.T) {
-	spec := Spec{From: 1000, To: 4000, Gap: 60_000, Stale: 2000}
+	spec := Extraction{From: 1000, To: 4000, Gap: 60_000, Stale: 2000}
 	for _, c := range []struct {
 		total *Series
 		want  string
@@ -201,7 +201,7 @@ func TestAlignInterleaved(t *testing.T) {
 	if a.Target != nil || b.Target != nil {
 		t.Error("interleaved writers: got a target, want none")
 	}
-	got, err := Counts([]*Series{a, b}, nil, Spec{From: 0, To: 60_000, Gap: 300_000, Stale: 60_000})
+	got, err := Counts([]*Series{a, b}, nil, Extraction{From: 0, To: 60_000, Gap: 300_000, Stale: 60_000})
 	if err != nil || got.N != 7 {
 		t.Errorf("interleaved writers: got n=%v, %v, want 7", got.N, err)
 	}
@@ -255,7 +255,7 @@ func TestBucketsClassic(t *testing.T) {
 			"s", nil, 1, buckets(0.1, 1)},
 	} {
 		Align(c.all, identity)
-		got, err := Buckets(c.all, nil, Spec{From: 1000, To: 4000, Gap: 60_000, Stale: 4000, Unit: c.unit, Cuts: c.cuts})
+		got, err := Buckets(c.all, nil, Extraction{From: 1000, To: 4000, Gap: 60_000, Stale: 4000, Unit: c.unit, Cuts: c.cuts})
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
@@ -264,10 +264,10 @@ func TestBucketsClassic(t *testing.T) {
 			t.Errorf("%s: got n=%v, want %v; buckets (-want +got):\n%s", c.name, got.N, c.n, d)
 		}
 	}
-	if _, err := Buckets(histogram("a", []string{"0.1"}, []float64{1}), nil, Spec{To: 4000, Stale: 4000}); err == nil {
+	if _, err := Buckets(histogram("a", []string{"0.1"}, []float64{1}), nil, Extraction{To: 4000, Stale: 4000}); err == nil {
 		t.Error("no +Inf bucket: got no error")
 	}
-	if _, err := Buckets(histogram("a", []string{"x", "+Inf"}, []float64{1, 1}), nil, Spec{To: 4000, Stale: 4000}); err == nil {
+	if _, err := Buckets(histogram("a", []string{"x", "+Inf"}, []float64{1, 1}), nil, Extraction{To: 4000, Stale: 4000}); err == nil {
 		t.Error("le=x: got no error")
 	}
 }
@@ -295,7 +295,7 @@ func TestBucketsNative(t *testing.T) {
 	}}
 	count := func(from, to int64, cuts ...float64) analysis.Sample {
 		t.Helper()
-		x, err := Buckets(nil, []*Series{s}, Spec{From: from, To: to, Gap: 60_000, Stale: 60_000, Cuts: cuts})
+		x, err := Buckets(nil, []*Series{s}, Extraction{From: from, To: to, Gap: 60_000, Stale: 60_000, Cuts: cuts})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -336,7 +336,7 @@ func TestMean(t *testing.T) {
 	c := make1("plays", "instance=a", 10, 12, 1)
 	sum := make1("sum", "instance=a", 100, 90, 4)
 	sq := make1("sq", "instance=a", 900, 1000, 16)
-	spec := Spec{From: 1000, To: 3000, Gap: 60_000, Stale: 2000, Instance: "instance"}
+	spec := Extraction{From: 1000, To: 3000, Gap: 60_000, Stale: 2000, Instance: "instance"}
 	got, err := Mean([]*Series{c}, []*Series{sum}, []*Series{sq}, spec)
 	if err != nil || got.N != 3 || got.Sum != -10+4 || got.SumSq != 100+16 || len(got.Instances) != 1 {
 		t.Errorf("got %+v, %v, want n=3 sum=-6 sumSq=116", got, err)
@@ -349,7 +349,7 @@ func TestMean(t *testing.T) {
 // A value is one number, or several folded into one.
 func TestPlain(t *testing.T) {
 	two := []*Series{make1("g", "instance=a", 1, 2, 3, 4), make1("g", "instance=b", 1, 2, 3, 6)}
-	spec := Spec{To: 4000, Stale: 2000}
+	spec := Extraction{To: 4000, Stale: 2000}
 	for fold, want := range map[string]float64{"max": 6, "min": 4, "sum": 10, "avg": 5} {
 		if got, err := Plain(two, fold, spec); err != nil || got.Value != want || !got.Fresh {
 			t.Errorf("%s: got %+v, %v, want %v", fold, got, err, want)
@@ -358,7 +358,7 @@ func TestPlain(t *testing.T) {
 	if _, err := Plain(two, "", spec); err == nil {
 		t.Error("two series without a fold: got no error")
 	}
-	if got, err := Plain(two, "max", Spec{To: 9000, Stale: 2000}); err != nil || got.Fresh {
+	if got, err := Plain(two, "max", Extraction{To: 9000, Stale: 2000}); err != nil || got.Fresh {
 		t.Errorf("stale: got %+v, %v, want not fresh", got, err)
 	}
 	if _, err := Plain([]*Series{{Points: []Point{{T: 4000, V: math.NaN()}}}}, "", spec); err == nil {
@@ -371,7 +371,7 @@ func TestPlain(t *testing.T) {
 func TestMeanBatches(t *testing.T) {
 	count := []*Series{make1("n", "instance=a", 0, 4, 8), make1("n", "instance=b", 0, 0, 2)}
 	sum := []*Series{make1("s", "instance=a", 0, 8, 20), make1("s", "instance=b", 0, 0, 5)}
-	got, err := Mean(count, sum, nil, Spec{From: 1000, To: 3000, Gap: 60_000, Stale: 5000, Instance: "instance", Batches: true})
+	got, err := Mean(count, sum, nil, Extraction{From: 1000, To: 3000, Gap: 60_000, Stale: 5000, Instance: "instance", Batches: true})
 	if want := 8.0*8/4 + 12.0*12/4 + 5.0*5/2; err != nil || got.N != 10 || got.Sum != 25 || got.SumSq != want || got.Batches != 3 {
 		t.Errorf("got %+v, %v, want n=10 sum=25 of 3 batches, %v", got, err, want)
 	}

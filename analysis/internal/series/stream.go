@@ -215,7 +215,7 @@ func largestFell(ss []*stream, target *Target, t int64) bool {
 }
 
 // after is the instant up to which the stream was counted before.
-func (s *stream) after(spec Spec) int64 {
+func (s *stream) after(spec Extraction) int64 {
 	if s.counted != 0 && s.counted < spec.From {
 		return s.counted
 	}
@@ -223,7 +223,7 @@ func (s *stream) after(spec Spec) int64 {
 }
 
 // increase adds up what the stream counted in the interval.
-func (s *stream) increase(spec Spec, r restarts) ([]float64, error) {
+func (s *stream) increase(spec Extraction, r restarts) ([]float64, error) {
 	sum := make([]float64, s.width)
 	err := s.each(spec, r, func(d []float64) {
 		for j, x := range d {
@@ -235,7 +235,7 @@ func (s *stream) increase(spec Spec, r restarts) ([]float64, error) {
 
 // each calls visit with what the stream counted at every sample in the interval,
 // and at those that came too late for the ones before.
-func (s *stream) each(spec Spec, r restarts, visit func(d []float64)) error {
+func (s *stream) each(spec Extraction, r restarts, visit func(d []float64)) error {
 	d := make([]float64, s.width)
 	after := s.after(spec)
 	for i, t := range s.t {
@@ -267,7 +267,7 @@ func (s *stream) each(spec Spec, r restarts, visit func(d []float64)) error {
 
 // seen is for how long the stream was seen to count in the interval, in milliseconds: the
 // times before the samples that each counts.
-func (s *stream) seen(spec Spec) int64 {
+func (s *stream) seen(spec Extraction) int64 {
 	var sum int64
 	after := s.after(spec)
 	for i, t := range s.t {

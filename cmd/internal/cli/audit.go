@@ -96,7 +96,7 @@ func compare(ctx context.Context, r reader, kept string) (*comparison, error) {
 	}
 	out := &comparison{Head: want.String()}
 	is, err := r.AuditHead(ctx, uint64(want.Revision))
-	if p, ok := errors.AsType[*api.Problem](err); errors.Is(err, api.ErrNoHead) || ok &&
+	if p, ok := errors.AsType[*api.ProblemDetails](err); errors.Is(err, api.ErrNoHead) || ok &&
 		p.Status == http.StatusConflict {
 		out.Problem = err.Error()
 		return out, nil

@@ -138,7 +138,7 @@ func TestExitCodes(t *testing.T) {
 	s.want(exitError, "status", "nobody", "--server", d.URL)
 	for status, want := range map[int]int{401: exitNotAllowed, 403: exitNotAllowed, 409: exitError, 500: exitError} {
 		d.set(func() {
-			d.fail = &api.Problem{Type: "x", Title: "No", Status: status, Detail: "because", Instance: "req-1"}
+			d.fail = &api.ProblemDetails{Type: "x", Title: "No", Status: status, Detail: "because", Instance: "req-1"}
 		})
 		s.want(want, "status", "x", "--server", d.URL)
 		if !strings.Contains(s.err.String(), "No: because") || status == 500 && !strings.Contains(s.err.String(), "req-1") {
@@ -146,7 +146,7 @@ func TestExitCodes(t *testing.T) {
 		}
 	}
 	d.set(func() {
-		d.fail = &api.Problem{Type: api.TypeInvalidPolicy, Title: "The policy is not valid", Status: 422}
+		d.fail = &api.ProblemDetails{Type: api.TypeInvalidPolicy, Title: "The policy is not valid", Status: 422}
 	})
 	s.want(exitInvalid, "start", "--policy", "p", "--candidate", "c", "--version", "v", "--server", d.URL)
 	s.want(exitError, "status", "x", "--server", "http://127.0.0.1:1")
@@ -241,7 +241,7 @@ func decoded(t *testing.T, text string) (x outcome) {
 // start takes a policy by name or as a file, and --wait ends with the rollout.
 func TestStart(t *testing.T) {
 	d := newFakeDaemon(t, baking())
-	d.set(func() { d.stream = []api.Event{{Rollout: new(baking())}, {Rollout: new(promoted())}} })
+	d.set(func() { d.stream = []api.StreamEvent{{Rollout: new(baking())}, {Rollout: new(promoted())}} })
 	s := newShell(t)
 	file := filepath.Join(t.TempDir(), "mine.yaml")
 	if err := os.WriteFile(file, []byte("spec: {}\n"), 0o600); err != nil {
@@ -275,16 +275,16 @@ func TestStart(t *testing.T) {
 	if x := decoded(t, s.want(exitOK, append(base, "--policy", "recs", "--output", "json")...)); x.Exit != 0 || x.ID != baking().ID {
 		t.Errorf("start --output json: got %s with exit %d", x.ID, x.Exit)
 	}
-	d.set(func() { d.hang, d.stream = true, []api.Event{{Rollout: new(baking())}} })
+	d.set(func() { d.hang, d.stream = true, []api.StreamEvent{{Rollout: new(baking())}} })
 	s.want(exitTimeout, append(base, "--policy", "recs", "--wait", "--timeout", "200ms")...)
 	if x := decoded(t, s.want(exitTimeout, append(base, "--policy", "recs", "--wait", "--timeout", "200ms", "--output", "json")...)); x.Exit != exitTimeout || x.Phase != rollout.PhaseBaking {
 		t.Errorf("start --wait --output json that took too long: got %s with exit %d", x.Phase, x.Exit)
 	}
 	late := rollingBack()
-	d.set(func() { d.stream = []api.Event{{Rollout: &late}} })
+	d.set(func() { d.stream = []api.StreamEvent{{Rollout: &late}} })
 	s.want(exitUnconfirmed, append(base, "--policy", "recs", "--wait", "--timeout", "200ms")...)
 	// It has ended, and a notifier that is away keeps its last word.
-	d.set(func() { d.stream = []api.Event{{Rollout: new(promoted())}} })
+	d.set(func() { d.stream = []api.StreamEvent{{Rollout: new(promoted())}} })
 	s.want(exitOK, append(base, "--policy", "recs", "--wait", "--timeout", "200ms")...)
 	s.want(exitOK, append(base, "--policy", "recs", "--wait")...)
 	s.want(exitUsage, append(base, "--policy", "recs", "--labels", "x")...)

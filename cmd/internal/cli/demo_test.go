@@ -77,9 +77,9 @@ func TestWatchInTerminal(t *testing.T) {
 	d.set(func() {
 		d.entries = append(d.entries, decidedEntry(1, rollout.DecisionStart, "It starts."))
 		for range 5 {
-			d.stream = append(d.stream, api.Event{Rollout: new(baking())}, api.Event{Rollout: new(rollingBack())})
+			d.stream = append(d.stream, api.StreamEvent{Rollout: new(baking())}, api.StreamEvent{Rollout: new(rollingBack())})
 		}
-		d.stream = append(d.stream, api.Event{Rollout: new(promoted())})
+		d.stream = append(d.stream, api.StreamEvent{Rollout: new(promoted())})
 	})
 	session := []string{"-S", filepath.Join(dir, "tmux.sock"), "-f", "/dev/null"}
 	script := binary + " watch " + baking().ID + " --server " + d.URL + "; echo code $?; sleep 60"

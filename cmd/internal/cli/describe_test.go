@@ -32,7 +32,7 @@ func (d *fakeDaemon) endpoint(w http.ResponseWriter, name string) {
 	default:
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(http.StatusNotFound)
-		_ = json.NewEncoder(w).Encode(api.Problem{Type: api.TypeNotFound, Title: "Not found", Status: 404, Detail: "there is no such endpoint"})
+		_ = json.NewEncoder(w).Encode(api.ProblemDetails{Type: api.TypeNotFound, Title: "Not found", Status: 404, Detail: "there is no such endpoint"})
 		return
 	}
 	_ = json.NewEncoder(w).Encode(out)

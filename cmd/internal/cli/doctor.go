@@ -129,7 +129,7 @@ func lookReady(ctx context.Context, c *api.Client) []finding {
 // good.
 func lookPolicies(ctx context.Context, c *api.Client) []finding {
 	l, err := c.Policies(ctx)
-	if p, ok := errors.AsType[*api.Problem](err); ok && (p.Status == 401 || p.Status == 403) {
+	if p, ok := errors.AsType[*api.ProblemDetails](err); ok && (p.Status == 401 || p.Status == 403) {
 		return []finding{{What: "token", Found: sentence(err),
 			Remedy: "name a token with --token-file, BELAY_TOKEN_FILE or a context"}}
 	}
@@ -200,7 +200,7 @@ func (e *env) lookRollouts(ctx context.Context, c *api.Client) []finding {
 // rollout that does not come.
 func (e *env) lookTriggers(ctx context.Context, c *api.Client) []finding {
 	l, err := c.Triggers(ctx)
-	if p, ok := errors.AsType[*api.Problem](err); ok && p.Status == 403 {
+	if p, ok := errors.AsType[*api.ProblemDetails](err); ok && p.Status == 403 {
 		return nil // lookSources says what the token lacks
 	}
 	if err != nil {

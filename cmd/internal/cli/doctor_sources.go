@@ -18,7 +18,7 @@ import (
 // lookSources asks what the sources show, and what could be judged on it now.
 func lookSources(ctx context.Context, c *api.Client) []finding {
 	l, err := c.Sources(ctx)
-	if p, ok := errors.AsType[*api.Problem](err); ok && p.Status == 403 {
+	if p, ok := errors.AsType[*api.ProblemDetails](err); ok && p.Status == 403 {
 		return []finding{{OK: true, What: "sources", Found: "not looked at: this token has not the role operate"}}
 	}
 	if err != nil {

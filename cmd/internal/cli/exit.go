@@ -108,7 +108,7 @@ func exitCode(err error) int {
 	if x, ok := errors.AsType[*codeError](err); ok {
 		return x.code
 	}
-	if p, ok := errors.AsType[*api.Problem](err); ok {
+	if p, ok := errors.AsType[*api.ProblemDetails](err); ok {
 		switch {
 		case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:
 			return exitNotAllowed
@@ -125,7 +125,7 @@ func exitCode(err error) int {
 // sentence is an error for people: of a problem what it says, with the request's
 // id where the daemon's log has more.
 func sentence(err error) string {
-	p, ok := errors.AsType[*api.Problem](err)
+	p, ok := errors.AsType[*api.ProblemDetails](err)
 	if !ok {
 		return err.Error()
 	}

@@ -150,10 +150,10 @@ type fakeDaemon struct {
 	rollouts []view.Rollout
 	entries  []journal.Entry
 	// stream is what /events sends.
-	stream []api.Event
+	stream []api.StreamEvent
 	// hang keeps the stream open after that.
 	hang bool
-	fail *api.Problem
+	fail *api.ProblemDetails
 	// onList runs once a list has been answered.
 	onList func()
 }
@@ -220,7 +220,7 @@ func (d *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case i < 0:
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(http.StatusNotFound)
-		answer(api.Problem{Type: api.TypeNotFound, Title: "Not found", Status: 404, Detail: "there is no such rollout"})
+		answer(api.ProblemDetails{Type: api.TypeNotFound, Title: "Not found", Status: 404, Detail: "there is no such rollout"})
 	case what == "history":
 		answer(api.History{SchemaVersion: 1, Rollout: id, Entries: entries})
 	case what == "events":

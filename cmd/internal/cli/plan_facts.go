@@ -32,7 +32,7 @@ const (
 // A planner finds out what a plan should know.
 type planner struct {
 	plan  *rollout.Plan
-	facts *forecast.Facts
+	facts *forecast.Inputs
 	// stable is the deployment that serves; "" when unknown.
 	stable string
 	// source finds the source of a metric.

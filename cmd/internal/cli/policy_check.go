@@ -82,9 +82,9 @@ func policyRenderCommand() *command {
 
 // A policyDiff is what diff prints as JSON.
 type policyDiff struct {
-	SchemaVersion int               `json:"schemaVersion"`
-	Looser        bool              `json:"looser"`
-	Changes       []policies.Change `json:"changes"`
+	SchemaVersion int                   `json:"schemaVersion"`
+	Looser        bool                  `json:"looser"`
+	Changes       []policies.Difference `json:"changes"`
 }
 
 func policyDiffCommand() *command {
@@ -112,7 +112,7 @@ func policyDiffCommand() *command {
 	}
 }
 
-func (e *env) printDiff(changes []policies.Change, output, failOn string) error {
+func (e *env) printDiff(changes []policies.Difference, output, failOn string) error {
 	d := policyDiff{SchemaVersion: 1, Looser: policies.Loosened(changes), Changes: changes}
 	var err error
 	switch output {
@@ -126,7 +126,7 @@ func (e *env) printDiff(changes []policies.Change, output, failOn string) error 
 		for _, c := range changes {
 			fmt.Fprintln(e.stdout, e.paint(colors[c.Direction], c.String()))
 		}
-		if !slices.ContainsFunc(changes, func(c policies.Change) bool { return c.Direction != policies.Same }) {
+		if !slices.ContainsFunc(changes, func(c policies.Difference) bool { return c.Direction != policies.Same }) {
 			fmt.Fprintln(e.stderr, "nothing changed")
 		}
 	}

@@ -54,7 +54,7 @@ func planCommand() *command {
 				if err != nil {
 					return err
 				}
-				facts := forecast.Facts{Start: e.now().Truncate(time.Second), PerSecond: *rps, Instances: *instances,
+				facts := forecast.Inputs{Start: e.now().Truncate(time.Second), PerSecond: *rps, Instances: *instances,
 					Concurrency: *concurrency, Rollback: rollbackHint}
 				if *start != "" {
 					if facts.Start, err = time.Parse(time.RFC3339, *start); err != nil {

@@ -105,13 +105,13 @@ func (e *env) conform(ctx context.Context, client *http.Client, url, endpoint, o
 	}
 	out := conformity{SchemaVersion: api.SchemaVersion, URL: url, Endpoint: endpoint, OK: true,
 		Findings: webhook.Conform(ctx, client, url, endpoint)}
-	count := map[webhook.Verdict]int{}
+	count := map[webhook.RuleOutcome]int{}
 	for _, x := range out.Findings {
 		count[x.Verdict]++
 	}
 	out.OK = count[webhook.Fail] == 0
 	err = e.print(output, out, func(w io.Writer) error {
-		colors := map[webhook.Verdict]string{webhook.Pass: green, webhook.Fail: red, webhook.Advice: yellow,
+		colors := map[webhook.RuleOutcome]string{webhook.Pass: green, webhook.Fail: red, webhook.Advice: yellow,
 			webhook.Skipped: faint}
 		t := &table{}
 		t.add("RULE", "VERDICT", "WANT", "FOUND")

@@ -20,7 +20,7 @@ import (
 // edge is an endpoint of somebody's own, behind the contract's Handler.
 type edge struct {
 	mu      sync.Mutex
-	state   webhook.State
+	state   webhook.EndpointState
 	version int
 	// deaf: every write is taken, whatever version it names.
 	deaf bool
@@ -32,7 +32,7 @@ type edge struct {
 func newEdge() *edge {
 	yes, two, eight, v1, score := true, 2, 8, "v1", "http://127.0.0.1:1/score"
 	d := webhook.Deployment{Ready: &yes, Instances: &two, Concurrency: &eight, Version: &v1}
-	return &edge{version: 1, names: []string{"recs"}, state: webhook.State{
+	return &edge{version: 1, names: []string{"recs"}, state: webhook.EndpointState{
 		Weights: map[string]int{"blue": 100}, Mirror: map[string]int{}, ScoringURI: &score,
 		Deployments: map[string]webhook.Deployment{"blue": d, "green": d}, Tags: map[string]string{"owner": "team-recommendations"},
 	}}
@@ -54,27 +54,27 @@ func (x *edge) serve(t *testing.T) string {
 
 func (x *edge) Endpoints(context.Context) ([]string, error) { return x.names, nil }
 
-func (x *edge) Endpoint(_ context.Context, name string) (webhook.State, error) {
+func (x *edge) Endpoint(_ context.Context, name string) (webhook.EndpointState, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if name != x.names[0] {
-		return webhook.State{}, traffic.ErrNotFound
+		return webhook.EndpointState{}, traffic.ErrNotFound
 	}
 	return x.show(), nil
 }
 
-func (x *edge) Shift(_ context.Context, name, version string, to traffic.Split) (webhook.State, error) {
+func (x *edge) Shift(_ context.Context, name, version string, to traffic.Split) (webhook.EndpointState, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if name != x.names[0] {
-		return webhook.State{}, traffic.ErrNotFound
+		return webhook.EndpointState{}, traffic.ErrNotFound
 	}
 	if strconv.Itoa(x.version) != version && !x.deaf {
-		return webhook.State{}, traffic.ErrForeignChange
+		return webhook.EndpointState{}, traffic.ErrForeignChange
 	}
 	for d := range to.Weights {
 		if _, ok := x.state.Deployments[d]; !ok {
-			return webhook.State{}, traffic.ErrPermanent
+			return webhook.EndpointState{}, traffic.ErrPermanent
 		}
 	}
 	x.version++
@@ -82,7 +82,7 @@ func (x *edge) Shift(_ context.Context, name, version string, to traffic.Split) 
 	return x.show(), nil
 }
 
-func (x *edge) show() webhook.State {
+func (x *edge) show() webhook.EndpointState {
 	s := x.state
 	s.Version, s.Weights = strconv.Itoa(x.version), maps.Clone(s.Weights)
 	return s
@@ -117,7 +117,7 @@ func TestRouterConformFails(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.want(exitError, "router", "conform", url, "--endpoint", "recs", "--output", "json")), &got); err != nil {
 		t.Fatal(err)
 	}
-	verdicts := map[string]webhook.Verdict{}
+	verdicts := map[string]webhook.RuleOutcome{}
 	for _, f := range got.Findings {
 		verdicts[f.Rule] = f.Verdict
 	}

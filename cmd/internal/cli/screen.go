@@ -50,7 +50,7 @@ func newScreen(e *env) *screen {
 }
 
 // show takes an event of the rollout's stream.
-func (s *screen) show(ev api.Event) {
+func (s *screen) show(ev api.StreamEvent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ev.Entry != nil {

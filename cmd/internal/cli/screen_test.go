@@ -113,7 +113,7 @@ func TestWatchLines(t *testing.T) {
 	d := newFakeDaemon(t, baking())
 	d.set(func() {
 		d.entries = []journal.Entry{decidedEntry(1, rollout.DecisionStart, "It starts."), decidedEntry(2, rollout.DecisionStep, "Step quarter.")}
-		d.stream = []api.Event{
+		d.stream = []api.StreamEvent{
 			{Rollout: new(baking())}, {Rollout: new(baking())},
 			{Entry: &api.StreamEntry{Entry: decidedEntry(2, rollout.DecisionStep, "Step quarter.")}},
 			{Entry: &api.StreamEntry{Entry: decidedEntry(3, rollout.DecisionBreach, "It broke\x1b[2J its limit.")}},
@@ -178,13 +178,13 @@ func TestRedrawInPlace(t *testing.T) {
 	var out bytes.Buffer
 	s := newScreen(terminal(&out, 80, 24))
 	fmt.Fprintln(s, "before")
-	s.show(api.Event{Entry: &api.StreamEntry{Entry: decidedEntry(1, rollout.DecisionStart, "It starts.")}})
-	s.show(api.Event{Rollout: new(rollingBack())})
+	s.show(api.StreamEvent{Entry: &api.StreamEntry{Entry: decidedEntry(1, rollout.DecisionStart, "It starts.")}})
+	s.show(api.StreamEvent{Rollout: new(rollingBack())})
 	fmt.Fprintf(s, "pager    ")
 	fmt.Fprintf(s, "PAGE [critical] look\n")
-	s.show(api.Event{Rollout: new(baking())})
+	s.show(api.StreamEvent{Rollout: new(baking())})
 	s.tick()
-	s.show(api.Event{Rollout: new(promoted())})
+	s.show(api.StreamEvent{Rollout: new(promoted())})
 	s.end()
 	fmt.Fprintln(s, "after")
 	lines := vt(t, 80, out.String())

@@ -209,7 +209,7 @@ func (s *storeReader) Plan(ctx context.Context, id string) (*rollout.Plan, error
 
 // AuditHead implements reader.
 func (s *storeReader) AuditHead(ctx context.Context, at uint64) (api.AuditHead, error) {
-	var h heads.Head
+	var h heads.Checkpoint
 	var err error
 	if at == 0 {
 		h, err = heads.Now(ctx, s.store)

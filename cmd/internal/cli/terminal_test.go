@@ -49,7 +49,7 @@ func TestHostileServer(t *testing.T) {
 		case refuses:
 			w.Header().Set("Content-Type", "application/problem+json")
 			w.WriteHeader(http.StatusConflict)
-			out = api.Problem{Type: evil, Title: evil, Detail: evil, Instance: evil}
+			out = api.ProblemDetails{Type: evil, Title: evil, Detail: evil, Instance: evil}
 		case req.URL.Path == "/v1/rollouts":
 			out = api.List{SchemaVersion: 1, Rollouts: []view.Rollout{r}}
 		case strings.HasSuffix(req.URL.Path, "/history"):

@@ -172,7 +172,7 @@ func past(ctx context.Context, c *api.Client, id string, s *screen) (int, error)
 			return seq, err
 		}
 		seq = entry.Seq
-		s.show(api.Event{Entry: &api.StreamEntry{Entry: entry}})
+		s.show(api.StreamEvent{Entry: &api.StreamEntry{Entry: entry}})
 	}
 	return seq, nil
 }

@@ -80,7 +80,7 @@ func (locked) Authenticate(r *http.Request) (api.Actor, error) {
 		r.Host = "localhost" // a socket has no name that somebody could make resolve to it
 		return api.Loopback{}.Authenticate(r)
 	}
-	return api.Actor{}, &api.Problem{Type: api.TypeUnavailable, Status: http.StatusServiceUnavailable,
+	return api.Actor{}, &api.ProblemDetails{Type: api.TypeUnavailable, Status: http.StatusServiceUnavailable,
 		Title: "Not available now",
 		Detail: "belayd's auth cannot be used, its log says why: until that is put right it answers on its own " +
 			"machine's control socket alone"}

@@ -71,7 +71,7 @@ func TestFaults(t *testing.T) {
 				t.Errorf("nobody is heard: got %v, want %v", deaf, c.deaf)
 			}
 			_, err = authentication(func() *generation { return s }).Authenticate(asked(t))
-			if p, ok := err.(*api.Problem); c.locked != (ok && p.Status == http.StatusServiceUnavailable) { //nolint:errorlint // as the API asks
+			if p, ok := err.(*api.ProblemDetails); c.locked != (ok && p.Status == http.StatusServiceUnavailable) { //nolint:errorlint // as the API asks
 				t.Errorf("locked: got %v, want %v", err, c.locked)
 			}
 			if name, ok := strings.CutPrefix(c.at, "notifiers."); ok {

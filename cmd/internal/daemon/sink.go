@@ -83,7 +83,7 @@ func (s *sink) Run(ctx context.Context) error {
 }
 
 // announceHead publishes the head of a day, where there is a sink that is open.
-func (d *daemon) announceHead(ctx context.Context, day time.Time, h audit.Head) error {
+func (d *daemon) announceHead(ctx context.Context, day time.Time, h audit.Checkpoint) error {
 	s := d.now().sink
 	if s == nil {
 		return nil
@@ -99,7 +99,7 @@ func (d *daemon) announceHead(ctx context.Context, day time.Time, h audit.Head) 
 
 // auditHead is the head at a revision, for the API.
 func (d *daemon) auditHead(ctx context.Context, at uint64) (api.AuditHead, error) {
-	var h audit.Head
+	var h audit.Checkpoint
 	var err error
 	if at == 0 {
 		h, err = audit.Now(ctx, d.store)

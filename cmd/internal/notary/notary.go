@@ -21,7 +21,7 @@ import (
 const again = time.Minute
 
 // Publish sends the head of a day to who keeps it. It does nothing where nobody does.
-type Publish func(ctx context.Context, day time.Time, h audit.Head) error
+type Publish func(ctx context.Context, day time.Time, h audit.Checkpoint) error
 
 // A Notary takes heads. It is safe for concurrent use.
 type Notary struct {
@@ -34,7 +34,7 @@ type Notary struct {
 
 // A taken head, and when that was.
 type taken struct {
-	audit.Head
+	audit.Checkpoint
 	at time.Time
 }
 
@@ -78,7 +78,7 @@ func (n *Notary) serve(ctx context.Context, day time.Time) time.Duration {
 		n.last.Store(t)
 		n.log.Info("audit head", "head", h.String())
 	}
-	if err := n.publish(ctx, day, t.Head); err != nil {
+	if err := n.publish(ctx, day, t.Checkpoint); err != nil {
 		if ctx.Err() == nil {
 			n.log.Warn("audit head not published", "outcome", err.Error())
 		}
@@ -128,7 +128,7 @@ type Data struct {
 }
 
 // DataOf is the data of a head's event.
-func DataOf(h audit.Head) Data {
+func DataOf(h audit.Checkpoint) Data {
 	return Data{SchemaVersion: 1, Head: h.String(), Revision: uint64(h.Revision), Rollouts: h.Rollouts}
 }
 

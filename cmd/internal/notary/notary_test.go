@@ -31,7 +31,7 @@ func TestEveryDay(t *testing.T) {
 		write("r1")
 		var got []string
 		away := true
-		n := New(s, func(_ context.Context, day time.Time, h audit.Head) error {
+		n := New(s, func(_ context.Context, day time.Time, h audit.Checkpoint) error {
 			if away {
 				return errors.New("nobody there")
 			}

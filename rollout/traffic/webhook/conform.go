@@ -17,24 +17,24 @@ import (
 	"github.com/belayd/belay/rollout/traffic"
 )
 
-// Verdict is how a rule of the contract came out.
-type Verdict string
+// RuleOutcome is how a rule of the contract came out.
+type RuleOutcome string
 
 // The verdicts. Advice is a rule that Belay can live without; skipped is one
 // that could not be tried on this endpoint.
 const (
-	Pass    Verdict = "pass"
-	Fail    Verdict = "fail"
-	Advice  Verdict = "advice"
-	Skipped Verdict = "skipped"
+	Pass    RuleOutcome = "pass"
+	Fail    RuleOutcome = "fail"
+	Advice  RuleOutcome = "advice"
+	Skipped RuleOutcome = "skipped"
 )
 
 // A Finding is what Conform found about one rule.
 type Finding struct {
-	Rule    string  `json:"rule"`
-	Verdict Verdict `json:"verdict"`
-	Found   string  `json:"found"`
-	Want    string  `json:"want"`
+	Rule    string      `json:"rule"`
+	Verdict RuleOutcome `json:"verdict"`
+	Found   string      `json:"found"`
+	Want    string      `json:"want"`
 }
 
 // takesEffect is how long Conform waits for a write to be read back.
@@ -62,7 +62,7 @@ func Conform(ctx context.Context, client *http.Client, url, endpoint string) []F
 type conformance struct {
 	router   *Router
 	endpoint string
-	start    State
+	start    EndpointState
 	findings []Finding
 }
 
@@ -186,8 +186,8 @@ func (c *conformance) refuses(ctx context.Context, rule string, weights map[stri
 
 // look reads the state as it is: an endpoint that took weights that the contract
 // does not allow must still get its first ones back.
-func (c *conformance) look(ctx context.Context) (State, error) {
-	var s State
+func (c *conformance) look(ctx context.Context) (EndpointState, error) {
+	var s EndpointState
 	address, err := c.router.address(c.endpoint)
 	if err == nil {
 		err = c.router.get(ctx, address, &s)
@@ -197,7 +197,7 @@ func (c *conformance) look(ctx context.Context) (State, error) {
 
 // write puts weights, with extra fields in the body, and waits until they are
 // read back.
-func (c *conformance) write(ctx context.Context, rule string, weights map[string]int, extra map[string]any) (State,
+func (c *conformance) write(ctx context.Context, rule string, weights map[string]int, extra map[string]any) (EndpointState,
 	bool) {
 	want := traffic.Split{Weights: weights, Mirror: c.start.Mirror}
 	wanted := "200, and GET shows " + want.String()
@@ -214,7 +214,7 @@ func (c *conformance) write(ctx context.Context, rule string, weights map[string
 }
 
 // await reads until the endpoint shows want.
-func (c *conformance) await(ctx context.Context, want traffic.Split) (State, error) {
+func (c *conformance) await(ctx context.Context, want traffic.Split) (EndpointState, error) {
 	ctx, cancel := context.WithTimeout(ctx, takesEffect)
 	defer cancel()
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
@@ -231,7 +231,7 @@ func (c *conformance) await(ctx context.Context, want traffic.Split) (State, err
 }
 
 // twoWriters sends two writes for the same version at the same time.
-func (c *conformance) twoWriters(ctx context.Context, now State, weights map[string]int) {
+func (c *conformance) twoWriters(ctx context.Context, now EndpointState, weights map[string]int) {
 	var statuses [2]int
 	var errs [2]error
 	var wg sync.WaitGroup
@@ -299,7 +299,7 @@ func (c *conformance) put(ctx context.Context, weights map[string]int, extra map
 
 // moved is s with one point of the traffic given to another deployment; false
 // when there is no traffic or no other deployment without mirrored traffic.
-func (s State) moved() (State, bool) {
+func (s EndpointState) moved() (EndpointState, bool) {
 	from := maxKey(s.Weights)
 	if s.Weights[from] == 0 {
 		return s, false

@@ -23,14 +23,14 @@ const secret = "s3cr3t-t0ken"
 // host is a Host in memory with one endpoint.
 type host struct {
 	mu      sync.Mutex
-	state   webhook.State
+	state   webhook.EndpointState
 	version int
 }
 
 func newHost() *host {
 	yes, two, eight, v1 := true, 2, 8, "v1"
 	d := webhook.Deployment{Ready: &yes, Instances: &two, Concurrency: &eight, Version: &v1}
-	return &host{version: 1, state: webhook.State{
+	return &host{version: 1, state: webhook.EndpointState{
 		Weights:     map[string]int{"blue": 100},
 		Mirror:      map[string]int{},
 		Deployments: map[string]webhook.Deployment{"blue": d, "green": d, "red": d},
@@ -40,27 +40,27 @@ func newHost() *host {
 
 func (h *host) Endpoints(context.Context) ([]string, error) { return []string{"recs"}, nil }
 
-func (h *host) Endpoint(_ context.Context, name string) (webhook.State, error) {
+func (h *host) Endpoint(_ context.Context, name string) (webhook.EndpointState, error) {
 	if name != "recs" {
-		return webhook.State{}, traffic.ErrNotFound
+		return webhook.EndpointState{}, traffic.ErrNotFound
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.show(), nil
 }
 
-func (h *host) Shift(_ context.Context, name, version string, to traffic.Split) (webhook.State, error) {
+func (h *host) Shift(_ context.Context, name, version string, to traffic.Split) (webhook.EndpointState, error) {
 	if name != "recs" {
-		return webhook.State{}, traffic.ErrNotFound
+		return webhook.EndpointState{}, traffic.ErrNotFound
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if strconv.Itoa(h.version) != version {
-		return webhook.State{}, traffic.ErrForeignChange
+		return webhook.EndpointState{}, traffic.ErrForeignChange
 	}
 	for name := range to.Weights {
 		if _, ok := h.state.Deployments[name]; !ok {
-			return webhook.State{}, traffic.ErrPermanent
+			return webhook.EndpointState{}, traffic.ErrPermanent
 		}
 	}
 	h.set(to)
@@ -78,7 +78,7 @@ func (h *host) set(to traffic.Split) {
 	}
 }
 
-func (h *host) show() webhook.State {
+func (h *host) show() webhook.EndpointState {
 	s := h.state
 	s.Version = strconv.Itoa(h.version)
 	s.Weights, s.Mirror = maps.Clone(s.Weights), maps.Clone(s.Mirror)

@@ -19,14 +19,14 @@ type Host interface {
 	Endpoints(ctx context.Context) ([]string, error)
 	// Endpoint returns an endpoint's state; an error that wraps traffic.ErrNotFound
 	// when there is none.
-	Endpoint(ctx context.Context, name string) (State, error)
+	Endpoint(ctx context.Context, name string) (EndpointState, error)
 	// Shift puts weights and mirror into effect if the endpoint's version is still
 	// the given one, as one indivisible act, and returns the new state. to is
 	// valid by traffic.Validate. The error wraps traffic.ErrForeignChange when the
 	// version is another, traffic.ErrNotFound when there is no such endpoint,
 	// traffic.ErrPermanent when the endpoint cannot do it (an unknown deployment, a
 	// mirror), and is a *traffic.BusyError when it cannot do it now.
-	Shift(ctx context.Context, name, version string, to traffic.Split) (State, error)
+	Shift(ctx context.Context, name, version string, to traffic.Split) (EndpointState, error)
 }
 
 // A Handler serves the contract of this package over a Host. Mount it where the
@@ -119,7 +119,7 @@ func entityTag(header http.Header) (string, bool) {
 }
 
 // answer writes a state, or 500 where the host's state breaks the contract.
-func (h *Handler) answer(w http.ResponseWriter, r *http.Request, state State) {
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, state EndpointState) {
 	if err := state.check(); err != nil {
 		h.fail(w, r, err)
 		return

@@ -69,14 +69,16 @@ func TestHandler(t *testing.T) {
 // brokenHost fails in the way it is told to.
 type brokenHost struct {
 	err   error
-	state webhook.State
+	state webhook.EndpointState
 }
 
 func (b brokenHost) Endpoints(context.Context) ([]string, error) { return nil, b.err }
 
-func (b brokenHost) Endpoint(context.Context, string) (webhook.State, error) { return b.state, b.err }
+func (b brokenHost) Endpoint(context.Context, string) (webhook.EndpointState, error) {
+	return b.state, b.err
+}
 
-func (b brokenHost) Shift(context.Context, string, string, traffic.Split) (webhook.State, error) {
+func (b brokenHost) Shift(context.Context, string, string, traffic.Split) (webhook.EndpointState, error) {
 	return b.state, b.err
 }
 
@@ -85,8 +87,8 @@ func (b brokenHost) Shift(context.Context, string, string, traffic.Split) (webho
 func TestHandlerHidesFailures(t *testing.T) {
 	for _, b := range []brokenHost{
 		{err: errors.New("dial db.internal: " + secret)},
-		{state: webhook.State{Weights: map[string]int{"blue": 99}, Version: "1"}},
-		{state: webhook.State{Weights: map[string]int{"blue": 100}}},
+		{state: webhook.EndpointState{Weights: map[string]int{"blue": 99}, Version: "1"}},
+		{state: webhook.EndpointState{Weights: map[string]int{"blue": 100}}},
 	} {
 		var log strings.Builder
 		handler := webhook.NewHandler(b, slog.New(slog.NewTextHandler(&log, nil)))
@@ -140,7 +142,7 @@ var breaches = []struct {
 	// alter changes a request before, or answers it and returns false.
 	alter func(h *host, w http.ResponseWriter, r *http.Request) bool
 	rule  string
-	want  webhook.Verdict
+	want  webhook.RuleOutcome
 }{
 	{"ignores If-Match", func(h *host, _ http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPut {
@@ -257,12 +259,12 @@ func TestConformPutsBackWhatShouldHaveBeenRefused(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	got := map[string]webhook.Verdict{}
+	got := map[string]webhook.RuleOutcome{}
 	for _, f := range webhook.Conform(t.Context(), server.Client(), server.URL, "recs") {
 		t.Logf("%-24s %-8s %s", f.Rule, f.Verdict, f.Found)
 		got[f.Rule] = f.Verdict
 	}
-	for rule, want := range map[string]webhook.Verdict{
+	for rule, want := range map[string]webhook.RuleOutcome{
 		"stale version": webhook.Pass, "invalid sum": webhook.Advice, "unknown deployment": webhook.Advice,
 		"write": webhook.Pass, "two writers": webhook.Pass, "split put back": webhook.Pass,
 	} {

@@ -10,9 +10,9 @@ import (
 	"github.com/belayd/belay/rollout/traffic"
 )
 
-// A State is an endpoint as the contract writes it. A nil map or pointer is a
+// An EndpointState is an endpoint as the contract writes it. A nil map or pointer is a
 // fact that is not told.
-type State struct {
+type EndpointState struct {
 	Weights map[string]int `json:"weights"`
 	// Mirror is nil where the endpoint cannot mirror.
 	Mirror map[string]int `json:"mirror,omitzero"`
@@ -36,7 +36,7 @@ type Deployment struct {
 }
 
 // check reports what the contract does not allow in a state that was read.
-func (s State) check() error {
+func (s EndpointState) check() error {
 	if s.Weights == nil {
 		return errors.New(`the state has no "weights"`)
 	}
@@ -72,7 +72,7 @@ func checkVersion(version string) error {
 	return nil
 }
 
-func (s State) split() traffic.Split {
+func (s EndpointState) split() traffic.Split {
 	weights := traffic.Positive(s.Weights)
 	if weights == nil {
 		weights = map[string]int{}
@@ -81,7 +81,7 @@ func (s State) split() traffic.Split {
 }
 
 // describe turns a state into what checks and plans need.
-func (s State) describe() traffic.Description {
+func (s EndpointState) describe() traffic.Description {
 	d := traffic.Description{CanMirror: s.Mirror != nil, Tags: s.Tags, Unknown: []string{"authMode", "publicNetwork"}}
 	untold := func(told bool, field string) {
 		if !told {

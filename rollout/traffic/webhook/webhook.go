@@ -154,7 +154,7 @@ func (r *Router) shift(ctx context.Context, endpoint string, from, to traffic.Sp
 }
 
 // put writes a split in place of the state that was read.
-func (r *Router) put(ctx context.Context, endpoint string, now State, to traffic.Split) error {
+func (r *Router) put(ctx context.Context, endpoint string, now EndpointState, to traffic.Split) error {
 	body := map[string]any{"weights": traffic.Positive(to.Weights)}
 	if now.Mirror != nil {
 		body["mirror"] = map[string]int{}
@@ -213,17 +213,17 @@ func (r *Router) Endpoints(ctx context.Context) iter.Seq2[string, error] {
 }
 
 // read gets an endpoint's state and checks it.
-func (r *Router) read(ctx context.Context, endpoint string) (State, error) {
-	var s State
+func (r *Router) read(ctx context.Context, endpoint string) (EndpointState, error) {
+	var s EndpointState
 	address, err := r.address(endpoint)
 	if err != nil {
-		return State{}, err
+		return EndpointState{}, err
 	}
 	if err := r.get(ctx, address, &s); err != nil {
-		return State{}, err
+		return EndpointState{}, err
 	}
 	if err := s.check(); err != nil {
-		return State{}, fmt.Errorf("get state: %w", err)
+		return EndpointState{}, fmt.Errorf("get state: %w", err)
 	}
 	return s, nil
 }

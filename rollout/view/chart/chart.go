@@ -51,7 +51,7 @@ func RowOf(g view.Guardrail) Row {
 type Scene struct {
 	Title         string
 	Width, Height int
-	Shapes        []Shape
+	Shapes        []Element
 }
 
 // Kind is the kind of a shape.
@@ -101,8 +101,8 @@ const (
 	End    Anchor = "end"
 )
 
-// A Shape is a rectangle, a dot or a text.
-type Shape struct {
+// An Element is a rectangle, a dot or a text.
+type Element struct {
 	Kind       Kind
 	Class      Class
 	X, Y, W, H int
@@ -240,18 +240,18 @@ func (a axis) x(v float64) int {
 
 func (s *Scene) rect(c Class, x0, y0, x1, y1 int) {
 	x0, x1 = min(x0, x1), max(x0, x1)
-	s.Shapes = append(s.Shapes, Shape{Kind: Rect, Class: c, X: x0, Y: y0, W: x1 - x0, H: y1 - y0})
+	s.Shapes = append(s.Shapes, Element{Kind: Rect, Class: c, X: x0, Y: y0, W: x1 - x0, H: y1 - y0})
 }
 
 func (s *Scene) dot(c Class, x, y, r int) {
-	s.Shapes = append(s.Shapes, Shape{Kind: Dot, Class: c, X: x, Y: y, R: r})
+	s.Shapes = append(s.Shapes, Element{Kind: Dot, Class: c, X: x, Y: y, R: r})
 }
 
 func (s *Scene) text(c Class, f Font, x, y, w int, text string) {
-	s.Shapes = append(s.Shapes, Shape{Kind: Text, Class: c, Font: f, Anchor: Start, X: x, Y: y, W: w, Text: text})
+	s.Shapes = append(s.Shapes, Element{Kind: Text, Class: c, Font: f, Anchor: Start, X: x, Y: y, W: w, Text: text})
 }
 
 func (s *Scene) label(c Class, a Anchor, x, y int, text string) {
 	const w = plotRight - plotLeft
-	s.Shapes = append(s.Shapes, Shape{Kind: Text, Class: c, Font: Small, Anchor: a, X: x, Y: y, W: w, Text: text})
+	s.Shapes = append(s.Shapes, Element{Kind: Text, Class: c, Font: Small, Anchor: a, X: x, Y: y, W: w, Text: text})
 }

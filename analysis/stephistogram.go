@@ -7,9 +7,9 @@ import (
 	"github.com/belayd/belay/analysis/sequential"
 )
 
-// A Shape is the histogram of both arms over a step, on few bounds, for
+// A StepHistogram is the histogram of both arms over a step, on few bounds, for
 // estimates only: nothing is decided on it.
-type Shape struct {
+type StepHistogram struct {
 	Bounds []float64 `json:"le"`
 	// Candidate and Stable count the events slower than each bound.
 	Candidate []float64 `json:"c"`
@@ -18,7 +18,7 @@ type Shape struct {
 	NB        float64   `json:"nb"`
 }
 
-func (h *Shape) clone() *Shape {
+func (h *StepHistogram) clone() *StepHistogram {
 	if h == nil {
 		return nil
 	}
@@ -38,7 +38,7 @@ func (s *Standing) shape(v *visit) {
 		if len(bounds) == 0 {
 			return
 		}
-		s.Shape = &Shape{Bounds: bounds, Candidate: make([]float64, len(bounds)), Stable: make([]float64, len(bounds))}
+		s.Shape = &StepHistogram{Bounds: bounds, Candidate: make([]float64, len(bounds)), Stable: make([]float64, len(bounds))}
 	}
 	h := s.Shape
 	h.NC += r.Candidate.N
@@ -93,7 +93,7 @@ func (x *Sample) slowerThan(latency float64) float64 {
 
 // estimate is a quantile with its anytime-valid interval: the bounds that are
 // proven to be below and above it. Counts are divided by phi first.
-func (h *Shape) estimate(q float64, candidate bool, phi float64) Estimate {
+func (h *StepHistogram) estimate(q float64, candidate bool, phi float64) Estimate {
 	if h == nil {
 		return Estimate{}
 	}

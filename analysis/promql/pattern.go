@@ -11,11 +11,11 @@ import (
 	"github.com/belayd/belay/analysis"
 )
 
-// A Shape is what an expression asks for, where that can be counted exactly
+// A Pattern is what an expression asks for, where that can be counted exactly
 // instead: the share of one counter in another, a quantile of a histogram, a mean,
 // or how fast one counter rises.
-type Shape struct {
-	Kind ShapeKind
+type Pattern struct {
+	Kind PatternKind
 	// Total is the counter of all, or the histogram, or the count of a mean; the only one of a rate.
 	Total Selector
 	// Marked is the counter of those that are meant, or the sum of a mean.
@@ -30,28 +30,28 @@ type Shape struct {
 	By []string
 }
 
-// ShapeKind is what a Shape can be written as.
-type ShapeKind string
+// PatternKind is what a Pattern can be written as.
+type PatternKind string
 
 // The kinds of shapes.
 const (
-	ShapeCounts    ShapeKind = "counts"
-	ShapeHistogram ShapeKind = "histogram"
-	ShapeMean      ShapeKind = "mean"
-	ShapeRate      ShapeKind = "rate"
+	ShapeCounts    PatternKind = "counts"
+	ShapeHistogram PatternKind = "histogram"
+	ShapeMean      PatternKind = "mean"
+	ShapeRate      PatternKind = "rate"
 )
 
 // Recognize finds the shape of an expression. It is not ok for what has none: a
 // gauge, a join, an expression over ranges of expressions.
-func Recognize(text string) (Shape, bool) {
+func Recognize(text string) (Pattern, bool) {
 	expr, err := parse(text)
 	if err != nil {
-		return Shape{}, false
+		return Pattern{}, false
 	}
 	return shapeOf(expr)
 }
 
-func shapeOf(expr parser.Expr) (Shape, bool) {
+func shapeOf(expr parser.Expr) (Pattern, bool) {
 	e, flipped := bareOf(expr)
 	switch e := e.(type) {
 	case *parser.BinaryExpr:
@@ -69,19 +69,19 @@ func shapeOf(expr parser.Expr) (Shape, bool) {
 		}
 	}
 	if c, ok := counterOf(e); ok {
-		return Shape{Kind: ShapeRate, Total: c.Selector, By: c.by}, true
+		return Pattern{Kind: ShapeRate, Total: c.Selector, By: c.by}, true
 	}
-	return Shape{}, false
+	return Pattern{}, false
 }
 
 // ratio is a division of two counters.
-func ratio(e *parser.BinaryExpr) (Shape, bool) {
+func ratio(e *parser.BinaryExpr) (Pattern, bool) {
 	if e.Op != parser.DIV {
-		return Shape{}, false
+		return Pattern{}, false
 	}
 	den, ok := counterOf(e.RHS)
 	if !ok {
-		return Shape{}, false
+		return Pattern{}, false
 	}
 	num, ok := counterOf(e.LHS)
 	rest := false
@@ -96,9 +96,9 @@ func ratio(e *parser.BinaryExpr) (Shape, bool) {
 		ok = ok && all.String() == den.String()
 	}
 	if !ok {
-		return Shape{}, false
+		return Pattern{}, false
 	}
-	s := Shape{Kind: ShapeCounts, Total: den.Selector, Marked: num.Selector, By: den.by, Good: !looksBad(num.Selector),
+	s := Pattern{Kind: ShapeCounts, Total: den.Selector, Marked: num.Selector, By: den.by, Good: !looksBad(num.Selector),
 		Rest: rest}
 	if base, isSum := strings.CutSuffix(num.Name, "_sum"); isSum && den.Name == base+"_count" {
 		s.Kind, s.Good = ShapeMean, false
@@ -144,12 +144,12 @@ func looksLikeOutcome(label string) bool {
 }
 
 // quantile is histogram_quantile of a sum of rates.
-func quantile(e *parser.Call) (Shape, bool) {
+func quantile(e *parser.Call) (Pattern, bool) {
 	c, ok := counterOf(e.Args[1])
 	if !ok {
-		return Shape{}, false
+		return Pattern{}, false
 	}
-	s := Shape{Kind: ShapeHistogram, Total: c.Selector, By: c.by}
+	s := Pattern{Kind: ShapeHistogram, Total: c.Selector, By: c.by}
 	s.Total.Name = strings.TrimSuffix(c.Name, "_bucket")
 	if q, is := stripped(e.Args[0]).(*parser.NumberLiteral); is {
 		s.Quantile = q.Val
@@ -267,7 +267,7 @@ func isAbsent(expr parser.Expr) bool {
 }
 
 // Definition is the shape as a policy writes it, on one line.
-func (s Shape) Definition() string {
+func (s Pattern) Definition() string {
 	deployment := `""`
 	switch {
 	case len(s.By) > 0:
@@ -294,7 +294,7 @@ func (s Shape) Definition() string {
 }
 
 // unit is the histogram's, by its name.
-func (s Shape) unit() string {
+func (s Pattern) unit() string {
 	if unit, known := UnitOf(s.Total.Name); known {
 		return unit
 	}
