@@ -19,6 +19,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -53,19 +54,15 @@ type Inbox interface {
 	Run(ctx context.Context, deliver func(context.Context, Answer) (Reply, error)) error
 }
 
-// Topic is a kind of message.
-type Topic string
+// Topic is a kind of message: the core's, and tests of the way.
+type Topic = mailbox.Topic
 
 // The topics.
 const (
-	// TopicStatus is the one message of a rollout, updated in place.
-	TopicStatus Topic = "status"
-	// TopicThread is an entry below the status message.
-	TopicThread Topic = "thread"
-	// TopicAsk is an approval request; its update says how it ended.
-	TopicAsk Topic = "ask"
-	// TopicPage calls a human who must act now.
-	TopicPage Topic = "page"
+	TopicStatus = mailbox.TopicStatus
+	TopicThread = mailbox.TopicThread
+	TopicAsk    = mailbox.TopicAsk
+	TopicPage   = mailbox.TopicPage
 	// TopicTest is a marked test of the way that a page takes. It ends after TestLasts.
 	TopicTest Topic = "test"
 )
@@ -76,14 +73,14 @@ const (
 const TestLasts = 10 * time.Minute
 
 // Severity is how bad it is; PagerDuty's words.
-type Severity string
+type Severity = mailbox.Severity
 
 // The severities.
 const (
-	SeverityCritical Severity = "critical"
-	SeverityError    Severity = "error"
-	SeverityWarning  Severity = "warning"
-	SeverityInfo     Severity = "info"
+	SeverityCritical = mailbox.SeverityCritical
+	SeverityError    = mailbox.SeverityError
+	SeverityWarning  = mailbox.SeverityWarning
+	SeverityInfo     = mailbox.SeverityInfo
 )
 
 // A Notice is one message.

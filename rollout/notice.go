@@ -21,10 +21,15 @@ func (m *machine) tell() {
 		return
 	}
 	for _, n := range m.p.Notify {
-		m.mail().Tell(m.mint(), n, mailbox.Notice{Key: m.p.ID + "/status", Topic: mailbox.TopicStatus, Severity: m.severity(), Summary: m.headline()})
+		m.mail().Tell(m.mint(), n, mailbox.Notice{
+			Key: m.p.ID + "/status", Topic: mailbox.TopicStatus, Severity: m.severity(), Summary: m.headline(),
+		})
 		for i, d := range m.s.Last.Decisions {
 			if threaded(d.Kind) && !m.retold(i) {
-				m.mail().Tell(m.mint(), n, mailbox.Notice{Key: fmt.Sprintf("%s/thread/%d.%d", m.p.ID, m.s.Seq, i), Topic: mailbox.TopicThread, Severity: m.severity(), Summary: mailbox.Clip(d.Sentence)})
+				m.mail().Tell(m.mint(), n, mailbox.Notice{
+					Key: fmt.Sprintf("%s/thread/%d.%d", m.p.ID, m.s.Seq, i), Topic: mailbox.TopicThread,
+					Severity: m.severity(), Summary: mailbox.Clip(d.Sentence),
+				})
 			}
 		}
 		m.mail().Fold(n, m.p.ID)
@@ -54,17 +59,17 @@ func (m *machine) headline() string {
 }
 
 // severity is how bad the present phase is.
-func (m *machine) severity() string {
+func (m *machine) severity() mailbox.Severity {
 	switch m.s.Phase {
 	case PhaseRollingBack:
-		return "critical"
+		return mailbox.SeverityCritical
 	case PhaseHeld, PhaseSuspect, PhaseRolledBack:
-		return "error"
+		return mailbox.SeverityError
 	case PhasePaused, PhaseStopped, PhaseRefused:
-		return "warning"
+		return mailbox.SeverityWarning
 	case PhaseQueued, PhaseScheduled, PhasePreflight, PhaseShifting, PhaseBaking, PhaseWaiting, PhasePromoted:
 	}
-	return "info"
+	return mailbox.SeverityInfo
 }
 
 // sayAsk shows a question where it is asked, and how it stands.
@@ -72,9 +77,9 @@ func (m *machine) sayAsk(ap approval.Approval, q approval.Question) {
 	if ap.Notifier == "" {
 		return
 	}
-	n := mailbox.Notice{Key: m.p.askKey(q), Topic: mailbox.TopicAsk, Severity: "info",
-		Summary:  mailbox.Clip(fmt.Sprintf("%s: approval %s for step %s of %s %s: %s", m.p.Endpoint.Name, q.Gate, q.Step, m.p.Release.Candidate, m.p.Release.Version, q.State)),
-		Question: &q}
+	n := mailbox.Notice{Key: m.p.askKey(q), Topic: mailbox.TopicAsk, Severity: mailbox.SeverityInfo, Question: &q,
+		Summary: mailbox.Clip(fmt.Sprintf("%s: approval %s for step %s of %s %s: %s",
+			m.p.Endpoint.Name, q.Gate, q.Step, m.p.Release.Candidate, m.p.Release.Version, q.State))}
 	m.mail().Ask(m.mint(), ap.Notifier, n, m.now())
 }
 

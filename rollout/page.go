@@ -283,9 +283,11 @@ func (m *machine) wantPages() []Effect {
 		if v.Owed == "" {
 			continue
 		}
-		n := mailbox.Notice{Key: m.p.PageKey(), Topic: mailbox.TopicPage, Severity: "critical", Resolve: v.Owed == paging.End}
+		n := mailbox.Notice{
+			Key: m.p.PageKey(), Topic: mailbox.TopicPage, Severity: mailbox.SeverityCritical, Resolve: v.Owed == paging.End,
+		}
 		if n.Resolve {
-			n.Severity, n.Summary = "info", mailbox.Clip("Resolved: "+m.s.Sentence)
+			n.Severity, n.Summary = mailbox.SeverityInfo, mailbox.Clip("Resolved: "+m.s.Sentence)
 		} else {
 			n.Summary = m.s.PageLine()
 		}

@@ -10,10 +10,9 @@ type Notice struct {
 	// Key is stable: the same key is the same message, updated.
 	Key string `json:"key"`
 	// Topic says which kind of message this is.
-	Topic Topic `json:"topic"`
-	// Severity is critical, error, warning or info.
-	Severity string `json:"severity"`
-	Summary  string `json:"summary"`
+	Topic    Topic    `json:"topic"`
+	Severity Severity `json:"severity"`
+	Summary  string   `json:"summary"`
 	// Resolve ends the page with this key.
 	Resolve bool `json:"resolve,omitempty"`
 	// Ref is what the notifier returned for this key before, ThreadRef what it
@@ -23,6 +22,17 @@ type Notice struct {
 	// Question is set for Ask.
 	Question *approval.Question `json:"question,omitempty"`
 }
+
+// Severity is how bad what a message says is.
+type Severity string
+
+// The severities.
+const (
+	SeverityCritical Severity = "critical"
+	SeverityError    Severity = "error"
+	SeverityWarning  Severity = "warning"
+	SeverityInfo     Severity = "info"
+)
 
 // Topic is a kind of message.
 type Topic string

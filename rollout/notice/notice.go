@@ -31,7 +31,7 @@ func Of(p *rollout.Plan, s *rollout.State, e rollout.Effect, external string, at
 		return view.Told(sentence, flags, func(t time.Time) string { return instant(t, at) })
 	}
 	out := notifier.Notice{
-		Key: n.Key, Delivery: e.ID, Topic: notifier.Topic(n.Topic), Severity: notifier.Severity(n.Severity),
+		Key: n.Key, Delivery: e.ID, Topic: n.Topic, Severity: n.Severity,
 		Resolve: n.Resolve, Ref: n.Ref, ThreadRef: n.ThreadRef, Summary: told(notifier.Truncate(n.Summary, 200)), At: at,
 		Rollout: shown(p, s, external, told),
 	}
