@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/view"
@@ -174,16 +173,11 @@ type Check struct {
 // A Guardrail is one guardrail's line in a message: the picture's, with its figures in
 // words.
 type Guardrail struct {
-	Name      string `json:"name"`
-	Verdict   string `json:"verdict"`
+	view.Guardrail
 	Candidate string `json:"candidate"`
 	Stable    string `json:"stable"`
 	Interval  string `json:"interval"`
-	Limit     string `json:"limit"`
 	N         string `json:"n"`
-	Sentence  string `json:"sentence"`
-	// Evidence is how much of what decides is there; nil where nothing is tested.
-	Evidence *view.Evidence `json:"evidence,omitempty"`
 	// Plot holds the figures behind the text, for a chart; nil where there are
 	// none.
 	Plot *view.Plot `json:"plot,omitempty"`
@@ -191,32 +185,13 @@ type Guardrail struct {
 
 // Progress is the verdict with how much of the evidence is there while it is not
 // decided: "undecided 62%".
-func (g Guardrail) Progress() string { return g.Evidence.Progress(analysis.Outcome(g.Verdict)) }
+func (g Guardrail) Progress() string { return g.Evidence.Progress(g.Verdict) }
 
-// A Question is an approval request.
+// A Question is an approval request: the picture's, with its people by name.
 type Question struct {
-	Gate string `json:"gate"`
-	// Nonce is opaque and binds an answer to this asking.
-	Nonce string `json:"nonce"`
-	// Channel, Users and Groups are the gate's `from`.
-	Channel string   `json:"channel,omitempty"`
-	Users   []string `json:"users,omitempty"`
-	Groups  []string `json:"groups,omitempty"`
-	Quorum  int      `json:"quorum"`
-	Step    string   `json:"step"`
-	// FromWeight and ToWeight are the candidate's share before and after.
-	FromWeight int `json:"fromWeight"`
-	ToWeight   int `json:"toWeight"`
-	// FromMirror and ToMirror are the shares of stable's requests of which the
-	// candidate gets a copy, before and after.
-	FromMirror int `json:"fromMirror,omitempty"`
-	ToMirror   int `json:"toMirror,omitempty"`
-	// RequestsPerHour is what the candidate would serve; 0 when unknown.
-	RequestsPerHour float64   `json:"requestsPerHour,omitempty"`
-	Expires         time.Time `json:"expires"`
-	OnExpiry        string    `json:"onExpiry"`
-	// State is open, approved, rejected, expired or void.
-	State   string      `json:"state"`
+	view.Question
+	// Gate is the question's Name, as messages have called it from the first.
+	Gate    string      `json:"gate"`
 	Answers []ShownVote `json:"answers,omitempty"`
 }
 

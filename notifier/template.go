@@ -10,6 +10,8 @@ import (
 	"text/template"
 	"time"
 
+	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -192,8 +194,8 @@ func Weights(ws map[string]int) string {
 // but what every notice has, and one with everything.
 func samples() []Notice {
 	at := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	bare := Notice{Key: "k", Topic: TopicAsk, Summary: "s", At: at, Question: &Question{Gate: "g", State: "open",
-		Expires: at}}
+	bare := Notice{Key: "k", Topic: TopicAsk, Summary: "s", At: at, Question: &Question{
+		Gate: "g", Question: view.Question{State: approval.Open, Expires: at}}}
 	full := bare
 	full.Rollout = Rollout{
 		ID: "r", Policy: "p", Owner: "o", Router: "r", Endpoint: "e", Stable: "blue", Candidate: "green", Version: "1",
@@ -202,8 +204,8 @@ func samples() []Notice {
 		Sentence: "s", Step: "t",
 		Weights: map[string]int{"blue": 75, "green": 25}, WaitingFor: "w", ManualRollback: "m", BelayRollback: "b",
 		URL: "https://u", Server: "https://s", Started: at,
-		Guardrails: []Guardrail{{Name: "g", Verdict: "pass", Candidate: "1", Stable: "1", Interval: "1-2",
-			Limit: "<= 2", N: "10", Sentence: "s"}},
+		Guardrails: []Guardrail{{Candidate: "1", Stable: "1", Interval: "1-2", N: "10",
+			Guardrail: view.Guardrail{Name: "g", Verdict: analysis.OutcomePass, Limit: "<= 2", Sentence: "s"}}},
 	}
 	q := *bare.Question
 	q.Users, q.Groups, q.Quorum, q.RequestsPerHour = []string{"u"}, []string{"g"}, 1, 1000

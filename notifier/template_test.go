@@ -7,7 +7,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/view"
 )
 
 func escape(s string) string { return strings.ReplaceAll(s, "<", "&lt;") }
@@ -19,8 +22,10 @@ func TestTemplates(t *testing.T) {
 	at := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	n := notifier.Notice{
 		Key: "<k>", Summary: "<!channel>", At: at,
-		Rollout:  notifier.Rollout{Weights: map[string]int{"gr<en": 25, "blue": 75}, Labels: map[string]string{"team": "<b>"}},
-		Question: &notifier.Question{Gate: "po", Users: []string{"<@U1>", "U2"}, RequestsPerHour: 1234567.8, Expires: at.Add(4 * time.Hour)},
+		Rollout: notifier.Rollout{Weights: map[string]int{"gr<en": 25, "blue": 75}, Labels: map[string]string{"team": "<b>"}},
+		Question: &notifier.Question{Gate: "po", Question: view.Question{
+			Users: []string{"<@U1>", "U2"}, RequestsPerHour: 1234567.8, Expires: at.Add(4 * time.Hour),
+		}},
 	}
 	for _, test := range []struct{ template, want string }{
 		{"{{.Summary}}", "&lt;!channel>"},
@@ -90,12 +95,18 @@ func TestClean(t *testing.T) {
 			Rollout: notifier.Rollout{
 				ID: s, Policy: s, Owner: s, Router: s, Endpoint: s, Stable: s, Candidate: s, Version: s, Requester: s, OnBehalfOf: s,
 				Labels: map[string]string{s: s}, Runbook: s, Phase: s, Reason: s, Sentence: s, Step: s, Weights: map[string]int{s: 1},
-				Guardrails: []notifier.Guardrail{{Name: s, Verdict: s, Candidate: s, Stable: s, Interval: s, Limit: s, N: s, Sentence: s}},
+				Guardrails: []notifier.Guardrail{{
+					Guardrail: view.Guardrail{Name: s, Verdict: analysis.Outcome(s), Limit: s, Sentence: s, Needed: s, Unit: s},
+					Candidate: s, Stable: s, Interval: s, N: s,
+				}},
 				WaitingFor: s, ManualRollback: s, BelayRollback: s, URL: s,
 			},
 			Question: &notifier.Question{
-				Gate: s, Nonce: s, Channel: s, Users: []string{s}, Groups: []string{s}, Step: s, OnExpiry: s, State: s,
-				Answers: []notifier.ShownVote{{Who: s, Reason: s}},
+				Question: view.Question{
+					Name: s, Nonce: s, Channel: s, Users: []string{s}, Groups: []string{s}, Step: s,
+					OnExpiry: approval.ExpiryPolicy(s), State: approval.QuestionState(s),
+				},
+				Gate: s, Answers: []notifier.ShownVote{{Who: s, Reason: s}},
 			},
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/alertmanager"
 	"github.com/belayd/belay/notifier/notifiertest"
+	"github.com/belayd/belay/rollout/approval"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -196,7 +197,7 @@ func TestStates(t *testing.T) {
 		n.Rollout.Phase = phase
 		return n
 	}
-	ask := func(state string) notifier.Notice {
+	ask := func(state approval.QuestionState) notifier.Notice {
 		n := notifiertest.Notice(notifier.TopicAsk)
 		n.Question.State = state
 		return n

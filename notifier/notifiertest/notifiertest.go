@@ -8,15 +8,18 @@
 //   - Nothing here waits for wall-clock luck: the other side holds its answer until
 //     the test lets go.
 //
-// It imports only package notifier and checks behaviour, not wire formats: those
-// belong to the adapters' own tests.
+// It imports package notifier and the words of its notices, and checks behaviour, not
+// wire formats: those belong to the adapters' own tests.
 package notifiertest
 
 import (
 	"fmt"
 	"time"
 
+	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // Noon is the instant at which every notice of this package happens.
@@ -34,15 +37,15 @@ func Rollout() notifier.Rollout {
 		Step:    "quarter",
 		Weights: map[string]int{"blue": 75, "green": 25},
 		Guardrails: []notifier.Guardrail{
-			{Name: "failures", Verdict: "pass", Candidate: "0.31%", Stable: "0.29%", Interval: "0.24%–0.39%",
-				Limit: "<= 1%", N: "48,210",
-				Sentence: "failures is 0.31% on green, below 1% with the wanted certainty."},
-			{Name: "p95", Verdict: "pass", Candidate: "183ms", Stable: "180ms", Interval: "176ms–191ms",
-				Limit: "<= 450ms", N: "48,210",
-				Sentence: "p95 is 183ms on green, below 450ms with the wanted certainty."},
-			{Name: "watch-through", Verdict: "undecided", Candidate: "71.2%", Stable: "71.4%",
-				Interval: "0.969x–1.026x", Limit: ">= 0.98x stable", N: "9,311",
-				Sentence: "watch-through may be below 0.98x stable; 9,311 plays do not tell yet."},
+			line("failures", "pass", "<= 1%",
+				"failures is 0.31% on green, below 1% with the wanted certainty.",
+				"0.31%", "0.29%", "0.24%–0.39%", "48,210"),
+			line("p95", "pass", "<= 450ms",
+				"p95 is 183ms on green, below 450ms with the wanted certainty.",
+				"183ms", "180ms", "176ms–191ms", "48,210"),
+			line("watch-through", "undecided", ">= 0.98x stable",
+				"watch-through may be below 0.98x stable; 9,311 plays do not tell yet.",
+				"71.2%", "71.4%", "0.969x–1.026x", "9,311"),
 		},
 		WaitingFor:     "product-owner until 16:00 UTC",
 		ManualRollback: "az ml online-endpoint update --name recs --traffic blue=100",
@@ -50,6 +53,16 @@ func Rollout() notifier.Rollout {
 		URL:            "https://belay.example/v1/rollouts/r-7f3a",
 		Server:         "https://belay.example",
 		Started:        Noon.Add(-2 * time.Hour),
+	}
+}
+
+// line is a guardrail as a message shows it.
+func line(
+	name string, verdict analysis.Outcome, limit, sentence, candidate, stable, interval, n string,
+) notifier.Guardrail {
+	return notifier.Guardrail{
+		Guardrail: view.Guardrail{Name: name, Verdict: verdict, Limit: limit, Sentence: sentence},
+		Candidate: candidate, Stable: stable, Interval: interval, N: n,
 	}
 }
 
@@ -87,10 +100,13 @@ func Acknowledged() notifier.Notice {
 // Question is an open approval request from 25% to 60%.
 func Question() *notifier.Question {
 	return &notifier.Question{
-		Gate: "product-owner", Nonce: "n0nce-5be1", Channel: "#recs-release",
-		Users: []string{"U024BE7LH"}, Groups: []string{"product-owners"}, Quorum: 1,
-		Step: "majority", FromWeight: 25, ToWeight: 60, RequestsPerHour: 205_000,
-		Expires: Noon.Add(4 * time.Hour), OnExpiry: "hold", State: "open",
+		Gate: "product-owner",
+		Question: view.Question{
+			Name: "product-owner", Nonce: "n0nce-5be1", Channel: "#recs-release",
+			Users: []string{"U024BE7LH"}, Groups: []string{"product-owners"}, Quorum: 1,
+			Step: "majority", FromWeight: 25, ToWeight: 60, RequestsPerHour: 205_000,
+			Expires: Noon.Add(4 * time.Hour), OnExpiry: approval.ExpiryHold, State: approval.Open,
+		},
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/notifiertest"
 	"github.com/belayd/belay/notifier/pagerduty"
+	"github.com/belayd/belay/rollout/view"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -167,7 +168,9 @@ func TestLimits(t *testing.T) {
 		for i := range 100 {
 			long := fmt.Sprintf("%04d%s", i, strings.Repeat("\u0001\"😀", 3000))
 			n.Rollout.Labels[long], n.Rollout.Weights[long] = long, i
-			n.Rollout.Guardrails = append(n.Rollout.Guardrails, notifier.Guardrail{Name: long, Verdict: "pass", Sentence: long})
+			n.Rollout.Guardrails = append(n.Rollout.Guardrails, notifier.Guardrail{
+				Guardrail: view.Guardrail{Name: long, Verdict: "pass", Sentence: long},
+			})
 		}
 		ref := notify(t, c, n)
 		if len(e.last) > 512<<10 || !bytes.Contains(e.last, []byte(n.Rollout.ManualRollback)) {

@@ -31,7 +31,8 @@ func plotted(topic notifier.Topic) notifier.Notice {
 		Candidate: view.Estimate{Value: 0.712, Low: 0.692, High: 0.733}, Stable: &view.Estimate{Value: 0.714, Low: 0.710, High: 0.718}, Limit: at(0.700), More: true, Unit: "share",
 	}
 	n.Rollout.Guardrails = append(n.Rollout.Guardrails, notifier.Guardrail{
-		Name: "cpu", Verdict: "breach", Candidate: "91", Stable: "–", Interval: "88–94", Limit: "<= 85", N: "12", Sentence: "cpu is 91.",
+		Guardrail: view.Guardrail{Name: "cpu", Verdict: "breach", Limit: "<= 85", Sentence: "cpu is 91."},
+		Candidate: "91", Stable: "–", Interval: "88–94", N: "12",
 		Plot: &view.Plot{Candidate: view.Estimate{Value: 91, Low: 88, High: 94}, Limit: at(85), Unit: "value"},
 	})
 	return n
@@ -99,7 +100,7 @@ func TestChartFigures(t *testing.T) {
 		{"all zero", &view.Plot{}, true},
 	} {
 		n := notifiertest.Notice(notifier.TopicAsk)
-		n.Rollout.Guardrails = []notifier.Guardrail{{Name: "g", Verdict: "pass", Plot: test.plot}}
+		n.Rollout.Guardrails = []notifier.Guardrail{{Guardrail: view.Guardrail{Name: "g", Verdict: "pass"}, Plot: test.plot}}
 		got, err := picture(n)
 		if err != nil || (got != nil) != test.want {
 			t.Errorf("picture of %s: got %d bytes, %v, want a picture = %t", test.name, len(got), err, test.want)
@@ -113,7 +114,10 @@ func TestChartBounds(t *testing.T) {
 	n.Rollout.Guardrails = nil
 	for range 100 {
 		n.Rollout.Guardrails = append(n.Rollout.Guardrails, notifier.Guardrail{
-			Name: string(bytes.Repeat([]byte("long"), 1000)), Verdict: "undecided", Limit: "\xff\n", Plot: &view.Plot{},
+			Guardrail: view.Guardrail{
+				Name: string(bytes.Repeat([]byte("long"), 1000)), Verdict: "undecided", Limit: "\xff\n",
+			},
+			Plot: &view.Plot{},
 		})
 	}
 	got, err := picture(n)

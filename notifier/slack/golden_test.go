@@ -13,6 +13,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/notifiertest"
+	"github.com/belayd/belay/rollout/approval"
 )
 
 // golden compares got with a file in testdata.
@@ -48,7 +49,7 @@ func pretty(t *testing.T, v any) []byte {
 }
 
 // asked is an approval request in a state, with what people said.
-func asked(state string, answers ...notifier.ShownVote) notifier.Notice {
+func asked(state approval.QuestionState, answers ...notifier.ShownVote) notifier.Notice {
 	n := notifiertest.Notice(notifier.TopicAsk)
 	n.Question.State, n.Question.Answers = state, answers
 	return n

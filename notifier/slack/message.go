@@ -10,6 +10,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
+	"github.com/belayd/belay/rollout/approval"
 )
 
 // The actions of the buttons of a request and of a page.
@@ -124,12 +125,13 @@ func charge(n notifier.Notice) slack.Block {
 func (c *Client) ask(n notifier.Notice) ([]slack.Block, error) {
 	q, r := n.Question, n.Rollout
 	change := q.Before() + " → " + q.After()
-	if q.State != "open" {
-		if !slices.Contains([]string{"approved", "rejected", "expired", "void"}, q.State) {
+	if q.State != approval.Open {
+		ended := []approval.QuestionState{approval.Approved, approval.Rejected, approval.Expired, approval.Void}
+		if !slices.Contains(ended, q.State) {
 			return nil, fmt.Errorf("%w: unknown state %q of a question", notifier.ErrPermanent, q.State)
 		}
 		blocks := []slack.Block{header(fmt.Sprintf("%s: %s (%s)", r.Endpoint, change, q.State)),
-			section(c.words.Text(q.State, n))}
+			section(c.words.Text(string(q.State), n))}
 		if len(q.Answers) > 0 {
 			blocks = append(blocks, section(answers(q)))
 		}
@@ -155,7 +157,7 @@ func outcomes(n notifier.Notice) string {
 	return fmt.Sprintf("*What happens*\n*Approve:* step %s begins, %s gets %s.\n*Reject:* all traffic goes back to "+
 		"%s and the rollout ends.\n*Hold:* nothing moves until somebody resumes.\n*No answer until %s:* %s.",
 		clean(q.Step), clean(r.Candidate), q.After(), clean(orElse(r.Stable,
-			"the stable deployment")), date(q.Expires), clean(orElse(q.OnExpiry, "hold")))
+			"the stable deployment")), date(q.Expires), clean(orElse(string(q.OnExpiry), "hold")))
 }
 
 // who says who may answer, how many must, and who has.

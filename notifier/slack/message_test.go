@@ -10,18 +10,22 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/notifiertest"
 	"github.com/belayd/belay/notifier/slack/slacktest"
+	"github.com/belayd/belay/rollout/view"
 )
 
 // TestEvidence: many guardrails with long sentences are shown in as many sections
 // as they need, each within its limit, the rest counted.
 func TestEvidence(t *testing.T) {
 	var gs []notifier.Guardrail
-	verdicts := []string{"pass", "breach", "undecided", "no-data", "error", "resting"}
+	verdicts := []analysis.Outcome{"pass", "breach", "undecided", "no-data", "error", "resting"}
 	for i := range 27 {
-		gs = append(gs, notifier.Guardrail{Name: fmt.Sprintf("g%02d", i), Verdict: verdicts[i%6], Limit: "<= 1%", Sentence: strings.Repeat("<long> ", 200)})
+		gs = append(gs, notifier.Guardrail{Guardrail: view.Guardrail{
+			Name: fmt.Sprintf("g%02d", i), Verdict: verdicts[i%6], Limit: "<= 1%", Sentence: strings.Repeat("<long> ", 200),
+		}})
 	}
 	blocks := evidence("The evidence", notifier.Rollout{Guardrails: gs})
 	data, err := json.Marshal(blocks)

@@ -9,7 +9,6 @@ package notice
 
 import (
 	"cmp"
-	"math"
 	"strings"
 	"time"
 
@@ -37,7 +36,7 @@ func Of(p *rollout.Plan, s *rollout.State, e rollout.Effect, external string, at
 	}
 	out.Rollout.BelayRollback = view.RollbackCommand(p.ID) + flags
 	if n.Question != nil {
-		out.Question = question(p, s, *n.Question, at)
+		out.Question = question(p, s, *n.Question)
 	}
 	if n.Key == p.PageKey() && !n.Resolve && s.Page != nil {
 		out.Since, out.Rollout.BelayAck = s.Page.Since, "belay ack "+p.ID+flags
@@ -88,47 +87,20 @@ func shown(p *rollout.Plan, s *rollout.State, external string, told func(string)
 	}
 	for _, g := range v.Guardrails {
 		r.Guardrails = append(r.Guardrails, notifier.Guardrail{
-			Name: g.Name, Verdict: string(g.Verdict), Limit: g.Limit, N: g.Size(), Sentence: g.Sentence,
+			Guardrail: g, N: g.Size(), Plot: g.Plot,
 			Candidate: view.Figure(g.Candidate, g.Unit), Stable: view.Figure(g.Stable, g.Unit),
-			Interval: view.Between(g.Interval, g.Unit), Evidence: g.Evidence, Plot: g.Plot,
+			Interval: view.Between(g.Interval, g.Unit),
 		})
 	}
 	return r
 }
 
-// question is an approval request as it stands.
-func question(p *rollout.Plan, s *rollout.State, q approval.Question, at time.Time) *notifier.Question {
-	candidate := p.Release.Candidate
-	out := &notifier.Question{
-		Gate: q.Gate, Nonce: q.Nonce, Quorum: q.Quorum, Step: q.Step, Expires: q.Expires, State: string(q.State),
-		FromWeight: q.From.Weights[candidate], ToWeight: q.To.Weights[candidate],
-		FromMirror: q.From.Mirror[candidate], ToMirror: q.To.Mirror[candidate],
-	}
-	for _, a := range p.Approvals {
-		if a.Name == q.Gate {
-			out.Channel, out.Users, out.Groups, out.OnExpiry = a.Channel, a.Users, a.Groups, string(a.OnExpiry)
-		}
-	}
+// question is an approval request as it stands, with its people by name.
+func question(p *rollout.Plan, s *rollout.State, q approval.Question) *notifier.Question {
+	out := &notifier.Question{Question: view.Asked(p, *s, q), Gate: q.Gate}
 	for _, a := range q.Answers {
-		voiced := notifier.ShownVote{Who: cmp.Or(a.By.Name, a.By.ID), When: a.At, Approve: a.Approve, Reason: a.Reason}
-		out.Answers = append(out.Answers, voiced)
+		shown := notifier.ShownVote{Who: cmp.Or(a.By.Name, a.By.ID), When: a.At, Approve: a.Approve, Reason: a.Reason}
+		out.Answers = append(out.Answers, shown)
 	}
-	out.RequestsPerHour = requestsPerHour(s, out.FromWeight, out.ToWeight, at)
 	return out
-}
-
-// requestsPerHour is what the candidate would serve at the next weight, judged by
-// what was counted in the present step; 0 when that is unknown.
-func requestsPerHour(s *rollout.State, from, to int, at time.Time) float64 {
-	elapsed := at.Sub(s.StepSince)
-	if from <= 0 || s.StepSince.IsZero() || elapsed <= 0 {
-		return 0
-	}
-	most := 0.0
-	for _, v := range s.Verdicts {
-		if v.Unit == "share" || v.Unit == "s" {
-			most = max(most, v.Candidate.N)
-		}
-	}
-	return math.Round(most / elapsed.Hours() * float64(to) / float64(from))
 }

@@ -52,8 +52,8 @@ type Rollout struct {
 	FalseRollback *FalseRollback `json:"falseRollback,omitempty"`
 	// WaitingFor says for people what the rollout waits for; empty when it does
 	// not wait.
-	WaitingFor string `json:"waitingFor,omitempty"`
-	Gates      []Gate `json:"gates,omitempty"`
+	WaitingFor string     `json:"waitingFor,omitempty"`
+	Gates      []Question `json:"gates,omitempty"`
 	// Page is the open page; null when no human is called.
 	Page   *Page          `json:"page,omitempty"`
 	Checks []check.Result `json:"checks,omitempty"`
@@ -98,7 +98,7 @@ func Of(p *rollout.Plan, s rollout.State) Rollout {
 		Requester: p.Release.Requester.ID, OnBehalfOf: p.Release.OnBehalfOf, Retries: p.Release.Retries,
 		Phase: s.Phase, Since: s.PhaseSince.UTC(), Reason: s.Reason, Sentence: s.Sentence,
 		Step: stepOf(p, s), Steps: ladder(p, s), Weights: weightsOf(s), Guardrails: guardrailsOf(p, s),
-		WaitingFor: waitingFor(p, s), Gates: gatesOf(p, s), Checks: s.Checks,
+		WaitingFor: waitingFor(p, s), Gates: questionsOf(p, s), Checks: s.Checks,
 		Unconfirmed:    s.Unconfirmed(p),
 		ManualRollback: s.Manual, Closed: s.Settled(),
 		CreatedAt: s.Created.UTC(), UpdatedAt: s.At.UTC(),

@@ -24,7 +24,7 @@ func waitingFor(p *rollout.Plan, s rollout.State) string {
 		return "the policy's schedule, which starts at " + s.StartAt.UTC().Format(time.RFC3339)
 	case rollout.PhaseWaiting:
 		var open []string
-		for _, g := range gatesOf(p, s) {
+		for _, g := range questionsOf(p, s) {
 			if g.State == approval.Open {
 				open = append(open, "approval "+g.Name+" until "+g.Expires.Format(time.RFC3339))
 			}

@@ -31,7 +31,7 @@ func (w *World) answer(ctx context.Context, client *api.Client, server, id strin
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	var gate view.Gate
+	var gate view.Question
 	for {
 		select {
 		case <-ctx.Done():
@@ -81,18 +81,18 @@ func readLines(ctx context.Context, from io.Reader, lines chan<- string) {
 
 // openGate is the approval that waits for an answer; the zero Gate when none
 // does.
-func openGate(r view.Rollout) view.Gate {
+func openGate(r view.Rollout) view.Question {
 	for _, g := range r.Gates {
 		if g.State == approval.Open {
 			return g
 		}
 	}
-	return view.Gate{}
+	return view.Question{}
 }
 
 // reply gives the daemon what a person typed, and says what came of it; "" when
 // the daemon will show it.
-func reply(ctx context.Context, client *api.Client, id string, gate view.Gate, line string) string {
+func reply(ctx context.Context, client *api.Client, id string, gate view.Question, line string) string {
 	act, verb := api.Act{Gate: gate.Name, Nonce: gate.Nonce}, ""
 	switch strings.ToLower(strings.TrimSpace(line)) {
 	case "y", "yes":

@@ -44,7 +44,7 @@ func TestAnswer(t *testing.T) {
 		"what?\ny\n": `/v1/rollouts/r1/approve {"gate":"product-owner","nonce":"n1"}`,
 		"what?\n N ": `/v1/rollouts/r1/reject {"reason":"answered no at the demo's terminal","gate":"product-owner","nonce":"n1"}`,
 	} {
-		a := &asker{r: view.Rollout{SchemaVersion: 1, ID: "r1", Gates: []view.Gate{{Name: "product-owner", Step: "majority", Nonce: "n1", State: approval.Open}}}}
+		a := &asker{r: view.Rollout{SchemaVersion: 1, ID: "r1", Gates: []view.Question{{Name: "product-owner", Step: "majority", Nonce: "n1", State: approval.Open}}}}
 		server := httptest.NewServer(a)
 		client, err := api.NewClient(server.URL, server.Client(), "")
 		if err != nil {

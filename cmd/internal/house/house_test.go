@@ -143,7 +143,7 @@ var allowed = map[string][]string{
 var adapters = map[string][]string{
 	"analysis":        {"analysis", "analysis/internal/", "analysis/promql", "analysis/jsonpath", "analysis/template", "analysis/unique"},
 	"rollout/traffic": {"rollout/traffic", "rollout", "analysis/unique"}, // what others send is read by one rule
-	"notifier":        {"notifier", "rollout/view", "rollout/view/chart", "analysis", "analysis/unique"},
+	"notifier":        {"notifier", "rollout/view", "rollout/view/chart", "rollout/approval", "analysis", "analysis/unique"},
 	"store":           {"store"},
 }
 
