@@ -21,9 +21,6 @@ type router struct {
 	c compartment
 }
 
-// Unwrap returns what is behind the bulkhead.
-func (r router) Unwrap() any { return r.Router }
-
 // Split implements traffic.Router.
 func (r router) Split(ctx context.Context, endpoint string) (split traffic.Split, err error) {
 	defer r.c.closed("split", &err)
@@ -92,9 +89,6 @@ type source struct {
 	c compartment
 }
 
-// Unwrap returns what is behind the bulkhead.
-func (s source) Unwrap() any { return s.Source }
-
 // Read implements analysis.Source. Where an answer makes the adapter panic, the
 // questions are asked in halves, so that whoever sent that answer blinds nobody
 // else.
@@ -135,9 +129,6 @@ type messenger struct {
 	c compartment
 }
 
-// Unwrap returns what is behind the bulkhead.
-func (m messenger) Unwrap() any { return m.Notifier }
-
 // Notify implements notifier.Notifier.
 func (m messenger) Notify(ctx context.Context, n notifier.Notice) (ref string, err error) {
 	defer m.c.closed("notify", &err)
@@ -154,9 +145,6 @@ type inbox struct {
 
 	c compartment
 }
-
-// Unwrap returns what is behind the bulkhead.
-func (i inbox) Unwrap() any { return i.Inbox }
 
 // Run implements notifier.Inbox.
 func (i inbox) Run(

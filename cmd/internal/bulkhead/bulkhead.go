@@ -112,16 +112,3 @@ func Core[A any](call func() (A, error)) (A, error) {
 	}()
 	return call()
 }
-
-// As finds what an adapter can besides what its kind can, in front of the bulkhead
-// or behind it, and behind whatever else it was wrapped in.
-func As[T any](adapter any) (T, bool) {
-	for {
-		w, ok := adapter.(interface{ Unwrap() any })
-		if !ok {
-			t, ok := adapter.(T)
-			return t, ok
-		}
-		adapter = w.Unwrap()
-	}
-}

@@ -160,23 +160,6 @@ func TestContainedReading(t *testing.T) {
 	}
 }
 
-// What an adapter can besides its kind is found behind the bulkhead too.
-func TestAs(t *testing.T) {
-	b, err := New(slog.New(slog.DiscardHandler), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if in, ok := As[notifier.Inbox](b.Notifier("hook", wreck{})); !ok || in == nil {
-		t.Error("an inbox behind the bulkhead is not found")
-	}
-	if _, ok := As[http.Handler](b.Notifier("hook", wreck{})); ok {
-		t.Error("a handler is found that there is not")
-	}
-	if b.Inbox("hook", wreck{}) != b.Inbox("hook", wreck{}) {
-		t.Error("one inbox behind the bulkhead is two")
-	}
-}
-
 // A missing adapter says why at every call.
 func TestMissing(t *testing.T) {
 	why := errors.New("routers.edge.webhook.url: is no address")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/cmd/internal/probe"
 	"github.com/belayd/belay/policies/forecast"
 	"github.com/belayd/belay/rollout"
@@ -36,7 +37,7 @@ type planner struct {
 	// stable is the deployment that serves; "" when unknown.
 	stable string
 	// source finds the source of a metric.
-	source func(name string) (analysis.Source, bool)
+	source func(name string) (config.Source, bool)
 	// past is how far back stable's figures are read.
 	past time.Duration
 	// lags are how old the sources' youngest readings always are, as the config says.

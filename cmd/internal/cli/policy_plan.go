@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/analysis/prometheus"
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/cmd/internal/probe"
 	"github.com/belayd/belay/policies/forecast"
 	"github.com/belayd/belay/policies/policytest"
@@ -102,12 +103,12 @@ func (e *env) printForecast(o forecast.Forecast, output string) error {
 }
 
 // recorder opens the Prometheus that stands for every source of a policy.
-func recorder(url string) (func(string) (analysis.Source, bool), error) {
+func recorder(url string) (func(string) (config.Source, bool), error) {
 	s, err := prometheus.New(prometheus.Config{URL: url, Client: &http.Client{Timeout: time.Minute}})
 	if err != nil {
 		return nil, usageError("--source: %v", err)
 	}
-	return func(string) (analysis.Source, bool) { return s, true }, nil
+	return func(string) (config.Source, bool) { return config.OfPrometheus(s), true }, nil
 }
 
 // fromSource asks one Prometheus for everything.
@@ -162,20 +163,20 @@ func backtestCommand() *command {
 
 // recorded finds the sources to read the past from: one Prometheus for all, one of
 // the config's for all, or those that the policy names.
-func recorded(config, from string) (func(string) (analysis.Source, bool), error) {
-	if config == "" || strings.Contains(from, "://") {
+func recorded(configFile, from string) (func(string) (config.Source, bool), error) {
+	if configFile == "" || strings.Contains(from, "://") {
 		return recorder(from)
 	}
-	a, err := probe.OpenAdapters(config)
+	a, err := probe.OpenAdapters(configFile)
 	if err != nil || from == "" {
-		return func(name string) (analysis.Source, bool) { return a.Source(name) }, err
+		return a.Source, err
 	}
 	s, ok := a.Source(from)
 	if !ok {
-		return nil, usageError("--source: %s has no source %q; it has %s", config, from,
+		return nil, usageError("--source: %s has no source %q; it has %s", configFile, from,
 			strings.Join(slices.Sorted(maps.Keys(a.Sources)), ", "))
 	}
-	return func(string) (analysis.Source, bool) { return s, true }, nil
+	return func(string) (config.Source, bool) { return s, true }, nil
 }
 
 func parseSpan(from, to string) (span [2]time.Time, err error) {
@@ -204,7 +205,11 @@ func (e *env) backtest(ctx context.Context, file, config, from, stable, candidat
 	fmt.Fprintf(e.stderr, "reading %s of %s from %s\n", plural(len(plan.Panel.Metrics), "metric"), stable,
 		cmp.Or(from, "the sources of "+config))
 	names := analysis.Names{Endpoint: plan.Endpoint.Name, Stable: stable, Candidate: played}
-	rec, err := policytest.Record(ctx, source, plan, names, span[0], span[1])
+	plain := func(name string) (analysis.Source, bool) {
+		s, ok := source(name)
+		return s.Source, ok
+	}
+	rec, err := policytest.Record(ctx, plain, plan, names, span[0], span[1])
 	if err != nil {
 		return err
 	}

@@ -156,7 +156,7 @@ func TestBuiltinsAreUnderstood(t *testing.T) {
 	}
 	// Each kind that a ready-made metric names is one that the daemon has.
 	for kind := range empty {
-		if !slices.ContainsFunc(sources, func(a adapter[SourceConfig, analysis.Source]) bool { return a.kind == kind }) {
+		if !slices.ContainsFunc(sources, func(a adapter[SourceConfig, Source]) bool { return a.kind == kind }) {
 			t.Errorf("%s: the daemon has no such source", kind)
 		}
 	}

@@ -117,69 +117,81 @@ type WebhookNotifier struct {
 }
 
 // notifiers is the list of the notifiers there are.
-var notifiers = []adapter[NotifierConfig, notifier.Notifier]{
+var notifiers = []adapter[NotifierConfig, Notifier]{
 	{"slack", func(c NotifierConfig) bool { return c.Slack != nil }, buildSlack},
 	{"pagerduty", func(c NotifierConfig) bool { return c.PagerDuty != nil }, buildPagerDuty},
 	{"alertmanager", func(c NotifierConfig) bool { return c.Alertmanager != nil }, buildAlertmanager},
-	{"email", func(c NotifierConfig) bool { return c.Email != nil }, buildEmail},
-	{"webhook", func(c NotifierConfig) bool { return c.Webhook != nil }, buildWebhookNotifier},
-	{"teams", func(c NotifierConfig) bool { return c.Teams != nil }, buildTeams},
-	{"discord", func(c NotifierConfig) bool { return c.Discord != nil }, buildDiscord},
-	{"sns", func(c NotifierConfig) bool { return c.SNS != nil }, buildSNS},
+	{"email", func(c NotifierConfig) bool { return c.Email != nil }, onlyNotifier(buildEmail)},
+	{"webhook", func(c NotifierConfig) bool { return c.Webhook != nil }, onlyNotifier(buildWebhookNotifier)},
+	{"teams", func(c NotifierConfig) bool { return c.Teams != nil }, onlyNotifier(buildTeams)},
+	{"discord", func(c NotifierConfig) bool { return c.Discord != nil }, onlyNotifier(buildDiscord)},
+	{"sns", func(c NotifierConfig) bool { return c.SNS != nil }, onlyNotifier(buildSNS)},
 }
 
-func buildSlack(b *Builder, field string, c NotifierConfig) (notifier.Notifier, error) {
+func buildSlack(b *Builder, field string, c NotifierConfig) (Notifier, error) {
 	s := c.Slack
 	bot, err := b.secret(field+".botTokenFile", s.BotTokenFile)
 	if err != nil {
-		return nil, err
+		return Notifier{}, err
 	}
 	app, err := b.optional(field+".appTokenFile", s.AppTokenFile)
 	if err != nil {
-		return nil, err
+		return Notifier{}, err
 	}
 	signing, err := b.optional(field+".signingSecretFile", s.SigningSecretFile)
 	if err != nil {
-		return nil, err
+		return Notifier{}, err
 	}
 	cl, err := b.client(field+".http", s.HTTP)
 	if err != nil {
-		return nil, err
+		return Notifier{}, err
 	}
 	server := strings.TrimRight(b.config.ExternalURL, "/")
 	b.read["externalURL"] = server // one made for another is another
 	own := s.Config
 	own.BotToken, own.AppToken, own.SigningSecret = bot.Reveal(), app.Reveal(), signing.Reveal()
 	own.Server, own.Client, own.Log = server, cl, b.log
-	return slack.New(own)
+	n, err := slack.New(own)
+	if err != nil {
+		return Notifier{}, err
+	}
+	return Notifier{Notifier: n, Inbox: n, Hook: n}, nil
 }
 
-func buildPagerDuty(b *Builder, field string, c NotifierConfig) (notifier.Notifier, error) {
+func buildPagerDuty(b *Builder, field string, c NotifierConfig) (Notifier, error) {
 	key, err := b.secret(field+".routingKeyFile", c.PagerDuty.RoutingKeyFile)
 	if err != nil {
-		return nil, err
+		return Notifier{}, err
 	}
 	secret, err := b.optional(field+".webhookSecretFile", c.PagerDuty.WebhookSecretFile)
 	if err != nil {
-		return nil, err
+		return Notifier{}, err
 	}
 	cl, err := b.client(field+".http", c.PagerDuty.HTTP)
 	if err != nil {
-		return nil, err
+		return Notifier{}, err
 	}
 	own := c.PagerDuty.Config
 	own.RoutingKey, own.WebhookSecret, own.Client, own.Log = key.Reveal(), secret.Reveal(), cl, b.log
-	return pagerduty.New(own)
+	n, err := pagerduty.New(own)
+	if err != nil {
+		return Notifier{}, err
+	}
+	return Notifier{Notifier: n, Inbox: n, Hook: n}, nil
 }
 
-func buildAlertmanager(b *Builder, field string, c NotifierConfig) (notifier.Notifier, error) {
+func buildAlertmanager(b *Builder, field string, c NotifierConfig) (Notifier, error) {
 	cl, err := b.client(field+".http", c.Alertmanager.HTTP)
 	if err != nil {
-		return nil, err
+		return Notifier{}, err
 	}
 	own := c.Alertmanager.Config
 	own.Client, own.Log = cl, b.log
-	return alertmanager.New(own)
+	n, err := alertmanager.New(own)
+	if err != nil {
+		return Notifier{}, err
+	}
+	return Notifier{Notifier: n, Refresh: n.Run}, nil
 }
 
 func buildEmail(b *Builder, field string, c NotifierConfig) (notifier.Notifier, error) {
@@ -215,6 +227,6 @@ func buildWebhookNotifier(b *Builder, field string, c NotifierConfig) (notifier.
 }
 
 // Notifiers makes the notifiers.
-func (b *Builder) Notifiers() (map[string]notifier.Notifier, error) {
+func (b *Builder) Notifiers() (map[string]Notifier, error) {
 	return build(b, "notifiers", notifiers, b.config.Notifiers)
 }

@@ -88,36 +88,45 @@ func (c SourceConfig) lag() time.Duration {
 }
 
 // sources is the list of the sources there are.
-var sources = []adapter[SourceConfig, analysis.Source]{
+var sources = []adapter[SourceConfig, Source]{
 	{"prometheus", func(c SourceConfig) bool { return c.Prometheus != nil }, buildPrometheus},
-	{"scrape", func(c SourceConfig) bool { return c.Scrape != nil }, buildScrape},
-	{"loganalytics", func(c SourceConfig) bool { return c.LogAnalytics != nil }, buildLogAnalytics},
-	{"azuremonitor", func(c SourceConfig) bool { return c.AzureMonitor != nil }, buildAzureMonitor},
-	{"httpjson", func(c SourceConfig) bool { return c.HTTPJSON != nil }, buildHTTPJSON},
+	{"scrape", func(c SourceConfig) bool { return c.Scrape != nil }, onlySource(buildScrape)},
+	{"loganalytics", func(c SourceConfig) bool { return c.LogAnalytics != nil }, onlySource(buildLogAnalytics)},
+	{"azuremonitor", func(c SourceConfig) bool { return c.AzureMonitor != nil }, onlySource(buildAzureMonitor)},
+	{"httpjson", func(c SourceConfig) bool { return c.HTTPJSON != nil }, onlySource(buildHTTPJSON)},
 }
 
-func buildPrometheus(b *Builder, field string, c SourceConfig) (analysis.Source, error) {
+func buildPrometheus(b *Builder, field string, c SourceConfig) (Source, error) {
 	p := c.Prometheus
 	if strings.Contains(strings.TrimRight(p.URL, "/")+"/", "/api/v1/") {
-		return nil, errors.New("url: ends in /api/v1, which is added to it; write the address before that")
+		return Source{}, errors.New("url: ends in /api/v1, which is added to it; write the address before that")
 	}
 	cl, err := b.client(field+".http", p.HTTP)
 	if err != nil {
-		return nil, err
+		return Source{}, err
 	}
 	if p.Azure != nil {
 		credential, err := b.azure(field+".azure", *p.Azure)
 		if err != nil {
-			return nil, err
+			return Source{}, err
 		}
 		cl.Transport = &entra{next: cl.Transport, credential: credential, scope: p.Azure.where().prometheus()}
 	}
 	if err := b.sign(field+".aws", cl, p.AWS); err != nil {
-		return nil, err
+		return Source{}, err
 	}
 	own := p.Config
 	own.Client, own.Get, own.MetricsQL = cl, p.Method == "GET", p.Dialect == policies.DialectMetricsQL
-	return prometheus.New(own)
+	s, err := prometheus.New(own)
+	if err != nil {
+		return Source{}, err
+	}
+	return OfPrometheus(s), nil
+}
+
+// OfPrometheus is a Prometheus as a source of the config would be.
+func OfPrometheus(s *prometheus.Source) Source {
+	return Source{Source: s, ScrapeInterval: s.ScrapeInterval, Behind: s.Behind}
 }
 
 func buildScrape(b *Builder, field string, c SourceConfig) (analysis.Source, error) {
@@ -225,6 +234,6 @@ func (b *Builder) sign(field string, cl *http.Client, l *aws.Login) error {
 }
 
 // Sources makes the sources of metrics.
-func (b *Builder) Sources() (map[string]analysis.Source, error) {
+func (b *Builder) Sources() (map[string]Source, error) {
 	return build(b, "sources", sources, b.config.Sources)
 }

@@ -12,9 +12,12 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/cmd/internal/folder"
 	"github.com/belayd/belay/cmd/internal/secret"
+	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout/traffic"
 )
@@ -119,9 +122,43 @@ func (b *bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return b.next.RoundTrip(r)
 }
 
-// Runner is an adapter with work of its own between calls.
-type Runner interface {
-	Run(ctx context.Context) error
+// A Source is a source with what its kind can tell besides; each is nil where it cannot.
+type Source struct {
+	analysis.Source
+	// ScrapeInterval is how far apart a metric's samples are.
+	ScrapeInterval func(analysis.Metric) time.Duration
+	// Behind is how old the end of the metric's data was, at most, in the last minutes.
+	Behind func(analysis.Metric) time.Duration
+}
+
+// A Notifier is a notifier with what its kind can besides; each is nil where it cannot.
+type Notifier struct {
+	notifier.Notifier
+	Inbox notifier.Inbox
+	// Hook hears people over HTTP, at the path that the configuration's Hook names.
+	Hook http.Handler
+	// Refresh repeats the pages that are open, until ctx ends.
+	Refresh func(ctx context.Context, open func(context.Context) ([]notifier.Notice, error)) error
+}
+
+// onlySource builds a source that is no more than one.
+func onlySource[S analysis.Source](
+	build func(*Builder, string, SourceConfig) (S, error),
+) func(*Builder, string, SourceConfig) (Source, error) {
+	return func(b *Builder, field string, c SourceConfig) (Source, error) {
+		s, err := build(b, field, c)
+		return Source{Source: s}, err
+	}
+}
+
+// onlyNotifier builds a notifier that is no more than one.
+func onlyNotifier[N notifier.Notifier](
+	build func(*Builder, string, NotifierConfig) (N, error),
+) func(*Builder, string, NotifierConfig) (Notifier, error) {
+	return func(b *Builder, field string, c NotifierConfig) (Notifier, error) {
+		n, err := build(b, field, c)
+		return Notifier{Notifier: n}, err
+	}
 }
 
 // build makes the adapters of one kind by their rows; all that fails is said.

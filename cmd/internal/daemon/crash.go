@@ -83,10 +83,12 @@ func (p *crashPoints) around(s *generation) {
 		s.routers[name] = &crashRouter{r, p}
 	}
 	for name, a := range s.sources {
-		s.sources[name] = &crashSource{a, p}
+		a.Source = &crashSource{a.Source, p}
+		s.sources[name] = a
 	}
 	for name, n := range s.notifiers {
-		s.notifiers[name] = &crashNotifier{n, p}
+		n.Notifier = &crashNotifier{n.Notifier, p}
+		s.notifiers[name] = n
 	}
 }
 
@@ -151,9 +153,6 @@ type crashRouter struct {
 	points *crashPoints
 }
 
-// Unwrap returns what the points are around.
-func (r *crashRouter) Unwrap() any { return r.Router }
-
 // Split reads between two points.
 func (r *crashRouter) Split(ctx context.Context, endpoint string) (traffic.Split, error) {
 	return around(r.points, "split", func() (traffic.Split, error) { return r.Router.Split(ctx, endpoint) })
@@ -189,9 +188,6 @@ type crashSource struct {
 	points *crashPoints
 }
 
-// Unwrap returns what the points are around.
-func (s *crashSource) Unwrap() any { return s.Source }
-
 // Read reads between two points.
 func (s *crashSource) Read(ctx context.Context, qs []analysis.Query) ([]analysis.Reading, error) {
 	return around(s.points, "read", func() ([]analysis.Reading, error) { return s.Source.Read(ctx, qs) })
@@ -202,9 +198,6 @@ type crashNotifier struct {
 	notifier.Notifier
 	points *crashPoints
 }
-
-// Unwrap returns what the points are around.
-func (n *crashNotifier) Unwrap() any { return n.Notifier }
 
 // Notify delivers between two points.
 func (n *crashNotifier) Notify(ctx context.Context, notice notifier.Notice) (string, error) {

@@ -198,7 +198,7 @@ func (d *daemon) engineOf(s *generation) engine.Config {
 	}
 	return engine.Config{
 		Store: d.points.store(d.store), Leaser: d.store, Owner: cmp.Or(replica, "belayd"), Version: d.o.Version,
-		Sources: s.sources, Routers: s.routers, Notifiers: s.notifiers,
+		Sources: s.plainSources(), Routers: s.routers, Notifiers: s.plainNotifiers(),
 		ExternalURL: c.ExternalURL, Retention: c.Retention, Queue: c.Queue,
 		People:    func(notifier, who string) access.Actor { return d.now().config.Heard(notifier, who) },
 		Canonical: func(name string) string { return d.now().config.Canonical(name) },
@@ -238,7 +238,7 @@ func (d *daemon) serve(ctx context.Context, server *api.Server, listener net.Lis
 	spawn("refusals", d.refusals.Run)
 	spawn("drift", d.drift.Run)
 	spawn("notary", d.notary.Run)
-	d.inboxes.Listen(ctx, d.now().inboxes(d.bulkhead))
+	d.inboxes.Listen(ctx, d.now().inboxes())
 	d.tasks.start(ctx, d.log)
 	d.tasks.replace(d.now().tasks(d))
 	spawn("config", func(ctx context.Context) error { return d.watch(ctx, reloadEvery) })

@@ -67,7 +67,7 @@ func TestFaults(t *testing.T) {
 			if got := inventory(s); got != c.runs {
 				t.Errorf("what runs: got %s, want %s", got, c.runs)
 			}
-			if deaf := len(s.inboxes(d.bulkhead)) == 0; deaf != c.deaf {
+			if deaf := len(s.inboxes()) == 0; deaf != c.deaf {
 				t.Errorf("nobody is heard: got %v, want %v", deaf, c.deaf)
 			}
 			_, err = authentication(func() *generation { return s }).Authenticate(asked(t))

@@ -28,9 +28,9 @@ type generation struct {
 	env      *policies.Environment
 	policies *config.PolicySet
 
-	sources   map[string]analysis.Source
+	sources   map[string]config.Source
 	routers   map[string]traffic.Router
-	notifiers map[string]notifier.Notifier
+	notifiers map[string]config.Notifier
 	// hooks are what notifiers hear over HTTP, by path.
 	hooks    map[string]http.Handler
 	triggers []*trigger.Trigger
@@ -58,9 +58,13 @@ func (d *daemon) assemble(c *config.Config, known config.Faults) (*generation, d
 	s := &generation{config: c, env: c.Environment(), hooks: map[string]http.Handler{}, faults: slices.Clone(known)}
 	s.faults.Add(c, c.Expand())
 	s.faults.Add(c, c.CheckFiles())
-	s.sources = assembled(s, b, "sources", b.Sources, bulkhead.MissingSource)
+	s.sources = assembled(s, b, "sources", b.Sources, func(why error) config.Source {
+		return config.Source{Source: bulkhead.MissingSource(why)}
+	})
 	s.routers = assembled(s, b, "routers", b.Routers, bulkhead.MissingRouter)
-	s.notifiers = assembled(s, b, "notifiers", b.Notifiers, bulkhead.MissingNotifier)
+	s.notifiers = assembled(s, b, "notifiers", b.Notifiers, func(why error) config.Notifier {
+		return config.Notifier{Notifier: bulkhead.MissingNotifier(why)}
+	})
 	s.addTriggers(d)
 	var err error
 	if s.sink, err = d.newSink(c); err != nil || s.faults.At("events") != nil {
@@ -115,21 +119,44 @@ func assembled[A any](
 // contain puts the adapters behind the bulkhead.
 func (s *generation) contain(b *bulkhead.Bulkhead) {
 	for name, a := range s.sources {
-		s.sources[name] = b.Source(name, a)
+		a.Source = b.Source(name, a.Source)
+		s.sources[name] = a
 	}
 	for name, a := range s.routers {
 		s.routers[name] = b.Router(name, a)
 	}
 	for name, a := range s.notifiers {
-		s.notifiers[name] = b.Notifier(name, a)
+		a.Notifier = b.Notifier(name, a.Notifier)
+		if a.Inbox != nil {
+			a.Inbox = b.Inbox(name, a.Inbox)
+		}
+		s.notifiers[name] = a
 	}
+}
+
+// plainSources are the sources as the engine takes them.
+func (s *generation) plainSources() map[string]analysis.Source {
+	out := map[string]analysis.Source{}
+	for name, a := range s.sources {
+		out[name] = a.Source
+	}
+	return out
+}
+
+// plainNotifiers are the notifiers as the engine takes them.
+func (s *generation) plainNotifiers() map[string]notifier.Notifier {
+	out := map[string]notifier.Notifier{}
+	for name, a := range s.notifiers {
+		out[name] = a.Notifier
+	}
+	return out
 }
 
 // findHooks lists who hears over HTTP.
 func (s *generation) findHooks() {
 	for name, n := range s.notifiers {
-		if h, ok := bulkhead.As[http.Handler](n); ok && s.config.Notifiers[name].Hook() != "" {
-			s.hooks[s.config.Notifiers[name].Hook()] = h
+		if path := s.config.Notifiers[name].Hook(); path != "" && n.Hook != nil {
+			s.hooks[path] = n.Hook
 		}
 	}
 }
@@ -216,14 +243,14 @@ func leavingOf[A any](
 }
 
 // inboxes are those by which people are heard.
-func (s *generation) inboxes(b *bulkhead.Bulkhead) map[string]notifier.Inbox {
+func (s *generation) inboxes() map[string]notifier.Inbox {
 	out := map[string]notifier.Inbox{}
 	if _, unknown := s.faults.Doors(); unknown {
 		return out
 	}
 	for name, n := range s.notifiers {
-		if in, ok := bulkhead.As[notifier.Inbox](n); ok {
-			out[name] = b.Inbox(name, in)
+		if n.Inbox != nil {
+			out[name] = n.Inbox
 		}
 	}
 	return out
@@ -242,12 +269,11 @@ func (s *generation) looks() map[string]string {
 func (s *generation) tasks(d *daemon) []task {
 	var out []task
 	for _, name := range slices.Sorted(maps.Keys(s.notifiers)) {
-		if r, ok := bulkhead.As[refresher](s.notifiers[name]); ok {
+		if refresh := s.notifiers[name].Refresh; refresh != nil {
 			open := func(ctx context.Context) ([]notifier.Notice, error) { return d.engines.Now().OpenPages(ctx, name) }
-			out = append(out, task{name: "notifier " + name, run: func(ctx context.Context) error { return r.Run(ctx, open) }})
+			out = append(out, task{name: "notifier " + name, run: func(ctx context.Context) error { return refresh(ctx, open) }})
 		}
 	}
-	out = slices.Concat(out, runners("source", s.sources), runners("router", s.routers), runners("notifier", s.notifiers))
 	if s.certs != nil {
 		out = append(out, task{name: "certificates", run: s.certs.Run})
 	}
@@ -262,22 +288,6 @@ func (s *generation) tasks(d *daemon) []task {
 		out[i].run = d.bulkhead.Contain(kind, name, out[i].run)
 	}
 	return out
-}
-
-// runners are the adapters of one kind that have work of their own.
-func runners[A any](kind string, as map[string]A) []task {
-	var out []task
-	for _, name := range slices.Sorted(maps.Keys(as)) {
-		if r, ok := bulkhead.As[config.Runner](as[name]); ok {
-			out = append(out, task{name: kind + " " + name, run: r.Run})
-		}
-	}
-	return out
-}
-
-// A refresher repeats the pages that are open, until ctx ends.
-type refresher interface {
-	Run(ctx context.Context, open func(context.Context) ([]notifier.Notice, error)) error
 }
 
 // shareKeys lets an issuer that stays be asked for its keys no more than before.

@@ -204,7 +204,7 @@ func (d *daemon) succeed(ctx context.Context, before, next *generation) error {
 	}
 	err = d.engines.Replace(ctx, e, next.leaving(before), func() {
 		d.current.Store(next)
-		d.inboxes.Replace(next.inboxes(d.bulkhead))
+		d.inboxes.Replace(next.inboxes())
 	})
 	if err != nil {
 		return err

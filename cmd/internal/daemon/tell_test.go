@@ -57,7 +57,13 @@ func TestTell(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := &daemon{engines: succession.New(e), log: slog.New(slog.DiscardHandler)}
-	d.current.Store(&generation{config: &config.Config{Tell: []string{"hook"}, Notifiers: map[string]config.NotifierConfig{"hook": {Webhook: &config.WebhookNotifier{}}}}, notifiers: outlets})
+	d.current.Store(&generation{
+		config: &config.Config{
+			Tell:      []string{"hook"},
+			Notifiers: map[string]config.NotifierConfig{"hook": {Webhook: &config.WebhookNotifier{}}},
+		},
+		notifiers: map[string]config.Notifier{"hook": {Notifier: outlets["hook"]}, "away": {Notifier: outlets["away"]}},
+	})
 	tests := d.testNotifiers(t.Context(), person.Person{ID: "ann"})
 	if len(tests) != 2 || tests[0].Name != "away" || tests[0].OK || tests[0].Error == "" || !tests[1].OK {
 		t.Fatalf("tests: got %+v, want away to fail and hook to be reached", tests)

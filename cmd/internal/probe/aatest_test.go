@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/rollout"
 )
 
@@ -52,16 +53,18 @@ func TestLateness(t *testing.T) {
 	read := func(age time.Duration) analysis.Reading {
 		return analysis.Reading{Status: analysis.StatusOK, From: now.Add(-time.Hour), To: now.Add(-age)}
 	}
+	of := &scraped{}
+	knowing := config.Source{Source: of, ScrapeInterval: of.ScrapeInterval, Behind: of.Behind}
 	for _, c := range []struct {
 		name   string
-		source analysis.Source
+		source config.Source
 		r      analysis.Reading
 		want   time.Duration
 	}{
-		{"as it was", &instances{}, read(10 * time.Minute), 10 * time.Minute},
-		{"a scrape, though it was new just now", &scraped{}, read(time.Second), 42 * time.Second},
-		{"it did not answer", &scraped{}, analysis.Reading{Status: analysis.StatusError}, 42 * time.Second},
-		{"nothing is known", nil, analysis.Reading{}, 0},
+		{"as it was", config.Source{Source: &instances{}}, read(10 * time.Minute), 10 * time.Minute},
+		{"a scrape, though it was new just now", knowing, read(time.Second), 42 * time.Second},
+		{"it did not answer", knowing, analysis.Reading{Status: analysis.StatusError}, 42 * time.Second},
+		{"nothing is known", config.Source{}, analysis.Reading{}, 0},
 	} {
 		if got := Lateness(c.source, analysis.Metric{}, c.r, now); got != c.want {
 			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
@@ -97,7 +100,7 @@ func TestAATest(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			source := &instances{bad: c.bad, since: time.Now().Add(-c.back)}
-			l := &SourceProbe{Sources: map[string]analysis.Source{"prom": source}}
+			l := &SourceProbe{Sources: map[string]config.Source{"prom": {Source: source}}}
 			s := &probeTarget{policy: "p", plan: plan, metric: counts, serving: &servingSeen{Serving: Serving{Stable: "blue", Candidate: "green"}}}
 			q := s.query(time.Now())
 			rs, _ := source.Read(t.Context(), []analysis.Query{q})

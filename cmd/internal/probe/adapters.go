@@ -7,7 +7,6 @@ import (
 	"errors"
 	"log/slog"
 
-	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout/api"
@@ -17,7 +16,7 @@ import (
 // Adapters are the sources and routers of a config file, without a daemon: for
 // commands that ask what belayd would ask. Nothing was asked yet.
 type Adapters struct {
-	Sources map[string]analysis.Source
+	Sources map[string]config.Source
 	Routers map[string]traffic.Router
 	// Environment is what policies may name.
 	Environment *policies.Environment

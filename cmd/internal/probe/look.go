@@ -85,7 +85,7 @@ func (s *Flight) lead(ctx context.Context, u *underWay, look func(context.Contex
 
 // A SourceProbe reads sources as a rollout would, without one.
 type SourceProbe struct {
-	Sources map[string]analysis.Source
+	Sources map[string]config.Source
 	Routers map[string]traffic.Router
 	// Kinds are the sources' kinds.
 	Kinds map[string]string

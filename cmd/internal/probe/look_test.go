@@ -3,7 +3,6 @@ package probe
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,7 +15,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
-	"github.com/belayd/belay/cmd/internal/bulkhead"
+	"github.com/belayd/belay/cmd/internal/config"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/realtest"
@@ -217,18 +216,14 @@ func TestJudgeable(t *testing.T) {
 }
 
 // tardy is a source whose data come late.
-type tardy struct{ analysis.Source }
+type tardy struct{}
 
 // Behind says how late.
 func (tardy) Behind(analysis.Metric) time.Duration { return 40 * time.Second }
 
-// How late a source's data usually are is shown also from behind the bulkhead.
+// How late a source's data usually are is shown.
 func TestLookShowsLateness(t *testing.T) {
-	b, err := bulkhead.New(slog.New(slog.DiscardHandler), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := SourceProbe{Sources: map[string]analysis.Source{"prom": b.Source("prom", tardy{})}}
+	l := SourceProbe{Sources: map[string]config.Source{"prom": {Behind: tardy{}.Behind}}}
 	now := time.Now()
 	s := &probeTarget{plan: &rollout.Plan{}, metric: analysis.Metric{Name: "failures", Source: "prom"}, serving: &servingSeen{Serving: Serving{Stable: "blue"}}}
 	s.reading = analysis.Reading{Status: analysis.StatusOK, From: now.Add(-time.Minute), To: now.Add(-30 * time.Second), Stable: analysis.Sample{Fresh: true}}

@@ -7,20 +7,8 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
-	"github.com/belayd/belay/cmd/internal/bulkhead"
 	"github.com/belayd/belay/rollout/api"
 )
-
-// interval is a source that knows how far apart samples are.
-type interval interface {
-	ScrapeInterval(m analysis.Metric) time.Duration
-}
-
-// lagging is a source that knows how late data usually is.
-type lagging interface {
-	// Behind is how old the end of the metric's data was, at most, in the last minutes.
-	Behind(m analysis.Metric) time.Duration
-}
 
 // metric is a target as the API shows it. failed is why the source as a whole told
 // nothing; "" when it did.
@@ -34,11 +22,12 @@ func (l *SourceProbe) metric(s *probeTarget, now time.Time, failed string) api.M
 	case failed != "":
 		m.Stable, m.Error = &api.DeploymentLook{Name: s.serving.Stable}, failed
 	default:
-		if i, ok := bulkhead.As[interval](l.Sources[s.metric.Source]); ok {
-			m.ScrapeInterval = shortDuration(i.ScrapeInterval(s.metric))
+		source := l.Sources[s.metric.Source]
+		if source.ScrapeInterval != nil {
+			m.ScrapeInterval = shortDuration(source.ScrapeInterval(s.metric))
 		}
-		if i, ok := bulkhead.As[lagging](l.Sources[s.metric.Source]); ok {
-			m.UsuallyBehind = shortDuration(i.Behind(s.metric).Round(time.Second))
+		if source.Behind != nil {
+			m.UsuallyBehind = shortDuration(source.Behind(s.metric).Round(time.Second))
 		}
 		m.Stable = deployment(s.serving.Stable, r, r.Stable)
 		if s.serving.Candidate != "" {

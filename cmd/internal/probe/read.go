@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
-	"github.com/belayd/belay/cmd/internal/bulkhead"
+	"github.com/belayd/belay/cmd/internal/config"
 )
 
 // Ask puts each question to its metric's source, all sources at once. A source
 // that cannot look back is asked up to three times, 2 s apart, until it knows of
 // an interval. A question that its source did not answer has an error reading.
 func Ask(
-	ctx context.Context, source func(name string) (analysis.Source, bool), qs []analysis.Query,
+	ctx context.Context, source func(name string) (config.Source, bool), qs []analysis.Query,
 ) []analysis.Reading {
 	out := make([]analysis.Reading, len(qs))
 	bySource := map[string][]int{}
@@ -47,7 +47,7 @@ func Ask(
 }
 
 // Source is a source by its name in the config.
-func (a *Adapters) Source(name string) (analysis.Source, bool) {
+func (a *Adapters) Source(name string) (config.Source, bool) {
 	s, ok := a.Sources[name]
 	return s, ok
 }
@@ -55,16 +55,16 @@ func (a *Adapters) Source(name string) (analysis.Source, bool) {
 // Lateness is how old a metric's readings are when they come: as this one was, and as the
 // source is by itself at least. A Prometheus' data is as old as a scrape at times, however
 // new it was just now. 0 is not known.
-func Lateness(s analysis.Source, m analysis.Metric, r analysis.Reading, asked time.Time) time.Duration {
+func Lateness(s config.Source, m analysis.Metric, r analysis.Reading, asked time.Time) time.Duration {
 	var late time.Duration
 	if r.Status == analysis.StatusOK && r.To.After(r.From) {
 		late = asked.Sub(r.To).Round(time.Second)
 	}
-	if i, ok := bulkhead.As[interval](s); ok {
-		late = max(late, i.ScrapeInterval(m))
+	if s.ScrapeInterval != nil {
+		late = max(late, s.ScrapeInterval(m))
 	}
-	if l, ok := bulkhead.As[lagging](s); ok {
-		late = max(late, l.Behind(m).Round(time.Second))
+	if s.Behind != nil {
+		late = max(late, s.Behind(m).Round(time.Second))
 	}
 	return max(late, 0)
 }
