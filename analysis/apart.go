@@ -163,7 +163,8 @@ func (s *Standing) countApart(v *visit, t sequential.Tally, events func(*Sample)
 
 // add adds an interval's increments and what they are without each slot's part, which
 // rest says; events is how many were counted in it.
-func (a *Apart) add(all sequential.Process, d sequential.Increments, rest func(w *Without) sequential.Increments, phi, limit, events float64) {
+func (a *Apart) add(all sequential.Process, d sequential.Increments, rest func(w *Without) sequential.Increments, phi,
+	limit, events float64) {
 	if a == nil {
 		return
 	}

@@ -32,7 +32,8 @@ func (b *Spending) spend(m *Metric, at StepContext, r *Reading) {
 		return
 	}
 	events := func(x *Sample) float64 { return bad(m, x) }
-	b.Pending = b.Pending.Add(sequential.Tally{NC: r.Candidate.N, KC: events(&r.Candidate), NB: r.Stable.N, KB: events(&r.Stable)})
+	b.Pending = b.Pending.Add(sequential.Tally{NC: r.Candidate.N, KC: events(&r.Candidate), NB: r.Stable.N,
+		KB: events(&r.Stable)})
 	if t := b.Pending; t.Enough() {
 		b.Excess += t.KC - t.KB/t.NB*t.NC
 		// Both arms together tell how much chance there is in the difference.

@@ -140,7 +140,8 @@ func (x *Sample) checkOne(kind Kind) string {
 			last = b.Upper
 		}
 	case KindMean:
-		if !finite(x.Sum) || math.Abs(x.Sum) > most*most || !(x.SumSq >= 0) || x.SumSq > most*most || !(x.Batches >= 0) || x.Batches > x.N {
+		if !finite(x.Sum) || math.Abs(x.Sum) > most*most || !(x.SumSq >= 0) || x.SumSq > most*most || !(x.Batches >= 0) ||
+			x.Batches > x.N {
 			return fmt.Sprintf("sum %v with sum of squares %v", x.Sum, x.SumSq)
 		}
 	case KindValue:

@@ -96,7 +96,8 @@ func (s *Standing) needed(p *Panel, g *Guardrail, m *Metric, at StepContext) str
 		return "a reading within the limit"
 	}
 	if m := s.Moments; m != nil && m.PastStable.Batches > 0 && !m.PastStable.known() {
-		return fmt.Sprintf("%d batches of stable's events, an instance's in one scrape each, to tell how much they spread", meanBatches)
+		return fmt.Sprintf("%d batches of stable's events, an instance's in one scrape each, to tell how much they spread",
+			meanBatches)
 	}
 	if m := s.Moments; m != nil && m.Wide {
 		return "a histogram or a ratio instead: the values spread too widely for a mean"

@@ -86,7 +86,8 @@ func (p Panel) Forecast(loads []Load, base map[string]Baseline) []Detection {
 }
 
 func (p *Panel) forecast(g *Guardrail, l Load, b Baseline, known bool) Detection {
-	f := Detection{Guardrail: g.Name, Step: l.Step, Median: never, T90: never, Mean: never, PassT90: never, Hold: never, Grade: sequential.GradeBlind}
+	f := Detection{Guardrail: g.Name, Step: l.Step, Median: never, T90: never, Mean: never, PassT90: never, Hold: never,
+		Grade: sequential.GradeBlind}
 	m := p.metric(g.Metric)
 	switch {
 	case m == nil:
@@ -230,7 +231,8 @@ func (b Baseline) pace(merge, events float64) sequential.Pace {
 
 // expectation is the test of a guardrail on counted events with the rates of
 // a good release: relative to stable's rate, or by itself.
-func (g *Guardrail) expectation(m *Metric, b Baseline) (test sequential.Hypotheses, healthy, stable float64, why string) {
+func (g *Guardrail) expectation(m *Metric, b Baseline) (test sequential.Hypotheses, healthy, stable float64,
+	why string) {
 	if g.method(m) == methodCounts {
 		test, stable, healthy = g.countsTest(), b.Share, 1
 		if !test.Relative {

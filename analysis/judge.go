@@ -239,7 +239,8 @@ func (s *Standing) absolute(p *Panel, c tallied, phi float64) {
 	inc := func(t sequential.Tally) sequential.Increments { return c.test.Breach(t, s.Pilot) }
 	d := inc(c.breach)
 	s.Breach.Add(d, phi, limit)
-	s.Apart.add(s.Breach, d, func(w *Without) sequential.Increments { return inc(w.countLess(c.breach)) }, phi, limit, c.breach.KC)
+	s.Apart.add(s.Breach, d, func(w *Without) sequential.Increments { return inc(w.countLess(c.breach)) }, phi, limit,
+		c.breach.KC)
 	s.Pass.Add(c.test.Pass(c.pass, s.Pilot), phi)
 	if c.breach.NB > 0 {
 		s.Shared.Add(inc(sequential.Tally{NC: c.breach.NB, KC: c.breach.KB}), s.Dispersion.Phi(), limit)
@@ -259,7 +260,8 @@ func (s *Standing) flush(p *Panel, g *Guardrail, m *Metric, weight float64) {
 		inc := func(t sequential.Tally) sequential.Increments { return test.Breach(t, pilot) }
 		d := inc(w.Breach)
 		s.Breach.Add(d, w.Phi, limit)
-		s.Apart.add(s.Breach, d, func(x *Without) sequential.Increments { return inc(x.countLess(w.Breach)) }, w.Phi, limit, w.Breach.KC)
+		s.Apart.add(s.Breach, d, func(x *Without) sequential.Increments { return inc(x.countLess(w.Breach)) }, w.Phi, limit,
+			w.Breach.KC)
 		passing, _ := s.test(g.passing(weight), m)
 		s.Pass.Add(passing.Pass(w.Pass, pilot), w.Phi)
 		s.Due += passing.Due(w.Pass, pilot) / w.Phi

@@ -205,7 +205,8 @@ func (s *Standing) meanBatch(v *visit, m *MeanStats) {
 	}
 	inc := breach(m.WaitCandidate)
 	s.Breach.Add(inc, phi, most)
-	s.Apart.add(s.Breach, inc, func(w *Without) sequential.Increments { return breach(m.WaitCandidate.without(w.Sums)) }, phi, most, 0)
+	s.Apart.add(s.Breach, inc, func(w *Without) sequential.Increments { return breach(m.WaitCandidate.without(w.Sums)) },
+		phi, most, 0)
 	if !m.Passes {
 		return
 	}

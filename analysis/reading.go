@@ -43,7 +43,8 @@ func (q Query) Named() Query {
 // added by whoever asks. A version that nobody tells is not among them.
 func (q Query) Vars(deployment string) map[string]string {
 	n := q.Names
-	vars := map[string]string{"endpoint": n.Endpoint, "stable": n.Stable, "candidate": n.Candidate, "deployment": deployment}
+	vars := map[string]string{"endpoint": n.Endpoint, "stable": n.Stable, "candidate": n.Candidate,
+		"deployment": deployment}
 	role, version := "stable", n.StableVersion
 	if deployment != n.Stable {
 		role, version = "candidate", n.CandidateVersion

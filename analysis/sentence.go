@@ -16,11 +16,14 @@ func sentence(p *Panel, g *Guardrail, s *Standing, at StepContext, v *Verdict) s
 		if v.LogEPassNeeds == 0 {
 			return fmt.Sprintf("%s keeps its limit %s: %s.", g.Name, v.Limit, figures(g, v, p.metric(g.Metric)))
 		}
-		return fmt.Sprintf("%s keeps its limit %s: %s; a regression to %s would look this good less than once in %s releases.",
-			g.Name, v.Limit, figures(g, v, p.metric(g.Metric)), p.detectText(g.passing(float64(at.CandidateWeight))), odds(math.Max(v.LogEPass, v.LogEPassNeeds)))
+		return fmt.Sprintf("%s keeps its limit %s: %s; a regression to %s would look this good less than once in %s "+
+			"releases.",
+			g.Name, v.Limit, figures(g, v, p.metric(g.Metric)), p.detectText(g.passing(float64(at.CandidateWeight))),
+			odds(math.Max(v.LogEPass, v.LogEPassNeeds)))
 	case OutcomeNoData, OutcomeError:
 		what := map[Outcome]string{OutcomeNoData: "no data", OutcomeError: "not judged"}[v.Outcome]
-		return fmt.Sprintf("%s: %s: %s.", g.Name, what, strings.TrimSuffix(orElse(s.Reason, "its metric is not defined"), "."))
+		return fmt.Sprintf("%s: %s: %s.", g.Name, what,
+			strings.TrimSuffix(orElse(s.Reason, "its metric is not defined"), "."))
 	case OutcomeResting:
 		if g.rests(at) {
 			return fmt.Sprintf("%s rests: stable has no traffic to compare with.", g.Name)
@@ -47,7 +50,8 @@ func breachSentence(p *Panel, g *Guardrail, v *Verdict) string {
 	case CauseShared:
 		text += "; stable breaks the same limit at the same time, so the release is hardly the cause"
 	case CauseSingleInstance:
-		text += fmt.Sprintf("; without instance %s the limit would be kept, so a bad node is likelier than a bad release", v.Instance)
+		text += fmt.Sprintf("; without instance %s the limit would be kept, so a bad node is likelier than a bad release",
+			v.Instance)
 	case CauseCandidate:
 	}
 	return text + "."
@@ -112,7 +116,8 @@ func perText(m *Metric) string {
 }
 
 func budgetSentence(b *Budget, spent float64) string {
-	return fmt.Sprintf("the budget is spent: at least %s failures more than stable would have had, at most %s were allowed.",
+	return fmt.Sprintf("the budget is spent: at least %s failures more than stable would have had, at most %s were "+
+		"allowed.",
 		grouped(math.Round(spent)), grouped(b.AtMost))
 }
 
@@ -121,7 +126,8 @@ func (s *Standing) effective(g *Guardrail, m *Metric) string {
 	if g.method(m) == methodMean && s.Moments != nil && s.Moments.PastStable.Batches >= meanBatches {
 		// The standard error of a standard deviation out of so many batches.
 		unsure := 1 / math.Sqrt(2*(s.Moments.PastStable.Batches-1))
-		return fmt.Sprintf("how much the values spread is estimated from %.0f batches, to within %.0f%%, because their squares are not counted",
+		return fmt.Sprintf("how much the values spread is estimated from %.0f batches, to within %.0f%%, because their "+
+			"squares are not counted",
 			s.Moments.PastStable.Batches, 100*unsure)
 	}
 	if g.method(m) != methodQuantile {
@@ -134,7 +140,8 @@ func (s *Standing) effective(g *Guardrail, m *Metric) string {
 		}
 		a := s.Tail.Aim
 		if a.Limit != 1 {
-			return fmt.Sprintf("with these buckets %s %s is judged on the requests slower than %s: at most %s times stable's for rollback",
+			return fmt.Sprintf("with these buckets %s %s is judged on the requests slower than %s: at most %s times stable's "+
+				"for rollback",
 				name, g.Limit.Text, latency(a.Stable), number(a.Limit))
 		}
 		text := fmt.Sprintf("with these buckets %s %s is judged as %sx at stable's %s for rollback",

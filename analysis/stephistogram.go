@@ -38,7 +38,8 @@ func (s *Standing) shape(v *visit) {
 		if len(bounds) == 0 {
 			return
 		}
-		s.Shape = &StepHistogram{Bounds: bounds, Candidate: make([]float64, len(bounds)), Stable: make([]float64, len(bounds))}
+		s.Shape = &StepHistogram{Bounds: bounds, Candidate: make([]float64, len(bounds)),
+			Stable: make([]float64, len(bounds))}
 	}
 	h := s.Shape
 	h.NC += r.Candidate.N

@@ -163,7 +163,8 @@ func (t *Tail) covers(g *Guardrail, x *Sample) bool {
 	if len(t.Bounds) == 0 {
 		return false
 	}
-	if last := t.Bounds[len(t.Bounds)-1]; t.N > tailEvents && last < x.last() && t.Slower[len(t.Bounds)-1] > (1-g.Quantile)*t.N {
+	if last := t.Bounds[len(t.Bounds)-1]; t.N > tailEvents && last < x.last() &&
+		t.Slower[len(t.Bounds)-1] > (1-g.Quantile)*t.N {
 		return false
 	}
 	i := 0

@@ -28,7 +28,8 @@ func (s *Standing) threshold(v *visit) {
 		return // nothing happened: nothing to compare
 	}
 	if v.metric.Kind() == KindHistogram && c >= r.Candidate.last() && c <= g.Limit.Value && r.Candidate.slower(c) > 0 {
-		s.Trouble, s.Reason = OutcomeError, "the histogram's last bucket ends at "+latency(c)+", below the limit: it cannot be judged"
+		s.Trouble, s.Reason = OutcomeError, "the histogram's last bucket ends at "+latency(c)+", below the limit: it "+
+			"cannot be judged"
 		return
 	}
 	b, stable := 0.0, false

@@ -216,16 +216,16 @@ func TestOnCall(t *testing.T) {
 	named("page", "../rollout/page.go", `add\("([a-z]+)[/"]`, same)
 	named("page", "../rollout/page.go", `PageCause\{ID: "([a-z]+)"`, same)
 
-	phases := read(t, "../rollout/phase.go")
+	reasons := read(t, "../rollout/decision/decision.go")
 	constant := func(name string) string {
-		m := regexp.MustCompile(`\b` + name + ` +Reason = "([a-z-]+)"`).FindStringSubmatch(phases)
+		m := regexp.MustCompile(`\b` + name + ` +Reason = "([a-z-]+)"`).FindStringSubmatch(reasons)
 		if m == nil {
-			t.Fatalf("phase.go: found no %s", name)
+			t.Fatalf("decision.go: found no %s", name)
 		}
 		return m[1]
 	}
 	for _, file := range []string{"facts", "foreign", "gate", "measure", "shift"} {
-		named("reason", "../rollout/"+file+".go", `(?:Hold\{Reason: |reason = |reason := |reason, rule := .*)(Reason[A-Z]\w+)`, constant)
+		named("reason", "../rollout/"+file+".go", `(?:Hold\{Reason: |reason = |reason := |reason, rule := .*)decision\.(Reason[A-Z]\w+)`, constant)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/split"
 )
@@ -80,7 +81,7 @@ func TestOnePerson(t *testing.T) {
 			}
 			s, said = rollout.Next(p, s, ev), ""
 			for _, d := range s.Last.Decisions {
-				if d.Kind == rollout.DecisionAnswer {
+				if d.Kind == decision.Answer {
 					said = d.Sentence
 				}
 			}

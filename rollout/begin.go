@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/split"
 )
 
@@ -26,20 +27,23 @@ const awaitEvery = 15 * time.Second
 // started opens the history.
 func (m *machine) started() {
 	m.s.Created = m.now()
-	m.decide(Decision{Kind: DecisionStart, Sentence: fmt.Sprintf("%s asked for %s (version %s) on %s/%s, policy %s%s.",
-		m.p.Release.Requester, m.p.Release.Candidate, m.p.Release.Version, m.p.Endpoint.Router, m.p.Endpoint.Name, m.p.Policy.Name,
-		m.p.Release.again())})
+	m.decide(decision.Decision{Kind: decision.Start,
+		Sentence: fmt.Sprintf("%s asked for %s (version %s) on %s/%s, policy %s%s.",
+			m.p.Release.Requester, m.p.Release.Candidate, m.p.Release.Version,
+			m.p.Endpoint.Router, m.p.Endpoint.Name, m.p.Policy.Name,
+			m.p.Release.again())})
 	if len(m.p.Steps) == 0 {
-		m.refuse(ReasonPreflight, "The plan has no steps.")
+		m.refuse(decision.ReasonPreflight, "The plan has no steps.")
 		return
 	}
 	if m.p.Schedule != nil {
 		if at := m.p.Schedule.Next(m.now()); !at.IsZero() {
 			m.s.Registered, m.s.StartAt = true, at
-			m.enter(PhaseScheduled, ReasonSchedule, fmt.Sprintf("Waits for the schedule: starts at %s.", at.UTC().Format(time.RFC3339)))
+			m.enter(PhaseScheduled, decision.ReasonSchedule,
+				fmt.Sprintf("Waits for the schedule: starts at %s.", at.UTC().Format(time.RFC3339)))
 			return
 		}
-		m.refuse(ReasonSchedule, fmt.Sprintf("The schedule %q never comes.", m.p.Schedule.Cron))
+		m.refuse(decision.ReasonSchedule, fmt.Sprintf("The schedule %q never comes.", m.p.Schedule.Cron))
 		return
 	}
 	m.s.Registered = true
@@ -49,7 +53,7 @@ func (m *machine) started() {
 // claimed begins the checks: the endpoint is ours.
 func (m *machine) claimed() {
 	m.s.Claimed, m.s.BlockedBy = true, ""
-	m.enter(PhasePreflight, ReasonPreflight, "Is being checked; no traffic has moved.")
+	m.enter(PhasePreflight, decision.ReasonPreflight, "Is being checked; no traffic has moved.")
 }
 
 // queued keeps waiting behind another rollout.
@@ -59,14 +63,15 @@ func (m *machine) queued() {
 	}
 	m.s.BlockedBy = m.ev.BlockedBy
 	sentence := fmt.Sprintf("Waits behind %s.", m.ev.BlockedBy)
-	m.enter(PhaseQueued, ReasonBusy, sentence)
-	m.decide(Decision{Kind: DecisionQueue, Reason: ReasonBusy, Rule: fmt.Sprintf("concurrency: %s", m.p.Concurrency), Sentence: sentence})
+	m.enter(PhaseQueued, decision.ReasonBusy, sentence)
+	m.decide(decision.Decision{Kind: decision.Queue, Reason: decision.ReasonBusy,
+		Rule: fmt.Sprintf("concurrency: %s", m.p.Concurrency), Sentence: sentence})
 }
 
 // refused ends a rollout that does not get its endpoint. Who lost its place is owed that
 // answer until it gives its claim back.
 func (m *machine) refused() {
-	m.s.Registered = m.ev.Code == ReasonSuperseded
+	m.s.Registered = m.ev.Code == decision.ReasonSuperseded
 	m.refuse(m.ev.Code, m.ev.Reason)
 }
 
@@ -74,11 +79,11 @@ func (m *machine) refused() {
 func (m *machine) released() { m.s.Registered, m.s.Claimed = false, false }
 
 // refuse ends the rollout before any traffic moved.
-func (m *machine) refuse(reason Reason, sentence string) {
+func (m *machine) refuse(reason decision.Reason, sentence string) {
 	m.s.Hold = nil
 	m.closeGates("the rollout has ended.")
 	m.enter(PhaseRefused, reason, sentence)
-	m.decide(Decision{Kind: DecisionRefuse, Reason: reason, Sentence: sentence})
+	m.decide(decision.Decision{Kind: decision.Refuse, Reason: reason, Sentence: sentence})
 }
 
 // preflighted reads the checks and goes on to the first step's gates.
@@ -103,7 +108,7 @@ func (m *machine) preflighted() {
 	}
 	stable, err := split.Stable(m.p.Stable, m.p.Release.Candidate)
 	if err != nil {
-		m.refuse(ReasonPreflight, sentenceOf(err))
+		m.refuse(decision.ReasonPreflight, sentenceOf(err))
 		return
 	}
 	if len(failed) > 0 {
@@ -111,7 +116,7 @@ func (m *machine) preflighted() {
 		return
 	}
 	if another := m.anotherVersion(); another != "" {
-		m.refuse(ReasonPreflight, another)
+		m.refuse(decision.ReasonPreflight, another)
 		return
 	}
 	m.s.Stable = stable
@@ -125,10 +130,12 @@ func (m *machine) preflighted() {
 // rollout was checked, and perhaps approved, for: somebody else moved the traffic
 // while the first step waited.
 func (m *machine) movedMeanwhile(was, is split.Split) {
-	sentence := fmt.Sprintf("Somebody else changed the split from %s to %s while the first step waited. Start the release again if it shall begin there.", was, is)
-	m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &is, Sentence: sentence,
-		Rule: "a rollout begins from the split it was checked for"})
-	m.refuse(ReasonForeignChange, sentence)
+	sentence := fmt.Sprintf("Somebody else changed the split from %s to %s while the first step waited. Start the "+
+		"release again if it shall begin there.", was, is)
+	m.decide(decision.Decision{Kind: decision.ForeignChange, Reason: decision.ReasonForeignChange, Split: &is,
+		Sentence: sentence,
+		Rule:     "a rollout begins from the split it was checked for"})
+	m.refuse(decision.ReasonForeignChange, sentence)
 }
 
 // outdated reports whether the checks were made too long ago for the first
@@ -142,8 +149,9 @@ func (m *machine) outdated() bool {
 // stay as they are: an approval that was given is not asked for again.
 func (m *machine) checkAgain() {
 	m.s.Tries = 0
-	m.enter(PhasePreflight, ReasonPreflight,
-		fmt.Sprintf("The checks are %s old and are made again before any traffic moves.", m.now().Sub(m.s.ConfirmedAt).Round(time.Second)))
+	m.enter(PhasePreflight, decision.ReasonPreflight,
+		fmt.Sprintf("The checks are %s old and are made again before any traffic moves.",
+			m.now().Sub(m.s.ConfirmedAt).Round(time.Second)))
 }
 
 // unchecked counts a preflight that could not be made, and gives up after some. While
@@ -160,7 +168,7 @@ func (m *machine) unchecked(failed []string) {
 	}
 	m.s.Tries++
 	if m.s.Tries >= preflightTries {
-		m.refuse(ReasonPreflight, fmt.Sprintf("The checks could not be made in %d tries: %s", m.s.Tries, why))
+		m.refuse(decision.ReasonPreflight, fmt.Sprintf("The checks could not be made in %d tries: %s", m.s.Tries, why))
 		return
 	}
 	m.s.Sentence = fmt.Sprintf("The checks could not be made (try %d of %d): %s", m.s.Tries, preflightTries, why)
@@ -172,10 +180,10 @@ func (m *machine) failed(sentences []string, by check.Remedy) {
 	within, why := m.p.Patience(), strings.Join(sentences, " ")
 	switch a := m.s.Await; {
 	case by != check.RemedyReady || within <= 0:
-		m.refuse(ReasonPreflight, why)
+		m.refuse(decision.ReasonPreflight, why)
 		return
 	case a != nil && !m.now().Before(a.Until):
-		m.refuse(ReasonPreflight, fmt.Sprintf("%s was not ready within %s. %s", m.p.Release.Candidate, within, why))
+		m.refuse(decision.ReasonPreflight, fmt.Sprintf("%s was not ready within %s. %s", m.p.Release.Candidate, within, why))
 		return
 	}
 	first := m.s.Await == nil
@@ -186,7 +194,7 @@ func (m *machine) failed(sentences []string, by check.Remedy) {
 	i := slices.IndexFunc(m.s.Checks, func(c check.Result) bool { return c.Awaited && !c.OK })
 	m.s.Sentence = m.awaits(m.s.Checks[i].Found + ".")
 	if first {
-		m.decide(Decision{Kind: DecisionQueue, Reason: ReasonPreflight, Sentence: m.s.Sentence,
+		m.decide(decision.Decision{Kind: decision.Queue, Reason: decision.ReasonPreflight, Sentence: m.s.Sentence,
 			Rule: fmt.Sprintf("preflight: {check: ready, within: %s}", within)})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/shift"
 )
 
@@ -33,9 +34,9 @@ func (m *machine) pause() {
 	}
 	sentence := fmt.Sprintf("Paused by %s.", by)
 	m.stopShift()
-	m.s.Hold = &Hold{Reason: ReasonCommand, Sentence: sentence, Since: m.now(), Paused: true}
-	m.decide(Decision{Kind: DecisionHold, Reason: ReasonCommand, Sentence: sentence})
-	m.enter(PhasePaused, ReasonCommand, sentence)
+	m.s.Hold = &Hold{Reason: decision.ReasonCommand, Sentence: sentence, Since: m.now(), Paused: true}
+	m.decide(decision.Decision{Kind: decision.Hold, Reason: decision.ReasonCommand, Sentence: sentence})
+	m.enter(PhasePaused, decision.ReasonCommand, sentence)
 }
 
 // resume leaves paused, held and suspect. After a breach that held it restarts
@@ -46,14 +47,15 @@ func (m *machine) resume() {
 		return
 	}
 	if h := m.s.Hold; h != nil && !m.ev.Hold.IsZero() && !m.ev.Hold.Equal(h.Since) {
-		m.ignore(fmt.Sprintf("it is %s for another reason since: %s Resume it again to go on after that", m.s.Phase, h.Sentence))
+		m.ignore(fmt.Sprintf("it is %s for another reason since: %s Resume it again to go on after that", m.s.Phase,
+			h.Sentence))
 		return
 	}
 	sentence := fmt.Sprintf("Resumed by %s.", by)
 	m.unhold(by)
 	m.sawBreaches()
-	m.decide(Decision{Kind: DecisionResume, Reason: ReasonCommand, Sentence: sentence})
-	m.resumeWork(ReasonCommand, sentence)
+	m.decide(decision.Decision{Kind: decision.Resume, Reason: decision.ReasonCommand, Sentence: sentence})
+	m.resumeWork(decision.ReasonCommand, sentence)
 }
 
 // unhold ends a hold by a person's word, with what follows from its reason.
@@ -65,15 +67,18 @@ func (m *machine) unhold(by string) {
 	}
 	if h.Group != "" {
 		m.s.Evidence = m.s.Evidence.Override(m.p.Panel, h.Group, h.Guardrail, m.moment())
-		m.decide(Decision{Kind: DecisionResume, Reason: ReasonOverride, Guardrail: h.Guardrail, Verdicts: m.s.Verdicts,
-			Sentence: fmt.Sprintf("The breach of %s is overridden by %s; its evidence starts again. %s", h.Guardrail, by, m.spent())})
+		m.decide(decision.Decision{Kind: decision.Resume, Reason: decision.ReasonOverride, Guardrail: h.Guardrail,
+			Verdicts: m.s.Verdicts,
+			Sentence: fmt.Sprintf("The breach of %s is overridden by %s; its evidence starts again. %s", h.Guardrail, by,
+				m.spent())})
 	}
 	for _, g := range h.Also {
 		m.s.Evidence = m.s.Evidence.Override(m.p.Panel, g, "", m.moment())
-		m.decide(Decision{Kind: DecisionResume, Reason: ReasonOverride, Verdicts: m.s.Verdicts,
-			Sentence: fmt.Sprintf("The breach of group %s is overridden by %s; its evidence starts again. %s", g, by, m.spent())})
+		m.decide(decision.Decision{Kind: decision.Resume, Reason: decision.ReasonOverride, Verdicts: m.s.Verdicts,
+			Sentence: fmt.Sprintf("The breach of group %s is overridden by %s; its evidence starts again. %s", g, by,
+				m.spent())})
 	}
-	if h.Reason == ReasonUndecided {
+	if h.Reason == decision.ReasonUndecided {
 		m.s.Bake.FullSince, m.s.Bake.Extended = time.Time{}, false
 	}
 	if !h.Paused { // A pause says nothing about readings: what is missing goes on to be missing.
@@ -88,13 +93,14 @@ func (m *machine) unhold(by string) {
 
 // spent says how much of the plan's α was spent, where a person made it more.
 func (m *machine) spent() string {
-	return fmt.Sprintf("So far %.2g%% of falseRollback (%.2g%%) was spent.", 100*m.s.Evidence.Spent(m.p.Panel), 100*m.p.Panel.Alpha)
+	return fmt.Sprintf("So far %.2g%% of falseRollback (%.2g%%) was spent.", 100*m.s.Evidence.Spent(m.p.Panel),
+		100*m.p.Panel.Alpha)
 }
 
 // orderRollback rolls back by a person's word.
 func (m *machine) orderRollback() {
 	if by := m.by(); by != "" {
-		m.rollback(ReasonCommand, fmt.Sprintf("Rollback ordered by %s.", by), "a person's rollback", PhaseStopped)
+		m.rollback(decision.ReasonCommand, fmt.Sprintf("Rollback ordered by %s.", by), "a person's rollback", PhaseStopped)
 	}
 }
 
@@ -117,7 +123,7 @@ func (m *machine) repeatRollback() {
 		sh.From = *m.s.Observed
 	}
 	m.s.Sentence = fmt.Sprintf("Rollback ordered by %s. The present split is overwritten.", by)
-	m.decide(Decision{Kind: DecisionRollback, Reason: ReasonCommand, Sentence: m.s.Sentence})
+	m.decide(decision.Decision{Kind: decision.Rollback, Reason: decision.ReasonCommand, Sentence: m.s.Sentence})
 }
 
 // override ends this step's wait: its bake, its want of evidence, its hold. It
@@ -181,8 +187,9 @@ func (m *machine) endWait(said string) bool {
 	if m.s.ReadingsRequired > 0 {
 		sentence += " Nobody watched for a while: the rollout goes on when its guardrails were read again."
 	}
-	m.decide(Decision{Kind: DecisionResume, Reason: ReasonOverride, Sentence: sentence, Verdicts: m.s.Verdicts})
-	m.enter(PhaseBaking, ReasonOverride, sentence)
+	m.decide(decision.Decision{Kind: decision.Resume, Reason: decision.ReasonOverride, Sentence: sentence,
+		Verdicts: m.s.Verdicts})
+	m.enter(PhaseBaking, decision.ReasonOverride, sentence)
 	m.stepEnd()
 	return true
 }
@@ -213,15 +220,16 @@ func (m *machine) extend() {
 	case m.s.Phase == PhaseHeld, m.s.Phase == PhasePaused, m.s.Phase == PhaseSuspect:
 		sentence += fmt.Sprintf(" The rollout stays %s until somebody resumes it.", m.s.Phase)
 	}
-	m.decide(Decision{Kind: DecisionExtend, Reason: ReasonCommand, Sentence: sentence})
+	m.decide(decision.Decision{Kind: decision.Extend, Reason: decision.ReasonCommand, Sentence: sentence})
 	if m.s.Phase == PhaseWaiting {
-		m.enter(PhaseBaking, ReasonCommand, "The bake was extended.")
+		m.enter(PhaseBaking, decision.ReasonCommand, "The bake was extended.")
 	}
 }
 
 // superseded gives way to a newer release.
 func (m *machine) superseded() {
-	m.rollback(ReasonSuperseded, fmt.Sprintf("Superseded by %s.", cmp.Or(m.ev.SupersededBy, m.ev.BlockedBy)), "concurrency: supersede", PhaseStopped)
+	m.rollback(decision.ReasonSuperseded, fmt.Sprintf("Superseded by %s.", cmp.Or(m.ev.SupersededBy, m.ev.BlockedBy)),
+		"concurrency: supersede", PhaseStopped)
 }
 
 // suspected stops everything: the store lost records.
@@ -235,7 +243,7 @@ func (m *machine) suspected() {
 			m.s.Foreign = &seen
 		}
 	}
-	m.s.Hold = &Hold{Reason: ReasonStoreLost, Sentence: sentence, Since: m.now()}
-	m.decide(Decision{Kind: DecisionHold, Reason: ReasonStoreLost, Sentence: sentence})
-	m.enter(PhaseSuspect, ReasonStoreLost, sentence)
+	m.s.Hold = &Hold{Reason: decision.ReasonStoreLost, Sentence: sentence, Since: m.now()}
+	m.decide(decision.Decision{Kind: decision.Hold, Reason: decision.ReasonStoreLost, Sentence: sentence})
+	m.enter(PhaseSuspect, decision.ReasonStoreLost, sentence)
 }

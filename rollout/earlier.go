@@ -83,7 +83,7 @@ func (was stateV1) upgrade(s *State) {
 	s.Paging.DeliveredTo = was.PagedTo
 	if was.Page != nil {
 		for _, g := range was.Page.Told {
-			s.Breached = append(s.Breached, PagedBreach{Guardrail: g, Reason: s.Page.Reason, Sentence: s.Page.Summary})
+			s.Breached = append(s.Breached, paging.PagedBreach{Guardrail: g, Reason: s.Page.Reason, Sentence: s.Page.Summary})
 		}
 		for _, to := range was.Page.Taken {
 			s.Paging.Of(to).Shows = paging.Unknown

@@ -7,6 +7,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/deployment"
 	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/person"
@@ -101,12 +102,12 @@ type Event struct {
 	// may have been called otherwise then.
 	Known map[string]string `json:"known,omitempty"`
 
-	State     *State     `json:"state,omitempty"`
-	Decisions []Decision `json:"decisions,omitempty"`
+	State     *State              `json:"state,omitempty"`
+	Decisions []decision.Decision `json:"decisions,omitempty"`
 
-	Code      Reason `json:"code,omitempty"`
-	Reason    string `json:"reason,omitempty"`
-	BlockedBy string `json:"ahead,omitempty"`
+	Code      decision.Reason `json:"code,omitempty"`
+	Reason    string          `json:"reason,omitempty"`
+	BlockedBy string          `json:"ahead,omitempty"`
 	// SupersededBy is the newer release, of EventSuperseded; earlier journals have it as ahead.
 	SupersededBy string `json:"supersededBy,omitempty"`
 	Notifier     string `json:"notifier,omitempty"`

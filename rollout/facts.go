@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/deployment"
 )
 
@@ -52,7 +53,8 @@ func (m *machine) anotherVersion() string {
 	if told == "" || r.Version == "" || deployment.SameVersion(told, r.Version) {
 		return ""
 	}
-	return fmt.Sprintf("%s runs version %s, and the release is of version %s. Deploy %s to %s and start the release again, or start one of %s.",
+	return fmt.Sprintf("%s runs version %s, and the release is of version %s. Deploy %s to %s and start the release "+
+		"again, or start one of %s.",
 		r.Candidate, told, r.Version, r.Version, r.Candidate, told)
 }
 
@@ -63,7 +65,8 @@ func (m *machine) becameAnother(name, was, is string) {
 	sentence := ""
 	switch {
 	case was != "":
-		sentence = fmt.Sprintf("%s became version %s under the rollout; it was %s. What was measured before counts no more.", name, is, was)
+		sentence = fmt.Sprintf("%s became version %s under the rollout; it was %s. What was measured before counts no more.",
+			name, is, was)
 	case name == m.p.Release.Candidate:
 		sentence = m.anotherVersion()
 	}
@@ -79,7 +82,7 @@ func (m *machine) becameAnother(name, was, is string) {
 	m.s.MayEnd = false
 	m.waitAgain()
 	m.closeGates(sentence)
-	m.hold(Hold{Reason: ReasonVersionChanged, Sentence: sentence}, "a rollout is of one version")
+	m.hold(Hold{Reason: decision.ReasonVersionChanged, Sentence: sentence}, "a rollout is of one version")
 }
 
 // lookReady holds while stable cannot serve: the candidate may then have all of the
@@ -89,7 +92,8 @@ func (m *machine) lookReady() {
 	if why == "" || m.s.Hold != nil || !m.exposed() {
 		return
 	}
-	m.hold(Hold{Reason: ReasonNotReady, Self: true, Sentence: why}, "stable is ready as long as a rollout is under way")
+	m.hold(Hold{Reason: decision.ReasonNotReady, Self: true, Sentence: why},
+		"stable is ready as long as a rollout is under way")
 }
 
 // stableDown says that stable cannot serve while the candidate may; "" when it can, as
@@ -106,9 +110,9 @@ func (s *State) stableDown() string {
 // stable could not take all of the traffic back; of the latter a person's promote is
 // word enough.
 func (m *machine) barred(step string) bool {
-	why, reason, rule := m.unready(), ReasonNotReady, "before every step stable and the candidate are ready"
+	why, reason, rule := m.unready(), decision.ReasonNotReady, "before every step stable and the candidate are ready"
 	if why == "" && !m.s.Overridden {
-		why, reason, rule = m.short(), ReasonWayBack, "before every step stable can take all of the traffic back"
+		why, reason, rule = m.short(), decision.ReasonWayBack, "before every step stable can take all of the traffic back"
 	}
 	if why == "" {
 		return false
@@ -126,7 +130,8 @@ func (m *machine) short() string {
 	if m.s.Served == nil || has == nil || *has >= *m.s.Served {
 		return ""
 	}
-	return fmt.Sprintf("%s has %d of the %d instances with which it served everything: it could not take all of the traffic back. Scale it up, or promote with a reason.",
+	return fmt.Sprintf("%s has %d of the %d instances with which it served everything: it could not take all of the "+
+		"traffic back. Scale it up, or promote with a reason.",
 		m.s.Stable, *has, *m.s.Served)
 }
 

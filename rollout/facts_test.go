@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/deployment"
 	"github.com/belayd/belay/rollout/person"
 )
@@ -56,7 +57,7 @@ func TestStableGoesDown(t *testing.T) {
 		},
 	} {
 		held := describe(t, sc, s, facts(down))
-		if held.Phase != rollout.PhaseHeld || held.Hold.Reason != rollout.ReasonNotReady || held.Page == nil || !strings.Contains(held.Page.Summary, "the way back is gone") {
+		if held.Phase != rollout.PhaseHeld || held.Hold.Reason != decision.ReasonNotReady || held.Page == nil || !strings.Contains(held.Page.Summary, "the way back is gone") {
 			t.Errorf("stable down: got %s, page %+v, want held and paged", held.Phase, held.Page)
 		}
 		if back := describe(t, sc, held, facts(func(map[string]deployment.Fact) {})); back.Phase != rollout.PhaseBaking || back.Page != nil {
@@ -76,7 +77,7 @@ func TestVersionChanges(t *testing.T) {
 		g.Version = "v3"
 		f["green"] = g
 	}))
-	if s.Phase != rollout.PhaseHeld || s.Hold.Reason != rollout.ReasonVersionChanged || s.Hold.Self || s.MayEnd || s.Bake.Watched != 0 {
+	if s.Phase != rollout.PhaseHeld || s.Hold.Reason != decision.ReasonVersionChanged || s.Hold.Self || s.MayEnd || s.Bake.Watched != 0 {
 		t.Errorf("got %s (%s), may end %v, watched %s; want held, with nothing watched", s.Phase, s.Sentence, s.MayEnd, s.Bake.Watched)
 	}
 	if !strings.Contains(s.Sentence, "green became version v3") || s.Page == nil {
@@ -104,7 +105,7 @@ func TestVersionsToldLate(t *testing.T) {
 		t.Errorf("the release's version: got %s, versions %v; want it to go on and to ask of v1 and v2", s.Phase, s.Versions)
 	}
 	s := tell("v4")
-	if s.Phase != rollout.PhaseHeld || s.Hold.Reason != rollout.ReasonVersionChanged || s.Bake.Watched != 0 || s.Versions["green"] != "v4" {
+	if s.Phase != rollout.PhaseHeld || s.Hold.Reason != decision.ReasonVersionChanged || s.Bake.Watched != 0 || s.Versions["green"] != "v4" {
 		t.Errorf("another version: got %s, watched %s, versions %v; want held, with nothing watched", s.Phase, s.Bake.Watched, s.Versions)
 	}
 	if !strings.Contains(s.Sentence, "green runs version v4, and the release is of version v2") {

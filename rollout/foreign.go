@@ -3,6 +3,7 @@ package rollout
 import (
 	"fmt"
 
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/shift"
 	"github.com/belayd/belay/rollout/split"
 )
@@ -20,7 +21,7 @@ func (m *machine) watched() {
 	if seen.Equal(*m.s.Confirmed) {
 		if m.s.Foreign != nil {
 			m.s.Foreign = nil
-			m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &seen,
+			m.decide(decision.Decision{Kind: decision.ForeignChange, Reason: decision.ReasonForeignChange, Split: &seen,
 				Sentence: fmt.Sprintf("Somebody else put the split back to %s.", seen)})
 		}
 		return
@@ -38,14 +39,15 @@ func (m *machine) foreign(seen split.Split) {
 	rule := fmt.Sprintf("onForeignChange: %s", m.p.OnForeignChange)
 	sentence := fmt.Sprintf("Somebody else changed the split from %s to %s.", before, seen)
 	m.s.Foreign = &seen
-	m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Rule: rule, Sentence: sentence, Split: &seen})
+	m.decide(decision.Decision{Kind: decision.ForeignChange, Reason: decision.ReasonForeignChange, Rule: rule,
+		Sentence: sentence, Split: &seen})
 	if m.s.Phase == PhaseSuspect { // a person decides anyway
 		m.dropShift()
 		return
 	}
 	switch m.p.OnForeignChange {
 	case ForeignRollback:
-		m.rollback(ReasonForeignChange, sentence, rule, PhaseRolledBack)
+		m.rollback(decision.ReasonForeignChange, sentence, rule, PhaseRolledBack)
 		return
 	case ForeignRestore:
 		if m.s.Reached < 0 || m.s.Restored || (m.s.Hold != nil && !m.s.Hold.Self) {
@@ -60,7 +62,7 @@ func (m *machine) foreign(seen split.Split) {
 		}
 		m.s.Restored = true
 		m.shift(why, to)
-		m.enter(PhaseShifting, ReasonForeignChange, sentence+" The step's split is put back once.")
+		m.enter(PhaseShifting, decision.ReasonForeignChange, sentence+" The step's split is put back once.")
 		return
 	case ForeignAdopt:
 		m.adopt(seen, sentence, rule)
@@ -83,7 +85,7 @@ func (m *machine) adopt(seen split.Split, sentence, rule string) {
 	m.waitAgain()
 	m.closeGates("the split was changed, and the bake starts again.")
 	if m.s.Phase == PhaseShifting {
-		m.enter(PhaseBaking, ReasonForeignChange, sentence)
+		m.enter(PhaseBaking, decision.ReasonForeignChange, sentence)
 	}
 	m.s.Sentence = sentence + " It is adopted; the bake starts again."
 }
@@ -115,5 +117,6 @@ func (m *machine) unadoptable(seen split.Split) string {
 // holdForeign touches nothing and asks for a person.
 func (m *machine) holdForeign(sentence, rule string) {
 	m.dropShift()
-	m.hold(Hold{Reason: ReasonForeignChange, Sentence: sentence + " Nothing is written until a person decides."}, rule)
+	m.hold(Hold{Reason: decision.ReasonForeignChange, Sentence: sentence + " Nothing is written until a person decides."},
+		rule)
 }

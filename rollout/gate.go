@@ -6,6 +6,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/decision"
 )
 
 // ask puts the approval for step i before people, with the present evidence.
@@ -13,7 +14,8 @@ func (m *machine) ask(i int, name string) approval.Question {
 	ap := m.p.Approval(name)
 	m.mail().Forget(ap.Notifier, m.p.askKey(m.s.Gates[name]))
 	q := approval.Question{
-		Gate: name, Step: m.p.Steps[i].Name, AskedAt: m.now(), Expires: m.now().Add(ap.Expires), Quorum: max(ap.Quorum, 1), State: approval.Open,
+		Gate: name, Step: m.p.Steps[i].Name, AskedAt: m.now(), Expires: m.now().Add(ap.Expires), Quorum: max(ap.Quorum,
+			1), State: approval.Open,
 		To: m.p.target(i, m.s.Stable), Evidence: approval.Digest(m.s.Verdicts), Passed: approval.Passing(m.s.Verdicts),
 	}
 	if m.s.Confirmed != nil {
@@ -21,8 +23,9 @@ func (m *machine) ask(i int, name string) approval.Question {
 	}
 	q.Nonce = q.NewNonce(m.p.ID, m.s.Seq)
 	m.setGate(q)
-	m.decide(Decision{Kind: DecisionAsk, Gate: name, Reason: ReasonApproval, Verdicts: m.s.Verdicts,
-		Rule: fmt.Sprintf("requires: [%s], quorum: %d", name, q.Quorum), Sentence: fmt.Sprintf("Approval %s is asked for step %s (%s).", name, q.Step, q.To)})
+	m.decide(decision.Decision{Kind: decision.Ask, Gate: name, Reason: decision.ReasonApproval, Verdicts: m.s.Verdicts,
+		Rule: fmt.Sprintf("requires: [%s], quorum: %d", name,
+			q.Quorum), Sentence: fmt.Sprintf("Approval %s is asked for step %s (%s).", name, q.Step, q.To)})
 	m.sayAsk(ap, q)
 	return q
 }
@@ -57,7 +60,8 @@ func (m *machine) answered() {
 		return
 	}
 	by := *m.ev.By
-	q.Answers = append(slices.Clone(q.Answers), approval.Vote{By: by, At: m.now(), Approve: m.ev.Approve, Reason: m.ev.Reason})
+	q.Answers = append(slices.Clone(q.Answers),
+		approval.Vote{By: by, At: m.now(), Approve: m.ev.Approve, Reason: m.ev.Reason})
 	verb := "approves"
 	if !m.ev.Approve {
 		verb = "rejects"
@@ -67,11 +71,11 @@ func (m *machine) answered() {
 	}
 	sentence := fmt.Sprintf("%s %s step %s (%d of %d)%s.", by, verb, q.Step, m.voices(q), q.Quorum, because(m.ev.Reason))
 	m.setGate(q)
-	m.decide(Decision{Kind: DecisionAnswer, Gate: q.Gate, Reason: ReasonApproval, Sentence: sentence})
+	m.decide(decision.Decision{Kind: decision.Answer, Gate: q.Gate, Reason: decision.ReasonApproval, Sentence: sentence})
 	m.sayAsk(m.p.Approval(q.Gate), q)
 	switch {
 	case q.State == approval.Rejected:
-		m.rollback(ReasonRejected, sentence, "reject rolls back", PhaseStopped)
+		m.rollback(decision.ReasonRejected, sentence, "reject rolls back", PhaseStopped)
 	case m.s.Phase == PhaseWaiting:
 		m.unwait()
 	}
@@ -88,8 +92,10 @@ func (m *machine) recount() {
 		}
 		q.State = approval.Open
 		m.setGate(q)
-		m.decide(Decision{Kind: DecisionVoid, Gate: name, Reason: ReasonApproval, Rule: fmt.Sprintf("quorum: %d", q.Quorum),
-			Sentence: fmt.Sprintf("Approval %s is open again: by who people are now, %d of %d who may have approved step %s.", name, m.voices(q), q.Quorum, q.Step)})
+		m.decide(decision.Decision{Kind: decision.Void, Gate: name, Reason: decision.ReasonApproval,
+			Rule: fmt.Sprintf("quorum: %d", q.Quorum),
+			Sentence: fmt.Sprintf("Approval %s is open again: by who people are now, %d of %d who may have approved step %s.",
+				name, m.voices(q), q.Quorum, q.Step)})
 		m.sayAsk(m.p.Approval(name), q)
 	}
 }
@@ -150,7 +156,8 @@ func (m *machine) voidGates() {
 		}
 		for _, g := range q.Passed {
 			if turned[g] != "" {
-				m.voidGate(q, fmt.Sprintf("Guardrail %s passed when approval %s was asked and is now %s; it will be asked again.", g, q.Gate, turned[g]))
+				m.voidGate(q, fmt.Sprintf("Guardrail %s passed when approval %s was asked and is now %s; it will be asked again.",
+					g, q.Gate, turned[g]))
 				break
 			}
 		}
@@ -171,7 +178,8 @@ func (m *machine) closeGates(why string) {
 func (m *machine) voidGate(q approval.Question, sentence string) {
 	q.State = approval.Void
 	m.setGate(q)
-	m.decide(Decision{Kind: DecisionVoid, Gate: q.Gate, Reason: ReasonEvidenceChanged, Sentence: sentence, Verdicts: m.s.Verdicts})
+	m.decide(decision.Decision{Kind: decision.Void, Gate: q.Gate, Reason: decision.ReasonEvidenceChanged,
+		Sentence: sentence, Verdicts: m.s.Verdicts})
 	m.sayAsk(m.p.Approval(q.Gate), q)
 }
 
@@ -189,10 +197,10 @@ func (m *machine) expireGates() {
 		rule := fmt.Sprintf("expires: %s, onExpiry: %s", ap.Expires, ap.OnExpiry)
 		sentence := fmt.Sprintf("Approval %s for step %s was not given within %s.", name, q.Step, ap.Expires)
 		if ap.OnExpiry == approval.ExpiryRollback {
-			m.rollback(ReasonExpired, sentence, rule, PhaseRolledBack)
+			m.rollback(decision.ReasonExpired, sentence, rule, PhaseRolledBack)
 			return
 		}
-		m.hold(Hold{Reason: ReasonExpired, Sentence: sentence}, rule)
+		m.hold(Hold{Reason: decision.ReasonExpired, Sentence: sentence}, rule)
 	}
 }
 

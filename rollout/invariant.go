@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/shift"
 )
 
@@ -32,7 +33,8 @@ func (s *State) checkStep(p *Plan, before *State) error {
 		return nil
 	}
 	for _, e := range s.Outbox {
-		if e.Kind == EffectSetTraffic && e.Forward && !slices.ContainsFunc(before.Outbox, func(o Effect) bool { return o.ID == e.ID && o.Attempt == e.Attempt }) {
+		if e.Kind == EffectSetTraffic && e.Forward &&
+			!slices.ContainsFunc(before.Outbox, func(o Effect) bool { return o.ID == e.ID && o.Attempt == e.Attempt }) {
 			return fmt.Errorf("a forward write begins while %s", s.Phase)
 		}
 	}
@@ -177,12 +179,12 @@ func suspect(p *Plan, before State, ev Event, err error) State {
 		return m.s
 	}
 	sentence := fmt.Sprintf("Internal: the event %s would have broken an invariant (%v); nothing was done.", ev.Kind, err)
-	m.s.Hold = &Hold{Reason: ReasonStoreLost, Sentence: sentence, Since: m.now()}
+	m.s.Hold = &Hold{Reason: decision.ReasonStoreLost, Sentence: sentence, Since: m.now()}
 	if m.s.Shift != nil {
 		m.stopShift()
 	}
-	m.decide(Decision{Kind: DecisionHold, Reason: ReasonStoreLost, Sentence: sentence})
-	m.enter(PhaseSuspect, ReasonStoreLost, sentence)
+	m.decide(decision.Decision{Kind: decision.Hold, Reason: decision.ReasonStoreLost, Sentence: sentence})
+	m.enter(PhaseSuspect, decision.ReasonStoreLost, sentence)
 	m.settlePage()
 	m.settleOutbox()
 	return m.s

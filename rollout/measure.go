@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/mailbox"
+	"github.com/belayd/belay/rollout/paging"
 )
 
 // measured folds readings: evidence first, then breaches, then what is missing,
@@ -51,7 +53,8 @@ func (m *machine) measured() {
 
 // suspect asks for another look, as soon as the sources know more, at the metrics of
 // guardrails whose evidence of a breach these readings have raised to where it is
-// suspicious, or will when they have come as far as the candidate's own series. The instant is a whole second, so that rollouts share the question, and at
+// suspicious, or will when they have come as far as the candidate's own series. The instant
+// is a whole second, so that rollouts share the question, and at
 // least one second off.
 func (m *machine) suspect(before []analysis.Verdict) {
 	m.s.Suspicion = Suspicion{}
@@ -59,7 +62,8 @@ func (m *machine) suspect(before []analysis.Verdict) {
 		metric := m.p.Panel.MetricOf(v.Guardrail)
 		i := slices.IndexFunc(m.ev.Readings, func(r analysis.Reading) bool { return r.Metric == metric })
 		old := slices.IndexFunc(before, func(b analysis.Verdict) bool { return b.Guardrail == v.Guardrail })
-		if i < 0 || old < 0 || !v.Suspicious(before[old]) && (!v.Open() || !m.s.Evidence.Alarming(m.p.Panel, n, &m.ev.Readings[i])) {
+		if i < 0 || old < 0 || !v.Suspicious(before[old]) &&
+			(!v.Open() || !m.s.Evidence.Alarming(m.p.Panel, n, &m.ev.Readings[i])) {
 			continue
 		}
 		if m.ev.Readings[i].Next.IsZero() || m.p.Panel.Steadied(metric, m.s.Reached) {
@@ -79,7 +83,7 @@ func (m *machine) suspect(before []analysis.Verdict) {
 // of its groups, which was made of the incident, begins anew.
 func (m *machine) sharedOver(vs analysis.Verdicts) {
 	h := m.s.Hold
-	if h == nil || m.s.Phase != PhaseHeld || h.Reason != ReasonShared || m.now().Sub(h.Since) < analysis.CalmFor {
+	if h == nil || m.s.Phase != PhaseHeld || h.Reason != decision.ReasonShared || m.now().Sub(h.Since) < analysis.CalmFor {
 		return
 	}
 	groups := append([]analysis.Action{h.Group}, h.Also...)
@@ -91,16 +95,19 @@ func (m *machine) sharedOver(vs analysis.Verdicts) {
 	for _, g := range groups {
 		m.s.Evidence = m.s.Evidence.Restart(m.p.Panel, g, m.moment())
 	}
-	sentence := fmt.Sprintf("What stable broke as well is over: both deployments have kept the limit of %s for %s. The evidence of its group starts again.",
+	sentence := fmt.Sprintf("What stable broke as well is over: both deployments have kept the limit of %s for %s. The "+
+		"evidence of its group starts again.",
 		h.Guardrail, analysis.CalmFor)
 	m.s.Hold = nil
-	m.decide(Decision{Kind: DecisionResume, Guardrail: h.Guardrail, Reason: ReasonShared, Sentence: sentence, Verdicts: m.s.Verdicts})
-	m.resumeWork(ReasonShared, sentence)
+	m.decide(decision.Decision{Kind: decision.Resume, Guardrail: h.Guardrail, Reason: decision.ReasonShared,
+		Sentence: sentence, Verdicts: m.s.Verdicts})
+	m.resumeWork(decision.ReasonShared, sentence)
 }
 
 // looked reports whether a reading brought something, or had nothing to bring.
 func looked(vs analysis.Verdicts) bool {
-	return len(vs.Sights) == 0 || slices.ContainsFunc(vs.Sights, func(s analysis.Sighting) bool { return s.Read || s.Idle })
+	return len(vs.Sights) == 0 ||
+		slices.ContainsFunc(vs.Sights, func(s analysis.Sighting) bool { return s.Read || s.Idle })
 }
 
 // moment is when and under what circumstances the readings are judged.
@@ -180,21 +187,22 @@ func (m *machine) countBake(before analysis.Evidence, vs analysis.Verdicts) {
 
 // breach does what a broken guardrail asks for.
 func (m *machine) breach(b analysis.Breach) {
-	reason := ReasonBreach
+	reason := decision.ReasonBreach
 	switch {
 	case b.Budget:
-		reason = ReasonBudget
+		reason = decision.ReasonBudget
 	case b.Cause == analysis.CauseShared:
-		reason = ReasonShared
+		reason = decision.ReasonShared
 	case b.Cause == analysis.CauseSingleInstance:
-		reason = ReasonSingleInstance
+		reason = decision.ReasonSingleInstance
 	}
 	rule := m.breachRule(b)
-	kind := DecisionBreach
+	kind := decision.Breach
 	if b.Budget {
-		kind = DecisionBudget
+		kind = decision.Budget
 	}
-	d := Decision{Kind: kind, Guardrail: b.Guardrail, Reason: reason, Rule: rule, Sentence: b.Sentence, Verdicts: m.s.Verdicts}
+	d := decision.Decision{Kind: kind, Guardrail: b.Guardrail, Reason: reason, Rule: rule, Sentence: b.Sentence,
+		Verdicts: m.s.Verdicts}
 	switch b.Action {
 	case analysis.ActionRollback:
 		m.decide(d)
@@ -206,11 +214,12 @@ func (m *machine) breach(b analysis.Breach) {
 		m.decide(d)
 		m.hold(Hold{Reason: reason, Sentence: b.Sentence, Group: b.Group, Guardrail: b.Guardrail}, rule)
 	case analysis.ActionPage:
-		if slices.ContainsFunc(m.s.Breached, func(o PagedBreach) bool { return o.Guardrail == b.Guardrail }) {
+		if slices.ContainsFunc(m.s.Breached, func(o paging.PagedBreach) bool { return o.Guardrail == b.Guardrail }) {
 			return
 		}
 		m.decide(d)
-		m.s.Breached = append(slices.Clone(m.s.Breached), PagedBreach{Guardrail: b.Guardrail, Reason: reason, Sentence: mailbox.Clip(b.Sentence)})
+		m.s.Breached = append(slices.Clone(m.s.Breached),
+			paging.PagedBreach{Guardrail: b.Guardrail, Reason: reason, Sentence: mailbox.Clip(b.Sentence)})
 	}
 }
 
@@ -260,12 +269,15 @@ func (m *machine) stepEnd() {
 	}
 	if m.s.Phase == PhaseWaiting {
 		// The evidence that let the step end is gone: it bakes on.
-		m.enter(PhaseBaking, ReasonEvidenceChanged, fmt.Sprintf("Step %s waits for evidence again: %s", m.stepName(), m.lacking()))
+		m.enter(PhaseBaking, decision.ReasonEvidenceChanged,
+			fmt.Sprintf("Step %s waits for evidence again: %s", m.stepName(), m.lacking()))
 	}
 	if !b.Extended {
 		b.Extended = true
-		m.decide(Decision{Kind: DecisionExtend, Reason: ReasonUndecided, Rule: fmt.Sprintf("maxExtend: %s", m.p.MaxExtend),
-			Sentence: fmt.Sprintf("The bake of %s is over and the evidence is not enough: %s", b.Needs, m.lacking()), Verdicts: m.s.Verdicts})
+		m.decide(decision.Decision{Kind: decision.Extend, Reason: decision.ReasonUndecided,
+			Rule: fmt.Sprintf("maxExtend: %s", m.p.MaxExtend),
+			Sentence: fmt.Sprintf("The bake of %s is over and the evidence is not enough: %s", b.Needs,
+				m.lacking()), Verdicts: m.s.Verdicts})
 		m.s.Sentence = fmt.Sprintf("Step %s is extended by up to %s: %s", m.stepName(), m.p.MaxExtend, m.lacking())
 	}
 	if b.Counted.Sub(b.FullSince) >= m.p.MaxExtend {
@@ -276,7 +288,7 @@ func (m *machine) stepEnd() {
 // forgetBreaches forgets a breach that a person has seen once its guardrail is within
 // its limit again: the next one is told anew.
 func (m *machine) forgetBreaches() {
-	m.s.Breached = slices.DeleteFunc(slices.Clone(m.s.Breached), func(b PagedBreach) bool {
+	m.s.Breached = slices.DeleteFunc(slices.Clone(m.s.Breached), func(b paging.PagedBreach) bool {
 		return b.Acknowledged && slices.ContainsFunc(m.s.Verdicts, func(v analysis.Verdict) bool {
 			return v.Guardrail == b.Guardrail && v.Outcome == analysis.OutcomePass
 		})
@@ -292,20 +304,21 @@ func (m *machine) undecided() {
 	sentence := fmt.Sprintf("The evidence is still not enough after %s more: %s", m.p.MaxExtend, m.lacking())
 	switch m.p.OnUndecided {
 	case UndecidedRollback:
-		m.rollback(ReasonUndecided, sentence, rule, PhaseRolledBack)
+		m.rollback(decision.ReasonUndecided, sentence, rule, PhaseRolledBack)
 		return
 	case UndecidedPromote:
 		if !m.readable() || m.found(analysis.OutcomeBreach) {
-			m.hold(Hold{Reason: ReasonNoData, Sentence: sentence}, rule+" (never without data)")
+			m.hold(Hold{Reason: decision.ReasonNoData, Sentence: sentence}, rule+" (never without data)")
 			return
 		}
 		m.s.Waived = true
-		m.decide(Decision{Kind: DecisionExtend, Reason: ReasonUndecided, Rule: rule, Sentence: sentence, Verdicts: m.s.Verdicts})
+		m.decide(decision.Decision{Kind: decision.Extend, Reason: decision.ReasonUndecided, Rule: rule, Sentence: sentence,
+			Verdicts: m.s.Verdicts})
 		m.advance()
 		return
 	case UndecidedHold:
 	}
-	m.hold(Hold{Reason: ReasonUndecided, Sentence: sentence}, rule)
+	m.hold(Hold{Reason: decision.ReasonUndecided, Sentence: sentence}, rule)
 }
 
 // readable reports whether everything that the step needs is read: nothing less is

@@ -10,6 +10,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/sim"
 )
@@ -53,7 +54,7 @@ run 1h`, "\n") {
 	var want []string
 	for _, l := range s.world.Journal {
 		for _, d := range l.Decisions {
-			untold := []rollout.DecisionKind{rollout.DecisionStart, rollout.DecisionConfirm, rollout.DecisionAsk, rollout.DecisionPage}
+			untold := []decision.Kind{decision.Start, decision.Confirm, decision.Ask, decision.Page}
 			if !slices.Contains(untold, d.Kind) {
 				want = append(want, d.Sentence)
 			}
@@ -132,7 +133,7 @@ func TestVoidForHours(t *testing.T) {
 		voids, shown := 0, ""
 		for _, l := range s.world.Journal {
 			for _, d := range l.Decisions {
-				if d.Kind == rollout.DecisionVoid {
+				if d.Kind == decision.Void {
 					voids++
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/decision"
 )
 
 // Start is the state of a rollout before its first event.
@@ -137,7 +138,7 @@ func (m *machine) now() time.Time { return m.ev.At }
 func (m *machine) ignore(why string) { m.s.Last.Ignored = why }
 
 // enter makes phase the rollout's phase.
-func (m *machine) enter(phase Phase, reason Reason, sentence string) {
+func (m *machine) enter(phase Phase, reason decision.Reason, sentence string) {
 	if m.s.Phase != phase {
 		m.s.PhaseSince = m.now()
 	}
@@ -148,7 +149,7 @@ func (m *machine) enter(phase Phase, reason Reason, sentence string) {
 }
 
 // decide records a decision, with the step's name.
-func (m *machine) decide(d Decision) {
+func (m *machine) decide(d decision.Decision) {
 	if d.Step == "" {
 		d.Step = m.stepName()
 	}
@@ -189,8 +190,10 @@ func clonePtr[T any](p *T) *T {
 // deferrable reports whether the step from a to b may wait for the next append: it
 // changed nothing that the outside world or a person would notice.
 func deferrable(a, b *State) bool {
-	return len(b.Last.Decisions) == 0 && maps.Equal(a.Refs, b.Refs) && a.Phase == b.Phase && a.Step == b.Step && a.Reached == b.Reached &&
-		a.Claimed == b.Claimed && a.MayEnd == b.MayEnd && a.Bake.Needs == b.Bake.Needs && a.Bake.Extended == b.Bake.Extended &&
+	return len(b.Last.Decisions) == 0 && maps.Equal(a.Refs, b.Refs) && a.Phase == b.Phase && a.Step == b.Step &&
+		a.Reached == b.Reached &&
+		a.Claimed == b.Claimed && a.MayEnd == b.MayEnd && a.Bake.Needs == b.Bake.Needs &&
+		a.Bake.Extended == b.Bake.Extended &&
 		equalPtr(a.Shift, b.Shift) && equalPtr(a.Hold, b.Hold) && equalPtr(a.Page, b.Page) &&
 		sameOutcomes(a.Verdicts, b.Verdicts) && slices.Equal(lastingIDs(a.Outbox), lastingIDs(b.Outbox))
 }
@@ -210,7 +213,8 @@ func lastingIDs(es []Effect) []string {
 }
 
 func sameOutcomes(a, b []analysis.Verdict) bool {
-	return slices.EqualFunc(a, b, func(x, y analysis.Verdict) bool { return x.Guardrail == y.Guardrail && x.Outcome == y.Outcome })
+	return slices.EqualFunc(a, b,
+		func(x, y analysis.Verdict) bool { return x.Guardrail == y.Guardrail && x.Outcome == y.Outcome })
 }
 
 func equalPtr[T any](a, b *T) bool {
@@ -231,13 +235,14 @@ func later(a, b time.Time) time.Time {
 // Carry stands for what was folded in between two instants while nothing could be
 // written down, of which the events were not kept: so many of them, the decisions that
 // they led to, and the state after them. What is folded next goes on from there.
-func Carry(s State, from, to time.Time, events int, ds []Decision) Event {
+func Carry(s State, from, to time.Time, events int, ds []decision.Decision) Event {
 	s = s.clone()
 	s.Last = Last{}
-	first := Decision{Kind: DecisionUnwritten, Sentence: fmt.Sprintf(
-		"The store took no records from %s to %s: the rollout was watched and judged all the while, and this entry stands for what %d events led to.",
+	first := decision.Decision{Kind: decision.Unwritten, Sentence: fmt.Sprintf(
+		"The store took no records from %s to %s: the rollout was watched and judged all the while, and this entry stands "+
+			"for what %d events led to.",
 		from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339), events)}
-	return Event{Kind: EventCarried, At: s.At, State: &s, Decisions: append([]Decision{first}, ds...)}
+	return Event{Kind: EventCarried, At: s.At, State: &s, Decisions: append([]decision.Decision{first}, ds...)}
 }
 
 // carried is the state that an event of that kind brings, with its decisions. One that

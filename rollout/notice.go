@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/mailbox"
 )
@@ -37,12 +38,14 @@ func (m *machine) tell() {
 }
 
 // threaded reports whether a decision is an entry of the thread.
-func threaded(k DecisionKind) bool {
+func threaded(k decision.Kind) bool {
 	switch k {
-	case DecisionStart, DecisionConfirm, DecisionAsk, DecisionPage, DecisionUnwritten:
+	case decision.Start, decision.Confirm, decision.Ask, decision.Page, decision.Unwritten:
 		return false
-	case DecisionQueue, DecisionRefuse, DecisionStep, DecisionAnswer, DecisionVoid, DecisionHold, DecisionResume, DecisionExtend,
-		DecisionBreach, DecisionRollback, DecisionPromote, DecisionForeignChange, DecisionNoData, DecisionSourceError, DecisionBudget, DecisionAck, DecisionEnd:
+	case decision.Queue, decision.Refuse, decision.Step, decision.Answer, decision.Void,
+		decision.Hold, decision.Resume, decision.Extend,
+		decision.Breach, decision.Rollback, decision.Promote, decision.ForeignChange, decision.NoData,
+		decision.SourceError, decision.Budget, decision.Ack, decision.End:
 	}
 	return true
 }
@@ -50,12 +53,14 @@ func threaded(k DecisionKind) bool {
 // retold reports whether a later decision of this event says the same sentence.
 func (m *machine) retold(i int) bool {
 	ds := m.s.Last.Decisions
-	return slices.ContainsFunc(ds[i+1:], func(d Decision) bool { return threaded(d.Kind) && d.Sentence == ds[i].Sentence })
+	return slices.ContainsFunc(ds[i+1:],
+		func(d decision.Decision) bool { return threaded(d.Kind) && d.Sentence == ds[i].Sentence })
 }
 
 // headline is the rollout in one line.
 func (m *machine) headline() string {
-	return mailbox.Clip(fmt.Sprintf("%s: %s %s is %s. %s", m.p.Endpoint.Name, m.p.Release.Candidate, m.p.Release.Version, m.s.Phase, m.s.Sentence))
+	return mailbox.Clip(fmt.Sprintf("%s: %s %s is %s. %s", m.p.Endpoint.Name, m.p.Release.Candidate, m.p.Release.Version,
+		m.s.Phase, m.s.Sentence))
 }
 
 // severity is how bad the present phase is.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout/backoff"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/shift"
 )
 
@@ -103,7 +104,8 @@ func (m *machine) keep(e Effect) Effect {
 // were read again.
 func (m *machine) wantShift(sh *shift.Shift) Effect {
 	if sh.Settles() || sh.Stage == shift.Withheld || (m.s.ReadingsRequired > 0 && sh.Why != shift.Rollback) {
-		return Effect{Kind: EffectReadTraffic, Key: fmt.Sprintf("poll/%d/%d/%d", sh.Serial, sh.Attempt, sh.Polls), NotBefore: sh.NotBefore}
+		return Effect{Kind: EffectReadTraffic, Key: fmt.Sprintf("poll/%d/%d/%d", sh.Serial, sh.Attempt, sh.Polls),
+			NotBefore: sh.NotBefore}
 	}
 	from, to := sh.From.Clone(), sh.To.Clone()
 	return Effect{
@@ -127,7 +129,8 @@ func (m *machine) wantReadings() []Effect {
 	if m.s.Shift != nil {
 		return es
 	}
-	read := Effect{Kind: EffectReadTraffic, Key: "read@" + stamp(at), NotBefore: at, Describe: at.Sub(m.s.FactsAt) >= factsEvery}
+	read := Effect{Kind: EffectReadTraffic, Key: "read@" + stamp(at), NotBefore: at,
+		Describe: at.Sub(m.s.FactsAt) >= factsEvery}
 	if old, ok := m.pending(EffectReadTraffic, "read@"); ok {
 		read = old
 	}
@@ -148,7 +151,8 @@ func (m *machine) wantMeasure(at time.Time) Effect {
 		asked = slices.DeleteFunc(asked, func(name string) bool { return !slices.Contains(m.s.Suspicion.Metrics, name) })
 	}
 
-	measure := Effect{Kind: EffectMeasure, Key: "measure@" + stamp(at), NotBefore: at, Since: map[string]time.Time{}, Early: early}
+	measure := Effect{Kind: EffectMeasure, Key: "measure@" + stamp(at), NotBefore: at, Since: map[string]time.Time{},
+		Early: early}
 	for _, name := range asked {
 		since := m.s.Evidence.Cursor(name)
 		if since.IsZero() {
@@ -190,7 +194,7 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z
 func (m *machine) cooldown() time.Time {
 	failed := m.s.Phase == PhaseRolledBack || m.s.Phase == PhaseStopped
 	undone := m.s.Phase == PhasePromoted && m.p.Release.Undoes != nil
-	if !failed && !undone || m.s.Reason == ReasonSuperseded || m.p.Rollback.Cooldown <= 0 {
+	if !failed && !undone || m.s.Reason == decision.ReasonSuperseded || m.p.Rollback.Cooldown <= 0 {
 		return time.Time{}
 	}
 	return m.s.PhaseSince.Add(m.p.Rollback.Cooldown)

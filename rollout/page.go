@@ -7,63 +7,19 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/paging"
-	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/shift"
 )
 
-// An OpenPage is the one page of a rollout that a human has not been relieved of. It
-// is a function of the state: see Causes.
-type OpenPage struct {
-	Since time.Time `json:"since"`
-	// Cause and Stage are those of the gravest cause.
-	Cause   string `json:"cause,omitempty"`
-	Stage   string `json:"stage,omitempty"`
-	Summary string `json:"summary"`
-	Reason  Reason `json:"reason"`
-	// Taken is when a notifier first took the page as it stands, or, of a rollback,
-	// since it was confirmed; zero while none has.
-	DeliveredAt time.Time `json:"takenAt,omitzero"`
-}
-
-// An Acknowledgement is a person's word that they have taken charge of what people
-// are called for.
-type Acknowledgement struct {
-	By     person.Person `json:"by"`
-	At     time.Time     `json:"at"`
-	Reason string        `json:"reason,omitempty"`
-	// Cause is the one that was acknowledged: another calls people anew.
-	Cause string `json:"cause,omitempty"`
-}
-
 // Acknowledged is who has taken charge of the page that is open; nil when there is
 // none, or when nobody has since its cause arose.
-func (s *State) Acknowledged() *Acknowledgement {
+func (s *State) Acknowledged() *paging.Acknowledgement {
 	if s.Page == nil || s.Acked == nil || s.Acked.Cause != s.Page.Cause || s.Acked.At.Before(s.Page.Since) {
 		return nil
 	}
 	return s.Acked
-}
-
-// A PageCause is one reason for which a human is called now.
-type PageCause struct {
-	// ID tells causes apart; Stage says how one stands. Another of either is another
-	// text of the page; an acknowledgement holds for the ID.
-	ID       string
-	Stage    string
-	Reason   Reason
-	Sentence string
-}
-
-// A PagedBreach is a broken guardrail with onBreach: page that people were told of.
-type PagedBreach struct {
-	Guardrail string `json:"guardrail"`
-	Reason    Reason `json:"reason"`
-	Sentence  string `json:"sentence"`
-	// Acknowledged: a person has seen it; it is told again only after the guardrail
-	// was within its limit.
-	Acknowledged bool `json:"acknowledged,omitempty"`
 }
 
 // pageStays is how long the page of a rollback stays open after it was confirmed and
@@ -82,18 +38,20 @@ func (p *Plan) PageKey() string { return "rollout/" + p.Endpoint.Name + "/" + p.
 // rollback that is not confirmed (or not yet seen by anybody), a broken guardrail
 // with onBreach: page, blindness, somebody else's split, a hold, a stable that went
 // down while a person had paused, a question that cannot be asked, a record that
-// contradicts the endpoint. They are read off the state alone. The page is open as long as there is one, and shows the first.
-func (s *State) Causes(p *Plan) []PageCause {
+// contradicts the endpoint. They are read off the state alone. The page is open as long as
+// there is one, and shows the first.
+func (s *State) Causes(p *Plan) []paging.PageCause {
 	if c, ok := s.rollbackCause(p); ok {
-		return []PageCause{c}
+		return []paging.PageCause{c}
 	}
 	if s.Phase.Terminal() || s.Phase == PhaseRollingBack || s.Phase == "" {
 		return nil
 	}
-	var cs []PageCause
+	var cs []paging.PageCause
 	where := s.where(p)
-	add := func(id string, reason Reason, sentence string) {
-		c := PageCause{ID: id, Reason: reason, Sentence: fmt.Sprintf("%s is %s: %s", mailbox.Brief(p.Endpoint.Name), where, sentence)}
+	add := func(id string, reason decision.Reason, sentence string) {
+		c := paging.PageCause{ID: id, Reason: reason,
+			Sentence: fmt.Sprintf("%s is %s: %s", mailbox.Brief(p.Endpoint.Name), where, sentence)}
 		if s.stopped() {
 			c.Stage = where
 		}
@@ -105,21 +63,22 @@ func (s *State) Causes(p *Plan) []PageCause {
 		}
 	}
 	if bs := s.unseen(p, time.Time{}); len(bs) > 0 {
-		add("blind", Reason(bs[0].Cause), bs[0].Sentence())
+		add("blind", decision.Reason(bs[0].Cause), bs[0].Sentence())
 	}
 	if s.Foreign != nil && s.Confirmed != nil && s.Phase != PhaseSuspect {
-		add("foreign/"+s.Foreign.String(), ReasonForeignChange, s.foreignSentence()+s.byHand())
+		add("foreign/"+s.Foreign.String(), decision.ReasonForeignChange, s.foreignSentence()+s.byHand())
 	}
 	if h := s.Hold; h != nil && !h.Paused && s.Phase != PhaseSuspect {
 		add("hold/"+stamp(h.Since), h.Reason, h.Sentence)
 	}
-	if why := s.stableDown(); why != "" && (s.Hold == nil || s.Hold.Reason != ReasonNotReady) {
-		add("stable", ReasonNotReady, why)
+	if why := s.stableDown(); why != "" && (s.Hold == nil || s.Hold.Reason != decision.ReasonNotReady) {
+		add("stable", decision.ReasonNotReady, why)
 	}
 	for _, gate := range sortedKeys(s.Gates) {
 		if q := s.Gates[gate]; q.State == approval.Open && q.Unasked != "" {
-			add("question/"+q.Nonce, ReasonApproval, fmt.Sprintf("Approval %s could not be asked: %s. Answer with `belay approve %s --gate %s`.",
-				gate, strings.TrimRight(q.Unasked, ". "), p.ID, gate))
+			add("question/"+q.Nonce, decision.ReasonApproval,
+				fmt.Sprintf("Approval %s could not be asked: %s. Answer with `belay approve %s --gate %s`.",
+					gate, strings.TrimRight(q.Unasked, ". "), p.ID, gate))
 		}
 	}
 	if s.Phase == PhaseSuspect && s.Hold != nil {
@@ -127,7 +86,7 @@ func (s *State) Causes(p *Plan) []PageCause {
 		if s.Foreign != nil {
 			shown = fmt.Sprintf(" The endpoint shows %s.", s.Foreign)
 		}
-		add("suspect/"+stamp(s.Hold.Since), ReasonStoreLost, s.Hold.Sentence+shown+s.byHand())
+		add("suspect/"+stamp(s.Hold.Since), decision.ReasonStoreLost, s.Hold.Sentence+shown+s.byHand())
 		cs[len(cs)-1].Stage += shown
 	}
 	return cs
@@ -135,8 +94,8 @@ func (s *State) Causes(p *Plan) []PageCause {
 
 // rollbackCause is that of a rollback: by a rule from its beginning, by a person
 // when it does not succeed; over when it is confirmed and somebody has seen the page.
-func (s *State) rollbackCause(p *Plan) (PageCause, bool) {
-	c := PageCause{ID: "rollback", Reason: s.Reason}
+func (s *State) rollbackCause(p *Plan) (paging.PageCause, bool) {
+	c := paging.PageCause{ID: "rollback", Reason: s.Reason}
 	name := mailbox.Brief(p.Endpoint.Name)
 	if sh := s.Shift; s.Phase == PhaseRollingBack && sh != nil {
 		why := ""
@@ -145,12 +104,13 @@ func (s *State) rollbackCause(p *Plan) (PageCause, bool) {
 		}
 		switch {
 		case sh.Stage == shift.Withheld:
-			c.Stage, c.Reason, c.Sentence = "withheld", ReasonForeignChange, name+": "+s.Sentence+s.byHand()
+			c.Stage, c.Reason, c.Sentence = "withheld", decision.ReasonForeignChange, name+": "+s.Sentence+s.byHand()
 		case s.Unconfirmed(p):
-			c.Stage, c.Reason = "late", ReasonRouter
-			c.Sentence = fmt.Sprintf("The rollback of %s is not confirmed after %s%s. Belay keeps trying.%s", name, p.Rollback.VerifyWithin, why, s.byHand())
+			c.Stage, c.Reason = "late", decision.ReasonRouter
+			c.Sentence = fmt.Sprintf("The rollback of %s is not confirmed after %s%s. Belay keeps trying.%s", name,
+				p.Rollback.VerifyWithin, why, s.byHand())
 		case sh.Failure != "":
-			c.Stage, c.Reason = "failing", ReasonRouter
+			c.Stage, c.Reason = "failing", decision.ReasonRouter
 			c.Sentence = fmt.Sprintf("The rollback of %s is not confirmed%s. Belay keeps trying.%s", name, why, s.byHand())
 		case s.Ending == PhaseRolledBack:
 			c.Stage, c.Sentence = "begun", fmt.Sprintf("%s is rolled back: %s", name, s.Sentence)
@@ -198,7 +158,7 @@ func (s *State) where(p *Plan) string {
 
 // foreignSentence says what somebody else changed, and what is done about it.
 func (s *State) foreignSentence() string {
-	if h := s.Hold; h != nil && h.Reason == ReasonForeignChange {
+	if h := s.Hold; h != nil && h.Reason == decision.ReasonForeignChange {
 		return h.Sentence
 	}
 	sentence := fmt.Sprintf("Somebody else changed the split from %s to %s.", s.Confirmed, s.Foreign)
@@ -229,8 +189,8 @@ func (m *machine) settlePage() {
 }
 
 // showPage opens the page, or updates the one that is open.
-func (m *machine) showPage(c PageCause) {
-	page := OpenPage{Since: m.now()}
+func (m *machine) showPage(c paging.PageCause) {
+	page := paging.OpenPage{Since: m.now()}
 	if m.s.Page != nil {
 		page = *m.s.Page
 	}
@@ -243,7 +203,7 @@ func (m *machine) showPage(c PageCause) {
 	page.Cause, page.Stage, page.Reason, page.Summary = c.ID, c.Stage, c.Reason, mailbox.Clip(c.Sentence)
 	m.s.Page = &page
 	if c.Stage != stageConfirmed {
-		m.decide(Decision{Kind: DecisionPage, Reason: c.Reason, Guardrail: m.toBlame(), Sentence: c.Sentence})
+		m.decide(decision.Decision{Kind: decision.Page, Reason: c.Reason, Guardrail: m.toBlame(), Sentence: c.Sentence})
 	}
 }
 
@@ -291,8 +251,9 @@ func (m *machine) wantPages() []Effect {
 		} else {
 			n.Summary = m.s.PageLine()
 		}
-		es = append(es, Effect{Kind: EffectPage, Key: "page/" + v.Notifier + "/" + v.Owed, Attempt: v.Attempt, NotBefore: v.NotBefore,
-			Notifiers: []string{v.Notifier}, Notice: &n})
+		es = append(es,
+			Effect{Kind: EffectPage, Key: "page/" + v.Notifier + "/" + v.Owed, Attempt: v.Attempt, NotBefore: v.NotBefore,
+				Notifiers: []string{v.Notifier}, Notice: &n})
 	}
 	return es
 }
@@ -323,8 +284,9 @@ func (m *machine) acknowledge() {
 		m.ignore("nobody is called: the rollout has no open page")
 		return
 	}
-	m.s.Acked = &Acknowledgement{By: *m.ev.By, At: m.now(), Reason: m.ev.Reason, Cause: m.s.Page.Cause}
-	m.decide(Decision{Kind: DecisionAck, Reason: ReasonCommand, Sentence: fmt.Sprintf("The page is acknowledged by %s.", by)})
+	m.s.Acked = &paging.Acknowledgement{By: *m.ev.By, At: m.now(), Reason: m.ev.Reason, Cause: m.s.Page.Cause}
+	m.decide(decision.Decision{Kind: decision.Ack, Reason: decision.ReasonCommand,
+		Sentence: fmt.Sprintf("The page is acknowledged by %s.", by)})
 	m.sawBreaches()
 }
 

@@ -82,7 +82,7 @@ func TestUndeliveredPage(t *testing.T) {
 // TestUndeliveredPageSurvives: the state holds the failure in its JSON, so that a
 // restart shows it before anything is tried again.
 func TestUndeliveredPageSurvives(t *testing.T) {
-	s := rollout.State{Page: &rollout.OpenPage{Cause: "blind"}, Paging: paging.Ledger{Calls: "backup", Views: []paging.View{
+	s := rollout.State{Page: &paging.OpenPage{Cause: "blind"}, Paging: paging.Ledger{Calls: "backup", Views: []paging.View{
 		{Notifier: "oncall", Failure: &paging.FailingNotifier{Notifier: "oncall", Tries: 2, Why: "HTTP status 503"}}, {Notifier: "backup", Shows: "0001-01-01T00:00:00.000Z/blind"}}}}
 	u, ok := s.UndeliveredPage()
 	if !ok || u.DeliveredTo != "backup" || u.Failures[0].Why != "HTTP status 503" {

@@ -45,38 +45,3 @@ func (p Phase) Terminal() bool {
 func (p Phase) stopped() bool {
 	return p == PhaseHeld || p == PhasePaused || p == PhaseSuspect
 }
-
-// Reason is a rule or an act that led to a decision, for labels and filters;
-// the sentence beside it is for people.
-type Reason string
-
-// The reasons.
-const (
-	ReasonBreach          Reason = "breach"
-	ReasonShared          Reason = "shared"
-	ReasonSingleInstance  Reason = "single-instance"
-	ReasonBudget          Reason = "budget"
-	ReasonNoData          Reason = "no-data"
-	ReasonSourceError     Reason = "source-error"
-	ReasonUndecided       Reason = "undecided"
-	ReasonExpired         Reason = "expired"
-	ReasonForeignChange   Reason = "foreign-change"
-	ReasonRejected        Reason = "rejected"
-	ReasonCommand         Reason = "command"
-	ReasonSuperseded      Reason = "superseded"
-	ReasonPreflight       Reason = "preflight"
-	ReasonBusy            Reason = "busy"
-	ReasonCooldown        Reason = "cooldown"
-	ReasonRouter          Reason = "router"
-	ReasonApproval        Reason = "approval"
-	ReasonWindow          Reason = "window"
-	ReasonPassed          Reason = "passed"
-	ReasonOverride        Reason = "override"
-	ReasonDataBack        Reason = "data-back"
-	ReasonStoreLost       Reason = "store-lost"
-	ReasonSchedule        Reason = "schedule"
-	ReasonEvidenceChanged Reason = "evidence-changed"
-	ReasonNotReady        Reason = "not-ready"
-	ReasonVersionChanged  Reason = "version-changed"
-	ReasonWayBack         Reason = "way-back"
-)

@@ -91,7 +91,8 @@ type Release struct {
 // requester's groups were then does not matter.
 func (r Release) Same(as Release) bool {
 	undoes := r.Undoes == as.Undoes || r.Undoes != nil && as.Undoes != nil && *r.Undoes == *as.Undoes
-	return (r.Policy == as.Policy || r.Policy == "" || as.Policy == "") && r.Candidate == as.Candidate && r.Version == as.Version &&
+	return (r.Policy == as.Policy || r.Policy == "" || as.Policy == "") && r.Candidate == as.Candidate &&
+		r.Version == as.Version &&
 		r.Requester.ID == as.Requester.ID && r.OnBehalfOf == as.OnBehalfOf && maps.Equal(r.Labels, as.Labels) &&
 		r.Artifact == as.Artifact && r.Environment == as.Environment && undoes && r.Retries == as.Retries
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/shift"
 	"github.com/belayd/belay/rollout/split"
 )
@@ -39,36 +40,42 @@ func (m *machine) withhold(sh *shift.Shift, seen split.Split) {
 	}
 	sh.Stage = shift.Withheld
 	m.s.Foreign = &seen
-	sentence := fmt.Sprintf("Somebody else changed the split to %s, which leaves %s nothing. Nothing is written until %s has 100%% or a person repeats `rollback`.",
+	sentence := fmt.Sprintf("Somebody else changed the split to %s, which leaves %s nothing. Nothing is written until "+
+		"%s has 100%% or a person repeats `rollback`.",
 		seen, m.p.Release.Candidate, m.s.Stable)
 	m.s.Sentence = sentence
-	m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &seen, Sentence: sentence,
-		Rule: "a rollback does not overwrite a split that leaves the candidate 0"})
+	m.decide(decision.Decision{Kind: decision.ForeignChange, Reason: decision.ReasonForeignChange, Split: &seen,
+		Sentence: sentence,
+		Rule:     "a rollback does not overwrite a split that leaves the candidate 0"})
 }
 
 // confirmRollback ends the rollout: stable has 100% again.
 func (m *machine) confirmRollback(seen split.Split) {
 	took := m.now().Sub(m.s.Shift.Since)
 	m.s.Confirmed, m.s.ConfirmedAt, m.s.Shift, m.s.Foreign = &seen, m.now(), nil, nil
-	sentence := fmt.Sprintf("%s Confirmed after %s: the endpoint shows %s.", m.s.Sentence, took.Round(time.Millisecond), seen)
-	m.decide(Decision{Kind: DecisionConfirm, Rule: readBackRule, Split: &seen, Sentence: fmt.Sprintf("The endpoint shows %s.", seen)})
+	sentence := fmt.Sprintf("%s Confirmed after %s: the endpoint shows %s.", m.s.Sentence, took.Round(time.Millisecond),
+		seen)
+	m.decide(decision.Decision{Kind: decision.Confirm, Rule: readBackRule, Split: &seen,
+		Sentence: fmt.Sprintf("The endpoint shows %s.", seen)})
 	m.end(m.s.Ending, m.s.Reason, sentence)
 }
 
 // end makes the rollout terminal.
-func (m *machine) end(phase Phase, reason Reason, sentence string) {
+func (m *machine) end(phase Phase, reason decision.Reason, sentence string) {
 	m.s.Hold = nil
 	m.closeGates("the rollout has ended.")
 	m.enter(phase, reason, sentence)
-	m.decide(Decision{Kind: DecisionEnd, Reason: reason, Rule: "stable has 100%, read back, or no traffic had been moved", Sentence: sentence})
+	m.decide(decision.Decision{Kind: decision.End, Reason: reason,
+		Rule: "stable has 100%, read back, or no traffic had been moved", Sentence: sentence})
 }
 
 // rollback puts stable back. Nothing gates it.
-func (m *machine) rollback(reason Reason, sentence, rule string, ending Phase) {
+func (m *machine) rollback(reason decision.Reason, sentence, rule string, ending Phase) {
 	if m.s.Phase == PhaseRollingBack || m.s.Phase.Terminal() {
 		return
 	}
-	m.decide(Decision{Kind: DecisionRollback, Reason: reason, Rule: rule, Sentence: sentence, Verdicts: m.s.Verdicts})
+	m.decide(decision.Decision{Kind: decision.Rollback, Reason: reason, Rule: rule, Sentence: sentence,
+		Verdicts: m.s.Verdicts})
 	m.s.Hold = nil
 	m.closeGates("the rollout is rolled back.")
 	m.s.Ending = ending
@@ -96,7 +103,8 @@ func (m *machine) ours(seen split.Split, was *shift.Shift) bool {
 
 // overwrites says that a rollback writes over a split that somebody else made.
 func (m *machine) overwrites(seen, instead split.Split) {
-	m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Split: &seen, Rule: "a rollback shifts from what it reads",
+	m.decide(decision.Decision{Kind: decision.ForeignChange, Reason: decision.ReasonForeignChange, Split: &seen,
+		Rule:     "a rollback shifts from what it reads",
 		Sentence: fmt.Sprintf("The split is %s, not %s; the rollback overwrites it.", seen, instead)})
 }
 

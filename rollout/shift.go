@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout/backoff"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/shift"
@@ -115,8 +116,10 @@ func (m *machine) sent(sh *shift.Shift) {
 	sh.NotBefore = m.now().Add(max(wait, min(f.RetryAfter, time.Minute)))
 	if sh.Why == shift.Rollback {
 		if f.Kind == failure.Foreign && m.ev.Split == nil && sh.Failure != mailbox.Clip(f.Message) {
-			m.decide(Decision{Kind: DecisionForeignChange, Reason: ReasonForeignChange, Rule: "a rollback shifts from what it reads",
-				Sentence: fmt.Sprintf("The router says that somebody else changed the split, which could not be read: %s.", f.Message)})
+			m.decide(decision.Decision{Kind: decision.ForeignChange, Reason: decision.ReasonForeignChange,
+				Rule: "a rollback shifts from what it reads",
+				Sentence: fmt.Sprintf("The router says that somebody else changed the split, which could not be read: %s.",
+					f.Message)})
 		}
 		sh.Failure = mailbox.Clip(f.Message)
 		return
@@ -146,7 +149,7 @@ func (m *machine) unseen(sh *shift.Shift) {
 // holdShift gives a forward or restoring shift up and holds.
 func (m *machine) holdShift(sentence string) {
 	m.s.Shift = nil
-	m.hold(Hold{Reason: ReasonRouter, Sentence: sentence}, "")
+	m.hold(Hold{Reason: decision.ReasonRouter, Sentence: sentence}, "")
 }
 
 // again sends the write once more, from what was seen.
@@ -192,7 +195,8 @@ func (m *machine) confirm(sh *shift.Shift, seen split.Split) {
 	if sh.Attempt == 0 { // its one write took effect, and cannot land again
 		m.s.LastSent = sh.Earlier
 	}
-	m.decide(Decision{Kind: DecisionConfirm, Rule: readBackRule, Split: &seen, Sentence: fmt.Sprintf("The endpoint shows %s.", seen)})
+	m.decide(decision.Decision{Kind: decision.Confirm, Rule: readBackRule, Split: &seen,
+		Sentence: fmt.Sprintf("The endpoint shows %s.", seen)})
 	if sh.Why == shift.Forward && m.s.Reached < m.s.Step {
 		m.beginBake()
 	}
@@ -240,7 +244,8 @@ func (m *machine) stopShift() {
 	case shift.Recalled, shift.Stopping, shift.Withheld:
 	}
 	wanted := slices.ContainsFunc(m.s.Outbox, func(e Effect) bool { return e.Kind == EffectSetTraffic })
-	if waits := !wanted || m.s.ReadingsRequired > 0 || sh.Attempt > 0 && sh.NotBefore.After(m.now()); waits && !sh.Settles() {
+	if waits := !wanted || m.s.ReadingsRequired > 0 || sh.Attempt > 0 && sh.NotBefore.After(m.now()); waits &&
+		!sh.Settles() {
 		sh.Await(m.now())
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/sight"
 )
 
@@ -98,16 +99,18 @@ func (m *machine) lookMissing() {
 	if h == nil || !h.Self || len(m.s.unseen(m.p, time.Time{})) > 0 {
 		return
 	}
-	if down := h.Reason == ReasonNotReady && m.unready() != ""; !down && (h.Reason != ReasonWayBack || m.unready()+m.short() == "") {
+	if down := h.Reason == decision.ReasonNotReady && m.unready() != ""; !down &&
+		(h.Reason != decision.ReasonWayBack || m.unready()+m.short() == "") {
 		m.resumeSelf()
 	}
 }
 
 // missed applies one rule to what is missing, once for each spell.
 func (m *machine) missed(b sight.Blindness) {
-	d := Decision{Kind: DecisionSourceError, Reason: Reason(b.Cause), Sentence: b.Sentence(), Rule: b.Text(), Verdicts: m.s.Verdicts}
+	d := decision.Decision{Kind: decision.SourceError, Reason: decision.Reason(b.Cause), Sentence: b.Sentence(),
+		Rule: b.Text(), Verdicts: m.s.Verdicts}
 	if b.Cause == sight.AbsentNoData {
-		d.Kind = DecisionNoData
+		d.Kind = decision.NoData
 	}
 	for _, v := range m.s.Verdicts {
 		if d.Guardrail == "" && slices.Contains(b.Names, v.Guardrail) {
@@ -116,7 +119,8 @@ func (m *machine) missed(b sight.Blindness) {
 	}
 
 	lasted := m.now().Sub(later(b.Since, m.s.Excused))
-	back := b.Rule.Then == analysis.ActionRollback || b.Rule.RollbackAfter > 0 && lasted >= b.Rule.After+b.Rule.RollbackAfter
+	back := b.Rule.Then == analysis.ActionRollback || b.Rule.RollbackAfter > 0 &&
+		lasted >= b.Rule.After+b.Rule.RollbackAfter
 	hold := b.Rule.Then == analysis.ActionHold && m.s.Hold == nil
 	if first := m.s.Sights.Notify(b.Names, m.now()); back || hold || first {
 		m.decide(d)

@@ -6,6 +6,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/deployment"
 	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/paging"
@@ -24,10 +25,10 @@ type State struct {
 	Created time.Time `json:"created"`
 	At      time.Time `json:"at"`
 
-	Phase      Phase     `json:"phase"`
-	PhaseSince time.Time `json:"phaseSince"`
-	Reason     Reason    `json:"reason,omitempty"`
-	Sentence   string    `json:"sentence,omitempty"`
+	Phase      Phase           `json:"phase"`
+	PhaseSince time.Time       `json:"phaseSince"`
+	Reason     decision.Reason `json:"reason,omitempty"`
+	Sentence   string          `json:"sentence,omitempty"`
 
 	// Acts are the keys of the last acts that were folded in, at most HeardMax.
 	Acts []string `json:"acts,omitempty"`
@@ -108,10 +109,10 @@ type State struct {
 
 	// Page is the page that is open; nil while people need not act. Breached are the
 	// guardrails with onBreach: page that broke their limit.
-	Page     *OpenPage     `json:"page,omitempty"`
-	Breached []PagedBreach `json:"breached,omitempty"`
+	Page     *paging.OpenPage     `json:"page,omitempty"`
+	Breached []paging.PagedBreach `json:"breached,omitempty"`
 	// Acked is the last acknowledgement of a page: see Acknowledged.
-	Acked *Acknowledgement `json:"acked,omitempty"`
+	Acked *paging.Acknowledgement `json:"acked,omitempty"`
 	// Paging is what each notifier shows of the page; the Mailbox is what else waits to be
 	// told.
 	Paging paging.Ledger `json:"paging,omitzero"`
@@ -161,9 +162,9 @@ type Suspicion struct {
 
 // A Hold is why a rollout is held.
 type Hold struct {
-	Reason   Reason    `json:"reason"`
-	Sentence string    `json:"sentence"`
-	Since    time.Time `json:"since"`
+	Reason   decision.Reason `json:"reason"`
+	Sentence string          `json:"sentence"`
+	Since    time.Time       `json:"since"`
 	// Group is the guardrail group whose evidence restarts on resume.
 	Group analysis.Action `json:"group,omitempty"`
 	// Also are the groups of breaches that held before and were not overridden.
@@ -181,58 +182,7 @@ type Last struct {
 	// append may wait for the next one, at most a minute.
 	Deferrable bool `json:"quiet,omitempty"`
 	// Decisions are what was decided, in order.
-	Decisions []Decision `json:"decisions,omitempty"`
+	Decisions []decision.Decision `json:"decisions,omitempty"`
 	// Ignored says why the event changed nothing.
 	Ignored string `json:"ignored,omitempty"`
 }
-
-// A Decision is one thing that the machine decided, as the journal, explain
-// and policy tests know it.
-type Decision struct {
-	Kind      DecisionKind `json:"kind"`
-	Step      string       `json:"step,omitempty"`
-	Guardrail string       `json:"guardrail,omitempty"`
-	Gate      string       `json:"gate,omitempty"`
-	Reason    Reason       `json:"reason,omitempty"`
-	// Rule is the policy's rule that applied, e.g. "onNoData: {after: 2m, then: hold}".
-	Rule string `json:"rule,omitempty"`
-	// Sentence explains the decision to a person.
-	Sentence string       `json:"sentence"`
-	Split    *split.Split `json:"split,omitempty"`
-	By       string       `json:"by,omitempty"`
-	// Verdicts are the judgements the decision rests on; only where it rests on
-	// any.
-	Verdicts []analysis.Verdict `json:"verdicts,omitempty"`
-}
-
-// DecisionKind is the kind of a decision; the words of policy tests.
-type DecisionKind string
-
-// The kinds of decisions.
-const (
-	DecisionStart         DecisionKind = "start"
-	DecisionQueue         DecisionKind = "queue"
-	DecisionRefuse        DecisionKind = "refuse"
-	DecisionStep          DecisionKind = "step"
-	DecisionConfirm       DecisionKind = "confirm"
-	DecisionAsk           DecisionKind = "ask"
-	DecisionAnswer        DecisionKind = "answer"
-	DecisionVoid          DecisionKind = "void"
-	DecisionHold          DecisionKind = "hold"
-	DecisionResume        DecisionKind = "resume"
-	DecisionExtend        DecisionKind = "extend"
-	DecisionBreach        DecisionKind = "breach"
-	DecisionRollback      DecisionKind = "rollback"
-	DecisionPage          DecisionKind = "page"
-	DecisionPromote       DecisionKind = "promote"
-	DecisionForeignChange DecisionKind = "foreign-change"
-	DecisionNoData        DecisionKind = "no-data"
-	DecisionSourceError   DecisionKind = "source-error"
-	DecisionBudget        DecisionKind = "budget"
-	// DecisionUnwritten says that what was decided then stands in one entry.
-	DecisionUnwritten DecisionKind = "unwritten"
-	// DecisionAck is a person's acknowledgement of the page.
-	DecisionAck DecisionKind = "ack"
-	// DecisionEnd is the terminal phase of a rollout that was not promoted.
-	DecisionEnd DecisionKind = "end"
-)

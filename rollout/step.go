@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/shift"
 )
 
@@ -37,7 +38,7 @@ func (m *machine) advance() {
 // closed says which kind of gate of step i is closed, in words for people;
 // "" when all are open. Approvals that were not asked yet are asked; those of steps
 // that are skipped are needed all the same.
-func (m *machine) closed(i int) (Reason, string) {
+func (m *machine) closed(i int) (decision.Reason, string) {
 	waits := ""
 	for _, name := range m.p.requires(m.s.Step+1, i) {
 		q, asked := m.s.Gates[name]
@@ -45,18 +46,19 @@ func (m *machine) closed(i int) (Reason, string) {
 			q = m.ask(i, name)
 		}
 		if q.State != approval.Approved && waits == "" {
-			waits = fmt.Sprintf("approval %s (%d of %d, until %s)", name, m.voices(q), q.Quorum, q.Expires.UTC().Format(time.RFC3339))
+			waits = fmt.Sprintf("approval %s (%d of %d, until %s)", name, m.voices(q), q.Quorum,
+				q.Expires.UTC().Format(time.RFC3339))
 		}
 	}
 	if waits != "" {
-		return ReasonApproval, waits
+		return decision.ReasonApproval, waits
 	}
 	if open, at := m.p.Windows.OpenAt(m.now()); !open {
 		when := "which never opens again"
 		if !at.IsZero() {
 			when = "which opens at " + at.UTC().Format(time.RFC3339)
 		}
-		return ReasonWindow, "the change window, " + when
+		return decision.ReasonWindow, "the change window, " + when
 	}
 	return "", ""
 }
@@ -71,9 +73,10 @@ func (m *machine) enterStep(i int) {
 	m.waitAgain()
 	m.closeGates(fmt.Sprintf("step %s begins without it.", st.Name))
 	to := m.p.target(i, m.s.Stable)
-	reason := ReasonPassed
+	reason := decision.ReasonPassed
 	sentence := fmt.Sprintf("Step %s: the split becomes %s.", st.Name, to)
-	m.decide(Decision{Kind: DecisionStep, Reason: reason, Rule: rule, Sentence: sentence, Split: &to, Verdicts: m.s.Verdicts})
+	m.decide(decision.Decision{Kind: decision.Step, Reason: reason, Rule: rule, Sentence: sentence, Split: &to,
+		Verdicts: m.s.Verdicts})
 	m.shift(shift.Forward, to)
 	m.enter(PhaseShifting, reason, sentence)
 }
@@ -121,8 +124,9 @@ func (m *machine) promote() {
 	sentence := fmt.Sprintf("%s (version %s) is promoted: %s.", m.p.Release.Candidate, m.p.Release.Version, m.s.Confirmed)
 	m.s.Hold = nil
 	m.closeGates("the rollout has ended.")
-	m.enter(PhasePromoted, ReasonPassed, sentence)
-	m.decide(Decision{Kind: DecisionPromote, Reason: ReasonPassed, Rule: m.stepRule(nil), Sentence: sentence, Verdicts: m.s.Verdicts})
+	m.enter(PhasePromoted, decision.ReasonPassed, sentence)
+	m.decide(decision.Decision{Kind: decision.Promote, Reason: decision.ReasonPassed, Rule: m.stepRule(nil),
+		Sentence: sentence, Verdicts: m.s.Verdicts})
 }
 
 // hold stops the ladder where it is and asks for a person.
@@ -144,7 +148,8 @@ func (m *machine) hold(h Hold, rule string) {
 			h.Also = append(h.Also, o.Group)
 		}
 	}
-	m.decide(Decision{Kind: DecisionHold, Guardrail: h.Guardrail, Reason: h.Reason, Rule: rule, Sentence: h.Sentence, Verdicts: m.s.Verdicts})
+	m.decide(decision.Decision{Kind: decision.Hold, Guardrail: h.Guardrail, Reason: h.Reason, Rule: rule,
+		Sentence: h.Sentence, Verdicts: m.s.Verdicts})
 	if m.s.Phase == PhaseSuspect {
 		m.doubt(h)
 		return
@@ -172,15 +177,15 @@ func (m *machine) doubt(h Hold) {
 // WaitsFor is what ends the hold, in words for people.
 func (h *Hold) WaitsFor() string {
 	switch {
-	case h != nil && h.Reason == ReasonShared:
+	case h != nil && h.Reason == decision.ReasonShared:
 		return "stable to keep the limit again, or a person"
 	case h == nil || !h.Self:
 		return "a person"
-	case h.Reason == ReasonRouter:
+	case h.Reason == decision.ReasonRouter:
 		return "the endpoint to be readable"
-	case h.Reason == ReasonNotReady:
+	case h.Reason == decision.ReasonNotReady:
 		return "stable and the candidate to be ready"
-	case h.Reason == ReasonWayBack:
+	case h.Reason == decision.ReasonWayBack:
 		return "stable to have its instances back, or a person who promotes"
 	}
 	return "the readings to come back"
@@ -189,21 +194,21 @@ func (h *Hold) WaitsFor() string {
 // resumeSelf ends a hold that ends by itself: everything is seen again.
 func (m *machine) resumeSelf() {
 	sentence := "The readings are back; what was watched before still counts."
-	if why := m.s.Hold.Reason; why == ReasonNotReady || why == ReasonWayBack {
+	if why := m.s.Hold.Reason; why == decision.ReasonNotReady || why == decision.ReasonWayBack {
 		sentence = "Stable and the candidate are ready, and stable can take all of the traffic."
-	} else if why == ReasonRouter {
+	} else if why == decision.ReasonRouter {
 		sentence = "The endpoint can be read again."
 	}
 	m.s.Hold = nil
-	m.decide(Decision{Kind: DecisionResume, Reason: ReasonDataBack, Sentence: sentence})
+	m.decide(decision.Decision{Kind: decision.Resume, Reason: decision.ReasonDataBack, Sentence: sentence})
 	if m.s.Phase == PhaseHeld {
-		m.resumeWork(ReasonDataBack, sentence)
+		m.resumeWork(decision.ReasonDataBack, sentence)
 	}
 }
 
 // resumeWork takes up what a hold or a pause had stopped. A split that is not the
 // step's is put back to it: a person ordered to go on, or the shift was cut short.
-func (m *machine) resumeWork(reason Reason, sentence string) {
+func (m *machine) resumeWork(reason decision.Reason, sentence string) {
 	m.s.Foreign = nil
 	if m.s.Shift != nil && m.s.Shift.Stopped() {
 		m.s.Shift.GoOn()
@@ -212,7 +217,8 @@ func (m *machine) resumeWork(reason Reason, sentence string) {
 	}
 	switch {
 	case m.s.Stable == "" && !m.s.Claimed && m.now().Before(m.s.StartAt):
-		m.enter(PhaseScheduled, ReasonSchedule, fmt.Sprintf("%s Waits for the schedule: starts at %s.", sentence, m.s.StartAt.UTC().Format(time.RFC3339)))
+		m.enter(PhaseScheduled, decision.ReasonSchedule,
+			fmt.Sprintf("%s Waits for the schedule: starts at %s.", sentence, m.s.StartAt.UTC().Format(time.RFC3339)))
 		return
 	case m.s.Stable == "" && !m.s.Claimed:
 		m.enter(PhaseQueued, reason, sentence)

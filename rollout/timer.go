@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/shift"
 )
 
@@ -15,7 +16,7 @@ func (m *machine) timers() {
 		return
 	}
 	if m.s.Phase == PhaseScheduled && !m.now().Before(m.s.StartAt) {
-		m.enter(PhaseQueued, ReasonSchedule, "The schedule has come; asks for the endpoint.")
+		m.enter(PhaseQueued, decision.ReasonSchedule, "The schedule has come; asks for the endpoint.")
 	}
 	m.expireGates()
 	if m.s.Phase == PhaseWaiting {
@@ -99,7 +100,8 @@ func (m *machine) unwatched(gap time.Duration) {
 			m.stopShift()
 		}
 		if m.s.Phase == PhaseShifting {
-			m.s.Sentence = fmt.Sprintf("Nobody watched for %s: the change to %s is sent when the guardrails were read again.", gap.Round(time.Second), sh.To)
+			m.s.Sentence = fmt.Sprintf("Nobody watched for %s: the change to %s is sent when the guardrails were read again.",
+				gap.Round(time.Second), sh.To)
 		}
 	}
 }

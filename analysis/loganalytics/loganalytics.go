@@ -22,10 +22,13 @@
 // The metrics of Azure ML's managed endpoints, where 424 is a failing model and
 // 408 its time-out; 429 says that there are too few instances:
 //
-//	failures:
-//	  counts:
-//	    total: 'AmlOnlineEndpointTrafficLog | where EndpointName =~ "${endpoint}"'
-//	    bad: 'AmlOnlineEndpointTrafficLog | where EndpointName =~ "${endpoint}" | where ResponseCode >= 500 or ResponseCode in (408, 424)'
+//		failures:
+//		  counts:
+//		    total: 'AmlOnlineEndpointTrafficLog | where EndpointName =~ "${endpoint}"'
+//	    bad: 'AmlOnlineEndpointTrafficLog | where EndpointName =~ "${endpoint}" | where
+//
+// ResponseCode >= 500 or ResponseCode in (408, 424)'
+//
 //	    deployment: DeploymentName
 //	saturation:
 //	  counts: {total: …, bad: 'ResponseCode == 429', deployment: DeploymentName}

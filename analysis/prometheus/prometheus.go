@@ -1,28 +1,31 @@
 // Package prometheus is a source that asks a Prometheus, or a server that
 // speaks its query API: Thanos, Mimir, VictoriaMetrics, Azure Managed Prometheus.
 //
-//	sources:
-//	  prom:
-//	    prometheus:
-//	      url: http://127.0.0.1:9090
-//	      scrapeInterval: 15s                                  # seen in the samples when missing
-//	      dialect: metricsql                                   # VictoriaMetrics: promql when missing
-//	      http: {authorization: {credentials_file: /etc/belay/prometheus-token}}
+//		sources:
+//		  prom:
+//		    prometheus:
+//		      url: http://127.0.0.1:9090
+//		      scrapeInterval: 15s                                  # seen in the samples when missing
+//		      dialect: metricsql                                   # VictoriaMetrics: promql when missing
+//		      http: {authorization: {credentials_file: /etc/belay/prometheus-token}}
 //
-//	metrics:
-//	  failures:
-//	    source: prom
-//	    counts:
-//	      total: 'http_requests_total{endpoint="${endpoint}"}'
-//	      bad: 'http_requests_total{endpoint="${endpoint}",code=~"5..|424|408"}'
-//	      deployment: deployment
-//	      instance: instance
-//	  latency:
-//	    source: prom
-//	    histogram: {series: 'http_request_duration_seconds{endpoint="${endpoint}"}', unit: s, deployment: deployment, instance: instance}
-//	  cpu:
-//	    source: prom
-//	    value: {query: 'max(container_cpu_usage{deployment="${deployment}"})'}
+//		metrics:
+//		  failures:
+//		    source: prom
+//		    counts:
+//		      total: 'http_requests_total{endpoint="${endpoint}"}'
+//		      bad: 'http_requests_total{endpoint="${endpoint}",code=~"5..|424|408"}'
+//		      deployment: deployment
+//		      instance: instance
+//		  latency:
+//		    source: prom
+//	    histogram: {series: 'http_request_duration_seconds{endpoint="${endpoint}"}', unit: s,
+//
+// deployment: deployment, instance: instance}
+//
+//	cpu:
+//	  source: prom
+//	  value: {query: 'max(container_cpu_usage{deployment="${deployment}"})'}
 //
 // The rules:
 //   - Counters, histograms and means are selectors, name{label="x"}, never
@@ -32,44 +35,55 @@
 //     is any expression that gives one number for a deployment.
 //   - Questions are merged: endpoint="${endpoint}", or "${endpoint}-x", becomes one matcher
 //     over many endpoints, and where no endpoint is named, deployment="${deployment}" or
-//     =~"${stable}|${candidate}" one over many deployments; a bad series that is a part of its total is picked out of the
-//     total's answer, and of a histogram only the buckets next to the cuts are
-//     asked for. Answers are handed out by labels. What is under way is not asked
-//     again, and what does not fit into one answer is asked in halves.
-//   - A reading ends where the data ends: at the newest instant that all live series
-//     of both deployments have reached. A series that has missed a sample is asked
-//     about: the server says whether it has ended. One that has not is waited for
-//     as long as such series took to come before, at first three scrape intervals and
-//     1 s; what comes later still counts when it comes, from the last sample
-//     that was counted. The scrape interval is seen in the timestamps.
-//   - Between two samples further apart than five minutes (or four scrape
-//     intervals) nothing is counted. A deployment without a sample for three
-//     scrape intervals is not fresh.
-//   - Series are told from missing ones by the labels job and instance. A new series
-//     counts from its second sample unless its birth is proved: its target
-//     was scraped without it just before, and other series of the target went on. One
-//     without an instance label never is.
-//   - What no counter does is an error that names its cause: one that falls at every
-//     other scrape (several workers behind one port, or a gauge), the same counter
-//     read by two servers, one series that counts for both deployments, a
-//     histogram whose name and bounds contradict its unit.
-//   - Warnings, an answer that is partial, too large, no JSON, cut off, or from
-//     a server whose clock is more than 30 s off, and numbers that are NaN,
-//     infinite or negative make the reading an error.
-//   - ${window} in a value's expression is the interval asked for, or four
-//     scrape intervals if that is longer.
-//   - What its targets declare a gauge is no counter: that is asked once an hour, and a
-//     server that does not tell types refuses nothing.
+//     =~"${stable}|${candidate}" one over many deployments; a bad series that is a part of
+//
+// its total is picked out of the
+//
+//	  total's answer, and of a histogram only the buckets next to the cuts are
+//	  asked for. Answers are handed out by labels. What is under way is not asked
+//	  again, and what does not fit into one answer is asked in halves.
+//	- A reading ends where the data ends: at the newest instant that all live series
+//	  of both deployments have reached. A series that has missed a sample is asked
+//	  about: the server says whether it has ended. One that has not is waited for
+//	  as long as such series took to come before, at first three scrape intervals and
+//	  1 s; what comes later still counts when it comes, from the last sample
+//	  that was counted. The scrape interval is seen in the timestamps.
+//	- Between two samples further apart than five minutes (or four scrape
+//	  intervals) nothing is counted. A deployment without a sample for three
+//	  scrape intervals is not fresh.
+//	- Series are told from missing ones by the labels job and instance. A new series
+//	  counts from its second sample unless its birth is proved: its target
+//	  was scraped without it just before, and other series of the target went on. One
+//	  without an instance label never is.
+//	- What no counter does is an error that names its cause: one that falls at every
+//	  other scrape (several workers behind one port, or a gauge), the same counter
+//	  read by two servers, one series that counts for both deployments, a
+//	  histogram whose name and bounds contradict its unit.
+//	- Warnings, an answer that is partial, too large, no JSON, cut off, or from
+//	  a server whose clock is more than 30 s off, and numbers that are NaN,
+//	  infinite or negative make the reading an error.
+//	- ${window} in a value's expression is the interval asked for, or four
+//	  scrape intervals if that is longer.
+//	- What its targets declare a gauge is no counter: that is asked once an hour, and a
+//	  server that does not tell types refuses nothing.
 //
 // What differs between servers, each row with a test (TestDialects, TestReal…) and
 // the reference that its answers were written from:
 //
 //	said or done                                  taken as                        reference
-//	infos                                         remarks, passed over            prometheus.io/docs/prometheus/latest/querying/api
-//	"PromQL info: …" among the warnings           remarks, passed over            Prometheus 2.48 to 2.53, util/annotations
+//
+// infos                                         remarks, passed over
+// prometheus.io/docs/prometheus/latest/querying/api
+// "PromQL info: …" among the warnings           remarks, passed over            Prometheus
+// 2.48 to 2.53, util/annotations
+//
 //	"PromQL warning: …" among the warnings        an error of the query           the same
-//	any other warning                             a partial answer: an error      thanos.io/tip/components/query.md, partial response
-//	isPartial: true                               a partial answer: an error      docs.victoriametrics.com, cluster availability
+//
+// any other warning                             a partial answer: an error
+// thanos.io/tip/components/query.md, partial response
+// isPartial: true                               a partial answer: an error
+// docs.victoriametrics.com, cluster availability
+//
 //	M3-Results-Limited, a header                  a partial answer: an error      m3db.io/docs, resource limits
 //	application/stream+json for raw samples       JSON                            VictoriaMetrics 1.79 (tried)
 //	one NaN between raw samples, or at their end  a marker, which ends a series   VictoriaMetrics before 1.107

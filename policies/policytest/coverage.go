@@ -7,7 +7,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/policies"
-	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 )
 
 // coverage counts, per guardrail, which verdicts and actions the cases met.
@@ -32,7 +32,7 @@ func newCoverage(p *policies.Policy) *coverage {
 	return c
 }
 
-func (c *coverage) see(verdicts []analysis.Verdict, decisions []rollout.Decision) {
+func (c *coverage) see(verdicts []analysis.Verdict, decisions []decision.Decision) {
 	for _, v := range verdicts {
 		if m := c.seen[v.Guardrail]; m != nil {
 			m[string(v.Outcome)]++

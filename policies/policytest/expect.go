@@ -6,13 +6,13 @@ import (
 	"time"
 
 	"github.com/belayd/belay/policies/document"
-	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 )
 
 // Decided is a decision with its time since the rollout's start.
 type Decided struct {
 	At document.Span `json:"at"`
-	rollout.Decision
+	decision.Decision
 }
 
 // clock is the time for people; before the start it is negative.

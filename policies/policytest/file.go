@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 )
 
 // File is a file of policy tests: series of readings, and the decisions
@@ -56,17 +57,17 @@ type Action struct {
 
 // Expectation is what must have happened.
 type Expectation struct {
-	Event     rollout.DecisionKind `yaml:"event" oneof:"what" enum:"start,queue,refuse,step,confirm,ask,answer,void,hold,resume,extend,breach,rollback,page,promote,foreign-change,no-data,source-error,budget,ack" doc:"A decision that must be among those made."`
-	Never     rollout.DecisionKind `yaml:"never" oneof:"what" enum:"start,queue,refuse,step,confirm,ask,answer,void,hold,resume,extend,breach,rollback,page,promote,foreign-change,no-data,source-error,budget,ack" doc:"A decision that must not be made."`
-	Finally   rollout.Phase        `yaml:"finally" oneof:"what" enum:"promoted,rolled-back,stopped,refused,held,paused,waiting,baking,rolling-back,suspect,queued,scheduled,preflight,shifting" doc:"The phase in which the rollout is at the end."`
-	Notified  string               `yaml:"notified" oneof:"what" doc:"A notifier that must have got a message."`
-	Guardrail string               `yaml:"guardrail" doc:"With event or never: the guardrail to blame."`
-	Reason    rollout.Reason       `yaml:"reason" doc:"With event or never: the reason."`
-	Step      string               `yaml:"step" doc:"With event or never: the step."`
-	After     *When                `yaml:"after" doc:"With event or never: not before."`
-	Before    *When                `yaml:"before" doc:"With event or never: not later."`
-	Weight    *policies.Percent    `yaml:"weight" doc:"With finally: the candidate's weight at the end."`
-	Within    *When                `yaml:"within" doc:"With finally: by when the phase was reached."`
+	Event     decision.Kind     `yaml:"event" oneof:"what" enum:"start,queue,refuse,step,confirm,ask,answer,void,hold,resume,extend,breach,rollback,page,promote,foreign-change,no-data,source-error,budget,ack" doc:"A decision that must be among those made."`
+	Never     decision.Kind     `yaml:"never" oneof:"what" enum:"start,queue,refuse,step,confirm,ask,answer,void,hold,resume,extend,breach,rollback,page,promote,foreign-change,no-data,source-error,budget,ack" doc:"A decision that must not be made."`
+	Finally   rollout.Phase     `yaml:"finally" oneof:"what" enum:"promoted,rolled-back,stopped,refused,held,paused,waiting,baking,rolling-back,suspect,queued,scheduled,preflight,shifting" doc:"The phase in which the rollout is at the end."`
+	Notified  string            `yaml:"notified" oneof:"what" doc:"A notifier that must have got a message."`
+	Guardrail string            `yaml:"guardrail" doc:"With event or never: the guardrail to blame."`
+	Reason    decision.Reason   `yaml:"reason" doc:"With event or never: the reason."`
+	Step      string            `yaml:"step" doc:"With event or never: the step."`
+	After     *When             `yaml:"after" doc:"With event or never: not before."`
+	Before    *When             `yaml:"before" doc:"With event or never: not later."`
+	Weight    *policies.Percent `yaml:"weight" doc:"With finally: the candidate's weight at the end."`
+	Within    *When             `yaml:"within" doc:"With finally: by when the phase was reached."`
 }
 
 // Property is what must hold over many random traces.

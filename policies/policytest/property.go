@@ -6,6 +6,7 @@ import (
 
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
 )
@@ -30,7 +31,7 @@ func runProperty(f *File, pr Property, p *policies.Policy) PropertyResult {
 		run, journal := tr.play(p, uint64(pr.Seed)<<32+uint64(i)) //nolint:gosec // any seed will do
 		res.Phases[run.State.Phase]++
 		if slices.ContainsFunc(journal, func(l sim.Line) bool {
-			return slices.ContainsFunc(l.Decisions, func(d rollout.Decision) bool { return d.Kind == pr.Expect.Event })
+			return slices.ContainsFunc(l.Decisions, func(d decision.Decision) bool { return d.Kind == pr.Expect.Event })
 		}) {
 			res.Hits++
 		}

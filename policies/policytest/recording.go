@@ -12,6 +12,7 @@ import (
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/sim"
 	"github.com/belayd/belay/rollout/split"
 )
@@ -103,10 +104,10 @@ func (r Recording) trial(p *policies.Policy, plan *rollout.Plan, start time.Time
 	w.Watch = func(w *sim.World, run *sim.Run, l sim.Line) {
 		for _, d := range l.Decisions {
 			switch d.Kind { //nolint:exhaustive // the others turn nothing
-			case rollout.DecisionAsk:
+			case decision.Ask:
 				w.At(w.Now.Add(time.Minute), func(w *sim.World) { approveAll(w, run, d.Gate) })
-			case rollout.DecisionBreach, rollout.DecisionHold, rollout.DecisionRollback:
-				if out.Sentence == "" || d.Kind == rollout.DecisionBreach {
+			case decision.Breach, decision.Hold, decision.Rollback:
+				if out.Sentence == "" || d.Kind == decision.Breach {
 					out.Step, out.Guardrail, out.Sentence = d.Step, d.Guardrail, d.Sentence
 				}
 			}

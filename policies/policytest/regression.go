@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/split"
@@ -149,29 +150,29 @@ func (r *regression) endOutage(t time.Time) {
 }
 
 // decision keeps the turns.
-func (r *regression) decision(e journal.Entry, d rollout.Decision) {
+func (r *regression) decision(e journal.Entry, d decision.Decision) {
 	at := e.At
 	if len(e.Events) == 1 {
 		at = e.Events[0].At
 	}
 	switch d.Kind { //nolint:exhaustive // the others are no turns
-	case rollout.DecisionAsk:
+	case decision.Ask:
 		if _, again := r.asked[d.Gate]; !again {
 			r.asked[d.Gate] = at
 		}
-	case rollout.DecisionForeignChange:
+	case decision.ForeignChange:
 		if d.Split != nil {
 			r.actions = append(r.actions, fmt.Sprintf("{at: %s, externalWrite: %s}", r.since(at.Add(-time.Second)),
 				r.weights(*d.Split)))
 		}
 		r.turn(d, at)
-	case rollout.DecisionHold, rollout.DecisionResume, rollout.DecisionRollback, rollout.DecisionPromote:
+	case decision.Hold, decision.Resume, decision.Rollback, decision.Promote:
 		r.turn(d, at)
 	}
 }
 
 // turn expects a decision within a few intervals of when it was made.
-func (r *regression) turn(d rollout.Decision, at time.Time) {
+func (r *regression) turn(d decision.Decision, at time.Time) {
 	slack := max(4*r.every, 2*time.Minute)
 	line := "{event: " + string(d.Kind)
 	if d.Guardrail != "" {

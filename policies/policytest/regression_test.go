@@ -10,6 +10,7 @@ import (
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/policies/policiestest"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
@@ -68,7 +69,7 @@ func lived(t *testing.T, p *policies.Policy, bad func(step int) sim.Model, fault
 		run = r
 		entries = append(entries, journal.Entry{At: l.Event.At, Events: []rollout.Event{l.Event}, Decisions: l.Decisions})
 		for _, d := range l.Decisions {
-			if d.Kind == rollout.DecisionAsk {
+			if d.Kind == decision.Ask {
 				w.At(w.Now.Add(3*time.Minute), func(w *sim.World) { approveAll(w, r, d.Gate) })
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/sim"
 	"github.com/belayd/belay/rollout/split"
@@ -57,7 +58,7 @@ func (s *stage) checkEvent(e Expectation) (string, int) {
 }
 
 // matches compares a decision with what an expectation gives.
-func (s *stage) matches(e Expectation, kind rollout.DecisionKind, d Decided) (ok bool, why string) {
+func (s *stage) matches(e Expectation, kind decision.Kind, d Decided) (ok bool, why string) {
 	at := d.clock()
 	if d.Kind != kind {
 		return false, ""
@@ -125,7 +126,7 @@ func (s *stage) checkFinally(e Expectation) (string, int) {
 func (s *stage) turn() int {
 	for i, d := range s.timeline {
 		switch d.Kind { //nolint:exhaustive // the others do not turn a rollout
-		case rollout.DecisionRollback, rollout.DecisionHold, rollout.DecisionRefuse:
+		case decision.Rollback, decision.Hold, decision.Refuse:
 			return i
 		}
 	}
@@ -196,16 +197,16 @@ func anchorOf(w When) string {
 func (s *stage) watch(_ *sim.World, r *sim.Run, l sim.Line) {
 	blamed := ""
 	for _, d := range l.Decisions {
-		if d.Kind == rollout.DecisionBreach {
+		if d.Kind == decision.Breach {
 			blamed = d.Guardrail
 		} else if d.Guardrail == "" && d.Reason != "" && blamed != "" {
 			d.Guardrail = blamed // what a breach led to is that guardrail's
 		}
 		s.timeline = append(s.timeline, Decided{At: document.Span(l.Event.At.Sub(s.source.start)), Decision: d})
 		switch d.Kind { //nolint:exhaustive // only these are anchors
-		case rollout.DecisionConfirm:
+		case decision.Confirm:
 			s.anchor("step:"+d.Step, l.Event.At)
-		case rollout.DecisionAsk:
+		case decision.Ask:
 			s.anchor("asked:"+d.Gate, l.Event.At)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/sim"
 	"github.com/belayd/belay/rollout/split"
 )
@@ -147,7 +148,7 @@ func (t *syntheticTraffic) play(p *policies.Policy, seed uint64) (*sim.Run, []si
 	w.Watch = func(w *sim.World, r *sim.Run, l sim.Line) {
 		run = r
 		for _, d := range l.Decisions {
-			if d.Kind == rollout.DecisionAsk {
+			if d.Kind == decision.Ask {
 				w.At(w.Now.Add(time.Minute), func(w *sim.World) { approveAll(w, r, d.Gate) })
 			}
 		}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/policies/document"
-	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 )
 
 // Instant is a time with its offset.
@@ -67,7 +67,7 @@ func (w *When) UnmarshalText(b []byte) error {
 
 // Probability is a claim about how often an event comes.
 type Probability struct {
-	Event   rollout.DecisionKind
+	Event   decision.Kind
 	AtLeast bool
 	Share   policies.Fraction
 	Text    string
@@ -81,7 +81,7 @@ func (p *Probability) UnmarshalText(b []byte) error {
 	if m == nil || !slices.Contains(testEvents(), m[1]) {
 		return errors.New("must be like P(rollback) <= 2%, with an event of policy tests")
 	}
-	p.Event, p.AtLeast, p.Text = rollout.DecisionKind(m[1]), m[2] == ">=", string(b)
+	p.Event, p.AtLeast, p.Text = decision.Kind(m[1]), m[2] == ">=", string(b)
 	return p.Share.UnmarshalText([]byte(m[3]))
 }
 

@@ -47,7 +47,8 @@ func (s *Server) start(w http.ResponseWriter, r *http.Request, a Actor) error {
 		return err
 	}
 	release := rollout.Release{
-		Policy: in.Policy, Candidate: in.Candidate, Version: in.Version, Requester: a.Person, OnBehalfOf: s.canonical(in.RequestedBy),
+		Policy: in.Policy, Candidate: in.Candidate, Version: in.Version,
+		Requester: a.Person, OnBehalfOf: s.canonical(in.RequestedBy),
 		Labels: in.Labels, Artifact: in.Artifact, Environment: in.Environment, Source: "api " + key,
 	}
 	id := rollout.NewID("api:"+a.Person.ID, key)
@@ -71,7 +72,8 @@ func (s *Server) release(
 			return fmt.Errorf("rollout %s under another policy: %w", id, rollout.ErrDifferent)
 		}
 	}
-	s.c.Log.Info("rollout asked for", "rollout", id, "policy", snap.Plan.Policy.Name, "by", a.Person.ID, "created", created)
+	s.c.Log.Info("rollout asked for", "rollout", id, "policy", snap.Plan.Policy.Name, "by", a.Person.ID, "created",
+		created)
 	w.Header().Set("Location", "/v1/rollouts/"+id)
 	return send(w, status(created), view.OfSnapshot(snap))
 }
@@ -93,7 +95,8 @@ func status(created bool) int {
 }
 
 // plan resolves the policy that the request names or brings.
-func (s *Server) plan(r *http.Request, a Actor, id string, release rollout.Release, text string) (*rollout.Plan, error) {
+func (s *Server) plan(r *http.Request, a Actor, id string, release rollout.Release, text string) (*rollout.Plan,
+	error) {
 	if text != "" {
 		if !a.May(nil, RoleAdmin) {
 			return nil, forbidden(a, nil)
@@ -111,7 +114,8 @@ func (s *Server) plan(r *http.Request, a Actor, id string, release rollout.Relea
 	case errors.Is(err, ErrNoPolicy):
 		return nil, err
 	case err != nil:
-		return nil, problem(http.StatusUnprocessableEntity, TypeBadRequest, "The policy does not allow this release", err.Error())
+		return nil,
+			problem(http.StatusUnprocessableEntity, TypeBadRequest, "The policy does not allow this release", err.Error())
 	case !a.May(plan.Policy.Labels, RoleStart):
 		return nil, forbidden(a, []Role{RoleStart})
 	}
@@ -171,7 +175,8 @@ func (s *Server) answer(approve bool) func(http.ResponseWriter, *http.Request, A
 		return s.act(w, r, a, same, func(snap rollout.Snapshot) (rollout.Event, error) {
 			gate, question, err := openGate(snap, in.Gate)
 			return rollout.Event{
-				Kind: rollout.EventAnswered, Gate: gate.Name, Nonce: cmp.Or(in.Nonce, question.Nonce), Approve: approve, Reason: in.Reason,
+				Kind: rollout.EventAnswered, Gate: gate.Name, Nonce: cmp.Or(in.Nonce,
+					question.Nonce), Approve: approve, Reason: in.Reason,
 			}, err
 		})
 	}
@@ -192,13 +197,15 @@ func openGate(snap rollout.Snapshot, name string) (approval.Approval, approval.Q
 		return approval.Approval{}, approval.Question{}, problem(http.StatusConflict, TypeNoEffect, "Nothing to answer",
 			fmt.Sprintf("approval %q is not asked for now", clip(name, 60)))
 	case len(open) == 0:
-		return approval.Approval{}, approval.Question{}, problem(http.StatusConflict, TypeNoEffect, "Nothing to answer", "no approval is asked for now")
+		return approval.Approval{}, approval.Question{},
+			problem(http.StatusConflict, TypeNoEffect, "Nothing to answer", "no approval is asked for now")
 	}
 	names := make([]string, len(open))
 	for i, a := range open {
 		names[i] = a.Name
 	}
-	return approval.Approval{}, approval.Question{}, badRequest("gate: several approvals are open, name one: " + strings.Join(names, ", "))
+	return approval.Approval{}, approval.Question{},
+		badRequest("gate: several approvals are open, name one: " + strings.Join(names, ", "))
 }
 
 // command is a person's order.
@@ -221,7 +228,8 @@ func (s *Server) command(c rollout.Command) func(http.ResponseWriter, *http.Requ
 			return badRequest("to: skip takes the name of a later step, and nothing else does")
 		}
 		same := func(was rollout.Event) bool {
-			return was.Kind == ev.Kind && was.Command == c && was.Reason == ev.Reason && was.Extend == ev.Extend && was.To == ev.To
+			return was.Kind == ev.Kind && was.Command == c && was.Reason == ev.Reason && was.Extend == ev.Extend &&
+				was.To == ev.To
 		}
 		return s.act(w, r, a, same, func(rollout.Snapshot) (rollout.Event, error) { return ev, nil })
 	}
@@ -230,7 +238,8 @@ func (s *Server) command(c rollout.Command) func(http.ResponseWriter, *http.Requ
 // act hands over what the actor asks for, once they may, and answers with what it
 // led to. A request that repeats the key of one that was taken up is that one, as
 // same tells, whatever has become of the rollout since.
-func (s *Server) act(w http.ResponseWriter, r *http.Request, a Actor, same func(rollout.Event) bool, ask func(rollout.Snapshot) (rollout.Event, error)) error {
+func (s *Server) act(w http.ResponseWriter, r *http.Request, a Actor, same func(rollout.Event) bool,
+	ask func(rollout.Snapshot) (rollout.Event, error)) error {
 	snap, err := s.find(r, a)
 	if err != nil {
 		return err
@@ -268,7 +277,8 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, a Actor, same func(
 		return err
 	}
 	what := cmp.Or(string(ev.Command), string(ev.Kind))
-	s.c.Log.Info("act delivered", "rollout", id, "act", what, "gate", ev.Gate, "by", a.Person.ID, "ignored", after.State.Last.Ignored)
+	s.c.Log.Info("act delivered", "rollout", id, "act", what, "gate", ev.Gate, "by", a.Person.ID, "ignored",
+		after.State.Last.Ignored)
 	if why := after.State.Last.Ignored; why != "" {
 		return problem(http.StatusConflict, TypeNoEffect, "Nothing changed", why)
 	}
@@ -298,7 +308,8 @@ func checkReason(reason *string, required bool) error {
 	switch {
 	case required && *reason == "":
 		return badRequest("reason: say why; it is journalled")
-	case len(*reason) > reasonMax || strings.ContainsFunc(*reason, func(c rune) bool { return !unicode.IsPrint(c) && c != '\n' && c != '\t' }):
+	case len(*reason) > reasonMax ||
+		strings.ContainsFunc(*reason, func(c rune) bool { return !unicode.IsPrint(c) && c != '\n' && c != '\t' }):
 		return badRequest(fmt.Sprintf("reason: want at most %d bytes of text", reasonMax))
 	}
 	return nil

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
+	"github.com/belayd/belay/rollout/paging"
 	"github.com/belayd/belay/rollout/realtest"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/view"
@@ -265,8 +267,8 @@ func TestCommands(t *testing.T) {
 		t.Errorf("acknowledge where nobody is called: got %v, want that said", err)
 	}
 	r.engine.set(id, func(s *rollout.State) {
-		s.Phase, s.Shift, s.Hold = rollout.PhaseHeld, nil, &rollout.Hold{Reason: rollout.ReasonUndecided, Sentence: "look", Since: s.At}
-		s.Page = &rollout.OpenPage{Since: s.At, Cause: "hold/" + s.At.UTC().Format("2006-01-02T15:04:05.000Z"), Summary: "look"}
+		s.Phase, s.Shift, s.Hold = rollout.PhaseHeld, nil, &rollout.Hold{Reason: decision.ReasonUndecided, Sentence: "look", Since: s.At}
+		s.Page = &paging.OpenPage{Since: s.At, Cause: "hold/" + s.At.UTC().Format("2006-01-02T15:04:05.000Z"), Summary: "look"}
 	})
 	acked, err := op.Act(t.Context(), id, "ack", "", Act{})
 	if err != nil || acked.Page == nil || acked.Page.Acknowledged == nil || acked.Page.Acknowledged.By != "of-operate" || acked.Page.Acknowledged.At.IsZero() {

@@ -47,11 +47,13 @@ func (s *Server) undo(w http.ResponseWriter, r *http.Request, a Actor) error {
 			fmt.Sprintf("rollout %s has the endpoint or waits for it: end it first", ahead))
 	}
 	told := live.Facts.Known()
-	if why := undo.Refused(snap.Plan, &snap.State, split.Split{Weights: live.Weights, Mirror: live.Mirror}, told); why != "" {
+	if why := undo.Refused(snap.Plan, &snap.State, split.Split{Weights: live.Weights, Mirror: live.Mirror},
+		told); why != "" {
 		return problem(http.StatusConflict, TypeNoEffect, "Nothing was started", why)
 	}
 	plan := undo.Plan(snap.Plan, &snap.State, id, told[snap.State.Stable].Version, rollout.Release{
-		Requester: a.Person, Labels: snap.Plan.Release.Labels, Environment: snap.Plan.Release.Environment, Reason: in.Reason, Source: "api undo",
+		Requester: a.Person, Labels: snap.Plan.Release.Labels, Environment: snap.Plan.Release.Environment,
+		Reason: in.Reason, Source: "api undo",
 	})
 	if in.Now {
 		plan = undo.AtOnce(plan)
@@ -70,7 +72,8 @@ func (s *Server) retry(w http.ResponseWriter, r *http.Request, a Actor) error {
 	case !a.May(snap.Plan.Policy.Labels, access.RoleStart):
 		return forbidden(a, []Role{RoleStart})
 	case !snap.State.Phase.Terminal():
-		return problem(http.StatusConflict, TypeNoEffect, "Nothing was started", "the rollout has not ended: it is "+string(snap.State.Phase))
+		return problem(http.StatusConflict, TypeNoEffect, "Nothing was started",
+			"the rollout has not ended: it is "+string(snap.State.Phase))
 	}
 	release := snap.Plan.Release
 	release.Requester, release.OnBehalfOf, release.Retries, release.Undoes = a.Person, "", snap.Plan.ID, nil

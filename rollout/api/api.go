@@ -36,6 +36,7 @@ import (
 	"github.com/belayd/belay/rollout/claim"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/turn"
 )
 
 // An Engine runs rollouts; *engine.Engine is one.
@@ -131,7 +132,7 @@ type Server struct {
 	limits    *limits
 	checks    *slots
 	bulks     *slots
-	turns     *turns // of whatever takes the processor for long
+	turns     *turn.Queue // of whatever takes the processor for long
 	strangers *strangers
 	streams   places
 	mux       *http.ServeMux
@@ -160,7 +161,7 @@ func New(c Config) (*Server, error) {
 		c: c, index: newIndex(), limits: newLimits(c.Rate, c.Burst),
 		strangers: newStrangers(c.Log),
 		checks:    newSlots(checksMax, checksEach), bulks: newSlots(bulksMax, bulksEach),
-		turns: newTurns(), streams: places{most: c.Streams, of: map[string]int{}},
+		turns: turn.NewQueue(), streams: places{most: c.Streams, of: map[string]int{}},
 		readmitEvery: readmitEvery, mux: http.NewServeMux(), reckoning: make(chan struct{}, 1), stopping: make(chan struct{}),
 	}
 	if c.Registerer != nil {
@@ -190,7 +191,8 @@ func (s *Server) nowhere(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Allow", strings.Join(allow, ", "))
-	s.fail(w, r, problem(http.StatusMethodNotAllowed, TypeBadRequest, "Not this method", "it takes "+strings.Join(allow, ", ")))
+	s.fail(w, r,
+		problem(http.StatusMethodNotAllowed, TypeBadRequest, "Not this method", "it takes "+strings.Join(allow, ", ")))
 }
 
 // Run follows the journal until ctx ends and returns nil then. Streams end when
@@ -234,13 +236,20 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/events", "streamAll", look, s.streamAll},
 		{"POST", "/v1/rollouts/{id}/approve", "approveRollout", access.AnswerRoles(), s.answer(true)},
 		{"POST", "/v1/rollouts/{id}/reject", "rejectRollout", access.AnswerRoles(), s.answer(false)},
-		{"POST", "/v1/rollouts/{id}/pause", "pauseRollout", access.CommandRoles(rollout.CommandPause), s.command(rollout.CommandPause)},
-		{"POST", "/v1/rollouts/{id}/resume", "resumeRollout", access.CommandRoles(rollout.CommandResume), s.command(rollout.CommandResume)},
-		{"POST", "/v1/rollouts/{id}/rollback", "rollbackRollout", access.CommandRoles(rollout.CommandRollback), s.command(rollout.CommandRollback)},
-		{"POST", "/v1/rollouts/{id}/promote", "promoteRollout", access.CommandRoles(rollout.CommandPromote), s.command(rollout.CommandPromote)},
-		{"POST", "/v1/rollouts/{id}/skip", "skipRollout", access.CommandRoles(rollout.CommandSkip), s.command(rollout.CommandSkip)},
-		{"POST", "/v1/rollouts/{id}/extend", "extendRollout", access.CommandRoles(rollout.CommandExtend), s.command(rollout.CommandExtend)},
-		{"POST", "/v1/rollouts/{id}/ack", "acknowledgeRollout", access.CommandRoles(rollout.CommandAck), s.command(rollout.CommandAck)},
+		{"POST", "/v1/rollouts/{id}/pause", "pauseRollout", access.CommandRoles(rollout.CommandPause),
+			s.command(rollout.CommandPause)},
+		{"POST", "/v1/rollouts/{id}/resume", "resumeRollout", access.CommandRoles(rollout.CommandResume),
+			s.command(rollout.CommandResume)},
+		{"POST", "/v1/rollouts/{id}/rollback", "rollbackRollout", access.CommandRoles(rollout.CommandRollback),
+			s.command(rollout.CommandRollback)},
+		{"POST", "/v1/rollouts/{id}/promote", "promoteRollout", access.CommandRoles(rollout.CommandPromote),
+			s.command(rollout.CommandPromote)},
+		{"POST", "/v1/rollouts/{id}/skip", "skipRollout", access.CommandRoles(rollout.CommandSkip),
+			s.command(rollout.CommandSkip)},
+		{"POST", "/v1/rollouts/{id}/extend", "extendRollout", access.CommandRoles(rollout.CommandExtend),
+			s.command(rollout.CommandExtend)},
+		{"POST", "/v1/rollouts/{id}/ack", "acknowledgeRollout", access.CommandRoles(rollout.CommandAck),
+			s.command(rollout.CommandAck)},
 		{"POST", "/v1/rollouts/{id}/undo", "undoRollout", operate, s.undo},
 		{"POST", "/v1/rollouts/{id}/retry", "retryRollout", []Role{RoleStart}, s.retry},
 		{"GET", "/v1/policies", "listPolicies", look, s.policies},

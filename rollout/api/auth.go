@@ -33,7 +33,8 @@ const (
 )
 
 // local is the actor where no authentication is configured.
-var local = Actor{Person: person.Person{ID: "local", Name: "local", Via: "loopback"}, Grants: []Grant{{Roles: []Role{RoleAdmin}}}}
+var local = Actor{Person: person.Person{ID: "local", Name: "local", Via: "loopback"},
+	Grants: []Grant{{Roles: []Role{RoleAdmin}}}}
 
 // The errors of an Authenticator.
 var (
@@ -128,7 +129,8 @@ func (s *Server) authenticate(r *http.Request) (Actor, error) {
 		return actor, nil
 	case errors.Is(err, ErrNoCredentials):
 		s.strangers.count(r, bearerGiven(r))
-		return Actor{}, problem(http.StatusUnauthorized, TypeUnauthorized, "Who are you?", "send a bearer token: Authorization: Bearer …")
+		return Actor{},
+			problem(http.StatusUnauthorized, TypeUnauthorized, "Who are you?", "send a bearer token: Authorization: Bearer …")
 	case errors.Is(err, ErrCredentials):
 		s.strangers.count(r, true)
 		return Actor{}, problem(http.StatusUnauthorized, TypeUnauthorized, "Not recognised", err.Error())

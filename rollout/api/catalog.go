@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/turn"
 )
 
 //go:embed openapi.yaml
@@ -61,7 +62,7 @@ func (s *Server) check(w http.ResponseWriter, r *http.Request, a Actor) error {
 		return err
 	}
 	var out CheckResult
-	err = s.inTurn(r.Context(), a, func(*turn) error {
+	err = s.inTurn(r.Context(), a, func(*turn.Turn) error {
 		out, err = s.checked(r.Context(), body)
 		return err
 	})
@@ -127,7 +128,8 @@ func (s *Server) clearCooldown(w http.ResponseWriter, r *http.Request, a Actor) 
 	ref := rollout.EndpointRef{Router: r.PathValue("router"), Name: r.PathValue("name")}
 	err = s.c.Engine.ClearCooldown(r.Context(), ref, q["version"], a.Person, q["reason"])
 	if errors.Is(err, rollout.ErrNotFound) {
-		return problem(http.StatusNotFound, TypeNotFound, "Not found", "no such cooldown is under way at "+clip(ref.Router+"/"+ref.Name, 100))
+		return problem(http.StatusNotFound, TypeNotFound, "Not found",
+			"no such cooldown is under way at "+clip(ref.Router+"/"+ref.Name, 100))
 	}
 	if err != nil {
 		return err

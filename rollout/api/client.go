@@ -80,7 +80,8 @@ func (c *Client) Rollout(ctx context.Context, id string) (r view.Rollout, err er
 // Plan returns the plan that a rollout follows.
 func (c *Client) Plan(ctx context.Context, id string) (*rollout.Plan, error) {
 	var p rollout.Plan
-	if _, err := c.call(ctx, call{method: "GET", path: "/v1/rollouts/" + url.PathEscape(id) + "/plan", out: &p}); err != nil {
+	if _, err := c.call(ctx,
+		call{method: "GET", path: "/v1/rollouts/" + url.PathEscape(id) + "/plan", out: &p}); err != nil {
 		return nil, err
 	}
 	return &p, nil
@@ -144,7 +145,8 @@ func (c *Client) Journal(ctx context.Context, id string) iter.Seq2[journal.Entry
 		q := url.Values{}
 		for {
 			var page History
-			if _, err := c.call(ctx, call{method: "GET", path: "/v1/rollouts/" + url.PathEscape(id) + "/history", query: q, out: &page}); err != nil {
+			if _, err := c.call(ctx,
+				call{method: "GET", path: "/v1/rollouts/" + url.PathEscape(id) + "/history", query: q, out: &page}); err != nil {
 				yield(journal.Entry{}, err)
 				return
 			}
@@ -164,21 +166,24 @@ func (c *Client) Journal(ctx context.Context, id string) iter.Seq2[journal.Entry
 // Act orders something of a rollout: approve, reject, pause, resume, rollback,
 // promote, extend or ack. The same key is the same act.
 func (c *Client) Act(ctx context.Context, id, verb, key string, in Act) (r view.Rollout, err error) {
-	_, err = c.call(ctx, call{method: "POST", path: "/v1/rollouts/" + url.PathEscape(id) + "/" + verb, key: key, in: in, out: &r})
+	_, err = c.call(ctx,
+		call{method: "POST", path: "/v1/rollouts/" + url.PathEscape(id) + "/" + verb, key: key, in: in, out: &r})
 	return r, err
 }
 
 // Undo asks for the rollout that takes a promoted one back; created is false when the
 // key was used for it before.
 func (c *Client) Undo(ctx context.Context, id, key string, in UndoRequest) (r view.Rollout, created bool, err error) {
-	status, err := c.call(ctx, call{method: "POST", path: "/v1/rollouts/" + url.PathEscape(id) + "/undo", key: key, in: in, out: &r})
+	status, err := c.call(ctx,
+		call{method: "POST", path: "/v1/rollouts/" + url.PathEscape(id) + "/undo", key: key, in: in, out: &r})
 	return r, status == http.StatusCreated, err
 }
 
 // Retry asks for the release of a rollout that has ended once more; created is false
 // when the key was used for it before.
 func (c *Client) Retry(ctx context.Context, id, key string) (r view.Rollout, created bool, err error) {
-	status, err := c.call(ctx, call{method: "POST", path: "/v1/rollouts/" + url.PathEscape(id) + "/retry", key: key, out: &r})
+	status, err := c.call(ctx,
+		call{method: "POST", path: "/v1/rollouts/" + url.PathEscape(id) + "/retry", key: key, out: &r})
 	return r, status == http.StatusCreated, err
 }
 
@@ -212,7 +217,8 @@ func (c *Client) ClearCooldown(ctx context.Context, ref rollout.EndpointRef, ver
 	if version != "" {
 		q.Set("version", version)
 	}
-	_, err := c.call(ctx, call{method: "DELETE", path: "/v1/endpoints/" + url.PathEscape(ref.Router) + "/" + url.PathEscape(ref.Name) + "/cooldown", query: q})
+	_, err := c.call(ctx, call{method: "DELETE", path: "/v1/endpoints/" + url.PathEscape(ref.Router) + "/" +
+		url.PathEscape(ref.Name) + "/cooldown", query: q})
 	return err
 }
 

@@ -77,6 +77,7 @@ func (s *Server) recorded(ctx context.Context, a Actor, e *Endpoint) error {
 
 // Endpoint shows one endpoint with its facts.
 func (c *Client) Endpoint(ctx context.Context, ref rollout.EndpointRef) (d EndpointDetail, err error) {
-	_, err = c.call(ctx, call{method: "GET", path: "/v1/endpoints/" + url.PathEscape(ref.Router) + "/" + url.PathEscape(ref.Name), out: &d})
+	_, err = c.call(ctx,
+		call{method: "GET", path: "/v1/endpoints/" + url.PathEscape(ref.Router) + "/" + url.PathEscape(ref.Name), out: &d})
 	return d, err
 }

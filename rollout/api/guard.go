@@ -35,7 +35,8 @@ func (s *Server) serve(rt route, w http.ResponseWriter, r *http.Request) error {
 		return rt.handle(w, r, Actor{})
 	}
 	if foreign(r) {
-		return problem(http.StatusForbidden, TypeForbidden, "Not from another site", "the request comes from a page of another origin")
+		return problem(http.StatusForbidden, TypeForbidden, "Not from another site",
+			"the request comes from a page of another origin")
 	}
 	actor, err := s.authenticate(r)
 	if err != nil {
@@ -53,7 +54,7 @@ func (s *Server) serve(rt route, w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if slots := s.slotsOf(rt.id); slots != nil {
-		leave, err := s.turns.after(func() (func(), error) { return slots.enter(r.Context(), actor.Person.ID) })
+		leave, err := s.turns.After(func() (func(), error) { return slots.enter(r.Context(), actor.Person.ID) })
 		if err != nil {
 			return err
 		}

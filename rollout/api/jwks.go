@@ -119,7 +119,8 @@ func (k *keySet) fetch(ctx context.Context, at string) (keys map[string]crypto.P
 			return nil, "", fmt.Errorf("discover: %w", err)
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, http.NoBody) //nolint:gosec // from the config, or from the issuer that it names
+	// from the config, or from the issuer that it names
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, http.NoBody) //nolint:gosec
 	if err != nil {
 		return nil, "", fmt.Errorf("read keys: %w", err)
 	}

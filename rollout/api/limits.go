@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/belayd/belay/rollout/turn"
 )
 
 // A lane is what a request counts as. Each has a rate of its own, so that reading
@@ -39,7 +41,8 @@ const (
 )
 
 // bulky are the operations whose answers may be large.
-var bulky = map[string]bool{"listRollouts": true, "getHistory": true, "getPlan": true, "listPolicies": true, "listEndpoints": true, "listRefused": true}
+var bulky = map[string]bool{"listRollouts": true, "getHistory": true, "getPlan": true, "listPolicies": true,
+	"listEndpoints": true, "listRefused": true}
 
 // slotsOf are those that an operation needs; nil: none.
 func (s *Server) slotsOf(operation string) *slots {
@@ -102,7 +105,8 @@ func (l *limits) admit(r *http.Request, a Actor, in lane) error {
 	case in == laneUrgent:
 		return one.Wait(r.Context())
 	case !one.Allow():
-		p := problem(http.StatusTooManyRequests, TypeTooMany, "Too many requests", fmt.Sprintf("at most %g a second", float64(l.rate)))
+		p := problem(http.StatusTooManyRequests, TypeTooMany, "Too many requests",
+			fmt.Sprintf("at most %g a second", float64(l.rate)))
 		p.retryAfter = time.Duration(float64(time.Second) / float64(l.rate))
 		return p
 	}
@@ -175,7 +179,8 @@ func (s *slots) enter(ctx context.Context, actor string) (leave func(), err erro
 
 // crowded is the answer to whoever has waited for slotWait.
 func crowded() error {
-	p := problem(http.StatusTooManyRequests, TypeTooMany, "Too many requests", "others of the kind are still under way; ask again later")
+	p := problem(http.StatusTooManyRequests, TypeTooMany, "Too many requests",
+		"others of the kind are still under way; ask again later")
 	p.retryAfter = time.Second
 	return p
 }
@@ -221,4 +226,17 @@ func (p *places) leave(actor string) {
 	if p.of[actor]--; p.of[actor] == 0 {
 		delete(p.of, actor)
 	}
+}
+
+// inTurn does what an actor has asked for in their turn, which is over when it
+// returns. It is an error when that does not come within slotWait.
+func (s *Server) inTurn(ctx context.Context, a Actor, do func(*turn.Turn) error) error {
+	waits, cancel := context.WithTimeout(ctx, slotWait)
+	defer cancel()
+	t, err := s.turns.Enter(waits, a.Person.ID)
+	if err != nil {
+		return crowded()
+	}
+	defer t.End()
+	return do(t)
 }

@@ -2,9 +2,12 @@ package api
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/belayd/belay/rollout/turn"
 )
 
 // A stream that has told everything waits until the index knows more, and ends
@@ -40,7 +43,7 @@ func TestBeyond(t *testing.T) {
 // until then, whatever is in it.
 func TestCheckParsesInItsTurn(t *testing.T) {
 	r := serve(t, Config{})
-	other, err := r.turns.enter(t.Context(), "ann")
+	other, err := r.turns.Enter(t.Context(), "ann")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,8 +57,32 @@ func TestCheckParsesInItsTurn(t *testing.T) {
 		t.Errorf("while another has the turn: got %d, want no answer yet", code)
 	case <-time.After(200 * time.Millisecond):
 	}
-	other.end()
+	other.End()
 	if code := <-answered; code != 400 {
 		t.Errorf("afterwards: got %d, want 400", code)
 	}
+}
+
+// Who waits for their turn for too long is told to ask later; and a turn ends with
+// what is done in it, however that ends.
+func TestInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, ann := &Server{turns: turn.NewQueue()}, Actor{}
+		func() {
+			defer func() { _ = recover() }()
+			_ = s.inTurn(t.Context(), ann, func(*turn.Turn) error { panic("a parser's fault") })
+		}()
+		one, err := s.turns.Enter(t.Context(), "bob")
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		err = s.inTurn(t.Context(), ann, func(*turn.Turn) error { return nil })
+		var p *ProblemDetails
+		if !errors.As(err, &p) || p.Status != 429 || time.Since(began) != slotWait {
+			t.Errorf("got %v after %s, want a refusal after %s", err, time.Since(began), slotWait)
+		}
+		one.End()
+		time.Sleep(time.Minute) // the rest after it
+	})
 }

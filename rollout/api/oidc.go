@@ -111,13 +111,15 @@ func (o *OIDC) Authenticate(r *http.Request) (Actor, error) {
 		return Actor{}, ErrNoCredentials
 	}
 	claims := jwt.MapClaims{}
-	_, err := o.parser.ParseWithClaims(bearer, claims, func(t *jwt.Token) (any, error) { return o.verifyWith(r.Context(), t) })
+	_, err := o.parser.ParseWithClaims(bearer, claims,
+		func(t *jwt.Token) (any, error) { return o.verifyWith(r.Context(), t) })
 	var away *issuerError
 	switch {
 	case errors.Is(err, jwt.ErrTokenMalformed):
 		return Actor{}, ErrNoCredentials
 	case errors.As(err, &away):
-		return Actor{}, fmt.Errorf("%w: %w", unavailable("who you are cannot be checked now: the issuer of the token does not give its keys", 5*time.Second), away)
+		return Actor{}, fmt.Errorf("%w: %w", unavailable("who you are cannot be checked now: the issuer of the token does "+
+			"not give its keys", 5*time.Second), away)
 	case err != nil:
 		return Actor{}, fmt.Errorf("%w: %s", ErrCredentials, reasonOf(err))
 	case !unambiguous(bearer):
@@ -238,9 +240,11 @@ func (cs ClientCertificates) Authenticate(r *http.Request) (Actor, error) {
 	leaf := r.TLS.VerifiedChains[0][0]
 	for _, c := range cs {
 		uri := slices.ContainsFunc(leaf.URIs, func(u *url.URL) bool { return u.String() == c.URI })
-		if c.URI != "" && uri || c.DNS != "" && slices.Contains(leaf.DNSNames, c.DNS) || c.CommonName != "" && leaf.Subject.CommonName == c.CommonName {
+		if c.URI != "" && uri || c.DNS != "" && slices.Contains(leaf.DNSNames, c.DNS) || c.CommonName != "" &&
+			leaf.Subject.CommonName == c.CommonName {
 			return c.Actor, nil
 		}
 	}
-	return Actor{}, fmt.Errorf("%w: the certificate of %q is not known", ErrCredentials, clip(leaf.Subject.CommonName, 100))
+	return Actor{},
+		fmt.Errorf("%w: the certificate of %q is not known", ErrCredentials, clip(leaf.Subject.CommonName, 100))
 }

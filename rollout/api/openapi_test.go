@@ -26,6 +26,8 @@ import (
 	"github.com/belayd/belay/rollout/access"
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/decision"
+	"github.com/belayd/belay/rollout/paging"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/view"
@@ -364,7 +366,7 @@ func TestSchemasHaveAllFields(t *testing.T) {
 
 // fullState sets everything that a rollout can show.
 func fullState(s *rollout.State) {
-	s.Phase, s.PhaseSince, s.Reason, s.Sentence = rollout.PhaseWaiting, begun, rollout.ReasonApproval, "waits"
+	s.Phase, s.PhaseSince, s.Reason, s.Sentence = rollout.PhaseWaiting, begun, decision.ReasonApproval, "waits"
 	s.Stable, s.Manual, s.Step, s.Reached, s.StepSince = "blue", "curl …", 0, 0, begun
 	s.Confirmed, s.ConfirmedAt = &split.Split{Weights: map[string]int{"blue": 95, "green": 5}}, begun
 	s.Asked, s.Observed = s.Confirmed, &split.Split{}
@@ -380,7 +382,7 @@ func fullState(s *rollout.State) {
 		Gate: "owner", Nonce: "n1", State: approval.Open, Step: "full", Quorum: 1, Expires: begun.Add(time.Hour),
 		Answers: []approval.Vote{{By: person.Person{ID: "ann"}, At: begun, Approve: true, Reason: "ok"}},
 	}}
-	s.Page = &rollout.OpenPage{Since: begun, Summary: "look", Reason: rollout.ReasonBreach}
+	s.Page = &paging.OpenPage{Since: begun, Summary: "look", Reason: decision.ReasonBreach}
 	s.Checks = []check.Result{{Check: "ready", OK: true, Found: "ready", Expected: "ready"}}
 	s.Bake.Needs = 60e9
 }

@@ -99,7 +99,8 @@ func problemOf(err error) *ProblemDetails {
 	case errors.As(err, &p):
 		return p
 	case errors.As(err, &tooLarge):
-		return problem(http.StatusRequestEntityTooLarge, TypeTooLarge, "The body is too large", fmt.Sprintf("at most %d bytes are read", tooLarge.Limit))
+		return problem(http.StatusRequestEntityTooLarge, TypeTooLarge, "The body is too large",
+			fmt.Sprintf("at most %d bytes are read", tooLarge.Limit))
 	case errors.Is(err, rollout.ErrNotFound):
 		return notFound("there is no such rollout")
 	case errors.Is(err, ErrNoPolicy):
@@ -119,13 +120,15 @@ func problemOf(err error) *ProblemDetails {
 		}
 		return unavailable(detail, 10*time.Second)
 	case errors.Is(err, rollout.ErrFull):
-		return unavailable("belayd's store has no space left on its disk; free some, then ask again with the same key", 10*time.Second)
+		return unavailable("belayd's store has no space left on its disk; free some, then ask again with the same key",
+			10*time.Second)
 	case errors.Is(err, rollout.ErrStopped):
 		return unavailable("the daemon is starting or stopping", time.Second)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return unavailable("it took too long; whether it took effect is unknown: ask again with the same key", time.Second)
 	}
-	return problem(http.StatusInternalServerError, TypeInternal, "Internal error", "the daemon's log has the cause under this request's id")
+	return problem(http.StatusInternalServerError, TypeInternal, "Internal error",
+		"the daemon's log has the cause under this request's id")
 }
 
 // fail answers with a problem and logs what is the daemon's own fault.
@@ -133,7 +136,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := *problemOf(err)
 	p.Instance = w.Header().Get("X-Request-Id")
 	if p.Status >= http.StatusInternalServerError {
-		s.c.Log.Error("request failed", "request", p.Instance, "method", r.Method, "path", r.URL.Path, "status", p.Status, "err", err)
+		s.c.Log.Error("request failed", "request", p.Instance, "method", r.Method, "path", r.URL.Path, "status", p.Status,
+			"err", err)
 	}
 	if p.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="belay"`)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/turn"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -157,7 +158,7 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request, a Actor) error 
 		return err
 	}
 	var page []byte
-	err = s.inTurn(r.Context(), a, func(t *turn) error {
+	err = s.inTurn(r.Context(), a, func(t *turn.Turn) error {
 		page, err = s.pageOf(r.Context(), t, snap.Plan.ID, after, n)
 		return err
 	})
@@ -171,12 +172,12 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request, a Actor) error 
 
 // pageOf is a page of a rollout's journal, a History as JSON: n entries at most, after
 // the one of that number.
-func (s *Server) pageOf(ctx context.Context, t *turn, id string, after, n int) ([]byte, error) {
+func (s *Server) pageOf(ctx context.Context, t *turn.Turn, id string, after, n int) ([]byte, error) {
 	page := []byte(`{"schemaVersion":` + strconv.Itoa(SchemaVersion) + `,"rollout":` + strconv.Quote(id) + `,"entries":[`)
 	last, shown := 0, 0
 	for entry, err := range s.c.Engine.Journal(ctx, id) {
 		if err == nil {
-			err = t.goOn(ctx)
+			err = t.GoOn(ctx)
 		}
 		switch {
 		case err != nil:
@@ -209,7 +210,8 @@ func query(r *http.Request, known ...string) (map[string]string, error) {
 	out := map[string]string{}
 	for k, v := range all {
 		if !slices.Contains(known, k) {
-			return nil, badRequest(fmt.Sprintf("query: there is no parameter %q; there are %s", clip(k, 40), strings.Join(known, ", ")))
+			return nil,
+				badRequest(fmt.Sprintf("query: there is no parameter %q; there are %s", clip(k, 40), strings.Join(known, ", ")))
 		}
 		if len(v) != 1 {
 			return nil, badRequest(fmt.Sprintf("query: %s stands there %d times", k, len(v)))

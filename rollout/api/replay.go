@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"time"
+
+	"github.com/belayd/belay/rollout/turn"
 )
 
 // The bounds of reading the journal for streams. A turn that waits for news is over
@@ -23,7 +25,8 @@ type batch struct {
 
 // follow sends the entries after a revision that a stream's reader wants until ctx
 // ends, and closes the channel.
-func (s *Server) follow(ctx context.Context, out *stream, after uint64, wants func(Actor, string) bool, to chan<- batch) {
+func (s *Server) follow(ctx context.Context, out *stream, after uint64, wants func(Actor, string) bool,
+	to chan<- batch) {
 	defer close(to)
 	for s.index.beyond(ctx, after) {
 		last, ok := s.catchUp(ctx, out, after, wants, to)
@@ -41,12 +44,12 @@ func (s *Server) follow(ctx context.Context, out *stream, after uint64, wants fu
 func (s *Server) catchUp(
 	ctx context.Context, out *stream, after uint64, wants func(Actor, string) bool, to chan<- batch,
 ) (uint64, bool) {
-	t, err := s.turns.enter(ctx, out.actor.Load().Person.ID)
+	t, err := s.turns.Enter(ctx, out.actor.Load().Person.ID)
 	if err != nil {
 		return 0, false
 	}
-	defer t.end()
-	waits := time.AfterFunc(newsWait, t.end)
+	defer t.End()
+	waits := time.AfterFunc(newsWait, t.End)
 	defer waits.Stop()
 	b := batch{last: after}
 	for c, err := range s.c.Engine.Changes(ctx, after) {
@@ -58,20 +61,20 @@ func (s *Server) catchUp(
 			}
 		}
 		b.err = err
-		end, over := err != nil || b.last >= s.index.last(), t.over()
+		end, over := err != nil || b.last >= s.index.last(), t.Over()
 		if !end && !over && len(b.text) < batchMax {
 			continue
 		}
 		if end || over {
-			t.end()
+			t.End()
 		}
-		if !t.hand(ctx, to, b) {
+		if !hand(ctx, t, to, b) {
 			return 0, false
 		}
 		if end {
 			return b.last, err == nil
 		}
-		if t.goOn(ctx) != nil {
+		if t.GoOn(ctx) != nil {
 			return 0, false
 		}
 		b.text = nil
@@ -82,12 +85,12 @@ func (s *Server) catchUp(
 
 // hand sends a batch; a turn ends when nobody takes it at once. It is false when ctx
 // ends.
-func (t *turn) hand(ctx context.Context, to chan<- batch, b batch) bool {
+func hand(ctx context.Context, t *turn.Turn, to chan<- batch, b batch) bool {
 	select {
 	case to <- b:
 		return true
 	default:
-		t.end()
+		t.End()
 	}
 	select {
 	case to <- b:

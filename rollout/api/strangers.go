@@ -37,7 +37,8 @@ type strangers struct {
 func newStrangers(log *slog.Logger) *strangers {
 	return &strangers{log: log, from: map[netip.Prefix]int{}, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "belay", Name: "api_unauthorized_total",
-		Help: "Requests refused because nobody knows who sent them: without credentials (none) or with some that are not valid (wrong).",
+		Help: "Requests refused because nobody knows who sent them: without credentials (none) or with some that are not " +
+			"valid (wrong).",
 	}, []string{"credentials"})}
 }
 
@@ -69,7 +70,8 @@ func (s *strangers) count(r *http.Request, wrong bool) {
 	n := s.from[a]
 	s.mu.Unlock()
 	if n == strangersLogged {
-		s.log.Warn("credentials refused again and again", "address", a.Addr().String(), "requests", n, "outcome", "401; more from this address is counted and not logged for now")
+		s.log.Warn("credentials refused again and again", "address", a.Addr().String(), "requests", n, "outcome",
+			"401; more from this address is counted and not logged for now")
 	}
 }
 

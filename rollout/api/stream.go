@@ -73,11 +73,11 @@ func (s *Server) feedOne(ctx context.Context, out *stream, id string, news <-cha
 // present is a rollout as it is now, and how it is shown: rendered in the reader's
 // turn, as all readers of it want that at the same time.
 func (s *Server) present(ctx context.Context, out *stream, id string) (rollout.Snapshot, []byte, error) {
-	t, err := s.turns.enter(ctx, out.actor.Load().Person.ID)
+	t, err := s.turns.Enter(ctx, out.actor.Load().Person.ID)
 	if err != nil {
 		return rollout.Snapshot{}, nil, err
 	}
-	defer t.end()
+	defer t.End()
 	now, err := s.c.Engine.Rollout(ctx, id)
 	if err != nil {
 		return rollout.Snapshot{}, nil, err
@@ -279,7 +279,8 @@ func (o *stream) entries(b batch) error {
 
 // appendEntry appends a journal entry as it is sent; its revision is the event's id.
 func appendEntry(to []byte, c journal.Change) ([]byte, error) {
-	body, err := json.Marshal(StreamEntry{SchemaVersion: SchemaVersion, Rollout: c.Rollout, Revision: c.Revision, Entry: c.Entry})
+	body, err := json.Marshal(StreamEntry{SchemaVersion: SchemaVersion, Rollout: c.Rollout, Revision: c.Revision,
+		Entry: c.Entry})
 	if err != nil {
 		return to, fmt.Errorf("encode entry: %w", err)
 	}

@@ -113,7 +113,8 @@ func (s *Server) refused(w http.ResponseWriter, r *http.Request, a Actor) error 
 	out.Refused, out.Next, err = s.c.Triggers.Refused(r.Context(), name, q["cursor"], min(n, refusedMax))
 	switch {
 	case errors.Is(err, rollout.ErrNotFound):
-		return problem(http.StatusNotFound, TypeNotFound, "No such trigger", fmt.Sprintf("there is no trigger %q", clip(name, 100)))
+		return problem(http.StatusNotFound, TypeNotFound, "No such trigger",
+			fmt.Sprintf("there is no trigger %q", clip(name, 100)))
 	case err != nil:
 		return err
 	}
@@ -136,6 +137,7 @@ func (c *Client) Refused(ctx context.Context, trigger, cursor string, limit int)
 	if cursor != "" {
 		q.Set("cursor", cursor)
 	}
-	_, err = c.call(ctx, call{method: "GET", path: "/v1/triggers/" + url.PathEscape(trigger) + "/refused", query: q, out: &l})
+	_, err = c.call(ctx,
+		call{method: "GET", path: "/v1/triggers/" + url.PathEscape(trigger) + "/refused", query: q, out: &l})
 	return l, err
 }

@@ -28,7 +28,8 @@ func (c *Client) mistrust(err error) string {
 		return "it does not speak TLS there; use http:// in --server"
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
-		return "belayd does not take the client certificate; --cert-file must be signed by an authority in its auth.mtls.clientCAFile, for clients, and must not have ended"
+		return "belayd does not take the client certificate; --cert-file must be signed by an authority in its " +
+			"auth.mtls.clientCAFile, for clients, and must not have ended"
 	}
 	return ""
 }

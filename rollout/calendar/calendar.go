@@ -140,7 +140,8 @@ func nextWall(s cron.Schedule, t time.Time) time.Time {
 func atWall(wall time.Time, loc *time.Location) time.Time {
 	_, before := wall.Add(-24 * time.Hour).In(loc).Zone()
 	_, after := wall.Add(24 * time.Hour).In(loc).Zone()
-	early, late := wall.Add(-time.Duration(before)*time.Second).In(loc), wall.Add(-time.Duration(after)*time.Second).In(loc)
+	early := wall.Add(-time.Duration(before) * time.Second).In(loc)
+	late := wall.Add(-time.Duration(after) * time.Second).In(loc)
 	if early.Hour() == wall.Hour() && early.Minute() == wall.Minute() || late.Hour() != wall.Hour() ||
 		late.Minute() != wall.Minute() {
 		return early

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/split"
 )
@@ -43,8 +44,8 @@ type Record struct {
 	At        time.Time    `json:"at"`
 	// Refused is why the last claim was refused: a claim that is neither active
 	// nor queued after Admit was refused for this reason.
-	Refused  rollout.Reason `json:"refused,omitempty"`
-	Sentence string         `json:"sentence,omitempty"`
+	Refused  decision.Reason `json:"refused,omitempty"`
+	Sentence string          `json:"sentence,omitempty"`
 }
 
 // Waiting is a rollout in an endpoint's queue.
@@ -147,7 +148,7 @@ func (r *Record) wasDropped(id string) bool {
 	if !slices.Contains(r.Dropped, id) {
 		return false
 	}
-	r.Refused, r.Sentence = rollout.ReasonSuperseded, "A newer release took its place."
+	r.Refused, r.Sentence = decision.ReasonSuperseded, "A newer release took its place."
 	return true
 }
 
@@ -163,7 +164,7 @@ func (r *Record) claim(ev Event) {
 		return
 	}
 	if until, cooling := r.Cooldowns[ev.Version]; cooling && until.After(r.At) {
-		r.Refused = rollout.ReasonCooldown
+		r.Refused = decision.ReasonCooldown
 		r.Sentence = fmt.Sprintf("Version %s is in its cooldown until %s; wait, or clear it with `belay cooldown clear "+
 			"%s/%s --reason '…'`.",
 			ev.Version, until.UTC().Format(time.RFC3339), r.Endpoint.Router, r.Endpoint.Name)
@@ -173,14 +174,14 @@ func (r *Record) claim(ev Event) {
 	case r.Active == "":
 		r.Active = ev.Rollout
 	case ev.Concurrency == rollout.ConcurrencyRefuse:
-		r.Refused = rollout.ReasonBusy
+		r.Refused = decision.ReasonBusy
 		r.Sentence = fmt.Sprintf("The endpoint is busy with %s, and the policy refuses a second release.", r.Active)
 	case ev.Concurrency == rollout.ConcurrencySupersede:
 		r.drop(r.Queue...)
 		r.Queue = []Waiting{{Rollout: ev.Rollout, Version: ev.Version, Since: r.At}}
 		r.Superseding = ev.Rollout
 	case ev.Most > 0 && len(r.Queue) >= ev.Most:
-		r.Refused = rollout.ReasonBusy
+		r.Refused = decision.ReasonBusy
 		r.Sentence = fmt.Sprintf("%d releases wait for the endpoint, behind %s, and no more may (queue: %d in belayd's "+
 			"config); start it again when some have ended.",
 			len(r.Queue), r.Active, ev.Most)
@@ -310,7 +311,7 @@ func (r Record) Result(p *rollout.Plan, e rollout.Effect) rollout.Event {
 	case e.Wait && r.Scheduled == p.ID:
 		return rollout.Event{Kind: rollout.EventQueued}
 	case e.Wait:
-		return rollout.Event{Kind: rollout.EventRefused, Code: rollout.ReasonSuperseded,
+		return rollout.Event{Kind: rollout.EventRefused, Code: decision.ReasonSuperseded,
 			Reason: "A newer release waits for the schedule."}
 	case r.Active == p.ID:
 		return rollout.Event{Kind: rollout.EventClaimed}
@@ -321,6 +322,6 @@ func (r Record) Result(p *rollout.Plan, e rollout.Effect) rollout.Event {
 	case r.Refused != "":
 		return rollout.Event{Kind: rollout.EventRefused, Code: r.Refused, Reason: r.Sentence}
 	}
-	return rollout.Event{Kind: rollout.EventRefused, Code: rollout.ReasonSuperseded,
+	return rollout.Event{Kind: rollout.EventRefused, Code: decision.ReasonSuperseded,
 		Reason: "A newer release took the place in the queue."}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/split"
 )
 
@@ -35,7 +36,7 @@ func TestSupersedeDropsAll(t *testing.T) {
 	for range 2 {
 		for _, id := range ids {
 			r = claimed(r, at, rollout.ConcurrencyQueue, id)
-			if r.Refused != rollout.ReasonSuperseded {
+			if r.Refused != decision.ReasonSuperseded {
 				t.Fatalf("%s asks again: got refused %q, queue %v, want it told that a newer one took its place", id, r.Refused, r.Queue)
 			}
 		}
@@ -63,7 +64,7 @@ func TestQueueIsBounded(t *testing.T) {
 			t.Errorf("%s: got refused %s", id, r.Refused)
 		}
 	}
-	if r = claim(r, "d"); r.Refused != rollout.ReasonBusy || !strings.Contains(r.Sentence, "2 releases wait") || !strings.Contains(r.Sentence, "queue: 2") {
+	if r = claim(r, "d"); r.Refused != decision.ReasonBusy || !strings.Contains(r.Sentence, "2 releases wait") || !strings.Contains(r.Sentence, "queue: 2") {
 		t.Errorf("one too many: got %q, %q, want it refused with the bound", r.Refused, r.Sentence)
 	}
 	if r = claim(r, "c"); r.Refused != "" || len(r.Queue) != 2 {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/store/mem"
 )
@@ -67,7 +68,7 @@ func TestCooldown(t *testing.T) {
 		w.begin(e, plan("r1", "recs", false))
 		w.ended("r1", time.Hour)
 		w.begin(e, plan("r2", "recs", false))
-		if s := w.ended("r2", time.Hour); s.Phase != rollout.PhaseRefused || s.Reason != rollout.ReasonCooldown {
+		if s := w.ended("r2", time.Hour); s.Phase != rollout.PhaseRefused || s.Reason != decision.ReasonCooldown {
 			t.Errorf("in the cooldown: got %s, %s, want refused, cooldown", s.Phase, s.Reason)
 		}
 		w.clean("r1", "r2")
@@ -114,7 +115,7 @@ func TestCrowd(t *testing.T) {
 			full := 0
 			for i := range 30 {
 				s := w.await(name(i), time.Minute, func(s *rollout.State) bool { return s.Phase == rollout.PhaseQueued || s.Closed() })
-				if s.Phase == rollout.PhaseRefused && s.Reason == rollout.ReasonBusy && strings.Contains(s.Sentence, "queue: 20") {
+				if s.Phase == rollout.PhaseRefused && s.Reason == decision.ReasonBusy && strings.Contains(s.Sentence, "queue: 20") {
 					full++
 				}
 			}

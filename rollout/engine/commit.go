@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
@@ -160,7 +161,7 @@ func (l *runner) committed(b *draft, rev store.Revision) {
 	b.release(rev, nil)
 	for _, d := range b.decisions {
 		l.logDecision(d)
-		if d.Kind == rollout.DecisionRollback {
+		if d.Kind == decision.Rollback {
 			l.e.metrics.rollbacks.WithLabelValues(string(d.Reason)).Inc()
 		}
 	}
@@ -168,7 +169,7 @@ func (l *runner) committed(b *draft, rev store.Revision) {
 }
 
 // logDecision writes the one line that a person would tell another.
-func (l *runner) logDecision(d rollout.Decision) {
+func (l *runner) logDecision(d decision.Decision) {
 	attrs := []any{slog.String("step", d.Step), slog.String("outcome", string(d.Kind)), slog.String("reason", d.Sentence)}
 	if d.Split != nil {
 		attrs = append(attrs, slog.Int("weight", d.Split.Weights[l.plan.Release.Candidate]))
@@ -182,14 +183,14 @@ func (l *runner) logDecision(d rollout.Decision) {
 
 // alarming reports whether a decision is one that somebody may have to look at: it took
 // traffic back, stopped the ladder, or called people.
-func alarming(k rollout.DecisionKind) bool {
+func alarming(k decision.Kind) bool {
 	switch k {
-	case rollout.DecisionBreach, rollout.DecisionBudget, rollout.DecisionRollback, rollout.DecisionHold, rollout.DecisionPage,
-		rollout.DecisionNoData, rollout.DecisionSourceError, rollout.DecisionForeignChange:
+	case decision.Breach, decision.Budget, decision.Rollback, decision.Hold, decision.Page,
+		decision.NoData, decision.SourceError, decision.ForeignChange:
 		return true
-	case rollout.DecisionStart, rollout.DecisionQueue, rollout.DecisionRefuse, rollout.DecisionStep, rollout.DecisionConfirm,
-		rollout.DecisionAsk, rollout.DecisionAnswer, rollout.DecisionVoid, rollout.DecisionResume, rollout.DecisionExtend,
-		rollout.DecisionPromote, rollout.DecisionUnwritten, rollout.DecisionAck, rollout.DecisionEnd:
+	case decision.Start, decision.Queue, decision.Refuse, decision.Step, decision.Confirm,
+		decision.Ask, decision.Answer, decision.Void, decision.Resume, decision.Extend,
+		decision.Promote, decision.Unwritten, decision.Ack, decision.End:
 		return false
 	}
 	return false

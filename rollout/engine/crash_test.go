@@ -13,6 +13,7 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
@@ -117,14 +118,14 @@ func (w *world) auditSteps(away [][2]time.Time) {
 			return
 		}
 		for _, d := range e.Decisions {
-			if d.Kind == rollout.DecisionStep {
+			if d.Kind == decision.Step {
 				order = append(order, d.Step)
 				if !since.IsZero() {
 					w.auditBake(d.Step, since, e.At, away)
 				}
 				since = time.Time{}
 			}
-			if d.Kind == rollout.DecisionConfirm {
+			if d.Kind == decision.Confirm {
 				since = e.At
 			}
 		}

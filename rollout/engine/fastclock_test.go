@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/person"
 )
 
@@ -68,7 +69,7 @@ func TestClockPutBack(t *testing.T) {
 				}
 				w.await("r1", 10*time.Minute, func(s *rollout.State) bool { return s.Reached == 1 })
 				w.failAt(25)
-				if s := w.await("r1", 5*time.Minute, func(s *rollout.State) bool { return s.Phase.Terminal() }); s.Phase != rollout.PhaseRolledBack || s.Reason != rollout.ReasonBreach {
+				if s := w.await("r1", 5*time.Minute, func(s *rollout.State) bool { return s.Phase.Terminal() }); s.Phase != rollout.PhaseRolledBack || s.Reason != decision.ReasonBreach {
 					t.Errorf("got %s (%s), want rolled-back for the breach\n%s", s.Phase, s.Sentence, w.journal("r1"))
 				}
 			})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/traffic"
 )
 
@@ -88,7 +89,7 @@ func TestSourceFailures(t *testing.T) {
 				defer w.endAll()
 				w.begin(e, plan("r1", "recs", false))
 				s := w.await("r1", 2*time.Minute, func(s *rollout.State) bool { return s.Phase == rollout.PhaseHeld })
-				if s.Reason != rollout.ReasonSourceError {
+				if s.Reason != decision.ReasonSourceError {
 					t.Errorf("got reason %s, want source-error", s.Reason)
 				}
 				w.clean("r1")
@@ -142,7 +143,7 @@ func TestAsksOfTheVersionThatIsThere(t *testing.T) {
 		w.await("r1", time.Minute, func(s *rollout.State) bool { return s.Bake.Watched > 20*time.Second })
 		deploy("v3")
 		s := w.await("r1", time.Minute, func(s *rollout.State) bool { return s.Phase == rollout.PhaseHeld })
-		if s.Reason != rollout.ReasonVersionChanged || s.Bake.Watched != 0 {
+		if s.Reason != decision.ReasonVersionChanged || s.Bake.Watched != 0 {
 			t.Errorf("got %s, watched %s; want held with nothing watched", s.Reason, s.Bake.Watched)
 		}
 		time.Sleep(20 * time.Second)

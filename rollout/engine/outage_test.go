@@ -13,6 +13,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
@@ -272,7 +273,7 @@ func (w *world) storeAwayForHours(fault func(mem.Op) (bool, error)) {
 			return
 		}
 		for _, d := range entry.Decisions {
-			if d.Kind == rollout.DecisionUnwritten {
+			if d.Kind == decision.Unwritten {
 				unwritten++
 				w.t.Logf("%s: %s", entry.At.Format(time.DateTime), d.Sentence)
 			}

@@ -101,7 +101,8 @@ func (e *Engine) undeliveredPages() []undeliveredPage {
 			continue
 		}
 		if u, ok := s.UndeliveredPage(); ok {
-			all = append(all, undeliveredPage{fmt.Sprintf("rollout %s (%s/%s)", l.id, l.plan.Endpoint.Router, l.plan.Endpoint.Name), u})
+			all = append(all,
+				undeliveredPage{fmt.Sprintf("rollout %s (%s/%s)", l.id, l.plan.Endpoint.Router, l.plan.Endpoint.Name), u})
 		}
 	}
 	if u, ok := e.outage.Undelivered(); ok {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/clock"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/store"
@@ -81,7 +82,7 @@ type draft struct {
 	size      int
 	dropped   int
 	from      time.Time
-	decisions []rollout.Decision
+	decisions []decision.Decision
 	phases    []journal.PhaseChange
 	after     rollout.State
 	quiet     bool

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
@@ -155,7 +156,7 @@ func TestStoreLost(t *testing.T) {
 		w.store = old
 		w.start("one")
 		s := w.await("r1", time.Minute, func(s *rollout.State) bool { return s.Phase == rollout.PhaseSuspect })
-		if s.Reason != rollout.ReasonStoreLost {
+		if s.Reason != decision.ReasonStoreLost {
 			t.Errorf("got reason %s, want store-lost\n%s", s.Reason, w.journal("r1"))
 		}
 		time.Sleep(10 * time.Minute)

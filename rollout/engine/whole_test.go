@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/record"
 	"github.com/belayd/belay/rollout/traffic"
@@ -60,7 +61,7 @@ func TestBreach(t *testing.T) {
 		w.failAt(25)
 		w.begin(e, plan("r1", "recs", false))
 		s := w.ended("r1", time.Hour)
-		if s.Phase != rollout.PhaseRolledBack || s.Reason != rollout.ReasonBreach {
+		if s.Phase != rollout.PhaseRolledBack || s.Reason != decision.ReasonBreach {
 			t.Errorf("got phase %s, reason %s, want rolled-back, breach\n%s", s.Phase, s.Reason, w.journal("r1"))
 		}
 		pages := w.pager.all(notifier.TopicPage)
@@ -250,7 +251,7 @@ func (w *world) sentAfterBreach(id string) time.Duration {
 			w.t.Fatal(err)
 		}
 		for _, d := range e.Decisions {
-			if d.Kind == rollout.DecisionRollback {
+			if d.Kind == decision.Rollback {
 				decided = e.At
 			}
 		}
@@ -452,7 +453,7 @@ func TestForeignChange(t *testing.T) {
 		writes := len(w.router.Writes("recs"))
 		w.router.Foreign("recs", traffic.Split{Weights: map[string]int{"blue": 50, "green": 50}})
 		s := w.await("r1", 12*time.Second, func(s *rollout.State) bool { return s.Phase == rollout.PhaseHeld })
-		if s.Reason != rollout.ReasonForeignChange {
+		if s.Reason != decision.ReasonForeignChange {
 			t.Errorf("got reason %s, want foreign-change", s.Reason)
 		}
 		time.Sleep(time.Minute)

@@ -10,6 +10,7 @@ import (
 	cloudevent "github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/view"
@@ -37,11 +38,11 @@ type Data struct {
 
 	// Phase was entered from From at At. Both are the same where a step's weight
 	// was read back and the rollout stays held.
-	Phase    rollout.Phase  `json:"phase"`
-	From     rollout.Phase  `json:"from,omitempty"`
-	At       time.Time      `json:"at"`
-	Reason   rollout.Reason `json:"reason,omitempty"`
-	Sentence string         `json:"sentence,omitempty"`
+	Phase    rollout.Phase   `json:"phase"`
+	From     rollout.Phase   `json:"from,omitempty"`
+	At       time.Time       `json:"at"`
+	Reason   decision.Reason `json:"reason,omitempty"`
+	Sentence string          `json:"sentence,omitempty"`
 	// By is who ordered or answered, where somebody did.
 	By string `json:"by,omitempty"`
 	// Step is the step on the ladder; null before the first.
@@ -108,7 +109,7 @@ func describe(source string, p *rollout.Plan, entry *journal.Entry) ([]outgoing,
 }
 
 // dataOf says what a change of phase is, with the decisions that led to it.
-func dataOf(p *rollout.Plan, c journal.PhaseChange, ds []rollout.Decision) Data {
+func dataOf(p *rollout.Plan, c journal.PhaseChange, ds []decision.Decision) Data {
 	d := Data{
 		SchemaVersion: 1, Rollout: p.ID, Policy: p.Policy.Name, Owner: p.Policy.Owner, Endpoint: p.Endpoint,
 		Stable: c.Stable, Candidate: p.Release.Candidate, Version: p.Release.Version, Artifact: p.Release.Artifact,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/view"
@@ -130,12 +131,12 @@ func TestData(t *testing.T) {
 	p.Release.Artifact = ""
 	shown := split.Split{Weights: map[string]int{"blue": 95, "green": 5}}
 	breach := to(rollout.PhaseBaking, rollout.PhaseRollingBack)
-	breach.Step, breach.Confirmed, breach.Decisions, breach.Reason, breach.Stable = "canary", &shown, 3, rollout.ReasonBreach, "blue"
+	breach.Step, breach.Confirmed, breach.Decisions, breach.Reason, breach.Stable = "canary", &shown, 3, decision.ReasonBreach, "blue"
 	verdict := analysis.Verdict{Guardrail: "failures", Outcome: "breach", Unit: "share", Limit: "<= 1%", Sentence: "4% failed.", Candidate: analysis.Estimate{Known: true, Value: 0.04}}
-	entry := journal.Entry{Seq: 9, Phases: []journal.PhaseChange{to(rollout.PhasePaused, rollout.PhaseBaking), breach}, Decisions: []rollout.Decision{
-		{Kind: rollout.DecisionResume, By: "sre"},
-		{Kind: rollout.DecisionBreach},
-		{Kind: rollout.DecisionRollback, Verdicts: []analysis.Verdict{verdict}},
+	entry := journal.Entry{Seq: 9, Phases: []journal.PhaseChange{to(rollout.PhasePaused, rollout.PhaseBaking), breach}, Decisions: []decision.Decision{
+		{Kind: decision.Resume, By: "sre"},
+		{Kind: decision.Breach},
+		{Kind: decision.Rollback, Verdicts: []analysis.Verdict{verdict}},
 	}}
 	entry.Phases[0].Decisions = 1
 	events, err := describe("/belay", p, &entry)
@@ -155,7 +156,7 @@ func TestData(t *testing.T) {
 	}
 	want := [2]Data{base, base}
 	want[0].Phase, want[0].From, want[0].By, want[0].Sentence = rollout.PhaseBaking, rollout.PhasePaused, "sre", "From paused to baking."
-	want[1].Phase, want[1].From, want[1].Sentence, want[1].Reason, want[1].Stable = rollout.PhaseRollingBack, rollout.PhaseBaking, "From baking to rolling-back.", rollout.ReasonBreach, "blue"
+	want[1].Phase, want[1].From, want[1].Sentence, want[1].Reason, want[1].Stable = rollout.PhaseRollingBack, rollout.PhaseBaking, "From baking to rolling-back.", decision.ReasonBreach, "blue"
 	want[1].Step, want[1].Weights = &view.Step{Name: "canary", Share: split.Share{Weight: 5}}, shown.Weights
 	want[1].Verdicts = []Verdict{{Guardrail: "failures", Outcome: "breach", Candidate: &value, Unit: "share", Limit: "<= 1%", Sentence: "4% failed."}}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/split"
@@ -39,12 +40,12 @@ func TestReference(t *testing.T) {
 	verdict := analysis.Verdict{Guardrail: "failures", Outcome: "breach", Unit: "share", Limit: "<= 1%", Sentence: "4% of 1,000 requests failed; the limit is 1%.",
 		Candidate: analysis.Estimate{Known: true, Value: 0.04}, Stable: analysis.Estimate{Known: true, Value: 0.002}}
 	entry := &journal.Entry{
-		Seq: 7, At: at, Decisions: []rollout.Decision{{Kind: rollout.DecisionRollback, Verdicts: []analysis.Verdict{verdict}}},
-		Phases: []journal.PhaseChange{{From: rollout.PhaseBaking, To: rollout.PhaseRollingBack, At: at, Reason: rollout.ReasonBreach,
+		Seq: 7, At: at, Decisions: []decision.Decision{{Kind: decision.Rollback, Verdicts: []analysis.Verdict{verdict}}},
+		Phases: []journal.PhaseChange{{From: rollout.PhaseBaking, To: rollout.PhaseRollingBack, At: at, Reason: decision.ReasonBreach,
 			Sentence: "failures broke its limit.", Step: "canary", Stable: "blue", Confirmed: split(5), Decisions: 1}},
 	}
 	back := &journal.Entry{Seq: 8, At: at, Phases: []journal.PhaseChange{{From: rollout.PhaseRollingBack, To: rollout.PhaseRolledBack, At: at,
-		Reason: rollout.ReasonBreach, Sentence: "The endpoint shows blue 100.", Step: "canary", Stable: "blue", Confirmed: split(0)}}}
+		Reason: decision.ReasonBreach, Sentence: "The endpoint shows blue 100.", Step: "canary", Stable: "blue", Confirmed: split(0)}}}
 
 	var b strings.Builder
 	b.WriteString("# Lifecycle events\n\nEvery phase that a rollout enters leaves as a CloudEvent 1.0 on JetStream (`events.nats` of the config), at least once and in the\n" +

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/split"
 )
 
@@ -29,7 +30,7 @@ type Entry struct {
 	At      time.Time       `json:"at"`
 	Events  []rollout.Event `json:"events"`
 	// Decisions are those of all the events, in order.
-	Decisions []rollout.Decision `json:"decisions,omitempty"`
+	Decisions []decision.Decision `json:"decisions,omitempty"`
 	// Phases are the phases that were entered with these events, in order.
 	Phases []PhaseChange `json:"phases,omitempty"`
 	// State is the SHA-256 of the state's JSON after the events, in hex.
@@ -39,11 +40,11 @@ type Entry struct {
 // A PhaseChange is a phase that an event led into.
 type PhaseChange struct {
 	// From is the phase before, "" before the first.
-	From     rollout.Phase  `json:"from,omitempty"`
-	To       rollout.Phase  `json:"to"`
-	At       time.Time      `json:"at"`
-	Reason   rollout.Reason `json:"reason,omitempty"`
-	Sentence string         `json:"sentence,omitempty"`
+	From     rollout.Phase   `json:"from,omitempty"`
+	To       rollout.Phase   `json:"to"`
+	At       time.Time       `json:"at"`
+	Reason   decision.Reason `json:"reason,omitempty"`
+	Sentence string          `json:"sentence,omitempty"`
 	// Step is the current step's name, "" before the first. Reached: its weight
 	// was read back by this very event.
 	Step    string `json:"step,omitempty"`

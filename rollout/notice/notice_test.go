@@ -14,7 +14,9 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/mailbox"
+	"github.com/belayd/belay/rollout/paging"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/rollout/split"
 )
@@ -50,7 +52,7 @@ func TestNotice(t *testing.T) {
 	q := approval.Question{Gate: "owner", Nonce: "n1", Step: "quarter", From: shown, To: split.Split{Weights: map[string]int{"blue": 75, "green": 25}},
 		Expires: noon.Add(4 * time.Hour), Quorum: 1, State: approval.Open}
 	s := rollout.State{
-		SchemaVersion: 1, ID: "r1", Created: noon.Add(-2 * time.Hour), Phase: rollout.PhaseWaiting, Reason: rollout.ReasonApproval,
+		SchemaVersion: 1, ID: "r1", Created: noon.Add(-2 * time.Hour), Phase: rollout.PhaseWaiting, Reason: decision.ReasonApproval,
 		Sentence: "Waits for owner.", Stable: "blue", Manual: "put 100 on blue", Step: 0, StepSince: noon.Add(-30 * time.Minute), Confirmed: &shown,
 		Gates:    map[string]approval.Question{"owner": q},
 		Evidence: analysis.Evidence{Cursors: map[string]time.Time{"errors": noon.Add(-10 * time.Second)}},
@@ -70,12 +72,12 @@ func TestNotice(t *testing.T) {
 	answered.State = approval.Approved
 	answered.Answers = []approval.Vote{{By: person.Person{ID: "u1", Name: "Owner"}, At: noon, Approve: true, Reason: "fine"}}
 	rolling := s
-	rolling.Phase, rolling.Reason, rolling.Sentence, rolling.Gates = rollout.PhaseRollingBack, rollout.ReasonBreach, "failures broke its limit.", nil
-	rolling.Page, rolling.Acked = &rollout.OpenPage{Since: noon.Add(-time.Minute)}, &rollout.Acknowledgement{By: person.Person{ID: "ann", Name: "Ann"}, At: noon, Reason: "on it"}
-	cold := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseRefused, Reason: rollout.ReasonCooldown, Step: -1, Reached: -1,
+	rolling.Phase, rolling.Reason, rolling.Sentence, rolling.Gates = rollout.PhaseRollingBack, decision.ReasonBreach, "failures broke its limit.", nil
+	rolling.Page, rolling.Acked = &paging.OpenPage{Since: noon.Add(-time.Minute)}, &paging.Acknowledgement{By: person.Person{ID: "ann", Name: "Ann"}, At: noon, Reason: "on it"}
+	cold := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseRefused, Reason: decision.ReasonCooldown, Step: -1, Reached: -1,
 		Sentence: "Version v2 is in its cooldown until 2026-11-25T10:00:00Z; wait, or clear it with `belay cooldown clear edge/recs --reason '…'`."}
 	queued := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseQueued, Step: -1, Reached: -1, BlockedBy: "r0"}
-	refused := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseRefused, Reason: rollout.ReasonPreflight, Step: -1, Reached: -1,
+	refused := rollout.State{SchemaVersion: 1, ID: "r1", Created: noon, Phase: rollout.PhaseRefused, Reason: decision.ReasonPreflight, Step: -1, Reached: -1,
 		Sentence: "Check capacity: found 1 instance, expected 3.", Checks: []check.Result{{Check: "ready", OK: true, Found: "ready", Expected: "ready"},
 			{Check: "capacity", Found: "1 instance", Expected: "3", Remedy: "Scale green out."}}}
 	for _, c := range []struct {

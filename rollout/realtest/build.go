@@ -57,7 +57,8 @@ func build(root, built, name string, tags []string) error {
 		return err
 	}
 	// With the flags of `go test`, whose packages are compiled already.
-	cmd := exec.Command("go", "build", "-tags", strings.Join(tags, ","), "-o", built, "./cmd/"+name) //nolint:gosec // a test's words
+	// a test's words
+	cmd := exec.Command("go", "build", "-tags", strings.Join(tags, ","), "-o", built, "./cmd/"+name) //nolint:gosec
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)

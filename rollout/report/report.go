@@ -15,6 +15,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/view"
@@ -45,10 +46,10 @@ type Report struct {
 
 // A Moment is a decision, or an act of a person.
 type Moment struct {
-	At   time.Time            `json:"at"`
-	What rollout.DecisionKind `json:"what"`
-	Step string               `json:"step,omitempty"`
-	By   string               `json:"by,omitempty"`
+	At   time.Time     `json:"at"`
+	What decision.Kind `json:"what"`
+	Step string        `json:"step,omitempty"`
+	By   string        `json:"by,omitempty"`
 	// Sentence says it; Rule is the policy's that applied.
 	Sentence string `json:"sentence"`
 	Rule     string `json:"rule,omitempty"`
@@ -265,11 +266,11 @@ func (w *writer) add(c Cost) {
 }
 
 // decided notes a decision, and the fault that it tells of.
-func (w *writer) decided(at time.Time, d rollout.Decision) {
+func (w *writer) decided(at time.Time, d decision.Decision) {
 	w.out.Timeline = append(w.out.Timeline, Moment{At: at.UTC(), What: d.Kind, Step: d.Step, By: d.By,
 		Sentence: d.Sentence,
 		Rule:     d.Rule})
-	if d.Kind != rollout.DecisionBreach || d.Guardrail == "" || w.out.Fault != nil && !w.out.Fault.Asked.IsZero() {
+	if d.Kind != decision.Breach || d.Guardrail == "" || w.out.Fault != nil && !w.out.Fault.Asked.IsZero() {
 		return
 	}
 	w.out.Fault = &Fault{Guardrail: d.Guardrail, Step: d.Step, Sentence: d.Sentence, Since: w.least[d.Guardrail].at,

@@ -80,7 +80,8 @@ func (e *Endpoint) refuses(w Write) *failure.Failure {
 	if stale := w.From.Version != "" && w.From.Version != e.Split.Version; !stale && e.Split.Equal(w.From) {
 		return nil
 	}
-	return &failure.Failure{Kind: failure.Foreign, Message: "the split is " + e.Split.String() + ", not " + w.From.String()}
+	return &failure.Failure{Kind: failure.Foreign, Message: "the split is " + e.Split.String() + ", not " +
+		w.From.String()}
 }
 
 // At is the split that held at an instant.

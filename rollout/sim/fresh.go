@@ -7,6 +7,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/decision"
 )
 
 // checksHold is for how long what the checks found may be acted on.
@@ -23,7 +24,8 @@ func (a *account) looksAgain(w *World, r *Run, l Line) {
 		}
 	}
 	a.reached = r.State.Reached >= 0
-	old := slices.ContainsFunc(l.Event.Readings, func(rd analysis.Reading) bool { return rd.To.Before(a.back) && rd.To.After(rd.From) })
+	old := slices.ContainsFunc(l.Event.Readings,
+		func(rd analysis.Reading) bool { return rd.To.Before(a.back) && rd.To.After(rd.From) })
 	if l.Event.Kind == rollout.EventMeasured && l.Ignored == "" && !old {
 		a.looks--
 	}
@@ -42,7 +44,7 @@ func (a *account) checks(l Line) {
 
 // checkFresh: the first traffic moves on checks that passed a short while ago,
 // however long the first step waited.
-func (i *Invariants) checkFresh(w *World, r *Run, a *account, d rollout.Decision) {
+func (i *Invariants) checkFresh(w *World, r *Run, a *account, d decision.Decision) {
 	if age := a.clock.Sub(a.checked); !a.moved && (a.checked.IsZero() || age > checksHold) {
 		i.fail(w, r, StaleChecks, "step %s begins and the checks are %s old", d.Step, age)
 	}

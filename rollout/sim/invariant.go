@@ -10,6 +10,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/split"
 )
@@ -163,7 +164,8 @@ func (i *Invariants) Watch(w *World) {
 func (i *Invariants) of(r *Run) *account {
 	a := i.runs[r]
 	if a == nil {
-		a = &account{yes: map[string]map[string]bool{}, asked: map[string]string{}, passed: map[string]bool{}, sent: map[string]string{}, step: -1,
+		a = &account{yes: map[string]map[string]bool{}, asked: map[string]string{}, passed: map[string]bool{},
+			sent: map[string]string{}, step: -1,
 			pager: pager{shown: map[string]string{}, asked: map[string]approval.QuestionState{}, breached: map[string]bool{}}}
 		i.runs[r] = a
 	}
@@ -176,7 +178,8 @@ func (i *Invariants) fail(w *World, r *Run, name, format string, args ...any) {
 			return
 		}
 	}
-	i.Violations = append(i.Violations, Violation{Name: name, Rollout: r.Plan.ID, At: w.Now, Text: fmt.Sprintf(format, args...)})
+	i.Violations = append(i.Violations,
+		Violation{Name: name, Rollout: r.Plan.ID, At: w.Now, Text: fmt.Sprintf(format, args...)})
 }
 
 // check looks at one event, before anything that it asks for has begun.
@@ -198,7 +201,7 @@ func (i *Invariants) check(w *World, r *Run, l Line) {
 	for _, d := range l.Decisions {
 		i.decision(w, r, a, l, d)
 	}
-	broke := func(d rollout.Decision) bool { return strings.HasPrefix(d.Sentence, "Internal: ") }
+	broke := func(d decision.Decision) bool { return strings.HasPrefix(d.Sentence, "Internal: ") }
 	if strings.HasPrefix(l.Ignored, "internal: ") || slices.ContainsFunc(l.Decisions, broke) {
 		i.fail(w, r, Internal, "the machine broke an invariant of its own: %s%s", l.Ignored, r.State.Sentence)
 	}
@@ -266,7 +269,8 @@ func (i *Invariants) watch(r *Run, a *account, l Line) {
 func required(r *Run, metric string) bool {
 	rests := r.State.Confirmed != nil && r.State.Confirmed.Weights[r.State.Stable] == 0
 	for _, g := range r.Plan.Panel.Guardrails {
-		if g.Metric == metric && g.Evidence == analysis.EvidenceRequired && slices.Contains(g.Steps, r.State.Reached) && (!rests || !g.Limit.Relative) {
+		if g.Metric == metric && g.Evidence == analysis.EvidenceRequired && slices.Contains(g.Steps, r.State.Reached) &&
+			(!rests || !g.Limit.Relative) {
 			return true
 		}
 	}
@@ -274,36 +278,36 @@ func required(r *Run, metric string) bool {
 }
 
 // decision looks at one thing that was decided.
-func (i *Invariants) decision(w *World, r *Run, a *account, l Line, d rollout.Decision) {
+func (i *Invariants) decision(w *World, r *Run, a *account, l Line, d decision.Decision) {
 	switch d.Kind {
-	case rollout.DecisionStep, rollout.DecisionPromote:
+	case decision.Step, decision.Promote:
 		i.checkForward(w, r, a, l, d)
 		a.watched = 0
-	case rollout.DecisionConfirm:
+	case decision.Confirm:
 		if r.State.Phase == rollout.PhaseBaking && r.State.Bake.Watched == 0 {
 			a.watched = 0
 		}
-	case rollout.DecisionForeignChange:
+	case decision.ForeignChange:
 		a.foreign = w.Now
-	case rollout.DecisionBudget:
+	case decision.Budget:
 		i.checkBudget(w, r)
-	case rollout.DecisionVoid:
+	case decision.Void:
 		a.passed[d.Gate] = false
-	case rollout.DecisionRollback:
+	case decision.Rollback:
 		if a.rollback.IsZero() {
 			a.rollback = w.Now
 		}
 		i.checkSent(w, r)
-	case rollout.DecisionStart, rollout.DecisionQueue, rollout.DecisionRefuse, rollout.DecisionAsk, rollout.DecisionAnswer,
-		rollout.DecisionHold, rollout.DecisionResume, rollout.DecisionExtend, rollout.DecisionBreach, rollout.DecisionPage,
-		rollout.DecisionNoData, rollout.DecisionSourceError, rollout.DecisionUnwritten, rollout.DecisionAck, rollout.DecisionEnd:
+	case decision.Start, decision.Queue, decision.Refuse, decision.Ask, decision.Answer,
+		decision.Hold, decision.Resume, decision.Extend, decision.Breach, decision.Page,
+		decision.NoData, decision.SourceError, decision.Unwritten, decision.Ack, decision.End:
 	}
 }
 
 // checkForward: every gate of the step was opened by enough people, no step begins on
 // missing data, and bakes are watched in full.
-func (i *Invariants) checkForward(w *World, r *Run, a *account, l Line, d rollout.Decision) {
-	if d.Kind == rollout.DecisionStep {
+func (i *Invariants) checkForward(w *World, r *Run, a *account, l Line, d decision.Decision) {
+	if d.Kind == decision.Step {
 		i.checkFresh(w, r, a, d)
 		for _, gate := range r.Plan.Steps[r.State.Step].Requires {
 			j := slices.IndexFunc(r.Plan.Approvals, func(ap approval.Approval) bool { return ap.Name == gate })
@@ -312,15 +316,15 @@ func (i *Invariants) checkForward(w *World, r *Run, a *account, l Line, d rollou
 			}
 		}
 	}
-	if done := r.State.Step > 0 || d.Kind == rollout.DecisionPromote; done && a.looks > 0 {
+	if done := r.State.Step > 0 || d.Kind == decision.Promote; done && a.looks > 0 {
 		i.fail(w, r, UnseenWrite, "%s %s before the guardrails were read again", d.Kind, d.Step)
 	}
 	done := r.State.Step - 1
-	if d.Kind == rollout.DecisionPromote {
+	if d.Kind == decision.Promote {
 		done = r.State.Step
 	}
 	byHand := overriddenBefore(l) || done >= 0 && w.overridden(r, done)
-	if d.Kind == rollout.DecisionStep {
+	if d.Kind == decision.Step {
 		i.checkWayBack(w, r, a, d, byHand)
 	}
 	for _, v := range d.Verdicts {
@@ -332,14 +336,15 @@ func (i *Invariants) checkForward(w *World, r *Run, a *account, l Line, d rollou
 		i.checkSeenStep(w, r, a, r.Plan.Steps[done].Name)
 	}
 	if done >= 0 && !byHand && a.watched < r.Plan.Steps[done].Bake-slack {
-		i.fail(w, r, UnwatchedStep, "step %s ends after %s of watched time, want %s", r.Plan.Steps[done].Name, a.watched, r.Plan.Steps[done].Bake)
+		i.fail(w, r, UnwatchedStep, "step %s ends after %s of watched time, want %s", r.Plan.Steps[done].Name, a.watched,
+			r.Plan.Steps[done].Bake)
 	}
 }
 
 // overriddenBefore reports whether this very event ended a wait by hand.
 func overriddenBefore(l Line) bool {
 	for _, d := range l.Decisions {
-		if d.Reason == rollout.ReasonOverride {
+		if d.Reason == decision.ReasonOverride {
 			return true
 		}
 	}
@@ -351,7 +356,7 @@ func (w *World) overridden(r *Run, step int) bool {
 	name := r.Plan.Steps[step].Name
 	for _, l := range w.Journal {
 		for _, d := range l.Decisions {
-			if l.Run == r && d.Reason == rollout.ReasonOverride && d.Step == name {
+			if l.Run == r && d.Reason == decision.ReasonOverride && d.Step == name {
 				return true
 			}
 		}

@@ -45,7 +45,8 @@ func (i *Invariants) checkStep(w *World, r *Run, a *account, l Line) {
 	if l.Event.Kind == rollout.EventMeasured && l.Ignored == "" && !back {
 		i.checkBreaches(w, r)
 	}
-	if ev := l.Event; ev.Kind == rollout.EventCommanded && ev.Command == rollout.CommandRollback && s.Phase != "" && !back {
+	if ev := l.Event; ev.Kind == rollout.EventCommanded && ev.Command == rollout.CommandRollback && s.Phase != "" &&
+		!back {
 		i.fail(w, r, RefusedRollback, "%s after a person's rollback: %s", s.Phase, l.Ignored)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/deployment"
 	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/shift"
@@ -157,7 +158,7 @@ var mutants = map[string]mutant{
 		n := rollout.Next(&q, s, ev)
 		keep := n.Last.Decisions[:0:0]
 		for _, d := range n.Last.Decisions {
-			if d.Kind != rollout.DecisionForeignChange {
+			if d.Kind != decision.ForeignChange {
 				keep = append(keep, d)
 			}
 		}
@@ -329,7 +330,7 @@ var mutants = map[string]mutant{
 	// A breach is noted and nothing is done.
 	"a breach does nothing": {sim.IgnoredBreach, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
 		n := rollout.Next(p, s, ev)
-		if ev.Kind == rollout.EventMeasured && s.Phase == rollout.PhaseBaking && n.Reason == rollout.ReasonBreach {
+		if ev.Kind == rollout.EventMeasured && s.Phase == rollout.PhaseBaking && n.Reason == decision.ReasonBreach {
 			kept := s
 			kept.Verdicts, kept.Evidence, kept.At, kept.Seq, kept.Last = n.Verdicts, n.Evidence, n.At, n.Seq, rollout.Last{}
 			return kept

@@ -9,6 +9,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/decision"
 )
 
 // A pager keeps account of what people see: what each notifier shows of the rollout's
@@ -44,21 +45,22 @@ func (i *Invariants) page(w *World, r *Run, a *account, l Line) {
 	g := &a.pager
 	for _, d := range l.Decisions {
 		switch d.Kind {
-		case rollout.DecisionBreach:
+		case decision.Breach:
 			if onBreach(r, d.Guardrail) == analysis.ActionPage {
 				g.breached[d.Guardrail] = true
 			}
-		case rollout.DecisionForeignChange:
+		case decision.ForeignChange:
 			g.foreign = true
-		case rollout.DecisionConfirm:
+		case decision.Confirm:
 			g.foreign = false
-		case rollout.DecisionStep, rollout.DecisionVoid, rollout.DecisionRollback, rollout.DecisionPromote, rollout.DecisionBudget,
-			rollout.DecisionStart, rollout.DecisionQueue, rollout.DecisionRefuse, rollout.DecisionAsk, rollout.DecisionAnswer,
-			rollout.DecisionHold, rollout.DecisionResume, rollout.DecisionExtend, rollout.DecisionPage,
-			rollout.DecisionNoData, rollout.DecisionSourceError, rollout.DecisionUnwritten, rollout.DecisionAck, rollout.DecisionEnd:
+		case decision.Step, decision.Void, decision.Rollback, decision.Promote, decision.Budget,
+			decision.Start, decision.Queue, decision.Refuse, decision.Ask, decision.Answer,
+			decision.Hold, decision.Resume, decision.Extend, decision.Page,
+			decision.NoData, decision.SourceError, decision.Unwritten, decision.Ack, decision.End:
 		}
 	}
-	if ev := l.Event; ev.Kind == rollout.EventSuspected && l.Ignored == "" && r.State.Foreign != nil { // it says what the endpoint shows
+	// it says what the endpoint shows
+	if ev := l.Event; ev.Kind == rollout.EventSuspected && l.Ignored == "" && r.State.Foreign != nil {
 		g.foreign = true
 	}
 	if went(l) || l.Event.Command == rollout.CommandAck && l.Ignored == "" {
@@ -204,10 +206,10 @@ func (i *Invariants) checkText(w *World, r *Run, a *account) {
 	if back && !says("roll") && !says("Somebody else") {
 		i.fail(w, r, PageText, "rolling back, and the page says %v", g.shown)
 	}
-	if s.Phase != rollout.PhaseHeld || len(g.breached) > 0 || g.foreign && s.Hold.Reason != rollout.ReasonForeignChange {
+	if s.Phase != rollout.PhaseHeld || len(g.breached) > 0 || g.foreign && s.Hold.Reason != decision.ReasonForeignChange {
 		return
 	}
-	missing := unseen(s.Hold.Reason) || s.Hold.Reason == rollout.ReasonRouter || !a.seesAll(r) || a.sight.unread
+	missing := unseen(s.Hold.Reason) || s.Hold.Reason == decision.ReasonRouter || !a.seesAll(r) || a.sight.unread
 	if part := s.Hold.Sentence[:min(len(s.Hold.Sentence), 50)]; !missing && !says(part) {
 		i.fail(w, r, PageText, "held: %s; the page says %v", part, g.shown)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/failure"
 )
 
@@ -112,7 +113,8 @@ func (i *Invariants) see(w *World, r *Run, a *account, l Line) {
 		g.life = w.life
 		clear(g.cursor)
 	}
-	if gap := a.clock.Sub(a.before); again || gap > r.Plan.UnwatchedAfter() { // nobody watched: that is not the source's fault
+	// nobody watched: that is not the source's fault
+	if gap := a.clock.Sub(a.before); again || gap > r.Plan.UnwatchedAfter() {
 		for name := range g.seen {
 			g.seen[name] = later(g.seen[name], a.clock)
 		}
@@ -236,7 +238,8 @@ func (a *account) serves(r *Run, rs []analysis.Reading, cursor map[string]time.T
 	idle := false
 	for _, rd := range rs {
 		j := slices.IndexFunc(r.Plan.Panel.Metrics, func(m analysis.Metric) bool { return m.Name == rd.Metric })
-		if j < 0 || r.Plan.Panel.Metrics[j].Kind() == analysis.KindValue || rd.Status != analysis.StatusOK || !rd.To.After(rd.From) {
+		if j < 0 || r.Plan.Panel.Metrics[j].Kind() == analysis.KindValue || rd.Status != analysis.StatusOK ||
+			!rd.To.After(rd.From) {
 			continue
 		}
 		if rd.Stable.N > 0 || rd.Candidate.N > 0 {
@@ -267,19 +270,21 @@ func (a *account) seesAll(r *Run) bool {
 }
 
 // unseen reports whether the reason is that readings are missing.
-func unseen(why rollout.Reason) bool {
-	return why == rollout.ReasonNoData || why == rollout.ReasonSourceError
+func unseen(why decision.Reason) bool {
+	return why == decision.ReasonNoData || why == decision.ReasonSourceError
 }
 
 // went reports whether a person went on in spite of whatever there was.
 func went(l Line) bool {
 	c := l.Event.Command
-	return l.Event.Kind == rollout.EventCommanded && l.Ignored == "" && (c == rollout.CommandResume || c == rollout.CommandPromote)
+	return l.Event.Kind == rollout.EventCommanded && l.Ignored == "" &&
+		(c == rollout.CommandResume || c == rollout.CommandPromote)
 }
 
 // acts reports whether a person acted.
 func acts(l Line) bool {
-	return l.Event.Kind == rollout.EventCommanded || l.Event.Kind == rollout.EventAnswered || l.Event.Kind == rollout.EventSuspected
+	return l.Event.Kind == rollout.EventCommanded || l.Event.Kind == rollout.EventAnswered ||
+		l.Event.Kind == rollout.EventSuspected
 }
 
 // unreadMost is how long the endpoint's split may go unread.

@@ -105,7 +105,8 @@ func (w *World) do(r *Run, e rollout.Effect, token int) {
 	case rollout.EffectPreflight:
 		w.answer(r, e, token, w.latency, func(w *World) rollout.Event {
 			s, f := w.read()
-			ev := rollout.Event{Kind: rollout.EventPreflighted, Split: s, Manual: "set all traffic to stable by hand", Checks: w.faults.Checks(w, r)}
+			ev := rollout.Event{Kind: rollout.EventPreflighted, Split: s, Manual: "set all traffic to stable by hand",
+				Checks: w.faults.Checks(w, r)}
 			ev.Deployments, ev.Versions = w.faults.Describe(w, r), map[string]string{}
 			for name, d := range ev.Deployments {
 				ev.Versions[name] = d.Version
@@ -139,7 +140,8 @@ func (w *World) do(r *Run, e rollout.Effect, token int) {
 func (w *World) claim(r *Run, e rollout.Effect, token int) {
 	before := w.Record
 	w.Record = claim.Admit(w.Record, claim.ForClaim(r.Plan, e, w.time(r)))
-	if before.Active != w.Record.Active || before.Scheduled != w.Record.Scheduled || len(before.Queue) != len(w.Record.Queue) {
+	if before.Active != w.Record.Active || before.Scheduled != w.Record.Scheduled ||
+		len(before.Queue) != len(w.Record.Queue) {
 		w.reclaim(r)
 	}
 	standing := w.Record.Result(r.Plan, e)

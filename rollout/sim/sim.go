@@ -22,6 +22,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/claim"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/split"
 )
 
@@ -105,7 +106,7 @@ type Line struct {
 	Run       *Run
 	Event     rollout.Event
 	Phase     rollout.Phase
-	Decisions []rollout.Decision
+	Decisions []decision.Decision
 	Ignored   string
 }
 
@@ -128,7 +129,8 @@ func New(c Config) *World {
 	if c.Next == nil {
 		c.Next = rollout.Next
 	}
-	w := &World{Now: c.Start, source: c.Source, faults: c.Faults, latency: c.Latency, alarm: c.Alarm, most: c.Most, next: c.Next}
+	w := &World{Now: c.Start, source: c.Source, faults: c.Faults, latency: c.Latency, alarm: c.Alarm, most: c.Most,
+		next: c.Next}
 	w.Endpoint = newEndpoint(c.Split, c.Start)
 	return w
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/deployment"
 )
 
@@ -66,7 +67,8 @@ func (i *Invariants) describe(w *World, r *Run, a *account, l Line) {
 	if t.unfit(s.Stable) && s.Hold == nil {
 		i.fail(w, r, StableDown, "%s cannot serve, and the rollout is %s", s.Stable, s.Phase)
 	}
-	barred := s.Hold != nil && s.Hold.Self && (s.Hold.Reason == rollout.ReasonNotReady || s.Hold.Reason == rollout.ReasonWayBack)
+	barred := s.Hold != nil && s.Hold.Self &&
+		(s.Hold.Reason == decision.ReasonNotReady || s.Hold.Reason == decision.ReasonWayBack)
 	if barred && s.Phase == rollout.PhaseHeld && t.fit > 1 && a.seesAll(r) && s.At.Sub(s.Hold.Since) > r.Plan.Interval {
 		i.fail(w, r, SelfHold, "held since %s: %s", s.Hold.Since.UTC().Format("15:04:05"), s.Hold.Sentence)
 	}
@@ -80,26 +82,31 @@ func exposed(s rollout.State) bool {
 // checkVoid: what was measured of another version counts no more.
 func (i *Invariants) checkVoid(w *World, r *Run, name string) {
 	if s := r.State; s.Hold == nil || s.MayEnd || s.Bake.Watched > 0 {
-		i.fail(w, r, OtherVersion, "%s became another version, and the rollout is %s, with %s watched", name, s.Phase, s.Bake.Watched)
+		i.fail(w, r, OtherVersion, "%s became another version, and the rollout is %s, with %s watched", name, s.Phase,
+			s.Bake.Watched)
 	}
 }
 
 // checkWayBack: a step begins while stable and the candidate can serve, stable could take
 // everything back unless a person has said to go on, and the candidate is what the
 // release says.
-func (i *Invariants) checkWayBack(w *World, r *Run, a *account, d rollout.Decision, byHand bool) {
+func (i *Invariants) checkWayBack(w *World, r *Run, a *account, d decision.Decision, byHand bool) {
 	t, s, release := &a.told, r.State, r.Plan.Release
 	first := s.Step == 0 // the checks of preflight looked at what is ready
 	switch {
 	case !first && (t.unfit(s.Stable) || t.unfit(release.Candidate)):
 		i.fail(w, r, NoWayBack, "step %s begins, and a deployment that must serve cannot: %v", d.Step, t.facts)
 	case !first && !byHand && t.short(s.Stable):
-		i.fail(w, r, NoWayBack, "step %s begins, and %s has %d instances of %d", d.Step, s.Stable, *t.facts[s.Stable].Instances, *t.served)
+		i.fail(w, r, NoWayBack, "step %s begins, and %s has %d instances of %d", d.Step, s.Stable,
+			*t.facts[s.Stable].Instances, *t.served)
 	case !t.changed.IsZero():
-		i.fail(w, r, OtherVersion, "step %s begins, and a deployment became another version since %s", d.Step, t.changed.UTC().Format("15:04:05"))
+		i.fail(w, r, OtherVersion, "step %s begins, and a deployment became another version since %s", d.Step,
+			t.changed.UTC().Format("15:04:05"))
 	}
-	if v := t.facts[release.Candidate].Version; first && !strings.HasSuffix(v, strings.TrimPrefix(release.Version, "v")) && v != "" {
-		i.fail(w, r, OtherVersion, "step %s begins with %s at version %s, and the release is of %s", d.Step, release.Candidate, v, release.Version)
+	if v := t.facts[release.Candidate].Version; first && !strings.HasSuffix(v, strings.TrimPrefix(release.Version, "v")) &&
+		v != "" {
+		i.fail(w, r, OtherVersion, "step %s begins with %s at version %s, and the release is of %s", d.Step,
+			release.Candidate, v, release.Version)
 	}
 }
 

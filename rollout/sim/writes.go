@@ -18,7 +18,8 @@ func (i *Invariants) checkSent(w *World, r *Run) {
 		return
 	}
 	if len(s.Outbox) == 0 || s.Outbox[0].Kind != rollout.EffectSetTraffic || s.Outbox[0].NotBefore.After(s.At) {
-		i.fail(w, r, LateRollback, "a rollback was decided and its write is not the first thing wanted now: %+v", kinds(s.Outbox))
+		i.fail(w, r, LateRollback, "a rollback was decided and its write is not the first thing wanted now: %+v",
+			kinds(s.Outbox))
 	}
 }
 
@@ -53,8 +54,10 @@ func (i *Invariants) checkWrites(w *World) {
 		i.checkSeen(w, a, wr)
 		i.checkRaise(w, a, wr)
 		back := slices.ContainsFunc(a.had[max(0, len(a.had)-2):], wr.Over.Split.Equal) // they put back what was confirmed
-		if wr.Over.Foreign && !back && !wr.Over.Since.After(wr.Sent) && a.foreign.Before(wr.Over.Since) && a.began.Before(wr.Over.Since) {
-			i.fail(w, wr.Run, SilentOverwrite, "a write of %s over somebody else's %s, which was never reported", wr.To, wr.Over.Split)
+		if wr.Over.Foreign && !back && !wr.Over.Since.After(wr.Sent) && a.foreign.Before(wr.Over.Since) &&
+			a.began.Before(wr.Over.Since) {
+			i.fail(w, wr.Run, SilentOverwrite, "a write of %s over somebody else's %s, which was never reported", wr.To,
+				wr.Over.Split)
 		}
 	}
 }
@@ -87,7 +90,8 @@ func (i *Invariants) checkRollback(w *World, r *Run, a *account) {
 		}
 	case rollout.PhaseRolledBack, rollout.PhaseStopped:
 	case rollout.PhaseQueued, rollout.PhaseScheduled, rollout.PhasePreflight, rollout.PhaseShifting, rollout.PhaseBaking,
-		rollout.PhaseWaiting, rollout.PhaseHeld, rollout.PhasePaused, rollout.PhaseSuspect, rollout.PhasePromoted, rollout.PhaseRefused:
+		rollout.PhaseWaiting, rollout.PhaseHeld, rollout.PhasePaused, rollout.PhaseSuspect,
+		rollout.PhasePromoted, rollout.PhaseRefused:
 		i.fail(w, r, LostRollback, "a rollback was decided and the phase is %s", s.Phase)
 	}
 }

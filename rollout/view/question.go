@@ -7,6 +7,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/decision"
 )
 
 // A Question is an approval request and how it stands.
@@ -44,9 +45,9 @@ type Vote struct {
 
 // A Page is a call to a human that is still open.
 type Page struct {
-	Since   time.Time      `json:"since"`
-	Summary string         `json:"summary"`
-	Reason  rollout.Reason `json:"reason"`
+	Since   time.Time       `json:"since"`
+	Summary string          `json:"summary"`
+	Reason  decision.Reason `json:"reason"`
 	// Acknowledged is who has taken charge of it; null while nobody has.
 	Acknowledged *Acknowledged `json:"acknowledged,omitempty"`
 }

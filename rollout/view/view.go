@@ -14,6 +14,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/decision"
 )
 
 // SchemaVersion is that of a picture as JSON, and of all that the API answers with.
@@ -38,9 +39,9 @@ type Rollout struct {
 	Retries string        `json:"retries,omitempty"`
 	Phase   rollout.Phase `json:"phase"`
 	// Since is when the phase began; Reason and Sentence say why.
-	Since    time.Time      `json:"since"`
-	Reason   rollout.Reason `json:"reason,omitempty"`
-	Sentence string         `json:"sentence,omitempty"`
+	Since    time.Time       `json:"since"`
+	Reason   decision.Reason `json:"reason,omitempty"`
+	Sentence string          `json:"sentence,omitempty"`
 	// Step is the current step; null before the first.
 	Step *Step `json:"step"`
 	// Steps is the whole ladder.

@@ -14,6 +14,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/shift"
 	"github.com/belayd/belay/rollout/view"
 )
@@ -57,7 +58,7 @@ func TestWaitingFor(t *testing.T) {
 		})},
 		{"held", phase(rollout.PhaseHeld, nil)},
 		{"held by itself", phase(rollout.PhaseHeld, func(s *rollout.State) {
-			s.Hold = &rollout.Hold{Reason: rollout.ReasonNoData, Self: true}
+			s.Hold = &rollout.Hold{Reason: decision.ReasonNoData, Self: true}
 		})},
 		{"paused", phase(rollout.PhasePaused, func(s *rollout.State) { s.Hold.Paused = true })},
 		{"suspect", phase(rollout.PhaseSuspect, nil)},

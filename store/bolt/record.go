@@ -24,7 +24,9 @@ import (
 // history of a key is found by walking back from its head. Only a head has a
 // state; the one before goes in the same transaction.
 //
-//	record  checksum, 4 bytes | 1 | distance to the key's record before, 0 if none | distance to its first | [length, key: the first only] | entry
+// record  checksum, 4 bytes | 1 | distance to the key's record before, 0 if none | distance
+// to its first | [length, key: the first only] | entry
+//
 //	head    checksum, 4 bytes | 1 | revision | distance to the key's first record | state
 //
 // Numbers are unsigned varints. The checksum (CRC-32C, little-endian) covers

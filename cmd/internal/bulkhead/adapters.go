@@ -64,7 +64,8 @@ func (r router) Endpoints(ctx context.Context) iter.Seq2[string, error] {
 }
 
 // next is one step of a listing; a panic is its last answer.
-func (r router) next(step func() (string, error, bool)) (name string, err error, ok bool) { //nolint:revive // the order of iter.Pull2
+// the order of iter.Pull2
+func (r router) next(step func() (string, error, bool)) (name string, err error, ok bool) { //nolint:revive
 	ok = true
 	defer r.c.closed("endpoints", &err)
 	return step()

@@ -43,7 +43,8 @@ func (a *Authority) Sign(t *testing.T, template *x509.Certificate) (*x509.Certif
 	if err != nil {
 		t.Fatal(err)
 	}
-	template.SerialNumber, template.NotBefore, template.NotAfter = serial, time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	template.SerialNumber = serial
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
 	parent, signer := a.Cert, a.key
 	if parent == nil {
 		parent, signer = template, key

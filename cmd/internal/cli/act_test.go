@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/view"
 )
 
 // held is a rollout that a guardrail without enough evidence holds.
 func held() view.Rollout {
 	r := baking()
-	r.Phase, r.Reason, r.WaitingFor = rollout.PhaseHeld, rollout.ReasonUndecided, "a person"
+	r.Phase, r.Reason, r.WaitingFor = rollout.PhaseHeld, decision.ReasonUndecided, "a person"
 	r.Sentence = "The evidence is still not enough after 5m0s more: p95 is undecided."
 	r.ManualRollback = `curl -X PUT http://127.0.0.1:1234/endpoints/recs -d '{"weights":{"blue":100}}'`
 	return r

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
@@ -134,7 +135,7 @@ func TestAuditFoldsAgain(t *testing.T) {
 	prev := ""
 	for i := range f.entries {
 		if i == 4 {
-			f.entries[i].Decisions = []rollout.Decision{{Kind: rollout.DecisionPromote, By: "mallory", Sentence: "mallory approves."}}
+			f.entries[i].Decisions = []decision.Decision{{Kind: decision.Promote, By: "mallory", Sentence: "mallory approves."}}
 		}
 		f.entries[i].Prev = prev
 		var err error

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/realtest"
 )
 
@@ -42,7 +42,7 @@ func TestDemoRollsBack(t *testing.T) {
 	if told := s.want(exitOK, "report", id, "--store", store); !strings.Contains(told, "When it could have been seen") || !strings.Contains(told, "| pager |") {
 		t.Errorf("report: got\n%s", told)
 	}
-	if explained := s.want(exitOK, "explain", id, "--store", store); !strings.Contains(explained, string(rollout.DecisionBreach)) || !strings.Contains(explained, "rule ") {
+	if explained := s.want(exitOK, "explain", id, "--store", store); !strings.Contains(explained, string(decision.Breach)) || !strings.Contains(explained, "rule ") {
 		t.Errorf("explain: got %s", explained)
 	}
 	s.want(exitOK, "history", id, "--store", store)
@@ -75,7 +75,7 @@ func TestWatchInTerminal(t *testing.T) {
 	binary := realtest.Build(t, "belay")
 	d := newFakeDaemon(t, baking())
 	d.set(func() {
-		d.entries = append(d.entries, decidedEntry(1, rollout.DecisionStart, "It starts."))
+		d.entries = append(d.entries, decidedEntry(1, decision.Start, "It starts."))
 		for range 5 {
 			d.stream = append(d.stream, api.StreamEvent{Rollout: new(baking())}, api.StreamEvent{Rollout: new(rollingBack())})
 		}

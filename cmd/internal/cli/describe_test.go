@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -66,17 +66,17 @@ func TestEndpointShow(t *testing.T) {
 func TestACauseIsSaidOnce(t *testing.T) {
 	var before []decided
 	for _, c := range []struct {
-		kind           rollout.DecisionKind
+		kind           decision.Kind
 		sentence, want string
 	}{
-		{rollout.DecisionBreach, "failures broke its limit.", "failures broke its limit."},
-		{rollout.DecisionRollback, "failures broke its limit.", ""},
-		{rollout.DecisionConfirm, "The endpoint shows blue 100.", "The endpoint shows blue 100."},
-		{rollout.DecisionEnd, "failures broke its limit. Confirmed after 32ms.", "Confirmed after 32ms."},
-		{rollout.DecisionHold, "Paused by ann.", "Paused by ann."},
-		{rollout.DecisionHold, "Paused by ann.", "Paused by ann."},
+		{decision.Breach, "failures broke its limit.", "failures broke its limit."},
+		{decision.Rollback, "failures broke its limit.", ""},
+		{decision.Confirm, "The endpoint shows blue 100.", "The endpoint shows blue 100."},
+		{decision.End, "failures broke its limit. Confirmed after 32ms.", "Confirmed after 32ms."},
+		{decision.Hold, "Paused by ann.", "Paused by ann."},
+		{decision.Hold, "Paused by ann.", "Paused by ann."},
 	} {
-		d := rollout.Decision{Kind: c.kind, Sentence: c.sentence}
+		d := decision.Decision{Kind: c.kind, Sentence: c.sentence}
 		if got := unsaid(before, d); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.kind, got, c.want)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -53,7 +54,7 @@ type explanation struct {
 type decided struct {
 	Seq int       `json:"seq"`
 	At  time.Time `json:"at"`
-	rollout.Decision
+	decision.Decision
 }
 
 func explain(ctx context.Context, e *env, r reader, id, at, output string) error {
@@ -226,7 +227,7 @@ const unsaidAmong = 4
 // unsaid is what a decision's sentence says beyond those just before it: a breach, the
 // rollback that it leads to and the end of that begin with the same cause. What comes to
 // pass again is said again.
-func unsaid(before []decided, d rollout.Decision) string {
+func unsaid(before []decided, d decision.Decision) string {
 	said := ""
 	for _, b := range before[max(len(before)-unsaidAmong, 0):] {
 		if b.Kind != d.Kind && len(b.Sentence) > len(said) && strings.HasPrefix(d.Sentence, b.Sentence) {

@@ -23,6 +23,7 @@ import (
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/view"
@@ -93,7 +94,7 @@ func baking() view.Rollout {
 		SchemaVersion: 1, ID: "kq3x7m2p5j4dhz6wvnra", Policy: "recommendations", Owner: "team-recommendations",
 		Endpoint: rollout.EndpointRef{Router: "edge", Name: "recs"}, Stable: "blue", Candidate: "green", Version: "2026.11.2",
 		Requester: "nats:RELEASES", OnBehalfOf: "/pipelines/recommendations", Phase: rollout.PhaseBaking, Since: now.Add(-12 * time.Second),
-		Reason: rollout.ReasonPassed, Sentence: "Step quarter serves at blue 75, green 25 and is watched.",
+		Reason: decision.ReasonPassed, Sentence: "Step quarter serves at blue 75, green 25 and is watched.",
 		Step: &view.Step{Name: "quarter", Share: split.Share{Weight: 25}, Since: now.Add(-12 * time.Second), BakeLeft: "18s"},
 		Steps: []view.LadderStep{
 			{Name: "shadow", Share: split.Share{Mirror: 10}, Bake: "20s", State: view.StepDone},
@@ -116,9 +117,9 @@ func baking() view.Rollout {
 // rollingBack is the same rollout while stable is put back, paged and late.
 func rollingBack() view.Rollout {
 	r := baking()
-	r.Phase, r.Reason = rollout.PhaseRollingBack, rollout.ReasonBreach
+	r.Phase, r.Reason = rollout.PhaseRollingBack, decision.ReasonBreach
 	r.Sentence = "failures broke its limit <= 1%: 19.4% (8.50% to 34.8%) of 191 requests, stable 0.00%; a release within the limit would look this bad less than once in 1,900 rollouts."
-	r.Page = &view.Page{Since: now.Add(-5 * time.Second), Summary: "recs is rolled back: " + r.Sentence, Reason: rollout.ReasonBreach}
+	r.Page = &view.Page{Since: now.Add(-5 * time.Second), Summary: "recs is rolled back: " + r.Sentence, Reason: decision.ReasonBreach}
 	r.Weights.Asked = map[string]int{"blue": 100}
 	r.Weights.Observed = map[string]int{"blue": 50, "green": 50}
 	r.Unconfirmed, r.WaitingFor = true, "the endpoint to show stable at 100%"

@@ -94,7 +94,8 @@ func eventText(ev rollout.Event) string {
 				s += " (" + safe(c.Check+": "+c.Found) + ")"
 			}
 		}
-	case rollout.EventStarted, rollout.EventClaimed, rollout.EventReleased, rollout.EventMeasured, rollout.EventSuperseded, rollout.EventCarried, rollout.EventWoken:
+	case rollout.EventStarted, rollout.EventClaimed, rollout.EventReleased, rollout.EventMeasured,
+		rollout.EventSuperseded, rollout.EventCarried, rollout.EventWoken:
 	}
 	if ev.Failure != nil {
 		s += " (" + safe(string(ev.Failure.Kind)+": "+ev.Failure.Message) + ")"

@@ -13,6 +13,7 @@ import (
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/person"
@@ -152,7 +153,7 @@ func TestReplay(t *testing.T) {
 	if out, err := run(f, ""); err != nil || !out.Same || out.States != 6 || out.Entries != 6 {
 		t.Errorf("replay: got %+v, %v, want 6 of 6 the same", out, err)
 	}
-	f.entries[4].Decisions = []rollout.Decision{{Kind: rollout.DecisionPromote, Sentence: "All is well."}}
+	f.entries[4].Decisions = []decision.Decision{{Kind: decision.Promote, Sentence: "All is well."}}
 	if out, err := run(f, ""); err == nil || out.Same || len(out.Differences) != 1 || out.Differences[0].Seq != 5 {
 		t.Errorf("replay of a changed decision: got %+v, %v", out, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/decision"
 )
 
 func replayCommand() *command {
@@ -61,10 +62,10 @@ type replayed struct {
 
 // A differed is an entry that came out differently.
 type differed struct {
-	Seq      int                `json:"seq"`
-	What     string             `json:"what"`
-	Recorded []rollout.Decision `json:"recorded,omitempty"`
-	Replayed []rollout.Decision `json:"replayed,omitempty"`
+	Seq      int                 `json:"seq"`
+	What     string              `json:"what"`
+	Recorded []decision.Decision `json:"recorded,omitempty"`
+	Replayed []decision.Decision `json:"replayed,omitempty"`
 }
 
 func replay(ctx context.Context, e *env, r reader, id, policy string, names *policies.Environment,
@@ -118,7 +119,7 @@ func refold(ctx context.Context, r reader, plan, other *rollout.Plan, stop bool)
 			return out, err
 		}
 		out.Entries++
-		var decisions []rollout.Decision
+		var decisions []decision.Decision
 		for i, ev := range entry.Events {
 			if entry.Seq == 1 && i == 0 {
 				was, is = rollout.Start(plan, ev.At), rollout.Start(other, ev.At)
@@ -177,7 +178,7 @@ func addressed(was, is rollout.State, ev rollout.Event) (rollout.Event, bool) {
 }
 
 // sameDecision compares what was decided, not how it was worded.
-func sameDecision(a, b rollout.Decision) bool {
+func sameDecision(a, b decision.Decision) bool {
 	split := (a.Split == nil) == (b.Split == nil) && (a.Split == nil || a.Split.Equal(*b.Split))
 	return a.Kind == b.Kind && a.Step == b.Step && a.Guardrail == b.Guardrail && a.Gate == b.Gate &&
 		a.Reason == b.Reason && a.By == b.By && split

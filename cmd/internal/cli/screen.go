@@ -12,6 +12,7 @@ import (
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
@@ -433,7 +434,7 @@ func (s *screen) state(r view.Rollout) []string {
 	}
 	failed := slices.DeleteFunc(slices.Clone(r.Checks), func(c check.Result) bool { return c.OK })
 	switch {
-	case len(failed) > 1 && r.Reason == rollout.ReasonPreflight: // each has a line below
+	case len(failed) > 1 && r.Reason == decision.ReasonPreflight: // each has a line below
 		labelled(e.paint(faint, "because    "), fmt.Sprintf("%d of %d checks failed.", len(failed), len(r.Checks)), 1)
 	case r.Sentence != "":
 		labelled(e.paint(faint, "because    "), r.Sentence, 3)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
@@ -100,8 +101,8 @@ func TestScreenGoldens(t *testing.T) {
 }
 
 // decided is a journal entry with one decision.
-func decidedEntry(seq int, kind rollout.DecisionKind, sentence string) journal.Entry {
-	return journal.Entry{Seq: seq, At: now, Decisions: []rollout.Decision{{Kind: kind, Sentence: sentence}}}
+func decidedEntry(seq int, kind decision.Kind, sentence string) journal.Entry {
+	return journal.Entry{Seq: seq, At: now, Decisions: []decision.Decision{{Kind: kind, Sentence: sentence}}}
 }
 
 // Off a terminal watch prints a line per change, first what was before, nothing
@@ -112,11 +113,11 @@ func TestWatchLines(t *testing.T) {
 	end.Phase, end.Unconfirmed, end.Closed, end.WaitingFor = rollout.PhaseRolledBack, false, true, ""
 	d := newFakeDaemon(t, baking())
 	d.set(func() {
-		d.entries = []journal.Entry{decidedEntry(1, rollout.DecisionStart, "It starts."), decidedEntry(2, rollout.DecisionStep, "Step quarter.")}
+		d.entries = []journal.Entry{decidedEntry(1, decision.Start, "It starts."), decidedEntry(2, decision.Step, "Step quarter.")}
 		d.stream = []api.StreamEvent{
 			{Rollout: new(baking())}, {Rollout: new(baking())},
-			{Entry: &api.StreamEntry{Entry: decidedEntry(2, rollout.DecisionStep, "Step quarter.")}},
-			{Entry: &api.StreamEntry{Entry: decidedEntry(3, rollout.DecisionBreach, "It broke\x1b[2J its limit.")}},
+			{Entry: &api.StreamEntry{Entry: decidedEntry(2, decision.Step, "Step quarter.")}},
+			{Entry: &api.StreamEntry{Entry: decidedEntry(3, decision.Breach, "It broke\x1b[2J its limit.")}},
 			{Rollout: &back}, {Rollout: &end},
 		}
 	})
@@ -178,7 +179,7 @@ func TestRedrawInPlace(t *testing.T) {
 	var out bytes.Buffer
 	s := newScreen(terminal(&out, 80, 24))
 	fmt.Fprintln(s, "before")
-	s.show(api.StreamEvent{Entry: &api.StreamEntry{Entry: decidedEntry(1, rollout.DecisionStart, "It starts.")}})
+	s.show(api.StreamEvent{Entry: &api.StreamEntry{Entry: decidedEntry(1, decision.Start, "It starts.")}})
 	s.show(api.StreamEvent{Rollout: new(rollingBack())})
 	fmt.Fprintf(s, "pager    ")
 	fmt.Fprintf(s, "PAGE [critical] look\n")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/view"
 )
@@ -41,7 +42,7 @@ func TestHostileServer(t *testing.T) {
 	r.ID, r.Policy, r.Owner, r.Version, r.Candidate, r.Sentence, r.Requester = evil, evil, evil, evil, evil, evil, evil
 	r.OnBehalfOf, r.WaitingFor, r.RollbackCommand, r.Endpoint = evil, evil, evil, rollout.EndpointRef{Router: evil, Name: evil}
 	r.Weights.Asked, r.Step.Name, r.Guardrails[0].Name, r.Guardrails[0].Sentence = map[string]int{evil: 100}, evil, evil, evil
-	r.Reason, r.Phase = rollout.Reason(evil), rollout.Phase(evil)
+	r.Reason, r.Phase = decision.Reason(evil), rollout.Phase(evil)
 	refuses := false
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		var out any = r
@@ -54,7 +55,7 @@ func TestHostileServer(t *testing.T) {
 			out = api.List{SchemaVersion: 1, Rollouts: []view.Rollout{r}}
 		case strings.HasSuffix(req.URL.Path, "/history"):
 			out = api.History{SchemaVersion: 1, Rollout: evil, Entries: []journal.Entry{{Seq: 1, Owner: evil, Version: evil,
-				Decisions: []rollout.Decision{{Kind: rollout.DecisionKind(evil), Sentence: evil}}}}}
+				Decisions: []decision.Decision{{Kind: decision.Kind(evil), Sentence: evil}}}}}
 		case req.URL.Path == "/v1/endpoints":
 			out = api.EndpointList{SchemaVersion: 1, Endpoints: []api.Endpoint{{Router: evil, Name: evil, Error: evil, Weights: map[string]int{evil: 1}}}}
 		case req.URL.Path == "/v1/triggers":

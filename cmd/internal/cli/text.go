@@ -11,6 +11,7 @@ import (
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -147,7 +148,7 @@ func stepText(s *view.Step) string {
 }
 
 // byText names the person of a decision where its sentence does not.
-func byText(d rollout.Decision) string {
+func byText(d decision.Decision) string {
 	if d.By == "" || strings.Contains(d.Sentence, d.By) {
 		return ""
 	}

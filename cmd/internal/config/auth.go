@@ -81,7 +81,8 @@ func (a AuthConfig) open() bool { return len(a.Tokens) == 0 && a.OIDC == nil && 
 func (c *Config) checkAuth() []error {
 	var errs []error
 	if c.Auth.open() && !isLoopbackAddress(c.Listen) {
-		errs = append(errs, fmt.Errorf("listen: %q is not a loopback address and no auth is configured; add auth or listen on 127.0.0.1", c.Listen))
+		errs = append(errs, fmt.Errorf("listen: %q is not a loopback address and no auth is configured; add auth or listen "+
+			"on 127.0.0.1", c.Listen))
 	}
 	if c.Auth.MTLS != nil && c.Auth.TLS == nil {
 		errs = append(errs, errors.New("auth.mtls: clients show certificates only over TLS; add auth.tls"))
@@ -140,7 +141,8 @@ func checkNATSAddress(field, list string) error {
 	if secret.IsEnv(list) || isNATSAddress(list) {
 		return nil
 	}
-	return fmt.Errorf("%s: want nats://HOST:PORT, or several with commas (what is there is not shown: it may hold a password)", field)
+	return fmt.Errorf("%s: want nats://HOST:PORT, or several with commas (what is there is not shown: it may hold a "+
+		"password)", field)
 }
 
 // isNATSAddress reports whether every address of a list is one. It keeps errors
@@ -224,7 +226,8 @@ func (c *Config) oidc(o *OIDCConfig) (*api.OIDC, error) {
 		return nil, err
 	}
 	out := api.OIDCConfig{
-		Issuer: o.Issuer, Audience: o.Audience, Algorithms: o.Algorithms, JWKS: o.JWKS, GroupsClaim: o.GroupsClaim, Client: client,
+		Issuer: o.Issuer, Audience: o.Audience, Algorithms: o.Algorithms,
+		JWKS: o.JWKS, GroupsClaim: o.GroupsClaim, Client: client,
 		Person: func(subject string) (person.Person, []string) {
 			who := "oidc:" + subject
 			p := c.person(who)

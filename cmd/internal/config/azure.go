@@ -63,7 +63,8 @@ func (b *Builder) azure(field string, l AzureLogin) (azcore.TokenCredential, err
 	}
 	switch l.Credential {
 	case "workload":
-		credential, err = azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{ClientOptions: at, ClientID: l.ClientID})
+		credential, err = azidentity.NewWorkloadIdentityCredential(
+			&azidentity.WorkloadIdentityCredentialOptions{ClientOptions: at, ClientID: l.ClientID})
 	case "managed":
 		o := &azidentity.ManagedIdentityCredentialOptions{}
 		if l.ClientID != "" {

@@ -111,5 +111,6 @@ func plainly(err error) error {
 		}
 		why = append(why, e)
 	}
-	return fmt.Errorf("%s; it takes basic_auth, authorization, oauth2, tls_config, proxy_url and http_headers", strings.Join(why, "; "))
+	return fmt.Errorf("%s; it takes basic_auth, authorization, oauth2, tls_config, proxy_url and http_headers",
+		strings.Join(why, "; "))
 }

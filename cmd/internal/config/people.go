@@ -76,7 +76,8 @@ func (c *Config) grantsOf(p *PersonConfig) []access.Grant {
 // names are all the names by which a policy may name the person.
 func (p PersonConfig) names() []string {
 	names := []string{p.ID}
-	for _, n := range [][2]string{{"slack", p.Slack}, {"pagerduty", p.PagerDuty}, {"oidc", p.OIDC}, {"token", p.Token}, {"mtls", p.MTLS}} {
+	for _, n := range [][2]string{{"slack", p.Slack}, {"pagerduty", p.PagerDuty}, {"oidc", p.OIDC}, {"token", p.Token},
+		{"mtls", p.MTLS}} {
 		if n[1] != "" {
 			names = append(names, n[1], n[0]+":"+n[1])
 		}

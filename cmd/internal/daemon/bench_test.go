@@ -19,6 +19,7 @@ import (
 
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/person"
@@ -132,7 +133,7 @@ func put(ctx context.Context, s *bolt.Store, i int) error {
 	ev := rollout.Event{Kind: rollout.EventStarted, At: at}
 	st := rollout.Next(p, rollout.Start(p, at), ev)
 	split := split.Split{Weights: map[string]int{"green": 100}}
-	st.Phase, st.Reason, st.Sentence, st.Outbox, st.Messages = rollout.PhasePromoted, rollout.ReasonPassed, "green is promoted.", nil, nil
+	st.Phase, st.Reason, st.Sentence, st.Outbox, st.Messages = rollout.PhasePromoted, decision.ReasonPassed, "green is promoted.", nil, nil
 	st.Step, st.Reached, st.Stable, st.Confirmed, st.Asked, st.Allowed = 3, 3, "blue", &split, &split, 100
 	plan, err := json.Marshal(p)
 	if err != nil {

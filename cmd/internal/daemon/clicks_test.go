@@ -13,6 +13,7 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/slack/slacktest"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/person"
 	"github.com/belayd/belay/store"
 )
@@ -91,7 +92,7 @@ func (w *town) decided(r *replica, by, owner string) {
 			w.t.Fatal(err)
 		}
 		for _, d := range e.Decisions {
-			if d.Kind == rollout.DecisionAnswer {
+			if d.Kind == decision.Answer {
 				answers = append(answers, d.By+" at "+e.Owner)
 			}
 		}

@@ -62,7 +62,8 @@ func newCrashPoints() (*crashPoints, error) {
 		p.name, p.nth = at[:i], n
 	}
 	if file := os.Getenv(crashLogEnv); file != "" {
-		f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // a test's own file; the build is a test's own too
+		// a test's own file; the build is a test's own too
+		f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", crashLogEnv, err)
 		}

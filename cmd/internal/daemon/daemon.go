@@ -362,7 +362,8 @@ func (d *daemon) problems(context.Context) []string {
 	}
 	if d.port != nil {
 		if err := d.port.Err(); err != nil {
-			out = append(out, err.Error()+": tried again in the background; meanwhile belayd answers on its socket alone, "+d.now().config.SocketPath())
+			out = append(out, err.Error()+": tried again in the background; meanwhile belayd answers on its socket alone, "+
+				d.now().config.SocketPath())
 		}
 	}
 	if p := d.reloading.refusal(); p != "" {

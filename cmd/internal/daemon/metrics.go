@@ -58,7 +58,8 @@ func (p *metricsPage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	maps.Copy(w.Header(), page.header)
 	w.WriteHeader(page.status)
-	_, _ = w.Write(page.body.Bytes()) //nolint:gosec // figures of our own; and where the reader has gone there is nobody to tell
+	// figures of our own; and where the reader has gone there is nobody to tell
+	_, _ = w.Write(page.body.Bytes()) //nolint:gosec
 }
 
 // A written answer is kept; nobody changes it once it is written.

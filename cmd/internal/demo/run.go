@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/cmd/internal/daemon"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/view"
 )
 
@@ -173,7 +174,7 @@ func (w *World) ends(ctx context.Context, client *api.Client, id string) (view.R
 // forPerson reports whether only a person can end the rollout's hold.
 func forPerson(r view.Rollout) bool {
 	held := r.Phase == rollout.PhaseHeld || r.Phase == rollout.PhasePaused || r.Phase == rollout.PhaseSuspect
-	return held && r.Reason != rollout.ReasonNoData && r.Reason != rollout.ReasonSourceError
+	return held && r.Reason != decision.ReasonNoData && r.Reason != decision.ReasonSourceError
 }
 
 // exitCode is what a script sees of the rollout's end.

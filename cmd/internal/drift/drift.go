@@ -24,6 +24,7 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/split"
 )
 
@@ -257,7 +258,7 @@ func (w *Watch) send(ctx context.Context, p *page, name, summary string, end boo
 		Severity: notifier.SeverityCritical,
 		Resolve:  end, Summary: notifier.Truncate(summary, 200), At: time.Now().UTC(), Since: p.since.UTC(),
 		Rollout: notifier.Rollout{Policy: p.Policy, Owner: p.Owner, Router: p.Ref.Router, Endpoint: p.Ref.Name,
-			Reason:   string(rollout.ReasonStoreLost),
+			Reason:   string(decision.ReasonStoreLost),
 			Sentence: summary, Weights: p.seen.Weights}}
 	if end {
 		n.Delivery, n.Severity = n.Delivery+"/end", notifier.SeverityInfo

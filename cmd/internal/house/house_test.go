@@ -65,8 +65,8 @@ var (
 
 // core is what is pure beside the machine: whoever may know rollouts may know it.
 var core = []string{
-	"rollout/access", "rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/claim", "rollout/deployment", "rollout/failure",
-	"rollout/journal", "rollout/mailbox",
+	"rollout/access", "rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/claim", "rollout/decision",
+	"rollout/deployment", "rollout/failure", "rollout/journal", "rollout/mailbox",
 	"rollout/paging", "rollout/person", "rollout/shift", "rollout/sight", "rollout/split", "rollout/undo",
 }
 
@@ -86,11 +86,12 @@ var allowed = map[string][]string{
 	"notifier":          {"rollout", "rollout/view", "analysis"}, // a message shows the one picture, with its verdicts and phases
 	"notifier/inboxes":  {"notifier"},                            // how people are heard has nothing to do with what they say
 	"store":             {},
-	"rollout": {"rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/deployment", "rollout/failure", "rollout/mailbox", "rollout/paging", "rollout/person", "rollout/shift",
+	"rollout": {"rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/decision", "rollout/deployment", "rollout/failure", "rollout/mailbox", "rollout/paging", "rollout/person", "rollout/shift",
 		"rollout/sight", "rollout/split",
 		"analysis"},
 	// What the machine's values are made of knows no rollout.
 	"rollout/check":      {},
+	"rollout/decision":   {"rollout/split", "analysis"}, // a decision rests on verdicts, and may move traffic
 	"rollout/deployment": {},
 	"rollout/person":     {},
 	"rollout/split":      {},
@@ -101,11 +102,11 @@ var allowed = map[string][]string{
 	"rollout/mailbox":    {"rollout/approval", "rollout/backoff", "rollout/paging"}, // a notice may ask, and what closes is tried as a page's end is
 	"rollout/backoff":    {},
 	"rollout/calendar":   cronLib,
-	"rollout/paging":     {"rollout/backoff"},     // a rollout has a page, and so has the store
-	"rollout/access":     {"rollout"},             // one rule of who may do what, whichever way people speak
-	"rollout/claim":      {"rollout"},             // who has an endpoint is decided beside the machine, and never by it
-	"rollout/journal":    {"rollout"},             // what is kept of a rollout, and how it chains
-	"rollout/undo":       {"rollout", "analysis"}, // plans made of plans
+	"rollout/paging":     {"rollout/backoff", "rollout/decision", "rollout/person"}, // a rollout has a page, and so has the store
+	"rollout/access":     {"rollout"},                                               // one rule of who may do what, whichever way people speak
+	"rollout/claim":      {"rollout"},                                               // who has an endpoint is decided beside the machine, and never by it
+	"rollout/journal":    {"rollout"},                                               // what is kept of a rollout, and how it chains
+	"rollout/undo":       {"rollout", "analysis"},                                   // plans made of plans
 	"rollout/sim":        {"rollout", "analysis"},
 	"policies":           join([]string{"policies/document", "rollout", "analysis", "analysis/promql", "analysis/jsonpath", "analysis/template"}, schemaLib, cronLib),
 	// Strict YAML with its places serves the config as well: it knows nothing of policies.
@@ -130,7 +131,8 @@ var allowed = map[string][]string{
 	"rollout/view":       {"rollout", "analysis"},                 // what is shown of a rollout is made once, whoever shows it
 	"rollout/report":     {"rollout", "rollout/view", "analysis"}, // what a rollout was is told once, for the command line and the page
 	"rollout/view/chart": {"rollout/view", "analysis"},            // a picture and a page show one scene
-	"rollout/api":        join([]string{"rollout", "rollout/view", "analysis/unique", "analysis", "policies", "policies/document"}, authLib, metricLib),
+	"rollout/turn":       {},                                      // how a processor is shared has nothing to do with who asks
+	"rollout/api":        join([]string{"rollout/turn", "rollout", "rollout/view", "analysis/unique", "analysis", "policies", "policies/document"}, authLib, metricLib),
 	// What runs real programs beside tests serves the tests of every package.
 	"rollout/realtest":          {},
 	"rollout/realtest/natstest": join([]string{"rollout/realtest", "github.com/nats-io/nats-server/"}, natsLib),
@@ -219,7 +221,7 @@ func matches(rules []string, name string) bool {
 
 // pure are the packages without clock, I/O, goroutine and randomness.
 var pure = []string{"analysis", "analysis/sequential", "analysis/template", "analysis/promql", "analysis/jsonpath", "rollout",
-	"rollout/access", "rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/claim", "rollout/deployment", "rollout/failure",
+	"rollout/access", "rollout/approval", "rollout/backoff", "rollout/calendar", "rollout/check", "rollout/claim", "rollout/decision", "rollout/deployment", "rollout/failure",
 	"rollout/check", "rollout/deployment", "rollout/failure", "rollout/journal", "rollout/mailbox", "rollout/paging",
 	"rollout/person", "rollout/shift", "rollout/sight", "rollout/split", "rollout/undo", "rollout/sim", "rollout/notice", "rollout/view", "rollout/report",
 	"policies", "policies/document", "policies/policytest", "policies/forecast"}

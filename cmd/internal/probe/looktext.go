@@ -18,7 +18,8 @@ func (l *SourceProbe) metric(s *probeTarget, now time.Time, failed string) api.M
 	r := s.reading
 	switch {
 	case s.serving.Stable == "":
-		m.Error, m.Remedy = "not read: "+s.serving.err.Error(), "check the router "+s.serving.ref.Router+" in belayd's config, or name spec.endpoint.stable in the policy"
+		m.Error, m.Remedy = "not read: "+s.serving.err.Error(), "check the router "+s.serving.ref.Router+" in belayd's "+
+			"config, or name spec.endpoint.stable in the policy"
 	case failed != "":
 		m.Stable, m.Error = &api.DeploymentLook{Name: s.serving.Stable}, failed
 	default:

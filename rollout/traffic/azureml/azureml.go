@@ -120,7 +120,8 @@ func New(c Config) (*Router, error) {
 	}
 	return &Router{
 		config: c, pipeline: client.Pipeline(), host: strings.TrimRight(client.Endpoint(), "/"),
-		workspace: fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.MachineLearningServices/workspaces/%s",
+		workspace: fmt.Sprintf("/subscriptions/%s/resourceGroups/%s"+
+			"/providers/Microsoft.MachineLearningServices/workspaces/%s",
 			url.PathEscape(c.Subscription), url.PathEscape(c.ResourceGroup), url.PathEscape(c.Workspace)),
 	}, nil
 }

@@ -197,7 +197,8 @@ func (c *conformance) look(ctx context.Context) (EndpointState, error) {
 
 // write puts weights, with extra fields in the body, and waits until they are
 // read back.
-func (c *conformance) write(ctx context.Context, rule string, weights map[string]int, extra map[string]any) (EndpointState,
+func (c *conformance) write(ctx context.Context, rule string, weights map[string]int,
+	extra map[string]any) (EndpointState,
 	bool) {
 	want := traffic.Split{Weights: weights, Mirror: c.start.Mirror}
 	wanted := "200, and GET shows " + want.String()

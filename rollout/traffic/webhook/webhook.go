@@ -5,7 +5,9 @@
 //	GET {url}/endpoints/{name}   {"weights":{"blue":95,"green":5},"mirror":{},"version":"7",
 //	                              "deployments":{"green":{"ready":true,"instances":2,"concurrency":8,"version":"v2"}},
 //	                              "tags":{},"scoringURI":"https://…"}
-//	PUT {url}/endpoints/{name}   If-Match: "7", {"weights":…,"mirror":…} → 200 and the new state; 412 if it changed meanwhile
+//
+// PUT {url}/endpoints/{name}   If-Match: "7", {"weights":…,"mirror":…} → 200 and the new
+// state; 412 if it changed meanwhile
 //
 // The rules of the package:
 //   - Weights are integers that sum to 100, zeroes may be left out. All 0 may be

@@ -18,7 +18,8 @@ func (s *Server) workspace() string {
 }
 
 func (s *Server) operations() string {
-	return fmt.Sprintf("/subscriptions/%s/providers/Microsoft.MachineLearningServices/locations/westeurope/mfeOperationsStatus/", s.Subscription)
+	return fmt.Sprintf("/subscriptions/%s/providers/Microsoft.MachineLearningServices"+
+		"/locations/westeurope/mfeOperationsStatus/", s.Subscription)
 }
 
 // ServeHTTP implements http.Handler.

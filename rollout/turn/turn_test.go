@@ -1,4 +1,4 @@
-package api
+package turn
 
 import (
 	"context"
@@ -22,26 +22,26 @@ func TestTurnsRest(t *testing.T) {
 		{took: time.Minute, rest: restMax, crowded: true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newTurns()
-			first, err := s.enter(t.Context(), "ann")
+			s := NewQueue()
+			first, err := s.Enter(t.Context(), "ann")
 			if err != nil {
 				t.Fatal(err)
 			}
 			given := make(chan time.Time, 1)
 			next := func() {
-				one, err := s.enter(t.Context(), "bob")
+				one, err := s.Enter(t.Context(), "bob")
 				if err != nil {
 					t.Error(err)
 				}
 				given <- time.Now()
-				one.end()
+				one.End()
 			}
 			if c.crowded {
 				go next()
 			}
 			time.Sleep(c.took)
-			first.end()
-			first.end() // it has ended
+			first.End()
+			first.End() // it has ended
 			ended := time.Now()
 			if !c.crowded {
 				next()
@@ -56,18 +56,18 @@ func TestTurnsRest(t *testing.T) {
 // What comes in pieces goes on for turnMax, and then others have their turn.
 func TestTurnsArePieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTurns()
+		s := NewQueue()
 		var order []string
 		work := func(actor string) {
-			one, err := s.enter(t.Context(), actor)
+			one, err := s.Enter(t.Context(), actor)
 			if err != nil {
 				t.Error(err)
 			}
-			defer one.end()
+			defer one.End()
 			for range 4 {
 				order = append(order, actor)
 				time.Sleep(turnMax / 2)
-				if err := one.goOn(t.Context()); err != nil {
+				if err := one.GoOn(t.Context()); err != nil {
 					t.Error(err)
 				}
 			}
@@ -87,30 +87,30 @@ func TestTurnsArePieces(t *testing.T) {
 // Whoever is alone goes on for longer.
 func TestTurnsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTurns()
-		one, err := s.enter(t.Context(), "ann")
+		s := NewQueue()
+		one, err := s.Enter(t.Context(), "ann")
 		if err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
 		for time.Since(began) < aloneMax {
-			if one.over() {
+			if one.Over() {
 				t.Fatalf("over after %s, want %s", time.Since(began), aloneMax)
 			}
 			time.Sleep(turnMax)
 		}
-		if err := one.goOn(t.Context()); err != nil || time.Since(began) != 2*aloneMax {
+		if err := one.GoOn(t.Context()); err != nil || time.Since(began) != 2*aloneMax {
 			t.Errorf("went on after %s, %v, want a rest as long as the turn", time.Since(began), err)
 		}
-		one.end()
+		one.End()
 		time.Sleep(restMax)
 	})
 }
 
 // Those that wait for something else before they want a turn are waited for.
 func TestTurnsAfter(t *testing.T) {
-	s := newTurns()
-	leave, err := s.after(func() (func(), error) {
+	s := NewQueue()
+	leave, err := s.After(func() (func(), error) {
 		if !s.crowded() {
 			t.Error("while one waits for a slot: not crowded")
 		}
@@ -124,17 +124,17 @@ func TestTurnsAfter(t *testing.T) {
 // One who asks for much waits behind themselves: somebody else is next but one.
 func TestTurnsOfActors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTurns()
+		s := NewQueue()
 		var order []string
 		ask := func(actor string) {
-			one, err := s.enter(t.Context(), actor)
+			one, err := s.Enter(t.Context(), actor)
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			order = append(order, actor)
 			time.Sleep(time.Millisecond)
-			one.end()
+			one.End()
 		}
 		var all sync.WaitGroup
 		for _, actor := range append(slices.Repeat([]string{"mallory"}, 64), "ann", "bob", "ann") {
@@ -153,22 +153,22 @@ func TestTurnsOfActors(t *testing.T) {
 // same moment.
 func TestTurnsAreLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newTurns()
+		s := NewQueue()
 		for range 100 {
-			first, err := s.enter(t.Context(), "ann")
+			first, err := s.Enter(t.Context(), "ann")
 			if err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), restTimes*time.Millisecond+time.Millisecond)
 			left := make(chan error)
 			go func() {
-				one, err := s.enter(ctx, "bob")
-				one.end()
+				one, err := s.Enter(ctx, "bob")
+				one.End()
 				left <- err
 			}()
 			synctest.Wait()
 			time.Sleep(time.Millisecond)
-			first.end() // the next turn and the end of ctx come at the same time
+			first.End() // the next turn and the end of ctx come at the same time
 			if err := <-left; err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				t.Error(err)
 			}
@@ -180,29 +180,5 @@ func TestTurnsAreLeft(t *testing.T) {
 		if s.busy || len(s.waiting) > 0 || len(s.rounds) > 0 {
 			t.Errorf("when all have gone: got %d that wait, want none, and no turn", len(s.waiting))
 		}
-	})
-}
-
-// Who waits for their turn for too long is told to ask later; and a turn ends with
-// what is done in it, however that ends.
-func TestInTurn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, ann := &Server{turns: newTurns()}, Actor{}
-		func() {
-			defer func() { _ = recover() }()
-			_ = s.inTurn(t.Context(), ann, func(*turn) error { panic("a parser's fault") })
-		}()
-		one, err := s.turns.enter(t.Context(), "bob")
-		if err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now()
-		err = s.inTurn(t.Context(), ann, func(*turn) error { return nil })
-		var p *ProblemDetails
-		if !errors.As(err, &p) || p.Status != 429 || time.Since(began) != slotWait {
-			t.Errorf("got %v after %s, want a refusal after %s", err, time.Since(began), slotWait)
-		}
-		one.end()
-		time.Sleep(restMax)
 	})
 }

@@ -1,4 +1,10 @@
-package api
+// Package turn shares a processor between those who look at rollouts, so that none of
+// it is missing to what is done for one.
+//
+// The rules of the package:
+//   - It knows nothing of what is done in a turn, and waits for nothing but its turn.
+//   - Whoever asks for much keeps nobody else waiting.
+package turn
 
 import (
 	"cmp"
@@ -18,13 +24,13 @@ const (
 	restMax   = time.Second
 )
 
-// turns let one at a time do what takes the processor for long and is done for
+// A Queue lets one at a time do what takes the processor for long and is done for
 // those who look (history, news of it, a policy that is checked), and then nobody:
 // for as long as it took, or restTimes as long while others wait. So however many
 // look, a small part of one processor is theirs, and whatever is done for a rollout
 // finds another. Actors come in turns, so that one who asks for much keeps nobody
 // else waiting. It is safe for concurrent use.
-type turns struct {
+type Queue struct {
 	mu      sync.Mutex
 	busy    bool      // somebody has a turn, or the rest after one
 	waiting []*waiter // by round
@@ -39,38 +45,26 @@ type waiter struct {
 	given chan struct{}
 }
 
-func newTurns() *turns { return &turns{rounds: map[string]uint64{}} }
+// NewQueue is an empty queue.
+func NewQueue() *Queue { return &Queue{rounds: map[string]uint64{}} }
 
-// A turn is what one of them has. It is safe for concurrent use.
-type turn struct {
-	of    *turns
+// A Turn is what one of them has. It is safe for concurrent use.
+type Turn struct {
+	of    *Queue
 	actor string
 
 	mu    sync.Mutex
 	began time.Time // zero: it has ended
 }
 
-// enter waits for an actor's turn, or until ctx ends.
-func (s *turns) enter(ctx context.Context, actor string) (*turn, error) {
-	t := &turn{of: s, actor: actor}
+// Enter waits for an actor's turn, or until ctx ends.
+func (s *Queue) Enter(ctx context.Context, actor string) (*Turn, error) {
+	t := &Turn{of: s, actor: actor}
 	return t, t.begin(ctx)
 }
 
-// inTurn does what an actor has asked for in their turn, which is over when it
-// returns. It is an error when that does not come within slotWait.
-func (s *Server) inTurn(ctx context.Context, a Actor, do func(*turn) error) error {
-	waits, cancel := context.WithTimeout(ctx, slotWait)
-	defer cancel()
-	t, err := s.turns.enter(waits, a.Person.ID)
-	if err != nil {
-		return crowded()
-	}
-	defer t.end()
-	return do(t)
-}
-
 // begin waits for the turn, or until ctx ends.
-func (t *turn) begin(ctx context.Context) error {
+func (t *Turn) begin(ctx context.Context) error {
 	if err := t.of.wait(ctx, t.actor); err != nil {
 		return err
 	}
@@ -80,26 +74,26 @@ func (t *turn) begin(ctx context.Context) error {
 	return nil
 }
 
-// goOn ends a turn that has lasted long enough and waits for the next; it is to be
+// GoOn ends a turn that has lasted long enough and waits for the next; it is to be
 // called between the pieces of what is done.
-func (t *turn) goOn(ctx context.Context) error {
-	if !t.over() {
+func (t *Turn) GoOn(ctx context.Context) error {
+	if !t.Over() {
 		return nil
 	}
-	t.end()
+	t.End()
 	return t.begin(ctx)
 }
 
-// over reports whether it has ended, or has lasted long enough.
-func (t *turn) over() bool {
+// Over reports whether it has ended, or has lasted long enough.
+func (t *Turn) Over() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	took := time.Since(t.began)
 	return took >= aloneMax || took >= turnMax && t.of.crowded()
 }
 
-// end ends a turn, unless it has ended.
-func (t *turn) end() {
+// End ends a turn, unless it has ended.
+func (t *Turn) End() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.began.IsZero() {
@@ -114,27 +108,27 @@ func (t *turn) end() {
 }
 
 // crowded reports whether somebody waits.
-func (s *turns) crowded() bool {
+func (s *Queue) crowded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.waiting)+s.crowd > 0
 }
 
-// after waits for what somebody who wants a turn needs before.
-func (s *turns) after(enter func() (leave func(), err error)) (leave func(), err error) {
+// After waits for what somebody who wants a turn needs before.
+func (s *Queue) After(enter func() (leave func(), err error)) (leave func(), err error) {
 	s.add(1)
 	defer s.add(-1)
 	return enter()
 }
 
-func (s *turns) add(n int) {
+func (s *Queue) add(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.crowd += n
 }
 
 // wait waits until the turn is an actor's, or until ctx ends.
-func (s *turns) wait(ctx context.Context, actor string) error {
+func (s *Queue) wait(ctx context.Context, actor string) error {
 	s.mu.Lock()
 	w := &waiter{round: max(s.round, s.rounds[actor]) + 1, given: make(chan struct{})}
 	s.rounds[actor] = w.round
@@ -166,7 +160,7 @@ func (s *turns) wait(ctx context.Context, actor string) error {
 }
 
 // next gives the turn to whoever is next.
-func (s *turns) next() {
+func (s *Queue) next() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.waiting) == 0 {
