@@ -1,7 +1,6 @@
 package rollout_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
@@ -21,12 +18,11 @@ import (
 	"github.com/belayd/belay/rollout/deployment"
 	"github.com/belayd/belay/rollout/failure"
 	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 	"github.com/belayd/belay/rollout/sight"
 	"github.com/belayd/belay/rollout/sim"
 	"github.com/belayd/belay/rollout/split"
 )
-
-var update = flag.Bool("update", false, "rewrite the narrated scenarios")
 
 // TestScenarios runs the narrated scenarios of testdata: each file tells a story
 // in comments, sets up a world, and shows below the dashes what was decided and
@@ -43,21 +39,13 @@ func TestScenarios(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			story, want, _ := strings.Cut(string(b), "----\n")
+			story, _, _ := strings.Cut(string(b), "----\n")
 			s := newScenario(t)
 			for line := range strings.SplitSeq(story, "\n") {
 				s.line(line)
 			}
 			got := s.out.String()
-			if *update {
-				if err := os.WriteFile(file, []byte(story+"----\n"+got), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("%s: decided otherwise (-want +got):\n%s", file, diff)
-			}
+			goldentest.Check(t, file, story+"----\n"+got)
 		})
 	}
 }

@@ -1,16 +1,13 @@
 package rollout
 
 import (
-	"flag"
 	"fmt"
-	"os"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 	"reflect"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // everyKind are the kinds of events that are on the map, commands apart.
@@ -68,24 +65,8 @@ func TestMap(t *testing.T) {
 		}
 		fmt.Fprintf(&out, "| time | | %s |\n", listed(inTime[p]))
 	}
-	const file = "testdata/transitions.md"
-	if updating() {
-		if err := os.WriteFile(file, []byte(out.String()), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), out.String()); diff != "" {
-		t.Errorf("%s: the map is another (-want +got):\n%s", file, diff)
-	}
+	goldentest.Check(t, "testdata/transitions.md", out.String())
 }
-
-// updating reports whether goldens are written again: the flag is that of the scenarios.
-func updating() bool { return flag.Lookup("update").Value.String() == "true" }
 
 func orNone(s, none string) string {
 	if s == "" {

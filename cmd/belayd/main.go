@@ -22,11 +22,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"syscall"
 
 	"github.com/belayd/belay/cmd/internal/config"
+	"github.com/belayd/belay/cmd/internal/version"
 
 	_ "time/tzdata"
 
@@ -74,7 +74,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 			_, _ = stdout.Write(config.Schema()) // a pipe that closes has read enough
 			return exitOK
 		case "version", "--version":
-			fmt.Fprintln(stdout, "belayd", version())
+			fmt.Fprintln(stdout, "belayd", version.Of())
 			return exitOK
 		}
 	}
@@ -115,7 +115,7 @@ func serve(file string, log *slog.Logger, stderr io.Writer) int {
 		}
 	}()
 	notify := newNotify()
-	err := daemon.Run(ctx, daemon.Options{ConfigFile: file, Version: version(), Logger: log, Reload: reload,
+	err := daemon.Run(ctx, daemon.Options{ConfigFile: file, Version: version.Of(), Logger: log, Reload: reload,
 		Ready: notify.ready, Beat: notify.beat, BeatEvery: notify.every()})
 	notify.stopping()
 	var unusable *config.UnusableError
@@ -187,21 +187,4 @@ func logger(w io.Writer, format, level string) (*slog.Logger, error) {
 		return slog.New(slog.NewJSONHandler(w, o)), nil
 	}
 	return nil, fmt.Errorf("--log-format: want text or json (got %q)", format)
-}
-
-// version is the module's version, or the commit it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value
-		}
-	}
-	return "devel"
 }

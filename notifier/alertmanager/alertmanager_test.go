@@ -3,13 +3,11 @@ package alertmanager_test
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -24,9 +22,8 @@ import (
 	"github.com/belayd/belay/notifier/alertmanager"
 	"github.com/belayd/belay/notifier/notifiertest"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 const password = "cAnAry-password"
 
@@ -260,18 +257,7 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			file := filepath.Join("testdata", string(topic)+".json")
-			if *update {
-				if err := os.WriteFile(file, append(got, '\n'), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(got)+"\n"); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", file, diff)
-			}
+			goldentest.Check(t, file, string(got)+"\n")
 		})
 	}
 }

@@ -4,26 +4,21 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"unicode/utf8"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/chat"
 	"github.com/belayd/belay/notifier/notifiertest"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 const (
 	path = "/workflows/cAnAry-path-token/invoke?sig=cAnAry-signature"
@@ -198,21 +193,7 @@ func golden(t *testing.T, c keyed, ch *channel, name string, n notifier.Notice) 
 	got.WriteByte('\n')
 
 	file := filepath.Join("testdata", string(ch.service), name+".txt")
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, got.Bytes(), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
+	goldentest.Check(t, file, got.String())
 }
 
 // TestTextIsText: what a release says about itself is shown, not obeyed.

@@ -3,12 +3,10 @@ package email_test
 import (
 	"crypto/tls"
 	"errors"
-	"flag"
 	"io"
 	"mime"
 	"mime/quotedprintable"
 	"net/mail"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,9 +17,8 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/email"
 	"github.com/belayd/belay/notifier/notifiertest"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // open gives a client of a fresh server; setup changes either before it starts.
 func open(t *testing.T, setup func(*server, *email.Config)) (*email.Client, *server) {
@@ -358,18 +355,7 @@ func TestGolden(t *testing.T) {
 		head, _, _ := strings.Cut(r.data, "\r\n\r\n")
 		got := strings.ReplaceAll(head+"\r\n\r\n"+parse(t, r).body, "\r\n", "\n")
 		file := filepath.Join("testdata", test.name+".txt")
-		if *update {
-			if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", file, diff)
-		}
+		goldentest.Check(t, file, got)
 	}
 }
 

@@ -3,11 +3,9 @@ package pagerduty_test
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,10 +15,9 @@ import (
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/notifiertest"
 	"github.com/belayd/belay/notifier/pagerduty"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 	"github.com/belayd/belay/rollout/view"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 const key = "cAnAry7890123456789012345678901x"
 
@@ -204,18 +201,7 @@ func TestGolden(t *testing.T) {
 		}
 		got.WriteByte('\n')
 		file := filepath.Join("testdata", test.name+".json")
-		if *update {
-			if err := os.WriteFile(file, got.Bytes(), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), got.String()); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", file, diff)
-		}
+		goldentest.Check(t, file, got.String())
 	}
 }
 

@@ -2,7 +2,6 @@ package slack
 
 import (
 	"bytes"
-	"flag"
 	"image"
 	"image/png"
 	"math"
@@ -12,10 +11,9 @@ import (
 
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/notifiertest"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 	"github.com/belayd/belay/rollout/view"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // plotted is the notice of a request whose guardrails have figures.
 func plotted(topic notifier.Topic) notifier.Notice {
@@ -46,7 +44,7 @@ func TestChartGolden(t *testing.T) {
 		t.Fatalf("chart: got %v, want no error", err)
 	}
 	file := filepath.Join("testdata", "chart.png")
-	if *update {
+	if goldentest.Update() {
 		if err := os.WriteFile(file, got, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -3,35 +3,21 @@ package slack
 import (
 	"bytes"
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/notifiertest"
 	"github.com/belayd/belay/rollout/approval"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 )
 
 // golden compares got with a file in testdata.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
+	goldentest.Check(t, filepath.Join("testdata", name), string(got))
 }
 
 // pretty is JSON for people: indented, with < and > as they are.

@@ -7,10 +7,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"flag"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,14 +16,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/notifier/notifiertest"
 	"github.com/belayd/belay/notifier/webhook"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 const secret = "cAnAry-signing-secret-0123456789"
 
@@ -127,18 +122,7 @@ func checkGolden(t *testing.T, c *webhook.Client, r *receiver, name string, n no
 	}
 	got.WriteByte('\n')
 	file := filepath.Join("testdata", name+".json")
-	if *update {
-		if err := os.WriteFile(file, got.Bytes(), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
+	goldentest.Check(t, file, got.String())
 }
 
 // TestReference tells of a bridge that hands out its own references: it gets them

@@ -4,20 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
 
@@ -29,11 +25,10 @@ import (
 	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/paging"
 	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/view"
 )
-
-var update = flag.Bool("update", false, "rewrite the goldens")
 
 // operation is what the tests need of the document.
 type operation struct {
@@ -188,18 +183,7 @@ func TestAuthorizationTable(t *testing.T) {
 	}
 	got := regexp.MustCompile(` +\n`).ReplaceAllString(table.String(), "\n")
 	const golden = "testdata/rights.txt"
-	if *update {
-		if err := errors.Join(os.MkdirAll("testdata", 0o750), os.WriteFile(golden, []byte(got), 0o600)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got; -update rewrites it):\n%s", golden, d)
-	}
+	goldentest.Check(t, golden, got)
 	if strings.Contains(r.log.String(), "token-of-") {
 		t.Error("the log shows a token")
 	}

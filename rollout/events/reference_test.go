@@ -3,24 +3,19 @@ package events
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 	"github.com/belayd/belay/rollout/split"
 )
-
-var update = flag.Bool("update", false, "rewrite the goldens")
 
 // The page of events names every type that a rollout's life can send, and shows two of
 // them whole, as describe makes them.
@@ -86,16 +81,5 @@ func TestReference(t *testing.T) {
 			x.title, out[0].subject, out[0].Type(), out[0].ID(), &pretty)
 	}
 	const file = "../../deploy/reference/events.md"
-	if *update {
-		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil { //nolint:gosec // it is there to be read
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), b.String()); diff != "" {
-		t.Errorf("%s (-want +got); -update rewrites it:\n%s", file, diff)
-	}
+	goldentest.Check(t, file, b.String())
 }

@@ -2,13 +2,9 @@ package notice
 
 import (
 	"encoding/json"
-	"flag"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
@@ -18,10 +14,9 @@ import (
 	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/paging"
 	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 	"github.com/belayd/belay/rollout/split"
 )
-
-var update = flag.Bool("update", false, "rewrite the goldens of this package")
 
 // gated is a plan whose second step a person lets begin.
 func gated() *rollout.Plan {
@@ -97,7 +92,7 @@ func TestNotice(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, c.name+".json", append(got, '\n'))
+			goldentest.Check(t, filepath.Join("testdata", c.name+".json"), string(append(got, '\n')))
 		})
 	}
 }
@@ -110,27 +105,5 @@ func TestNoticeMirror(t *testing.T) {
 	n := Of(p, &rollout.State{}, rollout.Effect{Notice: &mailbox.Notice{Question: &q}}, "", time.Time{})
 	if got := n.Question.Before() + " to " + n.Question.After(); got != "0% to a copy of 10%" {
 		t.Errorf("got %s, want 0%% to a copy of 10%%", got)
-	}
-}
-
-// golden compares with a file in testdata, or rewrites it with -update.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll("testdata", 0o750); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, got, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path) // #nosec G304 -- a golden of this package
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), string(got)); d != "" {
-		t.Errorf("%s: (-want +got)\n%s", name, d)
 	}
 }

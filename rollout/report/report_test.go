@@ -2,9 +2,7 @@ package report_test
 
 import (
 	"errors"
-	"flag"
 	"iter"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -16,13 +14,12 @@ import (
 	"github.com/belayd/belay/rollout/journal"
 	"github.com/belayd/belay/rollout/mailbox"
 	"github.com/belayd/belay/rollout/person"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 	"github.com/belayd/belay/rollout/report"
 	"github.com/belayd/belay/rollout/sight"
 	"github.com/belayd/belay/rollout/sim"
 	"github.com/belayd/belay/rollout/split"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden report")
 
 var start = time.Date(2026, 11, 30, 3, 0, 0, 0, time.UTC)
 
@@ -164,18 +161,7 @@ func TestMarkdown(t *testing.T) {
 	}
 	got := r.Markdown()
 	const golden = "testdata/rolled-back.md"
-	if *update {
-		if err := errors.Join(os.MkdirAll("testdata", 0o750), os.WriteFile(golden, []byte(got), 0o600)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got; -update rewrites it):\n%s", golden, d)
-	}
+	goldentest.Check(t, golden, got)
 }
 
 // What comes from outside means nothing in Markdown: no cell, tag, link or line of its own.

@@ -1,25 +1,20 @@
 package view_test
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/approval"
 	"github.com/belayd/belay/rollout/decision"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 	"github.com/belayd/belay/rollout/shift"
 	"github.com/belayd/belay/rollout/view"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // What a rollout waits for, in every phase: the words that the API, messages and the
 // command line show. Read testdata/waiting.txt as somebody would who waits.
@@ -71,19 +66,5 @@ func TestWaitingFor(t *testing.T) {
 		fmt.Fprintf(&b, "%-26s %s\n", c.name, view.Of(p, c.s).WaitingFor)
 	}
 	file := filepath.Join("testdata", "waiting.txt")
-	if *update {
-		if err := os.MkdirAll("testdata", 0o750); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), b.String()); diff != "" {
-		t.Errorf("waiting.txt (-want +got; -update rewrites it):\n%s", diff)
-	}
+	goldentest.Check(t, file, b.String())
 }

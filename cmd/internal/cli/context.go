@@ -222,18 +222,24 @@ func contextSet() *command {
 	}
 }
 
+// contextsWith are the contexts, among which there must be one of the name.
+func (e *env) contextsWith(name string) (contexts, error) {
+	all, err := e.readContexts()
+	if _, ok := all.Contexts[name]; err == nil && !ok {
+		err = fmt.Errorf("context %q: there is none of that name (belay context list)", name)
+	}
+	return all, err
+}
+
 func contextUse() *command {
 	return &command{
 		name: "use", args: "CONTEXT", short: "Make a context the current one.", min: 1, max: 1,
 		examples: []string{"belay context use prod"},
 		setup: func(*flags) run {
 			return func(_ context.Context, e *env, args []string) error {
-				all, err := e.readContexts()
+				all, err := e.contextsWith(args[0])
 				if err != nil {
 					return err
-				}
-				if _, ok := all.Contexts[args[0]]; !ok {
-					return fmt.Errorf("context %q: there is none of that name (belay context list)", args[0])
 				}
 				all.Current = args[0]
 				return e.writeContexts(all)
@@ -248,12 +254,9 @@ func contextDelete() *command {
 		examples: []string{"belay context delete staging"},
 		setup: func(*flags) run {
 			return func(_ context.Context, e *env, args []string) error {
-				all, err := e.readContexts()
+				all, err := e.contextsWith(args[0])
 				if err != nil {
 					return err
-				}
-				if _, ok := all.Contexts[args[0]]; !ok {
-					return fmt.Errorf("context %q: there is none of that name (belay context list)", args[0])
 				}
 				delete(all.Contexts, args[0])
 				if all.Current == args[0] {

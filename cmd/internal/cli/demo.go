@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/belayd/belay/cmd/internal/demo"
+	"github.com/belayd/belay/cmd/internal/version"
 	"github.com/belayd/belay/rollout/api"
 )
 
@@ -91,7 +92,7 @@ func runDemo(ctx context.Context, e *env, o demo.Options, ask bool, keep string)
 		_, err = follow(ctx, c, id, s, 0)
 		return err
 	}
-	code, err := demo.Run(ctx, o, version(), s, view)
+	code, err := demo.Run(ctx, o, version.Of(), s, view)
 	if err != nil || code != exitOK {
 		return &codeError{code, err}
 	}

@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"iter"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,38 +16,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/decision"
 	"github.com/belayd/belay/rollout/journal"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 	"github.com/belayd/belay/rollout/split"
 	"github.com/belayd/belay/rollout/view"
 )
-
-var update = flag.Bool("update", false, "rewrite the goldens")
 
 // golden compares text with a file of testdata.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got; -update rewrites it):\n%s", name, d)
-	}
+	goldentest.Check(t, file, got)
 }
 
 var now = time.Date(2026, 11, 24, 10, 0, 30, 0, time.UTC)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belayd/belay/cmd/internal/version"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/check"
@@ -66,7 +67,7 @@ func journalled(t *testing.T, plan *rollout.Plan) *fakeReader {
 	prev := ""
 	commit := func(events ...rollout.Event) {
 		t.Helper()
-		e := journal.Entry{Seq: len(f.entries) + 1, Prev: prev, Epoch: 1, Owner: "a", Version: version(), Events: events}
+		e := journal.Entry{Seq: len(f.entries) + 1, Prev: prev, Epoch: 1, Owner: "a", Version: version.Of(), Events: events}
 		for _, ev := range events {
 			f.state = rollout.Next(plan, f.state, ev)
 			e.At = ev.At
@@ -232,7 +233,7 @@ func TestStoreFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := engine.New(engine.Config{Store: st, Leaser: store.Always{}, Owner: "a", Version: version()})
+	e, err := engine.New(engine.Config{Store: st, Leaser: store.Always{}, Owner: "a", Version: version.Of()})
 	if err != nil {
 		t.Fatal(err)
 	}

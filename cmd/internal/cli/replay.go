@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/belayd/belay/cmd/internal/folder"
+	"github.com/belayd/belay/cmd/internal/version"
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
@@ -141,7 +142,7 @@ func refold(ctx context.Context, r reader, plan, other *rollout.Plan, stop bool)
 		case same && !stop:
 			out.Differences = append(out.Differences, differed{Seq: entry.Seq,
 				What: "the state differs, the decisions do not"})
-			out.Same = out.Same && entry.Version != version()
+			out.Same = out.Same && entry.Version != version.Of()
 		case !same:
 			out.Same = false
 			out.Differences = append(out.Differences, differed{Seq: entry.Seq, What: "the decisions differ",

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/belayd/belay/cmd/internal/version"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/api"
 	heads "github.com/belayd/belay/rollout/audit"
@@ -36,7 +37,7 @@ func openStore(file string) (*storeReader, error) {
 	if err != nil {
 		return nil, err // it names the file
 	}
-	e, err := engine.New(engine.Config{Store: s, Leaser: store.Always{}, Owner: "belay", Version: version()})
+	e, err := engine.New(engine.Config{Store: s, Leaser: store.Always{}, Owner: "belay", Version: version.Of()})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.Close())
 	}

@@ -3,9 +3,9 @@ package cli
 import (
 	"context"
 	"fmt"
+	"github.com/belayd/belay/cmd/internal/version"
 	"io"
 	"runtime"
-	"runtime/debug"
 )
 
 func versionCommand() *command {
@@ -19,7 +19,7 @@ func versionCommand() *command {
 					Version       string `json:"version"`
 					Go            string `json:"go"`
 					Platform      string `json:"platform"`
-				}{1, version(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
+				}{1, version.Of(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
 				line := func(w io.Writer) error {
 					_, err := fmt.Fprintf(w, "belay %s (%s, %s)\n", v.Version, v.Go, v.Platform)
 					return err
@@ -31,21 +31,4 @@ func versionCommand() *command {
 			}
 		},
 	}
-}
-
-// version is the module's version, or the commit it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value
-		}
-	}
-	return "devel"
 }

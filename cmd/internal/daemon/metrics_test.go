@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -20,7 +19,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
@@ -32,12 +30,11 @@ import (
 	"github.com/belayd/belay/rollout/api"
 	"github.com/belayd/belay/rollout/engine"
 	"github.com/belayd/belay/rollout/events"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 	"github.com/belayd/belay/rollout/trigger"
 	"github.com/belayd/belay/store"
 	"github.com/belayd/belay/store/mem"
 )
-
-var update = flag.Bool("update", false, "rewrite the goldens")
 
 // described is a Registerer that writes down what is registered.
 type described struct{ lines []string }
@@ -94,18 +91,7 @@ func (d *described) Unregister(prometheus.Collector) bool { return false }
 func page(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("..", "..", "..", "deploy", "reference", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil { //nolint:gosec // it is there to be read
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got); -update rewrites it:\n%s", file, diff)
-	}
+	goldentest.Check(t, file, got)
 }
 
 // The reference of the config is what the types say, and the schema that editors use

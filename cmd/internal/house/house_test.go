@@ -134,9 +134,10 @@ var allowed = map[string][]string{
 	"rollout/turn":       {},                                      // how a processor is shared has nothing to do with who asks
 	"rollout/api":        join([]string{"rollout/turn", "rollout", "rollout/view", "analysis/unique", "analysis", "policies", "policies/document"}, authLib, metricLib),
 	// What runs real programs beside tests serves the tests of every package.
-	"rollout/realtest":          {},
-	"rollout/realtest/natstest": join([]string{"rollout/realtest", "github.com/nats-io/nats-server/"}, natsLib),
-	"rollout/web":               join([]string{"rollout", "rollout/view", "rollout/view/chart", "analysis", "policies", "rollout/api"}, authLib, metricLib),
+	"rollout/realtest":            {},
+	"rollout/realtest/goldentest": {"github.com/google/go-cmp/"},
+	"rollout/realtest/natstest":   join([]string{"rollout/realtest", "github.com/nats-io/nats-server/"}, natsLib),
+	"rollout/web":                 join([]string{"rollout", "rollout/view", "rollout/view/chart", "analysis", "policies", "rollout/api"}, authLib, metricLib),
 }
 
 // adapters are the parents whose children are adapters, and what those may

@@ -1,7 +1,6 @@
 package house
 
 import (
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -16,9 +15,8 @@ import (
 	"testing"
 
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 )
-
-var update = flag.Bool("update", false, "rewrite the list of types in ARCHITECTURE.md")
 
 // One word means one thing: a type's name that several packages declare is either a
 // form of one thing, in a package that ARCHITECTURE.md names as forms, or a word that
@@ -49,7 +47,7 @@ func TestWords(t *testing.T) {
 		t.Fatalf("ARCHITECTURE.md has no list between %q and %q", begin, end)
 	}
 	want := head + begin + typeTable(types) + end + tail
-	if *update {
+	if goldentest.Update() {
 		if err := os.WriteFile(file, []byte(want), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -1,7 +1,6 @@
 package importer
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,12 +8,9 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/belayd/belay/policies"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestImport imports shapes that public files have: what comes out, with its notes, is
 // what stands in testdata, and `belay policy check` takes it.
@@ -45,18 +41,7 @@ func TestImport(t *testing.T) {
 				fmt.Fprintln(&b, n)
 			}
 			golden := "testdata/" + base + ".golden"
-			if *update {
-				if err := os.WriteFile(golden, []byte(b.String()), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), b.String()); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", golden, diff)
-			}
+			goldentest.Check(t, golden, b.String())
 		})
 	}
 }

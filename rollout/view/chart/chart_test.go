@@ -3,10 +3,8 @@ package chart_test
 import (
 	"encoding/xml"
 	"errors"
-	"flag"
 	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,11 +12,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/belayd/belay/analysis"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 	"github.com/belayd/belay/rollout/view"
 	"github.com/belayd/belay/rollout/view/chart"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // guardrails are those of a picture of a rollout with every kind of row.
 func guardrails() []chart.Row {
@@ -57,21 +54,7 @@ func TestSVG(t *testing.T) {
 	svg := s.SVG()
 	got := strings.Replace(svg, ">\n", ">\n<style>"+chart.Style+"</style>\n", 1)
 	file := filepath.Join("testdata", "chart.svg")
-	if *update {
-		if err := os.MkdirAll("testdata", 0o750); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("chart.svg (-want +got; look at the picture and run with -update):\n%s", diff)
-	}
+	goldentest.Check(t, file, got)
 	if strings.Contains(svg, "style") || strings.Contains(svg, "#") {
 		t.Error("the SVG has colours of its own; a page gives them by class")
 	}
