@@ -2,12 +2,13 @@ package rollout
 
 import (
 	"fmt"
-	"github.com/belayd/belay/rollout/realtest/goldentest"
 	"reflect"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 )
 
 // everyKind are the kinds of events that are on the map, commands apart.

@@ -16,7 +16,6 @@ import (
 	"golang.org/x/image/font/opentype"
 	"golang.org/x/image/math/fixed"
 
-	"github.com/belayd/belay/analysis"
 	"github.com/belayd/belay/notifier"
 	"github.com/belayd/belay/rollout/view/chart"
 )
@@ -66,7 +65,7 @@ func sceneOf(n notifier.Notice) (chart.Scene, bool) {
 			continue
 		}
 		rows = append(rows, chart.Row{
-			Name: g.Name, Verdict: analysis.Outcome(g.Verdict), Limit: g.Limit,
+			Name: g.Name, Verdict: g.Verdict, Limit: g.Limit,
 			Candidate: g.Candidate, Interval: g.Interval, Stable: g.Stable, Plot: g.Plot,
 		})
 	}

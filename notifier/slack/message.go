@@ -292,7 +292,7 @@ func checks(cs []notifier.Check) []slack.Block {
 func guardrail(g notifier.Guardrail) string {
 	short := func(s string) string { return clean(notifier.Line(orElse(s, "–"), 80)) }
 	return fmt.Sprintf("%s *%s* %s: %s, stable %s, interval %s, limit %s, n %s\n      %s",
-		mark(analysis.Outcome(g.Verdict)), short(g.Name), short(g.Progress()), short(g.Candidate), short(g.Stable),
+		mark(g.Verdict), short(g.Name), short(g.Progress()), short(g.Candidate), short(g.Stable),
 		short(g.Interval), code(short(g.Limit)), short(g.N),
 		clean(notifier.Line(orElse(g.Sentence, "–"), maxValue)))
 }

@@ -64,8 +64,9 @@ func (r router) Endpoints(ctx context.Context) iter.Seq2[string, error] {
 }
 
 // next is one step of a listing; a panic is its last answer.
-// the order of iter.Pull2
-func (r router) next(step func() (string, error, bool)) (name string, err error, ok bool) { //nolint:revive
+//
+//nolint:revive // the order of iter.Pull2
+func (r router) next(step func() (string, error, bool)) (name string, err error, ok bool) {
 	ok = true
 	defer r.c.closed("endpoints", &err)
 	return step()

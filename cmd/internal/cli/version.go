@@ -3,9 +3,10 @@ package cli
 import (
 	"context"
 	"fmt"
-	"github.com/belayd/belay/cmd/internal/version"
 	"io"
 	"runtime"
+
+	"github.com/belayd/belay/cmd/internal/version"
 )
 
 func versionCommand() *command {
