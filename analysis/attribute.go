@@ -201,8 +201,8 @@ func (w *Verdict) blame(cause Cause, x claim) {
 func (v *Verdicts) doubt(p *Panel, group Action, all []claim, need float64) {
 	for i := range all {
 		w := &v.Each[i]
-		if p.Guardrails[i].OnBreach != group || all[i].broken < need || w.Outcome != OutcomeUndecided &&
-			w.Outcome != OutcomePass {
+		if p.Guardrails[i].OnBreach != group || all[i].broken < need ||
+			w.Outcome != OutcomeUndecided && w.Outcome != OutcomePass {
 			continue
 		}
 		w.Outcome, w.Needed = OutcomeUndecided, "more requests of both deployments, to tell whether the release is the cause"

@@ -231,8 +231,9 @@ func (b Baseline) pace(merge, events float64) sequential.Pace {
 
 // expectation is the test of a guardrail on counted events with the rates of
 // a good release: relative to stable's rate, or by itself.
-func (g *Guardrail) expectation(m *Metric, b Baseline) (test sequential.Hypotheses, healthy, stable float64,
-	why string) {
+func (g *Guardrail) expectation(
+	m *Metric, b Baseline,
+) (test sequential.Hypotheses, healthy, stable float64, why string) {
 	if g.method(m) == methodCounts {
 		test, stable, healthy = g.countsTest(), b.Share, 1
 		if !test.Relative {

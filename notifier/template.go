@@ -42,8 +42,9 @@ type Templates struct {
 // Every template is tried on sample notices, so that a mistake shows when the
 // configuration is read; all mistakes are reported at once. An override under a
 // name that has no default is a mistake.
-func ParseTemplates(defaults, overrides map[string]string, clean func(string) string,
-	funcs template.FuncMap) (*Templates, error) {
+func ParseTemplates(
+	defaults, overrides map[string]string, clean func(string) string, funcs template.FuncMap,
+) (*Templates, error) {
 	t := &Templates{clean: clean}
 	var problems []error
 	parse := func(texts map[string]string) *template.Template {

@@ -98,8 +98,9 @@ func (d *differ) same(before int, subject, path string) {
 }
 
 // ordered adds a change of a value of which more is tighter, or less.
-func ordered[T cmp.Ordered](d *differ, subject, path string, from, to T, moreIsTighter bool, text func(T) string,
-	why string) {
+func ordered[T cmp.Ordered](
+	d *differ, subject, path string, from, to T, moreIsTighter bool, text func(T) string, why string,
+) {
 	if from == to {
 		return
 	}

@@ -55,8 +55,9 @@ func (w *Watchers) Changed(key string) {
 // Watch yields head(key) for every key with the prefix that changes from now
 // on, until ctx ends, the consumer stops or Close is called. A key whose head
 // cannot be read is left out.
-func (w *Watchers) Watch(ctx context.Context, prefix string, head func(context.Context, string) (Record,
-	error)) iter.Seq[Record] {
+func (w *Watchers) Watch(
+	ctx context.Context, prefix string, head func(context.Context, string) (Record, error),
+) iter.Seq[Record] {
 	return func(yield func(Record) bool) {
 		one, ok := w.add(prefix)
 		if !ok {

@@ -198,8 +198,9 @@ func (s *Source) scrapeAll(ctx context.Context, asks []ask, stamp int64) map[pla
 }
 
 // scrapePlace scrapes the targets of one deployment, in parallel.
-func (s *Source) scrapePlace(ctx context.Context, p place, want map[string]bool, stamp int64, free chan struct{},
-	x *seen) {
+func (s *Source) scrapePlace(
+	ctx context.Context, p place, want map[string]bool, stamp int64, free chan struct{}, x *seen,
+) {
 	as, err := s.addresses(ctx, p)
 	if err != nil {
 		x.err = err

@@ -35,8 +35,9 @@ type inbox struct {
 
 // Run makes ServeHTTP answer until ctx ends. It returns nil then, after the acts
 // under way are done.
-func (c *Client) Run(ctx context.Context, deliver func(context.Context, notifier.Answer) (notifier.Reply,
-	error)) error {
+func (c *Client) Run(
+	ctx context.Context, deliver func(context.Context, notifier.Answer) (notifier.Reply, error),
+) error {
 	c.inbox.mu.Lock()
 	if c.inbox.deliver != nil {
 		c.inbox.mu.Unlock()

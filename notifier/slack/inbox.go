@@ -56,8 +56,9 @@ type outcome struct {
 // Run hears people over Socket Mode, where there is an app token, and makes
 // Handler answer, until ctx ends. It returns nil then, after the acts under way
 // are done, and an error when Slack refuses the app token.
-func (c *Client) Run(ctx context.Context, deliver func(context.Context, notifier.Answer) (notifier.Reply,
-	error)) error {
+func (c *Client) Run(
+	ctx context.Context, deliver func(context.Context, notifier.Answer) (notifier.Reply, error),
+) error {
 	c.inbox.mu.Lock()
 	if c.inbox.deliver != nil {
 		c.inbox.mu.Unlock()

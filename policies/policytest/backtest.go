@@ -59,8 +59,9 @@ var ErrNoInstances = errors.New("policies: the recording has fewer than two inst
 // Backtest lets rollouts by the plan begin every so often within the recording
 // and follows them through the same Next and Judge as the daemon. Windows, the
 // schedule and preflight checks are left out, gates are approved after a minute.
-func Backtest(p *policies.Policy, plan *rollout.Plan, rec Recording, mode BacktestMode,
-	every time.Duration) (BacktestReport, error) {
+func Backtest(
+	p *policies.Policy, plan *rollout.Plan, rec Recording, mode BacktestMode, every time.Duration,
+) (BacktestReport, error) {
 	rep := BacktestReport{Policy: plan.Policy.Name, Mode: mode, From: rec.From, To: rec.To}
 	if why := rec.unread(); why != "" {
 		return rep, fmt.Errorf("backtest policy %s: none of the readings succeeded: %s", rep.Policy, why)

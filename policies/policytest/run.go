@@ -18,8 +18,9 @@ import (
 // name wanted accepts are run; a nil wanted accepts all. The report is nil when
 // the problems contain an error. A nil env takes the metrics' shapes from the
 // series where the policy does not define them.
-func Run(fsys fs.FS, name string, env *policies.Environment, wanted func(name string) bool) (*Report,
-	document.Problems) {
+func Run(
+	fsys fs.FS, name string, env *policies.Environment, wanted func(name string) bool,
+) (*Report, document.Problems) {
 	f, p, ps := loadTest(fsys, name, env)
 	if f == nil {
 		return nil, ps

@@ -72,8 +72,8 @@ func (s *Server) release(
 			return fmt.Errorf("rollout %s under another policy: %w", id, rollout.ErrDifferent)
 		}
 	}
-	s.c.Log.Info("rollout asked for", "rollout", id, "policy", snap.Plan.Policy.Name, "by", a.Person.ID, "created",
-		created)
+	s.c.Log.Info("rollout asked for", "rollout", id, "policy", snap.Plan.Policy.Name, "by", a.Person.ID,
+		"created", created)
 	w.Header().Set("Location", "/v1/rollouts/"+id)
 	return send(w, status(created), view.OfSnapshot(snap))
 }
@@ -95,8 +95,9 @@ func status(created bool) int {
 }
 
 // plan resolves the policy that the request names or brings.
-func (s *Server) plan(r *http.Request, a Actor, id string, release rollout.Release, text string) (*rollout.Plan,
-	error) {
+func (s *Server) plan(
+	r *http.Request, a Actor, id string, release rollout.Release, text string,
+) (*rollout.Plan, error) {
 	if text != "" {
 		if !a.May(nil, RoleAdmin) {
 			return nil, forbidden(a, nil)
@@ -175,8 +176,8 @@ func (s *Server) answer(approve bool) func(http.ResponseWriter, *http.Request, A
 		return s.act(w, r, a, same, func(snap rollout.Snapshot) (rollout.Event, error) {
 			gate, question, err := openGate(snap, in.Gate)
 			return rollout.Event{
-				Kind: rollout.EventAnswered, Gate: gate.Name, Nonce: cmp.Or(in.Nonce,
-					question.Nonce), Approve: approve, Reason: in.Reason,
+				Kind: rollout.EventAnswered, Gate: gate.Name, Nonce: cmp.Or(in.Nonce, question.Nonce),
+				Approve: approve, Reason: in.Reason,
 			}, err
 		})
 	}
@@ -277,8 +278,8 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, a Actor, same func(
 		return err
 	}
 	what := cmp.Or(string(ev.Command), string(ev.Kind))
-	s.c.Log.Info("act delivered", "rollout", id, "act", what, "gate", ev.Gate, "by", a.Person.ID, "ignored",
-		after.State.Last.Ignored)
+	s.c.Log.Info("act delivered", "rollout", id, "act", what, "gate", ev.Gate, "by", a.Person.ID,
+		"ignored", after.State.Last.Ignored)
 	if why := after.State.Last.Ignored; why != "" {
 		return problem(http.StatusConflict, TypeNoEffect, "Nothing changed", why)
 	}

@@ -67,8 +67,9 @@ func (c *Client) follow(ctx context.Context, path string) iter.Seq2[StreamEvent,
 
 // read reads one connection. It is done when the stream said "end" or the reader
 // wants no more.
-func (c *Client) read(ctx context.Context, path string, lastID *string, yield func(StreamEvent, error) bool) (done bool,
-	err error) {
+func (c *Client) read(
+	ctx context.Context, path string, lastID *string, yield func(StreamEvent, error) bool,
+) (done bool, err error) {
 	req, err := c.request(ctx, call{method: http.MethodGet, path: path})
 	if err != nil {
 		return false, err

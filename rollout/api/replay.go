@@ -25,8 +25,9 @@ type batch struct {
 
 // follow sends the entries after a revision that a stream's reader wants until ctx
 // ends, and closes the channel.
-func (s *Server) follow(ctx context.Context, out *stream, after uint64, wants func(Actor, string) bool,
-	to chan<- batch) {
+func (s *Server) follow(
+	ctx context.Context, out *stream, after uint64, wants func(Actor, string) bool, to chan<- batch,
+) {
 	defer close(to)
 	for s.index.beyond(ctx, after) {
 		last, ok := s.catchUp(ctx, out, after, wants, to)

@@ -70,8 +70,8 @@ func (s *strangers) count(r *http.Request, wrong bool) {
 	n := s.from[a]
 	s.mu.Unlock()
 	if n == strangersLogged {
-		s.log.Warn("credentials refused again and again", "address", a.Addr().String(), "requests", n, "outcome",
-			"401; more from this address is counted and not logged for now")
+		s.log.Warn("credentials refused again and again", "address", a.Addr().String(), "requests", n,
+			"outcome", "401; more from this address is counted and not logged for now")
 	}
 }
 

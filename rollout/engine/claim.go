@@ -86,8 +86,9 @@ func (e *Engine) Observe(ctx context.Context, ref rollout.EndpointRef, split spl
 // ClearCooldown ends the cooldown of a version at an endpoint, or all of them
 // when version is empty, and records who did it and why. ErrNotFound says that there is
 // none.
-func (e *Engine) ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string, by person.Person,
-	reason string) error {
+func (e *Engine) ClearCooldown(
+	ctx context.Context, ref rollout.EndpointRef, version string, by person.Person, reason string,
+) error {
 	rec, err := e.admission.Read(ctx, ref)
 	if err != nil {
 		return err

@@ -174,8 +174,8 @@ func (m *metrics) sourceAsked(name string, questions int) {
 // The gauges are read from the rollouts in memory when they are scraped.
 var (
 	rolloutsDesc = desc("rollouts", "Open rollouts that this replica carries, by phase.", "phase")
-	phaseDesc    = desc("rollout_phase", "1 for the present phase of the rollout that has the endpoint.", "endpoint",
-		"phase")
+	phaseDesc    = desc("rollout_phase", "1 for the present phase of the rollout that has the endpoint.",
+		"endpoint", "phase")
 	weightDesc  = desc("rollout_weight", "Confirmed weight of a deployment, in percent.", "endpoint", "deployment")
 	trustedDesc = desc("lease_trusted_seconds",
 		"The least time that any of the leases held may still be acted on, at most an hour.")

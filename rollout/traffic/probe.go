@@ -24,8 +24,9 @@ type Prober struct {
 // credentials when deployment is empty. sample's address is relative to
 // scoringURI, or empty. Redirects are answers and not followed. Errors do not
 // repeat the address.
-func (p Prober) Probe(ctx context.Context, scoringURI, deployment string, sample *http.Request) (*http.Response,
-	error) {
+func (p Prober) Probe(
+	ctx context.Context, scoringURI, deployment string, sample *http.Request,
+) (*http.Response, error) {
 	if scoringURI == "" {
 		return nil, fmt.Errorf("the endpoint tells no scoringURI: %w", ErrPermanent)
 	}

@@ -273,8 +273,9 @@ func openDB(f *os.File, readOnly bool, timeout time.Duration) (*bbolt.DB, error)
 // Append adds a record after the key's head. It returns when the record is on
 // disk. When ctx ends first, the error is that of ctx if the append was still
 // waiting and is now withdrawn, and ErrUnknown if the writer had begun with it.
-func (s *Store) Append(ctx context.Context, key string, entry, state []byte, after store.Revision) (store.Revision,
-	error) {
+func (s *Store) Append(
+	ctx context.Context, key string, entry, state []byte, after store.Revision,
+) (store.Revision, error) {
 	if err := store.CheckAppend(key, entry, state); err != nil {
 		return 0, fmt.Errorf("append: %w", err)
 	}

@@ -92,8 +92,9 @@ func New() *Store {
 }
 
 // Append adds a record after the key's head.
-func (s *Store) Append(ctx context.Context, key string, entry, state []byte, after store.Revision) (store.Revision,
-	error) {
+func (s *Store) Append(
+	ctx context.Context, key string, entry, state []byte, after store.Revision,
+) (store.Revision, error) {
 	if err := store.CheckAppend(key, entry, state); err != nil {
 		return 0, fmt.Errorf("append: %w", err)
 	}
@@ -104,8 +105,9 @@ func (s *Store) Append(ctx context.Context, key string, entry, state []byte, aft
 	return revision, nil
 }
 
-func (s *Store) append(ctx context.Context, key string, entry, state []byte, after store.Revision) (store.Revision,
-	error) {
+func (s *Store) append(
+	ctx context.Context, key string, entry, state []byte, after store.Revision,
+) (store.Revision, error) {
 	if err := s.ready(ctx); err != nil {
 		return 0, err
 	}
@@ -291,8 +293,9 @@ func (s *Store) fault(op Op) (bool, error) {
 }
 
 // records yields what read returns under the lock, outside the lock.
-func (s *Store) records(ctx context.Context, what string, read func() ([]store.Record, error)) iter.Seq2[store.Record,
-	error] {
+func (s *Store) records(
+	ctx context.Context, what string, read func() ([]store.Record, error),
+) iter.Seq2[store.Record, error] {
 	return func(yield func(store.Record, error) bool) {
 		err := s.ready(ctx)
 		var rs []store.Record

@@ -95,8 +95,9 @@ var errTimeout = errors.New("fetch: time is up")
 // Do makes the request, follows no redirect and gives its answer's body, bounded to most bytes after
 // decompression, to use. All of it must be done within the timeout. Errors say
 // nothing that the request held.
-func Do(client *http.Client, req *http.Request, timeout time.Duration, most int64,
-	use func(*http.Response, io.Reader) error) error {
+func Do(
+	client *http.Client, req *http.Request, timeout time.Duration, most int64, use func(*http.Response, io.Reader) error,
+) error {
 	ctx, cancel := context.WithTimeoutCause(req.Context(), timeout, errTimeout)
 	defer cancel()
 	err := do(client, req.WithContext(ctx), most, use)

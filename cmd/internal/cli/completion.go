@@ -171,8 +171,9 @@ func completeTriggers(ctx context.Context, e *env, f *flags) ([]string, error) {
 }
 
 // completed asks belayd for a list and takes the names out of it.
-func completed[L any](ctx context.Context, e *env, f *flags, ask func(*api.Client, context.Context) (L, error),
-	names func(L) []string) ([]string, error) {
+func completed[L any](
+	ctx context.Context, e *env, f *flags, ask func(*api.Client, context.Context) (L, error), names func(L) []string,
+) ([]string, error) {
 	c, err := f.conn.client(e)
 	if err != nil {
 		return nil, err

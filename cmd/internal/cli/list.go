@@ -155,8 +155,9 @@ func watchList(ctx context.Context, e *env, from *source, f view.Filter, limit i
 }
 
 // listOnce reads the rollouts that a filter chooses, and whether there are more.
-func listOnce(ctx context.Context, e *env, from *source, f view.Filter, limit int) (out []view.Rollout, more bool,
-	err error) {
+func listOnce(
+	ctx context.Context, e *env, from *source, f view.Filter, limit int,
+) (out []view.Rollout, more bool, err error) {
 	out = []view.Rollout{}
 	r, done, err := from.open(e)
 	if err != nil {

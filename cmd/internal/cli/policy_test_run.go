@@ -63,8 +63,9 @@ type testRun struct {
 	Reports       []*policytest.Report `json:"reports"`
 }
 
-func (e *env) runTests(files []string, env *policies.Environment, wanted *regexp.Regexp, output, junit string,
-	coverage bool) error {
+func (e *env) runTests(
+	files []string, env *policies.Environment, wanted *regexp.Regexp, output, junit string, coverage bool,
+) error {
 	all := testRun{SchemaVersion: 1, Passed: true, Reports: []*policytest.Report{}}
 	for _, file := range files {
 		dir := filepath.Dir(file)

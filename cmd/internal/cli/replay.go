@@ -69,8 +69,9 @@ type differed struct {
 	Replayed []decision.Decision `json:"replayed,omitempty"`
 }
 
-func replay(ctx context.Context, e *env, r reader, id, policy string, names *policies.Environment,
-	output string) error {
+func replay(
+	ctx context.Context, e *env, r reader, id, policy string, names *policies.Environment, output string,
+) error {
 	plan, err := r.Plan(ctx, id)
 	if err != nil {
 		return err

@@ -133,8 +133,9 @@ func (f *flags) begin() beginning {
 }
 
 // run asks for the rollout, prints it and, if wanted, follows it.
-func (b beginning) run(ctx context.Context, e *env, conn *connection, ask func(*api.Client, string) (view.Rollout, bool,
-	error)) error {
+func (b beginning) run(
+	ctx context.Context, e *env, conn *connection, ask func(*api.Client, string) (view.Rollout, bool, error),
+) error {
 	wait, timeout, output := *b.wait, *b.timeout, *b.output
 	if timeout != 0 && !wait {
 		return usageError("--timeout: only with --wait")

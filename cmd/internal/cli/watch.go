@@ -71,8 +71,9 @@ func (e *env) printOutcome(output string, r view.Rollout, code int) error {
 
 // watch shows a rollout until it ends, the time is over, or ctx ends, and returns it
 // as it was last seen. The error tells the exit code.
-func watch(ctx context.Context, e *env, c *api.Client, id string, timeout time.Duration) (last view.Rollout,
-	err error) {
+func watch(
+	ctx context.Context, e *env, c *api.Client, id string, timeout time.Duration,
+) (last view.Rollout, err error) {
 	s := newScreen(e)
 	last, err = follow(ctx, c, id, s, timeout)
 	s.end()
@@ -106,8 +107,9 @@ const lastWords = 3 * time.Second
 // follow feeds a screen with a rollout's stream and returns the rollout as it was
 // last seen. The error is nil when the stream ended, which it does when nothing of
 // the rollout is left to do.
-func follow(ctx context.Context, c *api.Client, id string, s *screen, timeout time.Duration) (last view.Rollout,
-	err error) {
+func follow(
+	ctx context.Context, c *api.Client, id string, s *screen, timeout time.Duration,
+) (last view.Rollout, err error) {
 	if timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, errTimeout)

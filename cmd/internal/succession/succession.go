@@ -181,8 +181,9 @@ func (x *Engines) Answer(ctx context.Context, via string, a notifier.Answer) (no
 }
 
 // ClearCooldown ends the cooldown of a version; see engine.Engine.
-func (x *Engines) ClearCooldown(ctx context.Context, ref rollout.EndpointRef, version string, by person.Person,
-	reason string) error {
+func (x *Engines) ClearCooldown(
+	ctx context.Context, ref rollout.EndpointRef, version string, by person.Person, reason string,
+) error {
 	return x.Now().ClearCooldown(ctx, ref, version, by, reason)
 }
 

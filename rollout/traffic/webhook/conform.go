@@ -197,9 +197,9 @@ func (c *conformance) look(ctx context.Context) (EndpointState, error) {
 
 // write puts weights, with extra fields in the body, and waits until they are
 // read back.
-func (c *conformance) write(ctx context.Context, rule string, weights map[string]int,
-	extra map[string]any) (EndpointState,
-	bool) {
+func (c *conformance) write(
+	ctx context.Context, rule string, weights map[string]int, extra map[string]any,
+) (EndpointState, bool) {
 	want := traffic.Split{Weights: weights, Mirror: c.start.Mirror}
 	wanted := "200, and GET shows " + want.String()
 	now, err := c.look(ctx)
@@ -264,8 +264,9 @@ func (c *conformance) restore(ctx context.Context) {
 }
 
 // put sends a state; version "" sends no If-Match.
-func (c *conformance) put(ctx context.Context, weights map[string]int, extra map[string]any, version string) (int,
-	error) {
+func (c *conformance) put(
+	ctx context.Context, weights map[string]int, extra map[string]any, version string,
+) (int, error) {
 	body := map[string]any{"weights": weights}
 	if c.start.Mirror != nil {
 		body["mirror"] = c.start.Mirror
