@@ -36,12 +36,15 @@ func (l *runner) loud() bool {
 	return len(l.drafts) > 1
 }
 
-// flushAt is when quiet changes must be appended. Rollouts differ, so that their
-// appends do not all fall on the instant at which everybody is read.
+// flushAt is when quiet changes must be appended: two intervals after they came, or 10 s
+// where that is longer; where more than 500 rollouts are carried as much later as they are
+// more, but within a minute. Rollouts differ, so that their appends do not all fall on the
+// instant at which everybody is read.
 func (l *runner) flushAt() time.Time {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(l.id))
-	after := l.e.cfg.FlushAfter
+	after := max(2*l.plan.Interval, 10*time.Second)
+	after = min(after*time.Duration(max(l.e.loaded.Load(), 500))/500, time.Minute)
 	return l.drafts[0].since.Add(after - time.Duration(h.Sum32()%256)*after/1024)
 }
 

@@ -147,6 +147,7 @@ func (at *endpoint) load(ctx context.Context, id string) {
 	}
 	e.logged.forget("load/" + id)
 	at.runners[id], e.runners[id] = l, l
+	e.loaded.Add(1)
 	e.mu.Unlock()
 	l.hear(ctx)
 }
@@ -240,11 +241,19 @@ func (e *Engine) giveBack(ctx context.Context, ref rollout.EndpointRef, lease st
 func (e *Engine) closed(l *runner) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.runners, l.id)
+	e.forget(l)
 	delete(e.open, l.id)
 	delete(l.at.runners, l.id)
 	delete(l.at.open, l.id)
 	l.at.leave()
+}
+
+// forget takes a rollout from those that are carried, with the lock held.
+func (e *Engine) forget(l *runner) {
+	if e.runners[l.id] == l {
+		delete(e.runners, l.id)
+		e.loaded.Add(-1)
+	}
 }
 
 // lost follows a lost race: whoever won carries the rollout. The lease goes back
@@ -253,7 +262,7 @@ func (e *Engine) lost(l *runner) {
 	e.mu.Lock()
 	at := l.at
 	if e.runners[l.id] == l {
-		delete(e.runners, l.id)
+		e.forget(l)
 		delete(at.runners, l.id)
 	}
 	e.mu.Unlock()
@@ -270,7 +279,7 @@ func (e *Engine) leaveTo(at *endpoint) {
 	runners := slices.Collect(maps.Values(at.runners))
 	clear(at.runners)
 	for _, l := range runners {
-		delete(e.runners, l.id)
+		e.forget(l)
 	}
 	ctx := e.base
 	if lease != nil && ctx != nil {

@@ -109,9 +109,6 @@ type Config struct {
 	AppendTimeout    time.Duration
 	// RollbackPatience is how long a rollback waits for its append (2s).
 	RollbackPatience time.Duration
-	// FlushAfter is how long readings that change nothing wait for the next append
-	// (30s, at most 1m).
-	FlushAfter time.Duration
 	// Poll is how often the store is asked for what other replicas wrote, and
 	// leases that another replica holds are asked for (1s).
 	Poll time.Duration
@@ -154,13 +151,12 @@ func (c *Config) validate() error {
 	}{
 		{&c.RouterTimeout, 10 * time.Second}, {&c.ReadTimeout, 10 * time.Second}, {&c.NotifyTimeout, 10 * time.Second},
 		{&c.PreflightTimeout, 2 * time.Minute}, {&c.AppendTimeout, 10 * time.Second}, {&c.RollbackPatience, 2 * time.Second},
-		{&c.FlushAfter, 30 * time.Second}, {&c.Poll, time.Second}, {&c.StopTimeout, 5 * time.Second},
+		{&c.Poll, time.Second}, {&c.StopTimeout, 5 * time.Second},
 	} {
 		if *d.at <= 0 {
 			*d.at = d.def
 		}
 	}
-	c.FlushAfter = min(c.FlushAfter, time.Minute)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -219,6 +215,7 @@ type Engine struct {
 	stopping  bool
 	endpoints map[rollout.EndpointRef]*endpoint
 	runners   map[string]*runner
+	loaded    atomic.Int64 // how many runners there are
 	// open are the endpoints of the rollouts that this engine knows to be open,
 	// whoever carries them.
 	open map[string]rollout.EndpointRef

@@ -93,7 +93,7 @@ func (w *town) replica(name string) *replica {
 		Routers:   map[string]traffic.Router{"edge": w.router},
 		Sources:   map[string]analysis.Source{"prom": analysistest.NewFake(analysistest.Steady(analysistest.Rates{StableN: 1e5, StableK: 10, CandidateN: 1e5, CandidateK: 10}))},
 		Notifiers: map[string]notifier.Notifier{"slack": chat},
-		Poll:      50 * time.Millisecond, RouterTimeout: 500 * time.Millisecond, StopTimeout: time.Second, FlushAfter: time.Second,
+		Poll:      50 * time.Millisecond, RouterTimeout: 500 * time.Millisecond, StopTimeout: time.Second,
 	})
 	if err != nil {
 		w.t.Fatal(err)
