@@ -60,6 +60,9 @@ const (
 	ActionRollback Action = "rollback"
 	ActionHold     Action = "hold"
 	ActionPage     Action = "page"
+	// ActionNote is a dry run: the breach is counted, shown and journalled, and nothing
+	// rests on the guardrail.
+	ActionNote Action = "note"
 )
 
 // Required says what a step needs of a guardrail before it may end.

@@ -81,11 +81,19 @@ func (p *Panel) share() float64 {
 		n = 1
 	}
 	for i := range p.Guardrails {
-		if p.sequential(&p.Guardrails[i]) {
+		if g := &p.Guardrails[i]; p.sequential(g) && g.OnBreach != ActionNote {
 			n++
 		}
 	}
 	return chance(p.Alpha) / math.Max(1, float64(n))
+}
+
+// Acts reports whether something rests on the metric: the budget, or a guardrail that is
+// no dry run.
+func (p *Panel) Acts(metric string) bool {
+	return p.Budget != nil && p.Budget.Metric == metric || slices.ContainsFunc(p.Guardrails, func(g Guardrail) bool {
+		return g.Metric == metric && g.OnBreach != ActionNote
+	})
 }
 
 // chance keeps a probability where its logarithm is a number and a threshold.

@@ -70,7 +70,9 @@ type Verdict struct {
 	Needed string `json:"needed,omitempty"`
 	// Sentence says the verdict and why, for people.
 	Sentence string `json:"sentence"`
-	Cause    Cause  `json:"cause,omitempty"`
+	// Note: the guardrail is a dry run, and nothing rests on its verdict.
+	Note  bool  `json:"note,omitempty"`
+	Cause Cause `json:"cause,omitempty"`
 	// Instance names the bad instance of a single-instance breach.
 	Instance string `json:"instance,omitempty"`
 	// Read: this moment brought a usable reading for the guardrail.
@@ -183,7 +185,7 @@ type Sighting struct {
 const BudgetName = "the budget"
 
 // actions are the groups, the gravest first.
-var actions = [...]Action{ActionRollback, ActionHold, ActionPage}
+var actions = [...]Action{ActionRollback, ActionHold, ActionPage, ActionNote}
 
 // verdicts says how every guardrail stands after what this moment brought.
 func (e *Evidence) verdicts(p *Panel, at StepContext, b *brought) Verdicts {
@@ -204,6 +206,9 @@ func (e *Evidence) verdicts(p *Panel, at StepContext, b *brought) Verdicts {
 	for i := range p.Guardrails {
 		g, each, s := &p.Guardrails[i], &v.Each[i], &e.Standings[i]
 		each.Sentence = sentence(p, g, s, at, each)
+		if each.Note {
+			each.Sentence = "Dry run: " + each.Sentence
+		}
 	}
 	v.require(p, e, at, b)
 	for i := range v.Breaches {
@@ -215,12 +220,12 @@ func (e *Evidence) verdicts(p *Panel, at StepContext, b *brought) Verdicts {
 	return v
 }
 
-// Judged lists the things that are judged in a step at the moment, with what is
-// known of them before any reading.
+// Judged lists the things that are judged in a step at the moment and on which something
+// rests, with what is known of them before any reading.
 func (p *Panel) Judged(at StepContext) []Sighting {
 	var things []Sighting
 	for i := range p.Guardrails {
-		if g := &p.Guardrails[i]; slices.Contains(g.Steps, at.Step) && !g.rests(at) {
+		if g := &p.Guardrails[i]; slices.Contains(g.Steps, at.Step) && !g.rests(at) && g.OnBreach != ActionNote {
 			things = append(things, Sighting{Name: g.Name, Optional: g.Evidence == EvidenceOptional})
 		}
 	}
@@ -266,7 +271,9 @@ func (v *Verdicts) require(p *Panel, e *Evidence, at StepContext, b *brought) {
 func (e *Evidence) verdict(p *Panel, at StepContext, i int, read bool) Verdict {
 	g, s := &p.Guardrails[i], &e.Standings[i]
 	m := p.metric(g.Metric)
-	v := Verdict{Guardrail: g.Name, Limit: g.Limit.Text, Read: read, Outcome: OutcomeUndecided}
+	v := Verdict{
+		Guardrail: g.Name, Limit: g.Limit.Text, Read: read, Outcome: OutcomeUndecided, Note: g.OnBreach == ActionNote,
+	}
 	if m == nil {
 		v.Outcome = OutcomeError
 		return v

@@ -53,7 +53,7 @@ func (d *differ) guardrail(subject, path string, g, h Guardrail) {
 				"what a promotion rules out")
 		}
 	}
-	d.ranked(subject, path+".onBreach", string(g.OnBreach), string(h.OnBreach), "page", "hold", "rollback")
+	d.ranked(subject, path+".onBreach", string(g.OnBreach), string(h.OnBreach), "note", "page", "hold", "rollback")
 	d.ranked(subject, path+".evidence", string(g.Evidence), string(h.Evidence), "optional", "required")
 	if g.Test != "" && h.Test != "" {
 		d.other(subject, path+".test", string(g.Test), string(h.Test), "")

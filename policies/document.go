@@ -146,7 +146,7 @@ type Guardrail struct {
 	Quantile    Quantile          `yaml:"quantile" doc:"For histograms: p95 and the like."`
 	Limit       LimitText         `yaml:"limit" required:"true" doc:"What must hold: <= 1%, <= 450ms, >= 0.98x stable, <= 1.2x stable or 1% (which need not be kept below 1%)."`
 	Detect      Quantity          `yaml:"detect" doc:"The smallest regression that must be caught, beyond the limit and without operator: 2x stable."`
-	OnBreach    analysis.Action   `yaml:"onBreach" default:"rollback" enum:"rollback,hold,page" doc:"What breaking the limit does."`
+	OnBreach    analysis.Action   `yaml:"onBreach" default:"rollback" enum:"rollback,hold,page,note" doc:"What breaking the limit does; note is a dry run: it is counted, shown and journalled, and nothing rests on the guardrail, not even a step's end."`
 	Evidence    analysis.Required `yaml:"evidence" default:"required" enum:"required,optional" doc:"required: a step ends only on pass; optional: pass or undecided is enough, no-data and errors never."`
 	Test        analysis.Test     `yaml:"test" enum:"sequential,threshold" doc:"sequential judges by anytime-valid evidence (the default); threshold compares each reading with the limit (the default for plain values)."`
 	BreachAfter KofN              `yaml:"breachAfter" doc:"For thresholds: how many of the last readings must break the limit; 3 of 5 when not given."`

@@ -74,7 +74,8 @@ func (m *machine) becameAnother(name, was, is string) {
 		return
 	}
 	if m.s.Reached >= 0 {
-		for _, group := range []analysis.Action{analysis.ActionRollback, analysis.ActionHold, analysis.ActionPage} {
+		for _, group := range []analysis.Action{analysis.ActionRollback, analysis.ActionHold, analysis.ActionPage,
+			analysis.ActionNote} {
 			m.s.Evidence = m.s.Evidence.Restart(m.p.Panel, group, m.moment())
 		}
 		m.s.Bake.Watched, m.s.Bake.FullSince, m.s.Bake.Extended = 0, time.Time{}, false

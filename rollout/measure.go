@@ -62,7 +62,7 @@ func (m *machine) suspect(before []analysis.Verdict) {
 		metric := m.p.Panel.MetricOf(v.Guardrail)
 		i := slices.IndexFunc(m.ev.Readings, func(r analysis.Reading) bool { return r.Metric == metric })
 		old := slices.IndexFunc(before, func(b analysis.Verdict) bool { return b.Guardrail == v.Guardrail })
-		if i < 0 || old < 0 || !v.Suspicious(before[old]) &&
+		if v.Note || i < 0 || old < 0 || !v.Suspicious(before[old]) &&
 			(!v.Open() || !m.s.Evidence.Alarming(m.p.Panel, n, &m.ev.Readings[i])) {
 			continue
 		}
@@ -161,7 +161,7 @@ func (m *machine) countBake(before analysis.Evidence, vs analysis.Verdicts) {
 	counts := m.s.Phase == PhaseBaking || m.s.Phase == PhaseWaiting
 	from, to := m.s.Bake.Counted, m.now()
 	for _, r := range m.ev.Readings {
-		if r.Status != analysis.StatusOK {
+		if r.Status != analysis.StatusOK || !m.p.Panel.Acts(r.Metric) {
 			continue
 		}
 		if cursor := before.Cursor(r.Metric); r.From.After(from) && (cursor.IsZero() || r.From.After(cursor)) {
@@ -213,13 +213,14 @@ func (m *machine) breach(b analysis.Breach) {
 		}
 		m.decide(d)
 		m.hold(Hold{Reason: reason, Sentence: b.Sentence, Group: b.Group, Guardrail: b.Guardrail}, rule)
-	case analysis.ActionPage:
+	case analysis.ActionPage, analysis.ActionNote:
 		if slices.ContainsFunc(m.s.Breached, func(o paging.PagedBreach) bool { return o.Guardrail == b.Guardrail }) {
 			return
 		}
 		m.decide(d)
 		m.s.Breached = append(slices.Clone(m.s.Breached),
-			paging.PagedBreach{Guardrail: b.Guardrail, Reason: reason, Sentence: mailbox.Clip(b.Sentence)})
+			paging.PagedBreach{Guardrail: b.Guardrail, Reason: reason, Sentence: mailbox.Clip(b.Sentence),
+				Acknowledged: b.Action == analysis.ActionNote}) // of a dry run nobody has to be told
 	}
 }
 
@@ -327,16 +328,18 @@ func (m *machine) readable() bool {
 	return !m.unsighted() && !m.found(analysis.OutcomeNoData, analysis.OutcomeError)
 }
 
-// found reports whether a guardrail's verdict is one of these.
+// found reports whether a verdict on which something rests is one of these.
 func (m *machine) found(outcomes ...analysis.Outcome) bool {
-	return slices.ContainsFunc(m.s.Verdicts, func(v analysis.Verdict) bool { return slices.Contains(outcomes, v.Outcome) })
+	return slices.ContainsFunc(m.s.Verdicts, func(v analysis.Verdict) bool {
+		return !v.Note && slices.Contains(outcomes, v.Outcome)
+	})
 }
 
 // lacking says which guardrails do not pass, and what they need.
 func (m *machine) lacking() string {
 	text := ""
 	for _, v := range m.s.Verdicts {
-		if v.Outcome == analysis.OutcomePass || v.Outcome == analysis.OutcomeResting {
+		if v.Note || v.Outcome == analysis.OutcomePass || v.Outcome == analysis.OutcomeResting {
 			continue
 		}
 		if text != "" {

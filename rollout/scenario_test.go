@@ -214,6 +214,9 @@ func (s *scenario) policy(text string) {
 			for i := range p.Panel.Guardrails {
 				p.Panel.Guardrails[i].OnBreach = analysis.Action(v)
 			}
+		case "note":
+			i := slices.IndexFunc(p.Panel.Guardrails, func(g analysis.Guardrail) bool { return g.Name == v })
+			p.Panel.Guardrails[i].OnBreach = analysis.ActionNote
 		case "maxExtend":
 			p.MaxExtend = s.duration(v)
 		case "concurrency":

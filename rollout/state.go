@@ -108,7 +108,7 @@ type State struct {
 	Restored         bool      `json:"restored,omitempty"`
 
 	// Page is the page that is open; nil while people need not act. Breached are the
-	// guardrails with onBreach: page that broke their limit.
+	// guardrails with onBreach: page, or note, that broke their limit.
 	Page     *paging.OpenPage     `json:"page,omitempty"`
 	Breached []paging.PagedBreach `json:"breached,omitempty"`
 	// Acked is the last acknowledgement of a page: see Acknowledged.

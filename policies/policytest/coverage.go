@@ -21,6 +21,7 @@ var coverageColumns = []string{
 	string(analysis.OutcomePass), string(analysis.OutcomeBreach), string(analysis.OutcomeUndecided),
 	string(analysis.OutcomeNoData), string(analysis.OutcomeError), string(analysis.OutcomeResting),
 	"→" + string(analysis.ActionRollback), "→" + string(analysis.ActionHold), "→" + string(analysis.ActionPage),
+	"→" + string(analysis.ActionNote),
 }
 
 func newCoverage(p *policies.Policy) *coverage {

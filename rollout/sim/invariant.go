@@ -34,6 +34,7 @@ const (
 	SelfHold        = "self hold"         // a hold for missing readings that are back
 	Deaf            = "deaf"              // readings that are far beyond a limit and led to nothing
 	IgnoredBreach   = "ignored breach"    // a breach that led to nothing
+	DryRunActs      = "dry run acts"      // a rollback, a hold, a page or a void gate by a guardrail that only notes
 	LateRollback    = "late rollback"     // a rollback whose write is not the first thing wanted
 	LostRollback    = "lost rollback"     // a rollback that was decided and forgotten
 	RefusedRollback = "refused rollback"  // a person's rollback that did nothing
@@ -270,7 +271,7 @@ func required(r *Run, metric string) bool {
 	rests := r.State.Confirmed != nil && r.State.Confirmed.Weights[r.State.Stable] == 0
 	for _, g := range r.Plan.Panel.Guardrails {
 		if g.Metric == metric && g.Evidence == analysis.EvidenceRequired && slices.Contains(g.Steps, r.State.Reached) &&
-			(!rests || !g.Limit.Relative) {
+			(!rests || !g.Limit.Relative) && g.OnBreach != analysis.ActionNote {
 			return true
 		}
 	}
@@ -279,6 +280,9 @@ func required(r *Run, metric string) bool {
 
 // decision looks at one thing that was decided.
 func (i *Invariants) decision(w *World, r *Run, a *account, l Line, d decision.Decision) {
+	if d.Kind != decision.Breach && onBreach(r, d.Guardrail) == analysis.ActionNote {
+		i.fail(w, r, DryRunActs, "%s by %s: %s", d.Kind, d.Guardrail, d.Sentence)
+	}
 	switch d.Kind {
 	case decision.Step, decision.Promote:
 		i.checkForward(w, r, a, l, d)
@@ -328,7 +332,7 @@ func (i *Invariants) checkForward(w *World, r *Run, a *account, l Line, d decisi
 		i.checkWayBack(w, r, a, d, byHand)
 	}
 	for _, v := range d.Verdicts {
-		if (v.Outcome == analysis.OutcomeNoData || v.Outcome == analysis.OutcomeError) && !byHand {
+		if (v.Outcome == analysis.OutcomeNoData || v.Outcome == analysis.OutcomeError) && !byHand && !v.Note {
 			i.fail(w, r, BlindStep, "%s %s while %s is %s", d.Kind, d.Step, v.Guardrail, v.Outcome)
 		}
 	}

@@ -24,7 +24,8 @@ type mutant struct {
 }
 
 // rare are the seeds after which the worlds begin that notice what few do.
-var rare = map[string]uint64{"a step from before an outage is written": 900, "a lone monitor is stable's rate": 440}
+var rare = map[string]uint64{"a step from before an outage is written": 900, "a lone monitor is stable's rate": 440,
+	"messages are kept for ever": 400}
 
 // mutants has one for every invariant at least.
 var mutants = map[string]mutant{
@@ -277,6 +278,17 @@ var mutants = map[string]mutant{
 			s.Sights[i].Read = true
 		}
 		return rollout.Next(&q, s, neverMissing(ev))
+	}},
+	// A guardrail that only notes does what others do.
+	"a dry run rolls back": {sim.DryRunActs, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {
+		q := *p
+		q.Panel.Guardrails = slices.Clone(p.Panel.Guardrails)
+		for i := range q.Panel.Guardrails {
+			if g := &q.Panel.Guardrails[i]; g.OnBreach == analysis.ActionNote {
+				g.OnBreach = analysis.ActionRollback
+			}
+		}
+		return rollout.Next(&q, s, ev)
 	}},
 	// The checks are never made.
 	"preflight is forgotten": {sim.Endless, func(p *rollout.Plan, s rollout.State, ev rollout.Event) rollout.State {

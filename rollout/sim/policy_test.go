@@ -108,7 +108,7 @@ func panel(r *sim.Random, p *rollout.Plan) analysis.Panel {
 			Limit: analysis.Limit{Value: 0.85, Text: "<= 0.85"}})
 	}
 	if r.Chance(0.2) {
-		for _, a := range []analysis.Action{analysis.ActionHold, analysis.ActionPage} {
+		for _, a := range []analysis.Action{analysis.ActionHold, analysis.ActionPage, analysis.ActionNote} {
 			pn.Guardrails = append(pn.Guardrails, analysis.Guardrail{Name: "failures-" + string(a), Metric: "failures",
 				Limit: analysis.Limit{Value: 0.015, Text: "<= 1.5%"}, Detect: 0.05, OnBreach: a})
 		}

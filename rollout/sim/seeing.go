@@ -61,7 +61,7 @@ func judged(r *Run) []thing {
 	var out []thing
 	stable := s.Confirmed.Weights[s.Stable] > 0
 	for _, g := range r.Plan.Panel.Guardrails {
-		if slices.Contains(g.Steps, s.Reached) && (stable || !g.Limit.Relative) {
+		if slices.Contains(g.Steps, s.Reached) && (stable || !g.Limit.Relative) && g.OnBreach != analysis.ActionNote {
 			required := g.Evidence == analysis.EvidenceRequired
 			out = append(out, thing{name: g.Name, metric: g.Metric, required: required, relative: g.Limit.Relative})
 		}

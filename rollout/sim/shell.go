@@ -189,8 +189,9 @@ func (w *World) setTraffic(r *Run, e rollout.Effect, token int) {
 	switch {
 	case !f.Apply:
 	case f.Delay > 0:
-		if failed = cmp.Or(failed, w.Endpoint.refuses(wr)); failed != nil && failed.Kind == failure.Foreign {
-			break // it is looked at when it is accepted, and again when it lands
+		if refused := w.Endpoint.refuses(wr); refused != nil { // looked at when it is accepted, and again when it lands
+			failed = cmp.Or(failed, refused)
+			break
 		}
 		w.landing++
 		w.schedule(w.Now.Add(f.Delay), func(w *World) {

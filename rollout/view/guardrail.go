@@ -27,6 +27,8 @@ type Guardrail struct {
 	Sentence string         `json:"sentence"`
 	Needed   string         `json:"needed,omitempty"`
 	Cause    analysis.Cause `json:"cause,omitempty"`
+	// Note: it is a dry run, and nothing rests on it.
+	Note bool `json:"note,omitempty"`
 	// Evidence is how much of what decides is there; null where nothing is tested.
 	Evidence *Evidence `json:"evidence,omitempty"`
 	// AsOf is the instant up to which the metric was read; zero before its first reading.
@@ -67,7 +69,7 @@ type Estimate struct {
 func Judged(v analysis.Verdict) Guardrail {
 	g := Guardrail{
 		Name: v.Guardrail, Verdict: v.Outcome, Unit: v.Unit, Limit: v.Limit, N: v.Candidate.N, StableN: v.Stable.N,
-		Sentence: v.Sentence, Needed: v.Needed, Cause: v.Cause,
+		Sentence: v.Sentence, Needed: v.Needed, Cause: v.Cause, Note: v.Note,
 	}
 	if v.Candidate.Known {
 		g.Candidate, g.Interval = new(v.Candidate.Value), &[2]float64{v.Candidate.Low, v.Candidate.High}
@@ -116,7 +118,7 @@ func guardrailsOf(p *rollout.Plan, s rollout.State) []Guardrail {
 // unread is a guardrail of which nothing is known in its step.
 func unread(g Guardrail, step string) Guardrail {
 	return Guardrail{
-		Name: g.Name, Verdict: analysis.OutcomeUndecided, Unit: g.Unit, Limit: g.Limit, AsOf: g.AsOf,
+		Name: g.Name, Verdict: analysis.OutcomeUndecided, Unit: g.Unit, Limit: g.Limit, AsOf: g.AsOf, Note: g.Note,
 		Sentence: fmt.Sprintf("%s was not read in step %s yet.", g.Name, step),
 	}
 }

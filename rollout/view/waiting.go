@@ -60,7 +60,7 @@ func waitingBaking(s rollout.State) string {
 	}
 	var lacks []string
 	for _, v := range s.Verdicts {
-		if v.Outcome != analysis.OutcomePass && v.Outcome != analysis.OutcomeResting {
+		if !v.Note && v.Outcome != analysis.OutcomePass && v.Outcome != analysis.OutcomeResting {
 			lacks = append(lacks, v.Guardrail)
 		}
 	}

@@ -171,11 +171,11 @@ func (im *importer) argoAnalysis(p *policy, x *object, at, a field, from string)
 			pattern := m.at("metricName").text()
 			for i := range p.guardrails {
 				if pattern == ".*" || name(pattern) == p.guardrails[i].name {
-					p.guardrails[i].onBreach = "page"
+					p.guardrails[i].onBreach = "note"
 				}
 			}
 		}
-		im.note(d, "a dry run becomes `onBreach: page`: it tells and never rolls back")
+		im.note(d, "a dry run becomes `onBreach: note`: it is counted and shown, and nothing rests on it")
 		d.take()
 	}
 }

@@ -197,7 +197,7 @@ var reasons = []struct{ end, why string }{
 	{"suspend", "`belay pause` pauses a rollout"},
 	{"alerts", "messages go to the notifiers that `notify` and `page` name"},
 	{"webhooks", "Belay calls no hooks of a step; see the notes on each"},
-	{"dryRun", "a guardrail that only tells has `onBreach: page`"},
+	{"dryRun", "a guardrail on which nothing rests has `onBreach: note`"},
 	{"measurementRetention", "the journal keeps every reading that decided"},
 	{"count", "evidence decides, not a number of measurements"},
 	{"initialDelay", "`settle` is the time after a change in which nothing can pass"},
