@@ -128,7 +128,7 @@ func (a *Apart) slot(name string, so sequential.Process) *Without {
 
 // tellApart takes note of what each of the candidate's instances had, before the
 // interval becomes evidence.
-func (s *Standing) tellApart(v *visit, note func(w *Without, x *Sample) (excess float64)) {
+func (s *GuardrailState) tellApart(v *observation, note func(w *Without, x *Sample) (excess float64)) {
 	instances := v.reading.Candidate.Instances
 	if len(instances) < 2 && s.Apart == nil {
 		return
@@ -149,7 +149,7 @@ func (s *Standing) tellApart(v *visit, note func(w *Without, x *Sample) (excess 
 }
 
 // countApart is tellApart for counted events.
-func (s *Standing) countApart(v *visit, t sequential.Tally, events func(*Sample) float64) {
+func (s *GuardrailState) countApart(v *observation, t sequential.Tally, events func(*Sample) float64) {
 	rate := 0.0
 	if t.NC > 0 {
 		rate = t.KC / t.NC

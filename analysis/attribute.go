@@ -46,7 +46,7 @@ func (x claim) shown() float64 {
 var nothing = claim{broken: math.Inf(-1), own: math.Inf(-1), apart: math.Inf(-1), common: math.Inf(-1)}
 
 // evidence is what the standing says about the guardrail's limit.
-func (s *Standing) evidence(p *Panel, g *Guardrail, at StepContext) claim {
+func (s *GuardrailState) evidence(p *Panel, g *Guardrail, at StepContext) claim {
 	m := p.metric(g.Metric)
 	if m == nil {
 		return nothing
@@ -82,7 +82,7 @@ func (s *Standing) evidence(p *Panel, g *Guardrail, at StepContext) claim {
 
 // limit is the rate that the guardrail's counted events must keep; for a mean, which
 // has no rate, it is one that none is gross beside.
-func (s *Standing) limit(g *Guardrail, m *Metric) float64 {
+func (s *GuardrailState) limit(g *Guardrail, m *Metric) float64 {
 	if g.method(m) == methodMean {
 		return math.Inf(1)
 	}

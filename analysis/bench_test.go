@@ -32,7 +32,7 @@ func BenchmarkTake(b *testing.B) {
 			e.Cursors[name] = time.Time{}
 		}
 		for i := range rs {
-			e.take(&p, at, &rs[i], &got)
+			e.ingest(&p, at, &rs[i], &got)
 		}
 	}
 }

@@ -23,8 +23,8 @@ func (g *Guardrail) countsTest() sequential.Hypotheses {
 // does not count: an absolute "at least" limits what is missing.
 func (g *Guardrail) missing() bool { return g.Limit.AtLeast && !g.Limit.Relative }
 
-// counts takes a reading of counters in.
-func (s *Standing) counts(v *visit) {
+// updateCounts takes a reading of counters in.
+func (s *GuardrailState) updateCounts(v *observation) {
 	g, r := v.guardrail, v.reading
 	t := sequential.Tally{NC: r.Candidate.N, KC: g.events(&r.Candidate)}
 	if r.Stable.Fresh {
@@ -33,12 +33,12 @@ func (s *Standing) counts(v *visit) {
 	s.count(v, t)
 	test := with(g.countsTest(), g.passing(v.weight).countsTest())
 	s.lately(v, t, func(rate float64) bool { return rate > test.Limit })
-	s.binary(v, tallied{test: test, breach: t, pass: t, events: g.events})
+	s.updateBinomial(v, tallied{test: test, breach: t, pass: t, events: g.events})
 	s.disperse(&r.Stable, g.events)
 }
 
 // lately remembers how the last minutes were, where the limit is absolute.
-func (s *Standing) lately(v *visit, t sequential.Tally, beyond func(rate float64) bool) {
+func (s *GuardrailState) lately(v *observation, t sequential.Tally, beyond func(rate float64) bool) {
 	if !v.guardrail.Limit.Relative && !v.late {
 		s.Lately.see(t, v.reading.To.Sub(v.reading.From), beyond)
 	}
@@ -55,7 +55,7 @@ func (g *Guardrail) events(x *Sample) float64 {
 }
 
 // learn takes a sample of stable alone in.
-func (s *Standing) learn(g *Guardrail, m *Metric, x *Sample) {
+func (s *GuardrailState) learn(g *Guardrail, m *Metric, x *Sample) {
 	if !x.Fresh {
 		return
 	}
@@ -72,7 +72,7 @@ func (s *Standing) learn(g *Guardrail, m *Metric, x *Sample) {
 }
 
 // disperse learns from how stable's instances differ within one interval.
-func (s *Standing) disperse(x *Sample, events func(*Sample) float64) {
+func (s *GuardrailState) disperse(x *Sample, events func(*Sample) float64) {
 	disperse(&s.Dispersion, x, events)
 }
 

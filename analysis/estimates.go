@@ -10,7 +10,7 @@ import (
 
 // estimates are both arms' figures over the step, in the guardrail's unit.
 // Intervals are widened by the dispersion, as the evidence is.
-func (s *Standing) estimates(g *Guardrail, m *Metric) (unit string, candidate, stable Estimate) {
+func (s *GuardrailState) estimates(g *Guardrail, m *Metric) (unit string, candidate, stable Estimate) {
 	phi := s.Dispersion.Phi()
 	switch g.method(m) {
 	case methodThreshold:
@@ -56,7 +56,7 @@ func share(g *Guardrail, k, n, phi float64) Estimate {
 // marked are a threshold's last figures: they have no interval.
 // A plain number under a limit in percent is shown as one, so that 85 is not taken
 // for 85%.
-func (s *Standing) marked(g *Guardrail, m *Metric) (unit string, candidate, stable Estimate) {
+func (s *GuardrailState) marked(g *Guardrail, m *Metric) (unit string, candidate, stable Estimate) {
 	units := map[Kind]string{KindCounts: "share", KindHistogram: "s", KindMean: "mean", KindValue: "value"}
 	unit = units[m.Kind()]
 	if m.Kind() == KindValue && strings.HasSuffix(g.Limit.Text, "%") {
@@ -88,7 +88,7 @@ func pace(m *Metric) string {
 }
 
 // needed says what a pass still takes.
-func (s *Standing) needed(p *Panel, g *Guardrail, m *Metric, at StepContext) string {
+func (s *GuardrailState) needed(p *Panel, g *Guardrail, m *Metric, at StepContext) string {
 	if g.method(m) == methodThreshold {
 		if s.Marks == nil || !s.Marks.Read {
 			return "a first reading"

@@ -21,16 +21,16 @@ type Evidence struct {
 	Begun bool `json:"begun,omitempty"`
 	Step  int  `json:"step,omitempty"`
 	// Standings hold what is known of each guardrail, in the panel's order.
-	Standings []Standing `json:"standings,omitempty"`
+	Standings []GuardrailState `json:"standings,omitempty"`
 	// Single is, by group, since when one instance alone has carried a breach.
 	Single map[Action]time.Time `json:"single,omitempty"`
 	// Spending is what the budget's metric has cost; nil without a budget.
 	Spending *Spending `json:"spending,omitempty"`
 }
 
-// A Standing is the evidence on one guardrail, in parts that each method has or has
+// A GuardrailState is the evidence on one guardrail, in parts that each method has or has
 // not. Where a limit is "at least", an absolute one's events are those that miss it.
-type Standing struct {
+type GuardrailState struct {
 	Trial
 	Counted
 	Latency
@@ -102,7 +102,7 @@ type Latency struct {
 	// Shape is the present step's histogram, for estimates.
 	Shape *StepHistogram `json:"shape,omitempty"`
 	// Tail is where a relative quantile is cut.
-	Tail *Tail `json:"tail,omitempty"`
+	Tail *TailTest `json:"tail,omitempty"`
 	// Bounds are the bucket bounds that a quantile's limit was last judged on.
 	Bounds *Bounds `json:"bounds,omitempty"`
 }
@@ -183,12 +183,12 @@ func (e Evidence) Override(p Panel, group Action, guardrail string, at StepConte
 }
 
 // restartAll starts the guardrail's evidence anew, for the steps from this one on.
-func (s *Standing) restartAll(g *Guardrail, step int) {
+func (s *GuardrailState) restartAll(g *Guardrail, step int) {
 	done := slices.IndexFunc(g.Steps, func(n int) bool { return n >= step })
 	if done < 0 {
 		done = len(g.Steps)
 	}
-	fresh := Standing{
+	fresh := GuardrailState{
 		Trial: Trial{Base: done, Spent: s.Spent + s.Breach.Started, Dispersion: s.Dispersion, Alone: s.Alone,
 			Lately: s.Lately},
 		Counted: Counted{Pilot: s.Pilot, Step: s.Step},
@@ -223,7 +223,7 @@ func (e *Evidence) begin(p *Panel, at StepContext) {
 	e.Begun, e.Step = true, at.Step
 	for i := range p.Guardrails {
 		g, s := &p.Guardrails[i], &e.Standings[i]
-		s.flush(p, g, p.metric(g.Metric), 0)
+		s.commit(p, g, p.metric(g.Metric), 0)
 		s.Floor = sequential.Promotion{}
 		s.Restarts, s.Pass, s.Passed, s.PassN, s.PassSeconds = 0, sequential.Promotion{}, false, 0, 0
 		s.Due, s.Credit = 0, 0
@@ -241,7 +241,7 @@ func (e *Evidence) begin(p *Panel, at StepContext) {
 }
 
 // begin starts the step's first segment, if the guardrail is judged in it.
-func (s *Standing) begin(g *Guardrail, step int) {
+func (s *GuardrailState) begin(g *Guardrail, step int) {
 	i := slices.Index(g.Steps, step)
 	if i < s.Base {
 		return
@@ -251,7 +251,7 @@ func (s *Standing) begin(g *Guardrail, step int) {
 
 // start starts the n-th segment of the guardrail's i-th step. Evidence that began
 // before there was any of another kind gives that its own weight.
-func (s *Standing) start(g *Guardrail, i, n int) {
+func (s *GuardrailState) start(g *Guardrail, i, n int) {
 	weight := sequential.RestartWeight(sequential.StepWeight(len(g.Steps)-s.Base, i), n)
 	if !g.Limit.Relative || g.Limit.Floor > 0 {
 		for _, also := range []*sequential.Process{&s.Worse, &s.Shared} {
@@ -279,7 +279,7 @@ const mostRestarts = 96
 
 // restart starts the segments that are due before an interval that begins at
 // from.
-func (s *Standing) restart(g *Guardrail, at StepContext, from time.Time, interval time.Duration) {
+func (s *GuardrailState) restart(g *Guardrail, at StepContext, from time.Time, interval time.Duration) {
 	i := slices.Index(g.Steps, at.Step) - s.Base
 	if i < 0 || at.StepStart.IsZero() {
 		return
@@ -296,7 +296,7 @@ func (e Evidence) clone(n int) Evidence {
 	if e.Cursors == nil {
 		e.Cursors = map[string]time.Time{}
 	}
-	standings := make([]Standing, n)
+	standings := make([]GuardrailState, n)
 	copy(standings, e.Standings)
 	for i := range standings {
 		s := &standings[i]

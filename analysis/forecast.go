@@ -154,7 +154,7 @@ type outlook struct {
 	breach sequential.Drift[sequential.Increments]
 	pass   sequential.Drift[[sequential.PassPoints]float64]
 	floor  sequential.Drift[[sequential.PassPoints]float64] // of PassFloor
-	pace   sequential.Pace
+	pace   sequential.DispersionRamp
 	excess float64 // bad events beyond the limit, a second
 	reason string
 }
@@ -222,7 +222,7 @@ func (p *Panel) outlook(g *Guardrail, m *Metric, l Load, b Baseline) outlook {
 // pace is how fast evidence grows while the dispersion is learnt; events is how many
 // counted ones stable is expected to have in an interval: one without any teaches
 // nothing.
-func (b Baseline) pace(merge, events float64) sequential.Pace {
+func (b Baseline) pace(merge, events float64) sequential.DispersionRamp {
 	if b.Instances < 2 || b.Phi <= 0 {
 		return nil
 	}
@@ -258,7 +258,7 @@ func (g *Guardrail) expectation(
 		}
 		return g.quantileTest(), g.beyond(&b.Sample, below) / b.Sample.N, g.beyond(&b.Sample, above) / b.Sample.N, ""
 	}
-	t := &Tail{}
+	t := &TailTest{}
 	t.learn(g, &b.Sample)
 	if t.Aim = t.aim(g); t.Aim == nil {
 		return test, 0, 0, "stable's latencies are too few, or its buckets too coarse around its " + quantileName(g.Quantile)

@@ -176,7 +176,7 @@ func (g *Guardrail) NeverPasses(m *Metric, x *Sample) (why, cure string) {
 
 // coarse is NeverPasses of a quantile relative to stable's.
 func (g *Guardrail) coarse(x *Sample) (why, cure string) {
-	t := &Tail{}
+	t := &TailTest{}
 	t.learn(g, x)
 	switch t.Aim = t.aim(g); {
 	case t.Aim == nil && !t.known(g), t.Aim != nil && t.Aim.Healthy < t.Aim.PassLimit:

@@ -71,7 +71,7 @@ func travel(p Panel, l seasonLadder, c season, seed uint64) (j journey) {
 			at.Settling = at.At.Sub(at.StepStart) < time.Minute
 			at.Until = at.At.Add(l.bake + l.extend - watched - simTick)
 			for _, r := range s.readings(at, step, step == len(l.weights)-1) {
-				e.take(&p, at, &r, &b)
+				e.ingest(&p, at, &r, &b)
 			}
 			if mutate != nil {
 				mutate(&e)

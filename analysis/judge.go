@@ -20,7 +20,7 @@ func Judge(p Panel, e Evidence, at StepContext, rs []Reading) (Evidence, Verdict
 	}
 	b := brought{read: make([]bool, len(p.Guardrails)), idle: make([]bool, len(p.Guardrails))}
 	for i := range rs {
-		e.take(&p, at, &rs[i], &b)
+		e.ingest(&p, at, &rs[i], &b)
 	}
 	return e, e.verdicts(&p, at, &b)
 }
@@ -32,13 +32,13 @@ type brought struct {
 	budgetRead, budgetIdle bool
 }
 
-// take takes one reading in; e must be a clone.
-func (e *Evidence) take(p *Panel, at StepContext, r *Reading, b *brought) {
+// ingest takes one reading in; e must be a clone.
+func (e *Evidence) ingest(p *Panel, at StepContext, r *Reading, b *brought) {
 	m := p.metric(r.Metric)
 	if m == nil {
 		return
 	}
-	trouble, why, usable := e.inspect(m, at, r)
+	trouble, why, usable := e.validate(m, at, r)
 	idle := trouble == "" && !usable && r.Status == StatusOK && r.To.After(e.Cursors[r.Metric]) && !r.Candidate.Fresh
 	for i := range p.Guardrails {
 		g, s := &p.Guardrails[i], &e.Standings[i]
@@ -59,7 +59,7 @@ func (e *Evidence) take(p *Panel, at StepContext, r *Reading, b *brought) {
 			s.Trouble, s.Reason = OutcomeError, orElse(r.Reason, "stable reported nothing to compare with")
 			continue
 		}
-		s.absorb(p, g, m, at, r)
+		s.update(p, g, m, at, r)
 		b.read[i] = s.Trouble == ""
 	}
 	if p.Budget != nil && p.Budget.Metric == r.Metric {
@@ -77,9 +77,9 @@ func (e *Evidence) take(p *Panel, at StepContext, r *Reading, b *brought) {
 	e.Cursors[r.Metric] = r.To
 }
 
-// inspect decides what a reading is worth: trouble and why, or whether it can
+// validate decides what a reading is worth: trouble and why, or whether it can
 // be consumed. A reading that brings nothing new is neither.
-func (e *Evidence) inspect(m *Metric, at StepContext, r *Reading) (trouble Outcome, why string, usable bool) {
+func (e *Evidence) validate(m *Metric, at StepContext, r *Reading) (trouble Outcome, why string, usable bool) {
 	if r.Status != StatusOK {
 		return OutcomeError, orElse(r.Reason, "the source did not answer"), false
 	}
@@ -108,8 +108,8 @@ func (e *Evidence) inspect(m *Metric, at StepContext, r *Reading) (trouble Outco
 	return "", "", true
 }
 
-// absorb takes a usable reading into the guardrail's standing.
-func (s *Standing) absorb(p *Panel, g *Guardrail, m *Metric, at StepContext, r *Reading) {
+// update takes a usable reading into the guardrail's state.
+func (s *GuardrailState) update(p *Panel, g *Guardrail, m *Metric, at StepContext, r *Reading) {
 	how := g.method(m)
 	if counted := how == methodCounts || how == methodThreshold && m.Kind() == KindCounts; at.Settling && !counted {
 		s.learn(g, m, &r.Stable) // stable has nothing to settle
@@ -120,7 +120,7 @@ func (s *Standing) absorb(p *Panel, g *Guardrail, m *Metric, at StepContext, r *
 		return
 	}
 	s.restart(g, at, r.From, p.Interval)
-	v := visit{
+	v := observation{
 		panel: p, guardrail: g, metric: m, reading: r,
 		late: !r.To.After(at.StepStart), weight: float64(at.CandidateWeight), step: at.Step,
 	}
@@ -131,9 +131,9 @@ func (s *Standing) absorb(p *Panel, g *Guardrail, m *Metric, at StepContext, r *
 	}
 	switch how {
 	case methodCounts:
-		s.counts(&v)
+		s.updateCounts(&v)
 	case methodQuantile:
-		s.quantile(&v)
+		s.updateQuantile(&v)
 	case methodMean:
 		s.mean(&v)
 	case methodThreshold:
@@ -141,8 +141,8 @@ func (s *Standing) absorb(p *Panel, g *Guardrail, m *Metric, at StepContext, r *
 	}
 }
 
-// A visit is one reading on its way into one standing.
-type visit struct {
+// An observation is one reading on its way into one guardrail's state.
+type observation struct {
 	panel     *Panel
 	guardrail *Guardrail
 	metric    *Metric
@@ -159,7 +159,7 @@ type visit struct {
 }
 
 // count adds an interval to the step's tally.
-func (s *Standing) count(v *visit, t sequential.Tally) {
+func (s *GuardrailState) count(v *observation, t sequential.Tally) {
 	if !v.late {
 		s.Step = s.Step.Add(t)
 	}
@@ -187,8 +187,8 @@ type tallied struct {
 	events func(*Sample) float64
 }
 
-// binary takes an interval of counted events in.
-func (s *Standing) binary(v *visit, c tallied) {
+// updateBinomial takes an interval of counted events in.
+func (s *GuardrailState) updateBinomial(v *observation, c tallied) {
 	if !v.passes {
 		c.pass = sequential.Tally{}
 	}
@@ -208,7 +208,7 @@ func (s *Standing) binary(v *visit, c tallied) {
 		s.Pending.Pass = s.Pending.Pass.Add(c.pass)
 		s.Pending.Phi = math.Max(s.Pending.Phi, phi)
 		if s.Pending.Breach.Enough() {
-			s.flush(v.panel, v.guardrail, v.metric, v.weight)
+			s.commit(v.panel, v.guardrail, v.metric, v.weight)
 		}
 	}
 	if v.passes {
@@ -218,7 +218,7 @@ func (s *Standing) binary(v *visit, c tallied) {
 
 // phi is what the candidate's increments are divided by: its instances may have more
 // requests each than those of stable, of which the dispersion is known.
-func (s *Standing) phi(candidate *Sample) float64 {
+func (s *GuardrailState) phi(candidate *Sample) float64 {
 	size := candidate.N
 	if len(candidate.Instances) > 1 {
 		sum, squares := 0.0, 0.0
@@ -234,7 +234,7 @@ func (s *Standing) phi(candidate *Sample) float64 {
 }
 
 // absolute takes an interval in that is judged by itself, without waiting for stable.
-func (s *Standing) absolute(p *Panel, c tallied, phi float64) {
+func (s *GuardrailState) absolute(p *Panel, c tallied, phi float64) {
 	limit := sequential.Cap(p.share(), s.Breach.Newest)
 	inc := func(t sequential.Tally) sequential.Increments { return c.test.Breach(t, s.Pilot) }
 	d := inc(c.breach)
@@ -247,8 +247,8 @@ func (s *Standing) absolute(p *Panel, c tallied, phi float64) {
 	}
 }
 
-// flush takes what waited to be merged into the evidence, at the candidate's weight.
-func (s *Standing) flush(p *Panel, g *Guardrail, m *Metric, weight float64) {
+// commit takes what waited to be merged into the evidence, at the candidate's weight.
+func (s *GuardrailState) commit(p *Panel, g *Guardrail, m *Metric, weight float64) {
 	w := s.Pending
 	if w == nil || m == nil {
 		return
@@ -276,7 +276,7 @@ var worse = sequential.Relative(1, 2, 1)
 
 // test is the test of a guardrail on counted events, with the pilot that it is
 // made with.
-func (s *Standing) test(g *Guardrail, m *Metric) (sequential.Hypotheses, sequential.Pilot) {
+func (s *GuardrailState) test(g *Guardrail, m *Metric) (sequential.Hypotheses, sequential.Pilot) {
 	if g.method(m) == methodQuantile {
 		if g.Limit.Relative {
 			return s.Tail.test(g)

@@ -104,7 +104,7 @@ func (m *MeanStats) afresh() *MeanStats {
 }
 
 // mean takes a reading of a mean in.
-func (s *Standing) mean(v *visit) {
+func (s *GuardrailState) mean(v *observation) {
 	r, relative := v.reading, v.guardrail.Limit.Relative
 	if s.Moments == nil {
 		s.Moments = &MeanStats{}
@@ -169,7 +169,7 @@ func (m *MeanStats) spread(g *Guardrail) (x spread, ok bool) {
 }
 
 // meanBatch judges what was merged, by the variance and the level of the past.
-func (s *Standing) meanBatch(v *visit, m *MeanStats) {
+func (s *GuardrailState) meanBatch(v *observation, m *MeanStats) {
 	g, p := v.guardrail, v.panel
 	past, ok := m.spread(g)
 	if !ok {
@@ -225,7 +225,7 @@ func (s *Standing) meanBatch(v *visit, m *MeanStats) {
 
 // meanBeside takes in, for an absolute limit, how the candidate did beside stable, and
 // how stable did by itself.
-func (s *Standing) meanBeside(v *visit, m *MeanStats) {
+func (s *GuardrailState) meanBeside(v *observation, m *MeanStats) {
 	g := v.guardrail
 	past, ok := m.spread(g)
 	if g.Limit.Relative || !ok {
@@ -258,7 +258,7 @@ func meanIncrements(d, v, drift float64) (inc sequential.Increments) {
 }
 
 // learnMean takes a sample of stable in: its moments and its dispersion.
-func (s *Standing) learnMean(x *Sample) {
+func (s *GuardrailState) learnMean(x *Sample) {
 	if !x.Fresh || x.N <= 0 {
 		return
 	}

@@ -78,7 +78,7 @@ func (g *Guardrail) passFloorTest() sequential.Hypotheses {
 }
 
 // floors takes an interval in for the absolute parts of a relative limit.
-func (s *Standing) floors(v *visit, t tallied, phi float64) {
+func (s *GuardrailState) floors(v *observation, t tallied, phi float64) {
 	g := v.guardrail
 	if g.Limit.Floor > 0 {
 		limit := sequential.Cap(v.panel.share(), s.Breach.Newest)
@@ -91,7 +91,7 @@ func (s *Standing) floors(v *visit, t tallied, phi float64) {
 
 // pass takes note of whether what an interval brought suffices for a pass. A step that
 // ends soon can show little, and need not prove what it could only prove in a longer one.
-func (s *Standing) pass(v *visit) {
+func (s *GuardrailState) pass(v *observation) {
 	beta := v.panel.beta(v.guardrail, v.step)
 	s.Credit = 0
 	if v.ends && s.PassSeconds > 0 && s.Due > 0 && v.guardrail.PassFloor <= 0 {
@@ -108,7 +108,7 @@ func brief(f float64) float64 { return math.Floor(f*1000) / 1000 }
 
 // passes is the logarithm of the evidence for a pass: of a relative limit with an absolute
 // part, the average of both.
-func (s *Standing) passes(g *Guardrail) float64 {
+func (s *GuardrailState) passes(g *Guardrail) float64 {
 	if g.PassFloor <= 0 {
 		return s.Pass.LogE()
 	}

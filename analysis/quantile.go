@@ -36,8 +36,8 @@ func (g *Guardrail) quantileTest() sequential.Hypotheses {
 	return t
 }
 
-// quantile takes a reading of a histogram in.
-func (s *Standing) quantile(v *visit) {
+// updateQuantile takes a reading of a histogram in.
+func (s *GuardrailState) updateQuantile(v *observation) {
 	g, r := v.guardrail, v.reading
 	if g.Limit.Relative {
 		s.relativeQuantile(v)
@@ -66,7 +66,7 @@ func (s *Standing) quantile(v *visit) {
 	s.count(v, t)
 	test := with(g.quantileTest(), g.passing(v.weight).quantileTest())
 	s.lately(v, t, func(rate float64) bool { return rate > test.Limit })
-	s.binary(v, tallied{test: test, breach: t, pass: u, events: slow})
+	s.updateBinomial(v, tallied{test: test, breach: t, pass: u, events: slow})
 	s.disperse(&r.Stable, slow)
 }
 
@@ -92,7 +92,7 @@ func (g *Guardrail) beyond(x *Sample, bound float64) float64 {
 }
 
 // learnQuantile takes a histogram of stable alone in.
-func (s *Standing) learnQuantile(g *Guardrail, x *Sample) {
+func (s *GuardrailState) learnQuantile(g *Guardrail, x *Sample) {
 	if g.Limit.Relative {
 		s.learnTail(g, x)
 		return

@@ -8,7 +8,7 @@ import (
 )
 
 // sentence says a verdict and why, in words that a product owner understands.
-func sentence(p *Panel, g *Guardrail, s *Standing, at StepContext, v *Verdict) string {
+func sentence(p *Panel, g *Guardrail, s *GuardrailState, at StepContext, v *Verdict) string {
 	switch v.Outcome {
 	case OutcomeBreach:
 		return breachSentence(p, g, v)
@@ -122,7 +122,7 @@ func budgetSentence(b *Budget, spent float64) string {
 }
 
 // effective says what is really judged where it differs from the limit.
-func (s *Standing) effective(g *Guardrail, m *Metric) string {
+func (s *GuardrailState) effective(g *Guardrail, m *Metric) string {
 	if g.method(m) == methodMean && s.Moments != nil && s.Moments.PastStable.Batches >= meanBatches {
 		// The standard error of a standard deviation out of so many batches.
 		unsure := 1 / math.Sqrt(2*(s.Moments.PastStable.Batches-1))

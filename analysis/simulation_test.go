@@ -283,7 +283,7 @@ func (b *belay) see(x *interval) string {
 		b.e.begin(&b.panel, b.at)
 	}
 	for _, r := range b.readings(x) {
-		b.e.take(&b.panel, b.at, &r, &b.got)
+		b.e.ingest(&b.panel, b.at, &r, &b.got)
 	}
 	b.at.At = b.now
 	sum := 0.0

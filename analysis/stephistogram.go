@@ -28,7 +28,7 @@ func (h *StepHistogram) clone() *StepHistogram {
 }
 
 // shape adds a reading to the step's histogram.
-func (s *Standing) shape(v *visit) {
+func (s *GuardrailState) shape(v *observation) {
 	g, r := v.guardrail, v.reading
 	if v.late {
 		return
@@ -55,7 +55,7 @@ func (s *Standing) shape(v *visit) {
 }
 
 // shapeBounds are the reading's bounds next to the display's cuts.
-func (s *Standing) shapeBounds(g *Guardrail, r *Reading) []float64 {
+func (s *GuardrailState) shapeBounds(g *Guardrail, r *Reading) []float64 {
 	x := &r.Candidate
 	if len(x.Buckets) == 0 {
 		x = &r.Stable

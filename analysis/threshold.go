@@ -21,7 +21,7 @@ type Marks struct {
 }
 
 // threshold compares a reading with the limit.
-func (s *Standing) threshold(v *visit) {
+func (s *GuardrailState) threshold(v *observation) {
 	g, r := v.guardrail, v.reading
 	c, known := g.figure(v.metric, &r.Candidate)
 	if !known {

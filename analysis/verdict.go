@@ -301,6 +301,6 @@ func (e *Evidence) verdict(p *Panel, at StepContext, i int, read bool) Verdict {
 // contradicted reports whether what was read since speaks against a pass that was earned
 // earlier in the step: the evidence for it has fallen below where it began, or that for a
 // breach is two to one. It only delays a step's end.
-func (s *Standing) contradicted(g *Guardrail) bool {
+func (s *GuardrailState) contradicted(g *Guardrail) bool {
 	return s.passes(g) < 0 || s.Breach.LogE() >= math.Ln2
 }

@@ -162,7 +162,7 @@ func (m *machine) unchecked(failed []string) {
 		why = strings.Join(failed, " ")
 	}
 	if a := m.s.Await; a != nil && m.now().Before(a.Until) {
-		a.Looks++
+		a.Checks++
 		m.s.Sentence = m.awaits("the checks could not be made: " + why)
 		return
 	}
@@ -190,7 +190,7 @@ func (m *machine) failed(sentences []string, by check.Remedy) {
 	if first {
 		m.s.Await = &Await{Until: m.now().Add(within)}
 	}
-	m.s.Await.Looks, m.s.Tries = m.s.Await.Looks+m.s.Tries+1, 0
+	m.s.Await.Checks, m.s.Tries = m.s.Await.Checks+m.s.Tries+1, 0
 	i := slices.IndexFunc(m.s.Checks, func(c check.Result) bool { return c.Awaited && !c.OK })
 	m.s.Sentence = m.awaits(m.s.Checks[i].Found + ".")
 	if first {

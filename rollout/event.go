@@ -177,8 +177,8 @@ func (m *machine) isRequester(by person.Person) bool {
 	return m.known().Same(by, r.Requester) || m.known().Called(by, r.OnBehalfOf)
 }
 
-// voices counts the people who said yes and may.
-func (m *machine) voices(q approval.Question) int {
+// yeses counts the people who said yes and may.
+func (m *machine) yeses(q approval.Question) int {
 	byRequester := !m.p.Approval(q.Gate).NotByRequester
 	var yes []person.Person
 	for _, v := range q.Answers {

@@ -66,10 +66,10 @@ func (m *machine) answered() {
 	if !m.ev.Approve {
 		verb = "rejects"
 		q.State = approval.Rejected
-	} else if m.voices(q) >= q.Quorum {
+	} else if m.yeses(q) >= q.Quorum {
 		q.State = approval.Approved
 	}
-	sentence := fmt.Sprintf("%s %s step %s (%d of %d)%s.", by, verb, q.Step, m.voices(q), q.Quorum, because(m.ev.Reason))
+	sentence := fmt.Sprintf("%s %s step %s (%d of %d)%s.", by, verb, q.Step, m.yeses(q), q.Quorum, because(m.ev.Reason))
 	m.setGate(q)
 	m.decide(decision.Decision{Kind: decision.Answer, Gate: q.Gate, Reason: decision.ReasonApproval, Sentence: sentence})
 	m.sayAsk(m.p.Approval(q.Gate), q)
@@ -87,7 +87,7 @@ func (m *machine) answered() {
 func (m *machine) recount() {
 	for _, name := range sortedKeys(m.s.Gates) {
 		q := m.s.Gates[name]
-		if q.State != approval.Approved || m.voices(q) >= q.Quorum {
+		if q.State != approval.Approved || m.yeses(q) >= q.Quorum {
 			continue
 		}
 		q.State = approval.Open
@@ -95,7 +95,7 @@ func (m *machine) recount() {
 		m.decide(decision.Decision{Kind: decision.Void, Gate: name, Reason: decision.ReasonApproval,
 			Rule: fmt.Sprintf("quorum: %d", q.Quorum),
 			Sentence: fmt.Sprintf("Approval %s is open again: by who people are now, %d of %d who may have approved step %s.",
-				name, m.voices(q), q.Quorum, q.Step)})
+				name, m.yeses(q), q.Quorum, q.Step)})
 		m.sayAsk(m.p.Approval(name), q)
 	}
 }

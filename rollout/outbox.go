@@ -77,8 +77,8 @@ func (m *machine) wantPreflight() Effect {
 	e := Effect{Kind: EffectPreflight, Key: "preflight", Attempt: m.s.Tries}
 	switch a := m.s.Await; {
 	case a != nil:
-		e.Attempt += a.Looks
-		e.NotBefore = m.now().Add(backoff.For(m.p.ID, "await", a.Looks, 5*time.Second, awaitEvery))
+		e.Attempt += a.Checks
+		e.NotBefore = m.now().Add(backoff.For(m.p.ID, "await", a.Checks, 5*time.Second, awaitEvery))
 		if m.now().Before(a.Until) && e.NotBefore.After(a.Until) {
 			e.NotBefore = a.Until
 		}

@@ -135,8 +135,8 @@ type Snapshot struct {
 type Await struct {
 	// Until is when it is refused, unless its candidate is ready then.
 	Until time.Time `json:"until"`
-	// Looks counts the checks that were made before, whatever they found.
-	Looks int `json:"looks"`
+	// Checks counts the checks that were made before, whatever they found.
+	Checks int `json:"looks"`
 }
 
 // Bake counts the watched time of the current step.

@@ -46,7 +46,7 @@ func (m *machine) closed(i int) (decision.Reason, string) {
 			q = m.ask(i, name)
 		}
 		if q.State != approval.Approved && waits == "" {
-			waits = fmt.Sprintf("approval %s (%d of %d, until %s)", name, m.voices(q), q.Quorum,
+			waits = fmt.Sprintf("approval %s (%d of %d, until %s)", name, m.yeses(q), q.Quorum,
 				q.Expires.UTC().Format(time.RFC3339))
 		}
 	}

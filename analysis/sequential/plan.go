@@ -56,13 +56,13 @@ func (x Expected) moments(mean, c, b float64) (m, v float64) {
 // BreachWalk is the walk of the effect that will cross first, counted in
 // intervals: share is the guardrail's weight times α, segment the weight of the
 // segment that is expected to find the regression. pace may be nil.
-func BreachWalk(d Drift[Increments], share, segment float64, pace Pace) Walk {
+func BreachWalk(d Drift[Increments], share, segment float64, pace DispersionRamp) EvidenceDrift {
 	limit := Cap(share, segment)
-	best := Walk{Distance: math.Inf(1)}
+	best := EvidenceDrift{Distance: math.Inf(1)}
 	for j := range d.Mean {
 		step := func(phi float64) (m, v float64) { return capped(d.Mean[j]/phi, d.Variance[j]/(phi*phi), limit) }
 		m, v := step(1)
-		best = best.sooner(Walk{Distance: -math.Log(share) - math.Log(segment) - logPrior[j], Mean: m,
+		best = best.sooner(EvidenceDrift{Distance: -math.Log(share) - math.Log(segment) - logPrior[j], Mean: m,
 			Variance: v}.paced(pace, step))
 	}
 	return best
@@ -70,10 +70,10 @@ func BreachWalk(d Drift[Increments], share, segment float64, pace Pace) Walk {
 
 // PassWalk is the walk of the effect that will pass first; beta is the chance
 // of a false pass. pace may be nil.
-func PassWalk(d Drift[[PassPoints]float64], beta float64, pace Pace) Walk {
-	best := Walk{Distance: math.Inf(1)}
+func PassWalk(d Drift[[PassPoints]float64], beta float64, pace DispersionRamp) EvidenceDrift {
+	best := EvidenceDrift{Distance: math.Inf(1)}
 	for j := range d.Mean {
-		w := Walk{Distance: -math.Log(beta) - passLogPrior[j], Mean: d.Mean[j], Variance: d.Variance[j]}
+		w := EvidenceDrift{Distance: -math.Log(beta) - passLogPrior[j], Mean: d.Mean[j], Variance: d.Variance[j]}
 		best = best.sooner(w.paced(pace, func(phi float64) (m, v float64) {
 			return d.Mean[j] / phi,
 				d.Variance[j] / (phi * phi)
@@ -83,7 +83,7 @@ func PassWalk(d Drift[[PassPoints]float64], beta float64, pace Pace) Walk {
 }
 
 // sooner is the walk that is expected to arrive first.
-func (w Walk) sooner(u Walk) Walk {
+func (w EvidenceDrift) sooner(u EvidenceDrift) EvidenceDrift {
 	if u.Mean > 0 && (w.Mean <= 0 || u.Distance/u.Mean < w.Distance/w.Mean) {
 		return u
 	}

@@ -11,7 +11,7 @@ import (
 // The looks that a walk needs, against walks that were walked.
 func TestLooks(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // reproducible on purpose
-	for _, w := range []Walk{
+	for _, w := range []EvidenceDrift{
 		{Distance: 6, Mean: 0.1, Variance: 0.2},
 		{Distance: 6, Mean: 0.5, Variance: 1},
 		{Distance: 8, Mean: 3, Variance: 0.5},
@@ -47,14 +47,14 @@ func TestLooks(t *testing.T) {
 
 // A walk that goes nowhere never arrives.
 func TestLooksNever(t *testing.T) {
-	w := Walk{Distance: 3, Mean: -0.1, Variance: 1}
+	w := EvidenceDrift{Distance: 3, Mean: -0.1, Variance: 1}
 	if !math.IsInf(w.Looks(0.9), 1) || !math.IsInf(w.MeanLooks(), 1) {
 		t.Errorf("got %v and %v looks, want never", w.Looks(0.9), w.MeanLooks())
 	}
 	if got := w.Crossed(1e9); math.Abs(got-math.Exp(-0.6)) > 1e-9 {
 		t.Errorf("got a chance of %v, want e^(2μA/σ²) = %v", got, math.Exp(-0.6))
 	}
-	if got := (Walk{Distance: 1, Mean: 0.5}).Crossed(2); got != 1 {
+	if got := (EvidenceDrift{Distance: 1, Mean: 0.5}).Crossed(2); got != 1 {
 		t.Errorf("without variance: got %v, want 1 when the mean arrives", got)
 	}
 }
@@ -197,20 +197,20 @@ func TestLearning(t *testing.T) {
 				t.Fatalf("freedom %g: got %g after %g at step %d, want it to narrow", freedom, p[i], p[i-1], i)
 			}
 		}
-		known := Walk{Distance: 8, Mean: 0.2, Variance: 0.4}
+		known := EvidenceDrift{Distance: 8, Mean: 0.2, Variance: 0.4}
 		step := func(phi float64) (m, v float64) { return known.Mean / phi, known.Variance / (phi * phi) }
 		m, v := step(Unknown)
-		assumed := Walk{Distance: known.Distance, Mean: m, Variance: v}
+		assumed := EvidenceDrift{Distance: known.Distance, Mean: m, Variance: v}
 		learnt := known.paced(p, step)
-		for what, at := range map[string]func(Walk) float64{
-			"mean": Walk.MeanLooks, "90%": func(w Walk) float64 { return w.Looks(0.9) }, "median": func(w Walk) float64 { return w.Looks(0.5) },
+		for what, at := range map[string]func(EvidenceDrift) float64{
+			"mean": EvidenceDrift.MeanLooks, "90%": func(w EvidenceDrift) float64 { return w.Looks(0.9) }, "median": func(w EvidenceDrift) float64 { return w.Looks(0.5) },
 		} {
 			if a, b, c := at(known), at(learnt), at(assumed); a > b || b > c*1.01 {
 				t.Errorf("freedom %g, %s: got %g looks, want %g to %g", freedom, what, b, a, c)
 			}
 		}
 	}
-	if got := (Walk{Distance: 3, Mean: 1}).paced(nil, nil); got.begin != nil {
+	if got := (EvidenceDrift{Distance: 3, Mean: 1}).paced(nil, nil); got.begin != nil {
 		t.Errorf("no pace: got %+v, want the walk as it is", got)
 	}
 	if p := Learning(7, 5); p[0] != Unknown/5 || p[20] < 1 {

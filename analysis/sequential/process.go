@@ -202,7 +202,7 @@ func Closing(due, planned, beta float64) (need float64, ok bool) {
 		return 0, false
 	}
 	crossed := func(a float64) bool {
-		return Walk{Distance: a, Mean: (closingSlope - 1) * planned, Variance: 2 * planned}.Crossed(1) > beta
+		return EvidenceDrift{Distance: a, Mean: (closingSlope - 1) * planned, Variance: 2 * planned}.Crossed(1) > beta
 	}
 	return bisect(0, forever+planned, func(a float64) bool { return a <= 0 || crossed(a) }) - closingSlope*math.Min(due,
 		planned), true

@@ -170,7 +170,7 @@ func TestVectorsFirstPassage(t *testing.T) {
 		{5.298317, 0.001944, 0.0048, 4000, 0.81815489},
 		{4.60517, 0.05, 0.2, 60, 0.4622148},
 	} {
-		w := Walk{Distance: c.a, Mean: c.mu, Variance: c.s2}
+		w := EvidenceDrift{Distance: c.a, Mean: c.mu, Variance: c.s2}
 		near(t, fmt.Sprintf("%+v n=%v", w, c.n), w.Crossed(c.n), c.want, 1e-8)
 		near(t, fmt.Sprintf("%+v quantile", w), w.Quantile(c.want)/c.n, 1, 1e-6)
 	}

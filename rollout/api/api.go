@@ -133,7 +133,7 @@ type Server struct {
 	checks    *slots
 	bulks     *slots
 	turns     *turn.Queue // of whatever takes the processor for long
-	strangers *strangers
+	strangers *refusedCredentials
 	streams   places
 	mux       *http.ServeMux
 	// reckoning is held by who reckons a head.
@@ -159,7 +159,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		c: c, index: newIndex(), limits: newLimits(c.Rate, c.Burst),
-		strangers: newStrangers(c.Log),
+		strangers: newRefusedCredentials(c.Log),
 		checks:    newSlots(checksMax, checksEach), bulks: newSlots(bulksMax, bulksEach),
 		turns: turn.NewQueue(), streams: places{most: c.Streams, of: map[string]int{}},
 		readmitEvery: readmitEvery, mux: http.NewServeMux(), reckoning: make(chan struct{}, 1), stopping: make(chan struct{}),

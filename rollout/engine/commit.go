@@ -20,8 +20,8 @@ import (
 // errLost: another replica carries the rollout now.
 var errLost = errors.New("another replica carries the rollout")
 
-// loud reports whether something is folded in that must be appended at once.
-func (l *runner) loud() bool {
+// mustPersist reports whether something is folded in that must be appended at once.
+func (l *runner) mustPersist() bool {
 	if l.flush && len(l.drafts) > 0 {
 		return true
 	}
@@ -29,7 +29,7 @@ func (l *runner) loud() bool {
 		return true
 	}
 	for _, b := range l.drafts {
-		if !b.quiet || b.sealed {
+		if !b.deferrable || b.sealed {
 			return true
 		}
 	}
@@ -53,7 +53,7 @@ func (l *runner) save() {
 	if l.writing || len(l.drafts) == 0 || time.Now().Before(l.retryAt) {
 		return
 	}
-	if !l.loud() && time.Now().Before(l.flushAt()) {
+	if !l.mustPersist() && time.Now().Before(l.flushAt()) {
 		return
 	}
 	b := l.drafts[0]

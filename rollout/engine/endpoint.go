@@ -224,12 +224,12 @@ func (at *endpoint) leave() {
 	at.lease = nil
 	if lease != nil && at.e.base != nil {
 		ctx := at.e.base
-		at.e.jobs.Go(func() { at.e.giveBack(ctx, at.ref, lease) })
+		at.e.jobs.Go(func() { at.e.releaseLease(ctx, at.ref, lease) })
 	}
 }
 
-// giveBack releases a lease; one that cannot be released ends by itself.
-func (e *Engine) giveBack(ctx context.Context, ref rollout.EndpointRef, lease store.Lease) {
+// releaseLease releases a lease; one that cannot be released ends by itself.
+func (e *Engine) releaseLease(ctx context.Context, ref rollout.EndpointRef, lease store.Lease) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if err := lease.Release(ctx); err != nil {
@@ -283,7 +283,7 @@ func (e *Engine) leaveTo(at *endpoint) {
 	}
 	ctx := e.base
 	if lease != nil && ctx != nil {
-		e.jobs.Go(func() { e.giveBack(ctx, at.ref, lease) })
+		e.jobs.Go(func() { e.releaseLease(ctx, at.ref, lease) })
 	}
 	e.mu.Unlock()
 	// Each runner has its own lock, which must not be taken here: the caller may

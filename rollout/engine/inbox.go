@@ -389,7 +389,7 @@ func (l *runner) act(ev rollout.Event) *waiter {
 	}
 	w := &waiter{key: ev.Key, state: l.s, done: make(chan struct{})}
 	b := l.drafts[len(l.drafts)-1]
-	b.quiet = false
+	b.deferrable = false
 	b.waiters = append(b.waiters, w)
 	return w
 }

@@ -79,13 +79,13 @@ type draft struct {
 	events []rollout.Event
 	// size is what the events take as JSON. While the store is away and they are too
 	// much, they are not kept: dropped counts them since from, and after stands for them.
-	size      int
-	dropped   int
-	from      time.Time
-	decisions []decision.Decision
-	phases    []journal.PhaseChange
-	after     rollout.State
-	quiet     bool
+	size       int
+	dropped    int
+	from       time.Time
+	decisions  []decision.Decision
+	phases     []journal.PhaseChange
+	after      rollout.State
+	deferrable bool
 
 	sealed       bool
 	entry, state []byte
@@ -127,7 +127,7 @@ func (b *draft) add(
 		b.phases = append(b.phases, c)
 	}
 	b.after = after
-	b.quiet = b.quiet && after.Last.Deferrable && after.Last.Ignored == ""
+	b.deferrable = b.deferrable && after.Last.Deferrable && after.Last.Ignored == ""
 	if b.dropped == 0 && (!away || b.size <= keptMax) {
 		return
 	}
@@ -169,7 +169,7 @@ func (l *runner) fold(ev rollout.Event) bool {
 	if n := len(l.drafts); n > 0 && !l.drafts[n-1].sealed && (len(l.drafts[n-1].events) < draftMax || l.failures > 0) {
 		b = l.drafts[n-1]
 	} else {
-		b = &draft{since: time.Now(), quiet: true}
+		b = &draft{since: time.Now(), deferrable: true}
 		l.drafts = append(l.drafts, b)
 	}
 	b.add(ev, size, &l.s, s, l.plan, l.failures > 0)
@@ -311,7 +311,7 @@ func (l *runner) arm() {
 		}
 	}
 	if len(l.drafts) > 0 && !l.writing {
-		if l.loud() {
+		if l.mustPersist() {
 			sooner(l.retryAt)
 		} else {
 			sooner(l.flushAt())
@@ -369,7 +369,7 @@ func (b *draft) release(rev store.Revision, err error) {
 // it holds more than quiet changes that are not durable.
 func (l *runner) snapshot() rollout.Snapshot {
 	s := l.s
-	if l.loud() {
+	if l.mustPersist() {
 		s = l.saved
 	}
 	return rollout.Snapshot{Plan: l.plan, State: s, Revision: uint64(l.head.Revision)}

@@ -62,7 +62,7 @@ func (e *Engine) stop() {
 	go func() {
 		e.jobs.Wait()
 		for ref, lease := range leases {
-			e.giveBack(context.Background(), ref, lease)
+			e.releaseLease(context.Background(), ref, lease)
 		}
 		close(done)
 	}()

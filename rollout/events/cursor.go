@@ -18,9 +18,9 @@ const (
 	cursorOther = "+"
 )
 
-// A mark is the state of a cursor's record. The engine reads revision: what is
+// A cursorState is the state of a cursor's record. The engine reads revision: what is
 // above it is not deleted.
-type mark struct {
+type cursorState struct {
 	Revision store.Revision `json:"revision"`
 	// New: the sink begins at the record's own revision, which the record could
 	// not know; Revision is 0, so that everything waits.
@@ -36,14 +36,14 @@ type cursor struct {
 
 	key  string
 	head store.Revision
-	at   mark
+	at   cursorState
 }
 
 // open finds the cursor or creates it at the present.
 func (c *cursor) open(ctx context.Context) (store.Revision, error) {
 	err := c.read(ctx)
 	if errors.Is(err, store.ErrNotFound) {
-		if err := c.append(ctx, cursorPrefix+c.sink, mark{New: true}, 0); err != nil &&
+		if err := c.append(ctx, cursorPrefix+c.sink, cursorState{New: true}, 0); err != nil &&
 			!errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrUnknown) {
 			return 0, err
 		}
@@ -114,7 +114,7 @@ func (c *cursor) write(ctx context.Context, at store.Revision) error {
 
 func (c *cursor) advance(ctx context.Context, at store.Revision) error {
 	if c.at.Turns < cursorTurns {
-		return c.append(ctx, c.key, mark{Revision: at, Turns: c.at.Turns + 1}, c.head)
+		return c.append(ctx, c.key, cursorState{Revision: at, Turns: c.at.Turns + 1}, c.head)
 	}
 	old, head := c.key, c.head
 	next := cursorPrefix + c.sink
@@ -127,7 +127,7 @@ func (c *cursor) advance(ctx context.Context, at store.Revision) error {
 			return fmt.Errorf("turn cursor %s: %w", c.sink, err)
 		}
 	}
-	if err := c.append(ctx, next, mark{Revision: at, Turns: 1}, 0); err != nil {
+	if err := c.append(ctx, next, cursorState{Revision: at, Turns: 1}, 0); err != nil {
 		return err
 	}
 	if err := c.store.Delete(ctx, old, head); err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -137,7 +137,7 @@ func (c *cursor) advance(ctx context.Context, at store.Revision) error {
 }
 
 // append writes the record and makes it the cursor's.
-func (c *cursor) append(ctx context.Context, key string, m mark, after store.Revision) error {
+func (c *cursor) append(ctx context.Context, key string, m cursorState, after store.Revision) error {
 	state, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("write cursor %s: %w", c.sink, err) // unreachable: two numbers and a flag

@@ -94,7 +94,7 @@ func (s *probeTarget) outcome(rs []analysis.Reading) *api.AATest {
 	panel.Guardrails = slices.DeleteFunc(slices.Clone(panel.Guardrails), func(g analysis.Guardrail) bool {
 		return !s.judges(g)
 	})
-	p := panel.Placebo(rs)
+	p := panel.AATest(rs)
 	out := &api.AATest{Instances: p.Trials, Alarms: p.Broken, Dispersion: p.Phi}
 	span := shortDuration(rs[len(rs)-1].To.Sub(rs[0].From).Round(time.Second))
 	out.Sentence = fmt.Sprintf("%d of %d instances of %s, compared with the others over %s, would have been rolled back",

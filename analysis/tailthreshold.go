@@ -6,8 +6,8 @@ import (
 	"github.com/belayd/belay/analysis/sequential"
 )
 
-// An Aim is a pair of cuts with what is expected of a good release there.
-type Aim struct {
+// A TailThreshold is a pair of cuts with what is expected of a good release there.
+type TailThreshold struct {
 	// Stable is stable's cut; Breach and Pass are the candidate's.
 	Stable float64 `json:"b"`
 	Breach float64 `json:"c"`
@@ -23,7 +23,7 @@ type Aim struct {
 
 // aim chooses the cuts from stable's past; nil while it knows too little or the
 // buckets allow none.
-func (t *Tail) aim(g *Guardrail) *Aim {
+func (t *TailTest) aim(g *Guardrail) *TailThreshold {
 	tail := 1 - g.Quantile
 	if g.Limit.AtLeast {
 		tail = g.Quantile
@@ -52,12 +52,12 @@ func (t *Tail) aim(g *Guardrail) *Aim {
 }
 
 // known reports whether stable's past is long enough to choose a cut.
-func (t *Tail) known(g *Guardrail) bool {
+func (t *TailTest) known(g *Guardrail) bool {
 	return t.N >= tailEvents && t.N*math.Min(g.Quantile, 1-g.Quantile) >= tailSlow
 }
 
 // share is the past share of stable's events beyond the i-th bound.
-func (t *Tail) share(g *Guardrail, i int) float64 {
+func (t *TailTest) share(g *Guardrail, i int) float64 {
 	if g.Limit.AtLeast {
 		return math.Max(0, t.N-t.Slower[i]) / t.N
 	}
@@ -65,13 +65,13 @@ func (t *Tail) share(g *Guardrail, i int) float64 {
 }
 
 // pilot is the past of stable's tail at the i-th bound.
-func (t *Tail) pilot(g *Guardrail, i int) sequential.Pilot {
+func (t *TailTest) pilot(g *Guardrail, i int) sequential.Pilot {
 	return sequential.Pilot{K: t.share(g, i) * t.N, N: t.N}
 }
 
 // twoCuts compares stable beyond one bound with the candidate beyond another,
 // whose ratio is the limit's or, at most slack times, wider.
-func (t *Tail) twoCuts(g *Guardrail, i int, slack float64) *Aim {
+func (t *TailTest) twoCuts(g *Guardrail, i int, slack float64) *TailThreshold {
 	x := t.Bounds[i]
 	want := x * g.Limit.Value
 	breach, pass := -1, -1
@@ -102,7 +102,7 @@ func (t *Tail) twoCuts(g *Guardrail, i int, slack float64) *Aim {
 	}
 	p := t.share(g, i)
 	healthy := math.Min(math.Max(t.share(g, pass)/p, 0.05), 1)
-	return &Aim{
+	return &TailThreshold{
 		Stable: x, Breach: t.Bounds[breach], Pass: t.Bounds[pass],
 		Limit: 1, PassLimit: tailDetect(g), Healthy: healthy, Pilot: t.pilot(g, i),
 	}
@@ -112,7 +112,7 @@ func (t *Tail) twoCuts(g *Guardrail, i int, slack float64) *Aim {
 // longer by the limit's factor is heavier by a multiplier there, which the
 // slopes of stable's own tail bracket where its logarithm is concave in the
 // logarithm of the latency.
-func (t *Tail) sameCut(g *Guardrail, i int) *Aim {
+func (t *TailTest) sameCut(g *Guardrail, i int) *TailThreshold {
 	if g.Limit.AtLeast || i == 0 || i+1 >= len(t.Bounds) {
 		return nil
 	}
@@ -128,14 +128,14 @@ func (t *Tail) sameCut(g *Guardrail, i int) *Aim {
 	if high*s > 0.5 {
 		return nil
 	}
-	return &Aim{
+	return &TailThreshold{
 		Stable: x, Breach: x, Pass: x,
 		Limit: high, PassLimit: low * tailDetect(g), Healthy: 1, Pilot: t.pilot(g, i),
 	}
 }
 
 // displayCuts are the latencies that a relative quantile is shown with.
-func (t *Tail) displayCuts() []float64 {
+func (t *TailTest) displayCuts() []float64 {
 	if t == nil || t.Aim == nil {
 		return nil
 	}

@@ -2,10 +2,10 @@ package sequential
 
 import "math"
 
-// A Walk is evidence on its way to a threshold, as Brownian motion with drift:
+// An EvidenceDrift is evidence on its way to a threshold, as Brownian motion with drift:
 // what one step adds on average, with which variance, and how far it has to go.
 // The time of its first passage has the inverse Gaussian distribution.
-type Walk struct {
+type EvidenceDrift struct {
 	Distance float64
 	Mean     float64
 	Variance float64
@@ -16,10 +16,10 @@ type Walk struct {
 
 type moments struct{ mean, variance float64 }
 
-// A Pace is by how much increments are divided in each step while the dispersion is
+// A DispersionRamp is by how much increments are divided in each step while the dispersion is
 // still being learnt, relative to what they are divided by once it is known: its
 // upper bound is wide at first.
-type Pace []float64
+type DispersionRamp []float64
 
 // paceSteps is after how many steps a pace stays what it is.
 const paceSteps = 400
@@ -27,8 +27,8 @@ const paceSteps = 400
 // Learning is the pace of evidence from a start at which nothing is known of the
 // dispersion: every step teaches freedom degrees of freedom, and events really
 // cluster by dispersion. It is the expected course of Dispersion.Phi.
-func Learning(freedom, dispersion float64) Pace {
-	p := make(Pace, paceSteps)
+func Learning(freedom, dispersion float64) DispersionRamp {
+	p := make(DispersionRamp, paceSteps)
 	for i := range p {
 		phi := Unknown
 		if df := float64(i) * freedom; df >= 5 {
@@ -40,7 +40,7 @@ func Learning(freedom, dispersion float64) Pace {
 }
 
 // paced is the walk whose first steps add what step says for their pace.
-func (w Walk) paced(p Pace, step func(phi float64) (mean, variance float64)) Walk {
+func (w EvidenceDrift) paced(p DispersionRamp, step func(phi float64) (mean, variance float64)) EvidenceDrift {
 	if len(p) == 0 {
 		return w
 	}
@@ -55,7 +55,7 @@ func (w Walk) paced(p Pace, step func(phi float64) (mean, variance float64)) Wal
 }
 
 // after is what n steps add, in mean and variance.
-func (w Walk) after(n float64) (mean, variance float64) {
+func (w EvidenceDrift) after(n float64) (mean, variance float64) {
 	last := len(w.begin) - 1
 	if last < 1 {
 		return w.Mean * n, w.Variance * n
@@ -66,7 +66,7 @@ func (w Walk) after(n float64) (mean, variance float64) {
 }
 
 // Crossed is the chance that the threshold was reached within n steps.
-func (w Walk) Crossed(n float64) float64 {
+func (w EvidenceDrift) Crossed(n float64) float64 {
 	if n <= 0 {
 		return 0
 	}
@@ -90,7 +90,7 @@ func (w Walk) Crossed(n float64) float64 {
 
 // Quantile is the number of steps within which the threshold is reached with
 // chance q; +Inf when it never is.
-func (w Walk) Quantile(q float64) float64 {
+func (w EvidenceDrift) Quantile(q float64) float64 {
 	if w.Distance <= 0 {
 		return 0
 	}
@@ -118,7 +118,7 @@ func (w Walk) Quantile(q float64) float64 {
 // Look is the chance that the threshold was seen to be reached at one of the
 // first n looks, when the walk is only looked at between steps: what happens
 // between two looks is missed, and what is seen overshoots the threshold.
-func (w Walk) Look(n int) float64 {
+func (w EvidenceDrift) Look(n int) float64 {
 	w.Distance += overshoot * math.Sqrt(w.Variance)
 	return w.Crossed(float64(n))
 }
@@ -129,14 +129,14 @@ const overshoot = 0.5826
 
 // Looks is the number of looks within which the threshold is seen to be reached
 // with chance q; +Inf when it never is.
-func (w Walk) Looks(q float64) float64 {
+func (w EvidenceDrift) Looks(q float64) float64 {
 	w.Distance += overshoot * math.Sqrt(w.Variance)
 	return math.Max(1, math.Ceil(w.Quantile(q)-1e-9))
 }
 
 // MeanLooks is the mean number of looks until the threshold is seen to be
 // reached; +Inf when it may never be.
-func (w Walk) MeanLooks() float64 {
+func (w EvidenceDrift) MeanLooks() float64 {
 	if w.Mean <= 0 {
 		return math.Inf(1)
 	}

@@ -22,10 +22,10 @@ const (
 	strangersMax = 1024
 )
 
-// A strangers counts the requests that were refused because nobody knows who sends
+// refusedCredentials counts the requests that were refused because nobody knows who sends
 // them, and by address those with credentials that are wrong: somebody guesses, or
 // a token was taken away and is used on. It is safe for concurrent use.
-type strangers struct {
+type refusedCredentials struct {
 	log     *slog.Logger
 	refused *prometheus.CounterVec
 
@@ -34,16 +34,17 @@ type strangers struct {
 	from  map[netip.Prefix]int
 }
 
-func newStrangers(log *slog.Logger) *strangers {
-	return &strangers{log: log, from: map[netip.Prefix]int{}, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+func newRefusedCredentials(log *slog.Logger) *refusedCredentials {
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "belay", Name: "api_unauthorized_total",
 		Help: "Requests refused because nobody knows who sent them: without credentials (none) or with some that are not " +
 			"valid (wrong).",
-	}, []string{"credentials"})}
+	}, []string{"credentials"})
+	return &refusedCredentials{log: log, from: map[netip.Prefix]int{}, refused: refused}
 }
 
 // register shows the counts.
-func (s *strangers) register(reg prometheus.Registerer) error {
+func (s *refusedCredentials) register(reg prometheus.Registerer) error {
 	s.refused.WithLabelValues("none")
 	s.refused.WithLabelValues("wrong")
 	most := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "belay", Name: "api_unauthorized_address_max",
@@ -55,7 +56,7 @@ func (s *strangers) register(reg prometheus.Registerer) error {
 }
 
 // count counts a refusal; wrong: there were credentials.
-func (s *strangers) count(r *http.Request, wrong bool) {
+func (s *refusedCredentials) count(r *http.Request, wrong bool) {
 	if !wrong {
 		s.refused.WithLabelValues("none").Inc()
 		return
@@ -76,7 +77,7 @@ func (s *strangers) count(r *http.Request, wrong bool) {
 }
 
 // most is the largest count of one address.
-func (s *strangers) most() float64 {
+func (s *refusedCredentials) most() float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.turn(time.Now())
@@ -88,7 +89,7 @@ func (s *strangers) most() float64 {
 }
 
 // turn begins another window when one is over; with the lock held.
-func (s *strangers) turn(now time.Time) {
+func (s *refusedCredentials) turn(now time.Time) {
 	if now.Sub(s.since) >= strangersWindow {
 		s.since = now
 		clear(s.from)

@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// A Placebo is how often guardrails would have been broken by a release that
+// An AATest is how often guardrails would have been broken by a release that
 // was none: instances of stable that took the candidate's part.
-type Placebo struct {
+type AATest struct {
 	// Trials is how many instances took the part, and Broken names those for
 	// which the evidence reached the level of a rollback.
 	Trials int
@@ -18,16 +18,16 @@ type Placebo struct {
 
 // Rate is the share of trials in which a guardrail was broken; it should not be
 // above the panel's α. It is 0 when nothing was tried.
-func (p Placebo) Rate() float64 {
+func (p AATest) Rate() float64 {
 	return float64(len(p.Broken)) / math.Max(1, float64(p.Trials))
 }
 
-// Placebo replays readings of stable alone, in which its instances are told
+// AATest replays readings of stable alone, in which its instances are told
 // apart: each instance in turn plays the candidate against all others. It shows
 // whether the traffic is fit for the tests (failures cluster, instances differ)
 // before anything depends on them. Readings must be in order of time. It is
 // pure, and changes nothing.
-func (p Panel) Placebo(rs []Reading) Placebo {
+func (p Panel) AATest(rs []Reading) AATest {
 	var names []string
 	for i := range rs {
 		for j := range rs[i].Stable.Instances {
@@ -36,9 +36,9 @@ func (p Panel) Placebo(rs []Reading) Placebo {
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
-	out := Placebo{Trials: len(names)}
+	out := AATest{Trials: len(names)}
 	if len(names) < 2 {
-		return Placebo{}
+		return AATest{}
 	}
 	for _, name := range names {
 		if p.broken(rs, name) {
@@ -84,7 +84,7 @@ func (p *Panel) broken(rs []Reading, name string) bool {
 		if r.Status != StatusOK || !r.swap(name) {
 			continue
 		}
-		e.take(p, at, &r, &b)
+		e.ingest(p, at, &r, &b)
 		sum := 0.0
 		for j := range p.Guardrails {
 			if p.sequential(&p.Guardrails[j]) {

@@ -32,7 +32,7 @@ func TestPlacebo(t *testing.T) {
 				}
 				rs = append(rs, x)
 			}
-			got := p.Placebo(rs)
+			got := p.AATest(rs)
 			if got.Trials != 6 || fmt.Sprint(got.Broken) != fmt.Sprint(c.want) {
 				t.Errorf("got %+v, want %v broken in 6 trials", got, c.want)
 			}
@@ -44,7 +44,7 @@ func TestPlacebo(t *testing.T) {
 			}
 		})
 	}
-	if got := p.Placebo(nil); got.Trials != 0 || got.Rate() != 0 {
+	if got := p.AATest(nil); got.Trials != 0 || got.Rate() != 0 {
 		t.Errorf("of nothing: got %+v, want no trials", got)
 	}
 }

@@ -7,17 +7,17 @@ import (
 	"github.com/belayd/belay/analysis/sequential"
 )
 
-// A Tail is how a relative quantile is judged: by counting, in every interval,
+// A TailTest is how a relative quantile is judged: by counting, in every interval,
 // what is slower than a cut near stable's quantile. The cut and all that
 // depends on it come from stable's past, never from the interval itself.
-type Tail struct {
+type TailTest struct {
 	// Bounds are bucket bounds around stable's quantile; Slower counts stable's
 	// past events slower than each, out of N, forgetting slowly.
 	Bounds []float64 `json:"le,omitempty"`
 	Slower []float64 `json:"slower,omitempty"`
 	N      float64   `json:"n,omitempty"`
 	// Aim is where the quantile is cut; nil until enough is known.
-	Aim *Aim `json:"aim,omitempty"`
+	Aim *TailThreshold `json:"aim,omitempty"`
 }
 
 const (
@@ -37,7 +37,7 @@ const (
 	exact = 1.1
 )
 
-func (t *Tail) clone() *Tail {
+func (t *TailTest) clone() *TailTest {
 	if t == nil {
 		return nil
 	}
@@ -48,7 +48,7 @@ func (t *Tail) clone() *Tail {
 }
 
 // test is the test at the present cuts.
-func (t *Tail) test(g *Guardrail) (sequential.Hypotheses, sequential.Pilot) {
+func (t *TailTest) test(g *Guardrail) (sequential.Hypotheses, sequential.Pilot) {
 	if t == nil || t.Aim == nil {
 		return sequential.Relative(1, 2, 1), sequential.Pilot{} // unreachable: nothing is judged without an aim
 	}
@@ -68,10 +68,10 @@ func tailDetect(g *Guardrail) float64 {
 }
 
 // relativeQuantile takes a reading of a histogram in.
-func (s *Standing) relativeQuantile(v *visit) {
+func (s *GuardrailState) relativeQuantile(v *observation) {
 	g, r := v.guardrail, v.reading
 	if s.Tail == nil {
-		s.Tail = &Tail{}
+		s.Tail = &TailTest{}
 	}
 	if s.Pending == nil {
 		s.Tail.Aim = s.Tail.aim(g)
@@ -92,7 +92,7 @@ func (s *Standing) relativeQuantile(v *visit) {
 		s.count(v, t)
 		s.shape(v)
 		test, _ := s.Tail.test(g)
-		s.binary(v, tallied{
+		s.updateBinomial(v, tallied{
 			test: test, breach: t, pass: u,
 			events: func(x *Sample) float64 { return g.beyond(x, x.bound(a.Breach, !g.Limit.AtLeast)) },
 		})
@@ -103,9 +103,9 @@ func (s *Standing) relativeQuantile(v *visit) {
 }
 
 // learnTail takes a histogram of stable alone in.
-func (s *Standing) learnTail(g *Guardrail, x *Sample) {
+func (s *GuardrailState) learnTail(g *Guardrail, x *Sample) {
 	if s.Tail == nil {
-		s.Tail = &Tail{}
+		s.Tail = &TailTest{}
 	}
 	if a := s.Tail.aim(g); a != nil {
 		s.disperse(x, func(x *Sample) float64 { return g.beyond(x, x.bound(a.Stable, !g.Limit.AtLeast)) })
@@ -114,7 +114,7 @@ func (s *Standing) learnTail(g *Guardrail, x *Sample) {
 }
 
 // learn adds one interval of stable to the past.
-func (t *Tail) learn(g *Guardrail, x *Sample) {
+func (t *TailTest) learn(g *Guardrail, x *Sample) {
 	if x.N <= 0 || len(x.Buckets) == 0 {
 		return
 	}
@@ -133,7 +133,7 @@ func (t *Tail) learn(g *Guardrail, x *Sample) {
 
 // insert follows another bound, where one was missing because a sparse
 // histogram had nothing there yet.
-func (t *Tail) insert(g *Guardrail, f float64) {
+func (t *TailTest) insert(g *Guardrail, f float64) {
 	i, found := slices.BinarySearch(t.Bounds, f)
 	if found || len(t.Bounds) >= tailBounds {
 		return
@@ -159,7 +159,7 @@ func (t *Tail) insert(g *Guardrail, f float64) {
 
 // covers reports whether the sample has the followed bounds and the quantile
 // is still among them.
-func (t *Tail) covers(g *Guardrail, x *Sample) bool {
+func (t *TailTest) covers(g *Guardrail, x *Sample) bool {
 	if len(t.Bounds) == 0 {
 		return false
 	}
