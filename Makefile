@@ -6,7 +6,7 @@ INPUTS ?= 1000
 
 VULN ?= v1.1.4
 
-.PHONY: help build release vuln test race lint fuzz cover golden verify sim attack bench-decisions bench-seasons bench-reaction
+.PHONY: help build release vuln test race lint fuzz cover golden verify sim attack bench-decisions bench-seasons bench-reaction bench-scale
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
@@ -61,6 +61,11 @@ attack:          ## rollbacks under attack, held to 3 x the idle p95; wants a qu
 
 bench-reaction:  ## the time from a failure in Prometheus to the traffic call; wants a real prometheus and a quiet machine
 	$(GO) test ./cmd/internal/blackbox -run xxx -bench Reaction -benchtime 1x -v -timeout 15m
+
+SIZES ?= 10,100,500,2000
+STEADY ?= 2m
+bench-scale:     ## what SIZES rollouts cost and how fast they are rolled back, watched for STEADY; wants a quiet machine
+	$(GO) test ./cmd/internal/blackbox -run xxx -bench Scale -benchtime 1x -scale.sizes=$(SIZES) -scale.steady=$(STEADY) -v -timeout 180m
 
 bench-decisions: ## the tables of analysis/README.md
 	$(GO) test ./analysis -run TestDecisions -decisions=full -update -timeout 60m -v

@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(attackEnv); name != "" {
 		os.Exit(runAttack(name))
 	}
+	if os.Getenv(sourceEnv) != "" {
+		os.Exit(runSource())
+	}
 	os.Exit(realtest.Main(m))
 }
 

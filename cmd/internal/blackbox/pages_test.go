@@ -89,7 +89,7 @@ people: [{id: ann, pagerduty: PXPGF42}]
 }
 
 // secretFile is a file with a secret in it.
-func secretFile(t *testing.T, secret string) string {
+func secretFile(t testing.TB, secret string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(name, []byte(secret), 0o600); err != nil {
