@@ -141,7 +141,7 @@ func (c *checker) lintStep(s *Spec, i int, at string) {
 	}
 	required, absolute := false, false
 	for _, g := range s.Guardrails {
-		if g.Evidence == analysis.EvidenceRequired && slices.Contains(s.stepsOf(g), i) {
+		if g.Evidence == analysis.EvidenceRequired && g.OnBreach != analysis.ActionNote && slices.Contains(s.stepsOf(g), i) {
 			required = true
 			absolute = absolute || g.Limit.Quantity.Unit != UnitStable
 		}

@@ -20,6 +20,7 @@ func TestWarnings(t *testing.T) {
 	for _, tt := range []struct{ code, old, new string }{
 		{policies.WarnUnresolved, "", ""},
 		{policies.WarnFullUnwatched, `{name: cpu, metric: cpu, limit: "<= 85%"}`, `{name: cpu, metric: cpu, limit: "<= 85%", evidence: optional}`},
+		{policies.WarnFullUnwatched, `{name: cpu, metric: cpu, limit: "<= 85%"}`, `{name: cpu, metric: cpu, limit: "<= 85%", onBreach: note}`},
 		{policies.WarnNothingDecides, "weight: 5%}", "weight: 5%, guardrails: []}"},
 		{policies.WarnNotJudged, "{name: nearly, weight: 95%}, {name: full, weight: 100%,", "{name: full, weight: 100%, guardrails: [failures, cpu],"},
 		{policies.WarnThresholdCount, `"<= 1%"}`, `"<= 1%", test: threshold}`},
