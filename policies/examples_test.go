@@ -20,6 +20,7 @@ import (
 	"github.com/belayd/belay/policies/policiestest"
 	"github.com/belayd/belay/policies/policytest"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 )
 
 // examples are the policies that users are shown.
@@ -63,15 +64,15 @@ func TestExamples(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			policiestest.Golden(t, "examples/testdata/"+name+".plan.json", string(b)+"\n")
+			goldentest.Check(t, "examples/testdata/"+name+".plan.json", string(b)+"\n")
 		})
 	}
 }
 
 // The published schema is the one that the types give.
 func TestPublishedSchema(t *testing.T) {
-	policiestest.Golden(t, "policy.schema.json", string(policies.JSONSchema()))
-	policiestest.Golden(t, "policytest.schema.json", string(policytest.JSONSchema()))
+	goldentest.Check(t, "policy.schema.json", string(policies.JSONSchema()))
+	goldentest.Check(t, "policytest.schema.json", string(policytest.JSONSchema()))
 }
 
 // The reference is what the types say, and names every field and type of the schemas.
@@ -86,7 +87,7 @@ func TestReference(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := string(policy) + "\n" + string(tests) + "\n" + codes()
-	policiestest.Golden(t, "REFERENCE.md", page)
+	goldentest.Check(t, "REFERENCE.md", page)
 	for _, name := range []string{"Guardrail", "onNoData", "requires", "maxExtend", "sourceDown", "## Spec", "**Required.**"} {
 		if !strings.Contains(page, name) {
 			t.Errorf("the reference lacks %q", name)

@@ -16,6 +16,7 @@ import (
 	"github.com/belayd/belay/policies/document"
 	"github.com/belayd/belay/policies/policiestest"
 	"github.com/belayd/belay/rollout"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 	"github.com/belayd/belay/rollout/sight"
 	"github.com/belayd/belay/rollout/split"
 )
@@ -120,7 +121,7 @@ func TestRenderIsAFixedPoint(t *testing.T) {
 			if diff := cmp.Diff(a, b); diff != "" {
 				t.Errorf("plans differ:\n%s", diff)
 			}
-			policiestest.Golden(t, "testdata/render-"+name+".yaml", p.Render(true))
+			goldentest.Check(t, "testdata/render-"+name+".yaml", p.Render(true))
 		})
 	}
 }
@@ -141,7 +142,7 @@ func TestBadFiles(t *testing.T) {
 			if p != nil || !ps.HasErrors() {
 				t.Errorf("got a policy, want errors")
 			}
-			policiestest.Golden(t, strings.TrimSuffix(file, ".yaml")+".txt", ps.Text())
+			goldentest.Check(t, strings.TrimSuffix(file, ".yaml")+".txt", ps.Text())
 		})
 	}
 }
@@ -175,7 +176,7 @@ func TestFormats(t *testing.T) {
 		if err := ps.Write(&b, f, policies.Describe); err != nil {
 			t.Fatal(err)
 		}
-		policiestest.Golden(t, "testdata/formats/ten-mistakes."+string(f), b.String())
+		goldentest.Check(t, "testdata/formats/ten-mistakes."+string(f), b.String())
 	}
 	if err := ps.Write(&strings.Builder{}, "xml", policies.Describe); err == nil {
 		t.Error("got no error for an unknown format")

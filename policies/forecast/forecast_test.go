@@ -15,6 +15,7 @@ import (
 	"github.com/belayd/belay/policies/policiestest"
 	"github.com/belayd/belay/rollout"
 	"github.com/belayd/belay/rollout/check"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 )
 
 // The forecast of the full example says when each step starts, what can be
@@ -37,7 +38,7 @@ func TestForecast(t *testing.T) {
 		if err := o.Text(&b); err != nil {
 			t.Fatal(err)
 		}
-		policiestest.Golden(t, fmt.Sprintf("testdata/forecast-%g.txt", rps), b.String())
+		goldentest.Check(t, fmt.Sprintf("testdata/forecast-%g.txt", rps), b.String())
 	}
 }
 

@@ -1,5 +1,5 @@
 // Package policiestest is what tests of policies and of what is built on them begin
-// with: a config, small policies, and golden files.
+// with: a config, and small policies.
 package policiestest
 
 import (

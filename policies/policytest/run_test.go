@@ -13,7 +13,7 @@ import (
 
 	"github.com/belayd/belay/policies"
 	"github.com/belayd/belay/policies/document"
-	"github.com/belayd/belay/policies/policiestest"
+	"github.com/belayd/belay/rollout/realtest/goldentest"
 )
 
 func runTests(t *testing.T, name string, wanted func(string) bool) *Report {
@@ -52,9 +52,9 @@ func TestFailingCases(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	policiestest.Golden(t, "testdata/failing.txt", text.String())
-	policiestest.Golden(t, "testdata/failing.junit.xml", junit.String())
-	policiestest.Golden(t, "testdata/failing.coverage.txt", coverage.String())
+	goldentest.Check(t, "testdata/failing.txt", text.String())
+	goldentest.Check(t, "testdata/failing.junit.xml", junit.String())
+	goldentest.Check(t, "testdata/failing.coverage.txt", coverage.String())
 }
 
 // Only what is asked for is run.
@@ -72,7 +72,7 @@ func TestBadTests(t *testing.T) {
 		if r != nil {
 			t.Errorf("%s: got a report, want problems", name)
 		}
-		policiestest.Golden(t, "testdata/"+name+".txt", ps.Text())
+		goldentest.Check(t, "testdata/"+name+".txt", ps.Text())
 	}
 }
 
