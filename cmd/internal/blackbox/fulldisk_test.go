@@ -201,16 +201,21 @@ var decisionSum = regexp.MustCompile(`(?m)^belay_decision_seconds_sum (\S+)$`)
 // call.
 func (w *world) decision() float64 {
 	w.t.Helper()
-	text := w.metrics()
-	m := decisionSum.FindStringSubmatch(text)
+	return w.number(decisionSum, w.metrics())
+}
+
+// number is the one that a text shows.
+func (w *world) number(in *regexp.Regexp, text string) float64 {
+	w.t.Helper()
+	m := in.FindStringSubmatch(text)
 	if m == nil {
-		w.t.Fatalf("metrics: no belay_decision_seconds_sum in %s", text)
+		w.t.Fatalf("nothing is like %s in %s", in, text)
 	}
-	seconds, err := strconv.ParseFloat(m[1], 64)
+	n, err := strconv.ParseFloat(m[1], 64)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return seconds
+	return n
 }
 
 // belayd starts on a disk with less room than its reserve needs. The log and /readyz say

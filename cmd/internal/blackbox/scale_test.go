@@ -374,16 +374,3 @@ func (s *scale) peak() float64 {
 	}
 	return s.number(highest, string(text)) / 1024
 }
-
-func (s *scale) number(in *regexp.Regexp, text string) float64 {
-	s.b.Helper()
-	m := in.FindStringSubmatch(text)
-	if m == nil {
-		s.b.Fatalf("nothing is like %s", in)
-	}
-	n, err := strconv.ParseFloat(m[1], 64)
-	if err != nil {
-		s.b.Fatal(err)
-	}
-	return n
-}
